@@ -1,0 +1,39 @@
+"""An event loop whose clock jumps to the next timer whenever nobody can run.
+
+An hour of polling takes milliseconds, and nothing in a test depends on the machine's speed. It must
+not be used with real sockets: the clock would jump past their answers.
+"""
+
+import asyncio
+import selectors
+
+
+class _NeverWaits(selectors.DefaultSelector):
+    """Looks at the sockets, and has the clock jump where it would have waited."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 1000.0
+
+    def select(self, timeout=None):
+        ready = super().select(0)
+        if not ready and timeout is None:
+            raise AssertionError("deadlock: every task waits and no timer is set")
+        if not ready and timeout > 0:
+            self.now += timeout
+        return ready
+
+
+class VirtualTimeLoop(asyncio.SelectorEventLoop):
+    """An asyncio loop in virtual time."""
+
+    def __init__(self) -> None:
+        self._virtual = _NeverWaits()
+        super().__init__(self._virtual)
+
+    def time(self) -> float:
+        return self._virtual.now
+
+
+VIRTUAL_TIME = ("asyncio", {"loop_factory": VirtualTimeLoop})
+"""An ``anyio_backend`` for tests that wait."""

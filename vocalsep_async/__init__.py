@@ -1,0 +1,100 @@
+"""Asyncio SDK for tracking vocal-separation tasks.
+
+    from vocalsep_async import VocalSepClient
+
+    async with VocalSepClient("API_KEY") as client:
+        task = await client.wait_for_task(task_id)
+        print(dict(task.stems))
+
+A local server for tests is in `vocalsep_async.emulator`.
+"""
+
+from vocalsep_async._version import __version__
+from vocalsep_async.client import ClientStats, VocalSepClient
+from vocalsep_async.dialects import KIE, SUNOAPI, Dialect, Rule
+from vocalsep_async.errors import (
+    APIError,
+    AuthenticationError,
+    ClientClosedError,
+    ConfigurationError,
+    DecodeError,
+    InsufficientCreditsError,
+    InvalidParametersError,
+    MaintenanceError,
+    NotFoundError,
+    PayloadTooLargeError,
+    RateLimitedError,
+    RequestTimeoutError,
+    ServerError,
+    TaskFailedError,
+    TaskNotFoundError,
+    TaskTimeoutError,
+    TransportError,
+    Verdict,
+    VocalSepError,
+)
+from vocalsep_async.models import (
+    OriginTrack,
+    SeparationTask,
+    SeparationType,
+    Stems,
+    TaskOutcome,
+    TaskRef,
+    TaskStatus,
+)
+from vocalsep_async.pacing import RateLimit
+from vocalsep_async.schedule import (
+    Adaptive,
+    Backoff,
+    DurationModel,
+    Durations,
+    Every,
+    PollPolicy,
+    RetryPolicy,
+    Situation,
+)
+
+__all__ = [
+    "KIE",
+    "SUNOAPI",
+    "APIError",
+    "Adaptive",
+    "AuthenticationError",
+    "Backoff",
+    "ClientClosedError",
+    "ClientStats",
+    "ConfigurationError",
+    "DecodeError",
+    "Dialect",
+    "DurationModel",
+    "Durations",
+    "Every",
+    "InsufficientCreditsError",
+    "InvalidParametersError",
+    "MaintenanceError",
+    "NotFoundError",
+    "OriginTrack",
+    "PayloadTooLargeError",
+    "PollPolicy",
+    "RateLimit",
+    "RateLimitedError",
+    "RequestTimeoutError",
+    "RetryPolicy",
+    "Rule",
+    "SeparationTask",
+    "SeparationType",
+    "ServerError",
+    "Situation",
+    "Stems",
+    "TaskFailedError",
+    "TaskNotFoundError",
+    "TaskOutcome",
+    "TaskRef",
+    "TaskStatus",
+    "TaskTimeoutError",
+    "TransportError",
+    "Verdict",
+    "VocalSepClient",
+    "VocalSepError",
+    "__version__",
+]

@@ -1,0 +1,66 @@
+"""Validators for numbers that users pass: a clear sentence before any request is made."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from vocalsep_async.errors import ConfigurationError
+
+_Validator = Callable[[Any, Any, Any], None]
+
+
+def number(value: object, name: str, *, minimum: float, above: bool = False) -> float:
+    """Return *value* as a float.
+
+    Raises:
+        ConfigurationError: it is no finite number, or below *minimum* (or equal, with *above*).
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ConfigurationError(f"{name} must be a number, not {type(value).__name__}")
+    if not math.isfinite(value) or value < minimum or (above and value == minimum):
+        bound = "above" if above else "at least"
+        raise ConfigurationError(f"{name} must be a finite number {bound} {minimum:g}, not {value}")
+    return float(value)
+
+
+def at_least(minimum: float) -> _Validator:
+    """A validator for finite numbers not below *minimum*."""
+    return lambda _, attribute, value: _pass(number(value, attribute.name, minimum=minimum))
+
+
+def above(minimum: float) -> _Validator:
+    """A validator for finite numbers above *minimum*."""
+    return lambda _, attribute, value: _pass(
+        number(value, attribute.name, minimum=minimum, above=True)
+    )
+
+
+def fraction(_instance: object, attribute: Any, value: object) -> None:
+    """A validator for numbers from 0 up to, not including, 1."""
+    if number(value, attribute.name, minimum=0.0) >= 1:
+        raise ConfigurationError(f"{attribute.name} must be below 1, not {value}")
+
+
+def whole(_instance: object, attribute: Any, value: object) -> None:
+    """A validator for whole numbers from 1."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ConfigurationError(
+            f"{attribute.name} must be a whole number of at least 1, not {value!r}"
+        )
+
+
+def timeout(value: object, name: str = "timeout") -> float | None:
+    """Return a timeout in seconds: 0 or more, infinity and None both meaning no limit.
+
+    Raises:
+        ConfigurationError: it is negative, not a number, or NaN.
+    """
+    if value is None or (isinstance(value, float) and value == math.inf):
+        return None
+    return number(value, name, minimum=0.0)
+
+
+def _pass(_value: float) -> None:
+    """Drop the value: attrs wants validators that return nothing."""

@@ -1,0 +1,91 @@
+"""What users pass to the client, checked before any request is made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from yarl import URL
+
+from vocalsep_async._version import __version__
+from vocalsep_async.errors import ConfigurationError
+
+KEY_VARIABLE = "VOCALSEP_API_KEY"
+BASE_URL_VARIABLE = "VOCALSEP_BASE_URL"
+
+
+def base_url(value: object) -> URL:
+    """Check the address of an API: http(s), a host, perhaps a port and a path."""
+    url = _http_url(value, "base_url")
+    if url.user is not None or url.password is not None:
+        raise ConfigurationError("base_url must not hold a user or password; the key is api_key=")
+    if url.raw_query_string or url.raw_fragment:
+        raise ConfigurationError("base_url must end before any ? or #")
+    return url
+
+
+def proxy(value: object) -> URL | None:
+    """Check the address of an HTTP proxy; None for none."""
+    return None if value is None else _http_url(value, "proxy")
+
+
+def link(value: object, name: str) -> str:
+    """Check a URL that the API is asked to use."""
+    _http_url(value, name)
+    return str(value)
+
+
+def _http_url(value: object, name: str) -> URL:
+    if not isinstance(value, (str, URL)):
+        raise ConfigurationError(f"{name} must be a URL, not {type(value).__name__}")
+    try:
+        url = URL(value)
+        usable = url.scheme in ("http", "https") and bool(url.host) and url.port is not None
+        (url.raw_host or "").encode("idna")
+    except ValueError:
+        usable = False
+    if not usable:
+        # The value is not shown: a mistyped URL may hold a password.
+        raise ConfigurationError(f"{name} must be a URL such as https://api.example.com")
+    return url
+
+
+def user_agent(value: object) -> str:
+    """Check how the client introduces itself; None for its own name and version."""
+    if value is None:
+        return f"vocalsep-async/{__version__}"
+    if not isinstance(value, str) or not value.strip():
+        raise ConfigurationError("user_agent must be a non-empty string")
+    if not (value.isascii() and value.isprintable()):
+        raise ConfigurationError("user_agent must be printable ASCII, in one line")
+    return value
+
+
+def text(value: object, name: str) -> str:
+    """Check a word that the API is told."""
+    if not isinstance(value, str) or not value.strip():
+        raise ConfigurationError(f"{name} must be a non-empty string")
+    return value
+
+
+def instance(value: object, name: str, kind: type | tuple[type, ...]) -> None:
+    """Check that an option is what it has to be."""
+    if not isinstance(value, kind):
+        kinds = kind if isinstance(kind, tuple) else (kind,)
+        wanted = " or ".join(each.__name__ for each in kinds)
+        raise ConfigurationError(f"{name} must be a {wanted}, not {type(value).__name__}")
+
+
+def from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
+    """The client's arguments as the environment gives them.
+
+    Raises:
+        ConfigurationError: there is no key; the message names the variable.
+    """
+    key = environ.get(KEY_VARIABLE, "")
+    if not key.strip():
+        raise ConfigurationError(f"set the environment variable {KEY_VARIABLE} to your API key")
+    options = {"api_key": key}
+    if address := environ.get(BASE_URL_VARIABLE):
+        options["base_url"] = address
+    return options

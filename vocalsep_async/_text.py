@@ -1,0 +1,34 @@
+"""Text that came from elsewhere, made fit to print."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+_LONGEST = 300
+
+
+def printable(text: str, longest: int = _LONGEST) -> str:
+    """Escape what a terminal or a log would act on (controls, lone surrogates), and cut."""
+    shown = "".join(map(_shown, text[:longest]))
+    return shown if len(text) <= longest else shown + "…"
+
+
+def _shown(character: str) -> str:
+    if character.isprintable():
+        return character
+    return character.encode("unicode_escape").decode("ascii")
+
+
+def short_url(url: str | None) -> str:
+    """Host and last part of the path: enough to recognise a link, too little to use one.
+
+    Links of this API are signed: whoever reads the query in a log can fetch the file.
+    """
+    if url is None:
+        return "None"
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+    except ValueError:
+        return "<unreadable link>"
+    return printable(f"<{host}/…/{parts.path.rpartition('/')[2]}>")

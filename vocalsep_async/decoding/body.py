@@ -1,0 +1,42 @@
+"""Bytes to JSON, with every way that can fail brought to one `DecodeError`."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from vocalsep_async._text import printable
+from vocalsep_async.errors import DecodeError
+
+
+def parse(body: bytes, http_status: int | None = None) -> Any:
+    """Parse *body* as one JSON document in UTF-8 (a byte order mark is accepted).
+
+    Raises:
+        DecodeError: it is empty, not UTF-8, not JSON, holds NaN or Infinity, or numbers or
+            nesting beyond what Python takes.
+    """
+    if not body.strip():
+        raise DecodeError("the answer is empty", http_status=http_status)
+    try:
+        # json.loads(bytes) would guess UTF-16 and UTF-32 too, which this API never sends.
+        return json.loads(body.decode("utf-8-sig"), parse_constant=_refuse_constant)
+    except UnicodeDecodeError:
+        problem = "it is not UTF-8"
+    except RecursionError:
+        problem = "it is nested too deeply"
+    except ValueError as error:
+        problem = printable(str(error), 80)
+    # Raised outside the handler: the parser's error holds the whole body, links included.
+    raise DecodeError(
+        f"the answer is not JSON ({problem}); it begins with {_beginning(body)}",
+        http_status=http_status,
+    )
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _beginning(body: bytes) -> str:
+    return repr(printable(body[:40].decode("utf-8", "replace"), 40))

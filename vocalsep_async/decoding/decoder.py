@@ -1,0 +1,170 @@
+"""What each endpoint answers: one method an endpoint, each a value or an error."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from attrs import evolve, frozen
+
+from vocalsep_async._text import printable
+from vocalsep_async.decoding import body as _body
+from vocalsep_async.decoding.envelope import Envelope, http_date, open_envelope, retry_after
+from vocalsep_async.decoding.records import created_by_epoch, structure_task
+from vocalsep_async.dialects import Dialect, says_no_such_record
+from vocalsep_async.errors import (
+    APIError,
+    ConfigurationError,
+    DecodeError,
+    TaskNotFoundError,
+    Verdict,
+)
+from vocalsep_async.models import SeparationTask, SeparationType, TaskRef, TaskStatus
+
+Headers = Mapping[str, str]
+
+
+@frozen
+class Decoder:
+    """Reads the answers of one provider.
+
+    Attributes:
+        dialect: what its codes mean.
+        redact: takes the API key out of words that came from the server.
+    """
+
+    dialect: Dialect
+    redact: Callable[[str], str]
+
+    def task(self, ref: TaskRef, status: int, headers: Headers, body: bytes) -> SeparationTask:
+        """Read the record of the task *ref*.
+
+        Raises:
+            APIError: what the dialect makes of the code; `TaskNotFoundError` (verdict RETRY,
+                because a new task may not be readable yet) where the API knows no such task.
+            DecodeError: not an answer of this API, or another task's record.
+        """
+        envelope = self._payload(status, headers, body, ref.task_id)
+        if envelope.data is None:
+            raise self._no_such_task(envelope, status, ref.task_id)
+        task = structure_task(envelope.data, task_id=ref.task_id)
+        if task.task_id != ref.task_id:
+            raise DecodeError("the answer is about another task", http_status=status)
+        message = task.error_message
+        return evolve(
+            task,
+            type=task.type or inferred_type(task) or ref.type,
+            error_message=None if message is None else self.redact(message),
+        )
+
+    def created(self, status: int, headers: Headers, body: bytes) -> str:
+        """Read the id of a task that was just created.
+
+        Raises:
+            APIError: it was refused.
+            DecodeError: the answer holds no task id.
+        """
+        data = self._payload(status, headers, body, None).data
+        task_id = _of(data, "taskId") or _of(data, "task_id")
+        try:
+            return TaskRef(task_id).task_id
+        except ConfigurationError as error:
+            raise DecodeError(
+                f"the answer holds no usable task id ({error}): {printable(repr(task_id))}",
+                http_status=status,
+            ) from None
+
+    def credits(self, status: int, headers: Headers, body: bytes) -> float:
+        """Read the account's remaining credits.
+
+        Raises:
+            APIError: it was refused.
+            DecodeError: the answer is no number.
+        """
+        data = self._payload(status, headers, body, None).data
+        if isinstance(data, (int, float)) and not isinstance(data, bool):
+            return float(data)
+        raise DecodeError("the answer holds no number of credits", http_status=status)
+
+    def _payload(self, status: int, headers: Headers, body: bytes, task_id: str | None) -> Envelope:
+        envelope = open_envelope(status, body)
+        if envelope.genuine and envelope.code == 200:
+            return envelope
+        raise self._refusal(envelope, status, headers, task_id)
+
+    def _refusal(
+        self, envelope: Envelope, status: int, headers: Headers, task_id: str | None
+    ) -> APIError:
+        if task_id is not None and says_no_such_record(envelope.code, envelope.message):
+            return self._no_such_task(envelope, status, task_id)
+        rule = self.dialect.judge(envelope.code, envelope.message, in_envelope=envelope.genuine)
+        return rule.error(
+            self.redact(envelope.message),
+            code=envelope.code,
+            http_status=status,
+            task_id=task_id,
+            retry_after=retry_after(headers),
+            verdict=rule.verdict,
+            hint=rule.hint,
+        )
+
+    def _no_such_task(self, envelope: Envelope, status: int, task_id: str) -> TaskNotFoundError:
+        words = "no such record" if envelope.code == 200 else self.redact(envelope.message)
+        return TaskNotFoundError(
+            words,
+            code=envelope.code,
+            http_status=status,
+            task_id=task_id,
+            verdict=Verdict.RETRY,
+        )
+
+
+def _of(data: Any, key: str) -> Any:
+    return data.get(key) if isinstance(data, dict) else None
+
+
+def inferred_type(task: SeparationTask) -> SeparationType | None:
+    """The type that the stems imply; None if they leave it open."""
+    if any(track.part for track in task.origin_tracks):
+        return SeparationType.SPLIT_STEM_ADVANCED
+    stems = {name for name, _ in task.stems} - {"origin"}
+    if {"vocal", "instrumental"} <= stems:
+        return SeparationType.SEPARATE_VOCAL
+    if "vocal" in stems and len(stems) > 1:
+        return SeparationType.SPLIT_STEM
+    return None
+
+
+def age_of(task: SeparationTask, headers: Headers) -> float | None:
+    """Seconds since the task was created, by the server's own clock; None if it does not say.
+
+    Both ends come from the server (its Date and its creation time), so a wrong clock on this
+    side does not matter. Creation times without a zone are not used.
+    """
+    answered = http_date(headers.get("Date", ""))
+    if answered is None or task.created_at is None or not created_by_epoch(task):
+        return None
+    return max((answered - task.created_at).total_seconds(), 0.0)
+
+
+def decode_callback(body: bytes) -> SeparationTask:
+    """Read what the API posts to a callback URL.
+
+    Nothing in it is proven: a callback is a reason to look at the task, not a result.
+    The status is SUCCESS for code 200 and GENERATE_AUDIO_FAILED for any other.
+
+    Raises:
+        DecodeError: it is not a callback of this API.
+    """
+    content = _body.parse(body)
+    code, data = _of(content, "code"), _of(content, "data")
+    if isinstance(code, bool) or not isinstance(code, int):
+        raise DecodeError("the callback has no code")
+    done = code == 200
+    task = structure_task(
+        data,
+        status=TaskStatus.SUCCESS if done else TaskStatus.GENERATE_AUDIO_FAILED,
+        error_code=None if done else code,
+        error_message=None if done else _of(content, "msg"),
+    )
+    return evolve(task, type=task.type or inferred_type(task))

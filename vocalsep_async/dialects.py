@@ -1,0 +1,149 @@
+"""What a provider's codes mean: one table per provider, from code to error class and verdict.
+
+The same number means opposite things to different providers (429 is "no credits" to one and
+"too many requests" to the other), so nothing outside these tables looks at a code.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from attrs import field, frozen
+
+from vocalsep_async import errors
+from vocalsep_async.errors import APIError, Verdict
+
+
+@frozen
+class Rule:
+    """What one code means.
+
+    Attributes:
+        error: the class that is raised.
+        verdict: what the waiting calls do about it.
+        hint: what the user can do; "" takes the sentence of the error class.
+    """
+
+    error: type[APIError]
+    verdict: Verdict = Verdict.RAISE
+    hint: str = ""
+
+
+_INVALID = Rule(errors.InvalidParametersError)
+_NO_CREDITS = Rule(errors.InsufficientCreditsError)
+_REFUSED = Rule(errors.RateLimitedError, Verdict.PAUSE_EVERYONE)
+_SERVER_FAILED = Rule(errors.ServerError, Verdict.RETRY)
+_OTHER = Rule(APIError)
+
+_COMMON: Mapping[int, Rule] = MappingProxyType(
+    {
+        400: _INVALID,
+        401: Rule(errors.AuthenticationError),
+        404: Rule(errors.NotFoundError),
+        408: Rule(APIError, Verdict.RETRY),
+        413: Rule(errors.PayloadTooLargeError),
+        422: _INVALID,
+        430: _REFUSED,
+        455: Rule(errors.MaintenanceError, Verdict.RETRY_SLOWLY),
+        500: _SERVER_FAILED,
+        501: Rule(errors.ServerError),
+        505: Rule(errors.ServerError),
+        531: Rule(errors.ServerError),
+    }
+)
+
+_CREDITS_WORDS = re.compile(
+    r"insufficient(?! (?:permission|privilege|scope|right|access))|top[ -]?up|\bbalance\b"
+    r"|usage exceed",
+    re.IGNORECASE,
+)
+_REFUSAL_WORDS = re.compile(r"frequen|too many|rate limit", re.IGNORECASE)
+_MISSING_RECORD_WORDS = re.compile(r"\bnull\b|not exist", re.IGNORECASE)
+
+
+@frozen(kw_only=True)
+class Dialect:
+    """How one provider words its answers.
+
+    Pass your own as ``VocalSepClient(dialect=...)`` for another reseller of the same API.
+
+    Attributes:
+        name: what to call it in messages.
+        codes: from code to `Rule`. Codes that are not listed: 5xx is retried as a
+            `ServerError`, anything else is raised as an `APIError`.
+        credits_path: where the account's remaining credits are asked for.
+        hosts: the hosts that speak it, for finding it from ``base_url``.
+    """
+
+    name: str
+    codes: Mapping[int, Rule] = field(repr=False, hash=False)
+    credits_path: str
+    hosts: frozenset[str] = frozenset()
+
+    def judge(self, code: int, message: str, *, in_envelope: bool) -> Rule:
+        """Say what *code* with *message* means.
+
+        Args:
+            code: the code that counts: the one of the body or, without one, the HTTP status.
+            message: the API's words; "" if there are none.
+            in_envelope: whether the answer was one of this API (JSON with a code). A bare HTTP
+                status comes from something in between or from a wrong address.
+        """
+        if not in_envelope:
+            return _BARE_STATUS.get(code) or self._by_code(code)
+        if _CREDITS_WORDS.search(message):
+            return _NO_CREDITS
+        rule = self._by_code(code)
+        if _REFUSAL_WORDS.search(message) and _may_be_refusal(rule):
+            return _REFUSED
+        return rule
+
+    def _by_code(self, code: int) -> Rule:
+        return self.codes.get(code) or (_SERVER_FAILED if 500 <= code <= 599 else _OTHER)
+
+
+def _may_be_refusal(rule: Rule) -> bool:
+    """Words about frequency decide only where the code itself leaves room for them."""
+    return rule in (_NO_CREDITS, _SERVER_FAILED, _OTHER)
+
+
+def says_no_such_record(code: int, message: str) -> bool:
+    """Whether a validation error is this API's other way to say "unknown task"."""
+    return code == 422 and _MISSING_RECORD_WORDS.search(message) is not None
+
+
+# Without an envelope a status is HTTP's own, whatever the provider means by the same number.
+_BARE_STATUS: Mapping[int, Rule] = MappingProxyType(
+    {
+        403: Rule(
+            APIError,
+            hint="Something in front of the API refused the client; try another user_agent.",
+        ),
+        404: Rule(errors.NotFoundError),
+        405: Rule(APIError, hint="The address does not take this method; check base_url."),
+        429: _REFUSED,
+    }
+)
+
+SUNOAPI = Dialect(
+    name="sunoapi",
+    codes=MappingProxyType({**_COMMON, 405: _REFUSED, 429: _NO_CREDITS}),
+    credits_path="/api/v1/generate/credit",
+    hosts=frozenset({"api.sunoapi.org", "apibox.erweima.ai"}),
+)
+"""sunoapi.org, by its documentation of 2025 and 2026; never tried against the live service."""
+
+KIE = Dialect(
+    name="kie",
+    codes=MappingProxyType({**_COMMON, 402: _NO_CREDITS, 429: _REFUSED, 433: _NO_CREDITS}),
+    credits_path="/api/v1/chat/credit",
+    hosts=frozenset({"api.kie.ai"}),
+)
+"""kie.ai, by its documentation of 2025 and 2026; never tried against the live service."""
+
+
+def dialect_for(host: str) -> Dialect:
+    """Return the dialect that *host* speaks; `SUNOAPI` for hosts that nobody listed."""
+    return KIE if host.lower() in KIE.hosts else SUNOAPI

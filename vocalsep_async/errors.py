@@ -1,0 +1,242 @@
+"""The error family: one root, drawn here as a tree.
+
+    VocalSepError
+     ├─ ConfigurationError           a bad argument or a missing key (also ValueError)
+     ├─ ClientClosedError            the client was closed, before the call or during it
+     ├─ TransportError               no usable answer: refused, reset, cut, redirected, too large
+     │   └─ RequestTimeoutError      no complete answer within request_timeout (also TimeoutError)
+     ├─ DecodeError                  an answer, but not one of this API
+     ├─ APIError                     the API said no
+     │   ├─ InvalidParametersError
+     │   ├─ AuthenticationError
+     │   ├─ NotFoundError
+     │   ├─ PayloadTooLargeError
+     │   ├─ InsufficientCreditsError
+     │   ├─ RateLimitedError
+     │   ├─ MaintenanceError
+     │   ├─ ServerError
+     │   └─ TaskNotFoundError
+     ├─ TaskFailedError              the task ended without stems
+     └─ TaskTimeoutError             the wait ran out of time (also TimeoutError)
+
+Every error survives ``pickle`` and ``copy`` with all its attributes, so it can travel between
+processes; none of them ever holds the API key.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vocalsep_async.models import SeparationTask
+
+
+class Verdict(enum.Enum):
+    """What an error means for whoever asked."""
+
+    RAISE = "raise"
+    """Asking again changes nothing."""
+    RETRY = "retry"
+    """Ask again soon; the next answer may be better."""
+    RETRY_SLOWLY = "retry slowly"
+    """The service is closed for now: everybody waits half a minute or more."""
+    PAUSE_EVERYONE = "pause everyone"
+    """The account asked too often: nobody asks until the pacer says so."""
+
+
+class VocalSepError(Exception):
+    """The root: ``except VocalSepError`` catches all that this package raises on purpose."""
+
+    verdict: Verdict = Verdict.RAISE
+    """What the waiting calls do about it; see `Verdict`."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), self.args, self.__dict__.copy())
+
+
+def _rebuild(
+    cls: type[VocalSepError], args: tuple[Any, ...], state: dict[str, Any]
+) -> VocalSepError:
+    error = cls.__new__(cls, *args)
+    # OSError.__new__ (TimeoutError is one) leaves args empty when __init__ is overridden.
+    error.args = args
+    error.__dict__.update(state)
+    return error
+
+
+class ConfigurationError(VocalSepError, ValueError):
+    """A bad argument or a missing key, found before any request was made."""
+
+
+class ClientClosedError(VocalSepError):
+    """The client was closed, before the call or while it was under way."""
+
+
+class TransportError(VocalSepError):
+    """No usable answer came back.
+
+    Attributes:
+        may_have_arrived: False where no connection was made, so that the server cannot have
+            seen the request; True where nobody knows. It decides whether a billed call may be
+            repeated.
+    """
+
+    verdict = Verdict.RETRY
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        may_have_arrived: bool = True,
+        verdict: Verdict = Verdict.RETRY,
+    ) -> None:
+        super().__init__(message)
+        self.may_have_arrived = may_have_arrived
+        self.verdict = verdict
+
+
+class RequestTimeoutError(TransportError, TimeoutError):
+    """One request took longer than ``request_timeout``; also a builtin `TimeoutError`."""
+
+
+class DecodeError(VocalSepError):
+    """An answer arrived, but not one that this API gives (HTML, cut JSON, another task's record).
+
+    Attributes:
+        http_status: the HTTP status it came with; None for a callback.
+    """
+
+    verdict = Verdict.RETRY
+
+    def __init__(self, message: str, *, http_status: int | None = None) -> None:
+        super().__init__(message)
+        self.http_status = http_status
+
+
+class APIError(VocalSepError):
+    """The API said no.
+
+    Attributes:
+        code: the code that counted: the one in the body or, without one, the HTTP status.
+        message: the API's own words, made printable and cut; empty if it gave none.
+        http_status: the HTTP status of the answer, often 200.
+        task_id: the task that was asked about; None for calls without one.
+        retry_after: seconds the server asked us to wait, within sane bounds; None if it did not.
+    """
+
+    hint = ""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: int,
+        http_status: int,
+        task_id: str | None = None,
+        retry_after: float | None = None,
+        verdict: Verdict = Verdict.RAISE,
+        hint: str = "",
+    ) -> None:
+        about = f" (task {task_id!r})" if task_id is not None else ""
+        said = message.rstrip(". ") or "no message"
+        super().__init__(f"code {code}: {said}{about}. {hint or self.hint}".rstrip(" "))
+        self.code = code
+        self.message = message
+        self.http_status = http_status
+        self.task_id = task_id
+        self.retry_after = retry_after
+        self.verdict = verdict
+
+
+class InvalidParametersError(APIError):
+    """The request was understood and refused: 400, 422."""
+
+    hint = "The parameters were refused; asking again would not help."
+
+
+class AuthenticationError(APIError):
+    """The key was not accepted: 401."""
+
+    hint = "Check the API key."
+
+
+class NotFoundError(APIError):
+    """There is no such address: 404. An unknown task is a `TaskNotFoundError` instead."""
+
+    hint = "Check base_url."
+
+
+class PayloadTooLargeError(APIError):
+    """What was sent is too large: 413."""
+
+
+class InsufficientCreditsError(APIError):
+    """The account is empty: 429 on sunoapi.org, 402 and 433 on kie.ai, or by its message."""
+
+    hint = "Top up the account."
+
+
+class RateLimitedError(APIError):
+    """The account asked too often: 405 and 430 on sunoapi.org, 429 on kie.ai.
+
+    It reaches you only after the tries of the client's `RetryPolicy` were used up.
+    """
+
+    hint = "Too many requests on this account; is something else using the key?"
+
+
+class MaintenanceError(APIError):
+    """The service is closed for maintenance: 455."""
+
+    hint = "The service is under maintenance; try again in some minutes."
+
+
+class ServerError(APIError):
+    """The server failed: 500 and its relatives. It reaches you after the tries were used up."""
+
+
+class TaskNotFoundError(APIError):
+    """The API does not know the task, also after the short grace that a new one gets."""
+
+    hint = "Check the task id and that the key belongs to the account that created it."
+
+
+class TaskFailedError(VocalSepError):
+    """The task ended without stems.
+
+    Attributes:
+        task: the final record.
+    """
+
+    def __init__(self, message: str, task: SeparationTask) -> None:
+        super().__init__(message)
+        self.task = task
+
+
+class TaskTimeoutError(VocalSepError, TimeoutError):
+    """The wait ran out of time; the task itself goes on at the provider.
+
+    Also a builtin `TimeoutError`. Wait again with the same id to take it up.
+
+    Attributes:
+        task_id: the task that was waited for.
+        task: the last record seen; None if no look succeeded.
+        polls: looks made by this wait or shared with it.
+        last_error: what the last look met; None if it succeeded.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        task_id: str,
+        task: SeparationTask | None,
+        polls: int,
+        last_error: VocalSepError | None,
+    ) -> None:
+        super().__init__(message)
+        self.task_id = task_id
+        self.task = task
+        self.polls = polls
+        self.last_error = last_error

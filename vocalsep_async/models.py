@@ -1,0 +1,288 @@
+"""What the API's answers mean, as frozen values. No I/O, no decoding."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Any, Literal
+
+from attrs import field, fields, frozen
+
+from vocalsep_async._text import printable, short_url
+from vocalsep_async.errors import ConfigurationError, TaskFailedError, VocalSepError
+
+_LONGEST_ID = 512
+
+
+class TaskStatus(enum.StrEnum):
+    """The statuses the API documents, in its own words."""
+
+    PENDING = "PENDING"
+    SUCCESS = "SUCCESS"
+    CREATE_TASK_FAILED = "CREATE_TASK_FAILED"
+    GENERATE_AUDIO_FAILED = "GENERATE_AUDIO_FAILED"
+    CALLBACK_EXCEPTION = "CALLBACK_EXCEPTION"
+    """Only the webhook failed: with URLs the task succeeded, without them it failed."""
+
+
+FINAL_STATUSES = frozenset(TaskStatus) - {TaskStatus.PENDING}
+_STEMS_READY = frozenset({TaskStatus.SUCCESS, TaskStatus.CALLBACK_EXCEPTION})
+
+
+class SeparationType(enum.StrEnum):
+    """What to make of the song."""
+
+    SEPARATE_VOCAL = "separate_vocal"
+    """Two stems: vocal and instrumental."""
+    SPLIT_STEM = "split_stem"
+    """Up to twelve stems, one an instrument."""
+    SPLIT_STEM_ADVANCED = "split_stem_advanced"
+    """One named instrument: a track with it alone and a track without it."""
+
+
+def _usable_task_id(_instance: object, _attribute: object, value: Any) -> None:
+    if not isinstance(value, str):
+        raise ConfigurationError(
+            f"a task id is a string, not {type(value).__name__}: pass what create_task() "
+            'returned, or the id itself, as in get_task("5c79…be8e")'
+        )
+    if not value.strip():
+        raise ConfigurationError("the task id is empty")
+    if len(value) > _LONGEST_ID:
+        raise ConfigurationError(
+            f"the task id has {len(value)} characters; at most {_LONGEST_ID} are sent"
+        )
+    if any("\ud800" <= character <= "\udfff" for character in value):
+        raise ConfigurationError(
+            "the task id holds a lone surrogate, which no server could read back"
+        )
+
+
+def _aware_time(_instance: object, _attribute: object, value: Any) -> None:
+    if value is None or (isinstance(value, datetime) and value.tzinfo is not None):
+        return
+    raise ConfigurationError(
+        "created_at must be a datetime with a time zone, as in datetime.now(timezone.utc), or None"
+    )
+
+
+def _known_type(value: SeparationType | str | None) -> SeparationType | None:
+    if value is None:
+        return None
+    try:
+        return SeparationType(value)
+    except ValueError:
+        pass
+    known = ", ".join(SeparationType)
+    raise ConfigurationError(f"unknown separation type {value!r}; the API knows: {known}")
+
+
+@frozen
+class TaskRef:
+    """A task id, with what the caller knows about the task.
+
+    Attributes:
+        task_id: the id that the API gave; opaque, sent unchanged.
+        type: the type it was created with; None if not known. The API does not tell it while
+            the task is pending, and knowing it lets the schedule look at better moments.
+        created_at: when it was created, with a time zone; None if not known.
+
+    Raises:
+        ConfigurationError: the id is not a string, blank, longer than 512 characters or not
+            encodable, the type is unknown, or the time has no zone.
+    """
+
+    task_id: str = field(validator=_usable_task_id)
+    type: SeparationType | None = field(default=None, converter=_known_type)
+    created_at: datetime | None = field(default=None, validator=_aware_time)
+
+    @classmethod
+    def of(cls, task: str | TaskRef) -> TaskRef:
+        """Return *task* itself if it is a ref, or a ref of that id."""
+        return task if isinstance(task, TaskRef) else cls(task)
+
+
+@frozen(kw_only=True, repr=False)
+class Stems:
+    """The URLs of the stems that are there.
+
+    Every attribute is a URL or None. Iterating gives ``(name, url)`` of those present, so
+    ``dict(stems)`` is a dictionary; ``stems["vocal"]``, ``"vocal" in stems`` and ``len(stems)``
+    do what they say. The links expire: in 14 days at best.
+    """
+
+    origin: str | None = None
+    instrumental: str | None = None
+    vocal: str | None = None
+    backing_vocals: str | None = None
+    drums: str | None = None
+    bass: str | None = None
+    guitar: str | None = None
+    piano: str | None = None
+    keyboard: str | None = None
+    percussion: str | None = None
+    strings: str | None = None
+    synth: str | None = None
+    fx: str | None = None
+    brass: str | None = None
+    woodwinds: str | None = None
+
+    def __repr__(self) -> str:
+        present = ", ".join(f"{name}={short_url(url)}" for name, url in self)
+        return f"Stems({present})"
+
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        for name in STEM_NAMES:
+            url = getattr(self, name)
+            if url is not None:
+                yield name, url
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __contains__(self, name: object) -> bool:
+        return any(name == present for present, _ in self)
+
+    def __getitem__(self, name: str) -> str:
+        return dict(self)[name]
+
+
+STEM_NAMES = tuple(attribute.name for attribute in fields(Stems))
+
+
+@frozen(kw_only=True)
+class OriginTrack:
+    """One separated track as the provider's own engine lists it.
+
+    Attributes:
+        name: the instrument group, such as "Vocals"; None if not given.
+        url: where the audio is; expires like the stems.
+        id: the provider's id of the track; None if not given.
+        duration: seconds of audio; None if not given.
+        part: "extract" (the instrument alone) or "remove" (all but it) in a
+            split_stem_advanced pair; None elsewhere.
+    """
+
+    name: str | None = None
+    url: str = field(repr=short_url)
+    id: str | None = None
+    duration: float | None = None
+    part: Literal["extract", "remove"] | None = None
+
+
+@frozen(kw_only=True)
+class SeparationTask:
+    """One record of the API.
+
+    Attributes:
+        task_id: the task.
+        status: a `TaskStatus`, or the API's word verbatim if it is a new one; a new word counts
+            as pending.
+        type: what kind of separation; inferred from the stems where the API does not say, None
+            where that is not possible.
+        stems: the URLs.
+        created_at: when the provider created it, aware UTC; None if not said. A time that came
+            without a zone is taken as UTC, which nobody documents.
+        completed_at: when it ended, aware UTC, with the same reservation; None if it has not.
+        music_id: the source song; None if not said.
+        music_index: which of the song's two tracks; None if not said.
+        audio_id: the source track; None if not said.
+        callback_url: the webhook it was created with; None if not said.
+        error_code: the API's code for a failure; None if there is none.
+        error_message: the API's words for a failure, made printable; None if there are none.
+        origin_tracks: the tracks as the provider's engine lists them; may be fewer than the stems.
+        raw: the record as received, nothing left out. It takes no part in comparisons.
+    """
+
+    task_id: str
+    status: TaskStatus | str
+    type: SeparationType | None = None
+    stems: Stems = field(factory=Stems)
+    created_at: datetime | None = None
+    completed_at: datetime | None = None
+    music_id: str | None = None
+    music_index: int | None = None
+    audio_id: str | None = None
+    callback_url: str | None = field(default=None, repr=short_url)
+    error_code: str | int | None = None
+    error_message: str | None = None
+    origin_tracks: tuple[OriginTrack, ...] = ()
+    raw: Mapping[str, Any] = field(factory=dict, repr=False, eq=False)
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the status will not change any more."""
+        return self.status in FINAL_STATUSES
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether stems are there, also when only the webhook failed."""
+        return self.status in _STEMS_READY and bool(self.stems or self.origin_tracks)
+
+    @property
+    def duration(self) -> float | None:
+        """Seconds from creation to completion by the provider's clock; None if not known."""
+        if self.created_at is None or self.completed_at is None:
+            return None
+        seconds = (self.completed_at - self.created_at).total_seconds()
+        # A completion before the creation says nothing about how long it took.
+        return seconds if seconds >= 0 else None
+
+    def raise_for_failure(self) -> SeparationTask:
+        """Return the task if its stems are there.
+
+        Raises:
+            TaskFailedError: the task has ended without stems, or has not ended.
+        """
+        if self.succeeded:
+            return self
+        raise TaskFailedError(self._why_not(), self)
+
+    def _why_not(self) -> str:
+        task = f"task {printable(self.task_id)!r}"
+        if not self.is_final:
+            return f"{task} has not ended: {printable(str(self.status))}"
+        code = f" (code {self.error_code})" if self.error_code is not None else ""
+        reason = self.error_message or "the API gave no reason"
+        if self.status == TaskStatus.SUCCESS:
+            reason = "the record holds no URL"
+        return f"{task} ended as {self.status}{code}: {reason}"
+
+
+@frozen(kw_only=True)
+class TaskOutcome:
+    """How waiting for one task of many ended.
+
+    Attributes:
+        task_id: the task.
+        status: the last status seen; None if no look succeeded.
+        task: the final record; None if the wait ended without one.
+        error: what ended the wait; None if a final record was seen.
+        polls: looks made for it.
+        elapsed: seconds from the start of the wait to its end.
+    """
+
+    task_id: str
+    status: TaskStatus | str | None
+    task: SeparationTask | None
+    error: VocalSepError | None
+    polls: int
+    elapsed: float
+
+    @property
+    def ok(self) -> bool:
+        """Whether the stems are there."""
+        return self.task is not None and self.task.succeeded
+
+    def result(self) -> SeparationTask:
+        """Return the task with its stems.
+
+        Raises:
+            VocalSepError: what ended the wait, or `TaskFailedError`.
+        """
+        if self.error is not None:
+            raise self.error
+        if self.task is None:
+            raise ConfigurationError("an outcome has a task or an error; this one has neither")
+        return self.task.raise_for_failure()

@@ -1,0 +1,72 @@
+"""One request through the budget, and its tries."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+import anyio
+
+from vocalsep_async.errors import Verdict, VocalSepError
+from vocalsep_async.polling.gate import Gate, Permit
+from vocalsep_async.schedule import RetryPolicy
+from vocalsep_async.transport import Request, Transport
+
+T = TypeVar("T")
+Decode = Callable[[int, Mapping[str, str], bytes], T]
+
+
+class Asker:
+    """Sends requests when the gate lets them, and reports to it how they ended."""
+
+    def __init__(self, gate: Gate, transport: Transport, retry: RetryPolicy) -> None:
+        self.gate = gate
+        self.retry = retry
+        self._transport = transport
+
+    def bind(self) -> None:
+        """Check, before anything waits, that requests can be sent at all.
+
+        Raises:
+            ClientClosedError: the client was closed.
+            ConfigurationError: no asyncio event loop is running, or another one than before.
+        """
+        self._transport.bind()
+
+    async def once(self, request: Request, decode: Decode[T]) -> T:
+        """Queue, send *request* and decode its answer.
+
+        Raises:
+            VocalSepError: what sending or decoding met.
+        """
+        self.bind()
+        return await self.send(await self.gate.start(), request, decode)
+
+    async def send(self, permit: Permit, request: Request, decode: Decode[T]) -> T:
+        """Send *request* with a permit that was queued for before."""
+        with permit:
+            return decode(*await self._transport.exchange(request))
+
+    async def repeatedly(
+        self, request: Request, decode: Decode[T], may_repeat: Callable[[VocalSepError], bool]
+    ) -> T:
+        """Like `once`, in as many tries as the `RetryPolicy` gives.
+
+        *may_repeat* says after which errors there is another try. After a refusal there is no
+        delay but the pause that everybody observes at the gate.
+
+        Raises:
+            VocalSepError: what the last try met.
+        """
+        failures = 0
+        while True:
+            try:
+                return await self.once(request, decode)
+            except VocalSepError as error:
+                failures += 1
+                if failures >= self.retry.attempts or not may_repeat(error):
+                    raise
+                refused = error.verdict is Verdict.PAUSE_EVERYONE
+            if not refused:
+                await anyio.sleep(self.retry.delay(failures, random.random()))

@@ -1,0 +1,112 @@
+"""Where everybody queues who wants to send a request: first come, first served."""
+
+from __future__ import annotations
+
+import logging
+from types import TracebackType
+from typing import Self
+
+import anyio
+
+from vocalsep_async.errors import APIError, ClientClosedError, DecodeError, Verdict
+from vocalsep_async.pacing import Budget, Ticket
+
+_logger = logging.getLogger("vocalsep_async")
+
+
+class Gate:
+    """Lets requests start when the budget has room.
+
+    Only the first in line watches the budget; the others wait for their turn behind it, so a
+    cancelled waiter leaves neither a hole nor a used slot.
+    """
+
+    def __init__(self, budget: Budget) -> None:
+        self.budget = budget
+        self._turn = anyio.Lock()
+        self._changed = anyio.Event()
+        self._closed = False
+
+    async def start(self) -> Permit:
+        """Wait for room and take it.
+
+        Raises:
+            ClientClosedError: the gate was closed, before or meanwhile.
+        """
+        async with self._turn:
+            while not self._closed:
+                wait = self.budget.wait(anyio.current_time())
+                if wait <= 0:
+                    return Permit(self, self.budget.start(anyio.current_time()))
+                with anyio.move_on_after(wait):
+                    await self._changed.wait()
+        raise ClientClosedError("the client is closed")
+
+    def paused_until(self) -> float:
+        """The moment (of the event loop's clock) up to which nobody asks."""
+        return self.budget.paused_until(anyio.current_time())
+
+    def close(self) -> None:
+        """Turn away everybody who waits or comes later."""
+        self._closed = True
+        self.changed()
+
+    def changed(self) -> None:
+        """The budget knows something new: let the first in line look again."""
+        self._changed.set()
+        self._changed = anyio.Event()
+
+
+class Permit:
+    """The right to send one request; leaving its ``with`` block reports how it went."""
+
+    def __init__(self, gate: Gate, ticket: Ticket) -> None:
+        self._gate = gate
+        self._ticket: Ticket | None = ticket
+        self._used = False
+
+    def __enter__(self) -> Self:
+        self._used = True
+        return self
+
+    def __exit__(
+        self,
+        _type: type[BaseException] | None,
+        error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        self.settle(error)
+
+    def settle(self, error: BaseException | None = None) -> None:
+        """Report how the request ended, unless that was done; unused, it is given back.
+
+        *error* is what it met; an answer that was read, or that said no, has reached us.
+        """
+        if self._ticket is None:
+            return
+        ticket, self._ticket = self._ticket, None
+        if not self._used:
+            self._gate.budget.give_back(ticket)
+        else:
+            _report(self._gate.budget, ticket, error)
+        self._gate.changed()
+
+
+def _report(budget: Budget, ticket: Ticket, error: BaseException | None) -> None:
+    now = anyio.current_time()
+    match error:
+        case APIError(verdict=Verdict.PAUSE_EVERYONE):
+            budget.refused(ticket, now, error.retry_after)
+            _log_pause(budget, now, error)
+        case APIError(verdict=Verdict.RETRY_SLOWLY):
+            budget.closed_for_maintenance(ticket, now, error.retry_after)
+            _log_pause(budget, now, error)
+        case None | APIError() | DecodeError():
+            budget.answered(ticket, now)
+        case _:
+            budget.lost(ticket, now)
+
+
+def _log_pause(budget: Budget, now: float, error: APIError) -> None:
+    seconds = budget.paused_until(now) - now
+    _logger.info("code %d: everybody pauses for %.1f s", error.code, seconds)

@@ -1,0 +1,310 @@
+"""The loop: whoever is due is looked at, when the gate lets it.
+
+One asyncio task drives all waits of a client while there are any, and one more carries each look
+that is under way. A task that waits for its next look costs an entry in the agenda and nothing
+else. Users never hold a task group or a cancel scope of this module open: a wait follows a watch,
+and whoever leaves last ends it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from functools import partial
+
+import anyio
+
+from vocalsep_async._text import printable
+from vocalsep_async.decoding import Decoder, age_of
+from vocalsep_async.errors import (
+    AuthenticationError,
+    ClientClosedError,
+    InsufficientCreditsError,
+    Verdict,
+    VocalSepError,
+)
+from vocalsep_async.models import SeparationTask, TaskRef
+from vocalsep_async.polling.asking import Asker
+from vocalsep_async.polling.gate import Permit
+from vocalsep_async.polling.watching import Follower, Watch, is_hopeless, is_known
+from vocalsep_async.schedule import Agenda, Durations, PollPolicy
+from vocalsep_async.transport import Request
+
+_logger = logging.getLogger("vocalsep_async")
+
+_RECORD_INFO = "/api/v1/vocal-removal/record-info"
+_SHORTEST_GAP = 1.0
+"""Seconds; a second wait for a task that was looked at less than this ago shares that look."""
+_FIRST_LEAD, _LONGEST_LEAD = 0.5, 5.0
+"""Seconds that an answer is given before a deadline, before and after latencies are known."""
+_REMEMBERED = 10_000
+"""Finished tasks that are not learned from twice."""
+
+
+class Poller:
+    """All waits of one client."""
+
+    def __init__(self, asker: Asker, decoder: Decoder, durations: Durations) -> None:
+        self.durations = durations
+        self._asker = asker
+        self._decoder = decoder
+        self._agenda: Agenda[Watch] = Agenda()
+        self._watches: dict[str, Watch] = {}
+        self._driver: asyncio.Task[None] | None = None
+        self._changed = anyio.Event()
+        self._lead = _FIRST_LEAD
+        self._warned: set[str] = set()
+        self._learned: OrderedDict[str, None] = OrderedDict()
+
+    def __repr__(self) -> str:
+        return f"<Poller: {len(self._watches)} tasks watched>"
+
+    # Looking once
+
+    async def look(self, ref: TaskRef) -> SeparationTask:
+        """Look at *ref* in one try.
+
+        Raises:
+            VocalSepError: what the look met.
+        """
+        return self._noted(await self._asker.once(_look_at(ref), partial(self._decoder.task, ref)))
+
+    async def glance(self, ref: TaskRef, policy: PollPolicy) -> Follower:
+        """Follow *ref* for exactly one look, whatever it meets."""
+        follower = Follower(ref.task_id, policy, anyio.current_time())
+        follower.polls = 1
+        try:
+            follower.saw(await self.look(ref))
+        except VocalSepError as error:
+            follower.met(error)
+            if error.verdict is Verdict.RAISE:
+                follower.fail(error)
+        return follower
+
+    async def look_repeatedly(self, ref: TaskRef) -> SeparationTask:
+        """Look at *ref*, in as many tries as the `RetryPolicy` gives.
+
+        Raises:
+            VocalSepError: what the last try met; maintenance is not waited out.
+        """
+        return self._noted(
+            await self._asker.repeatedly(
+                _look_at(ref),
+                partial(self._decoder.task, ref),
+                lambda error: error.verdict in (Verdict.RETRY, Verdict.PAUSE_EVERYONE),
+            )
+        )
+
+    def _noted(self, task: SeparationTask) -> SeparationTask:
+        self._warn_of_unknown(task)
+        if task.is_final:
+            self._learn(task, Watch.of(TaskRef(task.task_id), None, anyio.current_time()))
+        return task
+
+    # Following
+
+    @asynccontextmanager
+    async def follow(
+        self, ref: TaskRef, policy: PollPolicy, deadline: float
+    ) -> AsyncIterator[Follower]:
+        """Have *ref* looked at, at once and then as *policy* says, until the block is left.
+
+        All who follow a task share its looks.
+
+        Raises:
+            ClientClosedError: the client was closed.
+            ConfigurationError: the client cannot be used in this event loop.
+        """
+        self._asker.bind()
+        follower = Follower(ref.task_id, policy, deadline)
+        watch = self._join(ref, follower)
+        try:
+            yield follower
+        finally:
+            watch.followers.remove(follower)
+            if not watch.followers:
+                await self._abandon(watch)
+
+    def _join(self, ref: TaskRef, follower: Follower) -> Watch:
+        now = anyio.current_time()
+        watch = self._watches.get(ref.task_id)
+        if watch is None:
+            watch = self._watches[ref.task_id] = Watch.of(ref, _age_now(ref), now)
+        watch.followers.append(follower)
+        if not watch.is_looked_at:
+            self._enter(watch, max(now, watch.sent + _SHORTEST_GAP))
+        if self._driver is None:
+            self._driver = asyncio.create_task(self._drive(), name="vocalsep driver")
+        return watch
+
+    async def _abandon(self, watch: Watch) -> None:
+        self._drop(watch)
+        await _cancelled(watch.look)
+        if watch.permit is not None:
+            watch.permit.settle()
+        if not self._watches:
+            driver, self._driver = self._driver, None
+            await _cancelled(driver)
+
+    def _drop(self, watch: Watch) -> None:
+        self._agenda.discard(watch)
+        if self._watches.get(watch.ref.task_id) is watch:
+            del self._watches[watch.ref.task_id]
+
+    def _enter(self, watch: Watch, due: float) -> None:
+        self._agenda.put(watch, due)
+        self._changed.set()
+
+    async def aclose(self) -> None:
+        """End every wait with `ClientClosedError`."""
+        self._asker.gate.close()
+        watches = list(self._watches.values())
+        self._end_all(ClientClosedError("the client was closed while a wait was under way"))
+        for watch in watches:
+            await self._abandon(watch)
+
+    # The loop
+
+    async def _drive(self) -> None:
+        try:
+            while True:
+                await self._until_due()
+                permit = await self._asker.gate.start()
+                watch = self._agenda.pop(anyio.current_time())
+                if watch is None:
+                    permit.settle()
+                    continue
+                watch.begins_look(permit, anyio.current_time())
+                watch.look = asyncio.create_task(
+                    self._look(watch, permit), name=f"vocalsep look {watch.ref.task_id}"
+                )
+        except Exception as error:  # noqa: BLE001 - handed to whoever waits
+            # Whoever waits must learn that nobody looks any more, whatever it was.
+            self._end_all(error)
+
+    async def _until_due(self) -> None:
+        while (wait := self._agenda.next_due() - anyio.current_time()) > 0:
+            self._changed = anyio.Event()
+            with anyio.move_on_after(wait):
+                await self._changed.wait()
+
+    async def _look(self, watch: Watch, permit: Permit) -> None:
+        try:
+            task, age = await self._asker.send(
+                permit, _look_at(watch.ref), partial(self._sighting, watch.ref)
+            )
+            watch.look = None
+            self._saw(watch, task, age)
+        except VocalSepError as error:
+            watch.look = None
+            self._met(watch, error)
+        except Exception as error:  # noqa: BLE001 - handed to whoever waits
+            # A user's policy or tracing hook failed: whoever waits gets that very error.
+            watch.look = None
+            self._end(watch, error)
+
+    def _sighting(
+        self, ref: TaskRef, status: int, headers: Mapping[str, str], body: bytes
+    ) -> tuple[SeparationTask, float | None]:
+        task = self._decoder.task(ref, status, headers, body)
+        return task, None if task.is_final else age_of(task, headers)
+
+    def _saw(self, watch: Watch, task: SeparationTask, age: float | None) -> None:
+        now = anyio.current_time()
+        latency = now - watch.sent
+        self._lead = min(max(2 * latency, 0.8 * self._lead), _LONGEST_LEAD)
+        self._warn_of_unknown(task)
+        if age is not None:
+            watch.learned_age(age, now)
+        for follower in watch.followers:
+            follower.saw(task)
+        if task.is_final:
+            self._learn(task, watch)
+            self._drop(watch)
+            return
+        model = self.durations.model(watch.ref.type)
+        watch.still_runs(model)
+        self._enter(watch, watch.next_look(model, self._lead))
+
+    def _met(self, watch: Watch, error: VocalSepError) -> None:
+        for follower in watch.followers:
+            follower.met(error)
+        in_a_row = watch.failed(error)
+        if isinstance(error, (AuthenticationError, InsufficientCreditsError, ClientClosedError)):
+            self._end_all(error)
+        elif error.verdict is Verdict.RAISE or is_hopeless(
+            error, in_a_row, self._asker.retry.attempts
+        ):
+            self._end(watch, error)
+        else:
+            self._try_again(watch, error, in_a_row)
+
+    def _try_again(self, watch: Watch, error: VocalSepError, in_a_row: int) -> None:
+        now = anyio.current_time()
+        if error.verdict is Verdict.RETRY:
+            delay = self._asker.retry.delay(in_a_row, random.random())
+            self._enter(watch, watch.repeats_at(delay, now, self._lead))
+            return
+        self._enter(watch, now)
+        self._give_up_behind(self._asker.gate.paused_until())
+
+    def _give_up_behind(self, pause_end: float) -> None:
+        """End the waits whose deadline comes before anybody may ask again."""
+        for watch in self._watches.values():
+            for follower in watch.followers:
+                if follower.deadline < pause_end:
+                    follower.fail(follower.timeout_error())
+
+    def _end(self, watch: Watch, error: Exception) -> None:
+        self._drop(watch)
+        for follower in watch.followers:
+            follower.fail(error)
+
+    def _end_all(self, error: Exception) -> None:
+        for watch in list(self._watches.values()):
+            self._end(watch, error)
+
+    # Learning
+
+    def _learn(self, task: SeparationTask, watch: Watch) -> None:
+        if task.duration is None or task.task_id in self._learned:
+            return
+        self._learned[task.task_id] = None
+        if len(self._learned) > _REMEMBERED:
+            self._learned.popitem(last=False)
+        self.durations.saw_completion(
+            task.duration,
+            type_=task.type,
+            watched_as=watch.ref.type,
+            since=min(watch.running_at, task.duration),
+        )
+
+    def _warn_of_unknown(self, task: SeparationTask) -> None:
+        if not is_known(task.status) and task.status not in self._warned:
+            self._warned.add(task.status)
+            _logger.warning("unknown status %r is taken for pending", printable(str(task.status)))
+
+
+def _look_at(ref: TaskRef) -> Request:
+    return Request("GET", _RECORD_INFO, query={"taskId": ref.task_id})
+
+
+def _age_now(ref: TaskRef) -> float | None:
+    """Seconds since the creation, if the caller knows it; from here on the loop's clock runs."""
+    if ref.created_at is None:
+        return None
+    return (datetime.now(UTC) - ref.created_at).total_seconds()
+
+
+async def _cancelled(task: asyncio.Task[None] | None) -> None:
+    """Cancel *task* and wait until it has cleaned up."""
+    if task is None or task.done():
+        return
+    task.cancel()
+    with anyio.CancelScope(shield=True):
+        await asyncio.wait([task])

@@ -1,0 +1,130 @@
+"""When to look at one task again: policies are frozen values, what is learned lives elsewhere."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from attrs import field, frozen
+
+from vocalsep_async import _check
+from vocalsep_async.schedule.backoff import grown, jittered, not_below_initial
+from vocalsep_async.schedule.durations import DurationModel
+
+_SHORTEST_GAP = 1.0
+_IDLE_GAP = 20.0
+_IDLE_GAP_PER_AGE = 0.25
+_COLD_GAP = 2.0
+_COLD_GAP_PER_AGE = 0.5
+
+
+@frozen
+class Situation:
+    """What a policy may know when it decides about the next look.
+
+    Attributes:
+        polls: looks made so far, at least 1.
+        elapsed: seconds since the wait began.
+        age: seconds since the task was created, when the last look was sent; a guess where
+            nobody knows.
+        model: what is known about how long such tasks take.
+        draw: a number uniform in [0, 1), for jitter.
+    """
+
+    polls: int
+    elapsed: float
+    age: float
+    model: DurationModel
+    draw: float
+
+
+class PollPolicy(Protocol):
+    """Anything with this one method can be passed as ``poll=``."""
+
+    def delay(self, situation: Situation) -> float:
+        """Seconds from the start of the last look, which said PENDING, to the next one."""
+
+
+@frozen
+class Adaptive:
+    """Look when a look is worth it, judged by how long such tasks took so far (the default).
+
+    The next look comes when the *expected undetected seconds* D reach *cost*: with C the
+    duration of the task and L its age at the last look, ``D(a) = E[max(0, a - C) | C > L]``. A
+    task that stays silent is looked at ever less often, and most often around the ages at which
+    tasks like it end. The gap is at least 1 s and at most ``max(20, age / 4)`` s; until the first
+    finished task was seen, at most ``max(2, age / 2)`` s.
+
+    Attributes:
+        cost: seconds of delay that one request is worth, above 0. Smaller looks more often.
+
+    Raises:
+        ConfigurationError: *cost* is out of its range.
+    """
+
+    cost: float = field(default=0.1, validator=_check.above(0))
+
+    def delay(self, situation: Situation) -> float:
+        """Seconds until the next look; see the class."""
+        age, model = situation.age, situation.model
+        longest = max(_IDLE_GAP, _IDLE_GAP_PER_AGE * age)
+        if not model.completions:
+            longest = min(longest, max(_COLD_GAP, _COLD_GAP_PER_AGE * age))
+        return min(max(model.due(age, self.cost) - age, _SHORTEST_GAP), longest)
+
+
+@frozen
+class Backoff:
+    """Exponential growth: ``min(maximum, initial * factor ** (polls - 1))``, spread by jitter.
+
+    Attributes:
+        initial: seconds between the first two looks, above 0.
+        factor: growth of the gap, at least 1.
+        maximum: the longest gap in seconds before jitter, not below *initial*.
+        jitter: each gap is spread evenly over ``gap * (1 ± jitter)``; from 0 to below 1.
+
+    Raises:
+        ConfigurationError: a value is out of its range.
+    """
+
+    initial: float = field(default=2.0, validator=_check.above(0))
+    factor: float = field(default=1.5, validator=_check.at_least(1))
+    maximum: float = field(default=30.0, validator=[_check.above(0), not_below_initial])
+    jitter: float = field(default=0.2, validator=_check.fraction)
+
+    def delay(self, situation: Situation) -> float:
+        """Seconds until the next look; see the class."""
+        gap = grown(
+            situation.polls - 1, initial=self.initial, factor=self.factor, maximum=self.maximum
+        )
+        return jittered(gap, self.jitter, situation.draw)
+
+
+@frozen
+class Every:
+    """The same gap each time.
+
+    Attributes:
+        seconds: the gap, above 0.
+
+    Raises:
+        ConfigurationError: *seconds* is out of its range.
+    """
+
+    seconds: float = field(validator=_check.above(0))
+
+    def delay(self, situation: Situation) -> float:  # noqa: ARG002 - the protocol's
+        """Seconds until the next look: always the same."""
+        return self.seconds
+
+
+def next_look(sent: float, delay: float, deadline: float, lead: float) -> float:
+    """The moment of the next look at a task with a deadline.
+
+    Args:
+        sent: when the last look was sent.
+        delay: what the policy wants.
+        deadline: when the wait ends; ``math.inf`` for never.
+        lead: seconds that an answer needs, so that the last look's answer is there in time.
+    """
+    due, last = sent + delay, deadline - lead
+    return last if sent < last < due else due

@@ -1,0 +1,6 @@
+"""One exchange over HTTP: the only part of the core that knows aiohttp."""
+
+from vocalsep_async.transport.http import Reply, Request, Transport
+from vocalsep_async.transport.key import ApiKey
+
+__all__ = ["ApiKey", "Reply", "Request", "Transport"]
