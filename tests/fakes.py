@@ -1,0 +1,129 @@
+"""A provider in virtual time, in the place of the transport: no sockets, no server.
+
+Answers are scripted for each task; refusals come from a limiter that counts at the moment a
+request arrives, half a round trip after it was sent.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import anyio
+import pytest
+
+from vocalsep_async import VocalSepClient
+from vocalsep_async.errors import ClientClosedError
+from vocalsep_async.transport import Reply, Request
+
+Answer = Reply | Exception | Callable[[], Reply]
+
+
+def envelope(code: int, msg: str = "success", data: Any = None, **headers: str) -> Reply:
+    body = {"code": code, "msg": msg, "data": data}
+    names = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Reply(200, names, json.dumps(body).encode())
+
+
+def record(task_id: str, status: str = "PENDING", **fields: Any) -> Reply:
+    return envelope(200, data={"taskId": task_id, "successFlag": status, **fields})
+
+
+def finished(task_id: str, seconds: float = 60.0) -> Reply:
+    stems = {"vocalUrl": "https://cdn.example/v.mp3", "instrumentalUrl": "https://cdn.example/i.mp3"}
+    return record(
+        task_id,
+        "SUCCESS",
+        createTime=1_700_000_000_000,
+        completeTime=1_700_000_000_000 + int(seconds * 1000),
+        response=stems,
+    )
+
+
+class FakeProvider:
+    """Stands in for `Transport`.
+
+    Tasks that are added take their time; answers that are scripted come first, one a look.
+    """
+
+    def __init__(self) -> None:
+        self.round_trip = 0.1
+        self.limit: tuple[int, float] | None = None
+        self.refusal = envelope(430, "Your call frequency is too high")
+        self.looks: list[tuple[float, str]] = []
+        self.sent: list[str] = []
+        self.refused = 0
+        self.in_flight = 0
+        self.posted: list[Mapping[str, Any]] = []
+        self.host = "provider.example"
+        self.needs_closing = False
+        self._done_at: dict[str, float] = {}
+        self._scripts: dict[str, deque[Answer]] = {}
+        self._closed = False
+
+    def add(self, task_id: str, duration: float) -> None:
+        self._done_at[task_id] = anyio.current_time() + duration
+
+    def script(self, task_id: str, *answers: Answer) -> None:
+        self._scripts.setdefault(task_id, deque()).extend(answers)
+
+    def times(self, task_id: str) -> list[float]:
+        return [at for at, looked_at in self.looks if looked_at == task_id]
+
+    def bind(self) -> None:
+        if self._closed:
+            raise ClientClosedError("closed")
+
+    async def aclose(self) -> None:
+        self._closed = True
+
+    async def exchange(self, request: Request) -> Reply:
+        self.bind()
+        self.in_flight += 1
+        try:
+            return await self._exchange(request)
+        finally:
+            self.in_flight -= 1
+
+    async def _exchange(self, request: Request) -> Reply:
+        task_id = request.query.get("taskId", request.path)
+        self.sent.append(task_id)
+        await anyio.sleep(self.round_trip / 2)
+        now = anyio.current_time()
+        self.looks.append((now, task_id))
+        if request.json is not None:
+            self.posted.append(request.json)
+        answer = self._answer(task_id, now)
+        await anyio.sleep(self.round_trip / 2)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer if isinstance(answer, Reply) else answer()
+
+    def _answer(self, task_id: str, now: float) -> Answer:
+        if self.limit is not None and self._over(*self.limit, now):
+            self.refused += 1
+            self.looks.pop()
+            return self.refusal
+        if self._scripts.get(task_id):
+            return self._scripts[task_id].popleft()
+        done_at = self._done_at.get(task_id, 0.0)
+        return record(task_id) if now < done_at else finished(task_id)
+
+    def _over(self, most: int, period: float, now: float) -> bool:
+        return sum(1 for at, _ in self.looks if at > now - period) > most
+
+
+@contextmanager
+def provider_in_place(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeProvider]:
+    """Have clients that are made meanwhile talk to a `FakeProvider`."""
+    provider = FakeProvider()
+    with monkeypatch.context() as patch:
+        patch.setattr("vocalsep_async.client.Transport", lambda *_, **__: provider)
+        yield provider
+
+
+def make_client(**options: Any) -> VocalSepClient:
+    return VocalSepClient("a-key-for-tests", **options)
