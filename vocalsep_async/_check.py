@@ -19,10 +19,18 @@ def number(value: object, name: str, *, minimum: float, above: bool = False) -> 
     """
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise ConfigurationError(f"{name} must be a number, not {type(value).__name__}")
-    if not math.isfinite(value) or value < minimum or (above and value == minimum):
+    exact = _as_float(value)
+    if not math.isfinite(exact) or exact < minimum or (above and exact == minimum):
         bound = "above" if above else "at least"
-        raise ConfigurationError(f"{name} must be a finite number {bound} {minimum:g}, not {value}")
-    return float(value)
+        raise ConfigurationError(f"{name} must be a finite number {bound} {minimum:g}, not {exact}")
+    return exact
+
+
+def _as_float(value: float) -> float:
+    try:
+        return float(value)
+    except OverflowError:  # a whole number of hundreds of digits
+        return math.copysign(math.inf, value)
 
 
 def at_least(minimum: float) -> _Validator:
@@ -45,10 +53,11 @@ def fraction(_instance: object, attribute: Any, value: object) -> None:
 
 def whole(_instance: object, attribute: Any, value: object) -> None:
     """A validator for whole numbers from 1."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+    if isinstance(value, bool) or not isinstance(value, int):
         raise ConfigurationError(
-            f"{attribute.name} must be a whole number of at least 1, not {value!r}"
+            f"{attribute.name} must be a whole number, not {type(value).__name__}"
         )
+    number(value, attribute.name, minimum=1)
 
 
 def timeout(value: object, name: str = "timeout") -> float | None:

@@ -42,7 +42,7 @@ def _http_url(value: object, name: str) -> URL:
         url = URL(value)
         usable = url.scheme in ("http", "https") and bool(url.host) and url.port is not None
         (url.raw_host or "").encode("idna")
-    except ValueError:
+    except (ValueError, IndexError):  # yarl has an IndexError for "http://[]@"
         usable = False
     if not usable:
         # The value is not shown: a mistyped URL may hold a password.

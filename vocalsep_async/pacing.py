@@ -65,6 +65,8 @@ class Ticket:
     """One permitted request; it is reported back to the pacer exactly once."""
 
     started: float
+    spaced: float = 0.0
+    """Seconds by which it put off the starts after it."""
 
 
 class Budget(Protocol):
@@ -152,9 +154,8 @@ class Pacer:
 
     def start(self, now: float) -> Ticket:
         """Take a slot; only allowed when `wait` is 0."""
-        ticket = Ticket(now)
         self._window.take()
-        self._spacing.take(now, self._allowance.value)
+        ticket = Ticket(now, self._spacing.take(now, self._allowance.value))
         if self._pause is not None:
             self._pause.probe = ticket
         self.sent += 1
@@ -163,7 +164,7 @@ class Pacer:
     def give_back(self, ticket: Ticket) -> None:
         """The request was never sent: its slot is free at once, as if never taken."""
         self._window.give_back()
-        self._spacing.give_back(self._allowance.value)
+        self._spacing.give_back(ticket.spaced)
         self._was_probe(ticket)
         self.sent -= 1
 
@@ -186,7 +187,7 @@ class Pacer:
         """
         self.refusals += 1
         if self._pause is None:
-            self._allowance.cut(now)
+            self._allowance.cut(now, ticket.started)
         first = min(_SHORTEST_PAUSE, self._period / 2)
         self._stop(ticket, now, first, self._period, retry_after)
 
@@ -254,11 +255,13 @@ class _Spacing:
         burst = min(_BURST, max(1.0, allowance / 5))
         return max(0.0, self._next - (burst - 1) * self.period / allowance - now)
 
-    def take(self, now: float, allowance: float) -> None:
-        self._next = max(self._next, now) + self.period / allowance
+    def take(self, now: float, allowance: float) -> float:
+        gap = self.period / allowance
+        self._next = max(self._next, now) + gap
+        return gap
 
-    def give_back(self, allowance: float) -> None:
-        self._next -= self.period / allowance
+    def give_back(self, gap: float) -> None:
+        self._next -= gap
 
 
 @define
@@ -277,8 +280,8 @@ class _Allowance:
     def __attrs_post_init__(self) -> None:
         self.value = self.ceiling
 
-    def cut(self, now: float) -> None:
-        if now - self._last_cut < self.period:
+    def cut(self, now: float, sent: float) -> None:
+        if now - self._last_cut < self.period or sent <= self._last_cut:
             return
         if math.isinf(self.value):
             self._forget_before(now - self.period)

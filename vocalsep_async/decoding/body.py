@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 from typing import Any
 
 from vocalsep_async._text import printable
 from vocalsep_async.errors import DecodeError
+
+_TAG = re.compile(rb"\s*(<[!?]?[A-Za-z]{1,20})", re.ASCII)
 
 
 def parse(body: bytes, http_status: int | None = None) -> Any:
     """Parse *body* as one JSON document in UTF-8 (a byte order mark is accepted).
 
     Raises:
-        DecodeError: it is empty, not UTF-8, not JSON, holds NaN or Infinity, or numbers or
-            nesting beyond what Python takes.
+        DecodeError: it is empty, not UTF-8, not JSON, holds NaN, Infinity, or numbers or
+            nesting beyond what Python takes. The message shows nothing of it but a first tag.
     """
     if not body.strip():
         raise DecodeError("the answer is empty", http_status=http_status)
     try:
         # json.loads(bytes) would guess UTF-16 and UTF-32 too, which this API never sends.
-        return json.loads(body.decode("utf-8-sig"), parse_constant=_refuse_constant)
+        return json.loads(body.decode("utf-8-sig"), parse_constant=_refuse, parse_float=_finite)
     except UnicodeDecodeError:
         problem = "it is not UTF-8"
     except RecursionError:
@@ -29,14 +33,21 @@ def parse(body: bytes, http_status: int | None = None) -> Any:
         problem = printable(str(error), 80)
     # Raised outside the handler: the parser's error holds the whole body, links included.
     raise DecodeError(
-        f"the answer is not JSON ({problem}); it begins with {_beginning(body)}",
-        http_status=http_status,
+        f"the answer is not JSON ({problem}){_beginning(body)}", http_status=http_status
     )
 
 
-def _refuse_constant(name: str) -> None:
+def _refuse(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if math.isinf(number):
+        raise ValueError("a number is too large")
+    return number
+
+
 def _beginning(body: bytes) -> str:
-    return repr(printable(body[:40].decode("utf-8", "replace"), 40))
+    tag = _TAG.match(body)
+    return "" if tag is None else f"; it begins with {tag[1].decode()!r}"

@@ -9,8 +9,15 @@ from attrs import evolve, frozen
 
 from vocalsep_async._text import printable
 from vocalsep_async.decoding import body as _body
-from vocalsep_async.decoding.envelope import Envelope, http_date, open_envelope, retry_after
-from vocalsep_async.decoding.records import created_by_epoch, structure_task
+from vocalsep_async.decoding.envelope import (
+    Envelope,
+    code_of,
+    http_date,
+    message_of,
+    open_envelope,
+    retry_after,
+)
+from vocalsep_async.decoding.records import created_by_epoch, finite, structure_task
 from vocalsep_async.dialects import Dialect, says_no_such_record
 from vocalsep_async.errors import (
     APIError,
@@ -47,15 +54,12 @@ class Decoder:
         envelope = self._payload(status, headers, body, ref.task_id)
         if envelope.data is None:
             raise self._no_such_task(envelope, status, ref.task_id)
-        task = structure_task(envelope.data, task_id=ref.task_id)
+        task = structure_task(
+            envelope.data, http_status=status, redact=self.redact, task_id=ref.task_id
+        )
         if task.task_id != ref.task_id:
             raise DecodeError("the answer is about another task", http_status=status)
-        message = task.error_message
-        return evolve(
-            task,
-            type=task.type or inferred_type(task) or ref.type,
-            error_message=None if message is None else self.redact(message),
-        )
+        return evolve(task, type=task.type or inferred_type(task) or ref.type)
 
     def created(self, status: int, headers: Headers, body: bytes) -> str:
         """Read the id of a task that was just created.
@@ -68,11 +72,9 @@ class Decoder:
         task_id = _of(data, "taskId") or _of(data, "task_id")
         try:
             return TaskRef(task_id).task_id
-        except ConfigurationError as error:
-            raise DecodeError(
-                f"the answer holds no usable task id ({error}): {printable(repr(task_id))}",
-                http_status=status,
-            ) from None
+        except ConfigurationError:
+            pass
+        raise DecodeError("the answer holds no usable task id", http_status=status)
 
     def credits(self, status: int, headers: Headers, body: bytes) -> float:
         """Read the account's remaining credits.
@@ -81,10 +83,10 @@ class Decoder:
             APIError: it was refused.
             DecodeError: the answer is no number.
         """
-        data = self._payload(status, headers, body, None).data
-        if isinstance(data, (int, float)) and not isinstance(data, bool):
-            return float(data)
-        raise DecodeError("the answer holds no number of credits", http_status=status)
+        number = finite(self._payload(status, headers, body, None).data)
+        if number is None:
+            raise DecodeError("the answer holds no number of credits", http_status=status)
+        return number
 
     def _payload(self, status: int, headers: Headers, body: bytes, task_id: str | None) -> Envelope:
         envelope = open_envelope(status, body)
@@ -99,7 +101,7 @@ class Decoder:
             return self._no_such_task(envelope, status, task_id)
         rule = self.dialect.judge(envelope.code, envelope.message, in_envelope=envelope.genuine)
         return rule.error(
-            self.redact(envelope.message),
+            self._said(envelope),
             code=envelope.code,
             http_status=status,
             task_id=task_id,
@@ -109,7 +111,7 @@ class Decoder:
         )
 
     def _no_such_task(self, envelope: Envelope, status: int, task_id: str) -> TaskNotFoundError:
-        words = "no such record" if envelope.code == 200 else self.redact(envelope.message)
+        words = "no such record" if envelope.code == 200 else self._said(envelope)
         return TaskNotFoundError(
             words,
             code=envelope.code,
@@ -117,6 +119,10 @@ class Decoder:
             task_id=task_id,
             verdict=Verdict.RETRY,
         )
+
+    def _said(self, envelope: Envelope) -> str:
+        # In this order: a key that the cut went through would not be recognised.
+        return printable(self.redact(envelope.message))
 
 
 def _of(data: Any, key: str) -> Any:
@@ -157,14 +163,16 @@ def decode_callback(body: bytes) -> SeparationTask:
         DecodeError: it is not a callback of this API.
     """
     content = _body.parse(body)
-    code, data = _of(content, "code"), _of(content, "data")
-    if isinstance(code, bool) or not isinstance(code, int):
+    code = code_of(content)
+    if code is None:
         raise DecodeError("the callback has no code")
     done = code == 200
+    status = TaskStatus.SUCCESS if done else TaskStatus.GENERATE_AUDIO_FAILED
     task = structure_task(
-        data,
-        status=TaskStatus.SUCCESS if done else TaskStatus.GENERATE_AUDIO_FAILED,
+        _of(content, "data"),
+        status=status,
         error_code=None if done else code,
-        error_message=None if done else _of(content, "msg"),
+        error_message=None if done else message_of(content),
     )
-    return evolve(task, type=task.type or inferred_type(task))
+    # The code decides, also where the record brings a status of its own.
+    return evolve(task, status=status, type=task.type or inferred_type(task))

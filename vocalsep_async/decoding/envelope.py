@@ -13,7 +13,6 @@ from typing import Any
 
 from attrs import frozen
 
-from vocalsep_async._text import printable
 from vocalsep_async.decoding import body as _body
 from vocalsep_async.errors import DecodeError
 
@@ -22,6 +21,7 @@ LONGEST_RETRY_AFTER = 300.0
 
 _SECONDS = re.compile(r"[0-9]{1,20}(\.[0-9]{1,20})?", re.ASCII)
 _DIGITS = re.compile(r"[0-9]{1,9}", re.ASCII)
+_LARGEST_CODE = 999_999_999
 
 
 @frozen
@@ -30,7 +30,7 @@ class Envelope:
 
     Attributes:
         code: the code that counts.
-        message: the API's words, printable; "" if there are none.
+        message: the API's words as they came; "" if there are none.
         data: the payload; None if there is none.
         genuine: whether the answer was an envelope at all. Without one, *code* is the HTTP
             status.
@@ -55,25 +55,28 @@ def open_envelope(status: int, body: bytes) -> Envelope:
         if fine:
             raise
         content = None
-    code = _code(content)
+    code = code_of(content)
     if code is None:
         if fine:
             raise DecodeError("the answer has no usable code", http_status=status)
-        return Envelope(status, _message(content), None, genuine=False)
+        return Envelope(status, message_of(content), None, genuine=False)
     counts = code if code != 200 or fine else status
-    return Envelope(counts, _message(content), content.get("data"), genuine=True)
+    return Envelope(counts, message_of(content), content.get("data"), genuine=True)
 
 
-def _code(content: Any) -> int | None:
+def code_of(content: Any) -> int | None:
+    """The code of an answer or a callback: a whole number or digits; None if it has none."""
     code = content.get("code") if isinstance(content, dict) else None
     if isinstance(code, str) and _DIGITS.fullmatch(code):
         return int(code)
-    return code if isinstance(code, int) and not isinstance(code, bool) else None
+    usable = isinstance(code, int) and not isinstance(code, bool) and abs(code) <= _LARGEST_CODE
+    return code if usable else None
 
 
-def _message(content: Any) -> str:
+def message_of(content: Any) -> str:
+    """The words of an answer or a callback; "" if it has none."""
     message = content.get("msg") if isinstance(content, dict) else None
-    return printable(message) if isinstance(message, str) else ""
+    return message if isinstance(message, str) else ""
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -41,7 +41,7 @@ def _spelled(*names: str) -> tuple[str, ...]:
 
 _Spellings = Mapping[str, tuple[str, ...]]
 
-# The first spelling that holds something wins.
+# The first spelling that holds something wins; "" and null both mean nothing.
 _RECORD: _Spellings = {
     "task_id": _spelled("task_id"),
     "status": _spelled("success_flag", "status"),
@@ -64,35 +64,50 @@ _TRACK: _Spellings = {
     "duration": _spelled("duration"),
 }
 _ORIGIN_DATA = _spelled("origin_data")
+_PARTS = ("extract", "remove")
 
 
-def structure_task(record: Any, **known: Any) -> SeparationTask:
+def structure_task(
+    record: Any,
+    *,
+    http_status: int | None = None,
+    redact: Callable[[str], str] = str,
+    **known: Any,
+) -> SeparationTask:
     """Structure one record as received.
 
     Args:
         record: the JSON value.
+        http_status: the HTTP status it came with; None for a callback.
+        redact: takes the API key out of the words about a failure.
         known: attributes that the caller knows where the record does not say them.
 
     Raises:
         DecodeError: it is not a record; the message names the attribute, never its value.
     """
     if not isinstance(record, dict):
-        raise DecodeError(f"the record is {_kind(record)}, not an object")
+        raise DecodeError(f"the record is {_kind(record)}, not an object", http_status=http_status)
     named = known | _named(record, _RECORD)
     response = named.get("stems") or None
     named |= {"stems": response, "origin_tracks": response, "raw": record}
+    if isinstance(named.get("error_message"), str):
+        named["error_message"] = redact(named["error_message"])
     try:
         return _CONVERTER.structure(named, SeparationTask)
     except BaseValidationError as error:
-        problem = "; ".join(transform_error(error, path="record"))
+        problem = "; ".join(transform_error(error, "record", _problem))
     # Raised outside the handler: the validation error holds the record, links included.
-    raise DecodeError(f"the record does not fit: {printable(problem)}")
+    raise DecodeError(f"the record does not fit: {printable(problem)}", http_status=http_status)
+
+
+def _problem(error: BaseException, _type: Any) -> str:
+    return "is missing" if isinstance(error, KeyError) else str(error)
 
 
 def created_by_epoch(task: SeparationTask) -> bool:
     """Whether the creation time came as an epoch, which has no doubt about its zone."""
     value = _first(task.raw, _RECORD["created_at"])
-    return task.created_at is not None and _number(value) is not None
+    return task.created_at is not None and finite(value) is not None
 
 
 def _named(record: Mapping[str, Any], spellings: _Spellings) -> dict[str, Any]:
@@ -101,7 +116,8 @@ def _named(record: Mapping[str, Any], spellings: _Spellings) -> dict[str, Any]:
 
 
 def _first(record: Mapping[str, Any], ways: tuple[str, ...]) -> Any:
-    return next((record[way] for way in ways if record.get(way) is not None), None)
+    given = [record[way] for way in ways if record.get(way) is not None]
+    return next((value for value in given if value != ""), given[0] if given else None)
 
 
 def _kind(value: object) -> str:
@@ -109,6 +125,10 @@ def _kind(value: object) -> str:
 
 
 # Hooks. Strict ones raise, lenient ones return None.
+
+# Tables, because Python 3.11 cannot ask an enum whether it has a value.
+_STATUSES = {status.value: status for status in TaskStatus}
+_TYPES = {type_.value: type_ for type_ in SeparationType}
 
 
 def _text(value: Any, _type: Any) -> str:
@@ -126,12 +146,12 @@ def _link(value: Any, _type: Any) -> str | None:
 def _status(value: Any, _type: Any) -> TaskStatus | str:
     if isinstance(value, (str, int)) and not isinstance(value, bool):
         word = str(value)
-        return TaskStatus(word) if word in TaskStatus else word
+        return _STATUSES.get(word, word)
     raise ValueError(f"is {_kind(value)}, not a status")
 
 
 def _open_type(value: Any, _type: Any) -> SeparationType | None:
-    return SeparationType(value) if value in SeparationType else None
+    return _TYPES.get(value) if isinstance(value, str) else None
 
 
 def _optional_text(value: Any, _type: Any) -> str | None:
@@ -144,7 +164,7 @@ def _optional_message(value: Any, _type: Any) -> str | None:
 
 
 def _optional_index(value: Any, _type: Any) -> int | None:
-    number = _number(value)
+    number = finite(value)
     return int(number) if number is not None and number == int(number) else None
 
 
@@ -155,15 +175,16 @@ def _optional_code(value: Any, _type: Any) -> int | str | None:
 
 
 def _optional_seconds(value: Any, _type: Any) -> float | None:
-    number = _number(value)
+    number = finite(value)
     return number if number is not None and number >= 0 else None
 
 
 def _optional_time(value: Any, _type: Any) -> datetime | None:
-    number = _number(value)
+    number = finite(value)
     try:
         if number is not None:
-            return datetime.fromtimestamp(_epoch_seconds(number), UTC)
+            # 0 and -1 are other ways to say "not yet".
+            return datetime.fromtimestamp(_epoch_seconds(number), UTC) if number > 0 else None
         if isinstance(value, str):
             return _as_utc(datetime.fromisoformat(value.strip()))
     except (ValueError, OverflowError, OSError):
@@ -174,7 +195,7 @@ def _optional_time(value: Any, _type: Any) -> datetime | None:
 _DIGITS = re.compile(r"[0-9]{1,20}", re.ASCII)
 
 
-def _number(value: Any) -> float | None:
+def finite(value: Any) -> float | None:
     """A finite number, also one written as digits; None for anything else."""
     if isinstance(value, str) and _DIGITS.fullmatch(value):
         return float(value)
@@ -260,14 +281,13 @@ def _tracks(response: Any) -> Iterator[dict[str, Any]]:
 def _parts(item: Any) -> Iterator[dict[str, Any]]:
     if not isinstance(item, dict):
         return
-    if isinstance(item.get("extract") or item.get("remove"), dict):
-        for part in ("extract", "remove"):
-            for track in _parts(item.get(part)):
-                yield track | {"part": part}
-        return
-    track = _named(item, _TRACK)
-    if _optional_text(track.get("url"), None) is not None:
-        yield track
+    pair: list[tuple[str | None, Any]] = [
+        (part, item[part]) for part in _PARTS if isinstance(item.get(part), dict)
+    ]
+    for part, track in pair or [(None, item)]:
+        named = _named(track, _TRACK)
+        if _link(named.get("url", ""), None) is not None:
+            yield named | {"part": part}
 
 
 _CONVERTER = _make_converter()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 from attrs import field, frozen
 
 from vocalsep_async import _check
@@ -12,9 +10,10 @@ from vocalsep_async.errors import ConfigurationError
 
 def grown(count: int, *, initial: float, factor: float, maximum: float) -> float:
     """``initial * factor ** count``, at most *maximum*; never overflows."""
-    if factor == 1 or count * math.log(factor) < math.log(maximum / initial):
-        return initial * factor**count
-    return maximum
+    try:
+        return min(maximum, initial * float(factor) ** count)
+    except OverflowError:
+        return maximum
 
 
 def jittered(delay: float, jitter: float, draw: float) -> float:

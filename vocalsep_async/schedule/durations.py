@@ -29,6 +29,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from vocalsep_async import _check
 from vocalsep_async.errors import ConfigurationError
 from vocalsep_async.models import SeparationType
 
@@ -46,12 +47,13 @@ _PRIOR_MEDIANS: Mapping[SeparationType | None, float] = {
     SeparationType.SPLIT_STEM_ADVANCED: 140.0,
     None: 75.0,
 }
+_LARGEST_COUNT = 1e12
 _HAZARD_RANGE = 100.0
 """No bin's hazard is further than this factor from the mean: nothing is ever written off."""
 
 
 def _bin(age: float) -> int:
-    return min(bisect_right(_EDGES, age) - 1, _BINS - 1)
+    return min(max(bisect_right(_EDGES, age) - 1, 0), _BINS - 1)
 
 
 @cache
@@ -79,10 +81,16 @@ class DurationModel:
 
     The tables are rebuilt after every few completions; `version` then grows, and moments
     computed from the older tables are worth computing again.
+
+    Args:
+        median: seconds that a task takes at a guess, at least 1.
+
+    Raises:
+        ConfigurationError: *median* is out of its range.
     """
 
     def __init__(self, median: float = _PRIOR_MEDIANS[None]) -> None:
-        self._median = median
+        self._median = min(_check.number(median, "median", minimum=1.0), _LONGEST)
         self._done = [0.0] * _BINS
         self._alive = [0.0] * _BINS
         self._stale = 0
@@ -122,18 +130,14 @@ class DurationModel:
         prior_done, prior_alive = _prior(self._median)
         # Scales the prior to the level that was seen; matters only while little was.
         expected = sum(
-            alive * a / b
-            for alive, a, b in zip(self._alive, prior_done, prior_alive, strict=True)
-            if b > 0
+            alive * a / b for alive, a, b in zip(self._alive, prior_done, prior_alive, strict=True)
         )
         level = min(max((2 + sum(self._done)) / (2 + expected), 0.1), 10.0)
         done = [level * a + seen for a, seen in zip(prior_done, self._done, strict=True)]
         alive = [b + seen for b, seen in zip(prior_alive, self._alive, strict=True)]
         mean = sum(done) / sum(alive)
         low, high = mean / _HAZARD_RANGE, mean * _HAZARD_RANGE
-        return [
-            min(max(d / a if a > 0 else mean, low), high) for d, a in zip(done, alive, strict=True)
-        ]
+        return [min(max(d / a, low), high) for d, a in zip(done, alive, strict=True)]
 
     def undetected(self, since: float, age: float) -> float:
         """D(since, age): expected seconds finished but unnoticed by *age*; see the module."""
@@ -184,13 +188,15 @@ def _solve(hazard: float, running: float, missing: float, width: float) -> float
     """
     z = min(width, missing + running / hazard)
     for _ in range(60):
-        decay = math.exp(-hazard * z)
-        excess = z - running * (1 - decay) / hazard - missing
-        step = excess / (1 - running * decay)
+        ended = -math.expm1(-hazard * z)
+        slope = 1 - running + running * ended
+        if slope <= 0:
+            break
+        step = (z - running * ended / hazard - missing) / slope
         z -= step
         if step <= 1e-9 * z:
             break
-    return z
+    return max(z, 0.0)
 
 
 def _saved(saved: Any) -> tuple[int, list[float], list[float]]:
@@ -207,8 +213,8 @@ def _saved_bins(values: Any) -> list[float]:
         raise ValueError(f"a list of {_BINS} numbers is expected")
     for value in values:
         usable = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not usable or not math.isfinite(value) or value < 0:
-            raise ValueError("counts must be finite numbers, not negative")
+        if not usable or not 0 <= value <= _LARGEST_COUNT:
+            raise ValueError("counts must be numbers of a sensible size, not negative")
     return [float(value) for value in values]
 
 
@@ -275,20 +281,23 @@ class Durations:
         """
         content = Path(path).read_bytes()
         try:
-            models = self._read(json.loads(content))
+            saved = _saved_models(json.loads(content))
         except (ValueError, RecursionError) as error:
             raise ConfigurationError(f"{path} holds no saved durations: {error}") from None
-        self._models.update(models)
+        # Only now that all of them were found usable; who holds a model sees it change.
+        for kind, model in self._models.items():
+            model.update_from(saved[_key(kind)])
 
-    def _read(self, content: Any) -> dict[SeparationType | None, DurationModel]:
-        if not isinstance(content, dict) or content.get("format") != _FORMAT:
-            raise ValueError(f"its format is not {_FORMAT!r}")
-        saved = content.get("models")
-        models = {}
-        for kind, median in _PRIOR_MEDIANS.items():
-            models[kind] = DurationModel(median)
-            models[kind].update_from(saved.get(_key(kind)) if isinstance(saved, dict) else None)
-        return models
+
+def _saved_models(content: Any) -> dict[str, Any]:
+    if not isinstance(content, dict) or content.get("format") != _FORMAT:
+        raise ValueError(f"its format is not {_FORMAT!r}")
+    models = content.get("models")
+    if not isinstance(models, dict):
+        raise ValueError("it has no models")  # noqa: TRY004 - the file is wrong, not the call
+    for kind in _PRIOR_MEDIANS:
+        _saved(models.get(_key(kind)))
+    return models
 
 
 _FORMAT = "vocalsep-durations-1"

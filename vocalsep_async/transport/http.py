@@ -8,13 +8,16 @@ caller, who asks the pacer first.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 from urllib.parse import quote
 
 import aiohttp
+import anyio
 from aiohttp import hdrs
 from attrs import field, frozen
+from multidict import CIMultiDict
 from yarl import URL
 
 from vocalsep_async.errors import (
@@ -24,18 +27,20 @@ from vocalsep_async.errors import (
     Verdict,
 )
 from vocalsep_async.transport.failures import translated
-from vocalsep_async.transport.key import ApiKey
+from vocalsep_async.transport.key import ApiKey, proxy_login
 
 LARGEST_ANSWER = 1 << 20
 """Bytes of one answer after decompression; real ones have some thousand."""
 _CONNECT_TIMEOUT = 10.0
+_CONNECT_SHARE = 0.9
+"""Of the request timeout: it must not run out first, or nobody knows that nothing was sent."""
 _KEEPALIVE = 30.0
 """Seconds; below what common servers keep an idle connection open."""
 _CONNECTIONS = 100
 
 
 class Reply(NamedTuple):
-    """One answer as it came."""
+    """One answer as it came, except that the API key is taken out wherever it was repeated."""
 
     status: int
     headers: Mapping[str, str]
@@ -73,6 +78,9 @@ class Transport:
         session: one to borrow; None to make one.
         trace_configs: for the session that is made.
         proxy: URL of an HTTP proxy; None for none. The environment's is never used.
+
+    Raises:
+        ConfigurationError: *session* is no aiohttp session.
     """
 
     def __init__(
@@ -86,12 +94,20 @@ class Transport:
         trace_configs: Sequence[aiohttp.TraceConfig] = (),
         proxy: URL | None = None,
     ) -> None:
+        if session is not None and not isinstance(session, aiohttp.ClientSession):
+            raise ConfigurationError(
+                f"session must be an aiohttp.ClientSession, not {type(session).__name__}"
+            )
         self._base_url = str(base_url).rstrip("/")
         self.host = base_url.host
         self._key = key
         self._request_timeout = request_timeout
+        connect_timeout = _CONNECT_SHARE * request_timeout
         self._timeout = aiohttp.ClientTimeout(
-            total=request_timeout, sock_connect=min(_CONNECT_TIMEOUT, request_timeout)
+            total=request_timeout,
+            connect=connect_timeout,
+            sock_connect=min(_CONNECT_TIMEOUT, connect_timeout),
+            ceil_threshold=math.inf,
         )
         self._headers = {
             hdrs.USER_AGENT: user_agent,
@@ -100,10 +116,13 @@ class Transport:
             hdrs.CONTENT_TYPE: "application/json",
         }
         self._trace_configs = list(trace_configs)
-        self._proxy = proxy
+        # aiohttp would keep the login in connection keys, which tracebacks show.
+        self._proxy = None if proxy is None else proxy.with_user(None)
+        self._proxy_login = None if proxy is None else proxy_login(proxy)
         self._borrowed = session is not None
         self._session = session
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._loop = None if session is None else session._loop  # noqa: SLF001
+        self._under_way: set[anyio.CancelScope] = set()
         self._closed = False
 
     @property
@@ -136,8 +155,8 @@ class Transport:
             raise ConfigurationError("the client needs asyncio: no asyncio event loop is running")
         if self._loop is not None and self._loop is not loop:
             raise ConfigurationError(
-                "the client was used in another event loop before; make one client for each "
-                "asyncio.run()"
+                "the client belongs to another event loop, in which it was used before or its "
+                "borrowed session was made; make one client for each asyncio.run()"
             )
         self._loop = loop
 
@@ -159,18 +178,34 @@ class Transport:
         """
         session = self.bind()
         name = f"{request.method} {request.path} at {self.host}"
-        try:
-            return await self._send(session, request, name)
-        except TransportError:
-            raise
-        except (aiohttp.ClientError, OSError) as error:
-            failure = translated(error, name, self._request_timeout)
-        # Raised outside the handler: aiohttp's errors hold the headers of the request.
+        outcome = await self._until_closed(session, request, name)
+        # Raised here, outside every handler and away from the frames that hold the answer:
+        # aiohttp's errors hold the headers of the request, and answers hold links.
+        if isinstance(outcome, Reply):
+            return outcome
         if self._closed:
             raise ClientClosedError("the client was closed while a request was under way")
-        raise failure
+        if session.closed:
+            raise ClientClosedError("the borrowed session was closed while a request was under way")
+        raise outcome or TransportError(f"{name}: it was given up")
 
-    async def _send(self, session: aiohttp.ClientSession, request: Request, name: str) -> Reply:
+    async def _until_closed(
+        self, session: aiohttp.ClientSession, request: Request, name: str
+    ) -> Reply | TransportError | None:
+        """Send *request* and read the answer; None if the transport was closed meanwhile."""
+        with anyio.CancelScope() as scope:
+            self._under_way.add(scope)
+            try:
+                return await self._send(session, request, name)
+            except (aiohttp.ClientError, OSError) as error:
+                return translated(error, name, self._request_timeout)
+            finally:
+                self._under_way.remove(scope)
+        return None
+
+    async def _send(
+        self, session: aiohttp.ClientSession, request: Request, name: str
+    ) -> Reply | TransportError:
         async with session.request(
             request.method,
             self._url(request),
@@ -178,27 +213,36 @@ class Transport:
             headers=self._headers,
             timeout=self._timeout,
             proxy=self._proxy,
+            # Used where a tunnel is asked for; otherwise `_OneSend` adds the login.
+            proxy_headers=self._proxy_login,
             allow_redirects=False,
             raise_for_status=False,
             auto_decompress=True,
             # What is given here takes the place of a borrowed session's own middlewares.
-            middlewares=(*session._middlewares, _OneSend(self._key)),  # noqa: SLF001
+            middlewares=(*session._middlewares, _OneSend(self._key, self._proxy_login)),  # noqa: SLF001
         ) as response:
-            if 300 <= response.status <= 399:
-                raise TransportError(
-                    f"{name}: it was redirected ({response.status}), which is not followed; "
-                    "check base_url",
-                    verdict=Verdict.RAISE,
+            if (refusal := _not_an_answer(response.status, name)) is not None:
+                return refusal
+            body = await _read(response)
+            if body is None:
+                return TransportError(
+                    f"{name}: the answer is larger than {LARGEST_ANSWER:,} bytes"
                 )
-            return Reply(response.status, response.headers, await _read(response, name))
+            headers = ((name, self._key.redact(value)) for name, value in response.headers.items())
+            return Reply(response.status, CIMultiDict(headers), self._key.redact_bytes(body))
 
     def _url(self, request: Request) -> URL:
         query = "&".join(f"{name}={quote(value, safe='')}" for name, value in request.query.items())
         return URL(f"{self._base_url}{request.path}?{query}".rstrip("?"), encoded=True)
 
     async def aclose(self) -> None:
-        """Close the session, unless it is borrowed; may be called again."""
+        """End what is under way and close the session, unless it is borrowed.
+
+        It may be called again.
+        """
         self._closed = True
+        for scope in self._under_way:
+            scope.cancel()
         if self._session is not None and not self._borrowed:
             await self._session.close()
 
@@ -210,8 +254,9 @@ class _OneSend:
     arguments that tracebacks show, and does not collide with credentials from a netrc file.
     """
 
-    def __init__(self, key: ApiKey) -> None:
+    def __init__(self, key: ApiKey, proxy_login: Mapping[str, str] | None) -> None:
         self._key = key
+        self._proxy_login = proxy_login or {}
         self._failure: Exception | None = None
 
     async def __call__(
@@ -220,6 +265,8 @@ class _OneSend:
         if self._failure is not None:
             raise self._failure
         request.headers[hdrs.AUTHORIZATION] = self._key.authorization()
+        if not request.is_ssl():
+            request.headers.update(self._proxy_login)
         try:
             return await handler(request)
         except (aiohttp.ClientError, OSError) as error:
@@ -227,12 +274,29 @@ class _OneSend:
             raise
 
 
-async def _read(response: aiohttp.ClientResponse, name: str) -> bytes:
+def _not_an_answer(status: int, name: str) -> TransportError | None:
+    """The error for a status that does not come from the API itself; None for the others."""
+    if 300 <= status <= 399:
+        return TransportError(
+            f"{name}: it was redirected ({status}), which is not followed; check base_url",
+            verdict=Verdict.RAISE,
+        )
+    if status == 407:
+        return TransportError(
+            f"{name}: the proxy wants a login (407)",
+            may_have_arrived=False,
+            verdict=Verdict.RAISE,
+        )
+    return None
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes | None:
+    """The whole body; None if it is larger than `LARGEST_ANSWER`."""
     chunks, size = [], 0
     async for chunk in response.content.iter_any():
         size += len(chunk)
         if size > LARGEST_ANSWER:
             response.close()
-            raise TransportError(f"{name}: the answer is larger than {LARGEST_ANSWER:,} bytes")
+            return None
         chunks.append(chunk)
     return b"".join(chunks)

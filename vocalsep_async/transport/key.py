@@ -1,8 +1,13 @@
-"""A key that shows itself to nobody but the server."""
+"""Secrets that show themselves to nobody but the server: the API key, a proxy's login."""
 
 from __future__ import annotations
 
+import base64
+from collections.abc import Mapping
 from typing import NoReturn
+
+from aiohttp import hdrs
+from yarl import URL
 
 from vocalsep_async.errors import ConfigurationError
 
@@ -22,14 +27,13 @@ class ApiKey:
     __slots__ = ("__key",)
 
     def __init__(self, key: object) -> None:
-        if not isinstance(key, str) or not key:
-            raise ConfigurationError("api_key must be a non-empty string")
-        if not (key.isascii() and key.isprintable()) or " " in key:
-            raise ConfigurationError(
-                "api_key holds a space, a line break or another character that no key has; "
-                "was it read from a file without .strip()?"
-            )
-        self.__key = key
+        problem = _problem(key)
+        if problem is None:
+            self.__key = str(key)
+        # Tracebacks may show local variables.
+        del key
+        if problem is not None:
+            raise ConfigurationError(problem)
 
     def __repr__(self) -> str:
         return _SHOWN
@@ -39,11 +43,40 @@ class ApiKey:
 
     def redact(self, text: str) -> str:
         """Take the key out of *text*."""
-        return text.replace(self.__key, _SHOWN) if len(self.__key) >= _SHORTEST_SECRET else text
+        return text.replace(self.__key, _SHOWN) if self._is_secret else text
+
+    def redact_bytes(self, body: bytes) -> bytes:
+        """Take the key out of *body*."""
+        if not self._is_secret:
+            return body
+        return body.replace(self.__key.encode(), _SHOWN.encode())
+
+    @property
+    def _is_secret(self) -> bool:
+        return len(self.__key) >= _SHORTEST_SECRET
 
     def authorization(self) -> str:
         """The value of the Authorization header."""
         return _MaskedHeader(f"Bearer {self.__key}")
+
+
+def _problem(key: object) -> str | None:
+    if not isinstance(key, str) or not key:
+        return "api_key must be a non-empty string"
+    if not (key.isascii() and key.isprintable()) or " " in key:
+        return (
+            "api_key holds a space, a line break or another character that no key has; "
+            "was it read from a file without .strip()?"
+        )
+    return None
+
+
+def proxy_login(proxy: URL) -> Mapping[str, str] | None:
+    """The header that logs in at *proxy*; None if its URL holds no user and password."""
+    if proxy.raw_user is None and proxy.raw_password is None:
+        return None
+    login = base64.b64encode(f"{proxy.user or ''}:{proxy.password or ''}".encode()).decode()
+    return {hdrs.PROXY_AUTHORIZATION: _MaskedHeader(f"Basic {login}")}
 
 
 class _MaskedHeader(str):
@@ -52,4 +85,4 @@ class _MaskedHeader(str):
     __slots__ = ()
 
     def __repr__(self) -> str:
-        return f"'Bearer {_SHOWN}'"
+        return f"'{self.partition(' ')[0]} <masked>'"

@@ -1,0 +1,91 @@
+"""One door for every check: ``nox -s tests lint typing readme`` is what CI runs."""
+
+import sys
+import tomllib
+from pathlib import Path
+
+import nox
+
+nox.options.sessions = ["tests", "lint", "typing", "readme"]
+nox.options.reuse_existing_virtualenvs = True
+# A machine has the Pythons it has; those that are missing are left to CI.
+nox.options.error_on_missing_interpreters = False
+
+PROJECT = tomllib.loads(Path("pyproject.toml").read_text())
+THIS = f"{sys.version_info.major}.{sys.version_info.minor}"
+NAMED = [
+    words[-1]
+    for words in map(str.split, PROJECT["project"]["classifiers"])
+    if words[:3] == ["Programming", "Language", "::"] and "." in words[-1]
+]
+PYTHONS = NAMED if THIS in NAMED else [*NAMED, THIS]
+
+
+def _install(session: nox.Session, *groups: str) -> None:
+    """Install the package as a wheel, and what the groups name."""
+    requirements = nox.project.dependency_groups(PROJECT, *groups) if groups else ()
+    session.install(".[cli]", *requirements)
+
+
+@nox.session(python=PYTHONS)
+def tests(session: nox.Session) -> None:
+    """Run the tests on every Python that is here, against the installed wheel."""
+    _install(session, "tests")
+    # Without the current folder on the path, the tests cannot import the checkout by mistake.
+    env = {"PYTHONSAFEPATH": "1"}
+    session.run("coverage", "run", "-m", "pytest", *session.posargs, env=env)
+    if not session.posargs:
+        session.notify("coverage")
+
+
+@nox.session
+def coverage(session: nox.Session) -> None:
+    """Combine what the Pythons measured; fails below 100 %."""
+    session.install("coverage[toml]")
+    session.run("coverage", "combine")
+    session.run("coverage", "report")
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style and format."""
+    session.install(*nox.project.dependency_groups(PROJECT, "lint"))
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session
+def typing(session: nox.Session) -> None:
+    """Check the types of package and tests, and the pinned public types."""
+    _install(session, "typing")
+    session.run("mypy")
+
+
+@nox.session
+def readme(session: nox.Session) -> None:
+    """Run every Python block of the README against the emulator."""
+    _install(session, "tests")
+    session.run("pytest", "tests/test_readme.py", *session.posargs, env={"PYTHONSAFEPATH": "1"})
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """Show what the README's first command shows."""
+    _install(session)
+    session.run("python", "-m", "vocalsep_async", "demo", env={"PYTHONSAFEPATH": "1"})
+
+
+@nox.session
+def benchmarks(session: nox.Session) -> None:
+    """Measure; every figure is a ratio within one run."""
+    _install(session, "benchmarks")
+    for script in sorted(Path("benchmarks").glob("*.py")):
+        session.run("python", script, *session.posargs, env={"PYTHONSAFEPATH": "1"})
+
+
+@nox.session
+def build(session: nox.Session) -> None:
+    """Build the wheel and the source distribution, and check what they say of themselves."""
+    session.install("build", "twine")
+    session.run("python", "-m", "build")
+    session.run("twine", "check", "--strict", *map(str, Path("dist").glob("*")))

@@ -1,0 +1,84 @@
+"""The front door: what it lists is there, and what is public is listed."""
+
+import importlib
+import subprocess
+import sys
+from importlib.metadata import requires, version
+from importlib.resources import files
+
+import pytest
+
+import vocalsep_async
+from vocalsep_async import errors, models
+
+
+def test_every_name_that_is_listed_exists() -> None:
+    for name in vocalsep_async.__all__:
+        assert hasattr(vocalsep_async, name)
+
+
+def test_every_public_name_that_exists_is_listed() -> None:
+    there = {
+        name
+        for name, value in vars(vocalsep_async).items()
+        if not name.startswith("_") and not isinstance(value, type(sys))
+    }
+    assert there == set(vocalsep_async.__all__) - {"__version__"}
+
+
+def test_the_list_is_sorted_and_has_no_name_twice() -> None:
+    assert len(set(vocalsep_async.__all__)) == len(vocalsep_async.__all__)
+
+
+@pytest.mark.parametrize("module", [errors, models])
+def test_every_public_class_is_at_the_front_door(module: object) -> None:
+    classes = {
+        name
+        for name, value in vars(module).items()
+        if isinstance(value, type)
+        and value.__module__ == module.__name__  # type: ignore[attr-defined]
+        and not name.startswith("_")
+    }
+    assert classes <= set(vocalsep_async.__all__)
+
+
+def test_every_error_is_under_the_one_root() -> None:
+    for name in vocalsep_async.__all__:
+        if name.endswith("Error"):
+            assert issubclass(getattr(vocalsep_async, name), vocalsep_async.VocalSepError)
+
+
+def test_every_public_thing_has_a_docstring() -> None:
+    for name in set(vocalsep_async.__all__) - {"__version__", "SUNOAPI", "KIE"}:
+        assert getattr(vocalsep_async, name).__doc__, name
+
+
+def test_the_types_ship() -> None:
+    assert (files("vocalsep_async") / "py.typed").is_file()
+
+
+def test_the_runtime_needs_exactly_four_packages() -> None:
+    needed = [each for each in requires("vocalsep-async") or () if "extra ==" not in each]
+    names = {each.partition(">")[0].strip() for each in needed}
+    assert names == {"aiohttp", "anyio", "attrs", "cattrs"}
+
+
+def test_the_version_is_the_distributions() -> None:
+    assert vocalsep_async.__version__ == version("vocalsep-async")
+
+
+def test_importing_the_package_loads_neither_emulator_nor_command_line() -> None:
+    code = (
+        "import sys, vocalsep_async\n"
+        "loaded = [m for m in sys.modules if m.startswith(('vocalsep_async.emulator', "
+        "'vocalsep_async.cli.', 'typer', 'rich', 'aiohttp.web', 'pytest'))]\n"
+        "server = [m for m in loaded if not m.startswith('aiohttp')]\n"
+        "assert not server, server\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_emulator_is_public_too() -> None:
+    emulator = importlib.import_module("vocalsep_async.emulator")
+    for name in emulator.__all__:
+        assert hasattr(emulator, name)

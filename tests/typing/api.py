@@ -1,0 +1,96 @@
+"""The public types, pinned: read by type checkers, never run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, assert_type
+
+from vocalsep_async import (
+    Adaptive,
+    Backoff,
+    ClientStats,
+    Durations,
+    Every,
+    PollPolicy,
+    RateLimit,
+    RetryPolicy,
+    SeparationTask,
+    SeparationType,
+    Situation,
+    TaskOutcome,
+    TaskRef,
+    TaskStatus,
+    TaskTimeoutError,
+    VocalSepClient,
+    VocalSepError,
+)
+from vocalsep_async.emulator import Emulator
+
+
+async def waits(client: VocalSepClient) -> None:
+    assert_type(await client.get_task("id"), SeparationTask)
+    assert_type(await client.get_task(TaskRef("id")), SeparationTask)
+    assert_type(await client.wait_for_task("id", timeout=None), SeparationTask)
+    assert_type(await client.wait_for_task("id", timeout=1, poll=Every(5)), SeparationTask)
+    await client.wait_for_task("id", on_update=print)
+    await client.wait_for_task("id", on_update=an_async_callback)
+    assert_type(await client.wait_for_tasks(["id"]), dict[str, TaskOutcome])
+    assert_type(await client.wait_for_tasks({TaskRef("id")}, type="split_stem"), dict[str, TaskOutcome])
+    assert_type(await client.get_credits(), float)
+    assert_type(client.stats, ClientStats)
+    assert_type(client.durations, Durations)
+    client.durations.save("path")
+    await client.aclose()
+
+
+async def an_async_callback(task: SeparationTask) -> None:
+    assert_type(task.status, TaskStatus | str)
+
+
+async def creates(client: VocalSepClient) -> None:
+    ref = await client.create_task(
+        source_task_id="song", audio_id="track", callback_url="https://example.com"
+    )
+    assert_type(ref, TaskRef)
+    assert_type(ref.created_at, datetime | None)
+    await client.create_task(
+        audio_url="https://example.com/a.mp3",
+        callback_url="https://example.com",
+        type=SeparationType.SPLIT_STEM,
+        stem_name=None,
+    )
+
+
+async def constructs() -> None:
+    async with VocalSepClient("key") as client:
+        assert_type(client, VocalSepClient)
+    VocalSepClient("key", rate_limit=None, poll=Backoff(), retry=RetryPolicy(attempts=1))
+    VocalSepClient("key", rate_limit=RateLimit(20, 10.0), poll=Adaptive(cost=0.5))
+    assert_type(VocalSepClient.from_env(), VocalSepClient)
+    VocalSepClient("key", 7)  # type: ignore[misc]
+    VocalSepClient("key", poll=5)  # type: ignore[arg-type]
+    async with Emulator() as emulator:
+        assert_type(emulator.url, str)
+        assert_type(emulator.add_task(), str)
+
+
+class MyPolicy:
+    def delay(self, situation: Situation) -> float:
+        return situation.age / 2
+
+
+policy: PollPolicy = MyPolicy()
+
+
+def values(task: SeparationTask, outcome: TaskOutcome, error: TaskTimeoutError) -> None:
+    assert_type(task.type, SeparationType | None)
+    assert_type(task.stems.vocal, str | None)
+    assert_type(list(task.stems), list[tuple[str, str]])
+    assert_type(task.duration, float | None)
+    assert_type(task.raw, Mapping[str, Any])
+    assert_type(task.raise_for_failure(), SeparationTask)
+    assert_type(outcome.result(), SeparationTask)
+    assert_type(outcome.error, VocalSepError | None)
+    assert_type(error.task, SeparationTask | None)
+    task.status = "SUCCESS"  # type: ignore[misc]

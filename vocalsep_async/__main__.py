@@ -1,0 +1,18 @@
+"""``python -m vocalsep_async``: the command line, if its packages are installed."""
+
+import sys
+
+
+def main() -> None:
+    """Run the command line, or say what it needs."""
+    try:
+        from vocalsep_async.cli import app
+    except ModuleNotFoundError as error:
+        if error.name not in {"rich", "typer"}:
+            raise
+        sys.exit('The command line needs two more packages: pip install "vocalsep-async[cli]"')
+    app(prog_name="python -m vocalsep_async")
+
+
+if __name__ == "__main__":
+    main()
