@@ -23,8 +23,8 @@ class Gate:
 
     def __init__(self, budget: Budget) -> None:
         self.budget = budget
-        self._turn = anyio.Lock()
-        self._changed = anyio.Event()
+        self._turn = anyio.Lock(fast_acquire=True)
+        self._changed: anyio.Event | None = None
         self._closed = False
 
     async def start(self) -> Permit:
@@ -35,9 +35,11 @@ class Gate:
         """
         async with self._turn:
             while not self._closed:
-                wait = self.budget.wait(anyio.current_time())
+                now = anyio.current_time()
+                wait = self.budget.wait(now)
                 if wait <= 0:
-                    return Permit(self, self.budget.start(anyio.current_time()))
+                    return Permit(self, self.budget.start(now))
+                self._changed = anyio.Event()
                 with anyio.move_on_after(wait):
                     await self._changed.wait()
         raise ClientClosedError("the client is closed")
@@ -53,8 +55,8 @@ class Gate:
 
     def changed(self) -> None:
         """The budget knows something new: let the first in line look again."""
-        self._changed.set()
-        self._changed = anyio.Event()
+        if self._changed is not None:
+            self._changed.set()
 
 
 class Permit:

@@ -1,0 +1,44 @@
+"""Time of ``import vocalsep_async`` against that of its four libraries alone.
+
+    python benchmarks/import_time.py [--pairs 15]
+
+Each import runs in a fresh interpreter; both sides take turns, and the ratio of each pair counts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from statistics import median, quantiles
+
+LIBRARIES = "import aiohttp, attrs, cattrs, anyio"
+OURS = "import vocalsep_async"
+TIMED = "import time; began = time.process_time(); {}; print(time.process_time() - began)"
+LIMIT = 1.25
+
+
+def seconds(statement: str) -> float:
+    """CPU of one import in a fresh interpreter."""
+    command = [sys.executable, "-c", TIMED.format(statement)]
+    return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
+def main() -> None:
+    """Run and print."""
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options.add_argument("--pairs", type=int, default=15)
+    chosen = options.parse_args()
+    seconds(OURS)
+    pairs = [(seconds(OURS), seconds(LIBRARIES)) for _ in range(chosen.pairs)]
+    ratios = [ours / theirs for ours, theirs in pairs]
+    low, _, high = quantiles(ratios, n=4)
+    ours, theirs = (median(side) * 1e3 for side in zip(*pairs, strict=True))
+    print(
+        f"import   ours {ours:4.0f} ms, libraries {theirs:4.0f} ms, "
+        f"ratio {median(ratios):.2f} (quartiles {low:.2f} to {high:.2f}, aim at most {LIMIT})"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,308 @@
+"""What the endpoints answer."""
+
+import math
+
+import anyio
+import pytest
+from anyio.lowlevel import checkpoint
+
+from vocalsep_async.emulator import Emulator
+from vocalsep_async.emulator.tasks import Drawing
+from vocalsep_async.errors import ConfigurationError
+from vocalsep_async.models import SeparationType, TaskStatus
+
+pytestmark = pytest.mark.anyio
+TWELVE = [
+    "vocalUrl",
+    "backingVocalsUrl",
+    "drumsUrl",
+    "bassUrl",
+    "guitarUrl",
+    "keyboardUrl",
+    "percussionUrl",
+    "stringsUrl",
+    "synthUrl",
+    "fxUrl",
+    "brassUrl",
+    "woodwindsUrl",
+]
+
+
+async def test_a_created_task_is_pending_and_then_has_its_stems(caller):
+    async with Emulator() as emulator:
+        created = await caller.create(emulator)
+        task_id = created.data["taskId"]
+        pending = (await caller.record(emulator, task_id)).data
+        emulator.finish(task_id)
+        done = (await caller.record(emulator, task_id)).data
+    assert emulator.tasks == (task_id,)
+    assert pending["successFlag"] == "PENDING"
+    assert pending["response"] is pending["completeTime"] is pending["errorCode"] is None
+    assert pending["callbackUrl"] == "https://example.com/"
+    assert done["successFlag"] == "SUCCESS"
+    assert done["createTime"] == pending["createTime"] <= done["completeTime"]
+
+
+@pytest.mark.parametrize("dialect", ["sunoapi", "kie"])
+async def test_two_stems_come_of_a_vocal_separation(caller, dialect):
+    async with Emulator(dialect=dialect) as emulator:
+        task_id = emulator.add_task(duration=0)
+        response = (await caller.record(emulator, task_id)).data["response"]
+    urls = {key for key, value in response.items() if key.endswith("Url") and value}
+    assert urls == {"vocalUrl", "instrumentalUrl"}
+    assert ("pianoUrl" in response) == (dialect == "kie")
+    assert set(TWELVE) < set(response)
+    assert {"id", "originUrl", "originData"} < set(response)
+    names = [track["stem_type_group_name"] for track in response["originData"]]
+    assert names == ["Vocals", "Instrumental"]
+
+
+async def test_twelve_stems_come_of_a_split(caller):
+    async with Emulator() as emulator:
+        task_id = emulator.add_task(type=SeparationType.SPLIT_STEM, duration=0)
+        response = (await caller.record(emulator, task_id)).data["response"]
+    assert all(response[key].startswith(emulator.url + "/files/") for key in TWELVE)
+    assert response["instrumentalUrl"] is None
+    assert len(response["originData"]) == 12
+
+
+@pytest.mark.parametrize(
+    "stem_name, files",
+    [
+        ("Drum Kit", ("/drums.wav", "/without_drums.wav")),
+        ("Bagpipe", ("/silence.wav", "/original.wav")),
+        (None, ("/vocal.wav", "/without_vocal.wav")),
+    ],
+)
+async def test_an_instrument_and_the_rest_come_of_the_advanced_type(caller, stem_name, files):
+    async with Emulator() as emulator:
+        created = await caller.create(emulator, type="split_stem_advanced", stemName=stem_name)
+        emulator.finish(created.data["taskId"])
+        response = (await caller.record(emulator, created.data["taskId"])).data["response"]
+    [pair] = response["originData"]
+    urls = [pair[part]["audio_url"] for part in ("extract", "remove")]
+    assert all(file in url for file, url in zip(files, urls, strict=True))
+    assert not any(value for key, value in response.items() if key.endswith("Url"))
+
+
+async def test_the_source_track_is_in_the_record(caller):
+    async with Emulator() as emulator:
+        source = {"taskId": "t", "audioId": "a", "audioUrl": None}
+        created = await caller.create(emulator, **source)
+        record = await caller.record(emulator, created.data["taskId"])
+    assert record.data["musicId"] == "a"
+
+
+async def test_an_unknown_task_is_null_under_success(caller):
+    async with Emulator() as emulator:
+        answer = await caller.record(emulator, "nobody")
+    assert (answer.http_status, answer.code, answer.data) == (200, 200, None)
+
+
+@pytest.mark.parametrize("age, known", [(0.0, False), (7200.0, True)])
+async def test_a_young_task_is_unknown_during_the_lag(caller, age, known):
+    async with Emulator(lookup_lag=3600.0) as emulator:
+        task_id = emulator.add_task(age=age)
+        answer = await caller.record(emulator, task_id)
+    assert (answer.data is not None) == known
+
+
+async def test_the_printed_times_give_the_true_duration(caller):
+    async with Emulator() as emulator:
+        task_id = emulator.add_task(duration=83.25, age=100.0)
+        record = (await caller.record(emulator, task_id)).data
+    assert record["completeTime"] - record["createTime"] in {83_249, 83_250, 83_251}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"callBackUrl": None},
+        {"callBackUrl": "  "},
+        {"type": "karaoke"},
+        {"type": ["split_stem"]},
+        {"audioUrl": None},
+        {"audioUrl": None, "taskId": "only"},
+        {"taskId": "t", "audioId": "a"},
+        {"audioUrl": 7},
+    ],
+)
+@pytest.mark.parametrize("dialect, code", [("sunoapi", 400), ("kie", 422)])
+async def test_wrong_parameters_are_refused_and_cost_nothing(caller, body, dialect, code):
+    async with Emulator(dialect=dialect) as emulator:
+        answer = await caller.create(emulator, **body)
+    assert (answer.http_status, answer.code, answer.data) == (200, code, None)
+    assert emulator.credits_left == 1000.0
+    assert emulator.tasks == ()
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]"])
+async def test_a_body_that_is_no_object_is_refused(caller, text):
+    async with Emulator() as emulator:
+        answer = await caller.ask(emulator, "POST", "/api/v1/vocal-removal/generate", data=text)
+    assert answer.code == 400
+
+
+async def test_record_info_without_an_id_is_refused(caller):
+    async with Emulator() as emulator:
+        assert (await caller.record(emulator, "")).code == 400
+    assert emulator.requests[0].task_id is None
+
+
+@pytest.mark.parametrize(
+    "type_, cost", [("separate_vocal", 10), ("split_stem", 50), ("split_stem_advanced", 20)]
+)
+async def test_each_task_is_charged(caller, type_, cost):
+    async with Emulator(credits=100) as emulator:
+        await caller.create(emulator, type=type_)
+        assert (await caller.credits(emulator)).data == 100 - cost
+
+
+@pytest.mark.parametrize("dialect, code", [("sunoapi", 429), ("kie", 402)])
+async def test_an_empty_account_gets_no_task(caller, dialect, code):
+    async with Emulator(dialect=dialect, credits=9.5) as emulator:
+        answer = await caller.create(emulator)
+        credits_left = (await caller.credits(emulator)).text
+    assert answer.code == code
+    assert "insufficient" in answer.body["msg"]
+    assert emulator.tasks == ()
+    assert ('"data": 9.5}' in credits_left) == (dialect == "kie")
+
+
+@pytest.mark.parametrize(
+    "accepted, sent, code",
+    [
+        (None, "Bearer anything", 200),
+        (None, "Bearer  ", 401),
+        (None, "Basic anything", 401),
+        (None, "", 401),
+        ("right", "bearer right", 200),
+        ("right", "Bearer wrong", 401),
+        ("right", "Bearer wr\u00f6ng", 401),
+    ],
+)
+async def test_only_the_right_key_is_let_in(caller, accepted, sent, code):
+    async with Emulator(api_key=accepted) as emulator:
+        path = "/api/v1/generate/credit"
+        answer = await caller.ask(emulator, "GET", path, headers={"Authorization": sent})
+    assert (answer.http_status, answer.code) == (200, code)
+    assert ("data" in answer.body) == (code == 200)
+
+
+@pytest.mark.parametrize(
+    "method, path",
+    [
+        ("GET", "/api/v1/nothing"),
+        ("GET", "/api/v1/vocal-removal/generate"),
+        ("GET", "/api/v1/chat/credit"),
+    ],
+)
+async def test_a_wrong_path_or_method_is_code_404(caller, method, path):
+    async with Emulator() as emulator:
+        assert (await caller.ask(emulator, method, path)).code == 404
+
+
+async def test_a_path_outside_the_api_is_a_plain_404(caller):
+    async with Emulator() as emulator:
+        assert (await caller.ask(emulator, "GET", "/")).http_status == 404
+    assert emulator.requests[0].code == 404
+
+
+async def test_a_task_can_be_made_to_fail(caller):
+    async with Emulator() as emulator:
+        task_id = emulator.add_task(duration=math.inf)
+        status = TaskStatus.CREATE_TASK_FAILED
+        emulator.fail(task_id, status=status, code=501, message="no luck")
+        record = (await caller.record(emulator, task_id)).data
+    assert record["successFlag"] == status
+    assert (record["errorCode"], record["errorMessage"]) == (501, "no luck")
+    assert record["response"] is None
+
+
+@pytest.mark.parametrize("rate", [0.0, 1.0])
+async def test_as_many_tasks_fail_as_were_asked_to(caller, rate):
+    async with Emulator(failure_rate=rate) as emulator:
+        records = [await caller.record(emulator, emulator.add_task(duration=0)) for _ in range(3)]
+    expected = "GENERATE_AUDIO_FAILED" if rate else "SUCCESS"
+    assert {record.data["successFlag"] for record in records} == {expected}
+
+
+async def test_stems_can_be_there_though_the_callback_failed(caller):
+    async with Emulator() as emulator:
+        task_id = emulator.add_task(duration=math.inf)
+        emulator.finish(task_id, status=TaskStatus.CALLBACK_EXCEPTION)
+        record = (await caller.record(emulator, task_id)).data
+    assert record["successFlag"] == "CALLBACK_EXCEPTION"
+    assert record["response"]["vocalUrl"]
+
+
+@pytest.mark.parametrize(
+    "task_id", ["a/../b", "..", ".", " ", "%2F", "\u00e9 \U0001f3a4", "x" * 300]
+)
+async def test_an_id_may_hold_any_characters(caller, task_id):
+    async with Emulator() as emulator:
+        assert emulator.add_task(task_id, duration=0) == task_id
+        record = (await caller.record(emulator, task_id)).data
+        file = await caller.session.get(record["response"]["vocalUrl"])
+        file.release()
+    assert record["taskId"] == task_id
+    assert file.status == 200
+    assert [request.task_id for request in emulator.requests] == [task_id, task_id]
+
+
+def test_the_same_seed_draws_the_same_tasks():
+    def draw(seed):
+        drawing = Drawing(seed, speed=1.0, failure_rate=0.5)
+        type_ = SeparationType.SPLIT_STEM
+        return [(drawing.task_id(), drawing.duration(type_), drawing.ending()) for _ in range(9)]
+
+    assert draw(4) == draw(4) != draw(5)
+
+
+@pytest.mark.parametrize(
+    "type_, low, high", [("separate_vocal", 20, 90), ("split_stem_advanced", 60, 240)]
+)
+def test_nine_of_ten_durations_lie_in_the_usual_range(type_, low, high):
+    drawing = Drawing(0, speed=10.0, failure_rate=0.0)
+    drawn = [10.0 * drawing.duration(SeparationType(type_)) for _ in range(2000)]
+    assert sum(low <= seconds <= high for seconds in drawn) / 2000 == pytest.approx(0.9, abs=0.03)
+
+
+async def test_requests_are_written_down_in_the_order_of_their_answers(caller):
+    async with Emulator() as emulator:
+        created = await caller.create(emulator)
+        await caller.credits(emulator)
+    first, second = emulator.requests
+    assert (first.method, first.path) == ("POST", "/api/v1/vocal-removal/generate")
+    assert (first.task_id, first.code, first.refused) == (created.data["taskId"], 200, False)
+    assert (second.path, second.task_id) == ("/api/v1/generate/credit", None)
+    assert first.at < second.at
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda emulator: emulator.add_task("there"),
+        lambda emulator: emulator.add_task(age=-1),
+        lambda emulator: emulator.add_task(age=math.inf),
+        lambda emulator: emulator.add_task(duration=-1),
+        lambda emulator: emulator.add_task(duration=math.nan),
+        lambda emulator: emulator.finish("nobody"),
+        lambda emulator: emulator.finish("there", status=TaskStatus.PENDING),
+        lambda emulator: emulator.fail("there", status=TaskStatus.SUCCESS),
+    ],
+)
+def test_what_makes_no_sense_is_refused(wrong):
+    emulator = Emulator()
+    emulator.add_task("there")
+    with pytest.raises(ConfigurationError):
+        wrong(emulator)
+
+
+async def test_a_request_in_its_latency_is_let_go_at_the_end(caller):
+    emulator = Emulator(latency=3600.0)
+    async with anyio.create_task_group() as group, emulator:
+        group.start_soon(caller.create, emulator)
+        while not emulator.tasks:
+            await checkpoint()
+    assert [request.code for request in emulator.requests] == [200]

@@ -1,0 +1,220 @@
+"""Callbacks that are really posted, to this machine only."""
+
+import base64
+import hashlib
+import hmac
+import math
+import socket
+from contextlib import asynccontextmanager
+
+import anyio
+import pytest
+from aiohttp import web
+
+from vocalsep_async.emulator import Emulator
+from vocalsep_async.emulator.callbacks import _LoopbackResolver, loopback_url
+
+pytestmark = pytest.mark.anyio
+FAST = 1e6
+
+
+class Hook:
+    """Somebody's webhook; answers with the statuses given, and then with the last one."""
+
+    def __init__(self, *statuses):
+        self.statuses = list(statuses) or [200]
+        self.url = ""
+        self.seen = []
+        self._send, self._receive = anyio.create_memory_object_stream(math.inf)
+
+    async def take(self, request):
+        self.seen.append(request)
+        await self._send.send(await request.json())
+        status = self.statuses.pop(0) if len(self.statuses) > 1 else self.statuses[0]
+        return web.Response(status=status, headers={"Location": "/elsewhere"})
+
+    async def body(self):
+        with anyio.fail_after(10):
+            return await self._receive.receive()
+
+    @asynccontextmanager
+    async def listening(self):
+        app = web.Application()
+        app.router.add_post("/{tail:.*}", self.take)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, "127.0.0.1", 0).start()
+            self.url = f"http://127.0.0.1:{runner.addresses[0][1]}/hook"
+            with self._send, self._receive:
+                yield self
+        finally:
+            await runner.cleanup()
+
+
+async def _settled(caller, emulator, task_id):
+    """Ask until the task is neither pending nor a success any more."""
+    with anyio.fail_after(10):
+        while True:
+            data = (await caller.record(emulator, task_id)).data
+            if data["successFlag"] not in {"PENDING", "SUCCESS"}:
+                return data
+
+
+@pytest.mark.parametrize(
+    "dialect, key", [("sunoapi", "vocal_removal_info"), ("kie", "vocal_separation_info")]
+)
+async def test_the_end_of_a_task_is_posted(caller, dialect, key):
+    async with Hook().listening() as hook, Emulator(dialect=dialect, speed=FAST) as emulator:
+        created = await caller.create(emulator, callBackUrl=hook.url)
+        body = await hook.body()
+    assert body["code"] == 200
+    assert body["data"]["task_id"] == created.data["taskId"]
+    info = body["data"][key]
+    assert set(info) == {"origin_url", "vocal_url", "instrumental_url"}
+    assert info["origin_url"] == ""
+    assert info["vocal_url"].startswith(emulator.url)
+    assert "X-Webhook-Signature" not in hook.seen[0].headers
+
+
+async def test_all_twelve_stems_are_posted(caller):
+    async with Hook().listening() as hook, Emulator(speed=FAST) as emulator:
+        await caller.create(emulator, type="split_stem", callBackUrl=hook.url)
+        info = (await hook.body())["data"]["vocal_removal_info"]
+    assert len(info) == 13
+    assert "backing_vocals_url" in info
+
+
+async def test_the_advanced_type_posts_its_pairs(caller):
+    async with Hook().listening() as hook, Emulator(speed=FAST) as emulator:
+        await caller.create(emulator, type="split_stem_advanced", callBackUrl=hook.url)
+        info = (await hook.body())["data"]["vocal_removal_info"]
+    assert set(info) == {"origin_data"}
+    assert set(info["origin_data"][0]) == {"extract", "remove"}
+
+
+async def test_a_failure_is_posted_without_stems_and_stays_one(caller):
+    async with Hook(500).listening() as hook, Emulator(speed=FAST, failure_rate=1) as emulator:
+        created = await caller.create(emulator, callBackUrl=hook.url)
+        bodies = [await hook.body() for _ in range(3)]
+        data = await _settled(caller, emulator, created.data["taskId"])
+    assert all(body["code"] == 500 for body in bodies)
+    assert all(body["data"]["vocal_removal_info"] is None for body in bodies)
+    assert data["successFlag"] == "GENERATE_AUDIO_FAILED"
+
+
+def test_a_failure_does_not_become_a_success_because_nobody_heard_of_it():
+    emulator = Emulator(failure_rate=1)
+    task = emulator._backend.tasks.find(emulator.add_task(duration=0))
+    task.callback_failed()
+    assert task.ending.status == "GENERATE_AUDIO_FAILED"
+
+
+@pytest.mark.parametrize("status", [500, 204, 302, 307])
+async def test_three_tries_in_vain_leave_the_stems_with_an_exception(caller, status):
+    fast = Emulator(speed=FAST, rate_limit=None)
+    async with Hook(status).listening() as hook, fast as emulator:
+        created = await caller.create(emulator, callBackUrl=hook.url)
+        data = await _settled(caller, emulator, created.data["taskId"])
+    assert data["successFlag"] == "CALLBACK_EXCEPTION"
+    assert data["response"]["vocalUrl"]
+    assert [request.path for request in hook.seen] == ["/hook"] * 3
+
+
+async def test_a_try_that_succeeds_is_the_last(caller):
+    async with Hook(500, 200).listening() as hook, Emulator(speed=FAST) as emulator:
+        created = await caller.create(emulator, callBackUrl=hook.url)
+        await hook.body()
+        await hook.body()
+        data = (await caller.record(emulator, created.data["taskId"])).data
+    assert data["successFlag"] == "SUCCESS"
+    assert len(hook.seen) == 2
+
+
+async def test_a_hook_that_is_not_there_is_an_exception_too(caller):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    async with Emulator(speed=FAST, rate_limit=None) as emulator:
+        created = await caller.create(emulator, callBackUrl=f"http://localhost:{port}/")
+        data = await _settled(caller, emulator, created.data["taskId"])
+    assert data["successFlag"] == "CALLBACK_EXCEPTION"
+
+
+async def test_a_name_for_this_machine_is_called(caller):
+    async with Hook().listening() as hook, Emulator(speed=FAST) as emulator:
+        url = hook.url.replace("127.0.0.1", "localhost")
+        await caller.create(emulator, callBackUrl=url)
+        assert (await hook.body())["code"] == 200
+
+
+async def test_a_task_ended_by_hand_is_posted_at_once(caller):
+    async with Hook().listening() as hook, Emulator(speed=0.001) as emulator:
+        created = await caller.create(emulator, callBackUrl=hook.url)
+        await anyio.to_thread.run_sync(emulator.fail, created.data["taskId"])
+        assert (await hook.body())["code"] == 500
+
+
+async def test_callbacks_can_be_signed(caller):
+    key = "secret"
+    async with Hook().listening() as hook, Emulator(speed=FAST, webhook_key=key) as emulator:
+        created = await caller.create(emulator, callBackUrl=hook.url)
+        await hook.body()
+    headers = hook.seen[0].headers
+    signed = f"{created.data['taskId']}.{headers['X-Webhook-Timestamp']}".encode()
+    expected = base64.b64encode(hmac.new(key.encode(), signed, hashlib.sha256).digest())
+    assert headers["X-Webhook-Signature"] == expected.decode()
+
+
+async def test_a_callback_under_way_is_given_up_at_the_end(caller):
+    async with Hook().listening() as hook, Emulator(speed=0.001) as emulator:
+        await caller.create(emulator, callBackUrl=hook.url)
+    assert hook.seen == []
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1:1/x",
+        "https://127.8.9.10/",
+        "http://localhost/",
+        "http://[::1]:8080/",
+    ],
+)
+def test_addresses_of_this_machine_are_called(url):
+    assert str(loopback_url(url)) == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        None,
+        "",
+        "no url",
+        "/path",
+        "https://example.com/hook",
+        "http://192.168.0.1/",
+        "http://8.8.8.8/",
+        "http://0.0.0.0/",
+        "http://localhost.example.com/",
+        "http://127.0.0.1@example.com/",
+        "http://2130706433/",
+        "http://127.0.0.1:99999/",
+        "http://[::1/",
+        "ftp://127.0.0.1/",
+    ],
+)
+def test_nobody_else_is_called(url):
+    assert loopback_url(url) is None
+
+
+@pytest.mark.parametrize(
+    "family, hosts",
+    [
+        (socket.AF_UNSPEC, ["127.0.0.1", "::1"]),
+        (socket.AF_INET, ["127.0.0.1"]),
+        (socket.AF_INET6, ["::1"]),
+    ],
+)
+async def test_every_name_means_this_machine(family, hosts):
+    found = await _LoopbackResolver().resolve("example.com", 80, family)
+    assert [address["host"] for address in found] == hosts

@@ -1,0 +1,153 @@
+"""Refusals, maintenance and faults on demand."""
+
+import aiohttp
+import anyio
+import pytest
+from anyio.lowlevel import checkpoint
+
+from vocalsep_async.emulator import Emulator, Fault
+from vocalsep_async.errors import ConfigurationError
+
+pytestmark = pytest.mark.anyio
+
+
+async def _codes(caller, emulator, count):
+    return [(await caller.credits(emulator)).code for _ in range(count)]
+
+
+@pytest.mark.parametrize(
+    "options, code",
+    [({}, 430), ({"refuse_code": 405}, 405), ({"dialect": "kie"}, 429)],
+)
+async def test_one_request_too_many_is_refused(caller, options, code):
+    async with Emulator(rate_limit=(2, 3600.0), **options) as emulator:
+        assert await _codes(caller, emulator, 3) == [200, 200, code]
+    assert [request.refused for request in emulator.requests] == [False, False, True]
+
+
+async def test_without_a_limit_nobody_is_refused(caller):
+    async with Emulator(rate_limit=None) as emulator:
+        assert set(await _codes(caller, emulator, 30)) == {200}
+
+
+@pytest.mark.parametrize("refuse_in, status", [("body", 200), ("status", 430)])
+async def test_a_refusal_comes_where_it_was_asked_for(caller, refuse_in, status):
+    async with Emulator(refuse_in=refuse_in, retry_after=7) as emulator:
+        emulator.inject(Fault.REFUSED)
+        answer = await caller.credits(emulator)
+    assert (answer.http_status, answer.code) == (status, 430)
+    assert answer.headers["Retry-After"] == "7"
+
+
+async def test_a_refusal_names_no_time_unless_asked_to(caller):
+    async with Emulator() as emulator:
+        emulator.inject(Fault.REFUSED)
+        assert "Retry-After" not in (await caller.credits(emulator)).headers
+
+
+async def test_files_do_not_count(caller):
+    async with Emulator(rate_limit=(1, 3600.0)) as emulator:
+        url = emulator._backend._link(emulator._backend.tasks.find(emulator.add_task()), "bass")
+        for _ in range(2):
+            async with caller.session.get(url) as answer:
+                assert answer.status == 200
+        assert (await caller.credits(emulator)).code == 200
+
+
+async def test_a_fault_takes_a_place_under_the_limit(caller):
+    async with Emulator(rate_limit=(1, 3600.0)) as emulator:
+        emulator.inject(Fault.SERVER_ERROR)
+        assert await _codes(caller, emulator, 2) == [500, 430]
+
+
+async def test_maintenance_holds_until_it_is_switched_off(caller):
+    async with Emulator() as emulator:
+        emulator.maintenance = True
+        assert await _codes(caller, emulator, 2) == [455, 455]
+        emulator.maintenance = False
+        assert await _codes(caller, emulator, 1) == [200]
+
+
+@pytest.mark.parametrize(
+    "fault, sunoapi, kie",
+    [
+        (Fault.REFUSED, 430, 429),
+        (Fault.MAINTENANCE, 455, 455),
+        (Fault.SERVER_ERROR, 500, 500),
+        (Fault.NO_CREDITS, 429, 402),
+        (Fault.UNAUTHORIZED, 401, 401),
+    ],
+)
+async def test_the_next_requests_meet_the_fault(caller, fault, sunoapi, kie):
+    for dialect, code in (("sunoapi", sunoapi), ("kie", kie)):
+        async with Emulator(dialect=dialect) as emulator:
+            emulator.inject(fault, times=2)
+            assert await _codes(caller, emulator, 3) == [code, code, 200]
+        assert [request.code for request in emulator.requests] == [code, code, 200]
+        assert emulator.requests[0].refused == (fault is Fault.REFUSED)
+
+
+async def test_a_faulty_creation_creates_nothing(caller):
+    async with Emulator() as emulator:
+        emulator.inject(Fault.SERVER_ERROR)
+        await caller.create(emulator)
+    assert emulator.tasks == ()
+    assert emulator.credits_left == 1000.0
+
+
+@pytest.mark.parametrize("fault", [Fault.HTML, Fault.EMPTY, Fault.GARBAGE])
+async def test_a_body_can_be_no_json(caller, fault):
+    async with Emulator() as emulator:
+        emulator.inject(fault)
+        answer = await caller.credits(emulator)
+    assert answer.http_status == 200
+    assert ("text/html" in answer.headers["Content-Type"]) == (fault is Fault.HTML)
+    assert (answer.text == "") == (fault is Fault.EMPTY)
+    with pytest.raises(ValueError, match=r"."):
+        _ = answer.body
+    assert emulator.requests[0].code == 200
+
+
+async def test_a_connection_can_be_dropped(caller):
+    async with Emulator() as emulator:
+        emulator.inject(Fault.DROPPED)
+        with pytest.raises(aiohttp.ServerDisconnectedError):
+            await caller.create(emulator)
+        assert emulator.tasks == ()
+        assert (await caller.credits(emulator)).code == 200
+    assert [request.code for request in emulator.requests] == [None, 200]
+
+
+async def _stalled(emulator):
+    while not emulator.requests:
+        await checkpoint()
+
+
+async def test_a_stalled_request_is_cut_when_the_emulator_closes(caller):
+    emulator = Emulator()
+    emulator.inject(Fault.STALLED)
+
+    async def ask():
+        with pytest.raises(aiohttp.ServerDisconnectedError):
+            await caller.create(emulator)
+
+    async with anyio.create_task_group() as group, emulator:
+        group.start_soon(ask)
+        await _stalled(emulator)
+    assert [request.code for request in emulator.requests] == [None]
+
+
+async def test_a_stalled_client_may_leave(caller):
+    async with Emulator() as emulator:
+        emulator.inject(Fault.STALLED)
+        async with anyio.create_task_group() as group:
+            group.start_soon(caller.credits, emulator)
+            await _stalled(emulator)
+            group.cancel_scope.cancel()
+        assert (await caller.credits(emulator)).code == 200
+
+
+@pytest.mark.parametrize("fault, times", [("earthquake", 1), (Fault.HTML, 0), ("html", 1.0)])
+def test_what_is_no_fault_cannot_be_injected(fault, times):
+    with pytest.raises(ConfigurationError):
+        Emulator().inject(fault, times)

@@ -1,0 +1,100 @@
+"""Audio files and their links."""
+
+import pytest
+from yarl import URL
+
+from vocalsep_async.emulator import Emulator, song
+from vocalsep_async.emulator.clock import Clock
+from vocalsep_async.emulator.files import SongFiles
+from vocalsep_async.emulator.links import Links, folder_of
+
+pytestmark = pytest.mark.anyio
+
+
+async def _url(caller, emulator, task_id, key="vocalUrl"):
+    return URL((await caller.record(emulator, task_id)).data["response"][key], encoded=True)
+
+
+async def _get(caller, url, **headers):
+    async with caller.session.get(url, headers=headers) as answer:
+        return answer.status, await answer.read(), answer.headers
+
+
+async def test_a_link_leads_to_the_stem(caller):
+    async with Emulator() as emulator:
+        url = await _url(caller, emulator, emulator.add_task("one", duration=0))
+        status, audio, headers = await _get(caller, url)
+    assert (status, headers["Content-Type"]) == (200, "audio/wav")
+    assert audio == song.wav("vocals")
+    assert emulator.requests[-1].task_id == "one"
+
+
+async def test_a_part_can_be_asked_for(caller):
+    async with Emulator() as emulator:
+        url = await _url(caller, emulator, emulator.add_task(duration=0))
+        _, whole, headers = await _get(caller, url)
+        unchanged = {"Range": "bytes=1000-", "If-Range": headers["ETag"]}
+        status, rest, _ = await _get(caller, url, **unchanged)
+        changed = {"Range": "bytes=1000-", "If-Range": '"other"'}
+        assert (await _get(caller, url, **changed))[:2] == (200, whole)
+    assert (status, rest) == (206, whole[1000:])
+    assert emulator.requests[-2].code == 206
+
+
+async def test_ended_links_are_refused_and_fresh_ones_hold(caller):
+    async with Emulator() as emulator:
+        task_id = emulator.add_task(duration=0)
+        old = await _url(caller, emulator, task_id)
+        emulator.expire_links()
+        assert (await _get(caller, old))[0] == 403
+        assert (await _get(caller, await _url(caller, emulator, task_id)))[0] == 200
+
+
+async def test_a_link_expires(caller):
+    async with Emulator(link_lifetime=0) as emulator:
+        url = await _url(caller, emulator, emulator.add_task(duration=0))
+        assert (await _get(caller, url))[0] == 403
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda url: url.with_query(None),
+        lambda url: url.update_query(expires="9999999999"),
+        lambda url: url.update_query(signature="caf\u00e9"),
+        lambda url: url.with_path(url.path.replace("vocals", "drums")).with_query(url.query),
+        lambda url: url.with_path("/files/other/vocals.wav").with_query(url.query),
+    ],
+)
+async def test_a_changed_link_is_refused(caller, change):
+    async with Emulator() as emulator:
+        url = await _url(caller, emulator, emulator.add_task(duration=0))
+        assert (await _get(caller, change(url)))[0] == 403
+
+
+async def test_the_files_are_gone_after_the_end():
+    files = SongFiles()
+    path = await files.path("silence")
+    assert await files.path("silence") == path
+    assert path.is_file()
+    await files.aclose()
+    assert not path.parent.exists()
+    await files.aclose()
+
+
+async def test_the_original_can_be_compared_with():
+    assert Emulator().original_wav() == song.wav("original")
+
+
+def test_a_folder_is_the_id_where_that_is_safe():
+    assert folder_of("5c79_be-8E") == "5c79_be-8E"
+    assert len({folder_of(odd) for odd in ("", "..", "a/b", "\ud800")}) == 4
+    assert all(folder_of(odd).isalnum() for odd in ("", "..", "a/b", "\ud800"))
+
+
+def test_links_of_two_emulators_differ():
+    ours, theirs = Links(Clock(), 60.0), Links(Clock(), 60.0)
+    query = URL(ours.give("t", "bass")).query
+    parts = ("t", "bass", query["expires"], query["signature"])
+    assert ours.holds(*parts)
+    assert not theirs.holds(*parts)

@@ -1,0 +1,106 @@
+"""The emulator from a shell."""
+
+import asyncio
+import runpy
+import signal
+import socket
+import subprocess
+import sys
+
+import anyio
+import pytest
+from anyio.lowlevel import checkpoint
+
+from vocalsep_async.emulator import Emulator, __main__
+from vocalsep_async.emulator.__main__ import main, serve
+
+_MODULE = "vocalsep_async.emulator"
+
+
+@pytest.fixture
+def asked_for(monkeypatch):
+    """Collect the emulators that would run, and press Ctrl-C at once."""
+    emulators = []
+
+    def run(coroutine):
+        emulators.append(coroutine.cr_frame.f_locals["emulator"])
+        coroutine.close()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(asyncio, "run", run)
+    return emulators
+
+
+def test_options_reach_the_emulator(asked_for):
+    line = "--dialect kie --speed 10 --seed 1 --rate-limit 5/2.5 --refuse-code 430 --count-refused"
+    assert main(line.split()) == 0
+    [emulator] = asked_for
+    assert (emulator.dialect, emulator.speed, emulator.seed) == ("kie", 10.0, 1)
+    assert (emulator.rate_limit, emulator.refusal_code) == ((5, 2.5), 430)
+    assert emulator.count_refused
+
+
+def test_without_options_the_defaults_hold(asked_for):
+    assert main([]) == 0
+    assert asked_for[0].rate_limit == Emulator().rate_limit
+
+
+def test_the_limit_can_be_switched_off(asked_for):
+    main(["--rate-limit", "none"])
+    assert asked_for[0].rate_limit is None
+
+
+@pytest.mark.parametrize(
+    "line, told",
+    [
+        ("--rate-limit often", "invalid rate limit value: 'often'"),
+        ("--speed 0", "speed is more than 0"),
+        ("--refuse-code 418", "refuse_code is one of"),
+    ],
+)
+def test_wrong_options_exit_with_two(capsys, line, told):
+    with pytest.raises(SystemExit) as caught:
+        main(line.split())
+    assert caught.value.code == 2
+    assert told in capsys.readouterr().err
+
+
+def test_a_taken_port_exits_with_one(capsys):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        assert main(["--port", str(port)]) == 1
+    assert f"cannot listen on port {port}" in capsys.readouterr().err
+
+
+def test_the_module_runs_main(monkeypatch):
+    monkeypatch.setattr(sys, "argv", [_MODULE, "--port", "-1"])
+    with pytest.raises(SystemExit) as caught:
+        runpy.run_path(__main__.__file__, run_name="__main__")
+    assert caught.value.code == 2
+
+
+@pytest.mark.anyio
+async def test_it_says_where_it_is_and_what_to_try(capsys):
+    emulator = Emulator(api_key="k")
+    said = ""
+    async with anyio.create_task_group() as group:
+        group.start_soon(serve, emulator)
+        while not said:
+            await checkpoint()
+            said = capsys.readouterr().out
+        group.cancel_scope.cancel()
+    assert f"listening on {emulator.url}" in said
+    assert "curl -H 'Authorization: Bearer k'" in said
+
+
+def test_ctrl_c_ends_it_without_a_traceback():
+    with subprocess.Popen(
+        [sys.executable, "-m", _MODULE],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert "listening on http://127.0.0.1:" in process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=30)
+    assert (process.returncode, errors) == (0, "")

@@ -1,0 +1,155 @@
+"""What the API does with a request that was let in. No HTTP here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from attrs import evolve
+
+from vocalsep_async.emulator import answers, records
+from vocalsep_async.emulator.answers import Answer
+from vocalsep_async.emulator.clock import Clock
+from vocalsep_async.emulator.dialect import COSTS
+from vocalsep_async.emulator.links import Links
+from vocalsep_async.emulator.records import Ending, Task
+from vocalsep_async.emulator.settings import Settings
+from vocalsep_async.emulator.tasks import Drawing, TaskBook
+from vocalsep_async.errors import ConfigurationError
+from vocalsep_async.models import SeparationType
+
+
+class _BadRequestError(Exception):
+    """The parameters are refused; the text goes into the answer."""
+
+
+class Backend:
+    """The account, its tasks and its links.
+
+    Args:
+        settings: the options.
+        clock: for everything that takes time.
+    """
+
+    def __init__(self, settings: Settings, clock: Clock) -> None:
+        self.clock = clock
+        self.links = Links(clock, settings.link_lifetime)
+        self.tasks = TaskBook()
+        self.drawing = Drawing(
+            settings.seed, speed=settings.speed, failure_rate=settings.failure_rate
+        )
+        self.credits_left = settings.credits
+        self.base_url = ""
+        self._settings = settings
+
+    def create(self, text: str) -> tuple[Answer, Task | None]:
+        """Create the task that a request body asks for, and charge it.
+
+        Returns:
+            The answer, and the task; None if the request was refused.
+        """
+        try:
+            body = _json_object(text)
+            type_ = _type_of(body)
+            music_id, callback_url = _source_of(body), _callback_of(body)
+        except _BadRequestError as error:
+            return answers.bad_request(self._settings, str(error)), None
+        if self.credits_left < COSTS[type_]:
+            return answers.no_credits(self._settings), None
+        self.credits_left -= COSTS[type_]
+        task = evolve(
+            self.draw(type_),
+            music_id=music_id,
+            callback_url=callback_url,
+            stem_name=_text(body, "stemName"),
+        )
+        self.tasks.add(task)
+        return answers.success({"taskId": task.task_id}), task
+
+    def record_info(self, task_id: str) -> Answer:
+        """Tell how a task stands; null for one that is not known, or not yet."""
+        if not task_id:
+            return answers.bad_request(self._settings, "taskId is missing.")
+        now = self.clock.now()
+        task = self.tasks.find(task_id)
+        if task is None or now < task.created_at + self._settings.lookup_lag:
+            return answers.success(None)
+        manners = self._settings.manners
+        return answers.success(records.record(task, now, self.clock, manners, self._link))
+
+    def credits(self) -> Answer:
+        """Tell what is left."""
+        return answers.success(self._settings.manners.credits_type(self.credits_left))
+
+    def callback(self, task: Task) -> dict[str, Any]:
+        """Return what is posted at the end of *task*."""
+        return records.callback(task, self._settings.manners, self._link)
+
+    def draw(self, type_: SeparationType) -> Task:
+        """Return a new task of *type_* that begins now; it is not in the book yet."""
+        now = self.clock.now()
+        return Task(
+            task_id=self.drawing.task_id(),
+            type=type_,
+            created_at=now,
+            ends_at=now + self.drawing.duration(type_),
+            ending=self.drawing.ending(),
+        )
+
+    def end(self, task_id: str, ending: Ending) -> Task:
+        """End a task now, whatever was drawn for it, and return it.
+
+        Raises:
+            ConfigurationError: there is no such task.
+        """
+        task = self.tasks.find(task_id)
+        if task is None:
+            raise ConfigurationError(f"there is no task {task_id!r}")
+        # In this order: who looks between the two sees a pending task, never a wrong ending.
+        task.ending = ending
+        task.ends_at = self.clock.now()
+        return task
+
+    def _link(self, task: Task, mix: str) -> str:
+        return self.base_url + self.links.give(task.task_id, mix)
+
+
+def _json_object(text: str) -> Mapping[str, Any]:
+    try:
+        body = json.loads(text)
+    except ValueError:
+        body = None
+    if not isinstance(body, dict):
+        raise _BadRequestError("The body is not a JSON object.")
+    return body
+
+
+def _text(body: Mapping[str, Any], key: str) -> str | None:
+    """Return a string that is not blank; None for anything else."""
+    value = body.get(key)
+    return value if isinstance(value, str) and value.strip() else None
+
+
+def _type_of(body: Mapping[str, Any]) -> SeparationType:
+    try:
+        return SeparationType(body.get("type", SeparationType.SEPARATE_VOCAL))
+    except ValueError:
+        raise _BadRequestError(f"type is one of {', '.join(SeparationType)}.") from None
+
+
+def _source_of(body: Mapping[str, Any]) -> str | None:
+    """Return the id of the source track; None if the source is a URL."""
+    task_id, audio_id, url = (_text(body, key) for key in ("taskId", "audioId", "audioUrl"))
+    if url and not task_id and not audio_id:
+        return None
+    if task_id and audio_id and not url:
+        return audio_id
+    raise _BadRequestError("Give either taskId and audioId, or audioUrl alone.")
+
+
+def _callback_of(body: Mapping[str, Any]) -> str:
+    url = _text(body, "callBackUrl")
+    if url is None:
+        raise _BadRequestError("callBackUrl is required.")
+    return url

@@ -1,0 +1,265 @@
+"""The emulator as its users see it: options, start and stop, and what tests do with it."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from types import TracebackType
+from typing import Self
+
+import anyio
+import attrs
+from aiohttp import web
+from attrs import define, evolve, field, frozen
+
+from vocalsep_async.emulator import song
+from vocalsep_async.emulator.backend import Backend
+from vocalsep_async.emulator.callbacks import CallbackSender
+from vocalsep_async.emulator.clock import Clock
+from vocalsep_async.emulator.faults import Fault, FaultQueue
+from vocalsep_async.emulator.journal import Journal, RequestRecord
+from vocalsep_async.emulator.records import Ending
+from vocalsep_async.emulator.server import Door
+from vocalsep_async.emulator.settings import Settings
+from vocalsep_async.errors import ConfigurationError
+from vocalsep_async.models import SeparationType, TaskStatus
+
+_SHUTDOWN = 1.0  # seconds for downloads under way when the emulator closes
+_WITH_STEMS = (TaskStatus.SUCCESS, TaskStatus.CALLBACK_EXCEPTION)
+_WITHOUT_STEMS = (
+    TaskStatus.GENERATE_AUDIO_FAILED,
+    TaskStatus.CREATE_TASK_FAILED,
+    TaskStatus.CALLBACK_EXCEPTION,
+)
+
+
+@frozen
+class _Running:
+    """What there is between start and stop."""
+
+    loop: asyncio.AbstractEventLoop
+    callbacks: CallbackSender
+    door: Door
+    runner: web.AppRunner
+
+    async def aclose(self) -> None:
+        # Shielded: who cancels the block of an emulator still wants its sockets closed.
+        with anyio.CancelScope(shield=True):
+            self.door.close()
+            await self.runner.cleanup()
+            await self.callbacks.aclose()
+            await self.door.remove_files()
+
+
+@define(kw_only=True, on_setattr=attrs.setters.frozen, slots=False, eq=False, repr=False, str=False)
+class Emulator(Settings):
+    """A server on this machine that speaks the API; see `Settings` for the options.
+
+    Use it as ``async with Emulator(...) as emulator``, or call `start` and `aclose` in the same
+    event loop. All else may be called from any thread, before the start too. It starts once.
+
+    Attributes:
+        maintenance: while true, every request to the API is answered with code 455.
+
+    Raises:
+        ConfigurationError: an option is out of its range.
+    """
+
+    maintenance: bool = field(default=False, init=False, on_setattr=attrs.setters.NO_OP)
+    _clock: Clock = field(factory=Clock, init=False)
+    _journal: Journal = field(factory=Journal, init=False)
+    _faults: FaultQueue = field(factory=FaultQueue, init=False)
+    _backend: Backend = field(init=False)
+    _url: str | None = field(default=None, init=False, on_setattr=attrs.setters.NO_OP)
+    _running: _Running | None = field(default=None, init=False, on_setattr=attrs.setters.NO_OP)
+
+    @_backend.default
+    def _new_backend(self) -> Backend:
+        return Backend(self, self._clock)
+
+    def __repr__(self) -> str:
+        where = "closed" if self._running is None else self._url
+        return (
+            f"<Emulator of {self.dialect}, {where}: {len(self.tasks)} tasks, "
+            f"{len(self.requests)} requests, {self.credits_left:g} credits left>"
+        )
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    async def start(self) -> None:
+        """Listen.
+
+        Raises:
+            ConfigurationError: it was started before.
+            OSError: the port is taken.
+        """
+        if self._url is not None:
+            raise ConfigurationError("an emulator starts once; make a new one")
+        running = self._prepared()
+        try:
+            await running.runner.setup()
+            await web.TCPSite(running.runner, self.host, self.port).start()
+        except BaseException:
+            await running.aclose()
+            raise
+        port = running.runner.addresses[0][1]
+        self._url = self._backend.base_url = f"http://{self.host}:{port}"
+        self._running = running
+
+    async def aclose(self) -> None:
+        """Stop listening, cut what is under way and remove the files; again does nothing."""
+        running, self._running = self._running, None
+        if running is not None:
+            await running.aclose()
+
+    @property
+    def url(self) -> str:
+        """Where it listens, such as ``http://127.0.0.1:8080``; stays the same after the end.
+
+        Raises:
+            ConfigurationError: it was not started.
+        """
+        if self._url is None:
+            raise ConfigurationError("the emulator was not started, so it has no url yet")
+        return self._url
+
+    @property
+    def requests(self) -> tuple[RequestRecord, ...]:
+        """All requests so far, to the API and for files, in the order they were answered."""
+        return self._journal.records
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The ids of all tasks, in the order they were added."""
+        return self._backend.tasks.ids
+
+    @property
+    def credits_left(self) -> float:
+        """What the account still holds."""
+        return self._backend.credits_left
+
+    def add_task(
+        self,
+        task_id: str | None = None,
+        *,
+        type: SeparationType = SeparationType.SEPARATE_VOCAL,  # noqa: A002
+        duration: float | None = None,
+        age: float = 0.0,
+    ) -> str:
+        """Add a task as if it had been created some time ago, free of charge.
+
+        Args:
+            task_id: its id, any string; None draws one.
+            type: what kind of separation.
+            duration: seconds from creation to end, whatever the speed; ``math.inf`` for a task
+                that ends only by `finish` or `fail`, None draws one as for any other task.
+            age: seconds since its creation.
+
+        Returns:
+            The id.
+
+        Raises:
+            ConfigurationError: there is a task of that id, or a number is not 0 or more.
+        """
+        if not 0 <= age < math.inf or (duration is not None and not duration >= 0):
+            raise ConfigurationError("age and duration are 0 seconds or more, age not infinite")
+        drawn = self._backend.draw(SeparationType(type))
+        created_at = drawn.created_at - age
+        lasts = drawn.ends_at - drawn.created_at if duration is None else duration
+        task = evolve(
+            drawn,
+            task_id=drawn.task_id if task_id is None else task_id,
+            created_at=created_at,
+            ends_at=created_at + lasts,
+        )
+        self._backend.tasks.add(task)
+        return task.task_id
+
+    def finish(self, task_id: str, *, status: TaskStatus = TaskStatus.SUCCESS) -> None:
+        """End a task now, with its stems; its callback is posted.
+
+        Args:
+            task_id: the task, which may also have ended before.
+            status: SUCCESS or CALLBACK_EXCEPTION.
+
+        Raises:
+            ConfigurationError: there is no such task, or the status is another.
+        """
+        self._end(task_id, Ending(_checked(status, _WITH_STEMS)))
+
+    def fail(
+        self,
+        task_id: str,
+        *,
+        status: TaskStatus = TaskStatus.GENERATE_AUDIO_FAILED,
+        code: int = 500,
+        message: str = "The separation failed, please try again later.",
+    ) -> None:
+        """End a task now, without stems; its callback is posted.
+
+        Args:
+            task_id: the task, which may also have ended before.
+            status: GENERATE_AUDIO_FAILED, CREATE_TASK_FAILED or CALLBACK_EXCEPTION.
+            code: the record's error code.
+            message: the record's error message.
+
+        Raises:
+            ConfigurationError: there is no such task, or the status is another.
+        """
+        self._end(task_id, Ending(_checked(status, _WITHOUT_STEMS), code, message))
+
+    def inject(self, fault: Fault, times: int = 1) -> None:
+        """Let the next requests to the API meet *fault*, after those that wait already.
+
+        Args:
+            fault: what befalls them.
+            times: how many requests; 1 or more.
+
+        Raises:
+            ConfigurationError: there is no such fault, or *times* is not 1 or more.
+        """
+        self._faults.add(fault, times)
+
+    def expire_links(self) -> None:
+        """End all links given so far; the next answers of record-info carry fresh ones."""
+        self._backend.links.expire()
+
+    def original_wav(self) -> bytes:
+        """Return the song that every task has separated, as a WAV file."""
+        return song.wav("original")
+
+    def _prepared(self) -> _Running:
+        callbacks = CallbackSender(self, self._clock, self._backend.callback)
+        door = Door(
+            self,
+            self._backend,
+            self._journal,
+            self._faults,
+            on_created=callbacks.watch,
+            under_maintenance=lambda: self.maintenance,
+        )
+        # No access log: the journal is one.
+        runner = web.AppRunner(door.application(), access_log=None, shutdown_timeout=_SHUTDOWN)
+        return _Running(asyncio.get_running_loop(), callbacks, door, runner)
+
+    def _end(self, task_id: str, ending: Ending) -> None:
+        task = self._backend.end(task_id, ending)
+        running = self._running
+        if running is not None:
+            running.loop.call_soon_threadsafe(running.callbacks.watch, task)
+
+
+def _checked(status: TaskStatus, known: tuple[TaskStatus, ...]) -> TaskStatus:
+    if status not in known:
+        raise ConfigurationError(f"status is one of {', '.join(known)}, not {status!r}")
+    return TaskStatus(status)
