@@ -10,6 +10,6 @@ pytest_plugins = ["pytester"]
 
 
 @pytest.fixture
-def anyio_backend():
+def anyio_backend() -> str:
     """Run coroutine tests on asyncio: aiohttp has no other."""
     return "asyncio"

@@ -33,7 +33,10 @@ def record(task_id: str, status: str = "PENDING", **fields: Any) -> Reply:
 
 
 def finished(task_id: str, seconds: float = 60.0) -> Reply:
-    stems = {"vocalUrl": "https://cdn.example/v.mp3", "instrumentalUrl": "https://cdn.example/i.mp3"}
+    stems = {
+        "vocalUrl": "https://cdn.example/v.mp3",
+        "instrumentalUrl": "https://cdn.example/i.mp3",
+    }
     return record(
         task_id,
         "SUCCESS",

@@ -6,6 +6,7 @@ import asyncio
 import math
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import anyio
@@ -87,7 +88,7 @@ async def test_every_looks_at_even_gaps(provider: FakeProvider) -> None:
     async with make_client(rate_limit=None) as client:
         await client.wait_for_task("a", poll=Every(5))
     times = provider.times("a")
-    assert [b - a for a, b in zip(times, times[1:], strict=False)] == pytest.approx([5.0] * 5)
+    assert [b - a for a, b in pairwise(times)] == pytest.approx([5.0] * 5)
 
 
 async def test_backoff_grows_between_looks(provider: FakeProvider) -> None:
@@ -95,7 +96,7 @@ async def test_backoff_grows_between_looks(provider: FakeProvider) -> None:
     async with make_client(poll=Backoff(jitter=0)) as client:
         await client.wait_for_task("a")
     times = provider.times("a")
-    gaps = [b - a for a, b in zip(times, times[1:], strict=False)]
+    gaps = [b - a for a, b in pairwise(times)]
     assert gaps == pytest.approx([2, 3, 4.5, 6.75, 10.125, 15.1875, 22.78125, 30, 30])
 
 
@@ -268,11 +269,11 @@ async def test_the_callers_own_timeout_passes_through(provider: FakeProvider) ->
     assert await alone()
 
 
-@pytest.mark.parametrize("timeout", [-1, math.nan, -math.inf, "10", True])
-async def test_an_unusable_timeout_is_refused(provider: FakeProvider, timeout: Any) -> None:
+@pytest.mark.parametrize("unusable", [-1, math.nan, -math.inf, "10", True])
+async def test_an_unusable_timeout_is_refused(provider: FakeProvider, unusable: Any) -> None:
     async with make_client() as client:
         with pytest.raises(ConfigurationError, match="timeout"):
-            await client.wait_for_task("a", timeout=timeout)
+            await client.wait_for_task("a", timeout=unusable)
     assert provider.looks == []
 
 
@@ -298,8 +299,13 @@ async def test_a_passing_fault_is_waited_out(provider: FakeProvider, fault: Any)
 
 
 @pytest.mark.parametrize(
-    ("code", "error"),
-    [(400, APIError), (401, AuthenticationError), (404, NotFoundError), (429, InsufficientCreditsError)],
+    "code, error",
+    [
+        (400, APIError),
+        (401, AuthenticationError),
+        (404, NotFoundError),
+        (429, InsufficientCreditsError),
+    ],
 )
 async def test_what_no_repetition_changes_ends_the_wait(
     provider: FakeProvider, code: int, error: type[APIError]
@@ -416,7 +422,7 @@ async def test_an_async_on_update_delays_no_look(provider: FakeProvider) -> None
     async with make_client() as client:
         await client.wait_for_task("a", poll=Every(4), on_update=slow)
     times = provider.times("a")
-    assert [b - a for a, b in zip(times, times[1:], strict=False)] == pytest.approx([4, 4, 4])
+    assert [b - a for a, b in pairwise(times)] == pytest.approx([4, 4, 4])
 
 
 async def test_what_on_update_raises_ends_the_wait(provider: FakeProvider) -> None:
@@ -433,9 +439,7 @@ async def test_what_on_update_raises_ends_the_wait(provider: FakeProvider) -> No
 
 async def test_a_result_beats_the_deadline_that_cuts_on_update(provider: FakeProvider) -> None:
     async with make_client() as client:
-        task = await client.wait_for_task(
-            "a", timeout=5, on_update=lambda _: anyio.sleep(math.inf)
-        )
+        task = await client.wait_for_task("a", timeout=5, on_update=lambda _: anyio.sleep(math.inf))
     assert task.succeeded
 
 
@@ -533,8 +537,8 @@ async def test_a_policy_that_fails_ends_the_wait_with_its_own_error(provider: Fa
 @pytest.mark.parametrize("delay", [math.nan, -1.0, math.inf, None])
 async def test_a_policy_with_an_unusable_delay_is_named(provider: FakeProvider, delay: Any) -> None:
     class Odd:
-        def delay(self, situation: Situation) -> float:
-            return delay  # type: ignore[no-any-return]
+        def delay(self, situation: Situation) -> Any:
+            return delay
 
     provider.add("a", 10)
     async with make_client() as client:
@@ -661,7 +665,9 @@ async def test_tries_run_out(provider: FakeProvider) -> None:
 
 
 @pytest.mark.parametrize("code", [400, 401, 404, 413, 429, 455])
-async def test_a_look_does_not_repeat_what_would_not_help(provider: FakeProvider, code: int) -> None:
+async def test_a_look_does_not_repeat_what_would_not_help(
+    provider: FakeProvider, code: int
+) -> None:
     provider.script("a", envelope(code, "no"))
     async with make_client() as client:
         with pytest.raises(APIError):
@@ -694,12 +700,20 @@ async def test_a_created_task_is_named_with_all_that_is_known(provider: FakeProv
     provider.script("/api/v1/vocal-removal/generate", envelope(200, data={"taskId": "new"}))
     async with make_client() as client:
         ref = await client.create_task(
-            source_task_id="song", audio_id="track", type="split_stem", callback_url="http://x.example/cb"
+            source_task_id="song",
+            audio_id="track",
+            type="split_stem",
+            callback_url="http://x.example/cb",
         )
     assert (ref.task_id, ref.type) == ("new", SeparationType.SPLIT_STEM)
     assert ref.created_at is not None
     assert provider.posted == [
-        {"taskId": "song", "audioId": "track", "type": "split_stem", "callBackUrl": "http://x.example/cb"}
+        {
+            "taskId": "song",
+            "audioId": "track",
+            "type": "split_stem",
+            "callBackUrl": "http://x.example/cb",
+        }
     ]
 
 
@@ -738,7 +752,9 @@ async def test_a_billed_call_that_may_have_arrived_is_not_repeated(
     provider.script(CREATE, fault)
     async with make_client() as client:
         with pytest.raises((TransportError, ServerError, DecodeError)) as caught:
-            await client.create_task(audio_url="http://x.example/a", callback_url="http://x.example/c")
+            await client.create_task(
+                audio_url="http://x.example/a", callback_url="http://x.example/c"
+            )
     assert len(provider.posted) == 1
     assert "may have been created" in caught.value.__notes__[0]
 
@@ -748,7 +764,9 @@ async def test_a_billed_call_that_never_left_says_nothing_of_a_bill(provider: Fa
     provider.script(CREATE, fault)
     async with make_client() as client:
         with pytest.raises(TransportError) as caught:
-            await client.create_task(audio_url="http://x.example/a", callback_url="http://x.example/c")
+            await client.create_task(
+                audio_url="http://x.example/a", callback_url="http://x.example/c"
+            )
     assert not hasattr(caught.value, "__notes__")
 
 
@@ -792,7 +810,7 @@ async def test_an_unusable_creation_is_refused_before_it_is_sent(
 
 
 @pytest.mark.parametrize(
-    ("base_url", "path"),
+    "base_url, path",
     [("https://api.sunoapi.org", "generate"), ("https://api.kie.ai", "chat")],
 )
 async def test_credits_are_asked_for_where_the_dialect_has_them(

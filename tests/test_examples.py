@@ -35,7 +35,7 @@ def test_the_script_prints_a_line_for_each_task(vocalsep_emulator: Emulator) -> 
     good = vocalsep_emulator.add_task(duration=0.1)
     bad = vocalsep_emulator.add_task(duration=100)
     vocalsep_emulator.fail(bad)
-    command = [sys.executable, EXAMPLES / "script.py", good, bad]
+    command = [sys.executable, str(EXAMPLES / "script.py"), good, bad]
     run = subprocess.run(
         command,
         env=os.environ | environ(vocalsep_emulator),

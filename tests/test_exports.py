@@ -5,6 +5,7 @@ import subprocess
 import sys
 from importlib.metadata import requires, version
 from importlib.resources import files
+from types import ModuleType
 
 import pytest
 
@@ -31,12 +32,12 @@ def test_the_list_is_sorted_and_has_no_name_twice() -> None:
 
 
 @pytest.mark.parametrize("module", [errors, models])
-def test_every_public_class_is_at_the_front_door(module: object) -> None:
+def test_every_public_class_is_at_the_front_door(module: ModuleType) -> None:
     classes = {
         name
         for name, value in vars(module).items()
         if isinstance(value, type)
-        and value.__module__ == module.__name__  # type: ignore[attr-defined]
+        and value.__module__ == module.__name__
         and not name.startswith("_")
     }
     assert classes <= set(vocalsep_async.__all__)

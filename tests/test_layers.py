@@ -57,9 +57,9 @@ def layers() -> dict[str, list[Path]]:
 
 def imports(file: Path) -> Iterator[str]:
     """Every module that *file* imports, but for those that only type checkers see."""
-    nodes = [ast.parse(file.read_text(encoding="utf-8"))]
+    nodes: list[ast.AST] = [ast.parse(file.read_text(encoding="utf-8"))]
     while nodes:
-        node: ast.AST = nodes.pop()
+        node = nodes.pop()
         if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
             continue
         if isinstance(node, ast.Import):
@@ -67,7 +67,7 @@ def imports(file: Path) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{file}: relative import"
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
-        nodes.extend(ast.iter_child_nodes(node))  # type: ignore[arg-type]
+        nodes.extend(ast.iter_child_nodes(node))
 
 
 def our_layers(file: Path) -> set[str]:

@@ -2,8 +2,12 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
+from typing import TypeAlias
 
 import pytest
+
+Run: TypeAlias = Callable[[str], pytest.RunResult]
 
 # The entry point may be installed or not: block it, and load the module by name.
 PLUGIN = ("-p", "no:vocalsep_async", "-p", "vocalsep_async.pytest_plugin", "-p", "no:cacheprovider")
@@ -23,15 +27,15 @@ IMPORTS = """
 
 
 @pytest.fixture
-def run(pytester):
-    def run(source):
+def run(pytester: pytest.Pytester) -> Run:
+    def run(source: str) -> pytest.RunResult:
         pytester.makepyfile(IMPORTS + source)
         return pytester.runpytest_inprocess(*PLUGIN)
 
     return run
 
 
-def test_a_sync_test_gets_a_running_emulator(run):
+def test_a_sync_test_gets_a_running_emulator(run: Run) -> None:
     source = """
     def test_sync(vocalsep_emulator):
         assert code(vocalsep_emulator) == 200
@@ -40,7 +44,7 @@ def test_a_sync_test_gets_a_running_emulator(run):
     run(source).assert_outcomes(passed=1)
 
 
-def test_an_async_test_gets_a_running_emulator(run):
+def test_an_async_test_gets_a_running_emulator(run: Run) -> None:
     source = """
     @pytest.mark.anyio
     @pytest.mark.parametrize("anyio_backend", ["asyncio"])
@@ -54,7 +58,7 @@ def test_an_async_test_gets_a_running_emulator(run):
     run(source).assert_outcomes(passed=1)
 
 
-def test_options_can_be_overridden(run):
+def test_options_can_be_overridden(run: Run) -> None:
     source = """
     @pytest.fixture
     def vocalsep_emulator_options():
@@ -66,7 +70,7 @@ def test_options_can_be_overridden(run):
     run(source).assert_outcomes(passed=1)
 
 
-def test_wrong_options_are_an_error_of_the_test(run):
+def test_wrong_options_are_an_error_of_the_test(run: Run) -> None:
     source = """
     @pytest.fixture
     def vocalsep_emulator_options():
@@ -78,7 +82,7 @@ def test_wrong_options_are_an_error_of_the_test(run):
     run(source).assert_outcomes(errors=1)
 
 
-def test_loading_the_plugin_does_not_load_the_emulator():
+def test_loading_the_plugin_does_not_load_the_emulator() -> None:
     program = (
         "import sys, vocalsep_async.pytest_plugin; "
         "sys.exit('vocalsep_async.emulator' in sys.modules)"

@@ -15,12 +15,13 @@ class _NeverWaits(selectors.DefaultSelector):
         super().__init__()
         self.now = 1000.0
 
-    def select(self, timeout=None):
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         ready = super().select(0)
-        if not ready and timeout is None:
+        if ready:
+            return ready
+        if timeout is None:
             raise AssertionError("deadlock: every task waits and no timer is set")
-        if not ready and timeout > 0:
-            self.now += timeout
+        self.now += max(timeout, 0.0)
         return ready
 
 
@@ -33,6 +34,10 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
     def time(self) -> float:
         return self._virtual.now
+
+    def jump(self, seconds: float) -> None:
+        """Let time pass while nobody runs."""
+        self._virtual.now += seconds
 
 
 VIRTUAL_TIME = ("asyncio", {"loop_factory": VirtualTimeLoop})

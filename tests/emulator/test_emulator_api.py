@@ -1,12 +1,15 @@
 """What the endpoints answer."""
 
 import math
+from collections.abc import Callable
 
 import anyio
 import pytest
 from anyio.lowlevel import checkpoint
+from emulator.calling import Caller, DialectName
 
 from vocalsep_async.emulator import Emulator
+from vocalsep_async.emulator.records import Ending
 from vocalsep_async.emulator.tasks import Drawing
 from vocalsep_async.errors import ConfigurationError
 from vocalsep_async.models import SeparationType, TaskStatus
@@ -28,7 +31,7 @@ TWELVE = [
 ]
 
 
-async def test_a_created_task_is_pending_and_then_has_its_stems(caller):
+async def test_a_created_task_is_pending_and_then_has_its_stems(caller: Caller) -> None:
     async with Emulator() as emulator:
         created = await caller.create(emulator)
         task_id = created.data["taskId"]
@@ -44,7 +47,7 @@ async def test_a_created_task_is_pending_and_then_has_its_stems(caller):
 
 
 @pytest.mark.parametrize("dialect", ["sunoapi", "kie"])
-async def test_two_stems_come_of_a_vocal_separation(caller, dialect):
+async def test_two_stems_come_of_a_vocal_separation(caller: Caller, dialect: DialectName) -> None:
     async with Emulator(dialect=dialect) as emulator:
         task_id = emulator.add_task(duration=0)
         response = (await caller.record(emulator, task_id)).data["response"]
@@ -57,7 +60,7 @@ async def test_two_stems_come_of_a_vocal_separation(caller, dialect):
     assert names == ["Vocals", "Instrumental"]
 
 
-async def test_twelve_stems_come_of_a_split(caller):
+async def test_twelve_stems_come_of_a_split(caller: Caller) -> None:
     async with Emulator() as emulator:
         task_id = emulator.add_task(type=SeparationType.SPLIT_STEM, duration=0)
         response = (await caller.record(emulator, task_id)).data["response"]
@@ -74,7 +77,9 @@ async def test_twelve_stems_come_of_a_split(caller):
         (None, ("/vocal.wav", "/without_vocal.wav")),
     ],
 )
-async def test_an_instrument_and_the_rest_come_of_the_advanced_type(caller, stem_name, files):
+async def test_an_instrument_and_the_rest_come_of_the_advanced_type(
+    caller: Caller, stem_name: str | None, files: tuple[str, str]
+) -> None:
     async with Emulator() as emulator:
         created = await caller.create(emulator, type="split_stem_advanced", stemName=stem_name)
         emulator.finish(created.data["taskId"])
@@ -85,7 +90,7 @@ async def test_an_instrument_and_the_rest_come_of_the_advanced_type(caller, stem
     assert not any(value for key, value in response.items() if key.endswith("Url"))
 
 
-async def test_the_source_track_is_in_the_record(caller):
+async def test_the_source_track_is_in_the_record(caller: Caller) -> None:
     async with Emulator() as emulator:
         source = {"taskId": "t", "audioId": "a", "audioUrl": None}
         created = await caller.create(emulator, **source)
@@ -93,21 +98,23 @@ async def test_the_source_track_is_in_the_record(caller):
     assert record.data["musicId"] == "a"
 
 
-async def test_an_unknown_task_is_null_under_success(caller):
+async def test_an_unknown_task_is_null_under_success(caller: Caller) -> None:
     async with Emulator() as emulator:
         answer = await caller.record(emulator, "nobody")
     assert (answer.http_status, answer.code, answer.data) == (200, 200, None)
 
 
 @pytest.mark.parametrize("age, known", [(0.0, False), (7200.0, True)])
-async def test_a_young_task_is_unknown_during_the_lag(caller, age, known):
+async def test_a_young_task_is_unknown_during_the_lag(
+    caller: Caller, age: float, *, known: bool
+) -> None:
     async with Emulator(lookup_lag=3600.0) as emulator:
         task_id = emulator.add_task(age=age)
         answer = await caller.record(emulator, task_id)
     assert (answer.data is not None) == known
 
 
-async def test_the_printed_times_give_the_true_duration(caller):
+async def test_the_printed_times_give_the_true_duration(caller: Caller) -> None:
     async with Emulator() as emulator:
         task_id = emulator.add_task(duration=83.25, age=100.0)
         record = (await caller.record(emulator, task_id)).data
@@ -128,7 +135,9 @@ async def test_the_printed_times_give_the_true_duration(caller):
     ],
 )
 @pytest.mark.parametrize("dialect, code", [("sunoapi", 400), ("kie", 422)])
-async def test_wrong_parameters_are_refused_and_cost_nothing(caller, body, dialect, code):
+async def test_wrong_parameters_are_refused_and_cost_nothing(
+    caller: Caller, body: dict[str, object], dialect: DialectName, code: int
+) -> None:
     async with Emulator(dialect=dialect) as emulator:
         answer = await caller.create(emulator, **body)
     assert (answer.http_status, answer.code, answer.data) == (200, code, None)
@@ -137,13 +146,13 @@ async def test_wrong_parameters_are_refused_and_cost_nothing(caller, body, diale
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1]"])
-async def test_a_body_that_is_no_object_is_refused(caller, text):
+async def test_a_body_that_is_no_object_is_refused(caller: Caller, text: str) -> None:
     async with Emulator() as emulator:
         answer = await caller.ask(emulator, "POST", "/api/v1/vocal-removal/generate", data=text)
     assert answer.code == 400
 
 
-async def test_record_info_without_an_id_is_refused(caller):
+async def test_record_info_without_an_id_is_refused(caller: Caller) -> None:
     async with Emulator() as emulator:
         assert (await caller.record(emulator, "")).code == 400
     assert emulator.requests[0].task_id is None
@@ -152,14 +161,16 @@ async def test_record_info_without_an_id_is_refused(caller):
 @pytest.mark.parametrize(
     "type_, cost", [("separate_vocal", 10), ("split_stem", 50), ("split_stem_advanced", 20)]
 )
-async def test_each_task_is_charged(caller, type_, cost):
+async def test_each_task_is_charged(caller: Caller, type_: str, cost: int) -> None:
     async with Emulator(credits=100) as emulator:
         await caller.create(emulator, type=type_)
         assert (await caller.credits(emulator)).data == 100 - cost
 
 
 @pytest.mark.parametrize("dialect, code", [("sunoapi", 429), ("kie", 402)])
-async def test_an_empty_account_gets_no_task(caller, dialect, code):
+async def test_an_empty_account_gets_no_task(
+    caller: Caller, dialect: DialectName, code: int
+) -> None:
     async with Emulator(dialect=dialect, credits=9.5) as emulator:
         answer = await caller.create(emulator)
         credits_left = (await caller.credits(emulator)).text
@@ -181,7 +192,9 @@ async def test_an_empty_account_gets_no_task(caller, dialect, code):
         ("right", "Bearer wr\u00f6ng", 401),
     ],
 )
-async def test_only_the_right_key_is_let_in(caller, accepted, sent, code):
+async def test_only_the_right_key_is_let_in(
+    caller: Caller, accepted: str | None, sent: str, code: int
+) -> None:
     async with Emulator(api_key=accepted) as emulator:
         path = "/api/v1/generate/credit"
         answer = await caller.ask(emulator, "GET", path, headers={"Authorization": sent})
@@ -197,18 +210,18 @@ async def test_only_the_right_key_is_let_in(caller, accepted, sent, code):
         ("GET", "/api/v1/chat/credit"),
     ],
 )
-async def test_a_wrong_path_or_method_is_code_404(caller, method, path):
+async def test_a_wrong_path_or_method_is_code_404(caller: Caller, method: str, path: str) -> None:
     async with Emulator() as emulator:
         assert (await caller.ask(emulator, method, path)).code == 404
 
 
-async def test_a_path_outside_the_api_is_a_plain_404(caller):
+async def test_a_path_outside_the_api_is_a_plain_404(caller: Caller) -> None:
     async with Emulator() as emulator:
         assert (await caller.ask(emulator, "GET", "/")).http_status == 404
     assert emulator.requests[0].code == 404
 
 
-async def test_a_task_can_be_made_to_fail(caller):
+async def test_a_task_can_be_made_to_fail(caller: Caller) -> None:
     async with Emulator() as emulator:
         task_id = emulator.add_task(duration=math.inf)
         status = TaskStatus.CREATE_TASK_FAILED
@@ -220,14 +233,14 @@ async def test_a_task_can_be_made_to_fail(caller):
 
 
 @pytest.mark.parametrize("rate", [0.0, 1.0])
-async def test_as_many_tasks_fail_as_were_asked_to(caller, rate):
+async def test_as_many_tasks_fail_as_were_asked_to(caller: Caller, rate: float) -> None:
     async with Emulator(failure_rate=rate) as emulator:
         records = [await caller.record(emulator, emulator.add_task(duration=0)) for _ in range(3)]
     expected = "GENERATE_AUDIO_FAILED" if rate else "SUCCESS"
     assert {record.data["successFlag"] for record in records} == {expected}
 
 
-async def test_stems_can_be_there_though_the_callback_failed(caller):
+async def test_stems_can_be_there_though_the_callback_failed(caller: Caller) -> None:
     async with Emulator() as emulator:
         task_id = emulator.add_task(duration=math.inf)
         emulator.finish(task_id, status=TaskStatus.CALLBACK_EXCEPTION)
@@ -239,7 +252,7 @@ async def test_stems_can_be_there_though_the_callback_failed(caller):
 @pytest.mark.parametrize(
     "task_id", ["a/../b", "..", ".", " ", "%2F", "\u00e9 \U0001f3a4", "x" * 300]
 )
-async def test_an_id_may_hold_any_characters(caller, task_id):
+async def test_an_id_may_hold_any_characters(caller: Caller, task_id: str) -> None:
     async with Emulator() as emulator:
         assert emulator.add_task(task_id, duration=0) == task_id
         record = (await caller.record(emulator, task_id)).data
@@ -250,8 +263,8 @@ async def test_an_id_may_hold_any_characters(caller, task_id):
     assert [request.task_id for request in emulator.requests] == [task_id, task_id]
 
 
-def test_the_same_seed_draws_the_same_tasks():
-    def draw(seed):
+def test_the_same_seed_draws_the_same_tasks() -> None:
+    def draw(seed: int) -> list[tuple[str, float, Ending]]:
         drawing = Drawing(seed, speed=1.0, failure_rate=0.5)
         type_ = SeparationType.SPLIT_STEM
         return [(drawing.task_id(), drawing.duration(type_), drawing.ending()) for _ in range(9)]
@@ -262,13 +275,13 @@ def test_the_same_seed_draws_the_same_tasks():
 @pytest.mark.parametrize(
     "type_, low, high", [("separate_vocal", 20, 90), ("split_stem_advanced", 60, 240)]
 )
-def test_nine_of_ten_durations_lie_in_the_usual_range(type_, low, high):
+def test_nine_of_ten_durations_lie_in_the_usual_range(type_: str, low: float, high: float) -> None:
     drawing = Drawing(0, speed=10.0, failure_rate=0.0)
     drawn = [10.0 * drawing.duration(SeparationType(type_)) for _ in range(2000)]
     assert sum(low <= seconds <= high for seconds in drawn) / 2000 == pytest.approx(0.9, abs=0.03)
 
 
-async def test_requests_are_written_down_in_the_order_of_their_answers(caller):
+async def test_requests_are_written_down_in_the_order_of_their_answers(caller: Caller) -> None:
     async with Emulator() as emulator:
         created = await caller.create(emulator)
         await caller.credits(emulator)
@@ -292,14 +305,14 @@ async def test_requests_are_written_down_in_the_order_of_their_answers(caller):
         lambda emulator: emulator.fail("there", status=TaskStatus.SUCCESS),
     ],
 )
-def test_what_makes_no_sense_is_refused(wrong):
+def test_what_makes_no_sense_is_refused(wrong: Callable[[Emulator], object]) -> None:
     emulator = Emulator()
     emulator.add_task("there")
     with pytest.raises(ConfigurationError):
         wrong(emulator)
 
 
-async def test_a_request_in_its_latency_is_let_go_at_the_end(caller):
+async def test_a_request_in_its_latency_is_let_go_at_the_end(caller: Caller) -> None:
     emulator = Emulator(latency=3600.0)
     async with anyio.create_task_group() as group, emulator:
         group.start_soon(caller.create, emulator)

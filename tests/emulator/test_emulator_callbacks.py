@@ -5,11 +5,14 @@ import hashlib
 import hmac
 import math
 import socket
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any, Self
 
 import anyio
 import pytest
 from aiohttp import web
+from emulator.calling import Caller, DialectName
 
 from vocalsep_async.emulator import Emulator
 from vocalsep_async.emulator.callbacks import _LoopbackResolver, loopback_url
@@ -21,24 +24,24 @@ FAST = 1e6
 class Hook:
     """Somebody's webhook; answers with the statuses given, and then with the last one."""
 
-    def __init__(self, *statuses):
+    def __init__(self, *statuses: int) -> None:
         self.statuses = list(statuses) or [200]
         self.url = ""
-        self.seen = []
-        self._send, self._receive = anyio.create_memory_object_stream(math.inf)
+        self.seen: list[web.Request] = []
+        self._send, self._receive = anyio.create_memory_object_stream[dict[str, Any]](math.inf)
 
-    async def take(self, request):
+    async def take(self, request: web.Request) -> web.Response:
         self.seen.append(request)
         await self._send.send(await request.json())
         status = self.statuses.pop(0) if len(self.statuses) > 1 else self.statuses[0]
         return web.Response(status=status, headers={"Location": "/elsewhere"})
 
-    async def body(self):
+    async def body(self) -> dict[str, Any]:
         with anyio.fail_after(10):
             return await self._receive.receive()
 
     @asynccontextmanager
-    async def listening(self):
+    async def listening(self) -> AsyncIterator[Self]:
         app = web.Application()
         app.router.add_post("/{tail:.*}", self.take)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
@@ -52,11 +55,11 @@ class Hook:
             await runner.cleanup()
 
 
-async def _settled(caller, emulator, task_id):
+async def _settled(caller: Caller, emulator: Emulator, task_id: str) -> dict[str, Any]:
     """Ask until the task is neither pending nor a success any more."""
     with anyio.fail_after(10):
         while True:
-            data = (await caller.record(emulator, task_id)).data
+            data: dict[str, Any] = (await caller.record(emulator, task_id)).data
             if data["successFlag"] not in {"PENDING", "SUCCESS"}:
                 return data
 
@@ -64,7 +67,7 @@ async def _settled(caller, emulator, task_id):
 @pytest.mark.parametrize(
     "dialect, key", [("sunoapi", "vocal_removal_info"), ("kie", "vocal_separation_info")]
 )
-async def test_the_end_of_a_task_is_posted(caller, dialect, key):
+async def test_the_end_of_a_task_is_posted(caller: Caller, dialect: DialectName, key: str) -> None:
     async with Hook().listening() as hook, Emulator(dialect=dialect, speed=FAST) as emulator:
         created = await caller.create(emulator, callBackUrl=hook.url)
         body = await hook.body()
@@ -77,7 +80,7 @@ async def test_the_end_of_a_task_is_posted(caller, dialect, key):
     assert "X-Webhook-Signature" not in hook.seen[0].headers
 
 
-async def test_all_twelve_stems_are_posted(caller):
+async def test_all_twelve_stems_are_posted(caller: Caller) -> None:
     async with Hook().listening() as hook, Emulator(speed=FAST) as emulator:
         await caller.create(emulator, type="split_stem", callBackUrl=hook.url)
         info = (await hook.body())["data"]["vocal_removal_info"]
@@ -85,7 +88,7 @@ async def test_all_twelve_stems_are_posted(caller):
     assert "backing_vocals_url" in info
 
 
-async def test_the_advanced_type_posts_its_pairs(caller):
+async def test_the_advanced_type_posts_its_pairs(caller: Caller) -> None:
     async with Hook().listening() as hook, Emulator(speed=FAST) as emulator:
         await caller.create(emulator, type="split_stem_advanced", callBackUrl=hook.url)
         info = (await hook.body())["data"]["vocal_removal_info"]
@@ -93,7 +96,7 @@ async def test_the_advanced_type_posts_its_pairs(caller):
     assert set(info["origin_data"][0]) == {"extract", "remove"}
 
 
-async def test_a_failure_is_posted_without_stems_and_stays_one(caller):
+async def test_a_failure_is_posted_without_stems_and_stays_one(caller: Caller) -> None:
     async with Hook(500).listening() as hook, Emulator(speed=FAST, failure_rate=1) as emulator:
         created = await caller.create(emulator, callBackUrl=hook.url)
         bodies = [await hook.body() for _ in range(3)]
@@ -103,15 +106,18 @@ async def test_a_failure_is_posted_without_stems_and_stays_one(caller):
     assert data["successFlag"] == "GENERATE_AUDIO_FAILED"
 
 
-def test_a_failure_does_not_become_a_success_because_nobody_heard_of_it():
+def test_a_failure_does_not_become_a_success_because_nobody_heard_of_it() -> None:
     emulator = Emulator(failure_rate=1)
     task = emulator._backend.tasks.find(emulator.add_task(duration=0))
+    assert task is not None
     task.callback_failed()
     assert task.ending.status == "GENERATE_AUDIO_FAILED"
 
 
 @pytest.mark.parametrize("status", [500, 204, 302, 307])
-async def test_three_tries_in_vain_leave_the_stems_with_an_exception(caller, status):
+async def test_three_tries_in_vain_leave_the_stems_with_an_exception(
+    caller: Caller, status: int
+) -> None:
     fast = Emulator(speed=FAST, rate_limit=None)
     async with Hook(status).listening() as hook, fast as emulator:
         created = await caller.create(emulator, callBackUrl=hook.url)
@@ -121,7 +127,7 @@ async def test_three_tries_in_vain_leave_the_stems_with_an_exception(caller, sta
     assert [request.path for request in hook.seen] == ["/hook"] * 3
 
 
-async def test_a_try_that_succeeds_is_the_last(caller):
+async def test_a_try_that_succeeds_is_the_last(caller: Caller) -> None:
     async with Hook(500, 200).listening() as hook, Emulator(speed=FAST) as emulator:
         created = await caller.create(emulator, callBackUrl=hook.url)
         await hook.body()
@@ -131,7 +137,7 @@ async def test_a_try_that_succeeds_is_the_last(caller):
     assert len(hook.seen) == 2
 
 
-async def test_a_hook_that_is_not_there_is_an_exception_too(caller):
+async def test_a_hook_that_is_not_there_is_an_exception_too(caller: Caller) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     async with Emulator(speed=FAST, rate_limit=None) as emulator:
@@ -140,21 +146,21 @@ async def test_a_hook_that_is_not_there_is_an_exception_too(caller):
     assert data["successFlag"] == "CALLBACK_EXCEPTION"
 
 
-async def test_a_name_for_this_machine_is_called(caller):
+async def test_a_name_for_this_machine_is_called(caller: Caller) -> None:
     async with Hook().listening() as hook, Emulator(speed=FAST) as emulator:
         url = hook.url.replace("127.0.0.1", "localhost")
         await caller.create(emulator, callBackUrl=url)
         assert (await hook.body())["code"] == 200
 
 
-async def test_a_task_ended_by_hand_is_posted_at_once(caller):
+async def test_a_task_ended_by_hand_is_posted_at_once(caller: Caller) -> None:
     async with Hook().listening() as hook, Emulator(speed=0.001) as emulator:
         created = await caller.create(emulator, callBackUrl=hook.url)
         await anyio.to_thread.run_sync(emulator.fail, created.data["taskId"])
         assert (await hook.body())["code"] == 500
 
 
-async def test_callbacks_can_be_signed(caller):
+async def test_callbacks_can_be_signed(caller: Caller) -> None:
     key = "secret"
     async with Hook().listening() as hook, Emulator(speed=FAST, webhook_key=key) as emulator:
         created = await caller.create(emulator, callBackUrl=hook.url)
@@ -165,7 +171,7 @@ async def test_callbacks_can_be_signed(caller):
     assert headers["X-Webhook-Signature"] == expected.decode()
 
 
-async def test_a_callback_under_way_is_given_up_at_the_end(caller):
+async def test_a_callback_under_way_is_given_up_at_the_end(caller: Caller) -> None:
     async with Hook().listening() as hook, Emulator(speed=0.001) as emulator:
         await caller.create(emulator, callBackUrl=hook.url)
     assert hook.seen == []
@@ -180,7 +186,7 @@ async def test_a_callback_under_way_is_given_up_at_the_end(caller):
         "http://[::1]:8080/",
     ],
 )
-def test_addresses_of_this_machine_are_called(url):
+def test_addresses_of_this_machine_are_called(url: str) -> None:
     assert str(loopback_url(url)) == url
 
 
@@ -203,7 +209,7 @@ def test_addresses_of_this_machine_are_called(url):
         "ftp://127.0.0.1/",
     ],
 )
-def test_nobody_else_is_called(url):
+def test_nobody_else_is_called(url: str | None) -> None:
     assert loopback_url(url) is None
 
 
@@ -215,6 +221,8 @@ def test_nobody_else_is_called(url):
         (socket.AF_INET6, ["::1"]),
     ],
 )
-async def test_every_name_means_this_machine(family, hosts):
+async def test_every_name_means_this_machine(
+    family: socket.AddressFamily, hosts: list[str]
+) -> None:
     found = await _LoopbackResolver().resolve("example.com", 80, family)
     assert [address["host"] for address in found] == hosts

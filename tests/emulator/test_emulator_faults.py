@@ -1,9 +1,12 @@
 """Refusals, maintenance and faults on demand."""
 
+from typing import Any, Literal
+
 import aiohttp
 import anyio
 import pytest
 from anyio.lowlevel import checkpoint
+from emulator.calling import Caller, DialectName
 
 from vocalsep_async.emulator import Emulator, Fault
 from vocalsep_async.errors import ConfigurationError
@@ -11,7 +14,7 @@ from vocalsep_async.errors import ConfigurationError
 pytestmark = pytest.mark.anyio
 
 
-async def _codes(caller, emulator, count):
+async def _codes(caller: Caller, emulator: Emulator, count: int) -> list[int]:
     return [(await caller.credits(emulator)).code for _ in range(count)]
 
 
@@ -19,19 +22,23 @@ async def _codes(caller, emulator, count):
     "options, code",
     [({}, 430), ({"refuse_code": 405}, 405), ({"dialect": "kie"}, 429)],
 )
-async def test_one_request_too_many_is_refused(caller, options, code):
+async def test_one_request_too_many_is_refused(
+    caller: Caller, options: dict[str, Any], code: int
+) -> None:
     async with Emulator(rate_limit=(2, 3600.0), **options) as emulator:
         assert await _codes(caller, emulator, 3) == [200, 200, code]
     assert [request.refused for request in emulator.requests] == [False, False, True]
 
 
-async def test_without_a_limit_nobody_is_refused(caller):
+async def test_without_a_limit_nobody_is_refused(caller: Caller) -> None:
     async with Emulator(rate_limit=None) as emulator:
         assert set(await _codes(caller, emulator, 30)) == {200}
 
 
 @pytest.mark.parametrize("refuse_in, status", [("body", 200), ("status", 430)])
-async def test_a_refusal_comes_where_it_was_asked_for(caller, refuse_in, status):
+async def test_a_refusal_comes_where_it_was_asked_for(
+    caller: Caller, refuse_in: Literal["body", "status"], status: int
+) -> None:
     async with Emulator(refuse_in=refuse_in, retry_after=7) as emulator:
         emulator.inject(Fault.REFUSED)
         answer = await caller.credits(emulator)
@@ -39,28 +46,30 @@ async def test_a_refusal_comes_where_it_was_asked_for(caller, refuse_in, status)
     assert answer.headers["Retry-After"] == "7"
 
 
-async def test_a_refusal_names_no_time_unless_asked_to(caller):
+async def test_a_refusal_names_no_time_unless_asked_to(caller: Caller) -> None:
     async with Emulator() as emulator:
         emulator.inject(Fault.REFUSED)
         assert "Retry-After" not in (await caller.credits(emulator)).headers
 
 
-async def test_files_do_not_count(caller):
+async def test_files_do_not_count(caller: Caller) -> None:
     async with Emulator(rate_limit=(1, 3600.0)) as emulator:
-        url = emulator._backend._link(emulator._backend.tasks.find(emulator.add_task()), "bass")
+        task = emulator._backend.tasks.find(emulator.add_task())
+        assert task is not None
+        url = emulator._backend._link(task, "bass")
         for _ in range(2):
             async with caller.session.get(url) as answer:
                 assert answer.status == 200
         assert (await caller.credits(emulator)).code == 200
 
 
-async def test_a_fault_takes_a_place_under_the_limit(caller):
+async def test_a_fault_takes_a_place_under_the_limit(caller: Caller) -> None:
     async with Emulator(rate_limit=(1, 3600.0)) as emulator:
         emulator.inject(Fault.SERVER_ERROR)
         assert await _codes(caller, emulator, 2) == [500, 430]
 
 
-async def test_maintenance_holds_until_it_is_switched_off(caller):
+async def test_maintenance_holds_until_it_is_switched_off(caller: Caller) -> None:
     async with Emulator() as emulator:
         emulator.maintenance = True
         assert await _codes(caller, emulator, 2) == [455, 455]
@@ -78,8 +87,11 @@ async def test_maintenance_holds_until_it_is_switched_off(caller):
         (Fault.UNAUTHORIZED, 401, 401),
     ],
 )
-async def test_the_next_requests_meet_the_fault(caller, fault, sunoapi, kie):
-    for dialect, code in (("sunoapi", sunoapi), ("kie", kie)):
+async def test_the_next_requests_meet_the_fault(
+    caller: Caller, fault: Fault, sunoapi: int, kie: int
+) -> None:
+    codes: dict[DialectName, int] = {"sunoapi": sunoapi, "kie": kie}
+    for dialect, code in codes.items():
         async with Emulator(dialect=dialect) as emulator:
             emulator.inject(fault, times=2)
             assert await _codes(caller, emulator, 3) == [code, code, 200]
@@ -87,7 +99,7 @@ async def test_the_next_requests_meet_the_fault(caller, fault, sunoapi, kie):
         assert emulator.requests[0].refused == (fault is Fault.REFUSED)
 
 
-async def test_a_faulty_creation_creates_nothing(caller):
+async def test_a_faulty_creation_creates_nothing(caller: Caller) -> None:
     async with Emulator() as emulator:
         emulator.inject(Fault.SERVER_ERROR)
         await caller.create(emulator)
@@ -96,7 +108,7 @@ async def test_a_faulty_creation_creates_nothing(caller):
 
 
 @pytest.mark.parametrize("fault", [Fault.HTML, Fault.EMPTY, Fault.GARBAGE])
-async def test_a_body_can_be_no_json(caller, fault):
+async def test_a_body_can_be_no_json(caller: Caller, fault: Fault) -> None:
     async with Emulator() as emulator:
         emulator.inject(fault)
         answer = await caller.credits(emulator)
@@ -108,7 +120,7 @@ async def test_a_body_can_be_no_json(caller, fault):
     assert emulator.requests[0].code == 200
 
 
-async def test_a_connection_can_be_dropped(caller):
+async def test_a_connection_can_be_dropped(caller: Caller) -> None:
     async with Emulator() as emulator:
         emulator.inject(Fault.DROPPED)
         with pytest.raises(aiohttp.ServerDisconnectedError):
@@ -118,16 +130,16 @@ async def test_a_connection_can_be_dropped(caller):
     assert [request.code for request in emulator.requests] == [None, 200]
 
 
-async def _stalled(emulator):
+async def _stalled(emulator: Emulator) -> None:
     while not emulator.requests:
         await checkpoint()
 
 
-async def test_a_stalled_request_is_cut_when_the_emulator_closes(caller):
+async def test_a_stalled_request_is_cut_when_the_emulator_closes(caller: Caller) -> None:
     emulator = Emulator()
     emulator.inject(Fault.STALLED)
 
-    async def ask():
+    async def ask() -> None:
         with pytest.raises(aiohttp.ServerDisconnectedError):
             await caller.create(emulator)
 
@@ -137,7 +149,7 @@ async def test_a_stalled_request_is_cut_when_the_emulator_closes(caller):
     assert [request.code for request in emulator.requests] == [None]
 
 
-async def test_a_stalled_client_may_leave(caller):
+async def test_a_stalled_client_may_leave(caller: Caller) -> None:
     async with Emulator() as emulator:
         emulator.inject(Fault.STALLED)
         async with anyio.create_task_group() as group:
@@ -148,6 +160,6 @@ async def test_a_stalled_client_may_leave(caller):
 
 
 @pytest.mark.parametrize("fault, times", [("earthquake", 1), (Fault.HTML, 0), ("html", 1.0)])
-def test_what_is_no_fault_cannot_be_injected(fault, times):
+def test_what_is_no_fault_cannot_be_injected(fault: Any, times: Any) -> None:
     with pytest.raises(ConfigurationError):
         Emulator().inject(fault, times)

@@ -1,6 +1,9 @@
 """Audio files and their links."""
 
+from collections.abc import Callable, Mapping
+
 import pytest
+from emulator.calling import Caller
 from yarl import URL
 
 from vocalsep_async.emulator import Emulator, song
@@ -11,16 +14,16 @@ from vocalsep_async.emulator.links import Links, folder_of
 pytestmark = pytest.mark.anyio
 
 
-async def _url(caller, emulator, task_id, key="vocalUrl"):
+async def _url(caller: Caller, emulator: Emulator, task_id: str, key: str = "vocalUrl") -> URL:
     return URL((await caller.record(emulator, task_id)).data["response"][key], encoded=True)
 
 
-async def _get(caller, url, **headers):
+async def _get(caller: Caller, url: URL, **headers: str) -> tuple[int, bytes, Mapping[str, str]]:
     async with caller.session.get(url, headers=headers) as answer:
         return answer.status, await answer.read(), answer.headers
 
 
-async def test_a_link_leads_to_the_stem(caller):
+async def test_a_link_leads_to_the_stem(caller: Caller) -> None:
     async with Emulator() as emulator:
         url = await _url(caller, emulator, emulator.add_task("one", duration=0))
         status, audio, headers = await _get(caller, url)
@@ -29,7 +32,7 @@ async def test_a_link_leads_to_the_stem(caller):
     assert emulator.requests[-1].task_id == "one"
 
 
-async def test_a_part_can_be_asked_for(caller):
+async def test_a_part_can_be_asked_for(caller: Caller) -> None:
     async with Emulator() as emulator:
         url = await _url(caller, emulator, emulator.add_task(duration=0))
         _, whole, headers = await _get(caller, url)
@@ -41,7 +44,7 @@ async def test_a_part_can_be_asked_for(caller):
     assert emulator.requests[-2].code == 206
 
 
-async def test_ended_links_are_refused_and_fresh_ones_hold(caller):
+async def test_ended_links_are_refused_and_fresh_ones_hold(caller: Caller) -> None:
     async with Emulator() as emulator:
         task_id = emulator.add_task(duration=0)
         old = await _url(caller, emulator, task_id)
@@ -50,7 +53,7 @@ async def test_ended_links_are_refused_and_fresh_ones_hold(caller):
         assert (await _get(caller, await _url(caller, emulator, task_id)))[0] == 200
 
 
-async def test_a_link_expires(caller):
+async def test_a_link_expires(caller: Caller) -> None:
     async with Emulator(link_lifetime=0) as emulator:
         url = await _url(caller, emulator, emulator.add_task(duration=0))
         assert (await _get(caller, url))[0] == 403
@@ -66,13 +69,13 @@ async def test_a_link_expires(caller):
         lambda url: url.with_path("/files/other/vocals.wav").with_query(url.query),
     ],
 )
-async def test_a_changed_link_is_refused(caller, change):
+async def test_a_changed_link_is_refused(caller: Caller, change: Callable[[URL], URL]) -> None:
     async with Emulator() as emulator:
         url = await _url(caller, emulator, emulator.add_task(duration=0))
         assert (await _get(caller, change(url)))[0] == 403
 
 
-async def test_the_files_are_gone_after_the_end():
+async def test_the_files_are_gone_after_the_end() -> None:
     files = SongFiles()
     path = await files.path("silence")
     assert await files.path("silence") == path
@@ -82,17 +85,17 @@ async def test_the_files_are_gone_after_the_end():
     await files.aclose()
 
 
-async def test_the_original_can_be_compared_with():
+async def test_the_original_can_be_compared_with() -> None:
     assert Emulator().original_wav() == song.wav("original")
 
 
-def test_a_folder_is_the_id_where_that_is_safe():
+def test_a_folder_is_the_id_where_that_is_safe() -> None:
     assert folder_of("5c79_be-8E") == "5c79_be-8E"
     assert len({folder_of(odd) for odd in ("", "..", "a/b", "\ud800")}) == 4
     assert all(folder_of(odd).isalnum() for odd in ("", "..", "a/b", "\ud800"))
 
 
-def test_links_of_two_emulators_differ():
+def test_links_of_two_emulators_differ() -> None:
     ours, theirs = Links(Clock(), 60.0), Links(Clock(), 60.0)
     query = URL(ours.give("t", "bass")).query
     parts = ("t", "bass", query["expires"], query["signature"])

@@ -1,11 +1,15 @@
 """The emulator from a shell."""
 
+from __future__ import annotations
+
 import asyncio
 import runpy
 import signal
 import socket
 import subprocess
 import sys
+from types import CoroutineType
+from typing import Any, NoReturn
 
 import anyio
 import pytest
@@ -18,11 +22,12 @@ _MODULE = "vocalsep_async.emulator"
 
 
 @pytest.fixture
-def asked_for(monkeypatch):
+def asked_for(monkeypatch: pytest.MonkeyPatch) -> list[Emulator]:
     """Collect the emulators that would run, and press Ctrl-C at once."""
-    emulators = []
+    emulators: list[Emulator] = []
 
-    def run(coroutine):
+    def run(coroutine: CoroutineType[Any, Any, None]) -> NoReturn:
+        assert coroutine.cr_frame is not None
         emulators.append(coroutine.cr_frame.f_locals["emulator"])
         coroutine.close()
         raise KeyboardInterrupt
@@ -31,7 +36,7 @@ def asked_for(monkeypatch):
     return emulators
 
 
-def test_options_reach_the_emulator(asked_for):
+def test_options_reach_the_emulator(asked_for: list[Emulator]) -> None:
     line = "--dialect kie --speed 10 --seed 1 --rate-limit 5/2.5 --refuse-code 430 --count-refused"
     assert main(line.split()) == 0
     [emulator] = asked_for
@@ -40,12 +45,12 @@ def test_options_reach_the_emulator(asked_for):
     assert emulator.count_refused
 
 
-def test_without_options_the_defaults_hold(asked_for):
+def test_without_options_the_defaults_hold(asked_for: list[Emulator]) -> None:
     assert main([]) == 0
     assert asked_for[0].rate_limit == Emulator().rate_limit
 
 
-def test_the_limit_can_be_switched_off(asked_for):
+def test_the_limit_can_be_switched_off(asked_for: list[Emulator]) -> None:
     main(["--rate-limit", "none"])
     assert asked_for[0].rate_limit is None
 
@@ -58,21 +63,23 @@ def test_the_limit_can_be_switched_off(asked_for):
         ("--refuse-code 418", "refuse_code is one of"),
     ],
 )
-def test_wrong_options_exit_with_two(capsys, line, told):
+def test_wrong_options_exit_with_two(
+    capsys: pytest.CaptureFixture[str], line: str, told: str
+) -> None:
     with pytest.raises(SystemExit) as caught:
         main(line.split())
     assert caught.value.code == 2
     assert told in capsys.readouterr().err
 
 
-def test_a_taken_port_exits_with_one(capsys):
+def test_a_taken_port_exits_with_one(capsys: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         assert main(["--port", str(port)]) == 1
     assert f"cannot listen on port {port}" in capsys.readouterr().err
 
 
-def test_the_module_runs_main(monkeypatch):
+def test_the_module_runs_main(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", [_MODULE, "--port", "-1"])
     with pytest.raises(SystemExit) as caught:
         runpy.run_path(__main__.__file__, run_name="__main__")
@@ -80,7 +87,7 @@ def test_the_module_runs_main(monkeypatch):
 
 
 @pytest.mark.anyio
-async def test_it_says_where_it_is_and_what_to_try(capsys):
+async def test_it_says_where_it_is_and_what_to_try(capsys: pytest.CaptureFixture[str]) -> None:
     emulator = Emulator(api_key="k")
     said = ""
     async with anyio.create_task_group() as group:
@@ -93,13 +100,14 @@ async def test_it_says_where_it_is_and_what_to_try(capsys):
     assert "curl -H 'Authorization: Bearer k'" in said
 
 
-def test_ctrl_c_ends_it_without_a_traceback():
+def test_ctrl_c_ends_it_without_a_traceback() -> None:
     with subprocess.Popen(
         [sys.executable, "-m", _MODULE],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
+        assert process.stdout is not None
         assert "listening on http://127.0.0.1:" in process.stdout.readline()
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=30)

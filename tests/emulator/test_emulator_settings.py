@@ -1,6 +1,7 @@
 """The options and their ranges."""
 
 import math
+from typing import Any
 
 import attrs
 import pytest
@@ -40,12 +41,12 @@ from vocalsep_async.errors import ConfigurationError
         ("host", "localhost"),
     ],
 )
-def test_an_option_out_of_range_is_refused_by_its_name(option, value):
+def test_an_option_out_of_range_is_refused_by_its_name(option: str, value: Any) -> None:
     with pytest.raises(ConfigurationError, match=f"{option}|listens on 127.0.0.1 only"):
         Emulator(**{option: value})
 
 
-def test_the_range_of_a_number_is_told():
+def test_the_range_of_a_number_is_told() -> None:
     with pytest.raises(ConfigurationError, match=r"failure_rate is 0 or more and at most 1, not 2"):
         Emulator(failure_rate=2)
     with pytest.raises(ConfigurationError, match=r"speed is more than 0, not 0"):
@@ -61,16 +62,16 @@ def test_the_range_of_a_number_is_told():
         ({"dialect": "kie", "refuse_code": 430}, 430),
     ],
 )
-def test_the_code_of_refusals_follows_the_dialect(options, code):
+def test_the_code_of_refusals_follows_the_dialect(options: dict[str, Any], code: int) -> None:
     assert Emulator(**options).refusal_code == code
 
 
-def test_a_code_of_the_other_dialect_is_refused():
+def test_a_code_of_the_other_dialect_is_refused() -> None:
     with pytest.raises(ConfigurationError, match=r"refuse_code is one of \(429, 430\)"):
         Emulator(dialect="kie", refuse_code=405)
 
 
-def test_options_cannot_be_changed_afterwards():
+def test_options_cannot_be_changed_afterwards() -> None:
     emulator = Emulator()
     with pytest.raises(attrs.exceptions.FrozenAttributeError):
         emulator.speed = 2.0

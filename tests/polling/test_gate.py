@@ -95,7 +95,7 @@ async def test_an_answer_lets_the_first_in_line_look_again() -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "pause"),
+    "error, pause",
     [
         (None, 0),
         (refusal(RateLimitedError, Verdict.PAUSE_EVERYONE), 1),
@@ -113,12 +113,14 @@ async def test_how_a_request_ended_decides_about_a_pause(
     pacer = Pacer(RateLimit(20, 10.0))
     gate = Gate(pacer)
     permit = await gate.start()
+    caught: BaseException | None = None
     try:
         with permit:
             if error is not None:
                 raise error
-    except BaseException as caught:  # noqa: BLE001 - also what ends a program
-        assert caught is error
+    except BaseException as raised:  # noqa: BLE001 - also what ends a program
+        caught = raised
+    assert caught is error
     assert gate.paused_until() - anyio.current_time() == pytest.approx(pause)
     assert pacer.in_flight == 0
 

@@ -36,7 +36,9 @@ async def waits(client: VocalSepClient) -> None:
     await client.wait_for_task("id", on_update=print)
     await client.wait_for_task("id", on_update=an_async_callback)
     assert_type(await client.wait_for_tasks(["id"]), dict[str, TaskOutcome])
-    assert_type(await client.wait_for_tasks({TaskRef("id")}, type="split_stem"), dict[str, TaskOutcome])
+    assert_type(
+        await client.wait_for_tasks({TaskRef("id")}, type="split_stem"), dict[str, TaskOutcome]
+    )
     assert_type(await client.get_credits(), float)
     assert_type(client.stats, ClientStats)
     assert_type(client.durations, Durations)
@@ -68,7 +70,7 @@ async def constructs() -> None:
     VocalSepClient("key", rate_limit=None, poll=Backoff(), retry=RetryPolicy(attempts=1))
     VocalSepClient("key", rate_limit=RateLimit(20, 10.0), poll=Adaptive(cost=0.5))
     assert_type(VocalSepClient.from_env(), VocalSepClient)
-    VocalSepClient("key", 7)  # type: ignore[misc]
+    VocalSepClient("key", "https://api.kie.ai")  # type: ignore[call-arg]
     VocalSepClient("key", poll=5)  # type: ignore[arg-type]
     async with Emulator() as emulator:
         assert_type(emulator.url, str)

@@ -39,10 +39,15 @@ class Gate:
                 wait = self.budget.wait(now)
                 if wait <= 0:
                     return Permit(self, self.budget.start(now))
-                self._changed = anyio.Event()
-                with anyio.move_on_after(wait):
-                    await self._changed.wait()
+                await self._until_changed(wait)
         raise ClientClosedError("the client is closed")
+
+    async def _until_changed(self, seconds: float) -> None:
+        """Wait until the budget may say something new, for *seconds* at most."""
+        self._changed = anyio.Event()
+        with anyio.move_on_after(seconds):
+            await self._changed.wait()
+        self._changed = None
 
     def paused_until(self) -> float:
         """The moment (of the event loop's clock) up to which nobody asks."""

@@ -28,7 +28,7 @@ from vocalsep_async.errors import (
     Verdict,
     VocalSepError,
 )
-from vocalsep_async.models import SeparationTask, TaskRef
+from vocalsep_async.models import SeparationTask, SeparationType, TaskRef
 from vocalsep_async.polling.asking import Asker
 from vocalsep_async.polling.gate import Permit
 from vocalsep_async.polling.watching import Follower, Watch, is_hopeless, is_known
@@ -103,7 +103,7 @@ class Poller:
     def _noted(self, task: SeparationTask) -> SeparationTask:
         self._warn_of_unknown(task)
         if task.is_final:
-            self._learn(task, Watch.of(TaskRef(task.task_id), None, anyio.current_time()))
+            self._learn(task)
         return task
 
     # Following
@@ -224,7 +224,7 @@ class Poller:
         for follower in watch.followers:
             follower.saw(task)
         if task.is_final:
-            self._learn(task, watch)
+            self._learn(task, watch.ref.type, watch.running_at)
             self._drop(watch)
             return
         model = self.durations.model(watch.ref.type)
@@ -271,8 +271,14 @@ class Poller:
 
     # Learning
 
-    def _learn(self, task: SeparationTask, watch: Watch) -> None:
-        if task.duration is None or task.task_id in self._learned:
+    def _learn(
+        self,
+        task: SeparationTask,
+        watched_as: SeparationType | None = None,
+        running_at: float = 0.0,
+    ) -> None:
+        """Learn from a finished task, once; up to *running_at* its age was learned from before."""
+        if task.task_id in self._learned or task.duration is None:
             return
         self._learned[task.task_id] = None
         if len(self._learned) > _REMEMBERED:
@@ -280,8 +286,8 @@ class Poller:
         self.durations.saw_completion(
             task.duration,
             type_=task.type,
-            watched_as=watch.ref.type,
-            since=min(watch.running_at, task.duration),
+            watched_as=watched_as,
+            since=min(running_at, task.duration),
         )
 
     def _warn_of_unknown(self, task: SeparationTask) -> None:

@@ -232,4 +232,4 @@ def is_hopeless(error: VocalSepError, in_a_row: int, attempts: int) -> bool:
 
 def is_known(status: TaskStatus | str) -> bool:
     """Whether the status is one that the API documents."""
-    return status in TaskStatus
+    return isinstance(status, TaskStatus)

@@ -44,7 +44,7 @@ class Agenda(Generic[T]):
 
     def pop(self, now: float) -> T | None:
         """Take out the item that is due longest; None if nothing is due by *now*."""
-        if self.next_due() > now:
+        if self.next_due() > now or not self._due:
             return None
         item = heapq.heappop(self._heap)[2]
         del self._due[item]

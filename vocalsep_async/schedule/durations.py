@@ -187,7 +187,7 @@ def _solve(hazard: float, running: float, missing: float, width: float) -> float
     pass it; ``missing + running / hazard`` is such a point.
     """
     z = min(width, missing + running / hazard)
-    for _ in range(60):
+    for _ in range(40):
         ended = -math.expm1(-hazard * z)
         slope = 1 - running + running * ended
         if slope <= 0:

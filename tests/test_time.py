@@ -1,0 +1,127 @@
+"""Clocks that jump, loops that stall: what the passing of time may and may not do to a wait."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from typing import Any
+
+import anyio
+import pytest
+from fakes import FakeProvider, make_client, provider_in_place
+from virtual_time import VIRTUAL_TIME, VirtualTimeLoop
+
+from vocalsep_async import Backoff, Every, TaskRef, TaskTimeoutError
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(params=[VIRTUAL_TIME])
+def anyio_backend(request: pytest.FixtureRequest) -> Any:
+    return request.param
+
+
+@pytest.fixture
+def provider(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeProvider]:
+    with provider_in_place(monkeypatch) as provider:
+        yield provider
+
+
+def stall(seconds: float) -> None:
+    """Let time pass without anybody running: a stopped process, or a blocking call."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualTimeLoop)
+    loop.jump(seconds)
+
+
+def most_in_a_window(times: list[float], period: float) -> int:
+    return max(sum(1 for other in times if at - period < other <= at) for at in times)
+
+
+class JumpingClock(datetime):
+    """A wall clock that is an hour off, to and fro, whenever it is asked."""
+
+    jumps = count()
+
+    @classmethod
+    def now(cls, tz: Any = None) -> JumpingClock:
+        hour = timedelta(hours=1 if next(cls.jumps) % 2 else -1)
+        moment = datetime.now(tz) + hour
+        return cls.fromtimestamp(moment.timestamp(), tz)
+
+
+async def test_a_jumping_wall_clock_moves_no_deadline_and_no_look(
+    provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("polling.poller", "client", "decoding.envelope"):
+        monkeypatch.setattr(f"vocalsep_async.{module}.datetime", JumpingClock)
+    provider.add("a", math.inf)
+    began = anyio.current_time()
+    async with make_client() as client:
+        with pytest.raises(TaskTimeoutError):
+            ref = TaskRef("a", created_at=datetime.now(UTC))
+            await client.wait_for_task(ref, timeout=100, poll=Every(10))
+    assert anyio.current_time() == pytest.approx(began + 100)
+    assert len(provider.times("a")) == 11
+
+
+async def test_a_process_that_was_stopped_sends_no_burst_when_it_goes_on(
+    provider: FakeProvider,
+) -> None:
+    for n in range(60):
+        provider.add(f"t{n}", 200)
+    provider.limit = (20, 10.0)
+    async with make_client() as client, anyio.create_task_group() as group:
+        group.start_soon(client.wait_for_tasks, [f"t{n}" for n in range(60)])
+        for _ in range(5):
+            await anyio.sleep(17)
+            stall(30)
+    assert provider.refused == 0
+    assert most_in_a_window([at for at, _ in provider.looks], 10.0) <= 20
+
+
+async def test_a_stall_beyond_the_deadline_ends_the_wait_and_hangs_nothing(
+    provider: FakeProvider,
+) -> None:
+    provider.add("a", math.inf)
+    async with make_client() as client, anyio.create_task_group() as group:
+
+        async def wait() -> None:
+            with pytest.raises(TaskTimeoutError):
+                await client.wait_for_task("a", timeout=20)
+
+        group.start_soon(wait)
+        await anyio.sleep(5)
+        stall(1000)
+    assert client.stats.in_flight == 0
+
+
+async def test_a_stall_within_the_deadline_loses_no_result(provider: FakeProvider) -> None:
+    provider.add("a", 10)
+    async with make_client() as client, anyio.create_task_group() as group:
+        group.start_soon(client.wait_for_task, "a")
+        await anyio.sleep(5)
+        stall(60)
+
+
+async def test_a_task_that_stays_silent_for_a_day_is_asked_ever_less_often(provider: FakeProvider) -> None:
+    provider.add("a", math.inf)
+    async with make_client() as client:
+        with pytest.raises(TaskTimeoutError) as caught:
+            await client.wait_for_task("a", timeout=86_400)
+    assert caught.value.polls < 1000
+    times = provider.times("a")
+    assert times[-2] - times[-3] > 100 * (times[12] - times[11])
+
+
+async def test_waits_that_begin_together_do_not_look_in_step(provider: FakeProvider) -> None:
+    ids = [f"t{n}" for n in range(100)]
+    for task_id in ids:
+        provider.add(task_id, 20)
+    async with make_client(rate_limit=None) as client:
+        await client.wait_for_tasks(ids, poll=Backoff(initial=10, maximum=10))
+    second_looks = [provider.times(task_id)[1] for task_id in ids]
+    assert len(set(second_looks)) == len(ids)
