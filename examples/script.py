@@ -1,6 +1,6 @@
 """Wait for the tasks whose ids are given, and print their stems as they stand at the end.
 
-    VOCALSEP_API_KEY=... python examples/script.py ID [ID ...]
+VOCALSEP_API_KEY=... python examples/script.py ID [ID ...]
 """
 
 import asyncio

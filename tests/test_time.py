@@ -61,8 +61,8 @@ async def test_a_jumping_wall_clock_moves_no_deadline_and_no_look(
     provider.add("a", math.inf)
     began = anyio.current_time()
     async with make_client() as client:
+        ref = TaskRef("a", created_at=datetime.now(UTC))
         with pytest.raises(TaskTimeoutError):
-            ref = TaskRef("a", created_at=datetime.now(UTC))
             await client.wait_for_task(ref, timeout=100, poll=Every(10))
     assert anyio.current_time() == pytest.approx(began + 100)
     assert len(provider.times("a")) == 11
@@ -107,7 +107,9 @@ async def test_a_stall_within_the_deadline_loses_no_result(provider: FakeProvide
         stall(60)
 
 
-async def test_a_task_that_stays_silent_for_a_day_is_asked_ever_less_often(provider: FakeProvider) -> None:
+async def test_a_task_that_stays_silent_for_a_day_is_asked_ever_less_often(
+    provider: FakeProvider,
+) -> None:
     provider.add("a", math.inf)
     async with make_client() as client:
         with pytest.raises(TaskTimeoutError) as caught:

@@ -6,7 +6,7 @@ import sys
 def main() -> None:
     """Run the command line, or say what it needs."""
     try:
-        from vocalsep_async.cli import app
+        from vocalsep_async.cli import app  # noqa: PLC0415 - its packages may be missing
     except ModuleNotFoundError as error:
         if error.name not in {"rich", "typer"}:
             raise

@@ -30,7 +30,7 @@ def _as_float(value: float) -> float:
     try:
         return float(value)
     except OverflowError:  # a whole number of hundreds of digits
-        return math.copysign(math.inf, value)
+        return math.inf if value > 0 else -math.inf
 
 
 def at_least(minimum: float) -> _Validator:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from yarl import URL
 
@@ -76,16 +75,19 @@ def instance(value: object, name: str, kind: type | tuple[type, ...]) -> None:
         raise ConfigurationError(f"{name} must be a {wanted}, not {type(value).__name__}")
 
 
-def from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
-    """The client's arguments as the environment gives them.
+def key_in(environ: Mapping[str, str]) -> str:
+    """The API key of an environment.
 
     Raises:
-        ConfigurationError: there is no key; the message names the variable.
+        ConfigurationError: there is none; the message names the variable.
     """
     key = environ.get(KEY_VARIABLE, "")
     if not key.strip():
         raise ConfigurationError(f"set the environment variable {KEY_VARIABLE} to your API key")
-    options = {"api_key": key}
-    if address := environ.get(BASE_URL_VARIABLE):
-        options["base_url"] = address
-    return options
+    return key
+
+
+def base_url_in(environ: Mapping[str, str]) -> dict[str, str]:
+    """The client's ``base_url`` argument as an environment gives it; nothing if it does not."""
+    address = environ.get(BASE_URL_VARIABLE)
+    return {"base_url": address} if address else {}

@@ -101,7 +101,10 @@ class VocalSepClient:
         proxy: str | URL | None = None,
         user_agent: str | None = None,
     ) -> None:
-        key = ApiKey(api_key)
+        try:
+            key = ApiKey(api_key)
+        finally:
+            del api_key  # tracebacks may show local variables
         url = _options.base_url(base_url)
         _options.instance(dialect, "dialect", (Dialect, type(None)))
         _options.instance(rate_limit, "rate_limit", (RateLimit, type(None)))
@@ -137,7 +140,12 @@ class VocalSepClient:
         Raises:
             ConfigurationError: the key is missing, or an argument is unusable.
         """
-        return cls(**{**_options.from_environment(environ), **options})
+        try:
+            key: Any = ApiKey(_options.key_in(environ))
+            found = _options.base_url_in(environ)
+        finally:
+            del environ  # tracebacks may show local variables
+        return cls(key, **{**found, **options})
 
     def __repr__(self) -> str:
         return f"<VocalSepClient of {self._transport.host} ({self._dialect.name}): {self._pacer!r}>"

@@ -55,7 +55,7 @@ _COMMON: Mapping[int, Rule] = MappingProxyType(
 )
 
 _CREDITS_WORDS = re.compile(
-    r"insufficient(?! (?:permission|privilege|scope|right|access))|top[ -]?up|\bbalance\b"
+    r"insufficient(?! (?:permission|privilege|scope|right|access))|\btop[ -]?up\b|\bbalance\b"
     r"|usage exceed",
     re.IGNORECASE,
 )

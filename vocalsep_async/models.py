@@ -53,7 +53,7 @@ def _usable_task_id(_instance: object, _attribute: object, value: Any) -> None:
         raise ConfigurationError(
             f"the task id has {len(value)} characters; at most {_LONGEST_ID} are sent"
         )
-    if any("\ud800" <= character <= "\udfff" for character in value):
+    if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
         raise ConfigurationError(
             "the task id holds a lone surrogate, which no server could read back"
         )
@@ -78,7 +78,7 @@ def _known_type(value: SeparationType | str | None) -> SeparationType | None:
     raise ConfigurationError(f"unknown separation type {value!r}; the API knows: {known}")
 
 
-@frozen
+@frozen(slots=False)
 class TaskRef:
     """A task id, with what the caller knows about the task.
 
@@ -103,7 +103,7 @@ class TaskRef:
         return task if isinstance(task, TaskRef) else cls(task)
 
 
-@frozen(kw_only=True, repr=False)
+@frozen(kw_only=True, repr=False, slots=False)
 class Stems:
     """The URLs of the stems that are there.
 
@@ -171,7 +171,7 @@ class OriginTrack:
     part: Literal["extract", "remove"] | None = None
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class SeparationTask:
     """One record of the API.
 
@@ -198,7 +198,7 @@ class SeparationTask:
     task_id: str
     status: TaskStatus | str
     type: SeparationType | None = None
-    stems: Stems = field(factory=Stems)
+    stems: Stems = Stems()
     created_at: datetime | None = None
     completed_at: datetime | None = None
     music_id: str | None = None

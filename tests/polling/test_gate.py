@@ -71,8 +71,8 @@ async def test_a_permit_that_is_not_used_is_given_back() -> None:
     pacer = Pacer(RateLimit(1, 1000.0))
     gate = Gate(pacer)
     permit = await gate.start()
-    permit.settle()
-    permit.settle()
+    permit.give_back()
+    permit.give_back()
     assert (pacer.sent, pacer.in_flight) == (0, 0)
     with anyio.fail_after(1):
         await gate.start()

@@ -91,4 +91,6 @@ def _stems(task: SeparationTask) -> str:
     if not task.succeeded:
         return task.error_message or "none"
     names = [name for name, _ in task.stems]
-    return ", ".join(names) if len(names) <= 3 else f"{', '.join(names[:3])} and {len(names) - 3} more"
+    return (
+        ", ".join(names) if len(names) <= 3 else f"{', '.join(names[:3])} and {len(names) - 3} more"
+    )

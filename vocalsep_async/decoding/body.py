@@ -20,17 +20,17 @@ def parse(body: bytes, http_status: int | None = None) -> Any:
         DecodeError: it is empty, not UTF-8, not JSON, holds NaN, Infinity, or numbers or
             nesting beyond what Python takes. The message shows nothing of it but a first tag.
     """
-    if not body.strip():
-        raise DecodeError("the answer is empty", http_status=http_status)
     try:
         # json.loads(bytes) would guess UTF-16 and UTF-32 too, which this API never sends.
-        return json.loads(body.decode("utf-8-sig"), parse_constant=_refuse, parse_float=_finite)
+        return _JSON.decode(body.decode("utf-8-sig"))
     except UnicodeDecodeError:
         problem = "it is not UTF-8"
     except RecursionError:
         problem = "it is nested too deeply"
     except ValueError as error:
         problem = printable(str(error), 80)
+    if not body.strip():
+        problem = "it is empty"
     # Raised outside the handler: the parser's error holds the whole body, links included.
     raise DecodeError(
         f"the answer is not JSON ({problem}){_beginning(body)}", http_status=http_status
@@ -46,6 +46,9 @@ def _finite(digits: str) -> float:
     if math.isinf(number):
         raise ValueError("a number is too large")
     return number
+
+
+_JSON = json.JSONDecoder(parse_constant=_refuse, parse_float=_finite)
 
 
 def _beginning(body: bytes) -> str:

@@ -26,7 +26,7 @@ from vocalsep_async.errors import (
     TaskNotFoundError,
     Verdict,
 )
-from vocalsep_async.models import SeparationTask, SeparationType, TaskRef, TaskStatus
+from vocalsep_async.models import SeparationTask, TaskRef, TaskStatus
 
 Headers = Mapping[str, str]
 
@@ -55,11 +55,15 @@ class Decoder:
         if envelope.data is None:
             raise self._no_such_task(envelope, status, ref.task_id)
         task = structure_task(
-            envelope.data, http_status=status, redact=self.redact, task_id=ref.task_id
+            envelope.data,
+            http_status=status,
+            redact=self.redact,
+            type_=ref.type,
+            taskId=ref.task_id,
         )
         if task.task_id != ref.task_id:
             raise DecodeError("the answer is about another task", http_status=status)
-        return evolve(task, type=task.type or inferred_type(task) or ref.type)
+        return task
 
     def created(self, status: int, headers: Headers, body: bytes) -> str:
         """Read the id of a task that was just created.
@@ -129,18 +133,6 @@ def _of(data: Any, key: str) -> Any:
     return data.get(key) if isinstance(data, dict) else None
 
 
-def inferred_type(task: SeparationTask) -> SeparationType | None:
-    """The type that the stems imply; None if they leave it open."""
-    if any(track.part for track in task.origin_tracks):
-        return SeparationType.SPLIT_STEM_ADVANCED
-    stems = {name for name, _ in task.stems} - {"origin"}
-    if {"vocal", "instrumental"} <= stems:
-        return SeparationType.SEPARATE_VOCAL
-    if "vocal" in stems and len(stems) > 1:
-        return SeparationType.SPLIT_STEM
-    return None
-
-
 def age_of(task: SeparationTask, headers: Headers) -> float | None:
     """Seconds since the task was created, by the server's own clock; None if it does not say.
 
@@ -170,9 +162,9 @@ def decode_callback(body: bytes) -> SeparationTask:
     status = TaskStatus.SUCCESS if done else TaskStatus.GENERATE_AUDIO_FAILED
     task = structure_task(
         _of(content, "data"),
-        status=status,
-        error_code=None if done else code,
-        error_message=None if done else message_of(content),
+        successFlag=status,
+        errorCode=None if done else code,
+        errorMessage=None if done else message_of(content),
     )
     # The code decides, also where the record brings a status of its own.
-    return evolve(task, status=status, type=task.type or inferred_type(task))
+    return evolve(task, status=status)

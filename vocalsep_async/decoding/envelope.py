@@ -9,9 +9,7 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any
-
-from attrs import frozen
+from typing import Any, NamedTuple
 
 from vocalsep_async.decoding import body as _body
 from vocalsep_async.errors import DecodeError
@@ -24,8 +22,7 @@ _DIGITS = re.compile(r"[0-9]{1,9}", re.ASCII)
 _LARGEST_CODE = 999_999_999
 
 
-@frozen
-class Envelope:
+class Envelope(NamedTuple):
     """One answer, opened.
 
     Attributes:

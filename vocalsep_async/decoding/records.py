@@ -1,7 +1,7 @@
 """A payload to a `SeparationTask`.
 
 The API spells its keys in several ways: camelCase in answers, snake_case in callbacks, other
-names in other dialects. A record is first brought to the models' own names (`_SPELLINGS`) and
+names in other dialects. A record is first brought to the spelling of an answer (`_respelled`) and
 then structured by one private cattrs converter whose hooks never coerce: what decides about the
 result (id, status, links) is held to its type, what only describes it becomes None when unusable,
 because a strange time must not cost anybody a paid result.
@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
 from cattrs import BaseValidationError, Converter, transform_error
@@ -35,36 +36,38 @@ def _camel(name: str) -> str:
     return head + "".join(map(str.title, rest))
 
 
-def _spelled(*names: str) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(name for snake in names for name in (_camel(snake), snake)))
+def _spellings(names: Iterable[str], **others: str) -> Mapping[str, str]:
+    """From every other spelling of *names* to the one in an answer."""
+    return {name: _camel(name) for name in names if name != _camel(name)} | others
 
 
-_Spellings = Mapping[str, tuple[str, ...]]
+_LINKS = {name: f"{_camel(name)}Url" for name in STEM_NAMES}
 
-# The first spelling that holds something wins; "" and null both mean nothing.
-_RECORD: _Spellings = {
-    "task_id": _spelled("task_id"),
-    "status": _spelled("success_flag", "status"),
-    "type": _spelled("type"),
-    "stems": _spelled("response", "vocal_removal_info", "vocal_separation_info"),
-    "created_at": _spelled("create_time"),
-    "completed_at": _spelled("complete_time"),
-    "music_id": _spelled("music_id"),
-    "music_index": _spelled("music_index"),
-    "audio_id": _spelled("audio_id"),
-    "callback_url": _spelled("callback_url", "call_back_url"),
-    "error_code": _spelled("error_code"),
-    "error_message": _spelled("error_message"),
-}
-_STEMS: _Spellings = {name: _spelled(f"{name}_url") for name in STEM_NAMES}
-_TRACK: _Spellings = {
-    "name": _spelled("stem_type_group_name", "stem_name"),
-    "url": _spelled("audio_url"),
-    "id": _spelled("id"),
-    "duration": _spelled("duration"),
-}
-_ORIGIN_DATA = _spelled("origin_data")
-_PARTS = ("extract", "remove")
+_RECORD = _spellings(
+    (
+        "task_id",
+        "success_flag",
+        "create_time",
+        "complete_time",
+        "music_id",
+        "music_index",
+        "audio_id",
+        "callback_url",
+        "error_code",
+        "error_message",
+    ),
+    status="successFlag",
+    callBackUrl="callbackUrl",
+    call_back_url="callbackUrl",
+    vocal_removal_info="response",
+    vocalRemovalInfo="response",
+    vocal_separation_info="response",
+    vocalSeparationInfo="response",
+)
+_RESPONSE = _spellings((*(f"{name}_url" for name in STEM_NAMES), "origin_data"))
+_TRACK = {"audioUrl": "audio_url", "stemTypeGroupName": "stem_type_group_name"} | dict.fromkeys(
+    ("stem_name", "stemName"), "stem_type_group_name"
+)
 
 
 def structure_task(
@@ -72,6 +75,7 @@ def structure_task(
     *,
     http_status: int | None = None,
     redact: Callable[[str], str] = str,
+    type_: SeparationType | None = None,
     **known: Any,
 ) -> SeparationTask:
     """Structure one record as received.
@@ -80,44 +84,92 @@ def structure_task(
         record: the JSON value.
         http_status: the HTTP status it came with; None for a callback.
         redact: takes the API key out of the words about a failure.
-        known: attributes that the caller knows where the record does not say them.
+        type_: what the caller knows of the type, for where the record leaves it open.
+        known: what the caller knows, in the spelling of an answer, for where it says nothing.
 
     Raises:
         DecodeError: it is not a record; the message names the attribute, never its value.
     """
     if not isinstance(record, dict):
         raise DecodeError(f"the record is {_kind(record)}, not an object", http_status=http_status)
-    named = known | _named(record, _RECORD)
-    response = named.get("stems") or None
-    named |= {"stems": response, "origin_tracks": response, "raw": record}
-    if isinstance(named.get("error_message"), str):
-        named["error_message"] = redact(named["error_message"])
+    given = {**known, **_without_nulls(_respelled(record, _RECORD)), "raw": record}
+    response = given.pop("response", None)
+    if response:
+        given["response"] = response = _respelled_response(response)
+        type_ = _implied_type(response) or type_
+    given["type"] = _type(given.get("type")) or type_
+    if "errorMessage" in given:
+        given["errorMessage"] = _redacted(given["errorMessage"], redact)
     try:
-        return _CONVERTER.structure(named, SeparationTask)
+        return _structure(detailed=False)(given, SeparationTask)
+    except (KeyError, TypeError, ValueError):
+        problem = _problem_of(given)
+    # Raised outside the handler: the error there may hold a part of the record.
+    raise DecodeError(f"the record does not fit: {problem}", http_status=http_status)
+
+
+def _problem_of(given: Mapping[str, Any]) -> str:
+    """Say what does not fit; the converter that knows is too slow for answers that do."""
+    problems = []
+    try:
+        _structure(detailed=True)(given, SeparationTask)
     except BaseValidationError as error:
-        problem = "; ".join(transform_error(error, "record", _problem))
-    # Raised outside the handler: the validation error holds the record, links included.
-    raise DecodeError(f"the record does not fit: {printable(problem)}", http_status=http_status)
+        problems = transform_error(error, "record", _worded)
+    return printable("; ".join(problems))
 
 
-def _problem(error: BaseException, _type: Any) -> str:
+def _worded(error: BaseException, _type: Any) -> str:
     return "is missing" if isinstance(error, KeyError) else str(error)
 
 
 def created_by_epoch(task: SeparationTask) -> bool:
     """Whether the creation time came as an epoch, which has no doubt about its zone."""
-    value = _first(task.raw, _RECORD["created_at"])
+    value = _respelled(task.raw, _RECORD).get("createTime")
     return task.created_at is not None and finite(value) is not None
 
 
-def _named(record: Mapping[str, Any], spellings: _Spellings) -> dict[str, Any]:
-    found = ((name, _first(record, ways)) for name, ways in spellings.items())
-    return {name: value for name, value in found if value is not None}
+def _respelled(record: Mapping[str, Any], spellings: Mapping[str, str]) -> Mapping[str, Any]:
+    """*record* in the spelling of an answer; of two spellings, the one that holds something."""
+    if spellings.keys().isdisjoint(record):
+        return record
+    respelled: dict[str, Any] = {}
+    for name, value in record.items():
+        usual = spellings.get(name, name)
+        if not _holds_something(respelled.get(usual)) or (
+            usual == name and _holds_something(value)
+        ):
+            respelled[usual] = value
+    return respelled
 
 
-def _first(record: Mapping[str, Any], ways: tuple[str, ...]) -> Any:
-    given = [record[way] for way in ways if record.get(way) is not None]
-    return next((value for value in given if value != ""), given[0] if given else None)
+def _without_nulls(record: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in record.items() if value is not None}
+
+
+def _respelled_response(response: Any) -> Any:
+    return _respelled(response, _RESPONSE) if isinstance(response, dict) else response
+
+
+def _redacted(message: Any, redact: Callable[[str], str]) -> Any:
+    return redact(message) if isinstance(message, str) else message
+
+
+def _holds_something(value: Any) -> bool:
+    return value is not None and value != ""
+
+
+def _implied_type(response: Any) -> SeparationType | None:
+    """The type that the stems imply; None if they leave it open."""
+    if not isinstance(response, dict):
+        return None
+    if any(part is not None for part, _ in _tracks(response)):
+        return SeparationType.SPLIT_STEM_ADVANCED
+    if not response.get("vocalUrl"):
+        return None
+    if response.get("instrumentalUrl"):
+        return SeparationType.SEPARATE_VOCAL
+    others = (link for name, link in _LINKS.items() if name not in ("origin", "vocal"))
+    return SeparationType.SPLIT_STEM if any(map(response.get, others)) else None
 
 
 def _kind(value: object) -> str:
@@ -138,6 +190,8 @@ def _text(value: Any, _type: Any) -> str:
 
 
 def _link(value: Any, _type: Any) -> str | None:
+    if value is None:
+        return None
     if isinstance(value, str):
         return value if value.strip() else None
     raise ValueError(f"is {_kind(value)}, not a link")
@@ -150,7 +204,7 @@ def _status(value: Any, _type: Any) -> TaskStatus | str:
     raise ValueError(f"is {_kind(value)}, not a status")
 
 
-def _open_type(value: Any, _type: Any) -> SeparationType | None:
+def _type(value: Any) -> SeparationType | None:
     return _TYPES.get(value) if isinstance(value, str) else None
 
 
@@ -219,75 +273,78 @@ def _as_utc(time: datetime) -> datetime:
     return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
 
 
-def _make_converter() -> Converter:
-    converter = Converter()
+@cache
+def _structure(*, detailed: bool) -> Callable[[Mapping[str, Any], Any], SeparationTask]:
+    """Make what structures a record, at the first answer: it costs too much for an import."""
+    converter = Converter(detailed_validation=detailed)
 
-    def using(hook: Any) -> Any:
-        return override(struct_hook=hook)
+    def named(key: str, hook: Any) -> Any:
+        return override(rename=key, struct_hook=hook)
 
-    structure_stems = make_dict_structure_fn(
-        Stems, converter, **{name: using(_link) for name in STEM_NAMES}
-    )
     structure_track = make_dict_structure_fn(
         OriginTrack,
         converter,
-        name=using(_optional_text),
-        url=using(_text),
-        id=using(_optional_text),
-        duration=using(_optional_seconds),
-        part=using(lambda value, _: value),
+        name=named("stem_type_group_name", _optional_text),
+        url=named("audio_url", _text),
+        id=named("id", _optional_text),
+        duration=named("duration", _optional_seconds),
+        part=named("part", _as_it_is),
     )
-
-    def stems(response: Any, _type: Any) -> Stems:
-        if response is None:
-            return Stems()
-        if not isinstance(response, dict):
-            raise TypeError(f"is {_kind(response)}, not an object")
-        return structure_stems(_named(response, _STEMS), Stems)
 
     def origin_tracks(response: Any, _type: Any) -> tuple[OriginTrack, ...]:
-        tracks = _tracks(response)
-        return tuple(structure_track(track, OriginTrack) for track in tracks)
+        return tuple(
+            structure_track({**track, "part": part}, OriginTrack)
+            for part, track in _tracks(response)
+            if _link(track.get("audio_url", ""), None) is not None
+        )
 
-    structure = make_dict_structure_fn(
+    return make_dict_structure_fn(
         SeparationTask,
         converter,
-        task_id=using(_text),
-        status=using(_status),
-        type=using(_open_type),
-        stems=using(stems),
-        created_at=using(_optional_time),
-        completed_at=using(_optional_time),
-        music_id=using(_optional_text),
-        music_index=using(_optional_index),
-        audio_id=using(_optional_text),
-        callback_url=using(_optional_text),
-        error_code=using(_optional_code),
-        error_message=using(_optional_message),
-        origin_tracks=using(origin_tracks),
-        raw=using(lambda value, _: value),
+        task_id=named("taskId", _text),
+        status=named("successFlag", _status),
+        type=named("type", _as_it_is),
+        stems=named("response", _stems),
+        created_at=named("createTime", _optional_time),
+        completed_at=named("completeTime", _optional_time),
+        music_id=named("musicId", _optional_text),
+        music_index=named("musicIndex", _optional_index),
+        audio_id=named("audioId", _optional_text),
+        callback_url=named("callbackUrl", _optional_text),
+        error_code=named("errorCode", _optional_code),
+        error_message=named("errorMessage", _optional_message),
+        origin_tracks=named("response", origin_tracks),
+        raw=named("raw", _as_it_is),
     )
-    converter.register_structure_hook(SeparationTask, structure)
-    return converter
 
 
-def _tracks(response: Any) -> Iterator[dict[str, Any]]:
-    """Every track of ``originData``: plain ones, or the two parts of each advanced pair."""
-    data = _first(response, _ORIGIN_DATA) if isinstance(response, dict) else None
+_NO_STEMS = Stems()
+
+
+def _stems(response: Any, _type: Any) -> Stems:
+    if not isinstance(response, dict):
+        raise TypeError(f"is {_kind(response)}, not an object")
+    links = {name: response[key] for name, key in _LINKS.items() if response.get(key) is not None}
+    if wrong := [name for name, link in links.items() if not isinstance(link, str)]:
+        raise TypeError(f"holds no link as {', '.join(wrong)}")
+    return Stems(**{name: link for name, link in links.items() if link.strip()})
+
+
+def _as_it_is(value: Any, _type: Any) -> Any:
+    return value
+
+
+_PARTS = ("extract", "remove")
+
+
+def _tracks(response: Any) -> Iterator[tuple[str | None, Mapping[str, Any]]]:
+    """Every track of ``originData``, with its part if it is one of an advanced pair."""
+    data = response.get("originData") if isinstance(response, dict) else None
     for item in data if isinstance(data, list) else ():
-        yield from _parts(item)
+        if isinstance(item, dict):
+            yield from ((part, _respelled(track, _TRACK)) for part, track in _parts(item))
 
 
-def _parts(item: Any) -> Iterator[dict[str, Any]]:
-    if not isinstance(item, dict):
-        return
-    pair: list[tuple[str | None, Any]] = [
-        (part, item[part]) for part in _PARTS if isinstance(item.get(part), dict)
-    ]
-    for part, track in pair or [(None, item)]:
-        named = _named(track, _TRACK)
-        if _link(named.get("url", ""), None) is not None:
-            yield named | {"part": part}
-
-
-_CONVERTER = _make_converter()
+def _parts(item: Mapping[str, Any]) -> Iterable[tuple[str | None, Mapping[str, Any]]]:
+    pair = {part: item[part] for part in _PARTS if isinstance(item.get(part), dict)}
+    return pair.items() if pair else ((None, item),)

@@ -6,8 +6,6 @@ import random
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
-import anyio
-
 from vocalsep_async.errors import Verdict, VocalSepError
 from vocalsep_async.polling.gate import Gate, Permit
 from vocalsep_async.schedule import RetryPolicy
@@ -69,4 +67,4 @@ class Asker:
                     raise
                 refused = error.verdict is Verdict.PAUSE_EVERYONE
             if not refused:
-                await anyio.sleep(self.retry.delay(failures, random.random()))
+                await self.gate.sleep(self.retry.delay(failures, random.random()))

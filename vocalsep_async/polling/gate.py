@@ -25,7 +25,7 @@ class Gate:
         self.budget = budget
         self._turn = anyio.Lock(fast_acquire=True)
         self._changed: anyio.Event | None = None
-        self._closed = False
+        self._closing = anyio.Event()
 
     async def start(self) -> Permit:
         """Wait for room and take it.
@@ -34,7 +34,7 @@ class Gate:
             ClientClosedError: the gate was closed, before or meanwhile.
         """
         async with self._turn:
-            while not self._closed:
+            while not self._closing.is_set():
                 now = anyio.current_time()
                 wait = self.budget.wait(now)
                 if wait <= 0:
@@ -49,13 +49,18 @@ class Gate:
             await self._changed.wait()
         self._changed = None
 
+    async def sleep(self, seconds: float) -> None:
+        """Sleep, but not beyond the closing of the gate."""
+        with anyio.move_on_after(seconds):
+            await self._closing.wait()
+
     def paused_until(self) -> float:
         """The moment (of the event loop's clock) up to which nobody asks."""
         return self.budget.paused_until(anyio.current_time())
 
     def close(self) -> None:
         """Turn away everybody who waits or comes later."""
-        self._closed = True
+        self._closing.set()
         self.changed()
 
     def changed(self) -> None:
@@ -65,11 +70,14 @@ class Gate:
 
 
 class Permit:
-    """The right to send one request; leaving its ``with`` block reports how it went."""
+    """The right to send one request.
+
+    Send it within the permit's ``with`` block, which reports how it went; or give it back.
+    """
 
     def __init__(self, gate: Gate, ticket: Ticket) -> None:
         self._gate = gate
-        self._ticket: Ticket | None = ticket
+        self._ticket = ticket
         self._used = False
 
     def __enter__(self) -> Self:
@@ -82,21 +90,15 @@ class Permit:
         error: BaseException | None,
         _traceback: TracebackType | None,
     ) -> None:
-        self.settle(error)
-
-    def settle(self, error: BaseException | None = None) -> None:
-        """Report how the request ended, unless that was done; unused, it is given back.
-
-        *error* is what it met; an answer that was read, or that said no, has reached us.
-        """
-        if self._ticket is None:
-            return
-        ticket, self._ticket = self._ticket, None
-        if not self._used:
-            self._gate.budget.give_back(ticket)
-        else:
-            _report(self._gate.budget, ticket, error)
+        _report(self._gate.budget, self._ticket, error)
         self._gate.changed()
+
+    def give_back(self, _look: object = None) -> None:
+        """Return it, unless it was used or given back before; fits as a task's done callback."""
+        if not self._used:
+            self._used = True
+            self._gate.budget.give_back(self._ticket)
+            self._gate.changed()
 
 
 def _report(budget: Budget, ticket: Ticket, error: BaseException | None) -> None:

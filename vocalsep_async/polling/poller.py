@@ -12,7 +12,7 @@ import asyncio
 import logging
 import random
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -136,7 +136,9 @@ class Poller:
         if watch is None:
             watch = self._watches[ref.task_id] = Watch.of(ref, _age_now(ref), now)
         watch.followers.append(follower)
-        if not watch.is_looked_at:
+        if watch.is_looked_at:
+            follower.polls += 1
+        else:
             self._enter(watch, max(now, watch.sent + _SHORTEST_GAP))
         if self._driver is None:
             self._driver = asyncio.create_task(self._drive(), name="vocalsep driver")
@@ -144,12 +146,11 @@ class Poller:
 
     async def _abandon(self, watch: Watch) -> None:
         self._drop(watch)
-        await _cancelled(watch.look)
-        if watch.permit is not None:
-            watch.permit.settle()
+        ending = [watch.look]
         if not self._watches:
-            driver, self._driver = self._driver, None
-            await _cancelled(driver)
+            ending.append(self._driver)
+            self._driver = None
+        await _cancelled(ending)
 
     def _drop(self, watch: Watch) -> None:
         self._agenda.discard(watch)
@@ -177,12 +178,14 @@ class Poller:
                 permit = await self._asker.gate.start()
                 watch = self._agenda.pop(anyio.current_time())
                 if watch is None:
-                    permit.settle()
+                    permit.give_back()
                     continue
-                watch.begins_look(permit, anyio.current_time())
+                watch.begins_look(anyio.current_time())
                 watch.look = asyncio.create_task(
                     self._look(watch, permit), name=f"vocalsep look {watch.ref.task_id}"
                 )
+                # A look that is cancelled before it begins never enters its permit's block.
+                watch.look.add_done_callback(permit.give_back)
         except Exception as error:  # noqa: BLE001 - handed to whoever waits
             # Whoever waits must learn that nobody looks any more, whatever it was.
             self._end_all(error)
@@ -307,10 +310,11 @@ def _age_now(ref: TaskRef) -> float | None:
     return (datetime.now(UTC) - ref.created_at).total_seconds()
 
 
-async def _cancelled(task: asyncio.Task[None] | None) -> None:
-    """Cancel *task* and wait until it has cleaned up."""
-    if task is None or task.done():
-        return
-    task.cancel()
-    with anyio.CancelScope(shield=True):
-        await asyncio.wait([task])
+async def _cancelled(tasks: Iterable[asyncio.Task[None] | None]) -> None:
+    """Cancel *tasks*, all of them first, and wait until they have cleaned up."""
+    running = [task for task in tasks if task is not None and not task.done()]
+    for task in running:
+        task.cancel()
+    if running:
+        with anyio.CancelScope(shield=True):
+            await asyncio.wait(running)

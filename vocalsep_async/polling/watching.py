@@ -19,7 +19,6 @@ from vocalsep_async.errors import (
     VocalSepError,
 )
 from vocalsep_async.models import SeparationTask, TaskOutcome, TaskRef, TaskStatus
-from vocalsep_async.polling.gate import Permit
 from vocalsep_async.schedule import DurationModel, PollPolicy, Situation, next_look
 
 _UNREADABLE_IN_A_ROW = 5
@@ -138,8 +137,7 @@ class Watch:
         running_at: the age up to which it is known to have run, as reported to *model*.
         sent: when the last look was sent; minus infinity before the first.
         polls: looks sent.
-        permit: of the look that is under way.
-        look: the look that is under way.
+        look: the look that is under way; None if there is none.
     """
 
     ref: TaskRef
@@ -149,7 +147,6 @@ class Watch:
     running_at: float = 0.0
     sent: float = -math.inf
     polls: int = 0
-    permit: Permit | None = None
     look: asyncio.Task[None] | None = None
     followers: list[Follower] = field(factory=list)
     _failures: int = 0
@@ -167,9 +164,9 @@ class Watch:
         """Whether a look is under way."""
         return self.look is not None and not self.look.done()
 
-    def begins_look(self, permit: Permit, now: float) -> None:
+    def begins_look(self, now: float) -> None:
         """A look is sent now."""
-        self.permit, self.sent = permit, now
+        self.sent = now
         self.polls += 1
         for follower in self.followers:
             follower.polls += 1

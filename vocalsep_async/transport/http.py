@@ -17,7 +17,6 @@ import aiohttp
 import anyio
 from aiohttp import hdrs
 from attrs import field, frozen
-from multidict import CIMultiDict
 from yarl import URL
 
 from vocalsep_async.errors import (
@@ -25,6 +24,7 @@ from vocalsep_async.errors import (
     ConfigurationError,
     TransportError,
     Verdict,
+    VocalSepError,
 )
 from vocalsep_async.transport.failures import translated
 from vocalsep_async.transport.key import ApiKey, proxy_login
@@ -37,10 +37,12 @@ _CONNECT_SHARE = 0.9
 _KEEPALIVE = 30.0
 """Seconds; below what common servers keep an idle connection open."""
 _CONNECTIONS = 100
+_KEPT = ("Date", "Retry-After")
+"""Headers that mean something; what else a server sends may be an echo of the key."""
 
 
 class Reply(NamedTuple):
-    """One answer as it came, except that the API key is taken out wherever it was repeated."""
+    """One answer: the headers are those that mean something, the body is without the API key."""
 
     status: int
     headers: Mapping[str, str]
@@ -179,29 +181,27 @@ class Transport:
         session = self.bind()
         name = f"{request.method} {request.path} at {self.host}"
         outcome = await self._until_closed(session, request, name)
-        # Raised here, outside every handler and away from the frames that hold the answer:
-        # aiohttp's errors hold the headers of the request, and answers hold links.
         if isinstance(outcome, Reply):
             return outcome
-        if self._closed:
-            raise ClientClosedError("the client was closed while a request was under way")
-        if session.closed:
-            raise ClientClosedError("the borrowed session was closed while a request was under way")
-        raise outcome or TransportError(f"{name}: it was given up")
+        # Raised here, outside every handler and away from the frames that hold the answer:
+        # aiohttp's errors hold the headers of the request, and answers hold links.
+        raise outcome
 
     async def _until_closed(
         self, session: aiohttp.ClientSession, request: Request, name: str
-    ) -> Reply | TransportError | None:
-        """Send *request* and read the answer; None if the transport was closed meanwhile."""
+    ) -> Reply | VocalSepError:
         with anyio.CancelScope() as scope:
             self._under_way.add(scope)
             try:
                 return await self._send(session, request, name)
             except (aiohttp.ClientError, OSError) as error:
-                return translated(error, name, self._request_timeout)
+                if not session.closed:
+                    return translated(error, name, self._request_timeout)
             finally:
                 self._under_way.remove(scope)
-        return None
+        return ClientClosedError(
+            "the client, or the session it borrowed, was closed while a request was under way"
+        )
 
     async def _send(
         self, session: aiohttp.ClientSession, request: Request, name: str
@@ -225,11 +225,9 @@ class Transport:
                 return refusal
             body = await _read(response)
             if body is None:
-                return TransportError(
-                    f"{name}: the answer is larger than {LARGEST_ANSWER:,} bytes"
-                )
-            headers = ((name, self._key.redact(value)) for name, value in response.headers.items())
-            return Reply(response.status, CIMultiDict(headers), self._key.redact_bytes(body))
+                return TransportError(f"{name}: the answer is larger than {LARGEST_ANSWER:,} bytes")
+            headers = {name: response.headers[name] for name in _KEPT if name in response.headers}
+            return Reply(response.status, headers, self._key.redact_bytes(body))
 
     def _url(self, request: Request) -> URL:
         query = "&".join(f"{name}={quote(value, safe='')}" for name, value in request.query.items())
@@ -293,7 +291,7 @@ def _not_an_answer(status: int, name: str) -> TransportError | None:
 async def _read(response: aiohttp.ClientResponse) -> bytes | None:
     """The whole body; None if it is larger than `LARGEST_ANSWER`."""
     chunks, size = [], 0
-    async for chunk in response.content.iter_any():
+    while chunk := await response.content.readany():
         size += len(chunk)
         if size > LARGEST_ANSWER:
             response.close()

@@ -19,6 +19,9 @@ _SHORTEST_SECRET = 8
 class ApiKey:
     """An API key: it has no readable attribute, and is not copied, pickled or dumped.
 
+    Args:
+        key: the key, or another `ApiKey`, for callers that must not hold the key itself.
+
     Raises:
         ConfigurationError: it is empty, or holds what cannot stand in an HTTP header; the message
             does not show it.
@@ -27,9 +30,9 @@ class ApiKey:
     __slots__ = ("__key",)
 
     def __init__(self, key: object) -> None:
-        problem = _problem(key)
+        problem = None if isinstance(key, ApiKey) else _problem(key)
         if problem is None:
-            self.__key = str(key)
+            self.__key: str = key.__key if isinstance(key, ApiKey) else str(key)  # noqa: SLF001
         # Tracebacks may show local variables.
         del key
         if problem is not None:

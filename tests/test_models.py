@@ -1,0 +1,232 @@
+"""What the API's answers mean, as values."""
+
+import copy
+import pickle
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import attrs
+import pytest
+from payloads import SIGNATURE, TASK_ID, link
+
+from vocalsep_async.errors import (
+    ConfigurationError,
+    ServerError,
+    TaskFailedError,
+    VocalSepError,
+)
+from vocalsep_async.models import (
+    FINAL_STATUSES,
+    STEM_NAMES,
+    OriginTrack,
+    SeparationTask,
+    SeparationType,
+    Stems,
+    TaskOutcome,
+    TaskRef,
+    TaskStatus,
+)
+
+CREATED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+STEMS = Stems(vocal=link("vocal"), drums=link("drums"))
+TRACK = OriginTrack(name="Cello", url=link("cello"), id="t1", duration=3.5, part="extract")
+
+
+def a_task(**changes: Any) -> SeparationTask:
+    return SeparationTask(**({"task_id": TASK_ID, "status": TaskStatus.SUCCESS} | changes))
+
+
+@pytest.mark.parametrize("task_id", [TASK_ID, "x" * 512, "odd & legal\r\n#?\x00", "任务"])
+def test_any_text_that_can_be_sent_is_a_task_id(task_id: str) -> None:
+    assert TaskRef(task_id).task_id == task_id
+
+
+@pytest.mark.parametrize(
+    "task_id, problem",
+    [
+        (7, "is a string, not int"),
+        (b"abc", "is a string, not bytes"),
+        (None, "is a string, not NoneType"),
+        (["abc"], "is a string, not list"),
+        ("", "is empty"),
+        (" \t", "is empty"),
+        ("x" * 513, "has 513 characters"),
+        ("ab\ud800", "lone surrogate"),
+        ("\udfffab", "lone surrogate"),
+    ],
+)
+def test_what_cannot_be_sent_is_no_task_id(task_id: Any, problem: str) -> None:
+    with pytest.raises(ConfigurationError, match=problem):
+        TaskRef(task_id)
+    with pytest.raises(ConfigurationError, match=problem):
+        TaskRef.of(task_id)
+
+
+def test_a_ref_of_a_ref_is_the_ref() -> None:
+    ref = TaskRef(TASK_ID, type="split_stem", created_at=CREATED)
+    assert TaskRef.of(ref) is ref
+    assert TaskRef.of(TASK_ID) == TaskRef(TASK_ID)
+    assert ref.type is SeparationType.SPLIT_STEM
+
+
+@pytest.mark.parametrize("type_", ["", "SPLIT_STEM", "new_type", 7, ["split_stem"], {}])
+def test_an_unknown_type_is_refused_with_the_known_ones(type_: Any) -> None:
+    with pytest.raises(ConfigurationError, match="separate_vocal, split_stem, split_stem_adv") as e:
+        TaskRef(TASK_ID, type=type_)
+    assert e.value.__context__ is None
+
+
+@pytest.mark.parametrize("created_at", [datetime(2026, 1, 2), 1_767_000_000, "2026-01-02"])  # noqa: DTZ001
+def test_a_creation_time_has_a_zone(created_at: Any) -> None:
+    with pytest.raises(ConfigurationError, match="time zone"):
+        TaskRef(TASK_ID, created_at=created_at)
+
+
+def test_stems_give_what_is_there_and_nothing_else() -> None:
+    assert dict(STEMS) == {"vocal": link("vocal"), "drums": link("drums")}
+    assert len(STEMS) == 2
+    assert "vocal" in STEMS
+    assert "bass" not in STEMS
+    assert 7 not in STEMS
+    assert STEMS["drums"] == link("drums")
+    with pytest.raises(KeyError):
+        STEMS["bass"]
+
+
+def test_no_stems_are_falsy() -> None:
+    assert not Stems()
+    assert list(Stems()) == []
+
+
+def test_there_is_a_name_for_every_stem_of_both_providers() -> None:
+    assert len(STEM_NAMES) == 15
+    assert {"origin", "instrumental", "vocal", "piano", "woodwinds"} <= set(STEM_NAMES)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [STEMS, TRACK, a_task(stems=STEMS, origin_tracks=(TRACK,), callback_url=link("hook"))],
+    ids=lambda value: type(value).__name__,
+)
+def test_no_repr_shows_the_signature_of_a_link(value: Any) -> None:
+    assert "files.example.net" in repr(value)
+    assert SIGNATURE not in repr(value)
+    assert SIGNATURE not in str(value)
+    assert "hush-hush" not in f"{value}"
+
+
+def test_the_raw_record_takes_no_part_in_comparison_or_repr() -> None:
+    assert a_task(raw={"a": 1}) == a_task(raw={"b": 2})
+    assert hash(a_task(raw={"a": 1})) == hash(a_task(raw={"b": 2}))
+    assert "hush" not in repr(a_task(raw={"a": "hush"}))
+
+
+def test_a_record_is_frozen_and_travels_whole() -> None:
+    task = a_task(stems=STEMS, origin_tracks=(TRACK,), raw={"a": [1]}, created_at=CREATED)
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        task.status = TaskStatus.PENDING  # type: ignore[misc]
+    for travelled in (pickle.loads(pickle.dumps(task)), copy.deepcopy(task)):
+        assert travelled == task
+        assert travelled.raw == task.raw
+
+
+@pytest.mark.parametrize(
+    "status, stems, tracks, is_final, succeeded",
+    [
+        ("PENDING", Stems(), (), False, False),
+        ("PENDING", STEMS, (), False, False),
+        ("SUCCESS", STEMS, (), True, True),
+        ("SUCCESS", Stems(), (TRACK,), True, True),
+        ("SUCCESS", Stems(), (), True, False),
+        ("CREATE_TASK_FAILED", STEMS, (), True, False),
+        ("GENERATE_AUDIO_FAILED", Stems(), (), True, False),
+        ("CALLBACK_EXCEPTION", STEMS, (), True, True),
+        ("CALLBACK_EXCEPTION", Stems(), (TRACK,), True, True),
+        ("CALLBACK_EXCEPTION", Stems(), (), True, False),
+        ("success", STEMS, (), False, False),
+        ("SENSITIVE_WORD_ERROR", STEMS, (), False, False),
+        ("", STEMS, (), False, False),
+    ],
+)
+def test_status_and_links_decide_how_a_task_ended(
+    status: str,
+    stems: Stems,
+    tracks: tuple[OriginTrack, ...],
+    *,
+    is_final: bool,
+    succeeded: bool,
+) -> None:
+    task = a_task(status=status, stems=stems, origin_tracks=tracks)
+    assert (task.is_final, task.succeeded) == (is_final, succeeded)
+    if succeeded:
+        assert task.raise_for_failure() is task
+    else:
+        with pytest.raises(TaskFailedError) as caught:
+            task.raise_for_failure()
+        assert caught.value.task is task
+        assert SIGNATURE not in str(caught.value)
+
+
+def test_everything_but_pending_is_final() -> None:
+    assert set(TaskStatus) - FINAL_STATUSES == {TaskStatus.PENDING}
+
+
+@pytest.mark.parametrize(
+    "task, reason",
+    [
+        (a_task(status="PENDING"), "has not ended: PENDING"),
+        (a_task(status="NEW\x1b"), r"has not ended: NEW\\x1b"),
+        (a_task(), "ended as SUCCESS: the record holds no URL"),
+        (a_task(status=TaskStatus.CREATE_TASK_FAILED), "CREATE_TASK_FAILED: the API gave no rea"),
+        (
+            a_task(
+                status=TaskStatus.GENERATE_AUDIO_FAILED, error_code=501, error_message="no voice"
+            ),
+            r"GENERATE_AUDIO_FAILED \(code 501\): no voice",
+        ),
+        (a_task(status=TaskStatus.CALLBACK_EXCEPTION, error_code=0), r"CALLBACK_EXC.* \(code 0\)"),
+        (a_task(task_id="\x1b[2J"), r"task '\\\\x1b\[2J' ended"),
+    ],
+)
+def test_a_failure_says_why(task: SeparationTask, reason: str) -> None:
+    with pytest.raises(TaskFailedError, match=reason):
+        task.raise_for_failure()
+
+
+@pytest.mark.parametrize(
+    "created, completed, duration",
+    [
+        (CREATED, CREATED + timedelta(seconds=83.5), 83.5),
+        (CREATED, CREATED, 0.0),
+        (CREATED, CREATED - timedelta(seconds=1), None),
+        (CREATED, None, None),
+        (None, CREATED, None),
+        (None, None, None),
+    ],
+)
+def test_a_duration_is_never_negative(
+    created: datetime | None, completed: datetime | None, duration: float | None
+) -> None:
+    assert a_task(created_at=created, completed_at=completed).duration == duration
+
+
+def an_outcome(task: SeparationTask | None, error: VocalSepError | None) -> TaskOutcome:
+    status = task.status if task else None
+    return TaskOutcome(
+        task_id=TASK_ID, status=status, task=task, error=error, polls=3, elapsed=12.5
+    )
+
+
+def test_an_outcome_gives_the_task_or_raises_why_not() -> None:
+    done, error = a_task(stems=STEMS), ServerError("down", code=500, http_status=200)
+    assert an_outcome(done, None).ok
+    assert an_outcome(done, None).result() is done
+    assert not an_outcome(None, error).ok
+    with pytest.raises(ServerError) as caught:
+        an_outcome(None, error).result()
+    assert caught.value is error
+    assert not an_outcome(a_task(), None).ok
+    with pytest.raises(TaskFailedError):
+        an_outcome(a_task(), None).result()
+    with pytest.raises(ConfigurationError, match="neither"):
+        an_outcome(None, None).result()

@@ -1,0 +1,144 @@
+"""Addresses, words and the environment are checked before any request is made."""
+
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from yarl import URL
+
+from vocalsep_async import _options
+from vocalsep_async.errors import ConfigurationError
+
+BAD_URLS: list[Any] = [
+    None,
+    7,
+    b"https://api.example.net",
+    "",
+    "api.example.net",
+    "//api.example.net",
+    "/api",
+    "ftp://api.example.net",
+    "file:///etc/passwd",
+    "data:text/plain,x",
+    "https://",
+    "https://:443",
+    "https://api.example.net:99999",
+    "https://api.example.net:port",
+    "http://[::1",
+    "http://[]@",
+    "https://a..b",
+    "https://" + "a" * 64 + ".example.net",
+]
+
+
+@pytest.mark.parametrize("url", BAD_URLS)
+def test_what_is_no_http_address_is_refused(url: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"^base_url must be a URL"):
+        _options.base_url(url)
+    with pytest.raises(ConfigurationError, match=r"^audio_url must be a URL"):
+        _options.link(url, "audio_url")
+
+
+@pytest.mark.parametrize("url", BAD_URLS[1:])
+def test_a_proxy_is_an_http_address_too(url: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"^proxy must be a URL"):
+        _options.proxy(url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://api.example.net",
+        "http://127.0.0.1:8080/prefix/",
+        "http://[::1]:8080",
+        "https://bücher.example.net",
+        URL("https://api.example.net"),
+    ],
+)
+def test_an_http_address_is_taken(url: str | URL) -> None:
+    assert _options.base_url(url) == URL(url)
+    assert _options.proxy(url) == URL(url)
+
+
+def test_no_proxy_is_no_proxy() -> None:
+    assert _options.proxy(None) is None
+
+
+def test_a_proxy_may_have_a_password() -> None:
+    assert _options.proxy("http://me:pw@proxy.example.net:3128") is not None
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://me@api.example.net",
+        "https://me:hush-hush@api.example.net",
+        "https://:hush-hush@api.example.net",
+        "https://api.example.net?key=hush-hush",
+        "https://api.example.net#hush-hush",
+        "ftp://me:hush-hush@api.example.net",
+        "https://me:hush-hush@api.example.net:port",
+    ],
+)
+def test_a_base_url_with_more_than_an_address_is_refused_unshown(url: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        _options.base_url(url)
+    assert "hush-hush" not in repr(caught.value)
+    assert caught.value.__context__ is None
+
+
+@settings(deadline=None)
+@given(st.text() | st.text("/:@[]%.?#a0 é：\ud800").map("http://{}".format))
+def test_any_text_is_an_address_or_a_configuration_error(text: str) -> None:
+    with suppress(ConfigurationError):
+        assert _options.base_url(text).host
+
+
+def test_a_link_stays_as_it_was_written() -> None:
+    url = "https://files.example.net/a%2Fb.mp3?sig=a%3D"
+    assert _options.link(url, "audio_url") == url
+
+
+def test_the_client_introduces_itself_by_name_and_version() -> None:
+    name, _, version = _options.user_agent(None).partition("/")
+    assert name == "vocalsep-async"
+    assert version[0].isdigit()
+    assert _options.user_agent("my-service/2") == "my-service/2"
+
+
+@pytest.mark.parametrize("value", ["", "  ", 7, "näme", "two\nlines", "esc\x1b", b"bytes"])
+def test_an_introduction_that_fits_no_header_is_refused(value: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"^user_agent must be"):
+        _options.user_agent(value)
+
+
+def test_a_word_is_a_string_with_something_in_it() -> None:
+    assert _options.text("Cello", "stem_name") == "Cello"
+    for value in ("", "\t ", None, 7):
+        with pytest.raises(ConfigurationError, match=r"^stem_name must be a non-empty string"):
+            _options.text(value, "stem_name")
+
+
+def test_an_option_of_the_wrong_kind_is_refused_with_the_right_one() -> None:
+    _options.instance(3, "retry", int)
+    _options.instance(3, "retry", (str, int))
+    with pytest.raises(ConfigurationError, match=r"^retry must be a int, not str$"):
+        _options.instance("3", "retry", int)
+    with pytest.raises(ConfigurationError, match=r"^retry must be a str or int, not NoneType$"):
+        _options.instance(None, "retry", (str, int))
+
+
+def test_the_environment_gives_the_key_and_perhaps_an_address() -> None:
+    environ = {"VOCALSEP_API_KEY": "k", "VOCALSEP_BASE_URL": "https://api.example.net"}
+    assert _options.key_in(environ) == "k"
+    assert _options.base_url_in(environ) == {"base_url": "https://api.example.net"}
+    assert _options.base_url_in({"VOCALSEP_BASE_URL": ""}) == {}
+    assert _options.base_url_in({}) == {}
+
+
+@pytest.mark.parametrize("environ", [{}, {"VOCALSEP_API_KEY": ""}, {"VOCALSEP_API_KEY": " \n"}])
+def test_a_missing_key_is_refused_with_the_name_of_its_variable(environ: dict[str, str]) -> None:
+    with pytest.raises(ConfigurationError, match="VOCALSEP_API_KEY"):
+        _options.key_in(environ)

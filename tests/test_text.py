@@ -1,0 +1,65 @@
+"""Text from elsewhere comes out fit to print, and links too short to use."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vocalsep_async._text import printable, short_url
+
+
+@pytest.mark.parametrize(
+    "text, shown",
+    [
+        ("plain words", "plain words"),
+        ("naïve 歌声", "naïve 歌声"),
+        ("a\r\nb\tc", r"a\r\nb\tc"),
+        ("\x1b[31mred\x07", r"\x1b[31mred\x07"),
+        ("\x00", r"\x00"),
+        ("\x9b", r"\x9b"),
+        ("\ud800", r"\ud800"),
+        ("left\u202eright", r"left\u202eright"),
+        ("line\u2028end", r"line\u2028end"),
+        ("", ""),
+    ],
+)
+def test_what_a_terminal_would_act_on_is_escaped(text: str, shown: str) -> None:
+    assert printable(text) == shown
+
+
+def test_long_text_is_cut_and_says_so() -> None:
+    assert printable("a" * 300) == "a" * 300
+    assert printable("a" * 301) == "a" * 300 + "…"
+    assert printable("abcdef", 3) == "abc…"
+
+
+@settings(deadline=None)
+@given(st.text(st.characters()))
+def test_any_text_comes_out_printable_and_encodable(text: str) -> None:
+    shown = printable(text)
+    assert shown.isprintable()
+    shown.encode("utf-8")
+
+
+@pytest.mark.parametrize(
+    "url, shown",
+    [
+        (None, "None"),
+        ("https://cdn.example.net/a/b/vocal.mp3?sig=secret", "<cdn.example.net/…/vocal.mp3>"),
+        ("https://user:secret@cdn.example.net/vocal.mp3", "<cdn.example.net/…/vocal.mp3>"),
+        ("https://cdn.example.net:8443/vocal.mp3#secret", "<cdn.example.net/…/vocal.mp3>"),
+        ("https://cdn.example.net/secret/\x1b[2J.mp3", r"<cdn.example.net/…/\x1b[2J.mp3>"),
+        ("https://cdn.example.net", "<cdn.example.net/…/>"),
+        ("vocal.mp3?secret", "</…/vocal.mp3>"),
+        ("http://[::1/vocal.mp3?secret", "<unreadable link>"),
+    ],
+)
+def test_a_link_is_shown_by_host_and_last_part(url: str | None, shown: str) -> None:
+    assert short_url(url) == shown
+
+
+@settings(deadline=None)
+@given(st.text(st.characters()))
+def test_no_query_is_ever_shown(text: str) -> None:
+    shown = short_url(f"{text}?hush-hush=1")
+    assert "hush-hush" not in shown
+    assert shown.isprintable()
