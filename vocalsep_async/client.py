@@ -10,7 +10,7 @@ from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mappin
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 import anyio
 from attrs import evolve, frozen
@@ -126,7 +126,7 @@ class VocalSepClient:
         )
         self._pacer = Pacer(rate_limit)
         self._asker = Asker(Gate(self._pacer), self._transport, retry)
-        self._decoder = Decoder(self._dialect, key.redact)
+        self._decoder = Decoder(self._dialect)
         self._poller = Poller(self._asker, self._decoder, Durations())
 
     @classmethod
@@ -148,7 +148,12 @@ class VocalSepClient:
         return cls(key, **{**found, **options})
 
     def __repr__(self) -> str:
+        if not hasattr(self, "_poller"):
+            return "<VocalSepClient, not made>"  # tracebacks show one that was refused
         return f"<VocalSepClient of {self._transport.host} ({self._dialect.name}): {self._pacer!r}>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a client is not copied or pickled; make one in each process")
 
     def __del__(self) -> None:
         transport = getattr(self, "_transport", None)

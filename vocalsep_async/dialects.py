@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from types import MappingProxyType
 
 from attrs import field, frozen
 
@@ -37,30 +36,28 @@ _REFUSED = Rule(errors.RateLimitedError, Verdict.PAUSE_EVERYONE)
 _SERVER_FAILED = Rule(errors.ServerError, Verdict.RETRY)
 _OTHER = Rule(APIError)
 
-_COMMON: Mapping[int, Rule] = MappingProxyType(
-    {
-        400: _INVALID,
-        401: Rule(errors.AuthenticationError),
-        404: Rule(errors.NotFoundError),
-        408: Rule(APIError, Verdict.RETRY),
-        413: Rule(errors.PayloadTooLargeError),
-        422: _INVALID,
-        430: _REFUSED,
-        455: Rule(errors.MaintenanceError, Verdict.RETRY_SLOWLY),
-        500: _SERVER_FAILED,
-        501: Rule(errors.ServerError),
-        505: Rule(errors.ServerError),
-        531: Rule(errors.ServerError),
-    }
-)
+_COMMON: Mapping[int, Rule] = {
+    400: _INVALID,
+    401: Rule(errors.AuthenticationError),
+    404: Rule(errors.NotFoundError),
+    408: Rule(APIError, Verdict.RETRY),
+    413: Rule(errors.PayloadTooLargeError),
+    422: _INVALID,
+    430: _REFUSED,
+    455: Rule(errors.MaintenanceError, Verdict.RETRY_SLOWLY),
+    500: _SERVER_FAILED,
+    501: Rule(errors.ServerError),
+    505: Rule(errors.ServerError),
+    531: Rule(errors.ServerError),
+}
 
-_CREDITS_WORDS = re.compile(
+# Patterns are compiled where they are first needed: most programs never meet these errors.
+_CREDITS_WORDS = (
     r"insufficient(?! (?:permission|privilege|scope|right|access))|\btop[ -]?up\b|\bbalance\b"
-    r"|usage exceed",
-    re.IGNORECASE,
+    r"|usage exceed"
 )
-_REFUSAL_WORDS = re.compile(r"frequen|too many|rate limit", re.IGNORECASE)
-_MISSING_RECORD_WORDS = re.compile(r"\bnull\b|not exist", re.IGNORECASE)
+_REFUSAL_WORDS = r"frequen|too many|rate limit"
+_MISSING_RECORD_WORDS = r"\bnull\b|not exist"
 
 
 @frozen(kw_only=True)
@@ -93,10 +90,10 @@ class Dialect:
         """
         if not in_envelope:
             return _BARE_STATUS.get(code) or self._by_code(code)
-        if _CREDITS_WORDS.search(message):
+        if _says(_CREDITS_WORDS, message):
             return _NO_CREDITS
         rule = self._by_code(code)
-        if _REFUSAL_WORDS.search(message) and _may_be_refusal(rule):
+        if _says(_REFUSAL_WORDS, message) and _may_be_refusal(rule):
             return _REFUSED
         return rule
 
@@ -109,27 +106,29 @@ def _may_be_refusal(rule: Rule) -> bool:
     return rule in (_NO_CREDITS, _SERVER_FAILED, _OTHER)
 
 
+def _says(words: str, message: str) -> bool:
+    return re.search(words, message, re.IGNORECASE) is not None
+
+
 def says_no_such_record(code: int, message: str) -> bool:
     """Whether a validation error is this API's other way to say "unknown task"."""
-    return code == 422 and _MISSING_RECORD_WORDS.search(message) is not None
+    return code == 422 and _says(_MISSING_RECORD_WORDS, message)
 
 
 # Without an envelope a status is HTTP's own, whatever the provider means by the same number.
-_BARE_STATUS: Mapping[int, Rule] = MappingProxyType(
-    {
-        403: Rule(
-            APIError,
-            hint="Something in front of the API refused the client; try another user_agent.",
-        ),
-        404: Rule(errors.NotFoundError),
-        405: Rule(APIError, hint="The address does not take this method; check base_url."),
-        429: _REFUSED,
-    }
-)
+_BARE_STATUS: Mapping[int, Rule] = {
+    403: Rule(
+        APIError,
+        hint="Something in front of the API refused the client; try another user_agent.",
+    ),
+    404: Rule(errors.NotFoundError),
+    405: Rule(APIError, hint="The address does not take this method; check base_url."),
+    429: _REFUSED,
+}
 
 SUNOAPI = Dialect(
     name="sunoapi",
-    codes=MappingProxyType({**_COMMON, 405: _REFUSED, 429: _NO_CREDITS}),
+    codes={**_COMMON, 405: _REFUSED, 429: _NO_CREDITS},
     credits_path="/api/v1/generate/credit",
     hosts=frozenset({"api.sunoapi.org", "apibox.erweima.ai"}),
 )
@@ -137,7 +136,7 @@ SUNOAPI = Dialect(
 
 KIE = Dialect(
     name="kie",
-    codes=MappingProxyType({**_COMMON, 402: _NO_CREDITS, 429: _REFUSED, 433: _NO_CREDITS}),
+    codes={**_COMMON, 402: _NO_CREDITS, 429: _REFUSED, 433: _NO_CREDITS},
     credits_path="/api/v1/chat/credit",
     hosts=frozenset({"api.kie.ai"}),
 )

@@ -297,6 +297,8 @@ class _Allowance:
             self._accepted.append(now)
             self._forget_before(now - self.period)
             return
+        if self.value >= self.ceiling:
+            return
         step = 1.0 if self._doubling else _RISE * self._eagerness(now) / self.value
         self.value = min(self.ceiling, self.value + step)
 

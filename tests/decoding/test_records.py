@@ -298,14 +298,6 @@ def test_the_words_about_a_failure_come_out_printable_and_cut() -> None:
     assert task.error_message.endswith("x…")
 
 
-def test_the_key_is_taken_out_of_the_words_before_they_are_cut() -> None:
-    said = "x" * 295 + "sk-hush"
-    task = structure_task(
-        failed(errorMessage=said), redact=lambda text: text.replace("sk-hush", "***")
-    )
-    assert task.error_message == "x" * 295 + "***"
-
-
 @pytest.mark.parametrize(
     "value, time",
     [
@@ -389,6 +381,12 @@ def test_a_number_is_finite_and_perhaps_written_as_digits(value: Any, number: fl
     assert finite(value) == number
 
 
+def test_an_epoch_is_one_under_every_spelling() -> None:
+    record = without(pending(), ["createTime"]) | {"create_time": CREATED_MS}
+    assert created_by_epoch(structure_task(record))
+    assert structure_task(record).created_at == CREATED
+
+
 # The tracks of the engine.
 
 
@@ -470,10 +468,12 @@ def test_a_callback_url_is_found_under_every_spelling(key: str) -> None:
     assert structure_task(record).callback_url == link("hook")
 
 
-def test_the_first_spelling_that_holds_something_counts() -> None:
+def test_of_two_spellings_the_one_that_holds_something_counts() -> None:
     assert stems_in(vocalUrl="", vocal_url=link("vocal")).vocal == link("vocal")
     assert stems_in(vocalUrl=None, vocal_url=link("vocal")).vocal == link("vocal")
+    assert stems_in(vocal_url=link("vocal"), vocalUrl="").vocal == link("vocal")
     assert stems_in(vocalUrl=link("one"), vocal_url=link("two")).vocal == link("one")
+    assert stems_in(vocal_url=link("two"), vocalUrl=link("one")).vocal == link("one")
     task = structure_task(vocals_done(successFlag="", status="CALLBACK_EXCEPTION"))
     assert task.status is TaskStatus.CALLBACK_EXCEPTION
 

@@ -10,7 +10,7 @@ from typing import Any
 from vocalsep_async._text import printable
 from vocalsep_async.errors import DecodeError
 
-_TAG = re.compile(rb"\s*(<[!?]?[A-Za-z]{1,20})", re.ASCII)
+_TAG = rb"\s*(<[!?]?[A-Za-z]{1,20})"
 
 
 def parse(body: bytes, http_status: int | None = None) -> Any:
@@ -52,5 +52,5 @@ _JSON = json.JSONDecoder(parse_constant=_refuse, parse_float=_finite)
 
 
 def _beginning(body: bytes) -> str:
-    tag = _TAG.match(body)
+    tag = re.match(_TAG, body)
     return "" if tag is None else f"; it begins with {tag[1].decode()!r}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from attrs import evolve, frozen
@@ -37,11 +37,9 @@ class Decoder:
 
     Attributes:
         dialect: what its codes mean.
-        redact: takes the API key out of words that came from the server.
     """
 
     dialect: Dialect
-    redact: Callable[[str], str]
 
     def task(self, ref: TaskRef, status: int, headers: Headers, body: bytes) -> SeparationTask:
         """Read the record of the task *ref*.
@@ -57,7 +55,6 @@ class Decoder:
         task = structure_task(
             envelope.data,
             http_status=status,
-            redact=self.redact,
             type_=ref.type,
             taskId=ref.task_id,
         )
@@ -126,7 +123,7 @@ class Decoder:
 
     def _said(self, envelope: Envelope) -> str:
         # In this order: a key that the cut went through would not be recognised.
-        return printable(self.redact(envelope.message))
+        return printable(envelope.message)
 
 
 def _of(data: Any, key: str) -> Any:

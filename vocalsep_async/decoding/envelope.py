@@ -17,8 +17,8 @@ from vocalsep_async.errors import DecodeError
 LONGEST_RETRY_AFTER = 300.0
 """Seconds; a server that asks for more is asked again after this."""
 
-_SECONDS = re.compile(r"[0-9]{1,20}(\.[0-9]{1,20})?", re.ASCII)
-_DIGITS = re.compile(r"[0-9]{1,9}", re.ASCII)
+_SECONDS = r"[0-9]{1,20}(\.[0-9]{1,20})?"
+_DIGITS = r"[0-9]{1,9}"
 _LARGEST_CODE = 999_999_999
 
 
@@ -64,7 +64,7 @@ def open_envelope(status: int, body: bytes) -> Envelope:
 def code_of(content: Any) -> int | None:
     """The code of an answer or a callback: a whole number or digits; None if it has none."""
     code = content.get("code") if isinstance(content, dict) else None
-    if isinstance(code, str) and _DIGITS.fullmatch(code):
+    if isinstance(code, str) and re.fullmatch(_DIGITS, code):
         return int(code)
     usable = isinstance(code, int) and not isinstance(code, bool) and abs(code) <= _LARGEST_CODE
     return code if usable else None
@@ -83,7 +83,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     this side does not matter.
     """
     value = headers.get("Retry-After", "").strip()
-    if _SECONDS.fullmatch(value):
+    if re.fullmatch(_SECONDS, value):
         return min(float(value), LONGEST_RETRY_AFTER)
     until = http_date(value)
     if until is None:

@@ -43,6 +43,10 @@ def _spellings(names: Iterable[str], **others: str) -> Mapping[str, str]:
 
 _LINKS = {name: f"{_camel(name)}Url" for name in STEM_NAMES}
 
+_INSTRUMENTS = tuple(
+    _LINKS[name] for name in STEM_NAMES if name not in ("origin", "instrumental", "vocal")
+)
+
 _RECORD = _spellings(
     (
         "task_id",
@@ -74,7 +78,6 @@ def structure_task(
     record: Any,
     *,
     http_status: int | None = None,
-    redact: Callable[[str], str] = str,
     type_: SeparationType | None = None,
     **known: Any,
 ) -> SeparationTask:
@@ -83,7 +86,6 @@ def structure_task(
     Args:
         record: the JSON value.
         http_status: the HTTP status it came with; None for a callback.
-        redact: takes the API key out of the words about a failure.
         type_: what the caller knows of the type, for where the record leaves it open.
         known: what the caller knows, in the spelling of an answer, for where it says nothing.
 
@@ -98,8 +100,6 @@ def structure_task(
         given["response"] = response = _respelled_response(response)
         type_ = _implied_type(response) or type_
     given["type"] = _type(given.get("type")) or type_
-    if "errorMessage" in given:
-        given["errorMessage"] = _redacted(given["errorMessage"], redact)
     try:
         return _structure(detailed=False)(given, SeparationTask)
     except (KeyError, TypeError, ValueError):
@@ -150,10 +150,6 @@ def _respelled_response(response: Any) -> Any:
     return _respelled(response, _RESPONSE) if isinstance(response, dict) else response
 
 
-def _redacted(message: Any, redact: Callable[[str], str]) -> Any:
-    return redact(message) if isinstance(message, str) else message
-
-
 def _holds_something(value: Any) -> bool:
     return value is not None and value != ""
 
@@ -162,14 +158,12 @@ def _implied_type(response: Any) -> SeparationType | None:
     """The type that the stems imply; None if they leave it open."""
     if not isinstance(response, dict):
         return None
-    if any(part is not None for part, _ in _tracks(response)):
-        return SeparationType.SPLIT_STEM_ADVANCED
-    if not response.get("vocalUrl"):
-        return None
-    if response.get("instrumentalUrl"):
-        return SeparationType.SEPARATE_VOCAL
-    others = (link for name, link in _LINKS.items() if name not in ("origin", "vocal"))
-    return SeparationType.SPLIT_STEM if any(map(response.get, others)) else None
+    if response.get("vocalUrl"):
+        if response.get("instrumentalUrl"):
+            return SeparationType.SEPARATE_VOCAL
+        return SeparationType.SPLIT_STEM if any(map(response.get, _INSTRUMENTS)) else None
+    in_pairs = any(part is not None for part, _ in _tracks(response))
+    return SeparationType.SPLIT_STEM_ADVANCED if in_pairs else None
 
 
 def _kind(value: object) -> str:
@@ -246,12 +240,12 @@ def _optional_time(value: Any, _type: Any) -> datetime | None:
     return None
 
 
-_DIGITS = re.compile(r"[0-9]{1,20}", re.ASCII)
+_DIGITS = r"[0-9]{1,20}"
 
 
 def finite(value: Any) -> float | None:
     """A finite number, also one written as digits; None for anything else."""
-    if isinstance(value, str) and _DIGITS.fullmatch(value):
+    if isinstance(value, str) and re.fullmatch(_DIGITS, value):
         return float(value)
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
@@ -324,7 +318,7 @@ _NO_STEMS = Stems()
 def _stems(response: Any, _type: Any) -> Stems:
     if not isinstance(response, dict):
         raise TypeError(f"is {_kind(response)}, not an object")
-    links = {name: response[key] for name, key in _LINKS.items() if response.get(key) is not None}
+    links = {name: link for name, key in _LINKS.items() if (link := response.get(key)) is not None}
     if wrong := [name for name, link in links.items() if not isinstance(link, str)]:
         raise TypeError(f"holds no link as {', '.join(wrong)}")
     return Stems(**{name: link for name, link in links.items() if link.strip()})

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from types import TracebackType
 from typing import Self
 
 import anyio
+from anyio.lowlevel import checkpoint_if_cancelled
 
 from vocalsep_async.errors import APIError, ClientClosedError, DecodeError, Verdict
 from vocalsep_async.pacing import Budget, Ticket
 
 _logger = logging.getLogger("vocalsep_async")
+
+
+def _now() -> float:
+    """`anyio.current_time`, without looking for the backend at every request."""
+    return asyncio.get_running_loop().time()
 
 
 class Gate:
@@ -23,7 +30,7 @@ class Gate:
 
     def __init__(self, budget: Budget) -> None:
         self.budget = budget
-        self._turn = anyio.Lock(fast_acquire=True)
+        self._turn = anyio.Lock()
         self._changed: anyio.Event | None = None
         self._closing = anyio.Event()
 
@@ -33,19 +40,25 @@ class Gate:
         Raises:
             ClientClosedError: the gate was closed, before or meanwhile.
         """
+        await checkpoint_if_cancelled()
+        # While anybody is in line, the lock is held: it is handed on, never free in between.
+        if not self._turn.locked() and (permit := self._permit_now()) is not None:
+            return permit
         async with self._turn:
-            while not self._closing.is_set():
-                now = anyio.current_time()
-                wait = self.budget.wait(now)
-                if wait <= 0:
-                    return Permit(self, self.budget.start(now))
-                await self._until_changed(wait)
-        raise ClientClosedError("the client is closed")
+            while (permit := self._permit_now()) is None:
+                await self._until_changed()
+            return permit
 
-    async def _until_changed(self, seconds: float) -> None:
-        """Wait until the budget may say something new, for *seconds* at most."""
+    def _permit_now(self) -> Permit | None:
+        if self._closing.is_set():
+            raise ClientClosedError("the client is closed")
+        now = _now()
+        return None if self.budget.wait(now) > 0 else Permit(self, self.budget.start(now))
+
+    async def _until_changed(self) -> None:
+        """Wait until the budget may say something new."""
         self._changed = anyio.Event()
-        with anyio.move_on_after(seconds):
+        with anyio.move_on_after(self.budget.wait(_now())):
             await self._changed.wait()
         self._changed = None
 
@@ -56,7 +69,7 @@ class Gate:
 
     def paused_until(self) -> float:
         """The moment (of the event loop's clock) up to which nobody asks."""
-        return self.budget.paused_until(anyio.current_time())
+        return self.budget.paused_until(_now())
 
     def close(self) -> None:
         """Turn away everybody who waits or comes later."""
@@ -102,15 +115,17 @@ class Permit:
 
 
 def _report(budget: Budget, ticket: Ticket, error: BaseException | None) -> None:
-    now = anyio.current_time()
+    now = _now()
     match error:
+        case None:
+            budget.answered(ticket, now)
         case APIError(verdict=Verdict.PAUSE_EVERYONE):
             budget.refused(ticket, now, error.retry_after)
             _log_pause(budget, now, error)
         case APIError(verdict=Verdict.RETRY_SLOWLY):
             budget.closed_for_maintenance(ticket, now, error.retry_after)
             _log_pause(budget, now, error)
-        case None | APIError() | DecodeError():
+        case APIError() | DecodeError():
             budget.answered(ticket, now)
         case _:
             budget.lost(ticket, now)

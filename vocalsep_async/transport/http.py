@@ -10,11 +10,10 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 from urllib.parse import quote
 
 import aiohttp
-import anyio
 from aiohttp import hdrs
 from attrs import field, frozen
 from yarl import URL
@@ -124,7 +123,7 @@ class Transport:
         self._borrowed = session is not None
         self._session = session
         self._loop = None if session is None else session._loop  # noqa: SLF001
-        self._under_way: set[anyio.CancelScope] = set()
+        self._under_way: set[asyncio.Task[Any]] = set()
         self._closed = False
 
     @property
@@ -190,15 +189,20 @@ class Transport:
     async def _until_closed(
         self, session: aiohttp.ClientSession, request: Request, name: str
     ) -> Reply | VocalSepError:
-        with anyio.CancelScope() as scope:
-            self._under_way.add(scope)
-            try:
-                return await self._send(session, request, name)
-            except (aiohttp.ClientError, OSError) as error:
-                if not session.closed:
-                    return translated(error, name, self._request_timeout)
-            finally:
-                self._under_way.remove(scope)
+        # A coroutine that aiohttp can run is driven by a task.
+        task = cast("asyncio.Task[Any]", asyncio.current_task())
+        self._under_way.add(task)
+        try:
+            return await self._send(session, request, name)
+        except (aiohttp.ClientError, OSError) as error:
+            if not session.closed:
+                return translated(error, name, self._request_timeout)
+        except asyncio.CancelledError:
+            # Closing cancels what is under way; a cancellation by anybody else passes through.
+            if not self._closed or task.uncancel() > 0:
+                raise
+        finally:
+            self._under_way.discard(task)
         return ClientClosedError(
             "the client, or the session it borrowed, was closed while a request was under way"
         )
@@ -227,7 +231,7 @@ class Transport:
             if body is None:
                 return TransportError(f"{name}: the answer is larger than {LARGEST_ANSWER:,} bytes")
             headers = {name: response.headers[name] for name in _KEPT if name in response.headers}
-            return Reply(response.status, headers, self._key.redact_bytes(body))
+            return Reply(response.status, headers, self._key.redact(body))
 
     def _url(self, request: Request) -> URL:
         query = "&".join(f"{name}={quote(value, safe='')}" for name, value in request.query.items())
@@ -239,8 +243,8 @@ class Transport:
         It may be called again.
         """
         self._closed = True
-        for scope in self._under_way:
-            scope.cancel()
+        for task in self._under_way:
+            task.cancel()
         if self._session is not None and not self._borrowed:
             await self._session.close()
 
@@ -254,7 +258,7 @@ class _OneSend:
 
     def __init__(self, key: ApiKey, proxy_login: Mapping[str, str] | None) -> None:
         self._key = key
-        self._proxy_login = proxy_login or {}
+        self._proxy_login = proxy_login
         self._failure: Exception | None = None
 
     async def __call__(
@@ -263,7 +267,7 @@ class _OneSend:
         if self._failure is not None:
             raise self._failure
         request.headers[hdrs.AUTHORIZATION] = self._key.authorization()
-        if not request.is_ssl():
+        if self._proxy_login is not None and not request.is_ssl():
             request.headers.update(self._proxy_login)
         try:
             return await handler(request)

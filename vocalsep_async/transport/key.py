@@ -44,19 +44,16 @@ class ApiKey:
     def __reduce__(self) -> NoReturn:
         raise TypeError("an API key is not pickled or copied; make a client in each process")
 
-    def redact(self, text: str) -> str:
-        """Take the key out of *text*."""
-        return text.replace(self.__key, _SHOWN) if self._is_secret else text
+    def __getstate__(self) -> NoReturn:
+        self.__reduce__()
 
-    def redact_bytes(self, body: bytes) -> bytes:
-        """Take the key out of *body*."""
-        if not self._is_secret:
+    def redact(self, body: bytes) -> bytes:
+        """Take the key out of an answer, also where JSON writes its slashes with a backslash."""
+        if len(self.__key) < _SHORTEST_SECRET:
             return body
-        return body.replace(self.__key.encode(), _SHOWN.encode())
-
-    @property
-    def _is_secret(self) -> bool:
-        return len(self.__key) >= _SHORTEST_SECRET
+        for spelling in {self.__key, self.__key.replace("/", "\\/")}:
+            body = body.replace(spelling.encode(), _SHOWN.encode())
+        return body
 
     def authorization(self) -> str:
         """The value of the Authorization header."""
