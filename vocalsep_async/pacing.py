@@ -22,7 +22,7 @@ import math
 from collections import deque
 from typing import Protocol
 
-from attrs import define, field, frozen
+from attrs import field, frozen
 
 from vocalsep_async import _check
 
@@ -60,13 +60,19 @@ class RateLimit:
     period: float = field(default=10.0, validator=_check.above(0))
 
 
-@define(eq=False)
 class Ticket:
-    """One permitted request; it is reported back to the pacer exactly once."""
+    """One permitted request; it is reported back to the pacer exactly once.
 
-    started: float
-    spaced: float = 0.0
-    """Seconds by which it put off the starts after it."""
+    Attributes:
+        started: when it was permitted.
+        spaced: seconds by which it put off the starts after it.
+    """
+
+    __slots__ = ("spaced", "started")
+
+    def __init__(self, started: float, spaced: float = 0.0) -> None:
+        self.started = started
+        self.spaced = spaced
 
 
 class Budget(Protocol):
@@ -216,19 +222,19 @@ class Pacer:
         return True
 
 
-@define
 class _Window:
     """Slots in use: those in flight, and those answered less than *hold* seconds ago."""
 
-    size: int
-    hold: float
-    in_flight: int = 0
-    _free_at: deque[float] = field(factory=deque)
+    def __init__(self, size: int, hold: float) -> None:
+        self._size = size
+        self._hold = hold
+        self._free_at: deque[float] = deque()
+        self.in_flight = 0
 
     def wait(self, now: float) -> float:
         while self._free_at and self._free_at[0] <= now:
             self._free_at.popleft()
-        if self.in_flight + len(self._free_at) < self.size:
+        if self.in_flight + len(self._free_at) < self._size:
             return 0.0
         return self._free_at[0] - now if self._free_at else math.inf
 
@@ -240,23 +246,23 @@ class _Window:
 
     def answered(self, now: float) -> None:
         self.in_flight -= 1
-        self._free_at.append(now + self.hold)
+        self._free_at.append(now + self._hold)
 
 
-@define
 class _Spacing:
     """A generic cell rate algorithm: a small burst, then one start every ``period / allowance``."""
 
-    period: float
-    _next: float = -math.inf
-    """When the next start would be exactly on time; earlier ones use up the burst."""
+    def __init__(self, period: float) -> None:
+        self._period = period
+        self._next = -math.inf
+        """When the next start would be exactly on time; earlier ones use up the burst."""
 
     def wait(self, now: float, allowance: float) -> float:
         burst = min(_BURST, max(1.0, allowance / 5))
-        return max(0.0, self._next - (burst - 1) * self.period / allowance - now)
+        return max(0.0, self._next - (burst - 1) * self._period / allowance - now)
 
     def take(self, now: float, allowance: float) -> float:
-        gap = self.period / allowance
+        gap = self._period / allowance
         self._next = max(self._next, now) + gap
         return gap
 
@@ -264,27 +270,24 @@ class _Spacing:
         self._next -= gap
 
 
-@define
 class _Allowance:
     """Requests per period that the account was found to bear."""
 
-    ceiling: float
-    period: float
-    value: float = field(init=False)
-    _last_cut: float = -math.inf
-    _doubling: bool = False
-    """After the first cut without a known ceiling: the true one is still to be found."""
-    _accepted: deque[float] = field(factory=deque)
-    """When answers came, over the last period; kept only while no limit is known."""
-
-    def __attrs_post_init__(self) -> None:
-        self.value = self.ceiling
+    def __init__(self, ceiling: float, period: float) -> None:
+        self._ceiling = ceiling
+        self._period = period
+        self._last_cut = -math.inf
+        self._doubling = False
+        """After the first cut without a known ceiling: the true one is still to be found."""
+        self._accepted: deque[float] = deque()
+        """When answers came, over the last period; kept only while no limit is known."""
+        self.value = ceiling
 
     def cut(self, now: float, sent: float) -> None:
-        if now - self._last_cut < self.period or sent <= self._last_cut:
+        if now - self._last_cut < self._period or sent <= self._last_cut:
             return
         if math.isinf(self.value):
-            self._forget_before(now - self.period)
+            self._forget_before(now - self._period)
             self._doubling = True
             self.value = max(1.0, _FIRST_CUT * len(self._accepted))
         else:
@@ -295,16 +298,16 @@ class _Allowance:
     def rise(self, now: float) -> None:
         if math.isinf(self.value):
             self._accepted.append(now)
-            self._forget_before(now - self.period)
+            self._forget_before(now - self._period)
             return
-        if self.value >= self.ceiling:
+        if self.value >= self._ceiling:
             return
         step = 1.0 if self._doubling else _RISE * self._eagerness(now) / self.value
-        self.value = min(self.ceiling, self.value + step)
+        self.value = min(self._ceiling, self.value + step)
 
     def _eagerness(self, now: float) -> int:
         """The longer the allowance held, the faster it rises."""
-        periods = (now - self._last_cut) / self.period
+        periods = (now - self._last_cut) / self._period
         return 4 if periods >= 8 else 2 if periods >= 4 else 1
 
     def _forget_before(self, moment: float) -> None:
@@ -312,13 +315,13 @@ class _Allowance:
             self._accepted.popleft()
 
 
-@define
 class _Pause:
     """One stop of everybody, until a probe is answered."""
 
-    length: float
-    until: float
-    probe: Ticket | None = None
+    def __init__(self, length: float, until: float) -> None:
+        self.length = length
+        self.until = until
+        self.probe: Ticket | None = None
 
     def wait(self, now: float) -> float:
         if now < self.until:

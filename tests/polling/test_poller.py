@@ -92,8 +92,3 @@ async def test_an_absurd_age_is_not_believed(provider: FakeProvider) -> None:
     async with make_client() as client:
         await client.wait_for_task("a", poll=Every(3))
         assert client.durations.model(None).completions == 1
-
-
-async def test_the_loop_says_what_it_does(provider: FakeProvider) -> None:
-    async with make_client() as client:
-        assert repr(client._poller) == "<Poller: 0 tasks watched>"

@@ -61,9 +61,6 @@ class Poller:
         self._warned: set[str] = set()
         self._learned: OrderedDict[str, None] = OrderedDict()
 
-    def __repr__(self) -> str:
-        return f"<Poller: {len(self._watches)} tasks watched>"
-
     # Looking once
 
     async def look(self, ref: TaskRef) -> SeparationTask:

@@ -10,12 +10,12 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, cast
 from urllib.parse import quote
 
 import aiohttp
 from aiohttp import hdrs
-from attrs import field, frozen
 from yarl import URL
 
 from vocalsep_async.errors import (
@@ -48,8 +48,7 @@ class Reply(NamedTuple):
     body: bytes
 
 
-@frozen
-class Request:
+class Request(NamedTuple):
     """One request, still without key and host.
 
     Attributes:
@@ -61,7 +60,7 @@ class Request:
 
     method: Literal["GET", "POST"]
     path: str
-    query: Mapping[str, str] = field(factory=dict)
+    query: Mapping[str, str] = MappingProxyType({})
     json: Mapping[str, Any] | None = None
 
 

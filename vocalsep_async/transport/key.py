@@ -11,7 +11,7 @@ from yarl import URL
 
 from vocalsep_async.errors import ConfigurationError
 
-_SHOWN = "<API key>"
+_SHOWN = b"<API key>"
 _SHORTEST_SECRET = 8
 """A key below this length is nobody's secret, and its letters stand in ordinary words."""
 
@@ -39,7 +39,7 @@ class ApiKey:
             raise ConfigurationError(problem)
 
     def __repr__(self) -> str:
-        return _SHOWN
+        return _SHOWN.decode()
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("an API key is not pickled or copied; make a client in each process")
@@ -49,10 +49,10 @@ class ApiKey:
 
     def redact(self, body: bytes) -> bytes:
         """Take the key out of an answer, also where JSON writes its slashes with a backslash."""
-        if len(self.__key) < _SHORTEST_SECRET:
-            return body
-        for spelling in {self.__key, self.__key.replace("/", "\\/")}:
-            body = body.replace(spelling.encode(), _SHOWN.encode())
+        if len(self.__key) >= _SHORTEST_SECRET:
+            body = body.replace(self.__key.encode(), _SHOWN)
+            if "/" in self.__key:
+                body = body.replace(self.__key.replace("/", r"\/").encode(), _SHOWN)
         return body
 
     def authorization(self) -> str:
