@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
 
 import anyio
 import pytest
-from fakes import FakeProvider, make_client, provider_in_place
+from fakes import FakeProvider, make_client
 from virtual_time import VIRTUAL_TIME, VirtualTimeLoop
 
 from vocalsep_async import Backoff, Every, TaskRef, TaskTimeoutError
@@ -22,12 +21,6 @@ pytestmark = pytest.mark.anyio
 @pytest.fixture(params=[VIRTUAL_TIME])
 def anyio_backend(request: pytest.FixtureRequest) -> Any:
     return request.param
-
-
-@pytest.fixture
-def provider(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeProvider]:
-    with provider_in_place(monkeypatch) as provider:
-        yield provider
 
 
 def stall(seconds: float) -> None:

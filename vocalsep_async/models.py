@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterator, Mapping
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Literal
 
 from attrs import field, fields, frozen
@@ -100,7 +101,16 @@ class TaskRef:
     @classmethod
     def of(cls, task: str | TaskRef) -> TaskRef:
         """Return *task* itself if it is a ref, or a ref of that id."""
-        return task if isinstance(task, TaskRef) else cls(task)
+        if isinstance(task, TaskRef):
+            return task
+        given: object = task
+        return _ref_of(given) if isinstance(given, str) else cls(task)
+
+
+@lru_cache(maxsize=1024)
+def _ref_of(task_id: str) -> TaskRef:
+    """A ref of a plain id; the same ids are asked about again and again."""
+    return TaskRef(task_id)
 
 
 @frozen(kw_only=True, repr=False, slots=False)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import anyio
 import pytest
-from fakes import FakeProvider, finished, make_client, provider_in_place, record
+from fakes import FakeProvider, finished, make_client, record
 from virtual_time import VIRTUAL_TIME
 
 from vocalsep_async import Every, RateLimit, TaskTimeoutError
@@ -20,12 +19,6 @@ pytestmark = pytest.mark.anyio
 @pytest.fixture(params=[VIRTUAL_TIME])
 def anyio_backend(request: pytest.FixtureRequest) -> Any:
     return request.param
-
-
-@pytest.fixture
-def provider(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeProvider]:
-    with provider_in_place(monkeypatch) as provider:
-        yield provider
 
 
 async def test_a_wait_that_joins_during_a_look_shares_it(provider: FakeProvider) -> None:

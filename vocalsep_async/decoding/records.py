@@ -319,9 +319,9 @@ def _stems(response: Any, _type: Any) -> Stems:
     if not isinstance(response, dict):
         raise TypeError(f"is {_kind(response)}, not an object")
     links = {name: link for name, key in _LINKS.items() if (link := response.get(key)) is not None}
-    if wrong := [name for name, link in links.items() if not isinstance(link, str)]:
+    if wrong := [name for name, link in links.items() if type(link) is not str]:
         raise TypeError(f"holds no link as {', '.join(wrong)}")
-    return Stems(**{name: link for name, link in links.items() if link.strip()})
+    return Stems(**{name: link for name, link in links.items() if not link.isspace() and link})
 
 
 def _as_it_is(value: Any, _type: Any) -> Any:

@@ -57,10 +57,13 @@ class Asker:
         Raises:
             VocalSepError: what the last try met.
         """
+        self.bind()
         failures = 0
         while True:
+            permit = await self.gate.start()
             try:
-                return await self.once(request, decode)
+                with permit:
+                    return decode(*await self._transport.exchange(request))
             except VocalSepError as error:
                 failures += 1
                 if failures >= self.retry.attempts or not may_repeat(error):

@@ -233,8 +233,11 @@ class Transport:
             return Reply(response.status, headers, self._key.redact(body))
 
     def _url(self, request: Request) -> URL:
-        query = "&".join(f"{name}={quote(value, safe='')}" for name, value in request.query.items())
-        return URL(f"{self._base_url}{request.path}?{query}".rstrip("?"), encoded=True)
+        address = self._base_url + request.path
+        if request.query:
+            pairs = [f"{name}={quote(value, safe='')}" for name, value in request.query.items()]
+            address = f"{address}?{'&'.join(pairs)}"
+        return URL(address, encoded=True)
 
     async def aclose(self) -> None:
         """End what is under way and close the session, unless it is borrowed.
