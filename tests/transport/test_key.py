@@ -144,3 +144,8 @@ def test_a_proxy_gets_its_login_and_nobody_sees_it(proxy: str, login: str) -> No
 
 def test_a_proxy_without_a_login_gets_none() -> None:
     assert proxy_login(URL("http://proxy.example.net")) is None
+
+
+def test_its_state_is_not_given_out() -> None:
+    with pytest.raises(TypeError, match="not pickled or copied"):
+        ApiKey(KEY).__getstate__()
