@@ -23,7 +23,7 @@ ARROWS = {
     "pacing": {"errors"},
     "decoding": {"dialects", "models", "errors"},
     "transport": {"errors"},
-    "_options": {"errors"},
+    "_options": {"schedule", "models", "errors"},
     "polling": {"schedule", "pacing", "decoding", "transport", "models", "errors"},
     "client": {
         "_options",

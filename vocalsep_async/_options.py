@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterable, Iterable, Mapping
+from typing import Any
 
+from attrs import evolve
 from yarl import URL
 
 from vocalsep_async._version import __version__
 from vocalsep_async.errors import ConfigurationError
+from vocalsep_async.models import SeparationType, TaskRef
+from vocalsep_async.schedule import PollPolicy
 
 KEY_VARIABLE = "VOCALSEP_API_KEY"
 BASE_URL_VARIABLE = "VOCALSEP_BASE_URL"
@@ -73,6 +77,46 @@ def instance(value: object, name: str, kind: type | tuple[type, ...]) -> None:
         kinds = kind if isinstance(kind, tuple) else (kind,)
         wanted = " or ".join(each.__name__ for each in kinds)
         raise ConfigurationError(f"{name} must be a {wanted}, not {type(value).__name__}")
+
+
+def policy(poll: PollPolicy) -> PollPolicy:
+    """Check a poll policy."""
+    if not callable(getattr(poll, "delay", None)):
+        raise ConfigurationError(
+            f"poll must be a poll policy such as Adaptive() or Every(5), not {poll!r}"
+        )
+    return poll
+
+
+async def refs(
+    tasks: Iterable[str | TaskRef] | AsyncIterable[str | TaskRef],
+    type_: SeparationType | str | None,
+) -> list[TaskRef]:
+    """Check the ids and refs of many tasks; one that appears twice is kept once."""
+    if isinstance(tasks, (str, bytes, TaskRef)):
+        raise ConfigurationError(
+            "wait_for_tasks() takes many ids: pass a list, as in wait_for_tasks([task_id]), "
+            "or use wait_for_task(task_id)"
+        )
+    kind = TaskRef("-", type=type_).type
+    if isinstance(tasks, AsyncIterable):
+        given = [TaskRef.of(task) async for task in tasks]
+    else:
+        given = [TaskRef.of(task) for task in tasks]
+    typed = (ref if ref.type is not None else evolve(ref, type=kind) for ref in given)
+    return list({ref.task_id: ref for ref in typed}.values())
+
+
+def song(source_task_id: str | None, audio_id: str | None, audio_url: str | None) -> dict[str, Any]:
+    """Check which song is to be separated, and name it as the API does."""
+    if audio_url is not None and source_task_id is None and audio_id is None:
+        return {"audioUrl": link(audio_url, "audio_url")}
+    if audio_url is None and source_task_id is not None and audio_id is not None:
+        return {
+            "taskId": TaskRef(source_task_id).task_id,
+            "audioId": text(audio_id, "audio_id"),
+        }
+    raise ConfigurationError("give either source_task_id with audio_id, or audio_url alone")
 
 
 def key_in(environ: Mapping[str, str]) -> str:

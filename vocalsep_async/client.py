@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 import anyio
-from attrs import evolve, frozen
+from attrs import frozen
 
 from vocalsep_async import _check, _options
 from vocalsep_async.decoding import Decoder
@@ -112,7 +112,7 @@ class VocalSepClient:
         if session is not None and trace_configs:
             raise ConfigurationError("a borrowed session has its own trace_configs")
         self._dialect = dialect or dialect_for(url.host or "")
-        self._poll = _policy(poll)
+        self._poll = _options.policy(poll)
         self._transport = Transport(
             url,
             key,
@@ -292,7 +292,7 @@ class VocalSepClient:
             ConfigurationError: an argument is unusable; nothing was sent.
             ClientClosedError: the client was closed before it began.
         """
-        refs = await _refs(tasks, type)
+        refs = await _options.refs(tasks, type)
         policy, seconds = self._policy_or(poll), _check.timeout(timeout)
         if seconds == 0:
             glances = [await self._poller.glance(ref, policy) for ref in refs]
@@ -341,7 +341,7 @@ class VocalSepClient:
             ClientClosedError: the client was closed.
         """
         kind = TaskRef("-", type=type).type
-        body = _creation(source_task_id, audio_id, audio_url) | {
+        body = _options.song(source_task_id, audio_id, audio_url) | {
             "type": kind,
             "callBackUrl": _options.link(callback_url, "callback_url"),
         }
@@ -375,15 +375,7 @@ class VocalSepClient:
         )
 
     def _policy_or(self, poll: PollPolicy | None) -> PollPolicy:
-        return self._poll if poll is None else _policy(poll)
-
-
-def _policy(poll: PollPolicy) -> PollPolicy:
-    if not callable(getattr(poll, "delay", None)):
-        raise ConfigurationError(
-            f"poll must be a poll policy such as Adaptive() or Every(5), not {poll!r}"
-        )
-    return poll
+        return self._poll if poll is None else _options.policy(poll)
 
 
 def _deadline(seconds: float | None) -> float:
@@ -425,37 +417,6 @@ async def _outcome(follower: Follower) -> TaskOutcome:
     except VocalSepError as error:
         return follower.outcome(error)
     return follower.outcome(None)
-
-
-async def _refs(
-    tasks: Iterable[str | TaskRef] | AsyncIterable[str | TaskRef],
-    type_: SeparationType | str | None,
-) -> list[TaskRef]:
-    if isinstance(tasks, (str, bytes, TaskRef)):
-        raise ConfigurationError(
-            "wait_for_tasks() takes many ids: pass a list, as in wait_for_tasks([task_id]), "
-            "or use wait_for_task(task_id)"
-        )
-    kind = TaskRef("-", type=type_).type
-    if isinstance(tasks, AsyncIterable):
-        given = [TaskRef.of(task) async for task in tasks]
-    else:
-        given = [TaskRef.of(task) for task in tasks]
-    typed = (ref if ref.type is not None else evolve(ref, type=kind) for ref in given)
-    return list({ref.task_id: ref for ref in typed}.values())
-
-
-def _creation(
-    source_task_id: str | None, audio_id: str | None, audio_url: str | None
-) -> dict[str, Any]:
-    if audio_url is not None and source_task_id is None and audio_id is None:
-        return {"audioUrl": _options.link(audio_url, "audio_url")}
-    if audio_url is None and source_task_id is not None and audio_id is not None:
-        return {
-            "taskId": TaskRef(source_task_id).task_id,
-            "audioId": _options.text(audio_id, "audio_id"),
-        }
-    raise ConfigurationError("give either source_task_id with audio_id, or audio_url alone")
 
 
 def _cannot_have_created(error: VocalSepError) -> bool:
