@@ -18,6 +18,6 @@ names for its own: a synthetic one of six seconds whose stems add up exactly.
 
 from vocalsep_async.emulator.emulator import Emulator
 from vocalsep_async.emulator.faults import Fault
-from vocalsep_async.emulator.journal import RequestRecord
+from vocalsep_async.emulator.request_log import RequestRecord
 
 __all__ = ("Emulator", "Fault", "RequestRecord")

@@ -17,8 +17,8 @@ from vocalsep_async.emulator.backend import Backend
 from vocalsep_async.emulator.callbacks import CallbackSender
 from vocalsep_async.emulator.clock import Clock
 from vocalsep_async.emulator.faults import Fault, FaultQueue
-from vocalsep_async.emulator.journal import Journal, RequestRecord
 from vocalsep_async.emulator.records import Ending
+from vocalsep_async.emulator.request_log import RequestLog, RequestRecord
 from vocalsep_async.emulator.server import Door
 from vocalsep_async.emulator.settings import Settings
 from vocalsep_async.errors import ConfigurationError
@@ -67,7 +67,7 @@ class Emulator(Settings):
 
     maintenance: bool = field(default=False, init=False, on_setattr=attrs.setters.NO_OP)
     _clock: Clock = field(factory=Clock, init=False)
-    _journal: Journal = field(factory=Journal, init=False)
+    _log: RequestLog = field(factory=RequestLog, init=False)
     _faults: FaultQueue = field(factory=FaultQueue, init=False)
     _backend: Backend = field(init=False)
     _url: str | None = field(default=None, init=False, on_setattr=attrs.setters.NO_OP)
@@ -136,7 +136,7 @@ class Emulator(Settings):
     @property
     def requests(self) -> tuple[RequestRecord, ...]:
         """All requests so far, to the API and for files, in the order they were answered."""
-        return self._journal.records
+        return self._log.records
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -243,12 +243,12 @@ class Emulator(Settings):
         door = Door(
             self,
             self._backend,
-            self._journal,
+            self._log,
             self._faults,
             on_created=callbacks.watch,
             under_maintenance=lambda: self.maintenance,
         )
-        # No access log: the journal is one.
+        # No access log: the request log is one.
         runner = web.AppRunner(door.application(), access_log=None, shutdown_timeout=_SHUTDOWN)
         return _Running(asyncio.get_running_loop(), callbacks, door, runner)
 

@@ -15,9 +15,9 @@ from vocalsep_async.emulator.answers import Answer, raw_response
 from vocalsep_async.emulator.backend import Backend
 from vocalsep_async.emulator.faults import Fault, FaultQueue
 from vocalsep_async.emulator.files import SongFiles, StemResponse
-from vocalsep_async.emulator.journal import Entry, Journal
 from vocalsep_async.emulator.limiter import SlidingWindow
 from vocalsep_async.emulator.records import Task
+from vocalsep_async.emulator.request_log import Entry, RequestLog
 from vocalsep_async.emulator.settings import Settings
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -50,7 +50,7 @@ class Door:
     Args:
         settings: the options.
         backend: what answers.
-        journal: where each request is written down.
+        log: where each request is written down.
         faults: what the next requests meet.
         on_created: told of each task that a request created.
         under_maintenance: asked at each request.
@@ -60,7 +60,7 @@ class Door:
         self,
         settings: Settings,
         backend: Backend,
-        journal: Journal,
+        log: RequestLog,
         faults: FaultQueue,
         *,
         on_created: Callable[[Task], None],
@@ -68,7 +68,7 @@ class Door:
     ) -> None:
         self._settings = settings
         self._backend = backend
-        self._journal = journal
+        self._log = log
         self._faults = faults
         self._on_created = on_created
         self._under_maintenance = under_maintenance
@@ -140,7 +140,7 @@ class Door:
             return _FAULT_BODIES[fault]()
         entry = _entry.get()
         entry.unanswered = True
-        self._journal.write(entry)
+        self._log.write(entry)
         if fault is Fault.STALLED:
             await self._closing.wait()
         # The client may have gone in the meantime.
@@ -153,7 +153,7 @@ class Door:
             await self._closing.wait()
 
     async def _write_down(self, _request: web.Request, response: web.StreamResponse) -> None:
-        self._journal.write(_entry.get(), response.status)
+        self._log.write(_entry.get(), response.status)
 
     async def _generate(self, request: web.Request) -> web.StreamResponse:
         answer, task = self._backend.create(await request.text())

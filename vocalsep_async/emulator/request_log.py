@@ -29,7 +29,7 @@ class RequestRecord:
 
 @define(kw_only=True)
 class Entry:
-    """A line of the journal while its request is under way."""
+    """A line of the log while its request is under way."""
 
     at: float
     method: str
@@ -41,7 +41,7 @@ class Entry:
     written: bool = False
 
 
-class Journal:
+class RequestLog:
     """The records, in the order of the answers."""
 
     def __init__(self) -> None:
