@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 
 from aiohttp import web
 
-from vocalsep_async import APIError, TaskTimeoutError, VocalSepClient
+from vocalsep_async import TaskTimeoutError, VocalSepClient, VocalSepError
 
 CLIENT = web.AppKey("client", VocalSepClient)
 
@@ -30,8 +30,8 @@ async def stems(request: web.Request) -> web.Response:
         task = await client.wait_for_task(request.match_info["task_id"], timeout=25)
     except TaskTimeoutError:
         return web.json_response({"status": "PENDING"}, status=202, headers={"Retry-After": "25"})
-    except APIError as error:
-        return web.json_response({"error": error.message}, status=502)
+    except VocalSepError as error:
+        return web.json_response({"error": str(error)}, status=502)
     return web.json_response({"status": task.status, "stems": dict(task.stems)})
 
 

@@ -80,6 +80,9 @@ def test_words_about_credits_beat_every_code(dialect: Dialect, code: int, messag
         "insufficient permissions",
         "Insufficient privileges",
         "the load balancer failed",
+        "load balance failure",
+        "Insufficient computing resources, please try again later",
+        "Insufficient vocal content",
         "stop upload",
     ],
 )
@@ -122,7 +125,9 @@ def test_words_about_frequency_decide_where_the_code_leaves_room(
 
 
 def test_credits_are_named_before_frequency() -> None:
-    rule = SUNOAPI.judge(430, "too many requests for your balance", in_envelope=True)
+    rule = SUNOAPI.judge(
+        430, "too many requests, and your balance is insufficient", in_envelope=True
+    )
     assert rule.error is errors.InsufficientCreditsError
 
 

@@ -13,7 +13,7 @@ import pytest
 from fakes import FakeProvider, make_client
 from virtual_time import VIRTUAL_TIME, VirtualTimeLoop
 
-from vocalsep_async import Backoff, Every, TaskRef, TaskTimeoutError
+from vocalsep_async import Backoff, Every, SeparationTask, TaskRef, TaskTimeoutError
 
 pytestmark = pytest.mark.anyio
 
@@ -94,10 +94,16 @@ async def test_a_stall_beyond_the_deadline_ends_the_wait_and_hangs_nothing(
 
 async def test_a_stall_within_the_deadline_loses_no_result(provider: FakeProvider) -> None:
     provider.add("a", 10)
+    results: list[SeparationTask] = []
     async with make_client() as client, anyio.create_task_group() as group:
-        group.start_soon(client.wait_for_task, "a")
+
+        async def wait() -> None:
+            results.append(await client.wait_for_task("a", timeout=100))
+
+        group.start_soon(wait)
         await anyio.sleep(5)
         stall(60)
+    assert [task.succeeded for task in results] == [True]
 
 
 async def test_a_task_that_stays_silent_for_a_day_is_asked_ever_less_often(

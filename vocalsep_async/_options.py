@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, Iterable, Mapping
 from typing import Any
 
-from attrs import evolve
 from yarl import URL
 
 from vocalsep_async._version import __version__
 from vocalsep_async.errors import ConfigurationError
-from vocalsep_async.models import SeparationType, TaskRef
+from vocalsep_async.models import SeparationType, TaskRef, separation_type
 from vocalsep_async.schedule import PollPolicy
 
 KEY_VARIABLE = "VOCALSEP_API_KEY"
@@ -75,13 +74,14 @@ def instance(value: object, name: str, kind: type | tuple[type, ...]) -> None:
     """Check that an option is what it has to be."""
     if not isinstance(value, kind):
         kinds = kind if isinstance(kind, tuple) else (kind,)
-        wanted = " or ".join(each.__name__ for each in kinds)
+        names = ("None" if each is type(None) else each.__name__ for each in kinds)
+        wanted = " or ".join(names)
         raise ConfigurationError(f"{name} must be a {wanted}, not {type(value).__name__}")
 
 
 def policy(poll: PollPolicy) -> PollPolicy:
     """Check a poll policy."""
-    if not callable(getattr(poll, "delay", None)):
+    if isinstance(poll, type) or not callable(getattr(poll, "delay", None)):
         raise ConfigurationError(
             f"poll must be a poll policy such as Adaptive() or Every(5), not {poll!r}"
         )
@@ -92,19 +92,21 @@ async def refs(
     tasks: Iterable[str | TaskRef] | AsyncIterable[str | TaskRef],
     type_: SeparationType | str | None,
 ) -> list[TaskRef]:
-    """Check the ids and refs of many tasks; one that appears twice is kept once."""
+    """Check the ids and refs of many tasks; two for the same task become one."""
     if isinstance(tasks, (str, bytes, TaskRef)):
         raise ConfigurationError(
             "wait_for_tasks() takes many ids: pass a list, as in wait_for_tasks([task_id]), "
             "or use wait_for_task(task_id)"
         )
-    kind = TaskRef("-", type=type_).type
+    kind = separation_type(type_)
     if isinstance(tasks, AsyncIterable):
         given = [TaskRef.of(task) async for task in tasks]
     else:
         given = [TaskRef.of(task) for task in tasks]
-    typed = (ref if ref.type is not None else evolve(ref, type=kind) for ref in given)
-    return list({ref.task_id: ref for ref in typed}.values())
+    merged: dict[str, TaskRef] = {}
+    for ref in given:
+        merged[ref.task_id] = merged.get(ref.task_id, ref).merged(ref)
+    return [ref.merged(TaskRef(ref.task_id, kind)) for ref in merged.values()]
 
 
 def song(source_task_id: str | None, audio_id: str | None, audio_url: str | None) -> dict[str, Any]:

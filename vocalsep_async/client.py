@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import math
 import os
 import warnings
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping, Sequence
@@ -19,6 +18,7 @@ from vocalsep_async import _check, _options
 from vocalsep_async.decoding import Decoder
 from vocalsep_async.dialects import Dialect, dialect_for
 from vocalsep_async.errors import (
+    ClientClosedError,
     ConfigurationError,
     DecodeError,
     ServerError,
@@ -26,7 +26,13 @@ from vocalsep_async.errors import (
     Verdict,
     VocalSepError,
 )
-from vocalsep_async.models import SeparationTask, SeparationType, TaskOutcome, TaskRef
+from vocalsep_async.models import (
+    SeparationTask,
+    SeparationType,
+    TaskOutcome,
+    TaskRef,
+    separation_type,
+)
 from vocalsep_async.pacing import Pacer, RateLimit
 from vocalsep_async.polling import Asker, Follower, Gate, Poller
 from vocalsep_async.schedule import Adaptive, Durations, PollPolicy, RetryPolicy
@@ -205,15 +211,17 @@ class VocalSepClient:
     async def get_task(self, task: str | TaskRef) -> SeparationTask:
         """Look at a task once.
 
-        It queues for the budget; a broken request, a 5xx, a refusal (405/430) or a task that the
-        API does not know yet is tried again as the client's `RetryPolicy` says.
+        A broken request, a 5xx, a refusal (405/430) or a task that the API does not know yet is
+        tried again as the client's `RetryPolicy` says. There is no timeout: each try queues for
+        the budget and observes everybody's pauses, of up to 300 s. Bound it with
+        ``asyncio.timeout`` where that matters.
 
         Args:
             task: its id or ref.
 
         Raises:
             ConfigurationError: the id is unusable; nothing was sent.
-            APIError: the API said no; maintenance (455) is raised at once.
+            APIError: the API said no; maintenance (455) is not waited out.
             TransportError: no usable answer came back in all tries.
             DecodeError: the answer was not one of this API in all tries.
             ClientClosedError: the client was closed.
@@ -258,13 +266,12 @@ class VocalSepClient:
         """
         ref, policy = TaskRef.of(task), self._policy_or(poll)
         seconds = _check.timeout(timeout)
-        if seconds == 0:
-            return await _final_if_there(await self._poller.glance(ref, policy), on_update)
-        deadline = _deadline(seconds)
-        async with self._poller.follow(ref, policy, deadline) as follower:
-            with anyio.CancelScope(deadline=deadline):
+        async with self._poller.follow(
+            ref, policy, seconds, every_look=on_update is not None
+        ) as follower:
+            with anyio.CancelScope(deadline=follower.deadline):
                 return await _final(follower, on_update)
-            if follower.task is not None and follower.task.is_final:
+            if follower.task is not None and follower.has_final:
                 return follower.task  # only on_update was cut
             raise follower.timeout_error()
 
@@ -294,13 +301,9 @@ class VocalSepClient:
         """
         refs = await _options.refs(tasks, type)
         policy, seconds = self._policy_or(poll), _check.timeout(timeout)
-        if seconds == 0:
-            glances = [await self._poller.glance(ref, policy) for ref in refs]
-            return {each.task_id: await _outcome(each) for each in glances}
-        deadline = _deadline(seconds)
         async with AsyncExitStack() as stack:
             followers = [
-                await stack.enter_async_context(self._poller.follow(ref, policy, deadline))
+                await stack.enter_async_context(self._poller.follow(ref, policy, seconds))
                 for ref in refs
             ]
             return {each.task_id: await _outcome(each) for each in followers}
@@ -336,11 +339,12 @@ class VocalSepClient:
         Raises:
             ConfigurationError: an argument is unusable; nothing was sent.
             APIError: the API said no.
-            TransportError, DecodeError, ServerError: it is not known whether the task was
-                created; a note on the error says so.
-            ClientClosedError: the client was closed.
+            TransportError, DecodeError, ServerError: no usable answer came back. Where the task
+                may have been created all the same, a note on the error says so.
+            ClientClosedError: the client was closed; with the same note if a request was under
+                way.
         """
-        kind = TaskRef("-", type=type).type
+        kind = separation_type(type)
         body = _options.song(source_task_id, audio_id, audio_url) | {
             "type": kind,
             "callBackUrl": _options.link(callback_url, "callback_url"),
@@ -352,10 +356,9 @@ class VocalSepClient:
             task_id = await self._asker.repeatedly(
                 request, self._decoder.created, _cannot_have_created
             )
-        except (TransportError, DecodeError, ServerError) as error:
-            if not getattr(error, "may_have_arrived", True):
-                raise
-            error.add_note("The task may have been created and billed; it is not sent again.")
+        except VocalSepError as error:
+            if _may_have_created(error):
+                error.add_note("The task may have been created and billed; it is not sent again.")
             raise
         return TaskRef(task_id, type=kind, created_at=datetime.now(UTC))
 
@@ -378,10 +381,6 @@ class VocalSepClient:
         return self._poll if poll is None else _options.policy(poll)
 
 
-def _deadline(seconds: float | None) -> float:
-    return math.inf if seconds is None else anyio.current_time() + seconds
-
-
 async def _tell(on_update: OnUpdate | None, task: SeparationTask) -> None:
     if on_update is None:
         return
@@ -398,25 +397,17 @@ async def _final(follower: Follower, on_update: OnUpdate | None) -> SeparationTa
             return task
 
 
-async def _final_if_there(follower: Follower, on_update: OnUpdate | None) -> SeparationTask:
-    """The record of the one look that was made, if it is final."""
-    if follower.has_news:
-        task = await follower.next()
-        await _tell(on_update, task)
-        if task.is_final:
-            return task
-    raise follower.timeout_error()
-
-
 async def _outcome(follower: Follower) -> TaskOutcome:
+    error: VocalSepError | None = None
     try:
         with anyio.CancelScope(deadline=follower.deadline):
-            await follower.final()
-        if follower.task is None or not follower.task.is_final:
-            raise follower.timeout_error()
-    except VocalSepError as error:
-        return follower.outcome(error)
-    return follower.outcome(None)
+            await follower.next()
+    except VocalSepError as met:
+        # Without its traceback, which would keep this frame alive as long as the outcome.
+        error = met.with_traceback(None)
+    if error is None and not follower.has_final:
+        error = follower.timeout_error()
+    return follower.outcome(error)
 
 
 def _cannot_have_created(error: VocalSepError) -> bool:
@@ -424,3 +415,10 @@ def _cannot_have_created(error: VocalSepError) -> bool:
     if isinstance(error, TransportError):
         return not error.may_have_arrived and error.verdict is Verdict.RETRY
     return error.verdict is Verdict.PAUSE_EVERYONE
+
+
+def _may_have_created(error: VocalSepError) -> bool:
+    """Whether a billed call that met *error* may have been carried out."""
+    if isinstance(error, (TransportError, ClientClosedError)):
+        return error.may_have_arrived
+    return isinstance(error, (DecodeError, ServerError))

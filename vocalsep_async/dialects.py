@@ -1,7 +1,7 @@
 """What a provider's codes mean: one table per provider, from code to error class and verdict.
 
 The same number means opposite things to different providers (429 is "no credits" to one and
-"too many requests" to the other), so nothing outside these tables looks at a code.
+"too many requests" to the other), so nobody else decides what to do about a code.
 """
 
 from __future__ import annotations
@@ -52,9 +52,11 @@ _COMMON: Mapping[int, Rule] = {
 }
 
 # Patterns are compiled where they are first needed: most programs never meet these errors.
+_MONEY = r"\b(?:credits?|balance|funds?|quota)\b"
 _CREDITS_WORDS = (
-    r"insufficient(?! (?:permission|privilege|scope|right|access))|\btop[ -]?up\b|\bbalance\b"
-    r"|usage exceed"
+    rf"{_MONEY}.{{0,20}}\b(?:insufficient|not enough|isn't enough|too low|exhausted)\b"
+    rf"|\b(?:insufficient|not enough|low|no)\b.{{0,20}}{_MONEY}"
+    r"|\btop[ -]?up\b|usage exceed"
 )
 _REFUSAL_WORDS = r"frequen|too many|rate limit"
 _MISSING_RECORD_WORDS = r"\bnull\b|not exist"
@@ -71,7 +73,7 @@ class Dialect:
         codes: from code to `Rule`. Codes that are not listed: 5xx is retried as a
             `ServerError`, anything else is raised as an `APIError`.
         credits_path: where the account's remaining credits are asked for.
-        hosts: the hosts that speak it, for finding it from ``base_url``.
+        hosts: the hosts that speak it; only those of the built-in dialects are looked up.
     """
 
     name: str
@@ -144,5 +146,5 @@ KIE = Dialect(
 
 
 def dialect_for(host: str) -> Dialect:
-    """Return the dialect that *host* speaks; `SUNOAPI` for hosts that nobody listed."""
-    return KIE if host.lower() in KIE.hosts else SUNOAPI
+    """Return the built-in dialect that *host* speaks; `SUNOAPI` for hosts that nobody listed."""
+    return next((each for each in (SUNOAPI, KIE) if host.lower() in each.hosts), SUNOAPI)

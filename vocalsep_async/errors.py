@@ -52,7 +52,10 @@ class VocalSepError(Exception):
     """What the waiting calls do about it; see `Verdict`."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (type(self), self.args, self.__dict__.copy())
+        state = self.__dict__.copy()
+        if "__notes__" in state:
+            state["__notes__"] = list(state["__notes__"])
+        return _rebuild, (type(self), self.args, state)
 
 
 def _rebuild(
@@ -70,7 +73,15 @@ class ConfigurationError(VocalSepError, ValueError):
 
 
 class ClientClosedError(VocalSepError):
-    """The client was closed, before the call or while it was under way."""
+    """The client was closed, before the call or while it was under way.
+
+    Attributes:
+        may_have_arrived: whether a request was under way that the server may have seen.
+    """
+
+    def __init__(self, message: str, *, may_have_arrived: bool = False) -> None:
+        super().__init__(message)
+        self.may_have_arrived = may_have_arrived
 
 
 class TransportError(VocalSepError):
@@ -140,7 +151,7 @@ class APIError(VocalSepError):
     ) -> None:
         about = f" (task {task_id!r})" if task_id is not None else ""
         said = message.rstrip(". ") or "no message"
-        super().__init__(f"code {code}: {said}{about}. {hint or self.hint}".rstrip(" "))
+        super().__init__(f"code {code}: {said}{about}. {hint or self.hint}".rstrip())
         self.code = code
         self.message = message
         self.http_status = http_status
@@ -193,7 +204,11 @@ class MaintenanceError(APIError):
 
 
 class ServerError(APIError):
-    """The server failed: 500 and its relatives. It reaches you after the tries were used up."""
+    """The server failed: 500 and its relatives.
+
+    It reaches you after the tries of the client's `RetryPolicy` were used up; 501, 505 and 531,
+    which no repetition changes, at once.
+    """
 
 
 class TaskNotFoundError(APIError):

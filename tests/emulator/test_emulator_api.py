@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import anyio
 import pytest
@@ -9,8 +10,8 @@ from anyio.lowlevel import checkpoint
 from emulator.calling import Caller, DialectName
 
 from vocalsep_async.emulator import Emulator
-from vocalsep_async.emulator.records import Ending
-from vocalsep_async.emulator.tasks import Drawing
+from vocalsep_async.emulator.drawing import Drawing
+from vocalsep_async.emulator.tasks import Ending
 from vocalsep_async.errors import ConfigurationError
 from vocalsep_async.models import SeparationType, TaskStatus
 
@@ -60,9 +61,10 @@ async def test_two_stems_come_of_a_vocal_separation(caller: Caller, dialect: Dia
     assert names == ["Vocals", "Instrumental"]
 
 
-async def test_twelve_stems_come_of_a_split(caller: Caller) -> None:
+@pytest.mark.parametrize("type_", [SeparationType.SPLIT_STEM, "split_stem"])
+async def test_twelve_stems_come_of_a_split(caller: Caller, type_: SeparationType | str) -> None:
     async with Emulator() as emulator:
-        task_id = emulator.add_task(type=SeparationType.SPLIT_STEM, duration=0)
+        task_id = emulator.add_task(type=type_, duration=0)
         response = (await caller.record(emulator, task_id)).data["response"]
     assert all(response[key].startswith(emulator.url + "/files/") for key in TWELVE)
     assert response["instrumentalUrl"] is None
@@ -301,6 +303,7 @@ async def test_requests_are_written_down_in_the_order_of_their_answers(caller: C
         lambda emulator: emulator.add_task(duration=-1),
         lambda emulator: emulator.add_task(duration=math.nan),
         lambda emulator: emulator.finish("nobody"),
+        lambda emulator: emulator.fail("nobody"),
         lambda emulator: emulator.finish("there", status=TaskStatus.PENDING),
         lambda emulator: emulator.fail("there", status=TaskStatus.SUCCESS),
     ],
@@ -310,6 +313,37 @@ def test_what_makes_no_sense_is_refused(wrong: Callable[[Emulator], object]) -> 
     emulator.add_task("there")
     with pytest.raises(ConfigurationError):
         wrong(emulator)
+
+
+@pytest.mark.parametrize(
+    "options, told",
+    [
+        ({"task_id": 7}, "a task id is a string, not int"),
+        ({"type": "karaoke"}, "type must be one of separate_vocal, .*, not 'karaoke'"),
+        ({"type": None}, "type must be one of .*, not NoneType"),
+        ({"age": "x"}, "age must be a number, not str"),
+        ({"age": None}, "age must be a number, not NoneType"),
+        ({"age": 10**400}, "age must be a finite number at least 0"),
+        ({"duration": "x"}, "duration must be a number, not str"),
+        ({"duration": True}, "duration must be a number, not bool"),
+        ({"duration": 10**400}, "duration must be a finite number at least 0"),
+    ],
+)
+def test_a_task_of_the_wrong_kind_is_refused_with_a_reason(
+    options: dict[str, Any], told: str
+) -> None:
+    emulator = Emulator()
+    with pytest.raises(ConfigurationError, match=told):
+        emulator.add_task(**options)
+    assert emulator.tasks == ()
+
+
+def test_a_pending_task_has_no_ending_yet() -> None:
+    emulator = Emulator()
+    task = emulator._backend.tasks.find(emulator.add_task("one", duration=5))
+    assert task is not None
+    assert task.ended(task.created_at + 4.9) is None
+    assert task.ended(task.created_at + 5.1) == Ending(TaskStatus.SUCCESS)
 
 
 async def test_a_request_in_its_latency_is_let_go_at_the_end(caller: Caller) -> None:

@@ -7,9 +7,10 @@ from emulator.calling import Caller
 from yarl import URL
 
 from vocalsep_async.emulator import Emulator, song
-from vocalsep_async.emulator.clock import Clock
 from vocalsep_async.emulator.files import SongFiles
-from vocalsep_async.emulator.links import Links, folder_of
+from vocalsep_async.emulator.links import Links
+from vocalsep_async.emulator.tasks import Clock, Ending, Task
+from vocalsep_async.models import SeparationType, TaskStatus
 
 pytestmark = pytest.mark.anyio
 
@@ -89,10 +90,16 @@ async def test_the_original_can_be_compared_with() -> None:
     assert Emulator().original_wav() == song.wav("original")
 
 
+def _folder(task_id: str) -> str:
+    type_, ending = SeparationType.SPLIT_STEM, Ending(TaskStatus.SUCCESS)
+    task = Task(task_id=task_id, type=type_, created_at=0.0, ends_at=0.0, ending=ending)
+    return task.folder
+
+
 def test_a_folder_is_the_id_where_that_is_safe() -> None:
-    assert folder_of("5c79_be-8E") == "5c79_be-8E"
-    assert len({folder_of(odd) for odd in ("", "..", "a/b", "\ud800")}) == 4
-    assert all(folder_of(odd).isalnum() for odd in ("", "..", "a/b", "\ud800"))
+    assert _folder("5c79_be-8E") == "5c79_be-8E"
+    assert len({_folder(odd) for odd in ("", "..", "a/b", "\ud800")}) == 4
+    assert all(_folder(odd).isalnum() for odd in ("", "..", "a/b", "\ud800"))
 
 
 def test_links_of_two_emulators_differ() -> None:

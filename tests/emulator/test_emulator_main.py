@@ -59,8 +59,8 @@ def test_the_limit_can_be_switched_off(asked_for: list[Emulator]) -> None:
     "line, told",
     [
         ("--rate-limit often", "invalid rate limit value: 'often'"),
-        ("--speed 0", "speed is more than 0"),
-        ("--refuse-code 418", "refuse_code is one of"),
+        ("--speed 0", "speed must be a finite number above 0"),
+        ("--refuse-code 418", "refuse_code must be one of"),
     ],
 )
 def test_wrong_options_exit_with_two(

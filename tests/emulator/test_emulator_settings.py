@@ -1,11 +1,14 @@
 """The options and their ranges."""
 
 import math
+import pydoc
+import re
 from typing import Any
 
 import attrs
 import pytest
 
+import vocalsep_async.emulator
 from vocalsep_async.emulator import Emulator
 from vocalsep_async.errors import ConfigurationError
 
@@ -21,22 +24,38 @@ from vocalsep_async.errors import ConfigurationError
         ("speed", math.nan),
         ("speed", "fast"),
         ("speed", True),
+        ("speed", 10**400),
         ("seed", 1.5),
+        ("seed", True),
         ("rate_limit", (0, 10.0)),
         ("rate_limit", (20, 0)),
         ("rate_limit", (20, "ten")),
+        ("rate_limit", (20, 10**400)),
+        ("rate_limit", (10**400, 10.0)),
+        ("rate_limit", (True, 10.0)),
+        ("rate_limit", (20.0, 10.0)),
+        ("rate_limit", (20, 10.0, 1)),
         ("rate_limit", 20),
         ("refuse_code", 429),
+        ("refuse_code", 430.0),
         ("refuse_in", "header"),
+        ("refuse_in", ["body"]),
         ("count_refused", "no"),
+        ("count_refused", 1),
         ("retry_after", -1),
         ("credits", -1),
+        ("credits", None),
         ("failure_rate", 1.1),
+        ("failure_rate", -0.1),
+        ("failure_rate", 10**400),
         ("lookup_lag", -0.1),
         ("link_lifetime", -1),
         ("latency", -1),
         ("webhook_key", " "),
         ("port", 65_536),
+        ("port", -1),
+        ("port", "80"),
+        pytest.param("port", 10**5000, id="port-huge"),
         ("host", "0.0.0.0"),
         ("host", "localhost"),
     ],
@@ -47,9 +66,9 @@ def test_an_option_out_of_range_is_refused_by_its_name(option: str, value: Any) 
 
 
 def test_the_range_of_a_number_is_told() -> None:
-    with pytest.raises(ConfigurationError, match=r"failure_rate is 0 or more and at most 1, not 2"):
+    with pytest.raises(ConfigurationError, match=r"failure_rate must be at most 1, not 2"):
         Emulator(failure_rate=2)
-    with pytest.raises(ConfigurationError, match=r"speed is more than 0, not 0"):
+    with pytest.raises(ConfigurationError, match=r"speed must be a finite number above 0, not 0"):
         Emulator(speed=0)
 
 
@@ -67,8 +86,40 @@ def test_the_code_of_refusals_follows_the_dialect(options: dict[str, Any], code:
 
 
 def test_a_code_of_the_other_dialect_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match=r"refuse_code is one of \(429, 430\)"):
+    with pytest.raises(ConfigurationError, match=r"refuse_code must be one of \(429, 430\)"):
         Emulator(dialect="kie", refuse_code=405)
+
+
+def test_a_word_that_is_not_known_is_told_with_those_that_are() -> None:
+    with pytest.raises(ConfigurationError, match="dialect must be one of sunoapi, kie, not 'suno'"):
+        Emulator(dialect="suno")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "option, value",
+    [
+        ("api_key", None),
+        ("speed", 10**300),
+        ("seed", -(10**400)),
+        ("rate_limit", [1, 0.001]),
+        ("retry_after", 0),
+        ("credits", 0),
+        ("failure_rate", 1),
+        ("link_lifetime", 0),
+        ("port", 65_535),
+        ("host", "127.0.0.1"),
+    ],
+)
+def test_the_bounds_of_an_option_are_within_its_range(option: str, value: Any) -> None:
+    assert getattr(Emulator(**{option: value}), option) == value
+
+
+@pytest.mark.parametrize(
+    "option", [option.name for option in attrs.fields(Emulator) if option.init]
+)
+def test_help_tells_what_each_option_means(option: str) -> None:
+    text = pydoc.plain(pydoc.render_doc(vocalsep_async.emulator))
+    assert re.search(rf"^[ |]*{option}: [^'\"]{{10}}", text, re.MULTILINE)
 
 
 def test_options_cannot_be_changed_afterwards() -> None:

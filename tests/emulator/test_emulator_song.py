@@ -7,8 +7,9 @@ from itertools import pairwise
 
 import pytest
 
-from vocalsep_async.emulator import song, synth
-from vocalsep_async.emulator.synth import Samples
+from vocalsep_async.emulator import song
+from vocalsep_async.emulator.song import score, synth
+from vocalsep_async.emulator.song.synth import Samples
 
 
 def _total(*mixes: str) -> list[int]:
@@ -45,7 +46,7 @@ def test_every_track_can_be_heard(track: str) -> None:
 
 def test_the_song_is_the_same_each_time() -> None:
     first = song.samples("guitar").tobytes()
-    song._track.cache_clear()
+    score.track.cache_clear()
     assert song.samples("guitar").tobytes() == first
 
 

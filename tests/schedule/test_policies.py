@@ -16,7 +16,7 @@ from vocalsep_async.schedule import (
     Every,
     PollPolicy,
     Situation,
-    next_look,
+    before_deadline,
 )
 
 ALMOST_ONE = math.nextafter(1.0, 0.0)
@@ -203,4 +203,4 @@ def test_policies_are_values() -> None:
 def test_the_last_look_comes_just_before_the_deadline(
     delay: float, deadline: float, moment: float
 ) -> None:
-    assert next_look(100.0, delay, deadline, 2.0) == moment
+    assert before_deadline(100.0, delay, deadline, 2.0) == moment

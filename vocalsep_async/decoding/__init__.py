@@ -1,9 +1,10 @@
-"""From an HTTP answer to a value or an error: pure functions over (status, headers, body).
+"""From an HTTP answer to a value or an error: functions over (status, headers, body).
 
 `body` turns bytes into JSON, `envelope` turns JSON into the payload or an `APIError`, `records`
 turns a payload into a model. `Decoder` is the three in a row, one method for each endpoint.
 """
 
 from vocalsep_async.decoding.decoder import Decoder, age_of, decode_callback
+from vocalsep_async.decoding.records import certain_duration
 
-__all__ = ["Decoder", "age_of", "decode_callback"]
+__all__ = ["Decoder", "age_of", "certain_duration", "decode_callback"]

@@ -124,8 +124,17 @@ def _worded(error: BaseException, _type: Any) -> str:
 
 def created_by_epoch(task: SeparationTask) -> bool:
     """Whether the creation time came as an epoch, which has no doubt about its zone."""
-    value = _respelled(task.raw, _RECORD).get("createTime")
-    return task.created_at is not None and finite(value) is not None
+    return task.created_at is not None and _is_epoch(task, "createTime")
+
+
+def certain_duration(task: SeparationTask) -> float | None:
+    """Seconds the task took; None if that is not known or hangs on a guessed zone."""
+    alike = _is_epoch(task, "createTime") == _is_epoch(task, "completeTime")
+    return task.duration if alike else None
+
+
+def _is_epoch(task: SeparationTask, key: str) -> bool:
+    return finite(_respelled(task.raw, _RECORD).get(key)) is not None
 
 
 def _respelled(record: Mapping[str, Any], spellings: Mapping[str, str]) -> Mapping[str, Any]:

@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from attrs import evolve
 
 from vocalsep_async.emulator import answers, records
 from vocalsep_async.emulator.answers import Answer
-from vocalsep_async.emulator.clock import Clock
-from vocalsep_async.emulator.dialect import COSTS
+from vocalsep_async.emulator.drawing import Drawing
 from vocalsep_async.emulator.links import Links
-from vocalsep_async.emulator.records import Ending, Task
 from vocalsep_async.emulator.settings import Settings
-from vocalsep_async.emulator.tasks import Drawing, TaskBook
+from vocalsep_async.emulator.tasks import Clock, Ending, Task, TaskBook
 from vocalsep_async.errors import ConfigurationError
 from vocalsep_async.models import SeparationType
+
+_COSTS: Mapping[SeparationType, int] = MappingProxyType(
+    {
+        SeparationType.SEPARATE_VOCAL: 10,
+        SeparationType.SPLIT_STEM: 50,
+        SeparationType.SPLIT_STEM_ADVANCED: 20,
+    }
+)
+"""Credits that a task of each type takes."""
 
 
 class _BadRequestError(Exception):
@@ -55,9 +63,9 @@ class Backend:
             music_id, callback_url = _source_of(body), _callback_of(body)
         except _BadRequestError as error:
             return answers.bad_request(self._settings, str(error)), None
-        if self.credits_left < COSTS[type_]:
+        if self.credits_left < _COSTS[type_]:
             return answers.no_credits(self._settings), None
-        self.credits_left -= COSTS[type_]
+        self.credits_left -= _COSTS[type_]
         task = evolve(
             self.draw(type_),
             music_id=music_id,
@@ -112,7 +120,7 @@ class Backend:
         return task
 
     def _link(self, task: Task, mix: str) -> str:
-        return self.base_url + self.links.give(task.task_id, mix)
+        return self.base_url + self.links.give(task.folder, mix)
 
 
 def _json_object(text: str) -> Mapping[str, Any]:

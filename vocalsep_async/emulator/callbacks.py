@@ -17,9 +17,8 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
-from vocalsep_async.emulator.clock import Clock
-from vocalsep_async.emulator.records import Task
 from vocalsep_async.emulator.settings import Settings
+from vocalsep_async.emulator.tasks import Clock, Task
 
 _TRIES = 3
 _PAUSE = 1.0  # seconds of life between two tries; nobody documents the real ones

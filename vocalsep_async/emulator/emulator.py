@@ -12,15 +12,15 @@ import attrs
 from aiohttp import web
 from attrs import define, evolve, field, frozen
 
+from vocalsep_async import _check
 from vocalsep_async.emulator import song
 from vocalsep_async.emulator.backend import Backend
 from vocalsep_async.emulator.callbacks import CallbackSender
-from vocalsep_async.emulator.clock import Clock
 from vocalsep_async.emulator.faults import Fault, FaultQueue
-from vocalsep_async.emulator.records import Ending
 from vocalsep_async.emulator.request_log import RequestLog, RequestRecord
 from vocalsep_async.emulator.server import Door
-from vocalsep_async.emulator.settings import Settings
+from vocalsep_async.emulator.settings import Settings, one_of
+from vocalsep_async.emulator.tasks import Clock, Ending
 from vocalsep_async.errors import ConfigurationError
 from vocalsep_async.models import SeparationType, TaskStatus
 
@@ -53,10 +53,43 @@ class _Running:
 
 @define(kw_only=True, on_setattr=attrs.setters.frozen, slots=False, eq=False, repr=False, str=False)
 class Emulator(Settings):
-    """A server on this machine that speaks the API; see `Settings` for the options.
+    """A server on this machine that speaks the API.
 
     Use it as ``async with Emulator(...) as emulator``, or call `start` and `aclose` in the same
     event loop. All else may be called from any thread, before the start too. It starts once.
+
+    The options have to be named. They can be read under the same names, and not be changed.
+
+    Args:
+        api_key: the key that is accepted, any string that is not blank. None, the default,
+            accepts every key that is not blank.
+        dialect: whose codes and shapes to speak, "sunoapi" (the default) or "kie".
+        speed: how many times faster than life the tasks and the pauses between two tries of a
+            callback go; more than 0. 1, the default, is life: most tasks take 20 to 240 seconds.
+        seed: what the task ids, durations and failures are drawn from, any whole number; 0 by
+            default. The same seed draws the same.
+        rate_limit: (requests, seconds), at most so many requests to the API in any such time,
+            1 or more in more than 0 seconds; (20, 10.0) by default. Files do not count. None
+            sets no limit.
+        refuse_code: the code for too many requests: 430 or 405 of sunoapi, 429 or 430 of kie.
+            None, the default, takes the first.
+        refuse_in: whether a refusal comes under HTTP 200 ("body", the default), as all other
+            errors do, or under an HTTP status of the same number ("status").
+        count_refused: whether refused requests count against the limit too; False by default.
+        retry_after: seconds in the ``Retry-After`` header of refusals, 0 or more. None, the
+            default, sends no header.
+        credits: what the account holds at the start, 0 or more; 1000 by default. A task takes
+            10, 50 or 20, by its type.
+        failure_rate: the share of tasks that fail, from 0 to 1. 0, the default, lets none fail.
+        lookup_lag: seconds after its creation during which a task is still unknown to
+            record-info; 0 or more. 0, the default, knows it at once.
+        link_lifetime: seconds that the link of a file holds, from the moment it was given;
+            0 or more, 14 days by default. 0 gives links that have expired.
+        latency: seconds before each answer, 0 or more; 0 by default.
+        webhook_key: signs the callbacks as kie.ai describes it, any string that is not blank.
+            None, the default, sends them unsigned.
+        port: where to listen, from 0 to 65535. 0, the default, takes a free port.
+        host: 127.0.0.1, and nothing else.
 
     Attributes:
         maintenance: while true, every request to the API is answered with code 455.
@@ -152,7 +185,7 @@ class Emulator(Settings):
         self,
         task_id: str | None = None,
         *,
-        type: SeparationType = SeparationType.SEPARATE_VOCAL,  # noqa: A002
+        type: SeparationType | str = SeparationType.SEPARATE_VOCAL,  # noqa: A002
         duration: float | None = None,
         age: float = 0.0,
     ) -> str:
@@ -160,20 +193,26 @@ class Emulator(Settings):
 
         Args:
             task_id: its id, any string; None draws one.
-            type: what kind of separation.
-            duration: seconds from creation to end, whatever the speed; ``math.inf`` for a task
-                that ends only by `finish` or `fail`, None draws one as for any other task.
-            age: seconds since its creation.
+            type: what kind of separation, or its name, such as "split_stem".
+            duration: seconds from creation to end, whatever the speed; 0 or more, ``math.inf``
+                for a task that ends only by `finish` or `fail`. None draws one as for any other
+                task.
+            age: seconds since its creation; 0 or more.
 
         Returns:
             The id.
 
         Raises:
-            ConfigurationError: there is a task of that id, or a number is not 0 or more.
+            ConfigurationError: there is a task of that id, or the id is no string, there is no
+                such type, or a number is not 0 or more.
         """
-        if not 0 <= age < math.inf or (duration is not None and not duration >= 0):
-            raise ConfigurationError("age and duration are 0 seconds or more, age not infinite")
-        drawn = self._backend.draw(SeparationType(type))
+        if task_id is not None and not isinstance(task_id, str):
+            raise ConfigurationError(f"a task id is a string, not {task_id.__class__.__name__}")
+        kind = one_of(SeparationType, type, "type")
+        _check.number(age, "age", minimum=0)
+        if duration is not None and duration != math.inf:
+            _check.number(duration, "duration", minimum=0)
+        drawn = self._backend.draw(kind)
         created_at = drawn.created_at - age
         lasts = drawn.ends_at - drawn.created_at if duration is None else duration
         task = evolve(
@@ -195,7 +234,7 @@ class Emulator(Settings):
         Raises:
             ConfigurationError: there is no such task, or the status is another.
         """
-        self._end(task_id, Ending(_checked(status, _WITH_STEMS)))
+        self._end(task_id, Ending(one_of(_WITH_STEMS, status, "status")))
 
     def fail(
         self,
@@ -216,7 +255,7 @@ class Emulator(Settings):
         Raises:
             ConfigurationError: there is no such task, or the status is another.
         """
-        self._end(task_id, Ending(_checked(status, _WITHOUT_STEMS), code, message))
+        self._end(task_id, Ending(one_of(_WITHOUT_STEMS, status, "status"), code, message))
 
     def inject(self, fault: Fault, times: int = 1) -> None:
         """Let the next requests to the API meet *fault*, after those that wait already.
@@ -257,9 +296,3 @@ class Emulator(Settings):
         running = self._running
         if running is not None:
             running.loop.call_soon_threadsafe(running.callbacks.watch, task)
-
-
-def _checked(status: TaskStatus, known: tuple[TaskStatus, ...]) -> TaskStatus:
-    if status not in known:
-        raise ConfigurationError(f"status is one of {', '.join(known)}, not {status!r}")
-    return TaskStatus(status)

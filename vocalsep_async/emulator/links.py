@@ -4,22 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import re
 import secrets
 
-from vocalsep_async.emulator.clock import Clock
-
-_PLAIN = re.compile(r"[A-Za-z0-9_-]{1,128}")
-
-
-def folder_of(task_id: str) -> str:
-    """Return the part of a link that stands for the task: its id, or a digest of an unusual one.
-
-    Ids may hold anything, such as ``../x``, and clients quote that in more ways than one.
-    """
-    if _PLAIN.fullmatch(task_id):
-        return task_id
-    return hashlib.sha256(task_id.encode("utf-8", "surrogatepass")).hexdigest()
+from vocalsep_async.emulator.tasks import Clock
 
 
 class Links:
@@ -35,9 +22,8 @@ class Links:
         self._lifetime = lifetime
         self._secret = secrets.token_bytes(32)
 
-    def give(self, task_id: str, stem: str) -> str:
-        """Return path and query of a fresh link to *stem* of that task."""
-        folder = folder_of(task_id)
+    def give(self, folder: str, stem: str) -> str:
+        """Return path and query of a fresh link to *stem* of the task with that folder."""
         expires = f"{self._clock.wall(self._clock.now()) + self._lifetime:.3f}"
         signature = self._sign(folder, stem, expires)
         return f"/files/{folder}/{stem}.wav?expires={expires}&signature={signature}"

@@ -1,4 +1,4 @@
-"""What a task is, and how the API prints it."""
+"""How the API prints a task: as a record, and in a callback."""
 
 from __future__ import annotations
 
@@ -7,109 +7,44 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-from attrs import define, frozen
-
 from vocalsep_async.emulator import song
-from vocalsep_async.emulator.clock import Clock
-from vocalsep_async.emulator.dialect import Dialect
-from vocalsep_async.models import SeparationType, TaskStatus
+from vocalsep_async.emulator.manners import Manners
+from vocalsep_async.emulator.tasks import Clock, Task
+from vocalsep_async.models import TaskStatus
 
-Link = Callable[["Task", str], str]
+Link = Callable[[Task, str], str]
 """Gives the URL of one mix of a task."""
 
 _CAMEL_STEMS = ("instrumental", "vocal", *(track for track in song.TRACKS if track != "vocal"))
 
 
-@frozen
-class Ending:
-    """How a task ends.
-
-    Attributes:
-        status: any but PENDING.
-        code: of a failure; None if it has stems.
-        message: of a failure; None if it has stems.
-    """
-
-    status: TaskStatus
-    code: int | None = None
-    message: str | None = None
-
-    @property
-    def has_stems(self) -> bool:
-        """Whether there is anything to download."""
-        return self.code is None
-
-
-@define(kw_only=True, eq=False)
-class Task:
-    """One separation.
-
-    Attributes:
-        task_id: any string.
-        type: what is made.
-        created_at: monotonic seconds.
-        ends_at: monotonic seconds; ``math.inf`` for never.
-        ending: how it will end, decided beforehand.
-        stem_name: the instrument that a split_stem_advanced takes out; None if not said.
-        music_id: the source; None if not said.
-        callback_url: where to tell of the end; None if nowhere.
-    """
-
-    task_id: str
-    type: SeparationType
-    created_at: float
-    ends_at: float
-    ending: Ending
-    stem_name: str | None = None
-    music_id: str | None = None
-    callback_url: str | None = None
-
-    def has_ended(self, now: float) -> bool:
-        """Return whether it is over at the monotonic time *now*."""
-        return now >= self.ends_at
-
-    def callback_failed(self) -> None:
-        """Note that nobody took the callback; a failure stays a failure."""
-        if self.ending.status is TaskStatus.SUCCESS:
-            self.ending = Ending(TaskStatus.CALLBACK_EXCEPTION)
-
-    @property
-    def mixes(self) -> dict[str, str]:
-        """The mix behind each stem; nothing for split_stem_advanced, see `pair`."""
-        if self.type is SeparationType.SEPARATE_VOCAL:
-            return {"vocal": "vocals", "instrumental": "instrumental"}
-        if self.type is SeparationType.SPLIT_STEM:
-            return {track: track for track in song.TRACKS}
-        return {}
-
-    @property
-    def pair(self) -> dict[str, str]:
-        """The mixes of a split_stem_advanced: the instrument, and the rest."""
-        track = song.track_named(self.stem_name)
-        if track is None:
-            return {"extract": "silence", "remove": "original"}
-        return {"extract": track, "remove": f"without_{track}"}
-
-
-def record(task: Task, now: float, clock: Clock, dialect: Dialect, link: Link) -> dict[str, Any]:
+def record(task: Task, now: float, clock: Clock, manners: Manners, link: Link) -> dict[str, Any]:
     """Return the ``data`` of record-info for *task* as it stands at *now*."""
-    ended = task.has_ended(now)
-    ending = task.ending if ended else Ending(TaskStatus.PENDING)
-    return {
+    data: dict[str, Any] = {
         "taskId": task.task_id,
         "musicId": task.music_id,
         "callbackUrl": task.callback_url,
         "musicIndex": 0,
-        "completeTime": clock.milliseconds(task.ends_at) if ended else None,
-        "response": _response(task, dialect, link) if ended and ending.has_stems else None,
-        "successFlag": str(ending.status),
+        "completeTime": None,
+        "response": None,
+        "successFlag": str(TaskStatus.PENDING),
         "createTime": clock.milliseconds(task.created_at),
-        "errorCode": ending.code,
-        "errorMessage": ending.message,
+        "errorCode": None,
+        "errorMessage": None,
     }
+    ending = task.ended(now)
+    if ending is not None:
+        data |= {
+            "completeTime": clock.milliseconds(task.ends_at),
+            "response": _response(task, manners, link) if ending.has_stems else None,
+            "successFlag": str(ending.status),
+            "errorCode": ending.code,
+            "errorMessage": ending.message,
+        }
+    return data
 
 
-def callback(task: Task, dialect: Dialect, link: Link) -> dict[str, Any]:
+def callback(task: Task, manners: Manners, link: Link) -> dict[str, Any]:
     """Return what is posted when *task* has ended."""
     info: dict[str, Any] | None = None
     if task.ending.has_stems:
@@ -120,15 +55,15 @@ def callback(task: Task, dialect: Dialect, link: Link) -> dict[str, Any]:
     return {
         "code": task.ending.code or 200,
         "msg": task.ending.message or "The stems are ready.",
-        "data": {"task_id": task.task_id, dialect.callback_key: info},
+        "data": {"task_id": task.task_id, manners.callback_key: info},
     }
 
 
-def _response(task: Task, dialect: Dialect, link: Link) -> dict[str, Any]:
+def _response(task: Task, manners: Manners, link: Link) -> dict[str, Any]:
     urls = {stem: link(task, mix) for stem, mix in task.mixes.items()}
     return {
         "id": None,
-        **dict.fromkeys(dialect.url_keys),
+        **dict.fromkeys(manners.url_keys),
         "originData": _origin_data(task, link),
         **{_camel(f"{stem}_url"): urls.get(stem) for stem in _CAMEL_STEMS},
     }

@@ -16,9 +16,9 @@ from vocalsep_async.emulator.backend import Backend
 from vocalsep_async.emulator.faults import Fault, FaultQueue
 from vocalsep_async.emulator.files import SongFiles, StemResponse
 from vocalsep_async.emulator.limiter import SlidingWindow
-from vocalsep_async.emulator.records import Task
 from vocalsep_async.emulator.request_log import Entry, RequestLog
 from vocalsep_async.emulator.settings import Settings
+from vocalsep_async.emulator.tasks import Task
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 

@@ -2,149 +2,132 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-from typing import Any, Literal
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any, Literal, TypeVar
 
 import attrs
 from attrs import define, field
+from attrs.validators import optional
 
-from vocalsep_async.emulator.dialect import DIALECTS, Dialect
+from vocalsep_async import _check
+from vocalsep_async.emulator.manners import MANNERS, Manners
 from vocalsep_async.errors import ConfigurationError
 
 _Validator = Callable[[Any, Any, Any], None]
+_Word = TypeVar("_Word", bound=str)
 LOOPBACK = "127.0.0.1"
 _TWO_WEEKS = 14 * 86_400.0
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+def one_of(known: Iterable[_Word], value: object, name: str) -> _Word:
+    """Return the one of *known* that *value* is.
+
+    Raises:
+        ConfigurationError: it is none of them.
+    """
+    words = tuple(known)
+    for word in words:
+        if word == value:
+            return word
+    given = repr(value) if isinstance(value, str) else type(value).__name__
+    raise ConfigurationError(f"{name} must be one of {', '.join(words)}, not {given}")
 
 
-def _number(low: float = 0.0, high: float = math.inf, *, above: bool = False) -> _Validator:
-    """Accept finite numbers from *low* (left out if *above*) to *high*."""
-
-    def check(_instance: object, attribute: Any, value: Any) -> None:
-        if _is_number(value) and low <= value <= high and not (above and value == low):
-            return
-        least = f"more than {low:g}" if above else f"{low:g} or more"
-        most = "" if high == math.inf else f" and at most {high:g}"
-        raise ConfigurationError(f"{attribute.name} is {least}{most}, not {value!r}")
-
-    return check
-
-
-def _one_of(*known: object) -> _Validator:
+def _word(*known: str) -> _Validator:
     def check(_instance: object, attribute: Any, value: object) -> None:
-        if value not in known:
-            raise ConfigurationError(f"{attribute.name} is one of {known}, not {value!r}")
+        one_of(known, value, attribute.name)
 
     return check
 
 
-def _whole(low: float, high: float) -> _Validator:
-    def check(_instance: object, attribute: Any, value: Any) -> None:
-        if type(value) is not int or not low <= value <= high:
-            raise ConfigurationError(
-                f"{attribute.name} is a whole number from {low} to {high}, not {value!r}"
-            )
-
-    return check
+def _whole(_instance: object, attribute: Any, value: object) -> None:
+    if type(value) is not int:
+        raise ConfigurationError(
+            f"{attribute.name} must be a whole number, not {type(value).__name__}"
+        )
 
 
-def _optional(validator: _Validator) -> _Validator:
-    return attrs.validators.optional(validator)
+def _port(instance: object, attribute: Any, value: Any) -> None:
+    _whole(instance, attribute, value)
+    if not 0 <= value <= 65_535:
+        raise ConfigurationError(f"{attribute.name} must be from 0 to 65535")
+
+
+def _share(_instance: object, attribute: Any, value: object) -> None:
+    if _check.number(value, attribute.name, minimum=0) > 1:
+        raise ConfigurationError(f"{attribute.name} must be at most 1, not {value}")
+
+
+def _flag(_instance: object, attribute: Any, value: object) -> None:
+    if not isinstance(value, bool):
+        raise ConfigurationError(
+            f"{attribute.name} must be True or False, not {type(value).__name__}"
+        )
 
 
 def _usable_key(_instance: object, attribute: Any, value: object) -> None:
     if value is not None and (not isinstance(value, str) or not value.strip()):
-        raise ConfigurationError(f"{attribute.name} is a string that is not blank, or None")
+        raise ConfigurationError(f"{attribute.name} must be a string that is not blank, or None")
 
 
 def _limit_and_period(_instance: object, _attribute: object, value: Any) -> None:
     match value:
         case None:
             return
-        case (int() as limit, period) if limit >= 1 and _is_number(period) and period > 0:
-            return
-    raise ConfigurationError(
-        f"rate_limit is (requests, seconds) such as (20, 10.0), or None for no limit, not {value!r}"
-    )
+        case (limit, period) if type(limit) is int and 1 <= limit <= sys.maxsize:
+            _check.number(period, "the seconds of rate_limit", minimum=0, above=True)
+        case _:
+            raise ConfigurationError(
+                "rate_limit must be (requests, seconds) such as (20, 10.0), or None for no limit"
+            )
 
 
 def _code_of_dialect(settings: Any, _attribute: object, value: object) -> None:
-    known = DIALECTS[settings.dialect].refuse_codes
-    if value is not None and value not in known:
+    known = settings.manners.refuse_codes
+    if value is not None and (type(value) is not int or value not in known):
         raise ConfigurationError(
-            f"refuse_code is one of {known} in the dialect {settings.dialect!r}, not {value!r}"
+            f"refuse_code must be one of {known} in the dialect {settings.dialect!r}, or None"
         )
 
 
 def _loopback_only(_instance: object, _attribute: object, value: object) -> None:
     if value != LOOPBACK:
         raise ConfigurationError(
-            f"the emulator listens on {LOOPBACK} only, not on {value!r}: it is no server for "
-            "others to reach"
+            f"the emulator listens on {LOOPBACK} only: it is no server for others to reach"
         )
 
 
 @define(kw_only=True, on_setattr=attrs.setters.frozen, slots=False, eq=False, repr=False)
 class Settings:
-    """The options of an `Emulator`; all have to be named, and none can be changed afterwards.
-
-    Attributes:
-        api_key: the key that is accepted; None accepts any that is not blank.
-        dialect: whose codes and shapes to speak, "sunoapi" or "kie".
-        speed: how many times faster than life the tasks and the pauses between two tries of a
-            callback go; more than 0.
-        seed: what the task ids, durations and failures are drawn from.
-        rate_limit: (requests, seconds), at most so many in any such time; None for no limit.
-            Files do not count.
-        refuse_code: the code for too many requests: 430 or 405 of sunoapi, 429 or 430 of kie.
-            None takes the first.
-        refuse_in: whether a refusal comes under HTTP 200 ("body"), as all other errors do, or
-            under an HTTP status of the same number ("status").
-        count_refused: whether refused requests count against the limit too.
-        retry_after: seconds in the ``Retry-After`` header of refusals; None sends no header.
-        credits: what the account holds at the start; 0 or more.
-        failure_rate: the share of tasks that fail, from 0 to 1.
-        lookup_lag: seconds after its creation during which a task is still unknown to
-            record-info; 0 or more.
-        link_lifetime: seconds that the link of a file holds, from the moment it was given;
-            0 or more, 0 gives links that have expired.
-        latency: seconds before each answer; 0 or more.
-        webhook_key: signs the callbacks as kie.ai describes it; None sends them unsigned.
-        port: where to listen; 0 takes a free port.
-        host: 127.0.0.1, and nothing else.
+    """The options of an `Emulator`, which says what each of them means.
 
     Raises:
         ConfigurationError: an option is out of its range.
     """
 
     api_key: str | None = field(default=None, validator=_usable_key)
-    dialect: Literal["sunoapi", "kie"] = field(default="sunoapi", validator=_one_of(*DIALECTS))
-    speed: float = field(default=1.0, validator=_number(above=True))
-    seed: int = field(default=0, validator=_whole(-math.inf, math.inf))
+    dialect: Literal["sunoapi", "kie"] = field(default="sunoapi", validator=_word(*MANNERS))
+    speed: float = field(default=1.0, validator=_check.above(0))
+    seed: int = field(default=0, validator=_whole)
     rate_limit: tuple[int, float] | None = field(default=(20, 10.0), validator=_limit_and_period)
     refuse_code: int | None = field(default=None, validator=_code_of_dialect)
-    refuse_in: Literal["body", "status"] = field(
-        default="body", validator=_one_of("body", "status")
-    )
-    count_refused: bool = field(default=False, validator=_one_of(False, True))
-    retry_after: float | None = field(default=None, validator=_optional(_number()))
-    credits: float = field(default=1000.0, validator=_number())
-    failure_rate: float = field(default=0.0, validator=_number(0.0, 1.0))
-    lookup_lag: float = field(default=0.0, validator=_number())
-    link_lifetime: float = field(default=_TWO_WEEKS, validator=_number())
-    latency: float = field(default=0.0, validator=_number())
+    refuse_in: Literal["body", "status"] = field(default="body", validator=_word("body", "status"))
+    count_refused: bool = field(default=False, validator=_flag)
+    retry_after: float | None = field(default=None, validator=optional(_check.at_least(0)))
+    credits: float = field(default=1000.0, validator=_check.at_least(0))
+    failure_rate: float = field(default=0.0, validator=_share)
+    lookup_lag: float = field(default=0.0, validator=_check.at_least(0))
+    link_lifetime: float = field(default=_TWO_WEEKS, validator=_check.at_least(0))
+    latency: float = field(default=0.0, validator=_check.at_least(0))
     webhook_key: str | None = field(default=None, validator=_usable_key)
-    port: int = field(default=0, validator=_whole(0, 65_535))
+    port: int = field(default=0, validator=_port)
     host: str = field(default=LOOPBACK, validator=_loopback_only)
 
     @property
-    def manners(self) -> Dialect:
-        """The codes and shapes of `dialect`."""
-        return DIALECTS[self.dialect]
+    def manners(self) -> Manners:
+        """The codes and words of `dialect`."""
+        return MANNERS[self.dialect]
 
     @property
     def refusal_code(self) -> int:

@@ -1,61 +1,126 @@
-"""The tasks there are, and what new ones are drawn from."""
+"""The tasks there are, and the clock that they go by."""
 
 from __future__ import annotations
 
-import math
-import random
-from collections.abc import Mapping
-from types import MappingProxyType
+import hashlib
+import re
+import time
 
-from vocalsep_async.emulator.links import folder_of
-from vocalsep_async.emulator.records import Ending, Task
+from attrs import define, field, frozen
+
+from vocalsep_async.emulator import song
 from vocalsep_async.errors import ConfigurationError
 from vocalsep_async.models import SeparationType, TaskStatus
 
-_USUAL_SECONDS: Mapping[SeparationType, tuple[float, float]] = MappingProxyType(
-    {
-        SeparationType.SEPARATE_VOCAL: (20.0, 90.0),
-        SeparationType.SPLIT_STEM: (60.0, 240.0),
-        SeparationType.SPLIT_STEM_ADVANCED: (60.0, 240.0),
-    }
-)
-"""Nine tasks of ten take between these; the others less or more, half and half."""
-
-_NINETY_FIVE_PERCENT = 1.6449  # of a normal distribution lie below so many deviations
-_FAILED = Ending(
-    TaskStatus.GENERATE_AUDIO_FAILED, 500, "The separation failed, please try again later."
-)
+_PLAIN = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 
-class Drawing:
-    """The chance in the emulator; the same seed draws the same things in the same order.
+def _offset() -> float:
+    return time.time() - time.monotonic()
 
-    Args:
-        seed: any whole number.
-        speed: durations are divided by it.
-        failure_rate: the share of failures, from 0 to 1.
+
+@frozen
+class Clock:
+    """Monotonic seconds, with the wall clock read once.
+
+    Printed times are the monotonic ones moved by a fixed offset, so that the difference of two
+    printed times is a true duration also when somebody sets the wall clock.
     """
 
-    def __init__(self, seed: int, *, speed: float, failure_rate: float) -> None:
-        # Nothing secret is drawn here, and a seed is the point of it.
-        self._random = random.Random(seed)
-        self._speed = speed
-        self._failure_rate = failure_rate
+    _offset: float = field(factory=_offset, init=False)
 
-    def task_id(self) -> str:
-        """Return a new id: 32 hexadecimal digits."""
-        return f"{self._random.getrandbits(128):032x}"
+    def now(self) -> float:
+        """Return monotonic seconds; every deadline is in these."""
+        return time.monotonic()
 
-    def duration(self, type: SeparationType) -> float:  # noqa: A002
-        """Return the seconds that a task of *type* takes in this run."""
-        low, high = map(math.log, _USUAL_SECONDS[type])
-        deviation = (high - low) / 2 / _NINETY_FIVE_PERCENT
-        return self._random.lognormvariate((low + high) / 2, deviation) / self._speed
+    def wall(self, at: float) -> float:
+        """Return the seconds since 1970 that belong to the monotonic time *at*."""
+        return at + self._offset
 
-    def ending(self) -> Ending:
-        """Return success or, as often as was asked for, a failure."""
-        failed = self._random.random() < self._failure_rate
-        return _FAILED if failed else Ending(TaskStatus.SUCCESS)
+    def milliseconds(self, at: float) -> int:
+        """Return `wall` as the records print it."""
+        return round(self.wall(at) * 1000)
+
+
+@frozen
+class Ending:
+    """How a task ends.
+
+    Attributes:
+        status: any but PENDING.
+        code: of a failure; None if it has stems.
+        message: of a failure; None if it has stems.
+    """
+
+    status: TaskStatus
+    code: int | None = None
+    message: str | None = None
+
+    @property
+    def has_stems(self) -> bool:
+        """Whether there is anything to download."""
+        return self.code is None
+
+
+@define(kw_only=True, eq=False)
+class Task:
+    """One separation.
+
+    Attributes:
+        task_id: any string.
+        type: what is made.
+        created_at: monotonic seconds.
+        ends_at: monotonic seconds; ``math.inf`` for never.
+        ending: how it will end, decided beforehand.
+        stem_name: the instrument that a split_stem_advanced takes out; None if not said.
+        music_id: the source; None if not said.
+        callback_url: where to tell of the end; None if nowhere.
+    """
+
+    task_id: str
+    type: SeparationType
+    created_at: float
+    ends_at: float
+    ending: Ending
+    stem_name: str | None = None
+    music_id: str | None = None
+    callback_url: str | None = None
+
+    @property
+    def folder(self) -> str:
+        """What stands for the task in links: its id, or a digest of an unusual one.
+
+        Ids may hold anything, such as ``../x``, and clients quote that in more ways than one.
+        """
+        if _PLAIN.fullmatch(self.task_id):
+            return self.task_id
+        return hashlib.sha256(self.task_id.encode("utf-8", "surrogatepass")).hexdigest()
+
+    def ended(self, now: float) -> Ending | None:
+        """Return how it has ended by the monotonic time *now*; None while it is pending."""
+        return self.ending if now >= self.ends_at else None
+
+    def callback_failed(self) -> None:
+        """Note that nobody took the callback; a failure stays a failure."""
+        if self.ending.status is TaskStatus.SUCCESS:
+            self.ending = Ending(TaskStatus.CALLBACK_EXCEPTION)
+
+    @property
+    def mixes(self) -> dict[str, str]:
+        """The mix behind each stem; nothing for split_stem_advanced, see `pair`."""
+        if self.type is SeparationType.SEPARATE_VOCAL:
+            return {"vocal": "vocals", "instrumental": "instrumental"}
+        if self.type is SeparationType.SPLIT_STEM:
+            return {track: track for track in song.TRACKS}
+        return {}
+
+    @property
+    def pair(self) -> dict[str, str]:
+        """The mixes of a split_stem_advanced: the instrument, and the rest."""
+        track = song.track_named(self.stem_name)
+        if track is None:
+            return {"extract": "silence", "remove": "original"}
+        return {"extract": track, "remove": f"without_{track}"}
 
 
 class TaskBook:
@@ -74,7 +139,7 @@ class TaskBook:
         if task.task_id in self._tasks:
             raise ConfigurationError(f"there is a task {task.task_id!r} already")
         self._tasks[task.task_id] = task
-        self._by_folder[folder_of(task.task_id)] = task.task_id
+        self._by_folder[task.folder] = task.task_id
 
     def find(self, task_id: str) -> Task | None:
         """Return the task of that id; None if there is none."""

@@ -32,24 +32,19 @@ class Asker:
         """
         self._transport.bind()
 
-    async def once(self, request: Request, decode: Decode[T]) -> T:
-        """Queue, send *request* and decode its answer.
+    async def send(self, permit: Permit, request: Request, decode: Decode[T]) -> T:
+        """Send *request* with a permit that was queued for, and decode its answer.
 
         Raises:
             VocalSepError: what sending or decoding met.
         """
-        self.bind()
-        return await self.send(await self.gate.start(), request, decode)
-
-    async def send(self, permit: Permit, request: Request, decode: Decode[T]) -> T:
-        """Send *request* with a permit that was queued for before."""
         with permit:
             return decode(*await self._transport.exchange(request))
 
     async def repeatedly(
         self, request: Request, decode: Decode[T], may_repeat: Callable[[VocalSepError], bool]
     ) -> T:
-        """Like `once`, in as many tries as the `RetryPolicy` gives.
+        """Queue, send *request* and decode its answer, in as many tries as the `RetryPolicy` gives.
 
         *may_repeat* says after which errors there is another try. After a refusal there is no
         delay but the pause that everybody observes at the gate.
@@ -62,8 +57,7 @@ class Asker:
         while True:
             permit = await self.gate.start()
             try:
-                with permit:
-                    return decode(*await self._transport.exchange(request))
+                return await self.send(permit, request, decode)
             except VocalSepError as error:
                 failures += 1
                 if failures >= self.retry.attempts or not may_repeat(error):

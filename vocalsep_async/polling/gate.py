@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -30,6 +31,8 @@ class Gate:
 
     def __init__(self, budget: Budget) -> None:
         self.budget = budget
+        self.on_pause: Callable[[float], None] = lambda _until: None
+        """Called with the moment up to which nobody asks, when that becomes known."""
         self._turn = anyio.Lock()
         self._changed: anyio.Event | None = None
         self._closing = anyio.Event()
@@ -76,6 +79,29 @@ class Gate:
         self._closing.set()
         self.changed()
 
+    def report(self, ticket: Ticket, error: BaseException | None) -> None:
+        """Tell the budget how a request ended; *error* is what it met, None for an answer."""
+        now = _now()
+        match error:
+            case None:
+                self.budget.answered(ticket, now)
+            case APIError(verdict=Verdict.PAUSE_EVERYONE):
+                self.budget.refused(ticket, now, error.retry_after)
+                self._paused(error, now)
+            case APIError(verdict=Verdict.RETRY_SLOWLY):
+                self.budget.closed_for_maintenance(ticket, now, error.retry_after)
+                self._paused(error, now)
+            case APIError() | DecodeError():
+                self.budget.answered(ticket, now)
+            case _:
+                self.budget.lost(ticket, now)
+        self.changed()
+
+    def _paused(self, error: APIError, now: float) -> None:
+        until = self.budget.paused_until(now)
+        _logger.info("code %d: everybody pauses for %.1f s", error.code, until - now)
+        self.on_pause(until)
+
     def changed(self) -> None:
         """The budget knows something new: let the first in line look again."""
         if self._changed is not None:
@@ -103,8 +129,7 @@ class Permit:
         error: BaseException | None,
         _traceback: TracebackType | None,
     ) -> None:
-        _report(self._gate.budget, self._ticket, error)
-        self._gate.changed()
+        self._gate.report(self._ticket, error)
 
     def give_back(self, _look: object = None) -> None:
         """Return it, unless it was used or given back before; fits as a task's done callback."""
@@ -112,25 +137,3 @@ class Permit:
             self._used = True
             self._gate.budget.give_back(self._ticket)
             self._gate.changed()
-
-
-def _report(budget: Budget, ticket: Ticket, error: BaseException | None) -> None:
-    now = _now()
-    match error:
-        case None:
-            budget.answered(ticket, now)
-        case APIError(verdict=Verdict.PAUSE_EVERYONE):
-            budget.refused(ticket, now, error.retry_after)
-            _log_pause(budget, now, error)
-        case APIError(verdict=Verdict.RETRY_SLOWLY):
-            budget.closed_for_maintenance(ticket, now, error.retry_after)
-            _log_pause(budget, now, error)
-        case APIError() | DecodeError():
-            budget.answered(ticket, now)
-        case _:
-            budget.lost(ticket, now)
-
-
-def _log_pause(budget: Budget, now: float, error: APIError) -> None:
-    seconds = budget.paused_until(now) - now
-    _logger.info("code %d: everybody pauses for %.1f s", error.code, seconds)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Iterable, Mapping
@@ -20,7 +21,7 @@ from functools import partial
 import anyio
 
 from vocalsep_async._text import printable
-from vocalsep_async.decoding import Decoder, age_of
+from vocalsep_async.decoding import Decoder, age_of, certain_duration
 from vocalsep_async.errors import (
     AuthenticationError,
     ClientClosedError,
@@ -39,9 +40,9 @@ _logger = logging.getLogger("vocalsep_async")
 
 _RECORD_INFO = "/api/v1/vocal-removal/record-info"
 _SHORTEST_GAP = 1.0
-"""Seconds; a second wait for a task that was looked at less than this ago shares that look."""
+"""Seconds; a wait that joins another brings the next look forward, but not closer than this."""
 _FIRST_LEAD, _LONGEST_LEAD = 0.5, 5.0
-"""Seconds that an answer is given before a deadline, before and after latencies are known."""
+"""Seconds that an answer is given before a deadline: at first, and at most."""
 _REMEMBERED = 10_000
 """Finished tasks that are not learned from twice."""
 
@@ -58,30 +59,11 @@ class Poller:
         self._driver: asyncio.Task[None] | None = None
         self._changed = anyio.Event()
         self._lead = _FIRST_LEAD
+        asker.gate.on_pause = self._give_up_behind
         self._warned: set[str] = set()
         self._learned: OrderedDict[str, None] = OrderedDict()
 
     # Looking once
-
-    async def look(self, ref: TaskRef) -> SeparationTask:
-        """Look at *ref* in one try.
-
-        Raises:
-            VocalSepError: what the look met.
-        """
-        return self._noted(await self._asker.once(_look_at(ref), partial(self._decoder.task, ref)))
-
-    async def glance(self, ref: TaskRef, policy: PollPolicy) -> Follower:
-        """Follow *ref* for exactly one look, whatever it meets."""
-        follower = Follower(ref.task_id, policy, anyio.current_time())
-        follower.polls = 1
-        try:
-            follower.saw(await self.look(ref))
-        except VocalSepError as error:
-            follower.met(error)
-            if error.verdict is Verdict.RAISE:
-                follower.fail(error)
-        return follower
 
     async def look_repeatedly(self, ref: TaskRef) -> SeparationTask:
         """Look at *ref*, in as many tries as the `RetryPolicy` gives.
@@ -91,7 +73,7 @@ class Poller:
         """
         return self._noted(
             await self._asker.repeatedly(
-                _look_at(ref),
+                _record_request(ref),
                 partial(self._decoder.task, ref),
                 lambda error: error.verdict in (Verdict.RETRY, Verdict.PAUSE_EVERYONE),
             )
@@ -107,18 +89,30 @@ class Poller:
 
     @asynccontextmanager
     async def follow(
-        self, ref: TaskRef, policy: PollPolicy, deadline: float
+        self,
+        ref: TaskRef,
+        policy: PollPolicy,
+        timeout: float | None,  # noqa: ASYNC109 - it ends the wait, not this block
+        *,
+        every_look: bool = False,
     ) -> AsyncIterator[Follower]:
         """Have *ref* looked at, at once and then as *policy* says, until the block is left.
 
         All who follow a task share its looks.
+
+        Args:
+            ref: the task.
+            policy: when to look again.
+            timeout: seconds until the follower's deadline; None for never, 0 for one look.
+            every_look: whether the follower is told of each look.
 
         Raises:
             ClientClosedError: the client was closed.
             ConfigurationError: the client cannot be used in this event loop.
         """
         self._asker.bind()
-        follower = Follower(ref.task_id, policy, deadline)
+        deadline = anyio.current_time() + timeout if timeout else math.inf
+        follower = Follower(ref.task_id, policy, deadline, once=timeout == 0, every_look=every_look)
         watch = self._join(ref, follower)
         try:
             yield follower
@@ -132,13 +126,16 @@ class Poller:
         watch = self._watches.get(ref.task_id)
         if watch is None:
             watch = self._watches[ref.task_id] = Watch.of(ref, _age_now(ref), now)
+        else:
+            watch.told(ref, _age_now(ref), now)
         watch.followers.append(follower)
         if watch.is_looked_at:
             follower.polls += 1
         else:
             self._enter(watch, max(now, watch.sent + _SHORTEST_GAP))
-        if self._driver is None:
+        if self._driver is None or self._driver.done():
             self._driver = asyncio.create_task(self._drive(), name="vocalsep driver")
+        self._give_up_behind(self._asker.gate.paused_until())
         return watch
 
     async def _abandon(self, watch: Watch) -> None:
@@ -196,7 +193,7 @@ class Poller:
     async def _look(self, watch: Watch, permit: Permit) -> None:
         try:
             task, age = await self._asker.send(
-                permit, _look_at(watch.ref), partial(self._sighting, watch.ref)
+                permit, _record_request(watch.ref), partial(self._sighting, watch.ref)
             )
             watch.look = None
             self._saw(watch, task, age)
@@ -230,6 +227,7 @@ class Poller:
         model = self.durations.model(watch.ref.type)
         watch.still_runs(model)
         self._enter(watch, watch.next_look(model, self._lead))
+        _give_up(watch, self._asker.gate.paused_until())
 
     def _met(self, watch: Watch, error: VocalSepError) -> None:
         for follower in watch.followers:
@@ -243,6 +241,8 @@ class Poller:
             self._end(watch, error)
         else:
             self._try_again(watch, error, in_a_row)
+            for follower in watch.followers:
+                follower.will_be_repeated()
 
     def _try_again(self, watch: Watch, error: VocalSepError, in_a_row: int) -> None:
         now = anyio.current_time()
@@ -254,11 +254,13 @@ class Poller:
         self._give_up_behind(self._asker.gate.paused_until())
 
     def _give_up_behind(self, pause_end: float) -> None:
-        """End the waits whose deadline comes before anybody may ask again."""
+        """End the waits whose deadline comes before anybody may ask again.
+
+        A look that is under way may still bring the end of its task.
+        """
         for watch in self._watches.values():
-            for follower in watch.followers:
-                if follower.deadline < pause_end:
-                    follower.fail(follower.timeout_error())
+            if not watch.is_looked_at:
+                _give_up(watch, pause_end)
 
     def _end(self, watch: Watch, error: Exception) -> None:
         self._drop(watch)
@@ -278,16 +280,17 @@ class Poller:
         running_at: float = 0.0,
     ) -> None:
         """Learn from a finished task, once; up to *running_at* its age was learned from before."""
-        if task.task_id in self._learned or task.duration is None:
+        duration = certain_duration(task)
+        if task.task_id in self._learned or duration is None:
             return
         self._learned[task.task_id] = None
         if len(self._learned) > _REMEMBERED:
             self._learned.popitem(last=False)
         self.durations.saw_completion(
-            task.duration,
+            duration,
             type_=task.type,
             watched_as=watched_as,
-            since=min(running_at, task.duration),
+            since=min(running_at, duration),
         )
 
     def _warn_of_unknown(self, task: SeparationTask) -> None:
@@ -296,7 +299,13 @@ class Poller:
             _logger.warning("unknown status %r is taken for pending", printable(str(task.status)))
 
 
-def _look_at(ref: TaskRef) -> Request:
+def _give_up(watch: Watch, pause_end: float) -> None:
+    for follower in watch.followers:
+        if follower.deadline < pause_end:
+            follower.fail(follower.timeout_error())
+
+
+def _record_request(ref: TaskRef) -> Request:
     return Request("GET", _RECORD_INFO, query={"taskId": ref.task_id})
 
 

@@ -19,7 +19,7 @@ from vocalsep_async.errors import (
     VocalSepError,
 )
 from vocalsep_async.models import SeparationTask, TaskOutcome, TaskRef, TaskStatus
-from vocalsep_async.schedule import DurationModel, PollPolicy, Situation, next_look
+from vocalsep_async.schedule import DurationModel, PollPolicy, Situation, before_deadline
 
 _UNREADABLE_IN_A_ROW = 5
 """Answers that do not decode; after so many the address is not this API's."""
@@ -32,51 +32,75 @@ _LONGEST_AGE = 7 * 86_400.0
 class Follower:
     """Somebody who waits for one task.
 
-    Attributes:
+    Args:
         task_id: the task.
         policy: when this follower wants it looked at again.
         deadline: when the wait ends, on the event loop's clock; infinity for never.
+        once: whether the wait ends with the first look, whatever it saw.
+        every_look: whether `next` returns each look, or only the one that saw the end.
+
+    Attributes:
         polls: looks made since it follows.
         task: the last record seen; None before the first.
         last_error: what the last look met; None if it succeeded.
     """
 
-    def __init__(self, task_id: str, policy: PollPolicy, deadline: float) -> None:
+    def __init__(
+        self,
+        task_id: str,
+        policy: PollPolicy,
+        deadline: float = math.inf,
+        *,
+        once: bool = False,
+        every_look: bool = False,
+    ) -> None:
         self.task_id = task_id
         self.policy = policy
         self.deadline = deadline
         self.polls = 0
         self.task: SeparationTask | None = None
         self.last_error: VocalSepError | None = None
-        self._started = self._ended = anyio.current_time()
+        self._once = once
+        self._every_look = every_look
+        self._started = anyio.current_time()
+        self._ended: float | None = None
         self._news: deque[SeparationTask | Exception] = deque()
         self._arrived = anyio.Event()
 
     def saw(self, task: SeparationTask) -> None:
         """A look succeeded."""
         self.task, self.last_error = task, None
-        self._put(task)
+        if task.is_final:
+            self._end(task)
+        elif self._every_look:
+            self._put(task)
+        if self._once:
+            self.fail(self.timeout_error())
 
     def met(self, error: VocalSepError) -> None:
-        """A look failed and will be repeated."""
+        """A look failed; where another one is of no use, `fail` follows."""
         self.last_error = error
 
+    def will_be_repeated(self) -> None:
+        """The look that failed is repeated, for those who wait for more than one."""
+        if self._once:
+            self.fail(self.timeout_error())
+
     def fail(self, error: Exception) -> None:
-        """The wait is over: *error* is raised to whoever follows."""
-        self._put(error)
+        """The wait is over: *error* is raised to whoever follows, unless it was over before."""
+        self._end(error)
+
+    def _end(self, news: SeparationTask | Exception) -> None:
+        if self._ended is None:
+            self._ended = anyio.current_time()
+            self._put(news)
 
     def _put(self, news: SeparationTask | Exception) -> None:
-        self._ended = anyio.current_time()
         self._news.append(news)
         self._arrived.set()
 
-    @property
-    def has_news(self) -> bool:
-        """Whether `next` returns or raises at once."""
-        return bool(self._news)
-
     async def next(self) -> SeparationTask:
-        """Wait for the next look and return what it saw.
+        """Wait for the next look, or for the end, and return what was seen.
 
         Raises:
             VocalSepError: what ended the wait.
@@ -90,24 +114,19 @@ class Follower:
             raise copy.copy(news) if isinstance(news, VocalSepError) else news
         return news
 
-    async def final(self) -> SeparationTask:
-        """Wait until the task is final and return it.
-
-        Raises:
-            VocalSepError: what ended the wait.
-        """
-        while not (task := await self.next()).is_final:
-            pass
-        return task
+    @property
+    def has_final(self) -> bool:
+        """Whether the final record was seen."""
+        return self.task is not None and self.task.is_final
 
     def timeout_error(self) -> TaskTimeoutError:
         """The error of a wait that ran out of time, as things stand now."""
         status = "never seen" if self.task is None else f"still {self.task.status}"
-        seconds = anyio.current_time() - self._started
-        cause = "" if self.last_error is None else f"; the last look met: {self.last_error}"
+        polls = "1 poll" if self.polls == 1 else f"{self.polls} polls"
+        met = "" if self.last_error is None else f" The last look met: {self.last_error}"
         return TaskTimeoutError(
-            f"task {self.task_id!r} was {status} after {seconds:.1f} s and {self.polls} polls"
-            f"{cause}. It goes on at the provider: wait again with the same id.",
+            f"task {self.task_id!r} was {status} after {self._elapsed():.1f} s and {polls}; it "
+            f"goes on at the provider: wait again with the same id.{met}",
             task_id=self.task_id,
             task=self.task,
             polls=self.polls,
@@ -122,8 +141,11 @@ class Follower:
             task=self.task if error is None else None,
             error=error,
             polls=self.polls,
-            elapsed=self._ended - self._started,
+            elapsed=self._elapsed(),
         )
+
+    def _elapsed(self) -> float:
+        return (anyio.current_time() if self._ended is None else self._ended) - self._started
 
 
 @define(eq=False)
@@ -132,12 +154,14 @@ class Watch:
 
     Attributes:
         ref: the task.
-        created: when it was created, on the event loop's clock; a guess at first.
+        created: when it was created, on the event loop's clock.
+        age_is_known: whether *created* is more than a guess.
         began: when the first look was asked for.
-        running_at: the age up to which it is known to have run, as reported to *model*.
+        running_at: the age up to which the model of its type knows that it ran.
         sent: when the last look was sent; minus infinity before the first.
         polls: looks sent.
         look: the look that is under way; None if there is none.
+        followers: who waits for it.
     """
 
     ref: TaskRef
@@ -159,6 +183,15 @@ class Watch:
         created = now - (max(age, 0.0) if known and age is not None else _GUESSED_AGE)
         return cls(ref=ref, created=created, age_is_known=known, began=now)
 
+    def told(self, ref: TaskRef, age: float | None, now: float) -> None:
+        """Somebody else who follows knows *ref* of it, and perhaps its age."""
+        known = self.ref.merged(ref)
+        if known.type is not self.ref.type:
+            self.running_at = 0.0
+        self.ref = known
+        if age is not None:
+            self.learned_age(max(age, 0.0), now)
+
     @property
     def is_looked_at(self) -> bool:
         """Whether a look is under way."""
@@ -172,7 +205,7 @@ class Watch:
             follower.polls += 1
 
     def learned_age(self, age: float, now: float) -> None:
-        """The server says that the task is *age* seconds old."""
+        """The task is *age* seconds old, as the server or somebody who follows it says."""
         if not self.age_is_known and age <= _LONGEST_AGE:
             self.created, self.age_is_known = now - age, True
 
@@ -201,13 +234,13 @@ class Watch:
             draw=random.random(),
         )
         return min(
-            next_look(self.sent, _delay(each.policy, situation), each.deadline, lead)
+            before_deadline(self.sent, _delay(each.policy, situation), each.deadline, lead)
             for each in self.followers
         )
 
     def repeats_at(self, delay: float, now: float, lead: float) -> float:
         """The moment of the next try after a failure, for which *delay* seconds are due."""
-        return min(next_look(now, delay, each.deadline, lead) for each in self.followers)
+        return min(before_deadline(now, delay, each.deadline, lead) for each in self.followers)
 
 
 def _delay(policy: PollPolicy, situation: Situation) -> float:

@@ -1,7 +1,7 @@
 """When to look, and whom to look at next.
 
-Everything here is pure: it takes ``now`` and never asks a clock, draws no random numbers of its
-own, and does no I/O.
+What decides is pure: it takes ``now`` and never asks a clock, draws no random numbers of its own,
+and does no I/O. Only `Durations.save` and `Durations.load` touch a file, and only users call them.
 """
 
 from vocalsep_async.schedule.agenda import Agenda
@@ -13,7 +13,7 @@ from vocalsep_async.schedule.policies import (
     Every,
     PollPolicy,
     Situation,
-    next_look,
+    before_deadline,
 )
 
 __all__ = [
@@ -26,5 +26,5 @@ __all__ = [
     "PollPolicy",
     "RetryPolicy",
     "Situation",
-    "next_look",
+    "before_deadline",
 ]

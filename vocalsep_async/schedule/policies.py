@@ -24,8 +24,8 @@ class Situation:
     """What a policy may know when it decides about the next look.
 
     Attributes:
-        polls: looks made so far, at least 1.
-        elapsed: seconds since the wait began.
+        polls: looks made so far, at least 1, by all waits that share them.
+        elapsed: seconds since the first of these waits began.
         age: seconds since the task was created, when the last look was sent; a guess where
             nobody knows.
         model: what is known about how long such tasks take.
@@ -120,8 +120,8 @@ class Every:
         return self.seconds
 
 
-def next_look(sent: float, delay: float, deadline: float, lead: float) -> float:
-    """The moment of the next look at a task with a deadline.
+def before_deadline(sent: float, delay: float, deadline: float, lead: float) -> float:
+    """The moment of the next look: when the policy wants it, the last one before the deadline.
 
     Args:
         sent: when the last look was sent.

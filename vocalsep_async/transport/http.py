@@ -203,7 +203,8 @@ class Transport:
         finally:
             self._under_way.discard(task)
         return ClientClosedError(
-            "the client, or the session it borrowed, was closed while a request was under way"
+            "the client, or the session it borrowed, was closed while a request was under way",
+            may_have_arrived=True,
         )
 
     async def _send(

@@ -1,4 +1,4 @@
-"""A handful of instruments in plain Python, enough for the emulator's song.
+"""A handful of instruments in plain Python, enough for the song.
 
 Sounds are arrays of floats. Steady tones read one cycle out of a table, which costs one list
 look-up a sample; plucked strings and noises are made sample by sample.

@@ -1,21 +1,14 @@
-"""The one song of the emulator: four bars for twelve instruments, six seconds.
-
-It is synthesised, always the same, and free of any rights. The original is the sum of its
-twelve tracks, sample by sample, so any split of the tracks adds up to it exactly.
-"""
+"""The notes, and the twelve tracks that are played from them: four bars, six seconds."""
 
 from __future__ import annotations
 
 import functools
-import io
 import random
-import wave
 from array import array
 from collections.abc import Callable, Mapping
-from operator import sub
 from types import MappingProxyType
 
-from vocalsep_async.emulator.synth import (
+from vocalsep_async.emulator.song.synth import (
     RATE,
     Samples,
     Tape,
@@ -33,8 +26,9 @@ from vocalsep_async.emulator.synth import (
 _BEAT = 6_000  # samples: 160 beats a minute, so that notes fall on whole samples
 _HALF = _BEAT // 2
 _BAR = 4 * _BEAT
-_LENGTH = 4 * _BAR
-SECONDS = _LENGTH / RATE
+LENGTH = 4 * _BAR
+"""How long it is in samples."""
+SECONDS = LENGTH / RATE
 """How long it is."""
 
 # A minor, F major, C major, G major; MIDI notes from the lowest up.
@@ -174,97 +168,17 @@ _PLAYERS: Mapping[str, tuple[Callable[[Tape, random.Random], None], int]] = Mapp
 )
 TRACKS = tuple(_PLAYERS)
 """The twelve instruments; each is a mix of its own."""
-_SUNG = ("vocal", "backing_vocals")
-MIXES = (
-    "original",
-    "vocals",
-    "instrumental",
-    "silence",
-    *TRACKS,
-    *(f"without_{track}" for track in TRACKS),
-)
-"""What there is: the original, all that is sung, all that is not, nothing, each track, and
-all but each track."""
 
 
 @functools.cache
-def _track(name: str) -> array[int]:
+def track(name: str) -> array[int]:
+    """Return the 16-bit samples of one of `TRACKS`; always the same ones.
+
+    Raises:
+        KeyError: there is no such track.
+    """
     play, peak = _PLAYERS[name]
-    tape = Tape(_LENGTH)
+    tape = Tape(LENGTH)
     # A generator of its own for each, so that no track depends on which were made before it.
     play(tape, random.Random(name))
     return tape.pressed(peak)
-
-
-def _sum(*names: str) -> array[int]:
-    return array("h", map(sum, zip(*map(_track, names), strict=True)))
-
-
-@functools.cache
-def _original() -> array[int]:
-    return _sum(*TRACKS)
-
-
-def samples(mix: str) -> array[int]:
-    """Return the 16-bit samples of *mix*.
-
-    Args:
-        mix: one of `MIXES`.
-
-    Raises:
-        KeyError: there is no such mix.
-    """
-    match mix:
-        case "original":
-            return _original()
-        case "silence":
-            return array("h", bytes(2 * _LENGTH))
-        case "vocals":
-            return _sum(*_SUNG)
-        case "instrumental":
-            return array("h", map(sub, _original(), _sum(*_SUNG)))
-    if mix.startswith("without_"):
-        return array("h", map(sub, _original(), _track(mix.removeprefix("without_"))))
-    return _track(mix)
-
-
-def wav(mix: str) -> bytes:
-    """Return *mix* as a WAV file: mono, 16 bit, 16 kHz; see `samples`."""
-    buffer = io.BytesIO()
-    with wave.open(buffer, "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(RATE)
-        file.writeframes(samples(mix).tobytes())
-    return buffer.getvalue()
-
-
-_NAMES: Mapping[str, str] = MappingProxyType(
-    {
-        **{track: track for track in TRACKS},
-        "voice": "vocal",
-        "singer": "vocal",
-        "piano": "keyboard",
-        "organ": "keyboard",
-    }
-)
-
-
-def track_named(instrument: str | None) -> str | None:
-    """Return the track an instrument's name means, such as "vocal" for "Lead Vocal".
-
-    Args:
-        instrument: as the API's users write it; None means the vocal.
-
-    Returns:
-        One of `TRACKS`; None if the song has no such instrument.
-    """
-    if instrument is None:
-        return "vocal"
-    words = instrument.lower().replace("_", " ").replace("-", " ").split()
-    if words[:1] == ["backing"]:
-        return "backing_vocals"
-    # Without the plural, on both sides.
-    known = {name.removesuffix("s"): track for name, track in _NAMES.items()}
-    heard = (known.get(word.removesuffix("s")) for word in reversed(words))
-    return next((track for track in heard if track is not None), None)

@@ -1,4 +1,4 @@
-"""What the two providers do differently, as the emulator speaks it."""
+"""What the two providers do differently."""
 
 from __future__ import annotations
 
@@ -8,20 +8,9 @@ from typing import Any
 
 from attrs import frozen
 
-from vocalsep_async.models import SeparationType
-
-COSTS: Mapping[SeparationType, int] = MappingProxyType(
-    {
-        SeparationType.SEPARATE_VOCAL: 10,
-        SeparationType.SPLIT_STEM: 50,
-        SeparationType.SPLIT_STEM_ADVANCED: 20,
-    }
-)
-"""Credits that a task of each type takes."""
-
 
 @frozen(kw_only=True)
-class Dialect:
+class Manners:
     """One provider's codes and words.
 
     Attributes:
@@ -43,9 +32,9 @@ class Dialect:
     credits_type: type[Any]
 
 
-DIALECTS: Mapping[str, Dialect] = MappingProxyType(
+MANNERS: Mapping[str, Manners] = MappingProxyType(
     {
-        "sunoapi": Dialect(
+        "sunoapi": Manners(
             credits_path="/api/v1/generate/credit",
             bad_request=400,
             no_credits=429,
@@ -54,7 +43,7 @@ DIALECTS: Mapping[str, Dialect] = MappingProxyType(
             url_keys=("originUrl",),
             credits_type=int,
         ),
-        "kie": Dialect(
+        "kie": Manners(
             credits_path="/api/v1/chat/credit",
             bad_request=422,
             no_credits=402,
@@ -65,3 +54,4 @@ DIALECTS: Mapping[str, Dialect] = MappingProxyType(
         ),
     }
 )
+"""Those of each dialect, by its name."""
