@@ -280,8 +280,10 @@ class Poller:
         running_at: float = 0.0,
     ) -> None:
         """Learn from a finished task, once; up to *running_at* its age was learned from before."""
+        if task.task_id in self._learned:
+            return
         duration = certain_duration(task)
-        if task.task_id in self._learned or duration is None:
+        if duration is None:
             return
         self._learned[task.task_id] = None
         if len(self._learned) > _REMEMBERED:

@@ -103,22 +103,30 @@ class Transport:
         self._key = key
         self._request_timeout = request_timeout
         connect_timeout = _CONNECT_SHARE * request_timeout
-        self._timeout = aiohttp.ClientTimeout(
-            total=request_timeout,
-            connect=connect_timeout,
-            sock_connect=min(_CONNECT_TIMEOUT, connect_timeout),
-            ceil_threshold=math.inf,
-        )
-        self._headers = {
-            hdrs.USER_AGENT: user_agent,
-            hdrs.ACCEPT: "application/json",
-            # One provider wants it on every call, also on those without a body.
-            hdrs.CONTENT_TYPE: "application/json",
+        self._defaults: dict[str, Any] = {
+            "timeout": aiohttp.ClientTimeout(
+                total=request_timeout,
+                connect=connect_timeout,
+                sock_connect=min(_CONNECT_TIMEOUT, connect_timeout),
+                ceil_threshold=math.inf,
+            ),
+            "headers": {
+                hdrs.USER_AGENT: user_agent,
+                hdrs.ACCEPT: "application/json",
+                # One provider wants it on every call, also on those without a body.
+                hdrs.CONTENT_TYPE: "application/json",
+            },
+            "raise_for_status": False,
+            "auto_decompress": True,
         }
+        # A session of our own is made with these; a borrowed one is told each time.
+        self._options: dict[str, Any] = {} if session is None else self._defaults
         self._trace_configs = list(trace_configs)
         # aiohttp would keep the login in connection keys, which tracebacks show.
-        self._proxy = None if proxy is None else proxy.with_user(None)
         self._proxy_login = None if proxy is None else proxy_login(proxy)
+        if proxy is not None:
+            # The login is used here where a tunnel is asked for; otherwise `_OneSend` adds it.
+            self._options |= {"proxy": proxy.with_user(None), "proxy_headers": self._proxy_login}
         self._borrowed = session is not None
         self._session = session
         self._loop = None if session is None else session._loop  # noqa: SLF001
@@ -165,6 +173,7 @@ class Transport:
             connector=aiohttp.TCPConnector(limit=_CONNECTIONS, keepalive_timeout=_KEEPALIVE),
             cookie_jar=aiohttp.DummyCookieJar(),
             trace_configs=self._trace_configs,
+            **self._defaults,
         )
 
     async def exchange(self, request: Request) -> Reply:
@@ -214,14 +223,8 @@ class Transport:
             request.method,
             self._url(request),
             json=request.json,
-            headers=self._headers,
-            timeout=self._timeout,
-            proxy=self._proxy,
-            # Used where a tunnel is asked for; otherwise `_OneSend` adds the login.
-            proxy_headers=self._proxy_login,
             allow_redirects=False,
-            raise_for_status=False,
-            auto_decompress=True,
+            **self._options,
             # What is given here takes the place of a borrowed session's own middlewares.
             middlewares=(*session._middlewares, _OneSend(self._key, self._proxy_login)),  # noqa: SLF001
         ) as response:
