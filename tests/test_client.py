@@ -596,6 +596,25 @@ async def test_a_dead_key_ends_all_without_asking_for_each(provider: FakeProvide
     assert len(provider.looks) <= 4
 
 
+async def test_a_key_that_dies_midway_leaves_what_is_finished(provider: FakeProvider) -> None:
+    provider.add("quick", 5)
+    ids = ["quick", *(f"t{n}" for n in range(30))]
+    for task_id in ids[1:]:
+        provider.script(task_id, record(task_id), envelope(401, "no access"))
+    async with make_client() as client:
+        outcomes = await client.wait_for_tasks(ids, poll=Every(8))
+    assert outcomes["quick"].ok
+    assert all(isinstance(outcomes[each].error, AuthenticationError) for each in ids[1:])
+    assert len(provider.looks) <= 40
+
+
+async def test_the_first_final_record_counts(provider: FakeProvider) -> None:
+    provider.script("a", record("a"), finished("a"), record("a"))
+    async with make_client() as client:
+        assert (await client.wait_for_task("a")).succeeded
+    assert len(provider.looks) == 2
+
+
 async def test_at_the_deadline_open_tasks_get_their_timeout_and_last_status(
     provider: FakeProvider,
 ) -> None:
