@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from attrs import evolve, frozen
+from attrs import evolve
 
 from vocalsep_async._text import printable
 from vocalsep_async.decoding import body as _body
@@ -31,15 +31,15 @@ from vocalsep_async.models import SeparationTask, TaskRef, TaskStatus
 Headers = Mapping[str, str]
 
 
-@frozen
 class Decoder:
     """Reads the answers of one provider.
 
-    Attributes:
+    Args:
         dialect: what its codes mean.
     """
 
-    dialect: Dialect
+    def __init__(self, dialect: Dialect) -> None:
+        self._dialect = dialect
 
     def task(self, ref: TaskRef, status: int, headers: Headers, body: bytes) -> SeparationTask:
         """Read the record of the task *ref*.
@@ -100,7 +100,7 @@ class Decoder:
     ) -> APIError:
         if task_id is not None and says_no_such_record(envelope.code, envelope.message):
             return self._no_such_task(envelope, status, task_id)
-        rule = self.dialect.judge(envelope.code, envelope.message, in_envelope=envelope.genuine)
+        rule = self._dialect.judge(envelope.code, envelope.message, in_envelope=envelope.genuine)
         return rule.error(
             self._said(envelope),
             code=envelope.code,

@@ -125,7 +125,7 @@ class Poller:
         now = anyio.current_time()
         watch = self._watches.get(ref.task_id)
         if watch is None:
-            watch = self._watches[ref.task_id] = Watch.of(ref, _age_now(ref), now)
+            watch = self._watches[ref.task_id] = Watch(ref, _age_now(ref), now)
         else:
             watch.told(ref, _age_now(ref), now)
         watch.followers.append(follower)

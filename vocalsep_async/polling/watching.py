@@ -9,7 +9,6 @@ import random
 from collections import deque
 
 import anyio
-from attrs import define, field
 
 from vocalsep_async import _check
 from vocalsep_async.errors import (
@@ -148,12 +147,16 @@ class Follower:
         return (anyio.current_time() if self._ended is None else self._ended) - self._started
 
 
-@define(eq=False)
 class Watch:
     """What is known of one task that is looked at.
 
-    Attributes:
+    Args:
         ref: the task.
+        age: how old it is in seconds; None if nobody knows.
+        now: the event loop's clock.
+
+    Attributes:
+        ref: the task, with all that anybody who follows knows of it.
         created: when it was created, on the event loop's clock.
         age_is_known: whether *created* is more than a guess.
         began: when the first look was asked for.
@@ -164,24 +167,20 @@ class Watch:
         followers: who waits for it.
     """
 
-    ref: TaskRef
-    created: float
-    age_is_known: bool
-    began: float
-    running_at: float = 0.0
-    sent: float = -math.inf
-    polls: int = 0
-    look: asyncio.Task[None] | None = None
-    followers: list[Follower] = field(factory=list)
-    _failures: int = 0
-    _last_failure: type[VocalSepError] | None = None
-
-    @classmethod
-    def of(cls, ref: TaskRef, age: float | None, now: float) -> Watch:
-        """A watch on *ref*, which is *age* seconds old; None if nobody knows."""
-        known = age is not None and age <= _LONGEST_AGE
-        created = now - (max(age, 0.0) if known and age is not None else _GUESSED_AGE)
-        return cls(ref=ref, created=created, age_is_known=known, began=now)
+    def __init__(self, ref: TaskRef, age: float | None, now: float) -> None:
+        self.ref = ref
+        self.created = now - _GUESSED_AGE
+        self.age_is_known = False
+        self.began = now
+        self.running_at = 0.0
+        self.sent = -math.inf
+        self.polls = 0
+        self.look: asyncio.Task[None] | None = None
+        self.followers: list[Follower] = []
+        self._failures = 0
+        self._last_failure: type[VocalSepError] | None = None
+        if age is not None:
+            self.learned_age(max(age, 0.0), now)
 
     def told(self, ref: TaskRef, age: float | None, now: float) -> None:
         """Somebody else who follows knows *ref* of it, and perhaps its age."""
