@@ -629,3 +629,30 @@ async def test_every_loop_reports_broken_requests_alike(server: FaultServer) -> 
             await client.get_task("task-1")
         assert "closed the connection" in str(caught.value)
         assert server.hits == client.stats.requests == 3
+
+
+async def test_closing_twice_at_once_is_closing_once(server: FaultServer) -> None:
+    client = client_at(f"{server.url}/black_hole")
+    calls = [asyncio.ensure_future(client.get_task("a")), asyncio.ensure_future(create(client))]
+    await anyio.to_thread.run_sync(server.wait_for_hits, 2)
+    await asyncio.gather(client.aclose(), client.aclose())
+    ended = await asyncio.gather(*calls, return_exceptions=True)
+    assert [type(error) for error in ended] == [ClientClosedError, ClientClosedError]
+
+
+@pytest.mark.parametrize("call", [looks_at("z"), waits_for("z")], ids=["a look", "a wait"])
+async def test_a_session_whose_owner_closes_it_ends_what_waits_for_a_connection(
+    server: FaultServer, call: Call
+) -> None:
+    session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=1))
+    url = f"{server.url}/black_hole"
+    hog = asyncio.ensure_future(session.get(url))
+    await anyio.to_thread.run_sync(server.wait_for_hits, 1)
+    client = client_at(url, session=session)
+    waiting = asyncio.ensure_future(call(client))
+    await anyio.wait_all_tasks_blocked()
+    await session.close()
+    with anyio.fail_after(SOON), pytest.raises(ClientClosedError):
+        await waiting
+    hog.cancel()
+    await asyncio.wait([hog])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 from inspect import iscoroutine
 from itertools import pairwise
@@ -41,6 +42,7 @@ from vocalsep_async import (
     Verdict,
     VocalSepClient,
 )
+from vocalsep_async.transport import Reply, Request
 
 pytestmark = pytest.mark.anyio
 
@@ -781,10 +783,10 @@ async def test_what_a_second_wait_knows_of_the_task_counts_for_both(
 async def test_a_wait_without_on_update_keeps_no_pending_records(provider: FakeProvider) -> None:
     provider.add("a", math.inf)
     client = make_client()
-    async with client, client._poller.follow(TaskRef("a"), Every(1), None) as follower:
+    async with client, client._poller.follow(TaskRef("a"), Every(1), math.inf) as follower:
         await anyio.sleep(100)
         assert follower.polls > 50
-        assert not follower._news
+        assert follower._untold is None
 
 
 async def test_a_second_wait_begins_though_a_failed_one_is_still_busy(
@@ -820,6 +822,161 @@ async def test_a_time_without_a_zone_beside_one_with_it_teaches_nothing(
     async with make_client() as client:
         assert (await client.get_task("a")).duration is not None
         assert client.durations.model(None).completions == 0
+
+
+async def test_waits_are_not_starved_by_callers_who_look_all_the_time(
+    provider: FakeProvider,
+) -> None:
+    ids = [f"w{n}" for n in range(20)]
+    for task_id in ids:
+        provider.add(task_id, math.inf)
+    async with make_client() as client, anyio.create_task_group() as group:
+
+        async def look_all_the_time(task_id: str) -> None:
+            while True:
+                await client.get_task(task_id)
+
+        for n in range(50):
+            group.start_soon(look_all_the_time, f"g{n}")
+        outcomes = await client.wait_for_tasks(ids, timeout=300, poll=Every(5))
+        group.cancel_scope.cancel()
+    assert min(outcome.polls for outcome in outcomes.values()) >= 5
+
+
+async def test_a_slow_on_update_gets_the_newest_record_and_delays_no_result(
+    provider: FakeProvider,
+) -> None:
+    provider.add("a", 60)
+    seen: list[str] = []
+
+    async def slow(task: SeparationTask) -> None:
+        await anyio.sleep(5)
+        seen.append(task.status)
+
+    began = anyio.current_time()
+    async with make_client(rate_limit=None) as client:
+        await client.wait_for_task("a", poll=Every(1), on_update=slow)
+    assert anyio.current_time() < began + 72
+    assert seen[-1] == "SUCCESS"
+    assert len(seen) < 15
+
+
+async def test_a_tracing_hook_that_fails_ends_the_wait_with_its_own_error(
+    provider: FakeProvider,
+) -> None:
+    provider.script("a", LookupError("the hook is broken"))
+    async with make_client() as client:
+        with pytest.raises(LookupError, match="the hook is broken"):
+            await client.wait_for_task("a")
+        assert alone()
+
+
+async def test_a_policy_that_fails_ends_nobody_elses_wait(provider: FakeProvider) -> None:
+    class Broken:
+        def delay(self, situation: Situation) -> float:
+            raise LookupError("no idea")
+
+    provider.add("a", 10)
+    async with make_client() as client, anyio.create_task_group() as group:
+
+        async def fails() -> None:
+            with pytest.raises(LookupError):
+                await client.wait_for_task("a", poll=Broken())
+
+        group.start_soon(fails)
+        assert (await client.wait_for_task("a", poll=Every(2))).succeeded
+
+
+async def test_a_wait_that_joins_does_not_put_off_anothers_last_look(
+    provider: FakeProvider,
+) -> None:
+    provider.add("a", 9.3)
+    async with make_client() as client, anyio.create_task_group() as group:
+
+        async def joins_late() -> None:
+            await anyio.sleep(9.55)
+            await client.wait_for_task("a", timeout=30, poll=Every(5))
+
+        group.start_soon(joins_late)
+        assert (await client.wait_for_task("a", timeout=10, poll=Every(9.2))).succeeded
+
+
+async def test_a_look_that_somebody_cancels_is_made_again(provider: FakeProvider) -> None:
+    provider.round_trip = 4
+    async with make_client() as client, anyio.create_task_group() as group:
+
+        async def vandal() -> None:
+            await anyio.sleep(1)
+            looks = [task for task in asyncio.all_tasks() if "look" in task.get_name()]
+            looks[0].cancel()
+
+        group.start_soon(vandal)
+        assert (await client.wait_for_task("a", timeout=60)).succeeded
+        assert client.stats.in_flight == 0
+
+
+async def test_failures_of_changing_kinds_back_off_too(provider: FakeProvider) -> None:
+    for _ in range(300):
+        provider.script("a", envelope(500, "broken"), TransportError("cut"))
+    async with make_client() as client:
+        with pytest.raises(TaskTimeoutError) as caught:
+            await client.wait_for_task("a", timeout=100)
+    assert caught.value.polls < 30
+
+
+async def test_a_clock_hours_off_does_not_stop_the_looks(provider: FakeProvider) -> None:
+    pending = record("a", createTime=1_800_000_000_000)
+    off = pending._replace(headers={"Date": "Fri, 15 Jan 2027 16:00:00 GMT"})
+    provider.script("a", *[off] * 12)
+    async with make_client() as client:
+        assert (await client.wait_for_task("a", timeout=200)).succeeded
+
+
+async def test_unknown_statuses_are_cut_and_warned_of_a_few_times(
+    provider: FakeProvider, caplog: pytest.LogCaptureFixture
+) -> None:
+    provider.script("a", *[record("a", f"{n}\x1b[31m\n" + "y" * 2000) for n in range(200)])
+    async with make_client(rate_limit=None) as client:
+        with pytest.raises(TaskTimeoutError) as caught:
+            await client.wait_for_task("a", timeout=100, poll=Every(1))
+    assert "\x1b" not in str(caught.value)
+    assert len(str(caught.value)) < 300
+    assert len(caplog.records) == 20
+
+
+@pytest.mark.parametrize("wrong", [5, "print"])
+async def test_an_on_update_that_cannot_be_called_is_refused(
+    provider: FakeProvider, wrong: Any
+) -> None:
+    async with make_client() as client:
+        with pytest.raises(ConfigurationError, match="on_update"):
+            await client.wait_for_task("a", on_update=wrong)
+    assert provider.looks == []
+
+
+@pytest.mark.parametrize("wrong", [None, 5])
+async def test_what_holds_no_ids_is_refused(provider: FakeProvider, wrong: Any) -> None:
+    async with make_client() as client:
+        with pytest.raises(ConfigurationError, match="tasks must be"):
+            await client.wait_for_tasks(wrong)
+
+
+async def test_looks_do_not_run_in_a_callers_context(
+    provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = ContextVar("request", default="nobody's")
+    seen: list[str] = []
+    exchange = provider.exchange
+
+    async def seeing(sent: Request) -> Reply:
+        seen.append(request.get())
+        return await exchange(sent)
+
+    monkeypatch.setattr(provider, "exchange", seeing)
+    request.set("mine")
+    async with make_client() as client:
+        await client.wait_for_task("a")
+    assert seen == ["nobody's"]
 
 
 # Creating and credits

@@ -79,6 +79,12 @@ def instance(value: object, name: str, kind: type | tuple[type, ...]) -> None:
         raise ConfigurationError(f"{name} must be a {wanted}, not {type(value).__name__}")
 
 
+def callback(value: object) -> None:
+    """Check what is to be called back; None for nothing."""
+    if value is not None and not callable(value):
+        raise ConfigurationError(f"on_update must be callable, not {type(value).__name__}")
+
+
 def policy(poll: PollPolicy) -> PollPolicy:
     """Check a poll policy."""
     if isinstance(poll, type) or not callable(getattr(poll, "delay", None)):
@@ -98,6 +104,8 @@ async def refs(
             "wait_for_tasks() takes many ids: pass a list, as in wait_for_tasks([task_id]), "
             "or use wait_for_task(task_id)"
         )
+    if not isinstance(tasks, (Iterable, AsyncIterable)):
+        raise ConfigurationError(f"tasks must be ids to iterate over, not {type(tasks).__name__}")
     kind = separation_type(type_)
     if isinstance(tasks, AsyncIterable):
         given = [TaskRef.of(task) async for task in tasks]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import os
 import warnings
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping, Sequence
@@ -249,7 +250,8 @@ class VocalSepClient:
                 looks exactly once, after queueing for the budget.
             poll: when to look again; None takes the client's policy.
             on_update: called with the record of each look, the final one included; may be async.
-                What it raises ends the wait and is raised here.
+                One that is slower than the looks gets the newest record next. What it raises ends
+                the wait and is raised here.
 
         Returns:
             The final record; `SeparationTask.succeeded` and `SeparationTask.raise_for_failure`
@@ -265,9 +267,11 @@ class VocalSepClient:
             ClientClosedError: the client was closed.
         """
         ref, policy = TaskRef.of(task), self._policy_or(poll)
+        _options.callback(on_update)
         seconds = _check.timeout(timeout)
+        deadline = self._deadline_in(seconds)
         async with self._poller.follow(
-            ref, policy, seconds, every_look=on_update is not None
+            ref, policy, deadline, once=seconds == 0, every_look=on_update is not None
         ) as follower:
             with anyio.CancelScope(deadline=follower.deadline):
                 return await _final(follower, on_update)
@@ -301,9 +305,12 @@ class VocalSepClient:
         """
         refs = await _options.refs(tasks, type)
         policy, seconds = self._policy_or(poll), _check.timeout(timeout)
+        deadline = self._deadline_in(seconds)
         async with AsyncExitStack() as stack:
             followers = [
-                await stack.enter_async_context(self._poller.follow(ref, policy, seconds))
+                await stack.enter_async_context(
+                    self._poller.follow(ref, policy, deadline, once=seconds == 0)
+                )
                 for ref in refs
             ]
             return {each.task_id: await _outcome(each) for each in followers}
@@ -376,6 +383,10 @@ class VocalSepClient:
             self._decoder.credits,
             lambda error: error.verdict in (Verdict.RETRY, Verdict.PAUSE_EVERYONE),
         )
+
+    def _deadline_in(self, seconds: float | None) -> float:
+        self._transport.bind()  # says better than the clock that no event loop is running
+        return anyio.current_time() + seconds if seconds else math.inf
 
     def _policy_or(self, poll: PollPolicy | None) -> PollPolicy:
         return self._poll if poll is None else _options.policy(poll)

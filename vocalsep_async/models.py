@@ -62,7 +62,7 @@ def _usable_task_id(_instance: object, _attribute: object, value: Any) -> None:
 
 
 def _aware_time(_instance: object, _attribute: object, value: Any) -> None:
-    if value is None or (isinstance(value, datetime) and value.tzinfo is not None):
+    if value is None or (isinstance(value, datetime) and value.utcoffset() is not None):
         return
     raise ConfigurationError(
         "created_at must be a datetime with a time zone, as in datetime.now(timezone.utc), or None"

@@ -93,3 +93,15 @@ def test_it_does_what_a_sorted_list_would(steps: list[tuple[str, int, float]]) -
                 expected.pop(first, None) if first is not None else None
         assert len(agenda) == len(expected)
         assert agenda.next_due() == min(expected.values(), default=math.inf)
+
+
+def test_entries_that_moved_or_left_are_not_kept_for_ever() -> None:
+    agenda: Agenda[int] = Agenda()
+    for item in range(1000):
+        agenda.put(item, 1e9)
+        agenda.discard(item)
+        agenda.put(-1, float(item))
+    assert len(agenda) == 1
+    assert len(agenda._heap) < 100
+    assert (agenda.due(-1), agenda.due(5)) == (999.0, math.inf)
+    assert agenda.pop(1e10) == -1

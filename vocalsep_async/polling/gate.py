@@ -33,7 +33,8 @@ class Gate:
         self.budget = budget
         self.on_pause: Callable[[float], None] = lambda _until: None
         """Called with the moment up to which nobody asks, when that becomes known."""
-        self._turn = anyio.Lock()
+        self.turn = anyio.Lock()
+        """Held by the first in line; whoever holds it may take several permits in a row."""
         self._changed: anyio.Event | None = None
         self._closing = anyio.Event()
 
@@ -45,12 +46,20 @@ class Gate:
         """
         await checkpoint_if_cancelled()
         # While anybody is in line, the lock is held: it is handed on, never free in between.
-        if not self._turn.locked() and (permit := self._permit_now()) is not None:
+        if not self.turn.locked() and (permit := self._permit_now()) is not None:
             return permit
-        async with self._turn:
-            while (permit := self._permit_now()) is None:
-                await self._until_changed()
-            return permit
+        async with self.turn:
+            return await self.next_permit()
+
+    async def next_permit(self) -> Permit:
+        """Wait for room and take it, for whoever holds the turn.
+
+        Raises:
+            ClientClosedError: the gate was closed, before or meanwhile.
+        """
+        while (permit := self._permit_now()) is None:
+            await self._until_changed()
+        return permit
 
     def _permit_now(self) -> Permit | None:
         if self._closing.is_set():

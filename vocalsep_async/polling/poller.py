@@ -9,14 +9,15 @@ and whoever leaves last ends it.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
-import math
 import random
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
+from typing import Any
 
 import anyio
 
@@ -43,6 +44,9 @@ _SHORTEST_GAP = 1.0
 """Seconds; a wait that joins another brings the next look forward, but not closer than this."""
 _FIRST_LEAD, _LONGEST_LEAD = 0.5, 5.0
 """Seconds that an answer is given before a deadline: at first, and at most."""
+_SHOWN_STATUS = 60
+"""Characters of an unknown status that are worth showing."""
+_MOST_WARNINGS = 20
 _REMEMBERED = 10_000
 """Finished tasks that are not learned from twice."""
 
@@ -92,8 +96,9 @@ class Poller:
         self,
         ref: TaskRef,
         policy: PollPolicy,
-        timeout: float | None,  # noqa: ASYNC109 - it ends the wait, not this block
+        deadline: float,
         *,
+        once: bool = False,
         every_look: bool = False,
     ) -> AsyncIterator[Follower]:
         """Have *ref* looked at, at once and then as *policy* says, until the block is left.
@@ -103,7 +108,8 @@ class Poller:
         Args:
             ref: the task.
             policy: when to look again.
-            timeout: seconds until the follower's deadline; None for never, 0 for one look.
+            deadline: when the wait ends, on the event loop's clock; infinity for never.
+            once: whether it ends with the first look.
             every_look: whether the follower is told of each look.
 
         Raises:
@@ -111,8 +117,7 @@ class Poller:
             ConfigurationError: the client cannot be used in this event loop.
         """
         self._asker.bind()
-        deadline = anyio.current_time() + timeout if timeout else math.inf
-        follower = Follower(ref.task_id, policy, deadline, once=timeout == 0, every_look=every_look)
+        follower = Follower(ref.task_id, policy, deadline, once=once, every_look=every_look)
         watch = self._join(ref, follower)
         try:
             yield follower
@@ -132,10 +137,12 @@ class Poller:
         if watch.is_looked_at:
             follower.polls += 1
         else:
-            self._enter(watch, max(now, watch.sent + _SHORTEST_GAP))
+            soon = max(now, watch.sent + _SHORTEST_GAP)
+            self._enter(watch, min(soon, self._agenda.due(watch)))
         if self._driver is None or self._driver.done():
-            self._driver = asyncio.create_task(self._drive(), name="vocalsep driver")
-        self._give_up_behind(self._asker.gate.paused_until())
+            self._driver = _task(self._drive(), "vocalsep driver")
+        if follower.deadline < self._asker.gate.paused_until() and not watch.is_looked_at:
+            follower.fail(follower.timeout_error())
         return watch
 
     async def _abandon(self, watch: Watch) -> None:
@@ -167,22 +174,40 @@ class Poller:
 
     async def _drive(self) -> None:
         try:
+            # Under an eager task factory this runs before anybody knows the task.
+            await asyncio.sleep(0)
             while True:
                 await self._until_due()
-                permit = await self._asker.gate.start()
-                watch = self._agenda.pop(anyio.current_time())
-                if watch is None:
-                    permit.give_back()
-                    continue
-                watch.begins_look(anyio.current_time())
-                watch.look = asyncio.create_task(
-                    self._look(watch, permit), name=f"vocalsep look {watch.ref.task_id}"
-                )
-                # A look that is cancelled before it begins never enters its permit's block.
-                watch.look.add_done_callback(permit.give_back)
+                await self._look_at_those_due(anyio.current_time())
         except Exception as error:  # noqa: BLE001 - handed to whoever waits
             # Whoever waits must learn that nobody looks any more, whatever it was.
             self._end_all(error)
+
+    async def _look_at_those_due(self, now: float) -> None:
+        """Queue once for all that are due by *now*: each is first come, first served."""
+        gate = self._asker.gate
+        async with gate.turn:
+            while self._agenda.next_due() <= now:
+                permit = await gate.next_permit()
+                watch = self._agenda.pop(now)
+                if watch is None:
+                    permit.give_back()
+                else:
+                    self._begin_look(watch, permit)
+
+    def _begin_look(self, watch: Watch, permit: Permit) -> None:
+        watch.begins_look(anyio.current_time())
+        look = _task(self._look(watch, permit), f"vocalsep look {watch.ref.task_id}")
+        watch.look = look
+        # A look that is cancelled before it begins never enters its permit's block.
+        look.add_done_callback(permit.give_back)
+        look.add_done_callback(partial(self._look_again_if_cancelled, watch))
+
+    def _look_again_if_cancelled(self, watch: Watch, look: asyncio.Task[None]) -> None:
+        """Whoever cancelled a look from outside did not mean those who wait for it."""
+        if look.cancelled() and watch.followers and watch.look is look:
+            watch.look = None
+            self._enter(watch, asyncio.get_running_loop().time())
 
     async def _until_due(self) -> None:
         while (wait := self._agenda.next_due() - anyio.current_time()) > 0:
@@ -240,14 +265,14 @@ class Poller:
         ):
             self._end(watch, error)
         else:
-            self._try_again(watch, error, in_a_row)
+            self._try_again(watch, error)
             for follower in watch.followers:
                 follower.will_be_repeated()
 
-    def _try_again(self, watch: Watch, error: VocalSepError, in_a_row: int) -> None:
+    def _try_again(self, watch: Watch, error: VocalSepError) -> None:
         now = anyio.current_time()
         if error.verdict is Verdict.RETRY:
-            delay = self._asker.retry.delay(in_a_row, random.random())
+            delay = self._asker.retry.delay(watch.failures, random.random())
             self._enter(watch, watch.repeats_at(delay, now, self._lead))
             return
         self._enter(watch, now)
@@ -296,9 +321,12 @@ class Poller:
         )
 
     def _warn_of_unknown(self, task: SeparationTask) -> None:
-        if not is_known(task.status) and task.status not in self._warned:
-            self._warned.add(task.status)
-            _logger.warning("unknown status %r is taken for pending", printable(str(task.status)))
+        if is_known(task.status):
+            return
+        status = printable(str(task.status), _SHOWN_STATUS)
+        if status not in self._warned and len(self._warned) < _MOST_WARNINGS:
+            self._warned.add(status)
+            _logger.warning("unknown status %r is taken for pending", status)
 
 
 def _give_up(watch: Watch, pause_end: float) -> None:
@@ -316,6 +344,11 @@ def _age_now(ref: TaskRef) -> float | None:
     if ref.created_at is None:
         return None
     return (datetime.now(UTC) - ref.created_at).total_seconds()
+
+
+def _task(coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+    """Make a task that serves all waits: none of them lends it its context variables."""
+    return asyncio.create_task(coroutine, name=name, context=contextvars.Context())
 
 
 async def _cancelled(tasks: Iterable[asyncio.Task[None] | None]) -> None:

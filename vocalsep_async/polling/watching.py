@@ -6,11 +6,11 @@ import asyncio
 import copy
 import math
 import random
-from collections import deque
 
 import anyio
 
 from vocalsep_async import _check
+from vocalsep_async._text import printable
 from vocalsep_async.errors import (
     DecodeError,
     TaskNotFoundError,
@@ -24,8 +24,8 @@ _UNREADABLE_IN_A_ROW = 5
 """Answers that do not decode; after so many the address is not this API's."""
 _GUESSED_AGE = 120.0
 """Seconds; the age of a task at the first look while nobody says when it was created."""
-_LONGEST_AGE = 7 * 86_400.0
-"""Seconds; an age beyond this is a wrong clock."""
+_LONGEST_AGE = 7200.0
+"""Seconds; an age beyond this is rather a wrong clock or zone than a task so slow."""
 
 
 class Follower:
@@ -63,16 +63,18 @@ class Follower:
         self._every_look = every_look
         self._started = anyio.current_time()
         self._ended: float | None = None
-        self._news: deque[SeparationTask | Exception] = deque()
+        self._untold: SeparationTask | None = None
+        self._error: Exception | None = None
         self._arrived = anyio.Event()
 
     def saw(self, task: SeparationTask) -> None:
         """A look succeeded."""
         self.task, self.last_error = task, None
-        if task.is_final:
-            self._end(task)
-        elif self._every_look:
-            self._put(task)
+        if task.is_final and not self.has_ended:
+            self._end()
+        if task.is_final or self._every_look:
+            self._untold = task
+            self._arrived.set()
         if self._once:
             self.fail(self.timeout_error())
 
@@ -87,31 +89,35 @@ class Follower:
 
     def fail(self, error: Exception) -> None:
         """The wait is over: *error* is raised to whoever follows, unless it was over before."""
-        self._end(error)
+        if not self.has_ended:
+            self._error = error
+            self._end()
 
-    def _end(self, news: SeparationTask | Exception) -> None:
-        if self._ended is None:
-            self._ended = anyio.current_time()
-            self._put(news)
+    @property
+    def has_ended(self) -> bool:
+        """Whether there is nothing more to wait for."""
+        return self._ended is not None
 
-    def _put(self, news: SeparationTask | Exception) -> None:
-        self._news.append(news)
+    def _end(self) -> None:
+        self._ended = anyio.current_time()
         self._arrived.set()
 
     async def next(self) -> SeparationTask:
-        """Wait for the next look, or for the end, and return what was seen.
+        """Wait for the next look, or for the end, and return the newest record.
 
         Raises:
             VocalSepError: what ended the wait.
         """
-        while not self._news:
+        while True:
+            if self._untold is not None:
+                task, self._untold = self._untold, None
+                return task
+            if self._error is not None:
+                # One error may end many waits: a copy for each, or tracebacks would pile up.
+                ours = isinstance(self._error, VocalSepError)
+                raise copy.copy(self._error) if ours else self._error
             self._arrived = anyio.Event()
             await self._arrived.wait()
-        news = self._news.popleft()
-        if isinstance(news, Exception):
-            # One error may end many waits; each raises its own, so that tracebacks do not pile up.
-            raise copy.copy(news) if isinstance(news, VocalSepError) else news
-        return news
 
     @property
     def has_final(self) -> bool:
@@ -120,7 +126,8 @@ class Follower:
 
     def timeout_error(self) -> TaskTimeoutError:
         """The error of a wait that ran out of time, as things stand now."""
-        status = "never seen" if self.task is None else f"still {self.task.status}"
+        seen = None if self.task is None else printable(str(self.task.status), 60)
+        status = "never seen" if seen is None else f"still {seen}"
         polls = "1 poll" if self.polls == 1 else f"{self.polls} polls"
         met = "" if self.last_error is None else f" The last look met: {self.last_error}"
         return TaskTimeoutError(
@@ -165,6 +172,7 @@ class Watch:
         polls: looks sent.
         look: the look that is under way; None if there is none.
         followers: who waits for it.
+        failures: looks in a row that failed.
     """
 
     def __init__(self, ref: TaskRef, age: float | None, now: float) -> None:
@@ -177,7 +185,8 @@ class Watch:
         self.polls = 0
         self.look: asyncio.Task[None] | None = None
         self.followers: list[Follower] = []
-        self._failures = 0
+        self.failures = 0
+        self._of_a_kind = 0
         self._last_failure: type[VocalSepError] | None = None
         if age is not None:
             self.learned_age(max(age, 0.0), now)
@@ -214,36 +223,44 @@ class Watch:
         if self.age_is_known and age > self.running_at:
             model.saw_running(self.running_at, age)
             self.running_at = age
-        self._failures, self._last_failure = 0, None
+        self.failures, self._last_failure = 0, None
 
     def failed(self, error: VocalSepError) -> int:
         """A look met *error*; return how many in a row met its kind."""
         kind = type(error)
-        self._failures = self._failures + 1 if kind is self._last_failure else 1
+        self.failures += 1
+        self._of_a_kind = self._of_a_kind + 1 if kind is self._last_failure else 1
         self._last_failure = kind
-        return self._failures
+        return self._of_a_kind
 
     def next_look(self, model: DurationModel, lead: float) -> float:
         """The moment of the next look: the earliest that any follower's policy wants."""
         situation = Situation(
             polls=self.polls,
             elapsed=self.sent - self.began,
-            age=self.sent - self.created,
+            age=max(self.sent - self.created, 0.0),
             model=model,
             draw=random.random(),
         )
-        return min(
-            before_deadline(self.sent, _delay(each.policy, situation), each.deadline, lead)
-            for each in self.followers
-        )
+        wanted = (_wanted_by(each, situation, self.sent, lead) for each in self.followers)
+        return min(wanted, default=math.inf)
 
     def repeats_at(self, delay: float, now: float, lead: float) -> float:
         """The moment of the next try after a failure, for which *delay* seconds are due."""
         return min(before_deadline(now, delay, each.deadline, lead) for each in self.followers)
 
 
-def _delay(policy: PollPolicy, situation: Situation) -> float:
-    return _check.number(policy.delay(situation), "the delay of a poll policy", minimum=0.0)
+def _wanted_by(follower: Follower, situation: Situation, sent: float, lead: float) -> float:
+    """When *follower* wants the next look; infinity if its wait is over."""
+    if follower.has_ended:
+        return math.inf
+    try:
+        delay = follower.policy.delay(situation)
+        delay = _check.number(delay, "the delay of a poll policy", minimum=0.0)
+    except Exception as error:  # noqa: BLE001 - a user's policy; its owner alone gets the error
+        follower.fail(error)
+        return math.inf
+    return before_deadline(sent, delay, follower.deadline, lead)
 
 
 def is_hopeless(error: VocalSepError, in_a_row: int, attempts: int) -> bool:

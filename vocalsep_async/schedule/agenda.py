@@ -9,6 +9,9 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T", bound=Hashable)
 
+_SLACK = 64
+"""Outdated entries that are kept in any case; beyond, at most one for each that counts."""
+
 
 class Agenda(Generic[T]):
     """Items and the moments at which they are due, earliest first.
@@ -32,10 +35,17 @@ class Agenda(Generic[T]):
         self._count += 1
         self._due[item] = (due, self._count)
         heapq.heappush(self._heap, (due, self._count, item))
+        if len(self._heap) > 2 * len(self._due) + _SLACK:
+            self._heap = [(due, count, each) for each, (due, count) in self._due.items()]
+            heapq.heapify(self._heap)
 
     def discard(self, item: T) -> None:
         """Take *item* out, if it is in."""
         self._due.pop(item, None)
+
+    def due(self, item: T) -> float:
+        """When *item* is due; infinity if it is not entered."""
+        return self._due[item][0] if item in self._due else math.inf
 
     def next_due(self) -> float:
         """The earliest moment anything is due; infinity if nothing is entered."""

@@ -11,7 +11,7 @@ from vocalsep_async.schedule.backoff import grown, jittered, not_below_initial
 from vocalsep_async.schedule.durations import DurationModel
 
 _SHORTEST_GAP = 1.0
-_SHORTEST_GAP_PER_AGE = 0.01
+_SHORTEST_GAP_PER_WAIT = 0.01
 _IDLE_GAP = 20.0
 _IDLE_GAP_PER_AGE = 0.25
 _COLD_COMPLETIONS = 10
@@ -53,7 +53,7 @@ class Adaptive:
     The next look comes when the *expected undetected seconds* D reach *cost*: with C the
     duration of the task and L its age at the last look, ``D(a) = E[max(0, a - C) | C > L]``. A
     task that stays silent is looked at ever less often, and most often around the ages at which
-    tasks like it end. The gap is at least ``max(1, age / 100)`` s and at most
+    tasks like it end. The gap is at least ``max(1, elapsed / 100)`` s and at most
     ``max(20, age / 4)`` s; until ten finished tasks were seen, at most ``max(2, age / 2)`` s.
 
     Attributes:
@@ -71,7 +71,7 @@ class Adaptive:
         longest = max(_IDLE_GAP, _IDLE_GAP_PER_AGE * age)
         if model.completions < _COLD_COMPLETIONS:
             longest = min(longest, max(_COLD_GAP, _COLD_GAP_PER_AGE * age))
-        shortest = max(_SHORTEST_GAP, _SHORTEST_GAP_PER_AGE * age)
+        shortest = max(_SHORTEST_GAP, _SHORTEST_GAP_PER_WAIT * situation.elapsed)
         return min(max(model.due(age, self.cost) - age, shortest), longest)
 
 

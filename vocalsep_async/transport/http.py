@@ -206,8 +206,7 @@ class Transport:
             if not session.closed:
                 return translated(error, name, self._request_timeout)
         except asyncio.CancelledError:
-            # Closing cancels what is under way; a cancellation by anybody else passes through.
-            if not self._closed or task.uncancel() > 0:
+            if not self._ended_by_closing(session, task):
                 raise
         finally:
             self._under_way.discard(task)
@@ -215,6 +214,13 @@ class Transport:
             "the client, or the session it borrowed, was closed while a request was under way",
             may_have_arrived=True,
         )
+
+    def _ended_by_closing(self, session: aiohttp.ClientSession, task: asyncio.Task[Any]) -> bool:
+        """Whether a cancellation came from closing; anybody else's passes through."""
+        if self._closed:
+            return task.uncancel() == 0
+        # aiohttp cancels, without its task, what waits for a connection of a closed session.
+        return session.closed and not task.cancelling()
 
     async def _send(
         self, session: aiohttp.ClientSession, request: Request, name: str
@@ -248,9 +254,10 @@ class Transport:
 
         It may be called again.
         """
-        self._closed = True
-        for task in self._under_way:
-            task.cancel()
+        if not self._closed:
+            self._closed = True
+            for task in self._under_way:
+                task.cancel()
         if self._session is not None and not self._borrowed:
             await self._session.close()
 
