@@ -518,12 +518,26 @@ FAULTS: Mapping[str, Fault] = {
 # The server
 
 
+class _Conversation(asyncio.StreamReaderProtocol):
+    """Tells the server of every connection, also of one that ends before its handler begins."""
+
+    def __init__(self, server: FaultServer) -> None:
+        super().__init__(asyncio.StreamReader(), server.serve)
+        self._server = server
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.WriteTransport)
+        self._server.transports.append(transport)
+        super().connection_made(transport)
+
+
 class FaultServer:
     """Listens on loopback while its ``with`` block is open.
 
     Attributes:
         seen: every request that was read, in order.
         connections: how many were accepted.
+        transports: those connections.
         elsewhere: where redirects to another host lead.
 
     Args:
@@ -537,6 +551,8 @@ class FaultServer:
         self.elsewhere = elsewhere
         self._tls = tls
         self._port = 0
+        self._handlers: set[asyncio.Task[object]] = set()
+        self.transports: list[asyncio.WriteTransport] = []
         self._loop: asyncio.AbstractEventLoop
         self._stop: asyncio.Event
         self._started = threading.Event()
@@ -594,19 +610,48 @@ class FaultServer:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         # What a client breaks off in the middle of a TLS handshake is none of the test's business.
         self._loop.set_exception_handler(lambda _loop, _context: None)
-        server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._tls)
+        server = await self._loop.create_server(
+            lambda: _Conversation(self), "127.0.0.1", 0, ssl=self._tls
+        )
         self._port = server.sockets[0].getsockname()[1]
         self._started.set()
         await self._stop.wait()
+        # A connection that is being accepted when its server closes is lost by asyncio, unclosed.
+        for listening in server.sockets:
+            self._loop.remove_reader(listening.fileno())
+        for _ in range(2):
+            await asyncio.sleep(0)
         server.close()
+        await self._hang_up()
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _hang_up(self) -> None:
+        """End all conversations: what is left open would be warned about in some later test."""
+        give_up = time.monotonic() + _PATIENCE
+        this = asyncio.current_task()
+        # A connection that is just being accepted gets its handler first, and ends by it.
+        await asyncio.sleep(0)
+        while self._is_busy(this) and time.monotonic() < give_up:
+            for handler in list(self._handlers):
+                handler.cancel()
+            for transport in self.transports:  # what nobody read still waits to be sent
+                transport.abort()
+            await asyncio.sleep(0)
+
+    def _is_busy(self, this: asyncio.Task[object] | None) -> bool:
+        sockets = (transport.get_extra_info("socket") for transport in self.transports)
+        return asyncio.all_tasks() != {this} or any(each.fileno() >= 0 for each in sockets)
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
+        handler = asyncio.current_task()
+        assert handler is not None
+        self._handlers.add(handler)
         try:
             with suppress(OSError, asyncio.IncompleteReadError):
                 await self._converse(reader, writer)
         finally:
             writer.close()
+            self._handlers.discard(handler)
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nth, over = 0, False

@@ -1,13 +1,15 @@
 """What the endpoints answer."""
 
+import logging
 import math
+import zlib
 from collections.abc import Callable
 from typing import Any
 
 import anyio
 import pytest
 from anyio.lowlevel import checkpoint
-from emulator.calling import Caller, DialectName
+from emulator.calling import GENERATE, Caller, DialectName
 
 from vocalsep_async.emulator import Emulator
 from vocalsep_async.emulator.drawing import Drawing
@@ -154,6 +156,62 @@ async def test_a_body_that_is_no_object_is_refused(caller: Caller, text: str) ->
     assert answer.code == 400
 
 
+def _nested(depth: int) -> bytes:
+    return b'{"type": ' + b"[" * depth + b"]" * depth + b"}"
+
+
+@pytest.mark.parametrize(
+    "content, charset",
+    [
+        pytest.param(b"[" * 100_000, "utf-8", id="deep"),
+        pytest.param(_nested(100_000), "utf-8", id="deep-type"),
+        pytest.param(b'{"audioUrl": "\xff"}', "utf-8", id="no-utf-8"),
+        pytest.param('{"audioUrl": "\u00e9"}'.encode("latin-1"), "latin-1", id="latin-1"),
+        pytest.param("{}".encode("utf-16"), "utf-16", id="utf-16"),
+        pytest.param(zlib.compress(b"{}"), "zlib", id="zlib"),
+        pytest.param(b"\xff{}", "klingon", id="unknown"),
+        pytest.param(b'{"audioUrl": ' + b"1" * 5000 + b"}", "utf-8", id="long-number"),
+    ],
+)
+@pytest.mark.parametrize("dialect, code", [("sunoapi", 400), ("kie", 422)])
+async def test_a_body_that_cannot_be_read_is_refused_without_a_word_in_the_log(
+    caller: Caller,
+    caplog: pytest.LogCaptureFixture,
+    *,
+    content: bytes,
+    charset: str,
+    dialect: DialectName,
+    code: int,
+) -> None:
+    headers = {"Content-Type": f"application/json; charset={charset}"}
+    async with Emulator(dialect=dialect) as emulator:
+        answer = await caller.ask(emulator, "POST", GENERATE, data=content, headers=headers)
+    assert (answer.http_status, answer.code, answer.data) == (200, code, None)
+    assert answer.body["msg"] == "The body is not a JSON object."
+    assert (emulator.tasks, emulator.credits_left) == ((), 1000.0)
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+async def test_no_depth_of_nesting_breaks_the_server(caller: Caller) -> None:
+    async with Emulator(rate_limit=None) as emulator:
+        codes = {
+            (await caller.ask(emulator, "POST", GENERATE, data=_nested(depth))).code
+            for depth in range(850, 1000)
+        }
+    assert codes == {400}
+
+
+@pytest.mark.parametrize("charset", ["utf-8", "latin-1", "zlib", "klingon"])
+async def test_a_body_is_read_as_utf_8_whatever_its_charset(caller: Caller, charset: str) -> None:
+    source = '{"taskId": "t", "audioId": "\u00e9", "callBackUrl": "https://example.com/"}'
+    headers = {"Content-Type": f"application/json; charset={charset}"}
+    async with Emulator() as emulator:
+        sent = {"data": source.encode(), "headers": headers}
+        created = await caller.ask(emulator, "POST", GENERATE, **sent)
+        record = await caller.record(emulator, created.data["taskId"])
+    assert record.data["musicId"] == "\u00e9"
+
+
 async def test_record_info_without_an_id_is_refused(caller: Caller) -> None:
     async with Emulator() as emulator:
         assert (await caller.record(emulator, "")).code == 400
@@ -252,9 +310,11 @@ async def test_stems_can_be_there_though_the_callback_failed(caller: Caller) -> 
 
 
 @pytest.mark.parametrize(
-    "task_id", ["a/../b", "..", ".", " ", "%2F", "\u00e9 \U0001f3a4", "x" * 300]
+    "task_id", ["a/../b", "..", ".", " a ", "%2F", "\u00e9 \U0001f3a4", "x" * 300]
 )
-async def test_an_id_may_hold_any_characters(caller: Caller, task_id: str) -> None:
+async def test_an_id_that_is_not_blank_may_hold_any_characters(
+    caller: Caller, task_id: str
+) -> None:
     async with Emulator() as emulator:
         assert emulator.add_task(task_id, duration=0) == task_id
         record = (await caller.record(emulator, task_id)).data
@@ -300,6 +360,7 @@ async def test_requests_are_written_down_in_the_order_of_their_answers(caller: C
         lambda emulator: emulator.add_task("there"),
         lambda emulator: emulator.add_task(age=-1),
         lambda emulator: emulator.add_task(age=math.inf),
+        lambda emulator: emulator.add_task(age=1e308),
         lambda emulator: emulator.add_task(duration=-1),
         lambda emulator: emulator.add_task(duration=math.nan),
         lambda emulator: emulator.finish("nobody"),
@@ -319,10 +380,14 @@ def test_what_makes_no_sense_is_refused(wrong: Callable[[Emulator], object]) -> 
     "options, told",
     [
         ({"task_id": 7}, "a task id is a string, not int"),
+        ({"task_id": ""}, "a task id is a string that is not blank"),
+        ({"task_id": " \t\u00a0"}, "a task id is a string that is not blank"),
         ({"type": "karaoke"}, "type must be one of separate_vocal, .*, not 'karaoke'"),
         ({"type": None}, "type must be one of .*, not NoneType"),
         ({"age": "x"}, "age must be a number, not str"),
         ({"age": None}, "age must be a number, not NoneType"),
+        ({"age": 1e308}, r"age must be at most 315360000, which is ten years, not 1e\+308"),
+        ({"age": 315_360_001}, "age must be at most 315360000"),
         ({"age": 10**400}, "age must be a finite number at least 0"),
         ({"duration": "x"}, "duration must be a number, not str"),
         ({"duration": True}, "duration must be a number, not bool"),
@@ -336,6 +401,13 @@ def test_a_task_of_the_wrong_kind_is_refused_with_a_reason(
     with pytest.raises(ConfigurationError, match=told):
         emulator.add_task(**options)
     assert emulator.tasks == ()
+
+
+async def test_a_task_may_be_ten_years_old(caller: Caller) -> None:
+    years = 10 * 365 * 86_400
+    async with Emulator() as emulator:
+        record = (await caller.record(emulator, emulator.add_task(age=years, duration=years))).data
+    assert record["completeTime"] - record["createTime"] == pytest.approx(years * 1000, abs=1)
 
 
 def test_a_pending_task_has_no_ending_yet() -> None:

@@ -46,6 +46,29 @@ async def test_a_refusal_comes_where_it_was_asked_for(
     assert answer.headers["Retry-After"] == "7"
 
 
+@pytest.mark.parametrize(
+    "seconds, sent",
+    [
+        (0, "0"),
+        (-0.0, "0"),
+        (100, "100"),
+        (2.5, "2.5"),
+        (1e-5, "0.00001"),
+        (1234567.0, "1234567"),
+        (1234567.25, "1234567.25"),
+        (0.1 + 0.2, "0.30000000000000004"),
+        (1e22, "1" + "0" * 22),
+        (10**300, "1" + "0" * 300),
+    ],
+)
+async def test_the_time_of_a_refusal_is_sent_in_plain_decimals(
+    caller: Caller, seconds: float, sent: str
+) -> None:
+    async with Emulator(retry_after=seconds) as emulator:
+        emulator.inject(Fault.REFUSED)
+        assert (await caller.credits(emulator)).headers["Retry-After"] == sent
+
+
 async def test_a_refusal_names_no_time_unless_asked_to(caller: Caller) -> None:
     async with Emulator() as emulator:
         emulator.inject(Fault.REFUSED)
@@ -163,3 +186,26 @@ async def test_a_stalled_client_may_leave(caller: Caller) -> None:
 def test_what_is_no_fault_cannot_be_injected(fault: Any, times: Any) -> None:
     with pytest.raises(ConfigurationError):
         Emulator().inject(fault, times)
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        pytest.param(times, id=name)
+        for name, times in (
+            ("one-more", 1_000_001),
+            ("terabytes", 10**12),
+            ("unprintable", 10**5000),
+            ("below-all", -(10**5000)),
+        )
+    ],
+)
+def test_a_fault_cannot_be_injected_more_than_a_million_times(times: int) -> None:
+    with pytest.raises(ConfigurationError, match="times must be a whole number from 1 to 1000000"):
+        Emulator().inject(Fault.HTML, times)
+
+
+def test_a_fault_can_be_injected_a_million_times() -> None:
+    emulator = Emulator()
+    emulator.inject(Fault.HTML, 1_000_000)
+    assert len(emulator._faults._waiting) == 1_000_000

@@ -1,5 +1,6 @@
 """Start, stop, and use from another thread."""
 
+import asyncio
 import socket
 
 import aiohttp
@@ -55,6 +56,35 @@ async def test_an_emulator_starts_once() -> None:
     async with Emulator() as emulator:
         with pytest.raises(ConfigurationError, match="starts once"):
             await emulator.start()
+
+
+async def test_of_two_starts_at_once_one_wins_and_nothing_is_left_open(caller: Caller) -> None:
+    emulator = Emulator()
+    first, second = await asyncio.gather(emulator.start(), emulator.start(), return_exceptions=True)
+    assert first is None
+    assert isinstance(second, ConfigurationError)
+    assert (await caller.credits(emulator)).code == 200
+    await emulator.aclose()
+    with pytest.raises(aiohttp.ClientConnectorError):
+        await caller.credits(emulator)
+
+
+async def test_a_start_that_failed_is_not_tried_again() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        emulator = Emulator(port=server.getsockname()[1])
+        with pytest.raises(OSError, match="address already in use"):
+            await emulator.start()
+    with pytest.raises(ConfigurationError, match="starts once"):
+        await emulator.start()
+    with pytest.raises(ConfigurationError, match="not started"):
+        _ = emulator.url
+
+
+async def test_an_emulator_does_not_start_again_after_the_end() -> None:
+    async with Emulator() as emulator:
+        pass
+    with pytest.raises(ConfigurationError, match="starts once"):
+        await emulator.start()
 
 
 async def test_a_taken_port_is_an_os_error() -> None:

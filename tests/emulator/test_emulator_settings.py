@@ -52,6 +52,8 @@ from vocalsep_async.errors import ConfigurationError
         ("link_lifetime", -1),
         ("latency", -1),
         ("webhook_key", " "),
+        ("api_key", "key\ud800"),
+        ("webhook_key", "\udcffkey"),
         ("port", 65_536),
         ("port", -1),
         ("port", "80"),
@@ -70,6 +72,14 @@ def test_the_range_of_a_number_is_told() -> None:
         Emulator(failure_rate=2)
     with pytest.raises(ConfigurationError, match=r"speed must be a finite number above 0, not 0"):
         Emulator(speed=0)
+
+
+@pytest.mark.parametrize("option", ["api_key", "webhook_key"])
+def test_a_key_that_no_request_could_carry_is_refused_and_not_shown(option: str) -> None:
+    options: dict[str, Any] = {option: "secret\ud83c"}
+    with pytest.raises(ConfigurationError, match=f"^{option} holds a lone surrogate") as caught:
+        Emulator(**options)
+    assert "secret" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -99,6 +109,8 @@ def test_a_word_that_is_not_known_is_told_with_those_that_are() -> None:
     "option, value",
     [
         ("api_key", None),
+        ("api_key", "cl\u00e9 \U0001f511"),
+        ("webhook_key", "\ud7ff\ue000"),
         ("speed", 10**300),
         ("seed", -(10**400)),
         ("rate_limit", [1, 0.001]),

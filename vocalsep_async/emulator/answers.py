@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 from typing import Any
 
 from aiohttp import web
@@ -101,6 +102,12 @@ def refusal(settings: Settings) -> Answer:
     code = settings.refusal_code
     body = {"code": code, "msg": "The call frequency is too high, slow down.", "data": None}
     seconds = settings.retry_after
-    headers = {} if seconds is None else {"Retry-After": f"{seconds:g}"}
+    headers = {} if seconds is None else {"Retry-After": _plain(seconds)}
     status = code if settings.refuse_in == "status" else 200
     return Answer(body, http_status=status, refused=True, headers=headers)
+
+
+def _plain(seconds: float) -> str:
+    """Return *seconds* in digits: HTTP knows no exponents."""
+    digits = f"{Decimal(repr(abs(float(seconds)))):f}"
+    return digits.rstrip("0").rstrip(".") if "." in digits else digits

@@ -13,7 +13,7 @@ from vocalsep_async.emulator import answers, records
 from vocalsep_async.emulator.answers import Answer
 from vocalsep_async.emulator.drawing import Drawing
 from vocalsep_async.emulator.links import Links
-from vocalsep_async.emulator.settings import Settings
+from vocalsep_async.emulator.settings import Settings, one_of
 from vocalsep_async.emulator.tasks import Clock, Ending, Task, TaskBook
 from vocalsep_async.errors import ConfigurationError
 from vocalsep_async.models import SeparationType
@@ -51,14 +51,14 @@ class Backend:
         self.base_url = ""
         self._settings = settings
 
-    def create(self, text: str) -> tuple[Answer, Task | None]:
+    def create(self, content: bytes) -> tuple[Answer, Task | None]:
         """Create the task that a request body asks for, and charge it.
 
         Returns:
             The answer, and the task; None if the request was refused.
         """
         try:
-            body = _json_object(text)
+            body = _json_object(content)
             type_ = _type_of(body)
             music_id, callback_url = _source_of(body), _callback_of(body)
         except _BadRequestError as error:
@@ -123,10 +123,11 @@ class Backend:
         return self.base_url + self.links.give(task.folder, mix)
 
 
-def _json_object(text: str) -> Mapping[str, Any]:
+def _json_object(content: bytes) -> Mapping[str, Any]:
+    # JSON is UTF-8 whatever charset the request names: RFC 8259 knows no other.
     try:
-        body = json.loads(text)
-    except ValueError:
+        body = json.loads(content.decode())
+    except (ValueError, RecursionError):
         body = None
     if not isinstance(body, dict):
         raise _BadRequestError("The body is not a JSON object.")
@@ -141,8 +142,8 @@ def _text(body: Mapping[str, Any], key: str) -> str | None:
 
 def _type_of(body: Mapping[str, Any]) -> SeparationType:
     try:
-        return SeparationType(body.get("type", SeparationType.SEPARATE_VOCAL))
-    except ValueError:
+        return one_of(SeparationType, body.get("type", SeparationType.SEPARATE_VOCAL), "type")
+    except ConfigurationError:
         raise _BadRequestError(f"type is one of {', '.join(SeparationType)}.") from None
 
 

@@ -24,6 +24,7 @@ from vocalsep_async.emulator.tasks import Clock, Ending
 from vocalsep_async.errors import ConfigurationError
 from vocalsep_async.models import SeparationType, TaskStatus
 
+_LONGEST_AGE = 10 * 365 * 86_400  # seconds; a record prints the time of creation
 _SHUTDOWN = 1.0  # seconds for downloads under way when the emulator closes
 _WITH_STEMS = (TaskStatus.SUCCESS, TaskStatus.CALLBACK_EXCEPTION)
 _WITHOUT_STEMS = (
@@ -56,13 +57,14 @@ class Emulator(Settings):
     """A server on this machine that speaks the API.
 
     Use it as ``async with Emulator(...) as emulator``, or call `start` and `aclose` in the same
-    event loop. All else may be called from any thread, before the start too. It starts once.
+    event loop. All else may be called from any thread, before the start too. It starts once,
+    also if the start fails: make a new one then.
 
     The options have to be named. They can be read under the same names, and not be changed.
 
     Args:
-        api_key: the key that is accepted, any string that is not blank. None, the default,
-            accepts every key that is not blank.
+        api_key: the key that is accepted, any string that is not blank and holds no lone
+            surrogate. None, the default, accepts every key that is not blank.
         dialect: whose codes and shapes to speak, "sunoapi" (the default) or "kie".
         speed: how many times faster than life the tasks and the pauses between two tries of a
             callback go; more than 0. 1, the default, is life: most tasks take 20 to 240 seconds.
@@ -86,8 +88,8 @@ class Emulator(Settings):
         link_lifetime: seconds that the link of a file holds, from the moment it was given;
             0 or more, 14 days by default. 0 gives links that have expired.
         latency: seconds before each answer, 0 or more; 0 by default.
-        webhook_key: signs the callbacks as kie.ai describes it, any string that is not blank.
-            None, the default, sends them unsigned.
+        webhook_key: signs the callbacks as kie.ai describes it, any string that is not blank
+            and holds no lone surrogate. None, the default, sends them unsigned.
         port: where to listen, from 0 to 65535. 0, the default, takes a free port.
         host: 127.0.0.1, and nothing else.
 
@@ -103,6 +105,7 @@ class Emulator(Settings):
     _log: RequestLog = field(factory=RequestLog, init=False)
     _faults: FaultQueue = field(factory=FaultQueue, init=False)
     _backend: Backend = field(init=False)
+    _started: bool = field(default=False, init=False, on_setattr=attrs.setters.NO_OP)
     _url: str | None = field(default=None, init=False, on_setattr=attrs.setters.NO_OP)
     _running: _Running | None = field(default=None, init=False, on_setattr=attrs.setters.NO_OP)
 
@@ -133,11 +136,12 @@ class Emulator(Settings):
         """Listen.
 
         Raises:
-            ConfigurationError: it was started before.
+            ConfigurationError: it was started before, even if that failed or is under way.
             OSError: the port is taken.
         """
-        if self._url is not None:
+        if self._started:
             raise ConfigurationError("an emulator starts once; make a new one")
+        self._started = True  # before the first await, so that of two starts at once one wins
         running = self._prepared()
         try:
             await running.runner.setup()
@@ -192,24 +196,29 @@ class Emulator(Settings):
         """Add a task as if it had been created some time ago, free of charge.
 
         Args:
-            task_id: its id, any string; None draws one.
+            task_id: its id, any string that is not blank; None draws one.
             type: what kind of separation, or its name, such as "split_stem".
             duration: seconds from creation to end, whatever the speed; 0 or more, ``math.inf``
                 for a task that ends only by `finish` or `fail`. None draws one as for any other
                 task.
-            age: seconds since its creation; 0 or more.
+            age: seconds since its creation, from 0 to ten years of 365 days.
 
         Returns:
             The id.
 
         Raises:
-            ConfigurationError: there is a task of that id, or the id is no string, there is no
-                such type, or a number is not 0 or more.
+            ConfigurationError: there is a task of that id, or the id is no string or blank,
+                there is no such type, or a number is out of its range.
         """
         if task_id is not None and not isinstance(task_id, str):
             raise ConfigurationError(f"a task id is a string, not {task_id.__class__.__name__}")
+        if task_id is not None and not task_id.strip():
+            raise ConfigurationError("a task id is a string that is not blank")
         kind = one_of(SeparationType, type, "type")
-        _check.number(age, "age", minimum=0)
+        if (seconds := _check.number(age, "age", minimum=0)) > _LONGEST_AGE:
+            raise ConfigurationError(
+                f"age must be at most {_LONGEST_AGE}, which is ten years, not {seconds:g}"
+            )
         if duration is not None and duration != math.inf:
             _check.number(duration, "duration", minimum=0)
         drawn = self._backend.draw(kind)
@@ -262,10 +271,10 @@ class Emulator(Settings):
 
         Args:
             fault: what befalls them.
-            times: how many requests; 1 or more.
+            times: how many requests, from 1 to a million.
 
         Raises:
-            ConfigurationError: there is no such fault, or *times* is not 1 or more.
+            ConfigurationError: there is no such fault, or *times* is not from 1 to a million.
         """
         self._faults.add(fault, times)
 

@@ -7,6 +7,8 @@ from collections import deque
 
 from vocalsep_async.errors import ConfigurationError
 
+_MOST = 1_000_000
+
 
 class Fault(enum.StrEnum):
     """What can befall a request; it is then not carried out, a task is not created.
@@ -50,12 +52,12 @@ class FaultQueue:
         """Let *times* more requests meet *fault*.
 
         Raises:
-            ConfigurationError: there is no such fault, or *times* is not 1 or more.
+            ConfigurationError: there is no such fault, or *times* is not from 1 to a million.
         """
         if fault not in list(Fault):
             raise ConfigurationError(f"{fault!r} is no fault; there are: {', '.join(Fault)}")
-        if type(times) is not int or times < 1:
-            raise ConfigurationError(f"times is a whole number of 1 or more, not {times!r}")
+        if type(times) is not int or not 1 <= times <= _MOST:
+            raise ConfigurationError(f"times must be a whole number from 1 to {_MOST}")
         self._waiting.extend([Fault(fault)] * times)
 
     def pop(self) -> Fault | None:

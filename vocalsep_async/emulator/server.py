@@ -156,7 +156,7 @@ class Door:
         self._log.write(_entry.get(), response.status)
 
     async def _generate(self, request: web.Request) -> web.StreamResponse:
-        answer, task = self._backend.create(await request.text())
+        answer, task = self._backend.create(await request.read())
         if task is not None:
             _entry.get().task_id = task.task_id
             self._on_created(task)

@@ -69,6 +69,10 @@ def _flag(_instance: object, attribute: Any, value: object) -> None:
 def _usable_key(_instance: object, attribute: Any, value: object) -> None:
     if value is not None and (not isinstance(value, str) or not value.strip()):
         raise ConfigurationError(f"{attribute.name} must be a string that is not blank, or None")
+    if value is not None and any("\ud800" <= character <= "\udfff" for character in value):
+        raise ConfigurationError(
+            f"{attribute.name} holds a lone surrogate, which no request could carry"
+        )
 
 
 def _limit_and_period(_instance: object, _attribute: object, value: Any) -> None:

@@ -205,7 +205,8 @@ class Poller:
 
     def _look_again_if_cancelled(self, watch: Watch, look: asyncio.Task[None]) -> None:
         """Whoever cancelled a look from outside did not mean those who wait for it."""
-        if look.cancelled() and watch.followers and watch.look is look:
+        watched = self._watches.get(watch.ref.task_id) is watch
+        if look.cancelled() and watched and watch.look is look:
             watch.look = None
             self._enter(watch, asyncio.get_running_loop().time())
 
@@ -226,7 +227,7 @@ class Poller:
             watch.look = None
             self._met(watch, error)
         except Exception as error:  # noqa: BLE001 - handed to whoever waits
-            # A user's policy or tracing hook failed: whoever waits gets that very error.
+            # A user's tracing hook failed: whoever waits gets that very error.
             watch.look = None
             self._end(watch, error)
 
