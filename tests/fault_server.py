@@ -527,7 +527,8 @@ class _Conversation(asyncio.StreamReaderProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.WriteTransport)
-        self._server.transports.append(transport)
+        # Asked for now: a TLS transport that is closed does not know its socket any more.
+        self._server.transports[transport] = transport.get_extra_info("socket")
         super().connection_made(transport)
 
 
@@ -537,7 +538,7 @@ class FaultServer:
     Attributes:
         seen: every request that was read, in order.
         connections: how many were accepted.
-        transports: those connections.
+        transports: those connections, and the socket of each.
         elsewhere: where redirects to another host lead.
 
     Args:
@@ -552,7 +553,7 @@ class FaultServer:
         self._tls = tls
         self._port = 0
         self._handlers: set[asyncio.Task[object]] = set()
-        self.transports: list[asyncio.WriteTransport] = []
+        self.transports: dict[asyncio.WriteTransport, socket.socket] = {}
         self._loop: asyncio.AbstractEventLoop
         self._stop: asyncio.Event
         self._started = threading.Event()
@@ -638,8 +639,8 @@ class FaultServer:
             await asyncio.sleep(0)
 
     def _is_busy(self, this: asyncio.Task[object] | None) -> bool:
-        sockets = (transport.get_extra_info("socket") for transport in self.transports)
-        return asyncio.all_tasks() != {this} or any(each.fileno() >= 0 for each in sockets)
+        is_open = any(each.fileno() >= 0 for each in self.transports.values())
+        return is_open or asyncio.all_tasks() != {this}
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1

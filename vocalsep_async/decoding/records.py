@@ -254,8 +254,8 @@ _DIGITS = r"[0-9]{1,20}"
 
 def finite(value: Any) -> float | None:
     """A finite number, also one written as digits; None for anything else."""
-    if isinstance(value, str) and re.fullmatch(_DIGITS, value):
-        return float(value)
+    if isinstance(value, str):
+        return float(value) if re.fullmatch(_DIGITS, value) else None
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
     try:
@@ -295,6 +295,8 @@ def _structure(*, detailed: bool) -> Callable[[Mapping[str, Any], Any], Separati
     )
 
     def origin_tracks(response: Any, _type: Any) -> tuple[OriginTrack, ...]:
+        if not isinstance(response, dict) or not response.get("originData"):
+            return ()
         return tuple(
             structure_track({**track, "part": part}, OriginTrack)
             for part, track in _tracks(response)
@@ -327,10 +329,17 @@ _NO_STEMS = Stems()
 def _stems(response: Any, _type: Any) -> Stems:
     if not isinstance(response, dict):
         raise TypeError(f"is {_kind(response)}, not an object")
-    links = {name: link for name, key in _LINKS.items() if (link := response.get(key)) is not None}
-    if wrong := [name for name, link in links.items() if type(link) is not str]:
+    links, wrong = {}, []
+    for name, key in _LINKS.items():
+        link = response.get(key)
+        if isinstance(link, str):
+            if link and not link.isspace():
+                links[name] = link
+        elif link is not None:
+            wrong.append(name)
+    if wrong:
         raise TypeError(f"holds no link as {', '.join(wrong)}")
-    return Stems(**{name: link for name, link in links.items() if not link.isspace() and link})
+    return Stems(**links)
 
 
 def _as_it_is(value: Any, _type: Any) -> Any:
