@@ -77,7 +77,7 @@ def demo(session: nox.Session) -> None:
 
 @nox.session
 def benchmarks(session: nox.Session) -> None:
-    """Measure; every figure is a ratio within one run."""
+    """Measure; figures of CPU are ratios within one run."""
     _install(session, "benchmarks")
     for script in sorted(Path("benchmarks").glob("*.py")):
         session.run("python", script, *session.posargs, env={"PYTHONSAFEPATH": "1"})
@@ -85,7 +85,9 @@ def benchmarks(session: nox.Session) -> None:
 
 @nox.session
 def build(session: nox.Session) -> None:
-    """Build the wheel and the source distribution, and check what they say of themselves."""
+    """Build the wheel and the source distribution, and check what they say and hold."""
     session.install("build", "twine")
     session.run("python", "-m", "build")
-    session.run("twine", "check", "--strict", *map(str, Path("dist").glob("*")))
+    packed = [*map(str, Path("dist").glob("*"))]
+    session.run("twine", "check", "--strict", *packed)
+    session.run("python", "tests/key_scan.py", *packed)

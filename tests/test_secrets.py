@@ -16,7 +16,7 @@ import traceback
 import warnings
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from urllib.parse import quote
 
 import aiohttp
@@ -24,17 +24,24 @@ import anyio
 import attrs
 import cattrs
 import pytest
-from fault_server import SIGNATURE, FaultServer
+from fault_server import SIGNATURE, FaultServer, envelope, record
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from vocalsep_async import (
     ConfigurationError,
+    DecodeError,
     Every,
     RateLimit,
     RetryPolicy,
     SeparationTask,
+    TaskRef,
     VocalSepClient,
     VocalSepError,
 )
+from vocalsep_async.decoding import Decoder
+from vocalsep_async.dialects import SUNOAPI
+from vocalsep_async.emulator import Emulator
 from vocalsep_async.transport import ApiKey
 
 pytestmark = pytest.mark.anyio
@@ -361,6 +368,110 @@ async def test_tracing_hooks_that_print_what_they_get_do_not_show_the_key(
     assert not [text for text in said if shows(text)]
 
 
+# Any key
+
+
+class Listener(logging.Handler):
+    """Hears everything that is logged while it is entered."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.DEBUG)
+        self.heard: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.heard.append(f"{record.getMessage()} {record.__dict__!r}")
+
+    def __enter__(self) -> Self:
+        root = logging.getLogger()
+        self._level = root.level
+        root.setLevel(logging.DEBUG)
+        root.addHandler(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        root = logging.getLogger()
+        root.removeHandler(self)
+        root.setLevel(self._level)
+
+
+async def all_said(url: str, key: str) -> list[str]:
+    """Everything that comes out of every public call of a client with that key."""
+    said: list[str] = []
+    try:
+        client = VocalSepClient.from_env(
+            {"VOCALSEP_API_KEY": key},
+            base_url=url,
+            rate_limit=RateLimit(1000, 0.01),
+            retry=RetryPolicy(attempts=2, initial=0.001, maximum=0.001),
+            poll=Every(0.001),
+        )
+    except ConfigurationError as error:
+        return [*said_by_error(error), pickle.dumps(error).decode("latin-1")]
+    async with client:
+        for call in CALLS:
+            try:
+                value = await call(client)
+            except VocalSepError as error:
+                said += [*said_by_error(error), pickle.dumps(error).decode("latin-1")]
+            else:
+                said += [*said_by(value), pickle.dumps(value).decode("latin-1")]
+        said += [*said_by(client), *said_by(client.stats), *said_by(client.durations)]
+    return [*said, *said_by_error(await met(get_task(client)))]
+
+
+async def met(call: Awaitable[object]) -> BaseException:
+    error = await failure_of(call)
+    assert error is not None
+    return error
+
+
+@pytest.fixture(scope="module")
+def lasting_server() -> Iterator[FaultServer]:
+    with FaultServer() as server:
+        yield server
+
+
+AROUND = st.text(st.characters(min_codepoint=33, max_codepoint=126)) | st.text()
+SWIFT = ["healthy", "fin_before", "html502", "body430", "st401", "json_array"]
+
+
+@settings(deadline=None, max_examples=30)
+@given(before=AROUND, after=AROUND, fault=st.sampled_from(SWIFT))
+def test_no_call_shows_any_text_that_is_the_key(
+    lasting_server: FaultServer, before: str, after: str, fault: str
+) -> None:
+    key = before + CANARY + after
+    with Listener() as listener:
+        said = asyncio.run(all_said(f"{lasting_server.url}/{fault}", key))
+    assert not [text for text in said + listener.heard if shows(text)]
+
+
+PRINTABLE = st.text(st.characters(min_codepoint=33, max_codepoint=126))
+ECHOES = [fault for fault in FAULTS.values() if fault.startswith("echo_key")]
+
+
+@settings(deadline=None, max_examples=30)
+@given(before=PRINTABLE, after=PRINTABLE, fault=st.sampled_from([*ECHOES, "echo_key_in_record"]))
+def test_no_call_shows_any_key_that_the_server_repeats(
+    lasting_server: FaultServer, before: str, after: str, fault: str
+) -> None:
+    key = before + CANARY + after
+    with Listener() as listener:
+        said = asyncio.run(all_said(f"{lasting_server.url}/{fault}", key))
+    assert not [text for text in said + listener.heard if shows(text)]
+
+
+@given(before=AROUND, after=AROUND, option=st.sampled_from(["api_key", "webhook_key"]))
+def test_an_emulator_does_not_say_its_keys(before: str, after: str, option: str) -> None:
+    try:
+        emulator = Emulator(**{option: before + CANARY + after})  # type: ignore[arg-type]
+    except ConfigurationError as error:
+        said = list(said_by_error(error))
+    else:
+        said = [repr(emulator), str(emulator)]
+    assert not [text for text in said if shows(text)]
+
+
 # A proxy's login
 
 
@@ -426,3 +537,51 @@ async def test_a_result_shows_links_without_their_signatures(
     for value in (task, task.stems, seen, outcomes, client):
         assert SIGNATURE not in f"{value} {value!r}"
     assert SIGNATURE not in heard()
+
+
+# What the server wrote
+
+LONG = "said by the server, " * 500
+MISFITS: dict[str, object] = {
+    "data that is text": LONG,
+    "data that is a list": [LONG],
+    "an id in a list": record(taskId=[LONG]),
+    "another id": record(taskId=LONG),
+    "a status in a list": record(successFlag=[LONG]),
+    "a status in an object": record(successFlag={LONG: LONG}),
+    "stems that are text": record(response=LONG),
+    "a stem in an object": record(response={"vocalUrl": {LONG: LONG}}),
+    "a track in a list": record(response={"originData": [{"audio_url": [LONG]}]}),
+}
+
+
+@pytest.mark.parametrize("data", MISFITS.values(), ids=MISFITS)
+def test_the_traceback_of_a_record_that_does_not_fit_quotes_nothing_of_it(data: object) -> None:
+    with pytest.raises(DecodeError) as caught:
+        Decoder(SUNOAPI).task(TaskRef("task-1"), 200, {}, envelope(data=data))
+    assert "said by" not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize("read", [Decoder.created, Decoder.credits], ids=lambda read: read.__name__)
+@pytest.mark.parametrize("data", [LONG, [LONG], {"taskId": [LONG]}, {"taskId": LONG}])
+def test_nor_does_that_of_another_answer(data: object, read: Callable[..., object]) -> None:
+    with pytest.raises(DecodeError) as caught:
+        read(Decoder(SUNOAPI), 200, {}, envelope(data=data))
+    assert "said by" not in "".join(traceback.format_exception(caught.value))
+
+
+WORDY: dict[str, bytes] = {
+    "a status nobody knows": envelope(data=record(successFlag=LONG)),
+    "a message": envelope(data=record(status="GENERATE_AUDIO_FAILED", errorMessage=LONG)),
+    "a code": envelope(data=record(status="GENERATE_AUDIO_FAILED", errorCode=LONG)),
+    "a message of the envelope": envelope(400, LONG),
+}
+
+
+@pytest.mark.parametrize("body", WORDY.values(), ids=WORDY)
+def test_a_traceback_cuts_what_the_server_wrote_at_length(body: bytes) -> None:
+    with pytest.raises(VocalSepError) as caught:
+        Decoder(SUNOAPI).task(TaskRef("task-1"), 200, {}, body).raise_for_failure()
+    text = "".join(traceback.format_exception(caught.value))
+    assert "said by the server" in text
+    assert LONG[:400] not in text

@@ -35,11 +35,16 @@ async def test_nobody_listens_after_the_end(caller: Caller) -> None:
         await caller.credits(emulator)
 
 
-async def test_closing_again_does_nothing() -> None:
+async def test_closing_again_does_nothing(caller: Caller) -> None:
     emulator = Emulator()
     await emulator.start()
+    await caller.credits(emulator)
     await emulator.aclose()
+    left = (repr(emulator), emulator.url, emulator.requests)
     await emulator.aclose()
+    assert (repr(emulator), emulator.url, emulator.requests) == left
+    with pytest.raises(aiohttp.ClientConnectorError):
+        await caller.credits(emulator)
 
 
 async def test_cancelling_the_block_closes_it(caller: Caller) -> None:

@@ -155,7 +155,9 @@ async def test_a_cancelled_scope_takes_no_slot() -> None:
 
 
 async def test_no_wait_is_too_short_to_be_waited() -> None:
-    gate = Gate(Pacer(RateLimit(3, math.pi / 1e7)))
+    pacer = Pacer(RateLimit(3, math.pi / 1e7))
+    gate = Gate(pacer)
     for _ in range(100):
         with await gate.start():
             await anyio.sleep(1e-9)
+    assert (pacer.sent, pacer.in_flight) == (100, 0)

@@ -7,6 +7,7 @@ import socket
 import ssl
 import tracemalloc
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -519,9 +520,9 @@ def authority() -> trustme.CA:
     return trustme.CA()
 
 
-def tls_of(authority: trustme.CA, *names: str) -> ssl.SSLContext:
+def tls_of(authority: trustme.CA, *names: str, not_after: datetime | None = None) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert(*names).configure_cert(context)
+    authority.issue_cert(*names, not_after=not_after).configure_cert(context)
     return context
 
 
@@ -543,8 +544,17 @@ async def test_a_server_of_an_unknown_authority_is_not_talked_to(authority: trus
     assert "certificate" in str(error)
 
 
-async def test_a_server_with_another_name_is_not_talked_to(authority: trustme.CA) -> None:
-    with FaultServer(tls=tls_of(authority, "elsewhere.example")) as server:
+@pytest.mark.parametrize(
+    "name, not_after",
+    [
+        pytest.param("elsewhere.example", None, id="for another name"),
+        pytest.param("127.0.0.1", datetime(2020, 1, 1, tzinfo=UTC), id="that has expired"),
+    ],
+)
+async def test_a_server_with_a_certificate_that_does_not_hold_is_not_talked_to(
+    authority: trustme.CA, name: str, not_after: datetime | None
+) -> None:
+    with FaultServer(tls=tls_of(authority, name, not_after=not_after)) as server:
         async with (
             trusting(authority) as session,
             client_at(f"{server.url}/healthy", attempts=5, session=session) as client,
@@ -554,6 +564,8 @@ async def test_a_server_with_another_name_is_not_talked_to(authority: trustme.CA
         assert server.hits == 0
     assert isinstance(error, TransportError)
     assert error.verdict is Verdict.RAISE
+    assert not error.may_have_arrived
+    assert "certificate" in str(error)
 
 
 @pytest.mark.parametrize(

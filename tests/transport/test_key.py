@@ -3,6 +3,7 @@
 import base64
 import copy
 import io
+import json
 import pickle
 from collections.abc import Callable
 from typing import Any
@@ -116,7 +117,19 @@ def test_it_is_taken_out_as_often_as_it_is_said() -> None:
     assert ApiKey(KEY).redact(b"nothing to hide") == b"nothing to hide"
 
 
-def test_it_is_taken_out_where_json_escapes_its_slashes() -> None:
+@given(key=KEYS, odd=st.lists(st.sampled_from(["plain", "\\u", "\\U"]), min_size=1))
+def test_an_answer_does_not_repeat_the_key_however_json_spells_it(key: str, odd: list[str]) -> None:
+    def spelled(index: int, character: str) -> str:
+        code = f"{ord(character):04x}"
+        escapes = {"\\u": "\\u" + code, "\\U": "\\u" + code.upper()}
+        return escapes.get(odd[index % len(odd)], json.dumps(character)[1:-1])
+
+    body = '"' + "".join(spelled(*each) for each in enumerate(key)) + '"'
+    assert json.loads(body) == key
+    assert ApiKey(key).redact(body.encode()) == b'"<API key>"'
+
+
+def test_an_answer_may_write_the_slashes_of_the_key_with_a_backslash() -> None:
     assert ApiKey("abc/def/ghi").redact(rb'"abc\/def\/ghi"') == b'"<API key>"'
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Mapping
 from typing import NoReturn
 
@@ -27,12 +28,13 @@ class ApiKey:
             does not show it.
     """
 
-    __slots__ = ("__key",)
+    __slots__ = ("__escaped", "__key")
 
     def __init__(self, key: object) -> None:
         problem = None if isinstance(key, ApiKey) else _problem(key)
         if problem is None:
             self.__key: str = key.__key if isinstance(key, ApiKey) else str(key)  # noqa: SLF001
+            self.__escaped = re.compile(b"".join(map(_spelled, self.__key)))
         # Tracebacks may show local variables.
         del key
         if problem is not None:
@@ -48,16 +50,22 @@ class ApiKey:
         self.__reduce__()
 
     def redact(self, body: bytes) -> bytes:
-        """Take the key out of an answer, also where JSON writes its slashes with a backslash."""
+        """Take the key out of an answer, also where JSON spells it with backslashes."""
         if len(self.__key) >= _SHORTEST_SECRET:
             body = body.replace(self.__key.encode(), _SHOWN)
-            if "/" in self.__key:
-                body = body.replace(self.__key.replace("/", r"\/").encode(), _SHOWN)
+            if b"\\" in body:
+                body = self.__escaped.sub(_SHOWN, body)
         return body
 
     def authorization(self) -> str:
         """The value of the Authorization header."""
         return _MaskedHeader(f"Bearer {self.__key}")
+
+
+def _spelled(character: str) -> bytes:
+    """A pattern for *character* as it may stand in a JSON string."""
+    plain = re.escape(character)
+    return rf"(?:\\u(?i:{ord(character):04x})|\\?{plain})".encode()
 
 
 def _problem(key: object) -> str | None:

@@ -1,0 +1,72 @@
+"""A program that waits, for tests that do to a process what cannot be done to a loop.
+
+    python tests/waiting_program.py '{"url": ..., "limit": [20, 1.0], ...}'
+
+It prints how its waits ended, and what it saw of the clocks, as JSON.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from vocalsep_async import Adaptive, Every, RateLimit, TaskRef, TaskTimeoutError, VocalSepClient
+
+TIMEOUT = 1.5
+
+
+class Clocks:
+    """The wall clock, which jumps once, and the one that must not follow it."""
+
+    def __init__(self, jump: str | None) -> None:
+        self._jump = jump
+        self._wall, self._steady = time.time(), time.monotonic()
+
+    def jump(self, _: object) -> None:
+        if self._jump is not None:
+            Path(os.environ["FAKETIME_TIMESTAMP_FILE"]).write_text(self._jump, encoding="ascii")
+            self._jump = None
+
+    def moved(self) -> dict[str, int]:
+        """Whole hours by which they moved."""
+        wall, steady = time.time() - self._wall, time.monotonic() - self._steady
+        return {"wall": round(wall / 3600), "steady": round(steady / 3600)}
+
+
+async def end_of(client: VocalSepClient, endless: str, clocks: Clocks) -> str:
+    """How the wait for an endless task ends, in whose middle the clock jumps."""
+    ref = TaskRef(endless, created_at=datetime.now(UTC))
+    try:
+        task = await client.wait_for_task(
+            ref, timeout=TIMEOUT, poll=Adaptive(), on_update=clocks.jump
+        )
+    except TaskTimeoutError:
+        return "timeout"
+    return str(task.status)
+
+
+async def main(url: str, limit: list[Any], ending: list[str], endless: str, jump: str) -> None:
+    clocks = Clocks(jump or None)
+    async with VocalSepClient(
+        "a-key", base_url=url, rate_limit=RateLimit(*limit), poll=Every(0.05)
+    ) as client:
+        outcomes, end = await asyncio.gather(
+            client.wait_for_tasks(ending, timeout=600), end_of(client, endless, clocks)
+        )
+        said = {
+            "ended": [str(outcome.status) for outcome in outcomes.values()],
+            "endless": end,
+            "refused": client.stats.refused,
+            "moved": clocks.moved(),
+        }
+    json.dump(said, sys.stdout)
+
+
+if __name__ == "__main__":
+    asyncio.run(main(**json.loads(sys.argv[1])))
