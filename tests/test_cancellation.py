@@ -322,6 +322,23 @@ async def test_two_deadlines_at_one_moment_end_in_one_timeout(server: FaultServe
         await asyncio.sleep(0)
 
 
+@pytest.mark.parametrize("call", [looks_at("task-1"), create, credits_of])
+async def test_a_cancellation_in_the_same_turn_as_the_request_timeout_is_not_lost(
+    server: FaultServer, call: Call
+) -> None:
+    loop = asyncio.get_running_loop()
+    async with client_at(f"{server.url}/black_hole", request_timeout=0.1) as client:
+        ended = asyncio.ensure_future(call(client))
+        await anyio.to_thread.run_sync(server.wait_for_hits, 1)
+        # Somebody's callback holds the loop until both are due.
+        end = loop.time() + 0.2
+        loop.call_at(end, ended.cancel)
+        loop.call_soon(lambda: [None for _ in iter(lambda: loop.time() >= end, True)])
+        (ended_by,) = await asyncio.gather(ended, return_exceptions=True)
+        assert isinstance(ended_by, asyncio.CancelledError)
+        assert client.stats.requests == 1
+
+
 async def test_the_deadline_of_a_wait_cuts_a_request_in_flight(server: FaultServer) -> None:
     async with client_at(f"{server.url}/black_hole") as client:
         before = asyncio.all_tasks()

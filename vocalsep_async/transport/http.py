@@ -106,7 +106,9 @@ class Transport:
         connect_timeout = _CONNECT_SHARE * request_timeout
         self._defaults: dict[str, Any] = {
             "timeout": aiohttp.ClientTimeout(
-                total=request_timeout,
+                # The whole exchange is timed by asyncio, in `_until_closed`: aiohttp's own timer
+                # swallows a cancellation that comes in the same turn of the event loop.
+                total=None,
                 connect=connect_timeout,
                 sock_connect=min(_CONNECT_TIMEOUT, connect_timeout),
                 ceil_threshold=math.inf,
@@ -202,7 +204,8 @@ class Transport:
         task = cast("asyncio.Task[Any]", asyncio.current_task())
         self._under_way.add(task)
         try:
-            return await self._send(session, request, name)
+            async with asyncio.timeout(self._request_timeout):
+                return await self._send(session, request, name)
         except (aiohttp.ClientError, OSError) as error:
             if not session.closed:
                 return translated(error, name, self._request_timeout)

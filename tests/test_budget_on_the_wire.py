@@ -1,0 +1,589 @@
+"""The budget, judged from outside: by a server on real sockets that knows nothing of the pacer.
+
+For three seconds a crowd of callers makes one client ask in every way it has, cancels much of it
+and at last closes the client in the middle of things. The server takes each request at once and
+notes when it arrived, and does with it what the weather says: it answers, late or in pieces, or
+too late, or never, or cuts the connection. Then the judge looks at the server's notes, and at
+nothing else, and asks what README promises: that no window ever holds too many requests,
+*wherever between request and answer* they are counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import select
+import socket
+import struct
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import ExitStack, suppress
+from types import SimpleNamespace, TracebackType
+from typing import NamedTuple, Self, TypeVar
+
+import aiohttp
+import pytest
+from attrs import define, field, frozen
+from fault_server import Seen, answer, envelope, record
+
+from vocalsep_async import (
+    ClientStats,
+    Every,
+    RateLimit,
+    RetryPolicy,
+    SeparationTask,
+    TaskOutcome,
+    TaskRef,
+    VocalSepClient,
+    VocalSepError,
+)
+
+T = TypeVar("T")
+
+SEEDS = (1, 2, 3)
+SECONDS = 3.0
+"""How long a storm lasts."""
+MOST, PERIOD = 10, 0.5
+"""What the server allows, and all that the client is told of it."""
+REQUEST_TIMEOUT = 0.4
+CALLERS = 8
+SOON = 20.0
+"""Seconds after which something that should have ended is taken to hang."""
+
+
+# The judge
+
+
+@define
+class Arrival:
+    """One request at the server.
+
+    Attributes:
+        arrived: when its first bytes came.
+        latest: the last moment at which a server may count it: just before the end of its answer
+            or the cut, or its arrival if the client had given it up by then.
+        refused: whether it came too soon for a server that counts arrivals.
+    """
+
+    arrived: float
+    latest: float
+    refused: bool = False
+
+
+def worst_window(arrivals: Iterable[Arrival]) -> int:
+    """How many requests one window holds at most, if each is counted where it hurts most."""
+    spans = [(each.arrived, each.latest) for each in arrivals]
+    return max(
+        sum(first <= end and last > end - PERIOD for first, last in spans) for end, _ in spans
+    )
+
+
+def test_the_judge_counts_a_request_wherever_it_hurts() -> None:
+    early = [Arrival(0.0, 0.0), Arrival(0.1, 0.3), Arrival(0.4, 0.4)]
+    assert worst_window(early) == 3
+    assert worst_window([*early, Arrival(0.7, 0.9)]) == 3
+    assert worst_window([*early, Arrival(0.7, 0.9), Arrival(0.75, 0.75)]) == 4
+
+
+# What happens to requests
+
+
+class Visit(NamedTuple):
+    """One request that is to be dealt with."""
+
+    connection: socket.socket
+    arrival: Arrival
+    answer: bytes
+    pause: Callable[[], object]
+
+    def count_at_the_latest(self) -> None:
+        """Note that a server may count the request now, unless the client has given it up.
+
+        A client that gave up has closed the connection; one that waits sends nothing.
+        """
+        now = time.time()
+        if not select.select([self.connection], [], [], 0)[0]:
+            self.arrival.latest = now
+
+
+Mood = Callable[[Visit], bool]
+"""Deals with a request; says whether the connection goes on."""
+
+
+def answers(visit: Visit) -> bool:
+    visit.pause()
+    visit.count_at_the_latest()
+    visit.connection.sendall(visit.answer)
+    return True
+
+
+def answers_in_pieces(visit: Visit) -> bool:
+    visit.connection.sendall(visit.answer[:-9])
+    visit.pause()
+    visit.count_at_the_latest()
+    visit.connection.sendall(visit.answer[-9:])
+    return True
+
+
+def hangs_up(visit: Visit) -> bool:
+    visit.pause()
+    visit.count_at_the_latest()
+    return False
+
+
+def hangs_up_within(visit: Visit) -> bool:
+    visit.connection.sendall(visit.answer[:-9])
+    return hangs_up(visit)
+
+
+def resets(visit: Visit) -> bool:
+    hangs_up(visit)
+    visit.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    return False
+
+
+def stalls(visit: Visit) -> bool:
+    visit.connection.recv(1)
+    return False
+
+
+# The callers
+
+Call = Callable[[VocalSepClient, random.Random], Awaitable[object]]
+
+
+def _task(draw: random.Random) -> str:
+    return f"task-{draw.randrange(12)}"
+
+
+async def look(client: VocalSepClient, draw: random.Random) -> object:
+    return await client.get_task(_task(draw))
+
+
+async def wait(client: VocalSepClient, draw: random.Random) -> object:
+    poll = Every(draw.uniform(0.02, 0.3))
+    return await client.wait_for_task(_task(draw), timeout=draw.uniform(0.1, 1.5), poll=poll)
+
+
+async def wait_for_many(client: VocalSepClient, draw: random.Random) -> object:
+    tasks = [_task(draw) for _ in range(draw.randrange(1, 9))]
+    poll = Every(draw.uniform(0.02, 0.3))
+    return await client.wait_for_tasks(tasks, timeout=draw.uniform(0.1, 1.5), poll=poll)
+
+
+async def join(client: VocalSepClient, draw: random.Random) -> object:
+    """Wait for the same task many times over; some of them leave soon."""
+    task = _task(draw)
+    waits = [
+        asyncio.ensure_future(client.wait_for_task(task, timeout=1.0, poll=Every(0.05)))
+        for _ in range(draw.randrange(5, 15))
+    ]
+    for each in waits[::3]:
+        asyncio.get_running_loop().call_later(draw.uniform(0, 0.1), each.cancel)
+    try:
+        ends = await asyncio.gather(*waits, return_exceptions=True)
+    finally:
+        for each in waits:
+            each.cancel()
+    assert not any(isinstance(end, asyncio.CancelledError) for end in ends[1::3] + ends[2::3])
+    return [end for end in ends if not isinstance(end, asyncio.CancelledError)]
+
+
+async def create(client: VocalSepClient, _draw: random.Random) -> object:
+    return await client.create_task(
+        callback_url="https://callback.example/", audio_url="https://a.example/a.mp3"
+    )
+
+
+async def ask_for_credits(client: VocalSepClient, _draw: random.Random) -> object:
+    return await client.get_credits()
+
+
+MIXED: Mapping[Call, int] = {
+    look: 6,
+    wait: 6,
+    wait_for_many: 4,
+    join: 1,
+    create: 2,
+    ask_for_credits: 2,
+}
+
+
+# What callers and servers do
+
+AT_ONCE, SLOWLY, TOO_LATE = (0.0, 0.03), (0.03, 0.3), (0.45, 0.7)
+
+
+@frozen
+class Weather:
+    """What a server does to a client, and what a client's callers do.
+
+    Attributes:
+        name: what to call it.
+        moods: what happens to requests, after how many seconds, and how often.
+        calls: what the callers do, and how often.
+        cancelled: the share of calls that are cancelled.
+    """
+
+    name: str
+    moods: Mapping[tuple[Mood, tuple[float, float]], int]
+    calls: Mapping[Call, int] = field(factory=lambda: MIXED)
+    cancelled: float = 0.1
+
+
+def _dealt(cards: Mapping[T, int], draw: random.Random) -> Iterator[T]:
+    """Deal them, each as often as it is there, then shuffle and deal them again."""
+    deck = [card for card, number in cards.items() for _ in range(number)]
+    while True:
+        yield from draw.sample(deck, len(deck))
+
+
+WEATHERS = (
+    Weather(
+        "late answers",
+        {
+            (answers, AT_ONCE): 3,
+            (answers, SLOWLY): 4,
+            (answers_in_pieces, SLOWLY): 2,
+            (answers, TOO_LATE): 2,
+            (answers_in_pieces, TOO_LATE): 1,
+            (stalls, AT_ONCE): 1,
+        },
+    ),
+    Weather(
+        "cuts",
+        {
+            (answers, AT_ONCE): 4,
+            (hangs_up, AT_ONCE): 1,
+            (hangs_up, SLOWLY): 1,
+            (hangs_up_within, SLOWLY): 1,
+            (resets, AT_ONCE): 1,
+            (resets, SLOWLY): 1,
+        },
+    ),
+    Weather(
+        "cancellations",
+        {(answers, AT_ONCE): 4, (answers, SLOWLY): 8, (stalls, AT_ONCE): 1},
+        cancelled=0.7,
+    ),
+    Weather(
+        "bursts of joins",
+        {(answers, AT_ONCE): 8, (answers, SLOWLY): 4, (hangs_up, AT_ONCE): 1},
+        calls={join: 4, wait: 2, look: 1, wait_for_many: 1},
+        cancelled=0.3,
+    ),
+    Weather(
+        "everything",
+        {
+            (answers, AT_ONCE): 8,
+            (answers, SLOWLY): 4,
+            (answers_in_pieces, SLOWLY): 2,
+            (answers, TOO_LATE): 2,
+            (hangs_up, AT_ONCE): 2,
+            (resets, SLOWLY): 2,
+            (stalls, AT_ONCE): 1,
+        },
+        cancelled=0.3,
+    ),
+)
+
+
+# The server
+
+
+class Server:
+    """Listens on loopback while its ``with`` block is open; each connection has its thread.
+
+    Attributes:
+        arrivals: every request that was read.
+        met: how often each mood took one of them.
+        url: where it listens.
+    """
+
+    def __init__(self, weather: Weather, seed: int) -> None:
+        self.arrivals: list[Arrival] = []
+        self.met: Counter[Mood] = Counter()
+        self._random = random.Random(f"server {weather.name} {seed}")
+        self._moods = _dealt(weather.moods, self._random)
+        self._lock = threading.Lock()
+        self._over = threading.Event()
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self._listening.settimeout(0.05)
+        if sys.platform == "linux":
+            self._listening.setsockopt(socket.SOL_SOCKET, _TIMESTAMPS, 1)
+        self.url = f"http://127.0.0.1:{self._listening.getsockname()[1]}"
+        self._accepting = threading.Thread(target=self._accept, daemon=True)
+        self._handlers: list[threading.Thread] = []
+
+    def __enter__(self) -> Self:
+        self._accepting.start()
+        return self
+
+    def __exit__(
+        self,
+        _type: type[BaseException] | None,
+        _error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        """Read what is left of clients that are closed, and end."""
+        self._over.set()
+        for thread in (self._accepting, *self._handlers):
+            thread.join(SOON)
+            assert not thread.is_alive(), "a connection was left open"
+        self._listening.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listening.accept()
+            except TimeoutError:
+                if self._over.is_set():
+                    return
+                continue
+            handler = threading.Thread(target=self._converse, args=(connection,), daemon=True)
+            self._handlers.append(handler)
+            handler.start()
+
+    def _converse(self, connection: socket.socket) -> None:
+        goes_on = True
+        with connection, suppress(OSError):
+            while goes_on and (read := _read_request(connection)) is not None:
+                goes_on = self._serve(connection, *read)
+
+    def _serve(self, connection: socket.socket, seen: Seen, arrived: float) -> bool:
+        with self._lock:
+            arrival = Arrival(arrived, latest=arrived, refused=self._is_too_soon(arrived))
+            self.arrivals.append(arrival)
+            mood, between = next(self._moods)
+            seconds = self._random.uniform(*between)
+            self.met[mood] += 1
+            says = _refusal() if arrival.refused else _answer_to(seen, self._random)
+        return mood(Visit(connection, arrival, says, lambda: self._over.wait(seconds)))
+
+    def _is_too_soon(self, now: float) -> bool:
+        counted = (each.arrived for each in self.arrivals if not each.refused)
+        return sum(now - PERIOD < each <= now for each in counted) >= MOST
+
+
+_TIMESTAMPS = 35
+"""SO_TIMESTAMPNS: Linux notes when bytes come in, however late they are read."""
+
+
+def _receive(connection: socket.socket) -> tuple[bytes, float]:
+    """What came, and when it came."""
+    if sys.platform != "linux":
+        return connection.recv(1 << 16), time.time()
+    data, notes, _, _ = connection.recvmsg(1 << 16, 128)
+    for _, kind, stamp in notes:
+        if kind == _TIMESTAMPS:
+            seconds, nanoseconds = struct.unpack("@ll", stamp)
+            return data, seconds + nanoseconds / 1e9
+    return data, time.time()
+
+
+def _read_request(connection: socket.socket) -> tuple[Seen, float] | None:
+    """The next request and when it began to arrive; None if the client has left."""
+    data, arrived = _receive(connection)
+    while data:
+        head, ended, body = data.partition(b"\r\n\r\n")
+        seen = Seen("", head, body)
+        if ended and len(body) >= int(seen.headers.get("content-length", "0")):
+            return seen, arrived
+        more, _ = _receive(connection)
+        if not more:
+            break
+        data += more
+    return None
+
+
+def _answer_to(seen: Seen, draw: random.Random) -> bytes:
+    if draw.random() < 0.05:
+        return answer(envelope(500, "internal error"))
+    if seen.method == "POST":
+        return answer(envelope(data={"taskId": f"task-{draw.randrange(100)}"}))
+    if "credit" in seen.target:
+        return answer(envelope(data=12.5))
+    status = "SUCCESS" if draw.random() < 0.2 else "PENDING"
+    return answer(envelope(data=record(seen.task_id, status)))
+
+
+def _refusal() -> bytes:
+    return answer(envelope(430, "call frequency too high"))
+
+
+# The storm
+
+
+class Unwritten:
+    """Counts the requests of which not a byte was given to the system: they cannot arrive."""
+
+    def __init__(self) -> None:
+        self._requests: list[SimpleNamespace] = []
+        self.trace = aiohttp.TraceConfig()
+        self.trace.on_request_start.append(self._started)
+        self.trace.on_request_headers_sent.append(self._wrote_headers)
+        self.trace.on_request_chunk_sent.append(self._wrote_body)
+
+    @property
+    def number(self) -> int:
+        return sum(not request.written for request in self._requests)
+
+    async def _started(
+        self,
+        _session: aiohttp.ClientSession,
+        request: SimpleNamespace,
+        _params: aiohttp.TraceRequestStartParams,
+    ) -> None:
+        request.written = False
+        self._requests.append(request)
+
+    async def _wrote_headers(
+        self,
+        _session: aiohttp.ClientSession,
+        request: SimpleNamespace,
+        params: aiohttp.TraceRequestHeadersSentParams,
+    ) -> None:
+        """A request with a body is written with it, in one go."""
+        request.written |= params.method == "GET"
+
+    async def _wrote_body(
+        self,
+        _session: aiohttp.ClientSession,
+        request: SimpleNamespace,
+        _params: aiohttp.TraceRequestChunkSentParams,
+    ) -> None:
+        request.written = True
+
+
+class Storm:
+    """Some seconds of one client in one weather.
+
+    Attributes:
+        weather: which one.
+        server: what it met.
+        stats: what the client says of it.
+        unwritten: how many requests were cancelled before they were written.
+        ends: how the calls ended, but for those that it cancelled itself.
+        cancelled: how many these were.
+        complaints: of the event loop, about this storm or those at the same time.
+    """
+
+    def __init__(self, weather: Weather, seed: int) -> None:
+        self.weather = weather
+        self.server = Server(weather, seed)
+        self.stats: ClientStats
+        self.unwritten = 0
+        self.ends: list[object] = []
+        self.cancelled = 0
+        self.complaints: Collection[Mapping[str, object]] = ()
+        self._random = random.Random(f"client {weather.name} {seed}")
+        self._calls = _dealt(weather.calls, self._random)
+        self._over = False
+
+    async def rage(self) -> None:
+        unwritten = Unwritten()
+        client = VocalSepClient(
+            "any-key",
+            base_url=self.server.url,
+            rate_limit=RateLimit(MOST, PERIOD),
+            request_timeout=REQUEST_TIMEOUT,
+            retry=RetryPolicy(attempts=3, initial=0.02, maximum=0.1),
+            trace_configs=[unwritten.trace],
+        )
+        callers = [asyncio.create_task(self._call_on_and_on(client)) for _ in range(CALLERS)]
+        await asyncio.sleep(SECONDS)
+        self._over = True
+        await client.aclose()
+        await asyncio.gather(*callers)
+        self.stats, self.unwritten = client.stats, unwritten.number
+
+    async def _call_on_and_on(self, client: VocalSepClient) -> None:
+        while not self._over:
+            await self._call(client)
+            await asyncio.sleep(self._random.uniform(0, 0.02))
+
+    async def _call(self, client: VocalSepClient) -> None:
+        call = asyncio.ensure_future(next(self._calls)(client, self._random))
+        to_be_cancelled = self._random.random() < self.weather.cancelled
+        if to_be_cancelled:
+            soon = 0.5 * self._random.random() ** 3
+            asyncio.get_running_loop().call_later(soon, call.cancel)
+        (end,) = await asyncio.gather(call, return_exceptions=True)
+        if to_be_cancelled and isinstance(end, asyncio.CancelledError):
+            self.cancelled += 1
+        else:
+            self.ends.append(end)
+
+
+async def _rage(storms: Collection[Storm]) -> None:
+    complaints: list[Mapping[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+    async with asyncio.timeout(SECONDS + SOON):
+        await asyncio.gather(*(storm.rage() for storm in storms))
+    for storm in storms:
+        storm.complaints = complaints
+
+
+@pytest.fixture(scope="module", params=SEEDS)
+def storms(request: pytest.FixtureRequest) -> Mapping[str, Storm]:
+    """One storm in each weather, all at the same time, and over."""
+    with ExitStack() as stack:
+        storms = {weather.name: Storm(weather, request.param) for weather in WEATHERS}
+        for storm in storms.values():
+            stack.enter_context(storm.server)
+        asyncio.run(_rage(storms.values()))
+    return storms
+
+
+@pytest.fixture(params=[weather.name for weather in WEATHERS])
+def storm(request: pytest.FixtureRequest, storms: Mapping[str, Storm]) -> Storm:
+    return storms[request.param]
+
+
+# The verdicts
+
+
+def test_no_window_holds_too_many_wherever_the_server_counts(storm: Storm) -> None:
+    assert worst_window(storm.server.arrivals) <= MOST
+
+
+def test_a_server_that_counts_arrivals_refuses_nobody(storm: Storm) -> None:
+    assert not any(arrival.refused for arrival in storm.server.arrivals)
+    assert storm.stats.refused == 0
+
+
+def test_every_request_of_the_stats_arrived_once_or_was_never_written(storm: Storm) -> None:
+    assert storm.stats.requests == len(storm.server.arrivals) + storm.unwritten
+    assert storm.stats.in_flight == 0
+
+
+def test_every_call_ended_with_a_result_or_an_error_of_the_family(storm: Storm) -> None:
+    assert [end for end in storm.ends if not is_of_the_family(end)] == []
+
+
+def is_of_the_family(end: object) -> bool:
+    match end:
+        case list():
+            return all(map(is_of_the_family, end))
+        case dict():
+            return all(map(is_of_the_family, end.values()))
+        case TaskOutcome(error=None):
+            return end.task is not None and end.task.is_final
+        case TaskOutcome():
+            return isinstance(end.error, VocalSepError)
+        case _:
+            return isinstance(end, SeparationTask | TaskRef | float | VocalSepError)
+
+
+def test_no_error_is_left_for_the_event_loop_to_report(storm: Storm) -> None:
+    assert list(storm.complaints) == []
+
+
+def test_the_storm_was_one(storm: Storm) -> None:
+    """The budget was used up, and everything happened that was to be judged."""
+    assert worst_window(storm.server.arrivals) >= MOST - 1
+    assert set(storm.server.met) == {mood for mood, _ in storm.weather.moods}
+    assert storm.cancelled > 0 or storm.weather.cancelled < 0.5
