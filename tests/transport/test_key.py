@@ -117,6 +117,7 @@ def test_it_is_taken_out_as_often_as_it_is_said() -> None:
     assert ApiKey(KEY).redact(b"nothing to hide") == b"nothing to hide"
 
 
+@settings(deadline=None, max_examples=500)
 @given(key=KEYS, odd=st.lists(st.sampled_from(["plain", "\\u", "\\U"]), min_size=1))
 def test_an_answer_does_not_repeat_the_key_however_json_spells_it(key: str, odd: list[str]) -> None:
     def spelled(index: int, character: str) -> str:

@@ -51,11 +51,11 @@ class ApiKey:
 
     def redact(self, body: bytes) -> bytes:
         """Take the key out of an answer, also where JSON spells it with backslashes."""
-        if len(self.__key) >= _SHORTEST_SECRET:
-            body = body.replace(self.__key.encode(), _SHOWN)
-            if b"\\" in body:
-                body = self.__escaped.sub(_SHOWN, body)
-        return body
+        if len(self.__key) < _SHORTEST_SECRET:
+            return body
+        if b"\\" in body:
+            return self.__escaped.sub(_SHOWN, body)
+        return body.replace(self.__key.encode(), _SHOWN)
 
     def authorization(self) -> str:
         """The value of the Authorization header."""
