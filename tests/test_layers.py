@@ -25,8 +25,10 @@ ARROWS = {
     "transport": {"errors"},
     "_options": {"schedule", "models", "errors"},
     "polling": {"schedule", "pacing", "decoding", "transport", "models", "errors"},
+    "batch": {"polling", "schedule", "models", "errors"},
     "client": {
         "_options",
+        "batch",
         "polling",
         "schedule",
         "pacing",
@@ -39,7 +41,7 @@ ARROWS = {
     "emulator": {"models", "errors"},
     "pytest_plugin": {"emulator"},
     "cli": {"__init__", "emulator"},
-    "__init__": {"client", "dialects", "errors", "models", "pacing", "schedule"},
+    "__init__": {"batch", "client", "dialects", "errors", "models", "pacing", "schedule"},
     "__main__": {"cli"},
 }
 

@@ -10,6 +10,7 @@ A local server for tests is in `vocalsep_async.emulator`.
 """
 
 from vocalsep_async._version import __version__
+from vocalsep_async.batch import BatchRunner, BatchStats
 from vocalsep_async.client import ClientStats, VocalSepClient
 from vocalsep_async.dialects import KIE, SUNOAPI, Dialect, Rule
 from vocalsep_async.errors import (
@@ -61,6 +62,8 @@ __all__ = [
     "Adaptive",
     "AuthenticationError",
     "Backoff",
+    "BatchRunner",
+    "BatchStats",
     "ClientClosedError",
     "ClientStats",
     "ConfigurationError",

@@ -53,11 +53,19 @@ def fraction(_instance: object, attribute: Any, value: object) -> None:
 
 def whole(_instance: object, attribute: Any, value: object) -> None:
     """A validator for whole numbers from 1."""
+    at_least_one(value, attribute.name)
+
+
+def at_least_one(value: object, name: str) -> int:
+    """Return *value* if it is a whole number from 1.
+
+    Raises:
+        ConfigurationError: it is not.
+    """
     if isinstance(value, bool) or not isinstance(value, int):
-        raise ConfigurationError(
-            f"{attribute.name} must be a whole number, not {type(value).__name__}"
-        )
-    number(value, attribute.name, minimum=1)
+        raise ConfigurationError(f"{name} must be a whole number, not {type(value).__name__}")
+    number(value, name, minimum=1)
+    return value
 
 
 def timeout(value: object, name: str = "timeout") -> float | None:

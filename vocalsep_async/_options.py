@@ -94,18 +94,26 @@ def policy(poll: PollPolicy) -> PollPolicy:
     return poll
 
 
+def many(
+    tasks: Iterable[str | TaskRef] | AsyncIterable[str | TaskRef], call: str
+) -> Iterable[str | TaskRef] | AsyncIterable[str | TaskRef]:
+    """Check that *tasks* can hold many ids; *call* is what they were passed to."""
+    if isinstance(tasks, (str, bytes, TaskRef)):
+        raise ConfigurationError(
+            f"{call}() takes many ids: pass a list, as in {call}([task_id]), "
+            "or use wait_for_task(task_id)"
+        )
+    if not isinstance(tasks, (Iterable, AsyncIterable)):
+        raise ConfigurationError(f"tasks must be ids to iterate over, not {type(tasks).__name__}")
+    return tasks
+
+
 async def refs(
     tasks: Iterable[str | TaskRef] | AsyncIterable[str | TaskRef],
     type_: SeparationType | str | None,
 ) -> list[TaskRef]:
     """Check the ids and refs of many tasks; two for the same task become one."""
-    if isinstance(tasks, (str, bytes, TaskRef)):
-        raise ConfigurationError(
-            "wait_for_tasks() takes many ids: pass a list, as in wait_for_tasks([task_id]), "
-            "or use wait_for_task(task_id)"
-        )
-    if not isinstance(tasks, (Iterable, AsyncIterable)):
-        raise ConfigurationError(f"tasks must be ids to iterate over, not {type(tasks).__name__}")
+    many(tasks, "wait_for_tasks")
     kind = separation_type(type_)
     if isinstance(tasks, AsyncIterable):
         given = [TaskRef.of(task) async for task in tasks]

@@ -104,6 +104,10 @@ class Budget(Protocol):
     def paused_until(self, now: float) -> float:
         """The moment up to which nobody asks; *now* if nobody has to wait."""
 
+    @property
+    def rate(self) -> float:
+        """Requests per second that are allowed now; infinity while no limit is known."""
+
 
 class Pacer:
     """The budget of one account, for one client.

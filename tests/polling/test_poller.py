@@ -11,7 +11,7 @@ from fakes import FakeProvider, finished, make_client, record
 from virtual_time import VIRTUAL_TIME
 
 from vocalsep_async import Every, RateLimit, TaskTimeoutError
-from vocalsep_async.polling import poller
+from vocalsep_async.polling import learning
 
 pytestmark = pytest.mark.anyio
 
@@ -71,7 +71,7 @@ async def test_if_the_budget_fails_whoever_waits_gets_its_error(
 async def test_only_so_many_finished_tasks_are_remembered(
     provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(poller, "_REMEMBERED", 2)
+    monkeypatch.setattr(learning, "_REMEMBERED", 2)
     async with make_client(rate_limit=None) as client:
         for task_id in ("a", "b", "c", "c", "a"):
             await client.get_task(task_id)

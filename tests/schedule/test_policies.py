@@ -16,7 +16,6 @@ from vocalsep_async.schedule import (
     Every,
     PollPolicy,
     Situation,
-    before_deadline,
 )
 
 ALMOST_ONE = math.nextafter(1.0, 0.0)
@@ -185,22 +184,3 @@ def test_policies_are_values() -> None:
 
 
 # Deadlines.
-
-
-@pytest.mark.parametrize(
-    "delay, deadline, moment",
-    [
-        (5.0, math.inf, 105.0),
-        (5.0, 200.0, 105.0),
-        (50.0, 130.0, 128.0),  # trimmed, so that the last answer is there in time
-        (28.0, 130.0, 128.0),
-        (27.9, 130.0, 127.9),
-        (50.0, 101.0, 150.0),  # no time for another answer
-        (50.0, 102.0, 150.0),
-        (50.0, 90.0, 150.0),
-    ],
-)
-def test_the_last_look_comes_just_before_the_deadline(
-    delay: float, deadline: float, moment: float
-) -> None:
-    assert before_deadline(100.0, delay, deadline, 2.0) == moment

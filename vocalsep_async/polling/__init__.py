@@ -1,12 +1,14 @@
 """The one loop that asks, shared by every wait of a client.
 
 `gate` lets requests start at the budget's pace, `asking` makes one request through it, `watching`
-keeps what is known of one task that somebody waits for, `poller` is the loop over all of them.
+keeps what is known of one task that is followed, `waiting` is one who follows it, `learning` notes
+what records teach, `poller` is the loop over all of them.
 """
 
 from vocalsep_async.polling.asking import Asker
 from vocalsep_async.polling.gate import Gate
-from vocalsep_async.polling.poller import Poller
-from vocalsep_async.polling.watching import Follower
+from vocalsep_async.polling.poller import Crowd, Poller
+from vocalsep_async.polling.waiting import Wait
+from vocalsep_async.polling.watching import Follower, Watch, timed_out
 
-__all__ = ["Asker", "Follower", "Gate", "Poller"]
+__all__ = ["Asker", "Crowd", "Follower", "Gate", "Poller", "Wait", "Watch", "timed_out"]

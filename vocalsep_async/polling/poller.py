@@ -1,7 +1,7 @@
-"""The loop: whoever is due is looked at, when the gate lets it.
+"""The loop: whom the scheduler names is looked at, when the gate lets it.
 
 One asyncio task drives all waits of a client while there are any, and one more carries each look
-that is under way. A task that waits for its next look costs an entry in the agenda and nothing
+that is under way. A task that waits for its next look costs an entry in the schedule and nothing
 else. Users never hold a task group or a cancel scope of this module open: a wait follows a watch,
 and whoever leaves last ends it.
 """
@@ -10,19 +10,17 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import logging
 import random
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import anyio
+from anyio.lowlevel import checkpoint
 
-from vocalsep_async._text import printable
-from vocalsep_async.decoding import Decoder, age_of, certain_duration
+from vocalsep_async.decoding import Decoder, age_of
 from vocalsep_async.errors import (
     AuthenticationError,
     ClientClosedError,
@@ -30,25 +28,25 @@ from vocalsep_async.errors import (
     Verdict,
     VocalSepError,
 )
-from vocalsep_async.models import SeparationTask, SeparationType, TaskRef
+from vocalsep_async.models import SeparationTask, TaskRef
 from vocalsep_async.polling.asking import Asker
 from vocalsep_async.polling.gate import Permit
-from vocalsep_async.polling.watching import Follower, Watch, is_hopeless, is_known
-from vocalsep_async.schedule import Agenda, Durations, PollPolicy
+from vocalsep_async.polling.learning import Lessons
+from vocalsep_async.polling.waiting import Wait
+from vocalsep_async.polling.watching import Follower, Trouble, Watch, is_hopeless
+from vocalsep_async.schedule import Durations, Line, Newcomers, Scheduler
 from vocalsep_async.transport import Request
 
-_logger = logging.getLogger("vocalsep_async")
-
 _RECORD_INFO = "/api/v1/vocal-removal/record-info"
-_SHORTEST_GAP = 1.0
-"""Seconds; a wait that joins another brings the next look forward, but not closer than this."""
 _FIRST_LEAD, _LONGEST_LEAD = 0.5, 5.0
 """Seconds that an answer is given before a deadline: at first, and at most."""
-_SHOWN_STATUS = 60
-"""Characters of an unknown status that are worth showing."""
-_MOST_WARNINGS = 20
-_REMEMBERED = 10_000
-"""Finished tasks that are not learned from twice."""
+
+
+class Crowd(Protocol):
+    """Many who wait together."""
+
+    def end(self, error: Exception) -> None:
+        """Nobody looks for any of them any more, because of *error*."""
 
 
 class Poller:
@@ -58,14 +56,21 @@ class Poller:
         self.durations = durations
         self._asker = asker
         self._decoder = decoder
-        self._agenda: Agenda[Watch] = Agenda()
+        self._lessons = Lessons(durations)
+        self._scheduler: Scheduler[Watch] = Scheduler(random.random)
+        self._waits_alone = self._scheduler.line()
         self._watches: dict[str, Watch] = {}
+        self._waits: dict[Wait, Watch] = {}
+        self._crowds: dict[Line[Watch], Crowd] = {}
         self._driver: asyncio.Task[None] | None = None
         self._changed = anyio.Event()
         self._lead = _FIRST_LEAD
         asker.gate.on_pause = self._give_up_behind
-        self._warned: set[str] = set()
-        self._learned: OrderedDict[str, None] = OrderedDict()
+
+    @property
+    def rate(self) -> float:
+        """Requests per second that the budget allows now; infinity while no limit is known."""
+        return self._asker.gate.budget.rate
 
     # Looking once
 
@@ -75,92 +80,138 @@ class Poller:
         Raises:
             VocalSepError: what the last try met; maintenance is not waited out.
         """
-        return self._noted(
+        return self._lessons.noted(
             await self._asker.repeatedly(
-                _record_request(ref),
+                _record_request(ref.task_id),
                 partial(self._decoder.task, ref),
                 lambda error: error.verdict in (Verdict.RETRY, Verdict.PAUSE_EVERYONE),
             )
         )
 
-    def _noted(self, task: SeparationTask) -> SeparationTask:
-        self._warn_of_unknown(task)
-        if task.is_final:
-            self._learn(task)
-        return task
-
     # Following
 
     @asynccontextmanager
-    async def follow(
-        self,
-        ref: TaskRef,
-        policy: PollPolicy,
-        deadline: float,
-        *,
-        once: bool = False,
-        every_look: bool = False,
-    ) -> AsyncIterator[Follower]:
-        """Have *ref* looked at, at once and then as *policy* says, until the block is left.
+    async def follow(self, ref: TaskRef, wait: Wait) -> AsyncIterator[Wait]:
+        """Have *ref* looked at, at once and then as *wait* wants, until the block is left.
 
         All who follow a task share its looks.
-
-        Args:
-            ref: the task.
-            policy: when to look again.
-            deadline: when the wait ends, on the event loop's clock; infinity for never.
-            once: whether it ends with the first look.
-            every_look: whether the follower is told of each look.
 
         Raises:
             ClientClosedError: the client was closed.
             ConfigurationError: the client cannot be used in this event loop.
         """
         self._asker.bind()
-        follower = Follower(ref.task_id, policy, deadline, once=once, every_look=every_look)
-        watch = self._join(ref, follower)
+        watch = self._waits[wait] = self.join(ref, wait, self._waits_alone)
+        wait.joins(watch)
+        self._give_up(wait, watch, self._asker.gate.paused_until())
         try:
-            yield follower
+            yield wait
         finally:
-            watch.followers.remove(follower)
-            if not watch.followers:
-                await self._abandon(watch)
+            del self._waits[wait]
+            await self.ended(self.leave(watch, wait))
 
-    def _join(self, ref: TaskRef, follower: Follower) -> Watch:
-        now = anyio.current_time()
+    def gather(self, crowd: Crowd, *, limit: float, newcomers: Newcomers[Watch]) -> Line[Watch]:
+        """Open a line for *crowd*; close it with `disperse`.
+
+        Raises:
+            ClientClosedError: the client was closed.
+            ConfigurationError: the client cannot be used in this event loop.
+        """
+        self._asker.bind()
+        line = self._scheduler.line(limit=limit, newcomers=newcomers)
+        self._crowds[line] = crowd
+        return line
+
+    def disperse(self, line: Line[Watch]) -> None:
+        """Close *line*: nobody in it is looked at any more; it may be called again."""
+        if self._crowds.pop(line, None) is not None:
+            self._scheduler.close(line)
+
+    def join(self, ref: TaskRef, follower: Follower, line: Line[Watch]) -> Watch:
+        """Have *follower* told of *ref*, which waits in *line* for its looks."""
         watch = self._watches.get(ref.task_id)
         if watch is None:
-            watch = self._watches[ref.task_id] = Watch(ref, _age_now(ref), now)
+            watch = self._begin(ref, follower, line)
+            line.enter(watch)
         else:
-            watch.told(ref, _age_now(ref), now)
-        watch.followers.append(follower)
-        if watch.is_looked_at:
-            follower.polls += 1
-        else:
-            soon = max(now, watch.sent + _SHORTEST_GAP)
-            self._enter(watch, min(soon, self._agenda.due(watch)))
-        if self._driver is None or self._driver.done():
-            self._driver = _task(self._drive(), "vocalsep driver")
-        if follower.deadline < self._asker.gate.paused_until() and not watch.is_looked_at:
-            follower.fail(follower.timeout_error())
+            self._share(watch, ref, follower, line)
+        self.wake()
         return watch
 
-    async def _abandon(self, watch: Watch) -> None:
+    def admit(self, ref: TaskRef, follower: Follower, line: Line[Watch]) -> tuple[Watch, bool]:
+        """As `join`, for a look that *line* begins now; whether it needs one of its own."""
+        if ref.task_id in self._watches:
+            return self.join(ref, follower, line), False
+        return self._begin(ref, follower, line), True
+
+    def _begin(self, ref: TaskRef, follower: Follower, line: Line[Watch]) -> Watch:
+        now = anyio.current_time()
+        watch = Watch(ref, self.durations, _age_now(ref), now)
+        watch.line = line
+        watch.follow(follower)
+        watch.looks_before(follower.deadline - self._lead)
+        self._watches[ref.task_id] = watch
+        return watch
+
+    def _share(self, watch: Watch, ref: TaskRef, follower: Follower, line: Line[Watch]) -> None:
+        now = anyio.current_time()
+        watch.told(ref, self.durations, _age_now(ref), now)
+        watch.follow(follower)
+        watch.looks_before(follower.deadline - self._lead)
+        if not watch.is_looked_at:
+            watch.is_wanted_soon(now)
+            self._enter(watch, line)
+
+    def tell(self, watch: Watch, ref: TaskRef) -> None:
+        """Somebody who follows it already knows more of it."""
+        watch.told(ref, self.durations, _age_now(ref), anyio.current_time())
+
+    def looks_at(self, task_id: str) -> int:
+        """Looks at a task that its followers have seen the end of."""
+        watch = self._watches.get(task_id)
+        return 0 if watch is None else watch.polls - watch.is_looked_at
+
+    def hurry(self, watch: Watch) -> None:
+        """Something happened to the task: look at it soon."""
+        watch.is_wanted_soon(anyio.current_time())
+        if watch.waits:
+            watch.line.move(watch)
+            self.wake()
+
+    def leave(self, watch: Watch, follower: Follower) -> asyncio.Task[None] | None:
+        """Take *follower* out; return the look that nobody waits for any more."""
+        watch.unfollow(follower)
+        if watch.followers:
+            if watch.waits and not watch.line.is_open:
+                self._enter(watch, self._waits_alone)
+            return None
         self._drop(watch)
-        ending = [watch.look]
-        if not self._watches:
+        return watch.look
+
+    async def ended(self, *looks: asyncio.Task[None] | None) -> None:
+        """Cancel looks, and the driver if nobody is left to look for, and wait until they ended."""
+        ending = [*looks]
+        if not self._watches and not self._crowds:
             ending.append(self._driver)
             self._driver = None
         await _cancelled(ending)
 
     def _drop(self, watch: Watch) -> None:
-        self._agenda.discard(watch)
-        if self._watches.get(watch.ref.task_id) is watch:
-            del self._watches[watch.ref.task_id]
+        watch.line.leave(watch)
+        if self._watches.get(watch.task_id) is watch:
+            del self._watches[watch.task_id]
 
-    def _enter(self, watch: Watch, due: float) -> None:
-        self._agenda.put(watch, due)
+    def _enter(self, watch: Watch, line: Line[Watch]) -> None:
+        watch.line.leave(watch)
+        watch.line = line if line.is_open else self._waits_alone
+        watch.line.enter(watch)
+        self.wake()
+
+    def wake(self) -> None:
+        """Somebody is to be looked at, or sooner than was thought."""
         self._changed.set()
+        if self._driver is None or self._driver.done():
+            self._driver = _task(self._drive(), "vocalsep driver")
 
     async def aclose(self) -> None:
         """End every wait with `ClientClosedError`."""
@@ -168,7 +219,8 @@ class Poller:
         watches = list(self._watches.values())
         self._end_all(ClientClosedError("the client was closed while a wait was under way"))
         for watch in watches:
-            await self._abandon(watch)
+            self._drop(watch)
+        await self.ended(*(watch.look for watch in watches))
 
     # The loop
 
@@ -178,48 +230,62 @@ class Poller:
             await asyncio.sleep(0)
             while True:
                 await self._until_due()
-                await self._look_at_those_due(anyio.current_time())
+                await self._look_at_those_due()
         except Exception as error:  # noqa: BLE001 - handed to whoever waits
             # Whoever waits must learn that nobody looks any more, whatever it was.
             self._end_all(error)
 
-    async def _look_at_those_due(self, now: float) -> None:
-        """Queue once for all that are due by *now*: each is first come, first served."""
+    async def _until_due(self) -> None:
+        while True:
+            self._changed = anyio.Event()
+            while self._scheduler.tidy(anyio.current_time()):
+                await checkpoint()
+            now = anyio.current_time()
+            if (wait := self._scheduler.next_due(now) - now) <= 0:
+                return
+            with anyio.move_on_after(wait):
+                await self._changed.wait()
+
+    async def _look_at_those_due(self) -> None:
+        """Queue once, for as many looks as there are others who queue: half of the slots."""
         gate = self._asker.gate
         async with gate.turn:
-            while self._agenda.next_due() <= now:
+            for _ in range(1 + gate.turn.statistics().tasks_waiting):
                 permit = await gate.next_permit()
-                watch = self._agenda.pop(now)
+                watch = self._next_wanted(anyio.current_time())
                 if watch is None:
                     permit.give_back()
-                else:
-                    self._begin_look(watch, permit)
+                    return
+                self._begin_look(watch, permit)
+
+    def _next_wanted(self, now: float) -> Watch | None:
+        while (watch := self._scheduler.take(now, self.rate)) is not None:
+            if watch.is_wanted(now):
+                return watch
+            watch.line.done_looking()
+        return None
 
     def _begin_look(self, watch: Watch, permit: Permit) -> None:
         watch.begins_look(anyio.current_time())
-        look = _task(self._look(watch, permit), f"vocalsep look {watch.ref.task_id}")
+        look = _task(self._look(watch, permit), f"vocalsep look {watch.task_id}")
         watch.look = look
         # A look that is cancelled before it begins never enters its permit's block.
         look.add_done_callback(permit.give_back)
-        look.add_done_callback(partial(self._look_again_if_cancelled, watch))
+        look.add_done_callback(partial(self._looked, watch, watch.line))
 
-    def _look_again_if_cancelled(self, watch: Watch, look: asyncio.Task[None]) -> None:
-        """Whoever cancelled a look from outside did not mean those who wait for it."""
-        watched = self._watches.get(watch.ref.task_id) is watch
+    def _looked(self, watch: Watch, line: Line[Watch], look: asyncio.Task[None]) -> None:
+        line.done_looking()
+        self._changed.set()
+        # Whoever cancelled a look from outside did not mean those who wait for it.
+        watched = self._watches.get(watch.task_id) is watch
         if look.cancelled() and watched and watch.look is look:
             watch.look = None
-            self._enter(watch, asyncio.get_running_loop().time())
-
-    async def _until_due(self) -> None:
-        while (wait := self._agenda.next_due() - anyio.current_time()) > 0:
-            self._changed = anyio.Event()
-            with anyio.move_on_after(wait):
-                await self._changed.wait()
+            self._enter(watch, watch.line)
 
     async def _look(self, watch: Watch, permit: Permit) -> None:
         try:
             task, age = await self._asker.send(
-                permit, _record_request(watch.ref), partial(self._sighting, watch.ref)
+                permit, _record_request(watch.task_id), partial(self._sighting, watch)
             )
             watch.look = None
             self._saw(watch, task, age)
@@ -232,112 +298,82 @@ class Poller:
             self._end(watch, error)
 
     def _sighting(
-        self, ref: TaskRef, status: int, headers: Mapping[str, str], body: bytes
+        self, watch: Watch, status: int, headers: Mapping[str, str], body: bytes
     ) -> tuple[SeparationTask, float | None]:
-        task = self._decoder.task(ref, status, headers, body)
+        task = self._decoder.task(TaskRef(watch.task_id, watch.type), status, headers, body)
         return task, None if task.is_final else age_of(task, headers)
 
     def _saw(self, watch: Watch, task: SeparationTask, age: float | None) -> None:
         now = anyio.current_time()
-        latency = now - watch.sent
-        self._lead = min(max(2 * latency, 0.8 * self._lead), _LONGEST_LEAD)
-        self._warn_of_unknown(task)
+        self._lead = min(max(2 * (now - watch.sent), 0.8 * self._lead), _LONGEST_LEAD)
+        watch.status, watch.trouble = task.status, None
         if age is not None:
             watch.learned_age(age, now)
-        for follower in watch.followers:
-            follower.saw(task)
+        self._lessons.noted(task, watch)
         if task.is_final:
-            self._learn(task, watch.ref.type, watch.running_at)
             self._drop(watch)
-            return
-        model = self.durations.model(watch.ref.type)
-        watch.still_runs(model)
-        self._enter(watch, watch.next_look(model, self._lead))
-        _give_up(watch, self._asker.gate.paused_until())
+        for follower in watch.followers:
+            follower.saw(watch, task)
+        if not task.is_final and watch.followers:
+            watch.still_runs()
+            self._plan(watch)
+            self._give_up_behind(self._asker.gate.paused_until())
 
     def _met(self, watch: Watch, error: VocalSepError) -> None:
-        for follower in watch.followers:
-            follower.met(error)
-        in_a_row = watch.failed(error)
+        trouble = watch.failed(error)
         if isinstance(error, (AuthenticationError, InsufficientCreditsError, ClientClosedError)):
             self._end_all(error)
         elif error.verdict is Verdict.RAISE or is_hopeless(
-            error, in_a_row, self._asker.retry.attempts
+            error, trouble.of_a_kind, self._asker.retry.attempts
         ):
             self._end(watch, error)
-        else:
-            self._try_again(watch, error)
-            for follower in watch.followers:
-                follower.will_be_repeated()
+        elif watch.followers:
+            trouble.repeated_at = anyio.current_time() + self._delay_after(trouble)
+            self._plan(watch)
+            self._tell_of_repetition(watch, error)
 
-    def _try_again(self, watch: Watch, error: VocalSepError) -> None:
-        now = anyio.current_time()
-        if error.verdict is Verdict.RETRY:
-            delay = self._asker.retry.delay(watch.failures, random.random())
-            self._enter(watch, watch.repeats_at(delay, now, self._lead))
-            return
-        self._enter(watch, now)
+    def _delay_after(self, trouble: Trouble) -> float:
+        """Seconds before the next try; after a refusal there is everybody's pause instead."""
+        if trouble.error.verdict is not Verdict.RETRY:
+            return 0.0
+        return self._asker.retry.delay(trouble.failures, random.random())
+
+    def _plan(self, watch: Watch) -> None:
+        watch.holds_last_looks(self._lead)
+        self._enter(watch, watch.line)
+
+    def _tell_of_repetition(self, watch: Watch, error: VocalSepError) -> None:
+        for follower in watch.followers:
+            follower.missed(watch, error)
         self._give_up_behind(self._asker.gate.paused_until())
 
-    def _give_up_behind(self, pause_end: float) -> None:
-        """End the waits whose deadline comes before anybody may ask again.
+    # Giving up
 
-        A look that is under way may still bring the end of its task.
-        """
-        for watch in self._watches.values():
-            if not watch.is_looked_at:
-                _give_up(watch, pause_end)
+    def _give_up_behind(self, pause_end: float) -> None:
+        """End the waits whose deadline comes before anybody may ask again."""
+        for wait, watch in self._waits.items():
+            self._give_up(wait, watch, pause_end)
+
+    def _give_up(self, wait: Wait, watch: Watch, pause_end: float) -> None:
+        # A look that is under way may still bring the end of its task.
+        if wait.deadline < pause_end and not watch.is_looked_at:
+            wait.fail(watch, wait.timeout_error())
 
     def _end(self, watch: Watch, error: Exception) -> None:
         self._drop(watch)
         for follower in watch.followers:
-            follower.fail(error)
+            follower.fail(watch, error)
 
     def _end_all(self, error: Exception) -> None:
-        for watch in list(self._watches.values()):
+        for line, crowd in list(self._crowds.items()):
+            self.disperse(line)
+            crowd.end(error)
+        for watch in list(self._waits.values()):
             self._end(watch, error)
 
-    # Learning
 
-    def _learn(
-        self,
-        task: SeparationTask,
-        watched_as: SeparationType | None = None,
-        running_at: float = 0.0,
-    ) -> None:
-        """Learn from a finished task, once; up to *running_at* its age was learned from before."""
-        if task.task_id in self._learned:
-            return
-        duration = certain_duration(task)
-        if duration is None:
-            return
-        self._learned[task.task_id] = None
-        if len(self._learned) > _REMEMBERED:
-            self._learned.popitem(last=False)
-        self.durations.saw_completion(
-            duration,
-            type_=task.type,
-            watched_as=watched_as,
-            since=min(running_at, duration),
-        )
-
-    def _warn_of_unknown(self, task: SeparationTask) -> None:
-        if is_known(task.status):
-            return
-        status = printable(str(task.status), _SHOWN_STATUS)
-        if status not in self._warned and len(self._warned) < _MOST_WARNINGS:
-            self._warned.add(status)
-            _logger.warning("unknown status %r is taken for pending", status)
-
-
-def _give_up(watch: Watch, pause_end: float) -> None:
-    for follower in watch.followers:
-        if follower.deadline < pause_end:
-            follower.fail(follower.timeout_error())
-
-
-def _record_request(ref: TaskRef) -> Request:
-    return Request("GET", _RECORD_INFO, query={"taskId": ref.task_id})
+def _record_request(task_id: str) -> Request:
+    return Request("GET", _RECORD_INFO, query={"taskId": task_id})
 
 
 def _age_now(ref: TaskRef) -> float | None:

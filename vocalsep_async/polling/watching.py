@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import copy
 import math
-import random
-
-import anyio
+from typing import Protocol
 
 from vocalsep_async import _check
 from vocalsep_async._text import printable
@@ -17,188 +14,149 @@ from vocalsep_async.errors import (
     TaskTimeoutError,
     VocalSepError,
 )
-from vocalsep_async.models import SeparationTask, TaskOutcome, TaskRef, TaskStatus
-from vocalsep_async.schedule import DurationModel, PollPolicy, Situation, before_deadline
+from vocalsep_async.models import SeparationTask, SeparationType, TaskRef, TaskStatus
+from vocalsep_async.schedule import (
+    GUESSED_AGE,
+    Candidate,
+    Durations,
+    Line,
+    PollPolicy,
+    Situation,
+)
 
+_SHORTEST_GAP = 1.0
+"""Seconds; somebody who joins brings the next look forward, but not closer than this."""
 _UNREADABLE_IN_A_ROW = 5
 """Answers that do not decode; after so many the address is not this API's."""
-_GUESSED_AGE = 120.0
-"""Seconds; the age of a task at the first look while nobody says when it was created."""
 _LONGEST_AGE = 7200.0
 """Seconds; an age beyond this is rather a wrong clock or zone than a task so slow."""
+_SHOWN_STATUS = 60
+"""Characters of a status that are worth showing."""
 
 
-class Follower:
-    """Somebody who waits for one task.
-
-    Args:
-        task_id: the task.
-        policy: when this follower wants it looked at again.
-        deadline: when the wait ends, on the event loop's clock; infinity for never.
-        once: whether the wait ends with the first look, whatever it saw.
-        every_look: whether `next` returns each look, or only the one that saw the end.
+class Follower(Protocol):
+    """Somebody who is told what becomes of a task; one follower may follow many.
 
     Attributes:
-        polls: looks made since it follows.
-        task: the last record seen; None before the first.
-        last_error: what the last look met; None if it succeeded.
+        policy: when it wants the next look.
+        started: when it began to wait.
+        deadline: when it ends, on the event loop's clock; infinity for never.
     """
 
-    def __init__(
-        self,
-        task_id: str,
-        policy: PollPolicy,
-        deadline: float = math.inf,
-        *,
-        once: bool = False,
-        every_look: bool = False,
-    ) -> None:
-        self.task_id = task_id
-        self.policy = policy
-        self.deadline = deadline
-        self.polls = 0
-        self.task: SeparationTask | None = None
-        self.last_error: VocalSepError | None = None
-        self._once = once
-        self._every_look = every_look
-        self._started = anyio.current_time()
-        self._ended: float | None = None
-        self._untold: SeparationTask | None = None
-        self._error: Exception | None = None
-        self._arrived = anyio.Event()
+    policy: PollPolicy
+    started: float
+    deadline: float
 
-    def saw(self, task: SeparationTask) -> None:
-        """A look succeeded."""
-        self.task, self.last_error = task, None
-        if task.is_final and not self.has_ended:
-            self._end()
-        if task.is_final or self._every_look:
-            self._untold = task
-            self._arrived.set()
-        if self._once:
-            self.fail(self.timeout_error())
-
-    def met(self, error: VocalSepError) -> None:
-        """A look failed; where another one is of no use, `fail` follows."""
-        self.last_error = error
-
-    def will_be_repeated(self) -> None:
-        """The look that failed is repeated, for those who wait for more than one."""
-        if self._once:
-            self.fail(self.timeout_error())
-
-    def fail(self, error: Exception) -> None:
-        """The wait is over: *error* is raised to whoever follows, unless it was over before."""
-        if not self.has_ended:
-            self._error = error
-            self._end()
+    @property
+    def alone(self) -> tuple[Follower, ...]:
+        """The tuple of only this follower, which many watches share."""
 
     @property
     def has_ended(self) -> bool:
-        """Whether there is nothing more to wait for."""
-        return self._ended is not None
+        """Whether it wants nothing more."""
 
-    def _end(self) -> None:
-        self._ended = anyio.current_time()
-        self._arrived.set()
+    def saw(self, watch: Watch, task: SeparationTask) -> None:
+        """A look succeeded."""
 
-    async def next(self) -> SeparationTask:
-        """Wait for the next look, or for the end, and return the newest record.
+    def missed(self, watch: Watch, error: VocalSepError) -> None:
+        """A look met *error*, and there will be another one."""
 
-        Raises:
-            VocalSepError: what ended the wait.
-        """
-        while True:
-            if self._untold is not None:
-                task, self._untold = self._untold, None
-                return task
-            if self._error is not None:
-                # One error may end many waits: a copy for each, or tracebacks would pile up.
-                ours = isinstance(self._error, VocalSepError)
-                raise copy.copy(self._error) if ours else self._error
-            self._arrived = anyio.Event()
-            await self._arrived.wait()
-
-    @property
-    def has_final(self) -> bool:
-        """Whether the final record was seen."""
-        return self.task is not None and self.task.is_final
-
-    def timeout_error(self) -> TaskTimeoutError:
-        """The error of a wait that ran out of time, as things stand now."""
-        seen = None if self.task is None else printable(str(self.task.status), 60)
-        status = "never seen" if seen is None else f"still {seen}"
-        polls = "1 poll" if self.polls == 1 else f"{self.polls} polls"
-        met = "" if self.last_error is None else f" The last look met: {self.last_error}"
-        return TaskTimeoutError(
-            f"task {self.task_id!r} was {status} after {self._elapsed():.1f} s and {polls}; it "
-            f"goes on at the provider: wait again with the same id.{met}",
-            task_id=self.task_id,
-            task=self.task,
-            polls=self.polls,
-            last_error=self.last_error,
-        )
-
-    def outcome(self, error: VocalSepError | None) -> TaskOutcome:
-        """How the wait ended; *error* is what ended it, None for a final record."""
-        return TaskOutcome(
-            task_id=self.task_id,
-            status=None if self.task is None else self.task.status,
-            task=self.task if error is None else None,
-            error=error,
-            polls=self.polls,
-            elapsed=self._elapsed(),
-        )
-
-    def _elapsed(self) -> float:
-        return (anyio.current_time() if self._ended is None else self._ended) - self._started
+    def fail(self, watch: Watch, error: Exception) -> None:
+        """There will be no other look, because of *error*."""
 
 
-class Watch:
+class Trouble:
+    """What a look met, and those that failed before it.
+
+    Attributes:
+        failures: looks in a row that failed.
+        of_a_kind: how many of the last ones met this kind of error.
+        error: what the last one met.
+        repeated_at: when the next one is wanted.
+    """
+
+    __slots__ = ("error", "failures", "of_a_kind", "repeated_at")
+
+    def __init__(self, error: VocalSepError, before: Trouble | None) -> None:
+        same = before is not None and type(error) is type(before.error)
+        self.failures: int = 1 if before is None else before.failures + 1
+        self.of_a_kind: int = before.of_a_kind + 1 if before is not None and same else 1
+        # Without its traceback, which would keep the frames of the look alive.
+        self.error: VocalSepError = error.with_traceback(None)
+        self.repeated_at = -math.inf
+
+
+class Watch(Candidate):
     """What is known of one task that is looked at.
 
     Args:
         ref: the task.
+        durations: what is known about how long tasks take.
         age: how old it is in seconds; None if nobody knows.
         now: the event loop's clock.
 
     Attributes:
-        ref: the task, with all that anybody who follows knows of it.
-        created: when it was created, on the event loop's clock.
-        age_is_known: whether *created* is more than a guess.
-        began: when the first look was asked for.
-        running_at: the age up to which the model of its type knows that it ran.
-        sent: when the last look was sent; minus infinity before the first.
+        task_id: the task.
+        type: what kind of separation it is; None if nobody knows.
+        age_is_known: whether `created` is more than a guess.
         polls: looks sent.
         look: the look that is under way; None if there is none.
+        line: where it waits for its looks.
         followers: who waits for it.
-        failures: looks in a row that failed.
+        status: the last one seen; None before the first.
+        trouble: what the last looks met; None if the last one succeeded.
     """
 
-    def __init__(self, ref: TaskRef, age: float | None, now: float) -> None:
-        self.ref = ref
-        self.created = now - _GUESSED_AGE
+    __slots__ = (
+        "age_is_known",
+        "followers",
+        "line",
+        "look",
+        "polls",
+        "status",
+        "task_id",
+        "trouble",
+        "type",
+    )
+
+    line: Line[Watch]
+
+    def __init__(self, ref: TaskRef, durations: Durations, age: float | None, now: float) -> None:
+        super().__init__(durations.model(ref.type), now - GUESSED_AGE, now)
+        self.task_id = ref.task_id
+        self.type: SeparationType | None = ref.type
         self.age_is_known = False
-        self.began = now
-        self.running_at = 0.0
-        self.sent = -math.inf
         self.polls = 0
         self.look: asyncio.Task[None] | None = None
-        self.followers: list[Follower] = []
-        self.failures = 0
-        self._of_a_kind = 0
-        self._last_failure: type[VocalSepError] | None = None
+        self.followers: tuple[Follower, ...] = ()
+        self.status: TaskStatus | str | None = None
+        self.trouble: Trouble | None = None
         if age is not None:
             self.learned_age(max(age, 0.0), now)
 
-    def told(self, ref: TaskRef, age: float | None, now: float) -> None:
+    # Who follows
+
+    def told(self, ref: TaskRef, durations: Durations, age: float | None, now: float) -> None:
         """Somebody else who follows knows *ref* of it, and perhaps its age."""
-        known = self.ref.merged(ref)
-        if known.type is not self.ref.type:
+        if self.type is None and ref.type is not None:
+            self.type, self.model = ref.type, durations.model(ref.type)
             self.running_at = 0.0
-        self.ref = known
         if age is not None:
             self.learned_age(max(age, 0.0), now)
+
+    def follow(self, follower: Follower) -> None:
+        """Add *follower*."""
+        self.followers = (*self.followers, follower) if self.followers else follower.alone
+
+    def unfollow(self, follower: Follower) -> None:
+        """Take *follower* out."""
+        self.followers = tuple(each for each in self.followers if each is not follower)
+
+    def is_wanted(self, now: float) -> bool:
+        """Whether anybody still waits for it."""
+        return any(now <= each.deadline and not each.has_ended for each in self.followers)
+
+    # Looks
 
     @property
     def is_looked_at(self) -> bool:
@@ -209,58 +167,106 @@ class Watch:
         """A look is sent now."""
         self.sent = now
         self.polls += 1
-        for follower in self.followers:
-            follower.polls += 1
 
     def learned_age(self, age: float, now: float) -> None:
         """The task is *age* seconds old, as the server or somebody who follows it says."""
         if not self.age_is_known and age <= _LONGEST_AGE:
             self.created, self.age_is_known = now - age, True
 
-    def still_runs(self, model: DurationModel) -> None:
-        """The last look said so: tell the model, and forget earlier failures."""
+    def still_runs(self) -> None:
+        """The last look said so: learn from it."""
         age = self.sent - self.created
         if self.age_is_known and age > self.running_at:
-            model.saw_running(self.running_at, age)
+            self.model.saw_running(self.running_at, age)
             self.running_at = age
-        self.failures, self._last_failure = 0, None
+        self.trouble = None
 
-    def failed(self, error: VocalSepError) -> int:
-        """A look met *error*; return how many in a row met its kind."""
-        kind = type(error)
-        self.failures += 1
-        self._of_a_kind = self._of_a_kind + 1 if kind is self._last_failure else 1
-        self._last_failure = kind
-        return self._of_a_kind
+    def failed(self, error: VocalSepError) -> Trouble:
+        """A look met *error*."""
+        self.trouble = Trouble(error, self.trouble)
+        return self.trouble
 
-    def next_look(self, model: DurationModel, lead: float) -> float:
-        """The moment of the next look: the earliest that any follower's policy wants."""
+    def is_wanted_soon(self, now: float) -> None:
+        """Somebody joined, or something happened to the task."""
+        self.looks_before(max(now, self.sent + _SHORTEST_GAP))
+
+    def ended_ago(self, task: SeparationTask, now: float) -> float | None:
+        """Seconds since it ended, or since it was waited for if later; None if nobody knows."""
+        if not self.age_is_known or task.duration is None:
+            return None
+        return now - max(self.created + task.duration, self.began)
+
+    # The schedule
+
+    def wants(self, price: float) -> float:
+        """When the first of its followers wants the next look."""
+        if self.trouble is not None:
+            return self.trouble.repeated_at
+        if not self.polls:
+            return self.began
         situation = Situation(
             polls=self.polls,
             elapsed=self.sent - self.began,
             age=max(self.sent - self.created, 0.0),
-            model=model,
-            draw=random.random(),
+            model=self.model,
+            draw=self.draw,
+            price=price,
         )
-        wanted = (_wanted_by(each, situation, self.sent, lead) for each in self.followers)
-        return min(wanted, default=math.inf)
+        return min((self._wanted_by(each, situation) for each in self.followers), default=math.inf)
 
-    def repeats_at(self, delay: float, now: float, lead: float) -> float:
-        """The moment of the next try after a failure, for which *delay* seconds are due."""
-        return min(before_deadline(now, delay, each.deadline, lead) for each in self.followers)
+    def _wanted_by(self, follower: Follower, situation: Situation) -> float:
+        """When *follower* wants the next look; infinity if its wait is over."""
+        if follower.has_ended:
+            return math.inf
+        try:
+            delay = follower.policy.delay(situation)
+            return self.sent + _check.number(delay, "the delay of a poll policy", minimum=0.0)
+        except Exception as error:  # noqa: BLE001 - a user's policy; its owner alone gets the error
+            follower.fail(self, error)
+            return math.inf
+
+    def holds_last_looks(self, lead: float) -> None:
+        """Hold one more look for just before each deadline, *lead* seconds for its answer."""
+        self.latest = math.inf
+        for follower in self.followers:
+            self.looks_before(follower.deadline - lead)
+
+    def looks_before(self, moment: float) -> None:
+        """Hold one more look for that moment, whatever others are worth."""
+        if self.sent < moment < self.latest:
+            self.latest = moment
 
 
-def _wanted_by(follower: Follower, situation: Situation, sent: float, lead: float) -> float:
-    """When *follower* wants the next look; infinity if its wait is over."""
-    if follower.has_ended:
-        return math.inf
-    try:
-        delay = follower.policy.delay(situation)
-        delay = _check.number(delay, "the delay of a poll policy", minimum=0.0)
-    except Exception as error:  # noqa: BLE001 - a user's policy; its owner alone gets the error
-        follower.fail(error)
-        return math.inf
-    return before_deadline(sent, delay, follower.deadline, lead)
+def timed_out(
+    task_id: str,
+    watch: Watch | None,
+    *,
+    elapsed: float,
+    polls: int,
+    task: SeparationTask | None = None,
+) -> TaskTimeoutError:
+    """The error of a wait that ran out of time, as things stand now.
+
+    Args:
+        task_id: the task.
+        watch: what is known of it; None if it was never looked at.
+        elapsed: seconds for which was waited.
+        polls: looks made meanwhile.
+        task: the last record, where it was kept.
+    """
+    seen = None if watch is None else watch.status
+    error = None if watch is None or watch.trouble is None else watch.trouble.error
+    status = "never seen" if seen is None else f"still {shown(seen)}"
+    looks = "1 poll" if polls == 1 else f"{polls} polls"
+    met = "" if error is None else f" The last look met: {error}"
+    return TaskTimeoutError(
+        f"task {task_id!r} was {status} after {elapsed:.1f} s and {looks}; it "
+        f"goes on at the provider: wait again with the same id.{met}",
+        task_id=task_id,
+        task=task,
+        polls=polls,
+        last_error=error,
+    )
 
 
 def is_hopeless(error: VocalSepError, in_a_row: int, attempts: int) -> bool:
@@ -279,3 +285,8 @@ def is_hopeless(error: VocalSepError, in_a_row: int, attempts: int) -> bool:
 def is_known(status: TaskStatus | str) -> bool:
     """Whether the status is one that the API documents."""
     return isinstance(status, TaskStatus)
+
+
+def shown(status: TaskStatus | str) -> str:
+    """The status, as far as it is worth showing."""
+    return printable(str(status), _SHOWN_STATUS)

@@ -93,11 +93,10 @@ class DurationModel:
         self._median = min(_check.number(median, "median", minimum=1.0), _LONGEST)
         self._done = [0.0] * _BINS
         self._alive = [0.0] * _BINS
-        self._stale = 0
         self.completions = 0
         """Finished tasks learned from, in all."""
-        self.version = 0
-        self._hazards = self._estimate()
+        self.version = -1
+        self._rebuild()
 
     def __repr__(self) -> str:
         return f"<DurationModel: {self.completions} completions>"
@@ -123,8 +122,20 @@ class DurationModel:
 
     def _rebuild(self) -> None:
         self._hazards = self._estimate()
+        self._tabulate()
         self._stale = 0
         self.version += 1
+
+    def _tabulate(self) -> None:
+        """Note D(0, a) and S(a) at the bins' edges: most waits are asked about from there."""
+        unnoticed, running = 0.0, 1.0
+        self._unnoticed, self._survival = [], []
+        for hazard, (start, end) in zip(self._hazards, pairwise(_EDGES), strict=True):
+            self._unnoticed.append(unnoticed)
+            self._survival.append(running)
+            ended = -math.expm1(-hazard * (end - start))
+            unnoticed += end - start - running * ended / hazard
+            running -= running * ended
 
     def _estimate(self) -> list[float]:
         prior_done, prior_alive = _prior(self._median)
@@ -154,8 +165,12 @@ class DurationModel:
 
     def due(self, since: float, worth: float) -> float:
         """The age at which `undetected` reaches *worth* seconds, for a task running at *since*."""
-        missing, running, start = worth, 1.0, since
-        for index in range(_bin(since), _BINS - 1):
+        missing, running, start, first = worth, 1.0, since, _bin(since)
+        if since == 0:
+            first = bisect_right(self._unnoticed, worth) - 1
+            missing, running = worth - self._unnoticed[first], self._survival[first]
+            start = _EDGES[first]
+        for index in range(first, _BINS - 1):
             hazard, width = self._hazards[index], _EDGES[index + 1] - start
             grown = width + running * math.expm1(-hazard * width) / hazard
             if grown >= missing:
@@ -164,6 +179,17 @@ class DurationModel:
             running *= math.exp(-hazard * width)
             start = _EDGES[index + 1]
         return start + _solve(self._hazards[-1], running, missing, math.inf)
+
+    def left(self, since: float, share: float) -> float:
+        """Seconds until only *share* of the tasks running at age *since* (seconds) still run."""
+        missing, start = -math.log(share), since
+        for index in range(_bin(since), _BINS - 1):
+            hazards = self._hazards[index] * (_EDGES[index + 1] - start)
+            if hazards >= missing:
+                return start + missing / self._hazards[index] - since
+            missing -= hazards
+            start = _EDGES[index + 1]
+        return start + missing / self._hazards[-1] - since
 
     def to_dict(self) -> dict[str, Any]:
         """What was learned, as plain JSON values."""

@@ -30,6 +30,8 @@ class Situation:
             nobody knows.
         model: what is known about how long such tasks take.
         draw: a number uniform in [0, 1), for jitter.
+        price: seconds of delay that a look costs others now; 0 while the budget has room. The
+            schedule itself holds looks back that are not worth it, whatever the policy.
     """
 
     polls: int
@@ -37,6 +39,7 @@ class Situation:
     age: float
     model: DurationModel
     draw: float
+    price: float = 0.0
 
 
 class PollPolicy(Protocol):
@@ -68,10 +71,12 @@ class Adaptive:
     def delay(self, situation: Situation) -> float:
         """Seconds until the next look; see the class."""
         age, model = situation.age, situation.model
+        shortest = max(_SHORTEST_GAP, _SHORTEST_GAP_PER_WAIT * situation.elapsed)
+        if situation.price > self.cost:
+            return shortest
         longest = max(_IDLE_GAP, _IDLE_GAP_PER_AGE * age)
         if model.completions < _COLD_COMPLETIONS:
             longest = min(longest, max(_COLD_GAP, _COLD_GAP_PER_AGE * age))
-        shortest = max(_SHORTEST_GAP, _SHORTEST_GAP_PER_WAIT * situation.elapsed)
         return min(max(model.due(age, self.cost) - age, shortest), longest)
 
 
@@ -118,16 +123,3 @@ class Every:
     def delay(self, situation: Situation) -> float:  # noqa: ARG002 - the protocol's
         """Seconds until the next look: always the same."""
         return self.seconds
-
-
-def before_deadline(sent: float, delay: float, deadline: float, lead: float) -> float:
-    """The moment of the next look: when the policy wants it, the last one before the deadline.
-
-    Args:
-        sent: when the last look was sent.
-        delay: what the policy wants.
-        deadline: when the wait ends; ``math.inf`` for never.
-        lead: seconds that an answer needs, so that the last look's answer is there in time.
-    """
-    due, last = sent + delay, deadline - lead
-    return last if sent < last < due else due

@@ -1,0 +1,10 @@
+"""Many tasks on one budget: ids go in, outcomes come out as they are known.
+
+`intake` reads the ids, `cohort` follows those that were taken in together, `unasked` keeps those
+that nobody looked at yet, `stats` counts, `runner` is what users hold.
+"""
+
+from vocalsep_async.batch.runner import BatchRunner
+from vocalsep_async.batch.stats import BatchStats
+
+__all__ = ["BatchRunner", "BatchStats"]

@@ -1,0 +1,298 @@
+"""Who of a batch is open, and what becomes of each."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections import deque
+from collections.abc import Callable
+
+import anyio
+
+from vocalsep_async.batch.cohort import Cohort
+from vocalsep_async.batch.stats import BatchStats, Tally
+from vocalsep_async.batch.unasked import Unasked
+from vocalsep_async.errors import VocalSepError
+from vocalsep_async.models import SeparationTask, SeparationType, TaskOutcome, TaskRef
+from vocalsep_async.polling import Poller, Watch, timed_out
+from vocalsep_async.schedule import Line, PollPolicy
+
+_logger = logging.getLogger("vocalsep_async")
+
+_SAME_MOMENT = 0.01
+"""Seconds; ids that are taken in so closely after each other share a cohort."""
+
+
+class Roster:
+    """The open tasks of one batch.
+
+    Args:
+        poller: who looks.
+        type_: what kind of separation the tasks are, where a ref does not say; None if not known.
+        limit: looks that may be under way at once.
+        timeout: seconds from taking a task in to the end of its wait; 0 for a single look, None
+            for no end.
+        policy: when to look again.
+        deliver: called with each outcome, and with None when something else has changed.
+
+    Attributes:
+        tally: what it met so far.
+        error: what ended the whole batch; None while it goes on.
+        failure: what broke it, other than an error of this package; None if nothing did.
+    """
+
+    def __init__(
+        self,
+        poller: Poller,
+        *,
+        type_: SeparationType | None,
+        limit: int,
+        timeout: float | None,
+        policy: PollPolicy,
+        deliver: Callable[[TaskOutcome | None], None],
+    ) -> None:
+        self._poller = poller
+        self._type = type_
+        self._timeout = timeout
+        self._policy = policy
+        self._deliver = deliver
+        self._open: dict[str, Watch | Cohort] = {}
+        """What is known of each id: its watch, or only its cohort before the first look."""
+        self._unasked = Unasked(poller.durations, self._unasked_cohort, self._admit)
+        self._line: Line[Watch] = poller.gather(self, limit=limit, newcomers=self._unasked)
+        self._polls_before: dict[str, int] = {}
+        """Looks that were made for others, where there were any."""
+        self._cohorts: dict[SeparationType | None, Cohort] = {}
+        self._ending: deque[Cohort] = deque()
+        self._expired: deque[str] = deque()
+        self._newest = -math.inf
+        self._is_warned = False
+        self.tally = Tally()
+        self.error: VocalSepError | None = None
+        self.failure: Exception | None = None
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def __contains__(self, task_id: object) -> bool:
+        return task_id in self._open
+
+    @property
+    def unasked(self) -> int:
+        """How many ids wait for their first look and nobody knows how old they are."""
+        return len(self._unasked)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no more looks are wanted."""
+        return not self._line.is_open
+
+    # Taking in
+
+    def take_in(self, ref: TaskRef) -> None:
+        """Track *ref*; if it is open already, only what is known of it is taken over."""
+        known = self._open.get(ref.task_id)
+        if isinstance(known, Watch):
+            self._poller.tell(known, ref)
+        elif known is None:
+            self._begin(ref)
+            self._warn_of_too_many()
+        elif ref.type is not None or ref.created_at is not None:
+            self._watch_now(ref, known)
+
+    def _begin(self, ref: TaskRef) -> None:
+        cohort = self._cohort(ref.type or self._type)
+        if self._timeout:
+            cohort.ids.append(ref.task_id)
+        self._open[ref.task_id] = cohort
+        self._unasked.append(ref.task_id, cohort.type)
+        if ref.created_at is not None:
+            self._watch_now(ref, cohort)
+        else:
+            self._poller.wake()
+
+    def _cohort(self, type_: SeparationType | None) -> Cohort:
+        """The cohort of this moment."""
+        now = anyio.current_time()
+        cohort = self._cohorts.get(type_)
+        if cohort is None or now - cohort.started > _SAME_MOMENT:
+            deadline = now + self._timeout if self._timeout else math.inf
+            cohort = self._cohorts[type_] = Cohort(self, self._policy, type_, now, deadline)
+            self._newest = now
+            if self._timeout:
+                self._ending.append(cohort)
+        return cohort
+
+    def _watch_now(self, ref: TaskRef, cohort: Cohort) -> Watch | None:
+        """Have it wait in line with what is known of it, not among those of whom nothing is."""
+        if self.is_over:
+            return None
+        self._unasked.has_left()
+        before = self._poller.looks_at(ref.task_id)
+        ref = ref.merged(TaskRef(ref.task_id, cohort.type))
+        watch = self._open[ref.task_id] = self._poller.join(ref, cohort, self._line)
+        self._note_polls_before(ref.task_id, before)
+        return watch
+
+    def _admit(self, task_id: str, cohort: Cohort) -> Watch | None:
+        before = self._poller.looks_at(task_id)
+        ref = TaskRef(task_id, cohort.type)
+        watch, needs_look = self._poller.admit(ref, cohort, self._line)
+        self._open[task_id] = watch
+        self._note_polls_before(task_id, before)
+        return watch if needs_look else None
+
+    def _note_polls_before(self, task_id: str, polls: int) -> None:
+        if polls:
+            self._polls_before[task_id] = polls
+
+    def _unasked_cohort(self, task_id: str) -> Cohort | None:
+        known = self._open.get(task_id)
+        return known if isinstance(known, Cohort) else None
+
+    def hurry(self, task_id: str) -> bool:
+        """Look at that task soon; whether it is open."""
+        known = self._open.get(task_id)
+        if isinstance(known, Cohort):
+            known = self._watch_now(TaskRef(task_id), known)
+        if known is not None:
+            self._poller.hurry(known)
+        return task_id in self._open
+
+    def _warn_of_too_many(self) -> None:
+        """Say once, with the arithmetic, that one look at each takes longer than the timeout."""
+        rate, timeout = self._poller.rate, self._timeout
+        if self._is_warned or not timeout or len(self._open) <= rate * timeout:
+            return
+        self._is_warned = True
+        _logger.warning(
+            "%d tasks cannot be looked at within their timeout: one look at each takes "
+            "%d / %.3g requests per s = %.0f s, and the timeout is %g s",
+            len(self._open),
+            len(self._open),
+            rate,
+            len(self._open) / rate,
+            timeout,
+        )
+
+    # What cohorts tell
+
+    def saw(self, cohort: Cohort, watch: Watch, task: SeparationTask) -> None:
+        """A look succeeded."""
+        self.tally.looked()
+        if task.is_final:
+            seconds_ago = watch.ended_ago(task, anyio.current_time())
+            if seconds_ago is not None:
+                self.tally.learned_of_end(seconds_ago)
+            self._settle(watch.task_id, cohort, task=task)
+        elif self._timeout == 0:
+            self._settle(watch.task_id, cohort)
+
+    def missed(self, cohort: Cohort, watch: Watch, error: VocalSepError) -> None:
+        """A look met *error* and will be repeated."""
+        self.tally.looked(error)
+        if self._timeout == 0:
+            self._settle(watch.task_id, cohort)
+
+    def fail(self, cohort: Cohort, watch: Watch, error: Exception) -> None:
+        """There will be no other look, because of *error*."""
+        self.tally.looked()
+        if isinstance(error, VocalSepError):
+            self._settle(watch.task_id, cohort, error=error)
+        else:
+            self.failure = error
+            self._deliver(None)
+
+    def end(self, error: Exception) -> None:
+        """Nobody looks any more, because of *error*; `next_ended` gives the outcomes."""
+        if isinstance(error, VocalSepError):
+            self.error = error
+        else:
+            self.failure = error
+        self._deliver(None)
+
+    # Outcomes
+
+    def next_deadline(self) -> float:
+        """When the next wait ends, on the event loop's clock; infinity for never."""
+        return self._ending[0].deadline if self._ending else math.inf
+
+    def settle_next(self) -> bool:
+        """Settle one task whose wait is over, if there is one."""
+        if self.error is not None:
+            task_id = next(reversed(self._open), None)
+        else:
+            task_id = self._next_expired(anyio.current_time())
+        if task_id is None:
+            return False
+        known = self._open[task_id]
+        cohort = known if isinstance(known, Cohort) else self._cohort_among(known)
+        self._settle(task_id, cohort, error=self.error)
+        return True
+
+    def _next_expired(self, now: float) -> str | None:
+        while self.next_deadline() <= now:
+            cohort = self._ending.popleft()
+            self._expired.extend(each for each in cohort.ids if self._belongs(each, cohort))
+        while self._expired:
+            task_id = self._expired.popleft()
+            if task_id in self._open:
+                return task_id
+        return None
+
+    def _belongs(self, task_id: str, cohort: Cohort) -> bool:
+        known = self._open.get(task_id)
+        return known is cohort or (isinstance(known, Watch) and cohort in known.followers)
+
+    def _cohort_among(self, watch: Watch) -> Cohort:
+        return next(
+            each for each in watch.followers if isinstance(each, Cohort) and each.belongs_to(self)
+        )
+
+    def _settle(
+        self,
+        task_id: str,
+        cohort: Cohort,
+        *,
+        task: SeparationTask | None = None,
+        error: VocalSepError | None = None,
+    ) -> None:
+        """The wait for a task is over: with its final record, an error, or out of time."""
+        known = self._open.pop(task_id)
+        watch = known if isinstance(known, Watch) else None
+        polls = 0 if watch is None else watch.polls - self._polls_before.pop(task_id, 0)
+        elapsed = anyio.current_time() - cohort.started
+        if task is None and error is None:
+            error = timed_out(task_id, watch, elapsed=elapsed, polls=polls)
+        outcome = TaskOutcome(
+            task_id=task_id,
+            status=None if watch is None else watch.status,
+            task=task,
+            error=error,
+            polls=polls,
+            elapsed=elapsed,
+        )
+        if watch is None:
+            self._unasked.has_left()
+        else:
+            self._poller.leave(watch, cohort)
+        self.tally.ended(outcome)
+        self._deliver(outcome)
+
+    def stats(self) -> BatchStats:
+        """Sum up."""
+        now = anyio.current_time()
+        return self.tally.stats(
+            pending=len(self._open),
+            rate=self._poller.rate,
+            newest=now - self._newest,
+            model=self._poller.durations.model(self._type),
+        )
+
+    async def close(self) -> None:
+        """End all looks that nobody else waits for."""
+        self._poller.disperse(self._line)
+        watches = [known for known in self._open.values() if isinstance(known, Watch)]
+        looks = [self._poller.leave(watch, self._cohort_among(watch)) for watch in watches]
+        self._open.clear()
+        await self._poller.ended(*looks)

@@ -1,0 +1,75 @@
+"""The ids of a batch that nobody looked at yet and whose age nobody knows."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+from vocalsep_async.batch.cohort import Cohort
+from vocalsep_async.models import SeparationType
+from vocalsep_async.polling import Watch
+from vocalsep_async.schedule import GUESSED_AGE, Durations
+
+
+class Unasked:
+    """First come, first served within a type; between types, who is worth more.
+
+    Args:
+        durations: what is known about how long tasks take.
+        cohort_of: gives the cohort of an id; None if it does not wait here any more.
+        admit: begins to watch an id; returns None if it needs no look of its own.
+    """
+
+    def __init__(
+        self,
+        durations: Durations,
+        cohort_of: Callable[[str], Cohort | None],
+        admit: Callable[[str, Cohort], Watch | None],
+    ) -> None:
+        self._durations = durations
+        self._cohort_of = cohort_of
+        self._admit = admit
+        self._ids: dict[SeparationType | None, deque[str]] = {}
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def append(self, task_id: str, type_: SeparationType | None) -> None:
+        """Add an id at the end of its type."""
+        self._ids.setdefault(type_, deque()).append(task_id)
+        self._count += 1
+
+    def has_left(self) -> None:
+        """One id does not wait here any more, as `cohort_of` says when it is asked."""
+        self._count -= 1
+
+    def worth(self, now: float) -> float:
+        """Seconds for which one of them may have been finished, unnoticed, by *now*."""
+        return max((self._worth(type_, now) for type_ in self._ids), default=0.0)
+
+    def admit(self, now: float) -> Watch | None:
+        """Begin to watch the one that is worth most; None if it needs no look of its own."""
+        type_ = max(self._ids, key=lambda each: self._worth(each, now), default=None)
+        cohort = self._first(type_)
+        if cohort is None:
+            return None
+        task_id = self._ids[type_].popleft()
+        self._count -= 1
+        return None if cohort.deadline <= now else self._admit(task_id, cohort)
+
+    def _worth(self, type_: SeparationType | None, now: float) -> float:
+        cohort = self._first(type_)
+        if cohort is None:
+            return 0.0
+        waited = now - cohort.started
+        return self._durations.model(type_).undetected(0.0, GUESSED_AGE + waited)
+
+    def _first(self, type_: SeparationType | None) -> Cohort | None:
+        ids = self._ids.get(type_)
+        while ids:
+            cohort = self._cohort_of(ids[0])
+            if cohort is not None:
+                return cohort
+            ids.popleft()
+        return None

@@ -1,0 +1,108 @@
+"""One wait for one task."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import anyio
+
+from vocalsep_async.errors import TaskTimeoutError, VocalSepError
+from vocalsep_async.models import SeparationTask
+from vocalsep_async.polling.watching import Watch, timed_out
+from vocalsep_async.schedule import PollPolicy
+
+
+class Wait:
+    """Somebody who waits for one task.
+
+    Args:
+        policy: when this wait wants the task looked at again.
+        deadline: when the wait ends, on the event loop's clock; infinity for never.
+        once: whether the wait ends with the first look, whatever it saw.
+        every_look: whether `next` returns each look, or only the one that saw the end.
+
+    Attributes:
+        started: when it began.
+        task: the last record seen; None before the first.
+    """
+
+    def __init__(
+        self,
+        policy: PollPolicy,
+        deadline: float = math.inf,
+        *,
+        once: bool = False,
+        every_look: bool = False,
+    ) -> None:
+        self.policy = policy
+        self.deadline = deadline
+        self.started = anyio.current_time()
+        self.alone: tuple[Wait, ...] = (self,)
+        self.has_ended = False
+        self.task: SeparationTask | None = None
+        self._once = once
+        self._every_look = every_look
+        self._untold: SeparationTask | None = None
+        self._error: Exception | None = None
+        self._arrived = anyio.Event()
+
+    def joins(self, watch: Watch) -> None:
+        """It follows *watch*, whose look under way, if there is one, counts as its first."""
+        self._watch = watch
+        self._polls_before = watch.polls - watch.is_looked_at
+
+    def saw(self, watch: Watch, task: SeparationTask) -> None:
+        """A look succeeded."""
+        self.task = task
+        if task.is_final or self._every_look:
+            self._untold = task
+            self._arrived.set()
+        if task.is_final:
+            self.has_ended = True
+        elif self._once:
+            self.fail(watch, self.timeout_error())
+
+    def missed(self, watch: Watch, error: VocalSepError) -> None:  # noqa: ARG002 - the protocol's
+        """A look failed and is repeated, for those who wait for more than one."""
+        if self._once:
+            self.fail(watch, self.timeout_error())
+
+    def fail(self, watch: Watch, error: Exception) -> None:  # noqa: ARG002 - the protocol's
+        """The wait is over: *error* is raised to whoever waits, unless it was over before."""
+        if not self.has_ended:
+            self.has_ended = True
+            self._error = error
+            self._arrived.set()
+
+    async def next(self) -> SeparationTask:
+        """Wait for the next look, or for the end, and return the newest record.
+
+        Raises:
+            VocalSepError: what ended the wait.
+        """
+        while True:
+            if self._untold is not None:
+                task, self._untold = self._untold, None
+                return task
+            if self._error is not None:
+                # One error may end many waits: a copy for each, or tracebacks would pile up.
+                ours = isinstance(self._error, VocalSepError)
+                raise copy.copy(self._error) if ours else self._error
+            self._arrived = anyio.Event()
+            await self._arrived.wait()
+
+    @property
+    def has_final(self) -> bool:
+        """Whether the final record was seen."""
+        return self.task is not None and self.task.is_final
+
+    def timeout_error(self) -> TaskTimeoutError:
+        """The error of this wait if it ran out of time now."""
+        return timed_out(
+            self._watch.task_id,
+            self._watch,
+            elapsed=anyio.current_time() - self.started,
+            polls=self._watch.polls - self._polls_before,
+            task=self.task,
+        )

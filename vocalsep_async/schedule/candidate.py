@@ -1,0 +1,79 @@
+"""A task that may be looked at, as the schedule sees it."""
+
+from __future__ import annotations
+
+import math
+
+from vocalsep_async.schedule.durations import DurationModel
+
+
+class Candidate:
+    """One task, and what decides when it is looked at next.
+
+    All moments are on the one clock whose ``now`` the schedule is given; ages are seconds since
+    the creation.
+
+    Args:
+        model: what is known about how long such tasks take.
+        created: when it was created; a guess where nobody knows.
+        began: when somebody began to wait for it.
+
+    Attributes:
+        running_at: the age at which it was last seen running; 0 before the first look.
+        sent: when the last look was sent; minus infinity before the first.
+        latest: when it is looked at whatever the others are worth; infinity for never.
+        draw: a number uniform in [0, 1) for each look; decides between equals, and jitter.
+        key: when it is looked at, as things stand; NaN while it does not wait.
+        turns: how often it stands in its line's order of waiting; the last one counts.
+    """
+
+    __slots__ = (
+        "began",
+        "created",
+        "draw",
+        "key",
+        "latest",
+        "model",
+        "running_at",
+        "sent",
+        "turns",
+    )
+
+    def __init__(self, model: DurationModel, created: float, began: float) -> None:
+        self.model = model
+        self.created = created
+        self.began = began
+        self.running_at = 0.0
+        self.sent = -math.inf
+        self.latest = math.inf
+        self.draw = 0.5
+        self.key = math.nan
+        self.turns = 0
+
+    def __lt__(self, other: Candidate) -> bool:
+        return id(self) < id(other)  # only asked where key and draw are the same
+
+    def wants(self, price: float) -> float:
+        """When its policy wants the next look, if a look costs others *price* seconds."""
+        raise NotImplementedError
+
+    @property
+    def waiting_since(self) -> float:
+        """When it was looked at last, or began to wait for the first look."""
+        return max(self.began, self.sent)
+
+    def worth(self, now: float) -> float:
+        """Seconds for which it is expected to have been finished, unnoticed, by *now*."""
+        return self.model.undetected(self.running_at, now - self.created)
+
+    def key_at(self, price: float) -> float:
+        """When it is looked at, if it must be wanted and worth *price* seconds."""
+        key = self.wants(price)
+        if price > 0:
+            key = max(key, self.created + self.model.due(self.running_at, price))
+        return min(key, self.latest)
+
+    @property
+    def waits(self) -> bool:
+        """Whether it waits for its next look; not while one is under way."""
+        return self.key == self.key

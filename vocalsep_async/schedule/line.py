@@ -1,0 +1,245 @@
+"""Whom to look at next, of those who share one price.
+
+While the budget has room for every look that is wanted, looks come when they are wanted. Where it
+has not, a look costs the others something: the line's *price*, in expected undetected seconds. A
+candidate is looked at once it is worth the price, and the price follows what looks turn out to be
+worth: it is pulled towards the worth of each candidate that is taken, and falls while a slot finds
+nobody who is worth it. So the candidate taken is nearly always the one that is worth most,
+without comparing all of them at every slot.
+
+Nobody is forgotten, whatever the model believes: who waits longer than ``max(60, 3 N / rate)``
+seconds comes first, in order of waiting.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable
+from typing import Generic, Protocol, TypeVar
+
+from vocalsep_async.schedule.candidate import Candidate
+from vocalsep_async.schedule.durations import DurationModel
+from vocalsep_async.schedule.priced import PricedHeap
+
+C = TypeVar("C", bound=Candidate)
+C_co = TypeVar("C_co", bound=Candidate, covariant=True)
+
+GUESSED_AGE = 120.0
+"""Seconds; the age of a task while nobody says when it was created."""
+_LOWEST_PRICE = 0.1
+"""Seconds; looks that are worth less than this are no reason to hold others back."""
+_PULL = 0.1
+_FALL = 0.8
+_PRICE_RANGE = (0.7, 1.4)
+"""How far the price may move, as a factor, before keys are computed again."""
+_KEYS_PER_LOOK = 10
+"""Keys that one look may cost on average."""
+_KEYS_PER_SECOND = 50
+_PATIENCE = 60.0
+_ROUNDS = 3
+
+
+class Newcomers(Protocol[C_co]):
+    """Tasks that nobody looked at yet and whose age nobody knows, first come, first served.
+
+    They stay outside the heap: all are worth about the same, and none of them moves the price.
+    """
+
+    def __len__(self) -> int:
+        """How many there are."""
+
+    def worth(self, now: float) -> float:
+        """Seconds for which the first of them may have been finished, unnoticed, by *now*."""
+
+    def admit(self, now: float) -> C_co | None:
+        """Take the first one out; None if it needs no look of its own."""
+
+
+class Line(Generic[C]):
+    """Candidates that compete by what a look at them is worth.
+
+    Args:
+        draw: gives numbers uniform in [0, 1).
+        limit: how many may be looked at, at once.
+        newcomers: who else is to be looked at; None for nobody.
+
+    Attributes:
+        looking: how many are looked at now.
+        is_open: whether it is still served.
+    """
+
+    def __init__(
+        self,
+        draw: Callable[[], float],
+        *,
+        limit: float = math.inf,
+        newcomers: Newcomers[C] | None = None,
+    ) -> None:
+        self._draw = draw
+        self._limit = limit
+        self._newcomers = newcomers
+        self._heap: PricedHeap[C] = PricedHeap()
+        self._order: deque[C] = deque()
+        self._price = 0.0
+        self._priced_at = -math.inf
+        self._models: set[DurationModel] = set()
+        self._known = 0
+        self._looks = 0
+        self.looking = 0
+        self.is_open = True
+
+    def __len__(self) -> int:
+        """How many wait or are looked at, newcomers included."""
+        fresh = 0 if self._newcomers is None else len(self._newcomers)
+        return len(self._heap) + self.looking + fresh
+
+    # Who waits
+
+    def enter(self, candidate: C) -> None:
+        """Let *candidate* wait for its next look."""
+        candidate.draw = self._draw()
+        candidate.turns += 1
+        self._order.append(candidate)
+        self._models.add(candidate.model)
+        self._heap.push(candidate)
+
+    def move(self, candidate: C) -> None:
+        """What decides about *candidate*, who waits here, has changed."""
+        self._heap.push(candidate)
+
+    def leave(self, candidate: C) -> None:
+        """Take *candidate* out, if it waits here."""
+        self._heap.discard(candidate)
+
+    @property
+    def price(self) -> float:
+        """Seconds that a look must be worth, as keys are computed; 0 where looks cost nothing."""
+        return self._heap.charged
+
+    def done_looking(self) -> None:
+        """A look at one who was taken is over."""
+        self.looking -= 1
+
+    # Whom to take
+
+    def next_due(self, now: float) -> float:
+        """When `take` may return somebody; infinity for not before something changes."""
+        if self.looking >= self._limit:
+            return math.inf
+        if self._newcomers or (self._price > 0 and self._heap):
+            return now
+        first = self._heap.first()
+        return math.inf if first is None else first.key
+
+    def take(self, now: float, rate: float) -> C | None:
+        """Take out whom to look at now; None if nobody is worth it.
+
+        Args:
+            now: the clock.
+            rate: looks per second that this line may expect.
+        """
+        if self.looking >= self._limit:
+            return None
+        chosen = self._overlooked(now, rate) or self._worthiest(now)
+        if chosen is not None:
+            self._heap.discard(chosen)
+            self.looking += 1
+            self._looks += 1
+        return chosen
+
+    def _overlooked(self, now: float, rate: float) -> C | None:
+        """Who has waited too long, if anybody has."""
+        oldest = self._longest_waiting() if self._price > 0 else None
+        if oldest is None:
+            return None
+        patience = max(_PATIENCE, _ROUNDS * len(self) / rate)
+        if now - oldest.waiting_since <= patience or oldest.wants(0.0) > now:
+            return None
+        return oldest
+
+    def _longest_waiting(self) -> C | None:
+        order = self._order
+        while order and (order[0].turns > 1 or not order[0].waits):
+            order.popleft().turns -= 1
+        return order[0] if order else None
+
+    def _worthiest(self, now: float) -> C | None:
+        while True:
+            first = self._heap.first()
+            if self._newcomers and _comes_before(self._newcomers, first, now):
+                newcomer = self._newcomers.admit(now)
+                if newcomer is not None:
+                    return newcomer
+            elif first is None:
+                return None
+            elif first.key <= now:
+                return self._sold(first, now)
+            elif self._price == 0:
+                return None
+            elif first.wants(0.0) <= now:
+                return self._sold(first, now)
+            elif not self._lower_price(now):
+                return None
+
+    # The price
+
+    def _sold(self, candidate: C, now: float) -> C:
+        """Let the price follow what *candidate* is worth."""
+        if candidate.latest <= now:
+            return candidate
+        worth = candidate.worth(now)
+        self._heap.discard(candidate)
+        if self._price > 0:
+            self._price += _PULL * (worth - self._price)
+        elif worth > _LOWEST_PRICE and self._is_short(now):
+            self._price = worth
+        if self._price < _LOWEST_PRICE:
+            self._price = 0.0
+        return candidate
+
+    def _is_short(self, now: float) -> bool:
+        """Whether somebody else wants a look at this moment, too."""
+        first = self._heap.first()
+        return first is not None and first.key <= now
+
+    def _lower_price(self, now: float) -> bool:
+        """Make looks cheaper, where nobody is worth one; whether that is done at once."""
+        if self._heap.is_repricing:
+            return False
+        lower = _FALL * self._price
+        self._price = lower if lower >= _LOWEST_PRICE else 0.0
+        self._reprice(now)
+        return not self._heap.is_repricing
+
+    def tidy(self, now: float) -> bool:
+        """Bring keys up to date, as far as one slice reaches; whether more is left."""
+        if self._heap.is_repricing:
+            self._heap.reprice_slice()
+        elif self._is_outdated() and self._may_reprice(now):
+            self._reprice(now)
+        return self._heap.is_repricing
+
+    def _is_outdated(self) -> bool:
+        low, high = (factor * self._heap.charged for factor in _PRICE_RANGE)
+        return not low <= self._price <= high or self._known != self._versions()
+
+    def _versions(self) -> int:
+        return sum(model.version for model in self._models)
+
+    def _may_reprice(self, now: float) -> bool:
+        keys = len(self._heap)
+        enough = self._looks * _KEYS_PER_LOOK >= keys
+        return enough or (now - self._priced_at) * _KEYS_PER_SECOND >= keys
+
+    def _reprice(self, now: float) -> None:
+        self._known = self._versions()
+        self._priced_at, self._looks = now, 0
+        self._heap.reprice(self._price)
+
+
+def _comes_before(newcomers: Newcomers[C], first: C | None, now: float) -> bool:
+    """Whether a newcomer is looked at before *first*, of those who were looked at before."""
+    if first is None or first.key > now:
+        return True
+    return first.latest > now and first.worth(now) < newcomers.worth(now)

@@ -1,0 +1,88 @@
+"""Candidates in the order in which they come to be worth a price.
+
+Each candidate's key is the moment from which it is wanted and its expected undetected seconds
+reach the price. When the price moves, or what is known about durations, every key is outdated.
+Computing them all at once would hold up the event loop: 100,000 take most of a second. So there
+are two heaps: the one of yesterday is emptied slice by slice from its end, where taking an
+element away leaves a heap a heap, and all it held goes to the one of today with a new key. At any
+moment the first candidate is the first of the two.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from typing import Generic, TypeVar
+
+from vocalsep_async.schedule.candidate import Candidate
+
+C = TypeVar("C", bound=Candidate)
+
+_SLICE = 400
+"""Keys that are computed in one go: some milliseconds."""
+
+
+class PricedHeap(Generic[C]):
+    """Candidates by key.
+
+    Attributes:
+        charged: the price, in seconds, at which keys are computed; 0 where looks cost nothing.
+    """
+
+    def __init__(self) -> None:
+        self.charged = 0.0
+        self._today: list[tuple[float, float, C]] = []
+        self._yesterday: list[tuple[float, float, C]] = []
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def push(self, candidate: C) -> None:
+        """Enter *candidate*, or move it to where it belongs now."""
+        if not candidate.waits:
+            self._count += 1
+        self._place(candidate)
+        if len(self._today) > 2 * self._count + _SLICE and not self._yesterday:
+            self.reprice(self.charged)
+
+    def discard(self, candidate: C) -> None:
+        """Take *candidate* out, if it is in."""
+        if candidate.waits:
+            self._count -= 1
+            candidate.key = math.nan
+
+    def first(self) -> C | None:
+        """The candidate whose moment comes first."""
+        heaps = [heap for heap in (self._today, self._yesterday) if _has_first(heap)]
+        return min(heap[0] for heap in heaps)[2] if heaps else None
+
+    @property
+    def is_repricing(self) -> bool:
+        """Whether keys of before the last `reprice` are left."""
+        return bool(self._yesterday)
+
+    def reprice(self, price: float) -> None:
+        """Compute all keys again at *price*, as far as one slice reaches; not while repricing."""
+        self.charged = price
+        self._yesterday, self._today = self._today, []
+        self.reprice_slice()
+
+    def reprice_slice(self) -> None:
+        """Compute the next keys that are left from before the last `reprice`."""
+        old = self._yesterday
+        for _ in range(min(_SLICE, len(old))):
+            key, _draw, candidate = old.pop()
+            if candidate.key == key:
+                self._place(candidate)
+
+    def _place(self, candidate: C) -> None:
+        candidate.key = candidate.key_at(self.charged)
+        heapq.heappush(self._today, (candidate.key, candidate.draw, candidate))
+
+
+def _has_first(heap: list[tuple[float, float, C]]) -> bool:
+    """Drop outdated entries; whether any is left."""
+    while heap and heap[0][2].key != heap[0][0]:
+        heapq.heappop(heap)
+    return bool(heap)
