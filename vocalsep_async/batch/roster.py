@@ -135,6 +135,10 @@ class Roster:
         return watch
 
     def _admit(self, task_id: str, cohort: Cohort) -> Watch | None:
+        if cohort.deadline <= anyio.current_time():
+            self._settle(task_id, cohort)
+            return None
+        self._unasked.has_left()
         before = self._poller.looks_at(task_id)
         ref = TaskRef(task_id, cohort.type)
         watch, needs_look = self._poller.admit(ref, cohort, self._line)

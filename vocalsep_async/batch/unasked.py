@@ -17,7 +17,7 @@ class Unasked:
     Args:
         durations: what is known about how long tasks take.
         cohort_of: gives the cohort of an id; None if it does not wait here any more.
-        admit: begins to watch an id; returns None if it needs no look of its own.
+        admit: takes an id that was first; returns its watch, None if it needs no look of its own.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class Unasked:
         self._count += 1
 
     def has_left(self) -> None:
-        """One id does not wait here any more, as `cohort_of` says when it is asked."""
+        """One id does not wait here any more, and `cohort_of` says so when it is asked."""
         self._count -= 1
 
     def worth(self, now: float) -> float:
@@ -54,9 +54,7 @@ class Unasked:
         cohort = self._first(type_)
         if cohort is None:
             return None
-        task_id = self._ids[type_].popleft()
-        self._count -= 1
-        return None if cohort.deadline <= now else self._admit(task_id, cohort)
+        return self._admit(self._ids[type_].popleft(), cohort)
 
     def _worth(self, type_: SeparationType | None, now: float) -> float:
         cohort = self._first(type_)

@@ -131,7 +131,7 @@ class Poller:
         """Have *follower* told of *ref*, which waits in *line* for its looks."""
         watch = self._watches.get(ref.task_id)
         if watch is None:
-            watch = self._begin(ref, follower, line)
+            watch = self._begin(ref, follower)
             line.enter(watch)
         else:
             self._share(watch, ref, follower, line)
@@ -142,12 +142,11 @@ class Poller:
         """As `join`, for a look that *line* begins now; whether it needs one of its own."""
         if ref.task_id in self._watches:
             return self.join(ref, follower, line), False
-        return self._begin(ref, follower, line), True
+        return self._begin(ref, follower), True
 
-    def _begin(self, ref: TaskRef, follower: Follower, line: Line[Watch]) -> Watch:
+    def _begin(self, ref: TaskRef, follower: Follower) -> Watch:
         now = anyio.current_time()
         watch = Watch(ref, self.durations, _age_now(ref), now)
-        watch.line = line
         watch.follow(follower)
         watch.looks_before(follower.deadline - self._lead)
         self._watches[ref.task_id] = watch
@@ -203,8 +202,7 @@ class Poller:
 
     def _enter(self, watch: Watch, line: Line[Watch]) -> None:
         watch.line.leave(watch)
-        watch.line = line if line.is_open else self._waits_alone
-        watch.line.enter(watch)
+        (line if line.is_open else self._waits_alone).enter(watch)
         self.wake()
 
     def wake(self) -> None:

@@ -101,7 +101,6 @@ class Watch(Candidate):
         age_is_known: whether `created` is more than a guess.
         polls: looks sent.
         look: the look that is under way; None if there is none.
-        line: where it waits for its looks.
         followers: who waits for it.
         status: the last one seen; None before the first.
         trouble: what the last looks met; None if the last one succeeded.
@@ -110,7 +109,6 @@ class Watch(Candidate):
     __slots__ = (
         "age_is_known",
         "followers",
-        "line",
         "look",
         "polls",
         "status",

@@ -23,20 +23,22 @@ class Candidate:
         sent: when the last look was sent; minus infinity before the first.
         latest: when it is looked at whatever the others are worth; infinity for never.
         draw: a number uniform in [0, 1) for each look; decides between equals, and jitter.
-        key: when it is looked at, as things stand; NaN while it does not wait.
-        turns: how often it stands in its line's order of waiting; the last one counts.
+        entry: its place in a heap, which begins with its key; None while it does not wait.
+        line: where it waits, or is looked at for; None before the first time.
+        turn: its number in that line's order of waiting.
     """
 
     __slots__ = (
         "began",
         "created",
         "draw",
-        "key",
+        "entry",
         "latest",
+        "line",
         "model",
         "running_at",
         "sent",
-        "turns",
+        "turn",
     )
 
     def __init__(self, model: DurationModel, created: float, began: float) -> None:
@@ -47,8 +49,9 @@ class Candidate:
         self.sent = -math.inf
         self.latest = math.inf
         self.draw = 0.5
-        self.key = math.nan
-        self.turns = 0
+        self.entry: tuple[float, float, Candidate] | None = None
+        self.line: object = None
+        self.turn = -1
 
     def __lt__(self, other: Candidate) -> bool:
         return id(self) < id(other)  # only asked where key and draw are the same
@@ -76,4 +79,9 @@ class Candidate:
     @property
     def waits(self) -> bool:
         """Whether it waits for its next look; not while one is under way."""
-        return self.key == self.key
+        return self.entry is not None
+
+    @property
+    def key(self) -> float:
+        """When it is looked at, as things stand; infinity while it does not wait."""
+        return math.inf if self.entry is None else self.entry[0]

@@ -81,6 +81,7 @@ class Line(Generic[C]):
         self._newcomers = newcomers
         self._heap: PricedHeap[C] = PricedHeap()
         self._order: deque[C] = deque()
+        self._passed = 0
         self._price = 0.0
         self._priced_at = -math.inf
         self._models: set[DurationModel] = set()
@@ -99,7 +100,8 @@ class Line(Generic[C]):
     def enter(self, candidate: C) -> None:
         """Let *candidate* wait for its next look."""
         candidate.draw = self._draw()
-        candidate.turns += 1
+        candidate.line = self
+        candidate.turn = self._passed + len(self._order)
         self._order.append(candidate)
         self._models.add(candidate.model)
         self._heap.push(candidate)
@@ -110,7 +112,8 @@ class Line(Generic[C]):
 
     def leave(self, candidate: C) -> None:
         """Take *candidate* out, if it waits here."""
-        self._heap.discard(candidate)
+        if candidate.line is self:
+            self._heap.discard(candidate)
 
     @property
     def price(self) -> float:
@@ -144,6 +147,7 @@ class Line(Generic[C]):
         chosen = self._overlooked(now, rate) or self._worthiest(now)
         if chosen is not None:
             self._heap.discard(chosen)
+            chosen.line = self
             self.looking += 1
             self._looks += 1
         return chosen
@@ -160,9 +164,14 @@ class Line(Generic[C]):
 
     def _longest_waiting(self) -> C | None:
         order = self._order
-        while order and (order[0].turns > 1 or not order[0].waits):
-            order.popleft().turns -= 1
+        while order and not self._is_in_turn(order[0]):
+            order.popleft()
+            self._passed += 1
         return order[0] if order else None
+
+    def _is_in_turn(self, first: C) -> bool:
+        """Whether *first* waits where it stands, and not further back or elsewhere."""
+        return first.waits and first.line is self and first.turn == self._passed
 
     def _worthiest(self, now: float) -> C | None:
         while True:

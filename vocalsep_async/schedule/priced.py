@@ -11,7 +11,6 @@ moment the first candidate is the first of the two.
 from __future__ import annotations
 
 import heapq
-import math
 from typing import Generic, TypeVar
 
 from vocalsep_async.schedule.candidate import Candidate
@@ -50,7 +49,7 @@ class PricedHeap(Generic[C]):
         """Take *candidate* out, if it is in."""
         if candidate.waits:
             self._count -= 1
-            candidate.key = math.nan
+            candidate.entry = None
 
     def first(self) -> C | None:
         """The candidate whose moment comes first."""
@@ -72,17 +71,18 @@ class PricedHeap(Generic[C]):
         """Compute the next keys that are left from before the last `reprice`."""
         old = self._yesterday
         for _ in range(min(_SLICE, len(old))):
-            key, _draw, candidate = old.pop()
-            if candidate.key == key:
-                self._place(candidate)
+            entry = old.pop()
+            if entry[2].entry is entry:
+                self._place(entry[2])
 
     def _place(self, candidate: C) -> None:
-        candidate.key = candidate.key_at(self.charged)
-        heapq.heappush(self._today, (candidate.key, candidate.draw, candidate))
+        entry = (candidate.key_at(self.charged), candidate.draw, candidate)
+        candidate.entry = entry
+        heapq.heappush(self._today, entry)
 
 
 def _has_first(heap: list[tuple[float, float, C]]) -> bool:
     """Drop outdated entries; whether any is left."""
-    while heap and heap[0][2].key != heap[0][0]:
+    while heap and heap[0][2].entry is not heap[0]:
         heapq.heappop(heap)
     return bool(heap)
