@@ -1,4 +1,4 @@
-"""Wait for the tasks whose ids are given, and print their stems as they stand at the end.
+"""Follow the tasks whose ids are given, and print the stems of each as soon as it is known.
 
 VOCALSEP_API_KEY=... python examples/script.py ID [ID ...]
 """
@@ -6,21 +6,28 @@ VOCALSEP_API_KEY=... python examples/script.py ID [ID ...]
 import asyncio
 import sys
 
-from vocalsep_async import VocalSepClient, VocalSepError
+from vocalsep_async import TaskOutcome, VocalSepClient, VocalSepError
 
 
 async def main(task_ids: list[str]) -> int:
     """Print one line for each task; return 1 if any did not succeed."""
-    async with VocalSepClient.from_env() as client:
-        outcomes = await client.wait_for_tasks(task_ids, timeout=3600)
-    for task_id, outcome in outcomes.items():
-        try:
-            stems = outcome.result().stems
-        except VocalSepError as error:
-            print(f"{task_id}: {error}")
-        else:
-            print(f"{task_id}: {', '.join(name for name, _ in stems)}")
-    return 0 if all(outcome.ok for outcome in outcomes.values()) else 1
+    all_ok = True
+    async with (
+        VocalSepClient.from_env() as client,
+        client.track(task_ids, timeout=3600) as batch,
+    ):
+        async for outcome in batch:
+            print(f"{outcome.task_id}: {described(outcome)}")
+            all_ok = all_ok and outcome.ok
+    return 0 if all_ok else 1
+
+
+def described(outcome: TaskOutcome) -> str:
+    """The stems, or why there are none."""
+    try:
+        return ", ".join(name for name, _ in outcome.result().stems)
+    except VocalSepError as error:
+        return str(error)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import json
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from email.utils import formatdate
 from typing import Any
 
 import anyio
@@ -20,6 +21,9 @@ from vocalsep_async.errors import ClientClosedError
 from vocalsep_async.transport import Reply, Request
 
 Answer = Reply | Exception | Callable[[], Reply]
+
+_WALL_CLOCK = 1_800_000_000
+"""What the provider's clock says when the event loop's says 0."""
 
 
 def envelope(code: int, msg: str = "success", data: Any = None, **headers: str) -> Reply:
@@ -46,10 +50,16 @@ def finished(task_id: str, seconds: float = 60.0) -> Reply:
     )
 
 
+def dated(answer: Reply, moment: float) -> Reply:
+    """The answer, given at *moment* by the provider's clock."""
+    return answer._replace(headers={**answer.headers, "Date": formatdate(moment, usegmt=True)})
+
+
 class FakeProvider:
     """Stands in for `Transport`.
 
     Tasks that are added take their time; answers that are scripted come first, one a look.
+    With `is_dated`, answers tell the times of the tasks that were added, and their own.
     """
 
     def __init__(self) -> None:
@@ -60,14 +70,19 @@ class FakeProvider:
         self.sent: list[str] = []
         self.refused = 0
         self.in_flight = 0
+        self.most_in_flight = 0
+        self.is_dated = False
+        self.every_answer: Callable[[str], Answer] | None = None
         self.posted: list[Mapping[str, Any]] = []
         self.host = "provider.example"
         self.needs_closing = False
+        self._added_at: dict[str, float] = {}
         self._done_at: dict[str, float] = {}
         self._scripts: dict[str, deque[Answer]] = {}
         self._closed = False
 
     def add(self, task_id: str, duration: float) -> None:
+        self._added_at[task_id] = anyio.current_time()
         self._done_at[task_id] = anyio.current_time() + duration
 
     def script(self, task_id: str, *answers: Answer) -> None:
@@ -86,6 +101,7 @@ class FakeProvider:
     async def exchange(self, request: Request) -> Reply:
         self.bind()
         self.in_flight += 1
+        self.most_in_flight = max(self.most_in_flight, self.in_flight)
         try:
             return await self._exchange(request)
         finally:
@@ -112,11 +128,27 @@ class FakeProvider:
             return self.refusal
         if self._scripts.get(task_id):
             return self._scripts[task_id].popleft()
+        if self.every_answer is not None:
+            return self.every_answer(task_id)
         done_at = self._done_at.get(task_id, 0.0)
+        if self.is_dated:
+            return dated(self._told(task_id, now, done_at), _WALL_CLOCK + now)
         return record(task_id) if now < done_at else finished(task_id)
+
+    def _told(self, task_id: str, now: float, done_at: float) -> Reply:
+        times = {"createTime": _milliseconds(self._added_at[task_id])}
+        if now < done_at:
+            return record(task_id, **times)
+        stems = {"vocalUrl": "https://cdn.example/v.mp3"}
+        times["completeTime"] = _milliseconds(done_at)
+        return record(task_id, "SUCCESS", response=stems, **times)
 
     def _over(self, most: int, period: float, now: float) -> bool:
         return sum(1 for at, _ in self.looks if at > now - period) > most
+
+
+def _milliseconds(moment: float) -> int:
+    return int((_WALL_CLOCK + moment) * 1000)
 
 
 @contextmanager

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from datetime import datetime
 from typing import Any, assert_type
 
 from vocalsep_async import (
     Adaptive,
     Backoff,
+    BatchRunner,
+    BatchStats,
     ClientStats,
     Durations,
     Every,
@@ -44,6 +46,20 @@ async def waits(client: VocalSepClient) -> None:
     assert_type(client.durations, Durations)
     client.durations.save("path")
     await client.aclose()
+
+
+async def tracks(client: VocalSepClient, ids: AsyncIterator[str]) -> None:
+    assert_type(client.track(ids), BatchRunner)
+    client.track((), type="split_stem", max_concurrency=4, timeout=None, poll=Every(5))
+    async with client.track([TaskRef("id"), "id"], keep_open=True) as batch:
+        assert_type(batch, BatchRunner)
+        async for outcome in batch:
+            assert_type(outcome, TaskOutcome)
+        batch.add("id")
+        assert_type(batch.notify("id"), bool)
+        batch.close()
+        assert_type(batch.stats, BatchStats)
+        assert_type(batch.stats.eta, float | None)
 
 
 async def an_async_callback(task: SeparationTask) -> None:
