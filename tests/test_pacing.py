@@ -301,11 +301,11 @@ def test_a_refusal_from_before_the_stop_cuts_nothing_however_late() -> None:
 
 def test_one_episode_cuts_once() -> None:
     pacer, _ = stopped()
-    assert pacer.rate == pytest.approx(0.8 * 2)
+    assert pacer.rate == pytest.approx(0.65 * 2)
     for _ in range(3):
         now, ticket = probe(pacer)
         pacer.refused(ticket, now)
-    assert pacer.rate == pytest.approx(0.8 * 2)
+    assert pacer.rate == pytest.approx(0.65 * 2)
 
 
 def test_the_next_episode_cuts_again_but_not_within_a_period() -> None:
@@ -318,7 +318,7 @@ def test_the_next_episode_cuts_again_but_not_within_a_period() -> None:
     now, ticket = probe(pacer)
     pacer.answered(ticket, now)
     pacer.refused(pacer.start(11.0), 11.5)
-    assert pacer.rate == pytest.approx(0.8 * rate, rel=0.01)
+    assert pacer.rate == pytest.approx(0.65 * rate, rel=0.01)
 
 
 def test_the_rate_never_falls_below_one_request_a_period() -> None:
@@ -342,7 +342,7 @@ def test_the_rate_recovers_step_by_step_to_the_ceiling() -> None:
     steps = [later - earlier for earlier, later in itertools.pairwise(rates)]
     assert rates[-1] == 2.0
     assert all(0 < step < 0.02 for step in steps)
-    assert 40 < now < 130
+    assert 80 < now < 300
     pacer.answered(pacer.start(now + 1), now + 1)
     assert pacer.rate == 2.0
 
@@ -356,7 +356,7 @@ def test_the_longer_the_rate_held_the_larger_the_steps() -> None:
         pacer.answered(pacer.start(seconds), seconds)
         return pacer.rate - rate
 
-    steps = [step_after(seconds) for seconds in (5, 39, 41, 79, 81, 500)]
+    steps = [step_after(seconds) for seconds in (5, 79, 81, 159, 161, 500)]
     assert steps == pytest.approx([steps[0] * times for times in (1, 1, 2, 2, 4, 4)])
 
 
@@ -504,7 +504,7 @@ def test_a_learned_rate_doubles_a_period_until_refused_and_then_rises_slowly() -
             pacer.answered(pacer.start(now), now)
         assert pacer.rate == pytest.approx(expected)
     pacer.refused(pacer.start(now), now)
-    assert pacer.rate == pytest.approx(0.8 * 5.6)
+    assert pacer.rate == pytest.approx(0.65 * 5.6)
     now += 5
     rate = pacer.rate
     for _ in range(round(rate * 10)):
@@ -579,13 +579,22 @@ def refused_share(counts: list[int]) -> float:
     return counts[1] / sum(counts)
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_it_settles_beside_a_stranger_who_spends_half_of_the_budget(seed: int) -> None:
-    world = a_world(seed, lambda random_: random_.uniform(0.8, 1.2))
-    world.run(1200.0)
-    assert refused_share(world.ours) <= 0.06
-    assert refused_share(world.theirs) <= 0.10
-    assert world.ours[0] >= 0.6 * 1200
+STRANGERS: dict[str, Callable[[random.Random], float]] = {
+    "steadily": lambda random_: random_.uniform(0.8, 1.2),
+    "at random": lambda random_: random_.expovariate(1.0),
+}
+
+
+@pytest.mark.parametrize("how", STRANGERS)
+def test_it_settles_beside_a_stranger_who_spends_half_of_the_budget(how: str) -> None:
+    worlds = [a_world(seed, STRANGERS[how]) for seed in range(4)]
+    for world in worlds:
+        world.run(1200.0)
+    ours = [sum(counts) for counts in zip(*(world.ours for world in worlds), strict=True)]
+    theirs = [sum(counts) for counts in zip(*(world.theirs for world in worlds), strict=True)]
+    assert refused_share(ours) <= 0.06
+    assert refused_share(theirs) <= 0.10
+    assert ours[0] >= 0.5 * 1200 * len(worlds)
 
 
 @pytest.mark.parametrize("seed", range(2))
