@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 
 from vocalsep_async.schedule.durations import DurationModel
+from vocalsep_async.schedule.ring import Linked
 
 
-class Candidate:
+class Candidate(Linked):
     """One task, and what decides when it is looked at next.
 
     All moments are on the one clock whose ``now`` the schedule is given; ages are seconds since
@@ -25,7 +26,6 @@ class Candidate:
         draw: a number uniform in [0, 1) for each look; decides between equals, and jitter.
         entry: its place in a heap, which begins with its key; None while it does not wait.
         line: where it waits, or is looked at for; None before the first time.
-        turn: its number in that line's order of waiting.
     """
 
     __slots__ = (
@@ -38,10 +38,10 @@ class Candidate:
         "model",
         "running_at",
         "sent",
-        "turn",
     )
 
     def __init__(self, model: DurationModel, created: float, began: float) -> None:
+        super().__init__()
         self.model = model
         self.created = created
         self.began = began
@@ -51,7 +51,6 @@ class Candidate:
         self.draw = 0.5
         self.entry: tuple[float, float, Candidate] | None = None
         self.line: object = None
-        self.turn = -1
 
     def __lt__(self, other: Candidate) -> bool:
         return id(self) < id(other)  # only asked where key and draw are the same

@@ -14,13 +14,13 @@ seconds comes first, in order of waiting.
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
 
 from vocalsep_async.schedule.candidate import Candidate
 from vocalsep_async.schedule.durations import DurationModel
 from vocalsep_async.schedule.priced import PricedHeap
+from vocalsep_async.schedule.ring import Ring
 
 C = TypeVar("C", bound=Candidate)
 C_co = TypeVar("C_co", bound=Candidate, covariant=True)
@@ -80,8 +80,7 @@ class Line(Generic[C]):
         self._limit = limit
         self._newcomers = newcomers
         self._heap: PricedHeap[C] = PricedHeap()
-        self._order: deque[C] = deque()
-        self._passed = 0
+        self._order: Ring[C] = Ring()
         self._price = 0.0
         self._priced_at = -math.inf
         self._models: set[DurationModel] = set()
@@ -101,7 +100,6 @@ class Line(Generic[C]):
         """Let *candidate* wait for its next look."""
         candidate.draw = self._draw()
         candidate.line = self
-        candidate.turn = self._passed + len(self._order)
         self._order.append(candidate)
         self._models.add(candidate.model)
         self._heap.push(candidate)
@@ -112,8 +110,9 @@ class Line(Generic[C]):
 
     def leave(self, candidate: C) -> None:
         """Take *candidate* out, if it waits here."""
-        if candidate.line is self:
+        if candidate.line is self and candidate.waits:
             self._heap.discard(candidate)
+            self._order.remove(candidate)
 
     @property
     def price(self) -> float:
@@ -146,7 +145,7 @@ class Line(Generic[C]):
             return None
         chosen = self._overlooked(now, rate) or self._worthiest(now)
         if chosen is not None:
-            self._heap.discard(chosen)
+            self.leave(chosen)
             chosen.line = self
             self.looking += 1
             self._looks += 1
@@ -154,24 +153,13 @@ class Line(Generic[C]):
 
     def _overlooked(self, now: float, rate: float) -> C | None:
         """Who has waited too long, if anybody has."""
-        oldest = self._longest_waiting() if self._price > 0 else None
+        oldest = self._order.first() if self._price > 0 else None
         if oldest is None:
             return None
         patience = max(_PATIENCE, _ROUNDS * len(self) / rate)
         if now - oldest.waiting_since <= patience or oldest.wants(0.0) > now:
             return None
         return oldest
-
-    def _longest_waiting(self) -> C | None:
-        order = self._order
-        while order and not self._is_in_turn(order[0]):
-            order.popleft()
-            self._passed += 1
-        return order[0] if order else None
-
-    def _is_in_turn(self, first: C) -> bool:
-        """Whether *first* waits where it stands, and not further back or elsewhere."""
-        return first.waits and first.line is self and first.turn == self._passed
 
     def _worthiest(self, now: float) -> C | None:
         while True:
@@ -198,7 +186,7 @@ class Line(Generic[C]):
         if candidate.latest <= now:
             return candidate
         worth = candidate.worth(now)
-        self._heap.discard(candidate)
+        self.leave(candidate)
         if self._price > 0:
             self._price += _PULL * (worth - self._price)
         elif worth > _LOWEST_PRICE and self._is_short(now):
