@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from attrs import field, frozen
 
@@ -19,8 +19,7 @@ _COLD_GAP = 2.0
 _COLD_GAP_PER_AGE = 0.5
 
 
-@frozen
-class Situation:
+class Situation(NamedTuple):
     """What a policy may know when it decides about the next look.
 
     Attributes:
