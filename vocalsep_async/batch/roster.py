@@ -64,7 +64,7 @@ class Roster:
         """Looks that were made for others, where there were any."""
         self._cohorts: dict[SeparationType | None, Cohort] = {}
         self._ending: deque[Cohort] = deque()
-        self._expired: deque[str] = deque()
+        self._expired: deque[tuple[str, Cohort]] = deque()
         self._newest = -math.inf
         self._is_warned = False
         self.tally = Tally()
@@ -73,9 +73,6 @@ class Roster:
 
     def __len__(self) -> int:
         return len(self._open)
-
-    def __contains__(self, task_id: object) -> bool:
-        return task_id in self._open
 
     @property
     def unasked(self) -> int:
@@ -96,7 +93,6 @@ class Roster:
             self._poller.tell(known, ref)
         elif known is None:
             self._begin(ref)
-            self._warn_of_too_many()
         elif ref.type is not None or ref.created_at is not None:
             self._watch_now(ref, known)
 
@@ -163,7 +159,7 @@ class Roster:
             self._poller.hurry(known)
         return task_id in self._open
 
-    def _warn_of_too_many(self) -> None:
+    def warn_of_too_many(self) -> None:
         """Say once, with the arithmetic, that one look at each takes longer than the timeout."""
         rate, timeout = self._poller.rate, self._timeout
         if self._is_warned or not timeout or len(self._open) <= rate * timeout:
@@ -208,7 +204,7 @@ class Roster:
             self._deliver(None)
 
     def end(self, error: Exception) -> None:
-        """Nobody looks any more, because of *error*; `next_ended` gives the outcomes."""
+        """Nobody looks any more, because of *error*; `settle_next` makes the outcomes."""
         if isinstance(error, VocalSepError):
             self.error = error
         else:
@@ -237,14 +233,15 @@ class Roster:
     def _next_expired(self, now: float) -> str | None:
         while self.next_deadline() <= now:
             cohort = self._ending.popleft()
-            self._expired.extend(each for each in cohort.ids if self._belongs(each, cohort))
+            self._expired.extend((task_id, cohort) for task_id in cohort.ids)
         while self._expired:
-            task_id = self._expired.popleft()
-            if task_id in self._open:
+            task_id, cohort = self._expired.popleft()
+            if self._is_open(task_id, cohort):
                 return task_id
         return None
 
-    def _belongs(self, task_id: str, cohort: Cohort) -> bool:
+    def _is_open(self, task_id: str, cohort: Cohort) -> bool:
+        """Whether it is open since *cohort*; it may have ended and been added again."""
         known = self._open.get(task_id)
         return known is cohort or (isinstance(known, Watch) and cohort in known.followers)
 
@@ -296,7 +293,8 @@ class Roster:
     async def close(self) -> None:
         """End all looks that nobody else waits for."""
         self._poller.disperse(self._line)
-        watches = [known for known in self._open.values() if isinstance(known, Watch)]
-        looks = [self._poller.leave(watch, self._cohort_among(watch)) for watch in watches]
+        for known in self._open.values():
+            if isinstance(known, Watch):
+                self._poller.leave(known, self._cohort_among(known))
         self._open.clear()
-        await self._poller.ended(*looks)
+        await self._poller.ended()

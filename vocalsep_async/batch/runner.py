@@ -91,6 +91,7 @@ class BatchRunner:
         try:
             async for ref in one_by_one(refs):
                 self._roster.take_in(ref)
+            self._roster.warn_of_too_many()
         except BaseException:
             await self._leave()
             raise
@@ -135,6 +136,7 @@ class BatchRunner:
         if self._is_closed:
             raise ConfigurationError("the batch is closed; add tasks before close()")
         roster.take_in(TaskRef.of(task))
+        roster.warn_of_too_many()
 
     def notify(self, task: str | TaskRef) -> bool:
         """Look at a task soon, because something happened to it: for webhooks.
@@ -165,6 +167,7 @@ class BatchRunner:
                 if ref.task_id not in self._read_before:
                     self._remember(ref.task_id)
                     roster.take_in(ref)
+                    roster.warn_of_too_many()
                 while self._has_enough(roster):
                     await self._until_news()
         except Exception as error:  # noqa: BLE001 - whatever the caller's iterator raised

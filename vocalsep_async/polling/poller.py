@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import random
-from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -63,6 +63,7 @@ class Poller:
         self._waits: dict[Wait, Watch] = {}
         self._crowds: dict[Line[Watch], Crowd] = {}
         self._driver: asyncio.Task[None] | None = None
+        self._broken_off: set[asyncio.Task[None]] = set()
         self._changed = anyio.Event()
         self._lead = _FIRST_LEAD
         asker.gate.on_pause = self._give_up_behind
@@ -108,7 +109,8 @@ class Poller:
             yield wait
         finally:
             del self._waits[wait]
-            await self.ended(self.leave(watch, wait))
+            self.leave(watch, wait)
+            await self.ended()
 
     def gather(self, crowd: Crowd, *, limit: float, newcomers: Newcomers[Watch]) -> Line[Watch]:
         """Open a line for *crowd*; close it with `disperse`.
@@ -177,23 +179,29 @@ class Poller:
             watch.line.move(watch)
             self.wake()
 
-    def leave(self, watch: Watch, follower: Follower) -> asyncio.Task[None] | None:
-        """Take *follower* out; return the look that nobody waits for any more."""
+    def leave(self, watch: Watch, follower: Follower) -> None:
+        """Take *follower* out; a look that nobody waits for any more is broken off."""
         watch.unfollow(follower)
-        if watch.followers:
-            if watch.waits and not watch.line.is_open:
-                self._enter(watch, self._waits_alone)
-            return None
-        self._drop(watch)
-        return watch.look
+        if not watch.followers:
+            self._drop(watch)
+            self._break_off(watch.look)
+        elif watch.waits and not watch.line.is_open:
+            self._enter(watch, self._waits_alone)
 
-    async def ended(self, *looks: asyncio.Task[None] | None) -> None:
-        """Cancel looks, and the driver if nobody is left to look for, and wait until they ended."""
-        ending = [*looks]
+    def _break_off(self, task: asyncio.Task[None] | None) -> None:
+        if task is not None and not task.done():
+            task.cancel()
+            self._broken_off.add(task)
+            task.add_done_callback(self._broken_off.discard)
+
+    async def ended(self) -> None:
+        """Wait until what was broken off has ended; also the driver, if nobody waits any more."""
         if not self._watches and not self._crowds:
-            ending.append(self._driver)
+            self._break_off(self._driver)
             self._driver = None
-        await _cancelled(ending)
+        if self._broken_off:
+            with anyio.CancelScope(shield=True):
+                await asyncio.wait(self._broken_off)
 
     def _drop(self, watch: Watch) -> None:
         watch.line.leave(watch)
@@ -218,7 +226,8 @@ class Poller:
         self._end_all(ClientClosedError("the client was closed while a wait was under way"))
         for watch in watches:
             self._drop(watch)
-        await self.ended(*(watch.look for watch in watches))
+            self._break_off(watch.look)
+        await self.ended()
 
     # The loop
 
@@ -384,13 +393,3 @@ def _age_now(ref: TaskRef) -> float | None:
 def _task(coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
     """Make a task that serves all waits: none of them lends it its context variables."""
     return asyncio.create_task(coroutine, name=name, context=contextvars.Context())
-
-
-async def _cancelled(tasks: Iterable[asyncio.Task[None] | None]) -> None:
-    """Cancel *tasks*, all of them first, and wait until they have cleaned up."""
-    running = [task for task in tasks if task is not None and not task.done()]
-    for task in running:
-        task.cancel()
-    if running:
-        with anyio.CancelScope(shield=True):
-            await asyncio.wait(running)
