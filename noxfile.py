@@ -84,6 +84,13 @@ def benchmarks(session: nox.Session) -> None:
 
 
 @nox.session
+def simulation(session: nox.Session) -> None:
+    """Simulate the schedule against its rivals, and draw docs/delays.svg; minutes on all cores."""
+    _install(session, "simulation")
+    session.run("python", "-m", "benchmarks.simulation", *session.posargs)
+
+
+@nox.session
 def build(session: nox.Session) -> None:
     """Build the wheel and the source distribution, and check what they say and hold."""
     session.install("build", "twine")

@@ -88,6 +88,11 @@ class FakeProvider:
     def script(self, task_id: str, *answers: Answer) -> None:
         self._scripts.setdefault(task_id, deque()).extend(answers)
 
+    def ends_all(self) -> None:
+        """From now on every task is finished."""
+        self._scripts.clear()
+        self.every_answer = finished
+
     def times(self, task_id: str) -> list[float]:
         return [at for at, looked_at in self.looks if looked_at == task_id]
 
@@ -136,7 +141,7 @@ class FakeProvider:
         return record(task_id) if now < done_at else finished(task_id)
 
     def _told(self, task_id: str, now: float, done_at: float) -> Reply:
-        times = {"createTime": _milliseconds(self._added_at[task_id])}
+        times: dict[str, Any] = {"createTime": _milliseconds(self._added_at[task_id])}
         if now < done_at:
             return record(task_id, **times)
         stems = {"vocalUrl": "https://cdn.example/v.mp3"}

@@ -174,6 +174,24 @@ async def wait_for_many(client: VocalSepClient, draw: random.Random) -> object:
     return await client.wait_for_tasks(tasks, timeout=draw.uniform(0.1, 1.5), poll=poll)
 
 
+async def track(client: VocalSepClient, draw: random.Random) -> object:
+    """Track some, add one more and leave, perhaps early."""
+    tasks = [_task(draw) for _ in range(draw.randrange(1, 9))]
+    poll = Every(draw.uniform(0.02, 0.3))
+    limit = draw.randrange(1, 5)
+    outcomes: list[TaskOutcome] = []
+    async with client.track(
+        tasks, timeout=draw.uniform(0.1, 1.5), poll=poll, max_concurrency=limit
+    ) as batch:
+        batch.add(_task(draw))
+        batch.notify(_task(draw))
+        async for outcome in batch:
+            outcomes.append(outcome)
+            if draw.random() < 0.1:
+                break
+    return outcomes
+
+
 async def join(client: VocalSepClient, draw: random.Random) -> object:
     """Wait for the same task many times over; some of them leave soon."""
     task = _task(draw)
@@ -206,6 +224,7 @@ MIXED: Mapping[Call, int] = {
     look: 6,
     wait: 6,
     wait_for_many: 4,
+    track: 4,
     join: 1,
     create: 2,
     ask_for_credits: 2,

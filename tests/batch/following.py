@@ -10,7 +10,6 @@ from fakes import FakeProvider
 
 from vocalsep_async import TaskOutcome, VocalSepClient
 from vocalsep_async.batch import BatchRunner
-from vocalsep_async.transport import Reply, Request
 
 NEVER = 1e7
 """Seconds; longer than any test goes on."""
@@ -34,6 +33,12 @@ async def outcomes_of(batch: BatchRunner) -> dict[str, TaskOutcome]:
     return outcomes
 
 
+async def fetched(batch: BatchRunner, ids: list[str]) -> None:
+    """Add the ids of the outcomes to *ids*, also of those before an error."""
+    async for outcome in batch:
+        ids.append(outcome.task_id)  # noqa: PERF401 - it may be broken off
+
+
 async def tracked(client: VocalSepClient, *args: object, **options: object) -> list[TaskOutcome]:
     """The outcomes of a whole batch."""
     async with client.track(*args, **options) as batch:  # type: ignore[arg-type]
@@ -51,5 +56,3 @@ async def slowly(ids: Iterable[str], gap: float) -> AsyncIterator[str]:
     for task_id in ids:
         yield task_id
         await anyio.sleep(gap)
-
-

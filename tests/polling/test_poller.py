@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from typing import Any
 
@@ -10,8 +11,9 @@ import pytest
 from fakes import FakeProvider, finished, make_client, record
 from virtual_time import VIRTUAL_TIME
 
-from vocalsep_async import Every, RateLimit, TaskTimeoutError
+from vocalsep_async import Every, RateLimit, Situation, TaskTimeoutError, TransportError
 from vocalsep_async.polling import learning
+from vocalsep_async.transport import Reply
 
 pytestmark = pytest.mark.anyio
 
@@ -85,3 +87,44 @@ async def test_an_absurd_age_is_not_believed(provider: FakeProvider) -> None:
     async with make_client() as client:
         await client.wait_for_task("a", poll=Every(3))
         assert client.durations.model(None).completions == 1
+
+
+async def test_other_code_runs_while_many_keys_are_computed_again(provider: FakeProvider) -> None:
+    turns: list[int] = [0]
+
+    class Counting:
+        def delay(self, situation: Situation) -> float:
+            if turns[-1] == 0:
+                asyncio.get_running_loop().call_soon(turns.append, 0)
+            turns[-1] += 1
+            return 5.0
+
+    provider.every_answer = record
+    ids = [f"t{n}" for n in range(3_000)]
+    async with (
+        make_client(rate_limit=RateLimit(100, 1.0)) as client,
+        client.track(ids, poll=Counting()),
+    ):
+        await anyio.sleep(60)
+    assert sum(turns) > len(ids)
+    assert max(turns) < 1_000
+
+
+async def test_an_error_that_comes_of_breaking_a_look_off_is_nobodys(
+    provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def hung_up(_request: object) -> Reply:
+        try:
+            await anyio.sleep(math.inf)
+        except asyncio.CancelledError:
+            raise TransportError("cut") from None
+        raise AssertionError
+
+    async with make_client() as client:
+        with monkeypatch.context() as patch:
+            patch.setattr(provider, "exchange", hung_up)
+            with pytest.raises(TaskTimeoutError):
+                await client.wait_for_task("a", timeout=5)
+        assert client._poller._watches == {}
+        assert client.stats.in_flight == 0
+        assert (await client.wait_for_task("a")).succeeded

@@ -3,6 +3,7 @@
 import json
 import math
 import random
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from vocalsep_async.errors import ConfigurationError
 from vocalsep_async.models import SeparationType
 from vocalsep_async.schedule import DurationModel, Durations
-from vocalsep_async.schedule.durations import _BINS
+from vocalsep_async.schedule.durations import _BINS, _EDGES, _bin
 
 VOCAL, SPLIT = SeparationType.SEPARATE_VOCAL, SeparationType.SPLIT_STEM
 
@@ -89,6 +90,55 @@ def test_extreme_costs_do_no_harm(model: DurationModel, since: float, worth: flo
     due = model.due(since, worth)
     assert due >= since
     assert math.isfinite(due)
+
+
+@settings(deadline=None, max_examples=300)
+@given(models, st.floats(1e-6, 1e5))
+def test_from_birth_the_tables_say_what_the_walk_through_the_ages_does(
+    model: DurationModel, worth: float
+) -> None:
+    assert model.due(0.0, worth) == pytest.approx(model.due(1e-12, worth), rel=1e-6, abs=1e-6)
+
+
+def test_the_tables_follow_what_is_learned() -> None:
+    model = DurationModel()
+    for duration in lognormal(9):
+        model.saw_completion(0.0, duration)
+        assert model.due(0.0, 5.0) == pytest.approx(model.due(1e-12, 5.0), rel=1e-6)
+    model.update_from(taught(lognormal(10, 300.0)).to_dict())
+    assert model.due(0.0, 5.0) == pytest.approx(model.due(1e-12, 5.0), rel=1e-6)
+
+
+@settings(deadline=None, max_examples=300)
+@given(models, AGES, st.floats(1e-9, 1.0))
+def test_after_the_time_that_is_left_the_share_that_was_asked_about_still_runs(
+    model: DurationModel, since: float, share: float
+) -> None:
+    left = model.left(since, share)
+    assert left >= 0
+    # The hazards say it too, second by second or finer.
+    ends = [since, *(edge for edge in _EDGES[1:-1] if since < edge < since + left), since + left]
+    spent = sum(model._hazards[_bin((a + b) / 2)] * (b - a) for a, b in pairwise(ends))
+    assert math.exp(-spent) == pytest.approx(share, rel=1e-6)
+
+
+@settings(deadline=None)
+@given(models, AGES, st.floats(1e-9, 1.0), st.floats(1e-9, 1.0))
+def test_the_fewer_shall_run_the_longer_it_takes(
+    model: DurationModel, since: float, one: float, two: float
+) -> None:
+    few, many = sorted((one, two))
+    assert model.left(since, many) <= model.left(since, few) + 1e-6
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("since", [0.0, 60.0, 7200.0, 1e6])
+def test_all_that_run_now_run_now(model: DurationModel, since: float) -> None:
+    assert model.left(since, 1.0) == 0.0
+
+
+def test_half_of_what_was_learned_from_is_left_at_its_median() -> None:
+    assert taught(lognormal(11)).left(0.0, 0.5) == pytest.approx(45.0, rel=0.15)
 
 
 def test_nothing_goes_unnoticed_in_no_time() -> None:

@@ -38,9 +38,14 @@ WARM = a_warm_model()
 
 
 def at(
-    *, polls: int = 1, age: float = 0.0, draw: float = 0.5, model: DurationModel = COLD
+    *,
+    polls: int = 1,
+    age: float = 0.0,
+    draw: float = 0.5,
+    model: DurationModel = COLD,
+    price: float = 0.0,
 ) -> Situation:
-    return Situation(polls=polls, elapsed=age, age=age, model=model, draw=draw)
+    return Situation(polls=polls, elapsed=age, age=age, model=model, draw=draw, price=price)
 
 
 # Plain policies.
@@ -113,6 +118,25 @@ def test_later_no_gap_is_longer_than_a_quarter_of_the_age(age: float, longest: f
 
 def test_nobody_looks_more_often_than_every_second() -> None:
     assert Adaptive(1e-300).delay(at(age=45.0, model=WARM)) == 1.0
+
+
+@settings(deadline=None)
+@given(st.sampled_from([COLD, WARM]), st.floats(0, 1e5), st.floats(0, 100), st.floats(0.01, 10))
+def test_at_a_price_above_its_cost_only_the_shortest_gap_is_wanted(
+    model: DurationModel, age: float, price: float, cost: float
+) -> None:
+    """The schedule itself holds back whom it is not worth it."""
+    policy = Adaptive(cost)
+    gap = policy.delay(at(age=age, model=model, price=price))
+    if price > cost:
+        assert gap == pytest.approx(max(1.0, age / 100))
+    else:
+        assert gap == policy.delay(at(age=age, model=model))
+
+
+def test_plain_policies_know_no_price() -> None:
+    for policy in (Every(7), Backoff()):
+        assert policy.delay(at(price=1e6)) == policy.delay(at())
 
 
 def test_a_lower_cost_looks_more_often() -> None:

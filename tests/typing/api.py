@@ -59,7 +59,7 @@ async def tracks(client: VocalSepClient, ids: AsyncIterator[str]) -> None:
         assert_type(batch.notify("id"), bool)
         batch.close()
         assert_type(batch.stats, BatchStats)
-        assert_type(batch.stats.eta, float | None)
+        assert_type(batch.stats.eta, float)
 
 
 async def an_async_callback(task: SeparationTask) -> None:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from typing import Protocol
 
 from vocalsep_async.errors import VocalSepError
 from vocalsep_async.models import SeparationTask, SeparationType
 from vocalsep_async.polling import Watch
-from vocalsep_async.schedule import PollPolicy
+from vocalsep_async.schedule import Line, PollPolicy
 
 
 class Batch(Protocol):
     """Who is told what becomes of a cohort's tasks."""
 
     @property
-    def is_over(self) -> bool:
-        """Whether the batch wants no more looks."""
+    def line(self) -> Line[Watch]:
+        """Where its tasks wait for their looks; closed once it wants no more."""
+
+    def looked(self, error: VocalSepError | None) -> None:
+        """A look ended; *error* is what it met, if it is repeated for that."""
 
     def saw(self, cohort: Cohort, watch: Watch, task: SeparationTask) -> None:
         """A look succeeded."""
@@ -38,7 +42,7 @@ class Cohort:
         deadline: when their waits end; infinity for never.
     """
 
-    __slots__ = ("_batch", "alone", "deadline", "ids", "policy", "started", "type")
+    __slots__ = ("_batch", "deadline", "ids", "policy", "started", "type")
 
     def __init__(
         self,
@@ -53,18 +57,26 @@ class Cohort:
         self.type = type_
         self.started = started
         self.deadline = deadline
-        self.alone: tuple[Cohort, ...] = (self,)
-        self.ids: list[str] = []
-        """Who belongs to it, in the order taken in; only kept where there is a deadline."""
+        self.ids: list[str] | None = None if math.isinf(deadline) else []
+        """Who belongs to it; only kept where there is a deadline."""
 
     @property
     def has_ended(self) -> bool:
         """Whether it wants nothing more."""
-        return self._batch.is_over
+        return not self._batch.line.is_open
+
+    @property
+    def line(self) -> Line[Watch]:
+        """Where its tasks wait for their looks."""
+        return self._batch.line
 
     def belongs_to(self, batch: Batch) -> bool:
         """Whether it tells *batch*."""
         return self._batch is batch
+
+    def looked(self, error: VocalSepError | None) -> None:
+        """A look ended; *error* is what it met, if it is repeated for that."""
+        self._batch.looked(error)
 
     def saw(self, watch: Watch, task: SeparationTask) -> None:
         """A look succeeded."""

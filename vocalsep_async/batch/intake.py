@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Collection, Iterable, Sized
+from collections.abc import AsyncGenerator, AsyncIterable, Collection, Iterable, Sized
 
 from vocalsep_async.models import TaskRef
 
@@ -29,15 +29,21 @@ async def all_at_once(tasks: Tasks) -> Collection[TaskRef] | None:
     return refs.values()
 
 
-async def one_by_one(tasks: Tasks) -> AsyncIterator[TaskRef]:
+async def one_by_one(tasks: Tasks) -> AsyncGenerator[TaskRef]:
     """The refs of *tasks*, which others may run in between.
 
     Raises:
         ConfigurationError: one of them is unusable; those before it were read.
     """
     if isinstance(tasks, AsyncIterable):
-        async for task in tasks:
-            yield TaskRef.of(task)
+        iterator = aiter(tasks)
+        try:
+            async for task in iterator:
+                yield TaskRef.of(task)
+        finally:
+            # Nobody else goes on with a generator that was passed as it was made.
+            if isinstance(iterator, AsyncGenerator):
+                await iterator.aclose()
         return
     for number, task in enumerate(tasks, start=1):
         yield TaskRef.of(task)

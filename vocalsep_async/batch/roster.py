@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
 from collections import deque
@@ -19,6 +20,10 @@ from vocalsep_async.schedule import Line, PollPolicy
 
 _logger = logging.getLogger("vocalsep_async")
 
+_SLICE = 500
+"""Tasks that are settled in one go, without letting others run."""
+_CLOCK_RESOLUTION = 1e-6
+"""Seconds; less than this no clock can be asked to wait."""
 _SAME_MOMENT = 0.01
 """Seconds; ids that are taken in so closely after each other share a cohort."""
 
@@ -33,9 +38,11 @@ class Roster:
         timeout: seconds from taking a task in to the end of its wait; 0 for a single look, None
             for no end.
         policy: when to look again.
-        deliver: called with each outcome, and with None when something else has changed.
+        deliver: called with each outcome, and with None when something else has changed. What
+            ends all waits at once, or a deadline, is delivered a slice at a time.
 
     Attributes:
+        line: where the tasks wait for their looks; closed once no more are wanted.
         tally: what it met so far.
         error: what ended the whole batch; None while it goes on.
         failure: what broke it, other than an error of this package; None if nothing did.
@@ -59,12 +66,13 @@ class Roster:
         self._open: dict[str, Watch | Cohort] = {}
         """What is known of each id: its watch, or only its cohort before the first look."""
         self._unasked = Unasked(poller.durations, self._unasked_cohort, self._admit)
-        self._line: Line[Watch] = poller.gather(self, limit=limit, newcomers=self._unasked)
+        self.line: Line[Watch] = poller.gather(self, limit=limit, newcomers=self._unasked)
         self._polls_before: dict[str, int] = {}
         """Looks that were made for others, where there were any."""
         self._cohorts: dict[SeparationType | None, Cohort] = {}
         self._ending: deque[Cohort] = deque()
         self._expired: deque[tuple[str, Cohort]] = deque()
+        self._timer: asyncio.Handle | None = None
         self._newest = -math.inf
         self._is_warned = False
         self.tally = Tally()
@@ -78,11 +86,6 @@ class Roster:
     def unasked(self) -> int:
         """How many ids wait for their first look and nobody knows how old they are."""
         return len(self._unasked)
-
-    @property
-    def is_over(self) -> bool:
-        """Whether no more looks are wanted."""
-        return not self._line.is_open
 
     # Taking in
 
@@ -98,14 +101,16 @@ class Roster:
 
     def _begin(self, ref: TaskRef) -> None:
         cohort = self._cohort(ref.type or self._type)
-        if self._timeout:
+        if cohort.ids is not None:
             cohort.ids.append(ref.task_id)
         self._open[ref.task_id] = cohort
-        self._unasked.append(ref.task_id, cohort.type)
-        if ref.created_at is not None:
-            self._watch_now(ref, cohort)
+        if ref.created_at is not None and self.line.is_open:
+            self._watch(ref, cohort)
         else:
+            self._unasked.append(ref.task_id, cohort.type)
             self._poller.wake()
+        if self.error is not None:
+            self._sweep_soon()
 
     def _cohort(self, type_: SeparationType | None) -> Cohort:
         """The cohort of this moment."""
@@ -117,27 +122,29 @@ class Roster:
             self._newest = now
             if self._timeout:
                 self._ending.append(cohort)
+                self._sweep_later()
         return cohort
 
-    def _watch_now(self, ref: TaskRef, cohort: Cohort) -> Watch | None:
-        """Have it wait in line with what is known of it, not among those of whom nothing is."""
-        if self.is_over:
-            return None
-        self._unasked.has_left()
+    def _watch_now(self, ref: TaskRef, cohort: Cohort) -> None:
+        """Have an id wait in line with what is known of it, not among those of whom nothing is."""
+        if self.line.is_open:
+            self._unasked.has_left()
+            self._watch(ref, cohort)
+
+    def _watch(self, ref: TaskRef, cohort: Cohort) -> None:
         before = self._poller.looks_at(ref.task_id)
         ref = ref.merged(TaskRef(ref.task_id, cohort.type))
-        watch = self._open[ref.task_id] = self._poller.join(ref, cohort, self._line)
+        self._open[ref.task_id] = self._poller.join(ref, cohort)
         self._note_polls_before(ref.task_id, before)
-        return watch
 
     def _admit(self, task_id: str, cohort: Cohort) -> Watch | None:
+        self._deliver(None)
         if cohort.deadline <= anyio.current_time():
             self._settle(task_id, cohort)
             return None
         self._unasked.has_left()
         before = self._poller.looks_at(task_id)
-        ref = TaskRef(task_id, cohort.type)
-        watch, needs_look = self._poller.admit(ref, cohort, self._line)
+        watch, needs_look = self._poller.admit(TaskRef(task_id, cohort.type), cohort)
         self._open[task_id] = watch
         self._note_polls_before(task_id, before)
         return watch if needs_look else None
@@ -152,12 +159,13 @@ class Roster:
 
     def hurry(self, task_id: str) -> bool:
         """Look at that task soon; whether it is open."""
+        cohort = self._unasked_cohort(task_id)
+        if cohort is not None:
+            self._watch_now(TaskRef(task_id), cohort)
         known = self._open.get(task_id)
-        if isinstance(known, Cohort):
-            known = self._watch_now(TaskRef(task_id), known)
-        if known is not None:
+        if isinstance(known, Watch):
             self._poller.hurry(known)
-        return task_id in self._open
+        return known is not None
 
     def warn_of_too_many(self) -> None:
         """Say once, with the arithmetic, that one look at each takes longer than the timeout."""
@@ -177,52 +185,74 @@ class Roster:
 
     # What cohorts tell
 
+    def looked(self, error: VocalSepError | None) -> None:
+        """A look ended; *error* is what it met, if it is repeated for that."""
+        self.tally.looked(error)
+
     def saw(self, cohort: Cohort, watch: Watch, task: SeparationTask) -> None:
         """A look succeeded."""
-        self.tally.looked()
         if task.is_final:
-            seconds_ago = watch.ended_ago(task, anyio.current_time())
-            if seconds_ago is not None:
-                self.tally.learned_of_end(seconds_ago)
+            ended = watch.ended_at(task)
+            if ended is not None:
+                self.tally.learned_of_end(anyio.current_time() - max(ended, cohort.started))
             self._settle(watch.task_id, cohort, task=task)
         elif self._timeout == 0:
             self._settle(watch.task_id, cohort)
 
-    def missed(self, cohort: Cohort, watch: Watch, error: VocalSepError) -> None:
-        """A look met *error* and will be repeated."""
-        self.tally.looked(error)
+    def missed(self, cohort: Cohort, watch: Watch, error: VocalSepError) -> None:  # noqa: ARG002
+        """A look met *error* and will be repeated, for those who want more than one."""
         if self._timeout == 0:
             self._settle(watch.task_id, cohort)
 
     def fail(self, cohort: Cohort, watch: Watch, error: Exception) -> None:
         """There will be no other look, because of *error*."""
-        self.tally.looked()
-        if isinstance(error, VocalSepError):
-            self._settle(watch.task_id, cohort, error=error)
-        else:
+        if not isinstance(error, VocalSepError):
             self.failure = error
             self._deliver(None)
+        elif self._is_open(watch.task_id, cohort):
+            self._settle(watch.task_id, cohort, error=error)
 
     def end(self, error: Exception) -> None:
-        """Nobody looks any more, because of *error*; `settle_next` makes the outcomes."""
+        """Nobody looks any more, because of *error*."""
         if isinstance(error, VocalSepError):
             self.error = error
         else:
             self.failure = error
         self._deliver(None)
+        self._sweep_soon()
 
     # Outcomes
 
-    def next_deadline(self) -> float:
-        """When the next wait ends, on the event loop's clock; infinity for never."""
-        return self._ending[0].deadline if self._ending else math.inf
+    def _sweep(self) -> None:
+        """Settle those whose waits are over, as many as may be without holding others up."""
+        # A timer may fire a little before the moment it was set for.
+        now = anyio.current_time() + _CLOCK_RESOLUTION
+        for _ in range(_SLICE):
+            if not self._settle_next(now):
+                self._sweep_later()
+                return
+        self._sweep_soon()
 
-    def settle_next(self) -> bool:
+    def _sweep_soon(self) -> None:
+        self._stop_sweeping()
+        self._timer = asyncio.get_running_loop().call_soon(self._sweep)
+
+    def _sweep_later(self) -> None:
+        self._stop_sweeping()
+        if self._ending and self.error is None:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_at(self._ending[0].deadline, self._sweep)
+
+    def _stop_sweeping(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _settle_next(self, now: float) -> bool:
         """Settle one task whose wait is over, if there is one."""
         if self.error is not None:
             task_id = next(reversed(self._open), None)
         else:
-            task_id = self._next_expired(anyio.current_time())
+            task_id = self._next_expired(now)
         if task_id is None:
             return False
         known = self._open[task_id]
@@ -231,9 +261,9 @@ class Roster:
         return True
 
     def _next_expired(self, now: float) -> str | None:
-        while self.next_deadline() <= now:
+        while self._ending and self._ending[0].deadline <= now:
             cohort = self._ending.popleft()
-            self._expired.extend((task_id, cohort) for task_id in cohort.ids)
+            self._expired.extend((task_id, cohort) for task_id in cohort.ids or ())
         while self._expired:
             task_id, cohort = self._expired.popleft()
             if self._is_open(task_id, cohort):
@@ -243,7 +273,9 @@ class Roster:
     def _is_open(self, task_id: str, cohort: Cohort) -> bool:
         """Whether it is open since *cohort*; it may have ended and been added again."""
         known = self._open.get(task_id)
-        return known is cohort or (isinstance(known, Watch) and cohort in known.followers)
+        return known is cohort or (
+            isinstance(known, Watch) and any(each is cohort for each in known.followers)
+        )
 
     def _cohort_among(self, watch: Watch) -> Cohort:
         return next(
@@ -290,11 +322,11 @@ class Roster:
             model=self._poller.durations.model(self._type),
         )
 
-    async def close(self) -> None:
-        """End all looks that nobody else waits for."""
-        self._poller.disperse(self._line)
+    def release(self) -> None:
+        """End all looks that nobody else waits for; `Poller.ended` waits until they have ended."""
+        self._stop_sweeping()
+        self._poller.disperse(self.line)
         for known in self._open.values():
             if isinstance(known, Watch):
                 self._poller.leave(known, self._cohort_among(known))
         self._open.clear()
-        await self._poller.ended()

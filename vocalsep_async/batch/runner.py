@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections import OrderedDict, deque
+from contextlib import aclosing
 from types import TracebackType
 from typing import Self
 
@@ -107,12 +107,15 @@ class BatchRunner:
 
     async def _leave(self) -> None:
         self._is_closed, self._keep_open = True, False
+        # First all that needs no waiting: whoever leaves may be cancelled while it waits.
+        self._entered().release()
+        self._news.set()
+        if self._reader is not None:
+            self._reader.cancel()
         with anyio.CancelScope(shield=True):
             if self._reader is not None:
-                self._reader.cancel()
                 await asyncio.wait([self._reader])
-            await self._entered().close()
-        self._news.set()
+            await self._poller.ended()
 
     def _entered(self) -> Roster:
         if self._roster is None:
@@ -161,19 +164,22 @@ class BatchRunner:
         self._news.set()
 
     async def _read(self) -> None:
-        roster = self._entered()
         try:
-            async for ref in one_by_one(self._tasks):
-                if ref.task_id not in self._read_before:
-                    self._remember(ref.task_id)
-                    roster.take_in(ref)
-                    roster.warn_of_too_many()
-                while self._has_enough(roster):
-                    await self._until_news()
+            async with aclosing(one_by_one(self._tasks)) as refs:
+                async for ref in refs:
+                    await self._take_in(ref, self._entered())
         except Exception as error:  # noqa: BLE001 - whatever the caller's iterator raised
             self._source_error = error
         finally:
             self._news.set()
+
+    async def _take_in(self, ref: TaskRef, roster: Roster) -> None:
+        if ref.task_id not in self._read_before:
+            self._remember(ref.task_id)
+            roster.take_in(ref)
+            roster.warn_of_too_many()
+        while self._has_enough(roster):
+            await self._until_news()
 
     def _remember(self, task_id: str) -> None:
         self._read_before[task_id] = None
@@ -202,13 +208,13 @@ class BatchRunner:
         # Here, where cancelling it loses no outcome, a consumer lets others run.
         await asyncio.sleep(0)
         while True:
-            if self._ready or roster.settle_next():
+            if self._ready:
                 self._news.set()
                 return self._ready.popleft()
             self._raise_failure(roster)
             if self._is_finished(roster):
                 raise StopAsyncIteration
-            await self._until_news(roster.next_deadline())
+            await self._until_news()
 
     def _raise_failure(self, roster: Roster) -> None:
         error, self._source_error = self._source_error, None
@@ -222,11 +228,10 @@ class BatchRunner:
         expects_more = self._keep_open and roster.error is None
         return is_read and not expects_more and not len(roster)
 
-    async def _until_news(self, deadline: float = math.inf) -> None:
+    async def _until_news(self) -> None:
         if self._news.is_set():
             self._news = anyio.Event()
-        with anyio.CancelScope(deadline=deadline):
-            await self._news.wait()
+        await self._news.wait()
 
     @property
     def stats(self) -> BatchStats:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import math
-
 from attrs import frozen
 
 from vocalsep_async.errors import Verdict, VocalSepError
 from vocalsep_async.models import TaskOutcome
 from vocalsep_async.schedule import DurationModel
 
-_NEARLY_ALL = 0.05
-"""Share of tasks like the newest that may still run when a batch is taken to be finished."""
+_STILL_RUNNING = 0.5
+"""Tasks that may be expected to run still when a batch is taken to have run to its end."""
 
 
 @frozen(kw_only=True)
@@ -30,7 +28,7 @@ class BatchStats:
             infinity while no limit is known.
         mean_delay: seconds from the end of a task (or of taking it in, if that was later) until
             it was known, on average; None until one was known whose times are.
-        eta: seconds until nearly all outcomes will be known, roughly; None before the first.
+        eta: seconds until all outcomes will be known, roughly, as tasks of this type go.
     """
 
     pending: int
@@ -42,7 +40,7 @@ class BatchStats:
     retried: int
     rate: float
     mean_delay: float | None
-    eta: float | None
+    eta: float
 
 
 class Tally:
@@ -106,12 +104,10 @@ class Tally:
             eta=self._eta(pending, rate, newest, model),
         )
 
-    def _eta(self, pending: int, rate: float, newest: float, model: DurationModel) -> float | None:
-        """The longer of two: looking at all that are pending, and waiting for the newest."""
+    def _eta(self, pending: int, rate: float, newest: float, model: DurationModel) -> float:
+        """The longer of two: looking at all that are pending, and waiting for the slowest."""
         if not pending:
             return 0.0
-        if not self.finished:
-            return None
-        looks = max(1.0, self.polls / self.finished)
-        looking = 0.0 if math.isinf(rate) else pending * looks / rate
-        return max(looking, model.left(newest, _NEARLY_ALL))
+        looks = (self.polls + pending) / (self.finished + pending)
+        slowest = model.left(0.0, min(1.0, _STILL_RUNNING / pending))
+        return max(pending * looks / rate, slowest - newest)

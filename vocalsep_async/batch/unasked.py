@@ -10,6 +10,9 @@ from vocalsep_async.models import SeparationType
 from vocalsep_async.polling import Watch
 from vocalsep_async.schedule import GUESSED_AGE, Durations
 
+_SLACK = 64
+"""Ids that left and are kept in any case; beyond, at most one for each that waits."""
+
 
 class Unasked:
     """First come, first served within a type; between types, who is worth more.
@@ -37,8 +40,11 @@ class Unasked:
 
     def append(self, task_id: str, type_: SeparationType | None) -> None:
         """Add an id at the end of its type."""
-        self._ids.setdefault(type_, deque()).append(task_id)
+        ids = self._ids.setdefault(type_, deque())
+        ids.append(task_id)
         self._count += 1
+        if len(ids) > 2 * self._count + _SLACK:
+            self._ids[type_] = deque(each for each in ids if self._cohort_of(each) is not None)
 
     def has_left(self) -> None:
         """One id does not wait here any more, and `cohort_of` says so when it is asked."""

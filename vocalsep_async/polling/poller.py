@@ -102,7 +102,8 @@ class Poller:
             ConfigurationError: the client cannot be used in this event loop.
         """
         self._asker.bind()
-        watch = self._waits[wait] = self.join(ref, wait, self._waits_alone)
+        wait.line = self._waits_alone
+        watch = self._waits[wait] = self.join(ref, wait)
         wait.joins(watch)
         self._give_up(wait, watch, self._asker.gate.paused_until())
         try:
@@ -128,44 +129,47 @@ class Poller:
         """Close *line*: nobody in it is looked at any more; it may be called again."""
         if self._crowds.pop(line, None) is not None:
             self._scheduler.close(line)
+            self._rest_if_idle()
 
-    def join(self, ref: TaskRef, follower: Follower, line: Line[Watch]) -> Watch:
-        """Have *follower* told of *ref*, which waits in *line* for its looks."""
+    def join(self, ref: TaskRef, follower: Follower) -> Watch:
+        """Have *follower* told of *ref*, which waits in its line for its looks."""
         watch = self._watches.get(ref.task_id)
         if watch is None:
             watch = self._begin(ref, follower)
-            line.enter(watch)
+            self._enter(watch)
         else:
-            self._share(watch, ref, follower, line)
-        self.wake()
+            self._share(watch, ref, follower)
         return watch
 
-    def admit(self, ref: TaskRef, follower: Follower, line: Line[Watch]) -> tuple[Watch, bool]:
-        """As `join`, for a look that *line* begins now; whether it needs one of its own."""
+    def admit(self, ref: TaskRef, follower: Follower) -> tuple[Watch, bool]:
+        """As `join`, for a look that begins now; whether it needs one of its own."""
         if ref.task_id in self._watches:
-            return self.join(ref, follower, line), False
+            return self.join(ref, follower), False
         return self._begin(ref, follower), True
 
     def _begin(self, ref: TaskRef, follower: Follower) -> Watch:
         now = anyio.current_time()
         watch = Watch(ref, self.durations, _age_now(ref), now)
+        watch.line = follower.line
         watch.follow(follower)
         watch.looks_before(follower.deadline - self._lead)
         self._watches[ref.task_id] = watch
         return watch
 
-    def _share(self, watch: Watch, ref: TaskRef, follower: Follower, line: Line[Watch]) -> None:
+    def _share(self, watch: Watch, ref: TaskRef, follower: Follower) -> None:
         now = anyio.current_time()
         watch.told(ref, self.durations, _age_now(ref), now)
         watch.follow(follower)
         watch.looks_before(follower.deadline - self._lead)
         if not watch.is_looked_at:
             watch.is_wanted_soon(now)
-            self._enter(watch, line)
+            self._enter(watch)
 
     def tell(self, watch: Watch, ref: TaskRef) -> None:
         """Somebody who follows it already knows more of it."""
         watch.told(ref, self.durations, _age_now(ref), anyio.current_time())
+        if watch.waits:
+            watch.line.move(watch)
 
     def looks_at(self, task_id: str) -> int:
         """Looks at a task that its followers have seen the end of."""
@@ -185,8 +189,9 @@ class Poller:
         if not watch.followers:
             self._drop(watch)
             self._break_off(watch.look)
-        elif watch.waits and not watch.line.is_open:
-            self._enter(watch, self._waits_alone)
+            self._rest_if_idle()
+        elif watch.waits:
+            self._enter(watch)
 
     def _break_off(self, task: asyncio.Task[None] | None) -> None:
         if task is not None and not task.done():
@@ -194,11 +199,13 @@ class Poller:
             self._broken_off.add(task)
             task.add_done_callback(self._broken_off.discard)
 
-    async def ended(self) -> None:
-        """Wait until what was broken off has ended; also the driver, if nobody waits any more."""
+    def _rest_if_idle(self) -> None:
         if not self._watches and not self._crowds:
             self._break_off(self._driver)
             self._driver = None
+
+    async def ended(self) -> None:
+        """Wait until what was broken off has ended."""
         if self._broken_off:
             with anyio.CancelScope(shield=True):
                 await asyncio.wait(self._broken_off)
@@ -208,9 +215,11 @@ class Poller:
         if self._watches.get(watch.task_id) is watch:
             del self._watches[watch.task_id]
 
-    def _enter(self, watch: Watch, line: Line[Watch]) -> None:
+    def _enter(self, watch: Watch) -> None:
+        """Let it wait for its next look in the line of who follows it newest."""
         watch.line.leave(watch)
-        (line if line.is_open else self._waits_alone).enter(watch)
+        lines = (follower.line for follower in reversed(watch.followers))
+        next((line for line in lines if line.is_open), self._waits_alone).enter(watch)
         self.wake()
 
     def wake(self) -> None:
@@ -227,6 +236,7 @@ class Poller:
         for watch in watches:
             self._drop(watch)
             self._break_off(watch.look)
+        self._rest_if_idle()
         await self.ended()
 
     # The loop
@@ -287,7 +297,7 @@ class Poller:
         watched = self._watches.get(watch.task_id) is watch
         if look.cancelled() and watched and watch.look is look:
             watch.look = None
-            self._enter(watch, watch.line)
+            self._plan(watch)
 
     async def _look(self, watch: Watch, permit: Permit) -> None:
         try:
@@ -320,6 +330,7 @@ class Poller:
         if task.is_final:
             self._drop(watch)
         for follower in watch.followers:
+            follower.looked(None)
             follower.saw(watch, task)
         if not task.is_final and watch.followers:
             watch.still_runs()
@@ -328,16 +339,22 @@ class Poller:
 
     def _met(self, watch: Watch, error: VocalSepError) -> None:
         trouble = watch.failed(error)
-        if isinstance(error, (AuthenticationError, InsufficientCreditsError, ClientClosedError)):
-            self._end_all(error)
-        elif error.verdict is Verdict.RAISE or is_hopeless(
-            error, trouble.of_a_kind, self._asker.retry.attempts
-        ):
+        ends_all = isinstance(
+            error, (AuthenticationError, InsufficientCreditsError, ClientClosedError)
+        )
+        if ends_all or error.verdict is Verdict.RAISE or self._is_hopeless(trouble):
+            for follower in watch.followers:
+                follower.looked(None)
             self._end(watch, error)
         elif watch.followers:
             trouble.repeated_at = anyio.current_time() + self._delay_after(trouble)
             self._plan(watch)
             self._tell_of_repetition(watch, error)
+        if ends_all:
+            self._end_all(error)
+
+    def _is_hopeless(self, trouble: Trouble) -> bool:
+        return is_hopeless(trouble.error, trouble.of_a_kind, self._asker.retry.attempts)
 
     def _delay_after(self, trouble: Trouble) -> float:
         """Seconds before the next try; after a refusal there is everybody's pause instead."""
@@ -347,10 +364,11 @@ class Poller:
 
     def _plan(self, watch: Watch) -> None:
         watch.holds_last_looks(self._lead)
-        self._enter(watch, watch.line)
+        self._enter(watch)
 
     def _tell_of_repetition(self, watch: Watch, error: VocalSepError) -> None:
         for follower in watch.followers:
+            follower.looked(error)
             follower.missed(watch, error)
         self._give_up_behind(self._asker.gate.paused_until())
 

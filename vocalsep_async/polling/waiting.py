@@ -10,7 +10,7 @@ import anyio
 from vocalsep_async.errors import TaskTimeoutError, VocalSepError
 from vocalsep_async.models import SeparationTask
 from vocalsep_async.polling.watching import Watch, timed_out
-from vocalsep_async.schedule import PollPolicy
+from vocalsep_async.schedule import Line, PollPolicy
 
 
 class Wait:
@@ -27,6 +27,9 @@ class Wait:
         task: the last record seen; None before the first.
     """
 
+    line: Line[Watch]
+    """Where its task waits for its looks: with all those that are waited for alone."""
+
     def __init__(
         self,
         policy: PollPolicy,
@@ -38,7 +41,6 @@ class Wait:
         self.policy = policy
         self.deadline = deadline
         self.started = anyio.current_time()
-        self.alone: tuple[Wait, ...] = (self,)
         self.has_ended = False
         self.task: SeparationTask | None = None
         self._once = once
@@ -51,6 +53,9 @@ class Wait:
         """It follows *watch*, whose look under way, if there is one, counts as its first."""
         self._watch = watch
         self._polls_before = watch.polls - watch.is_looked_at
+
+    def looked(self, error: VocalSepError | None) -> None:
+        """A look ended: waits for one task count those of the watch."""
 
     def saw(self, watch: Watch, task: SeparationTask) -> None:
         """A look succeeded."""

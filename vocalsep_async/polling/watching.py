@@ -48,12 +48,15 @@ class Follower(Protocol):
     deadline: float
 
     @property
-    def alone(self) -> tuple[Follower, ...]:
-        """The tuple of only this follower, which many watches share."""
+    def line(self) -> Line[Watch]:
+        """Where its tasks wait for their looks."""
 
     @property
     def has_ended(self) -> bool:
         """Whether it wants nothing more."""
+
+    def looked(self, error: VocalSepError | None) -> None:
+        """A look ended; *error* is what it met, if it is repeated for that."""
 
     def saw(self, watch: Watch, task: SeparationTask) -> None:
         """A look succeeded."""
@@ -144,7 +147,7 @@ class Watch(Candidate):
 
     def follow(self, follower: Follower) -> None:
         """Add *follower*."""
-        self.followers = (*self.followers, follower) if self.followers else follower.alone
+        self.followers = (*self.followers, follower)
 
     def unfollow(self, follower: Follower) -> None:
         """Take *follower* out."""
@@ -163,7 +166,7 @@ class Watch(Candidate):
 
     def begins_look(self, now: float) -> None:
         """A look is sent now."""
-        self.sent = now
+        self.sent, self.latest = now, math.inf
         self.polls += 1
 
     def learned_age(self, age: float, now: float) -> None:
@@ -188,11 +191,10 @@ class Watch(Candidate):
         """Somebody joined, or something happened to the task."""
         self.looks_before(max(now, self.sent + _SHORTEST_GAP))
 
-    def ended_ago(self, task: SeparationTask, now: float) -> float | None:
-        """Seconds since it ended, or since it was waited for if later; None if nobody knows."""
-        if not self.age_is_known or task.duration is None:
-            return None
-        return now - max(self.created + task.duration, self.began)
+    def ended_at(self, task: SeparationTask) -> float | None:
+        """When it ended, on the event loop's clock; None if nobody knows."""
+        duration = task.duration if self.age_is_known else None
+        return None if duration is None else self.created + duration
 
     # The schedule
 
@@ -220,14 +222,16 @@ class Watch(Candidate):
             delay = follower.policy.delay(situation)
             return self.sent + _check.number(delay, "the delay of a poll policy", minimum=0.0)
         except Exception as error:  # noqa: BLE001 - a user's policy; its owner alone gets the error
-            follower.fail(self, error)
+            # Not at once: the schedule asks for this while it puts the watch in its place.
+            asyncio.get_running_loop().call_soon(follower.fail, self, error)
             return math.inf
 
     def holds_last_looks(self, lead: float) -> None:
         """Hold one more look for just before each deadline, *lead* seconds for its answer."""
-        self.latest = math.inf
         for follower in self.followers:
-            self.looks_before(follower.deadline - lead)
+            # The one that was held is not followed by another, though answers became quicker.
+            if follower.deadline - self.sent > 2 * lead:
+                self.looks_before(follower.deadline - lead)
 
     def looks_before(self, moment: float) -> None:
         """Hold one more look for that moment, whatever others are worth."""

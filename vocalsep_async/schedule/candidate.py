@@ -23,6 +23,7 @@ class Candidate(Linked):
         running_at: the age at which it was last seen running; 0 before the first look.
         sent: when the last look was sent; minus infinity before the first.
         latest: when it is looked at whatever the others are worth; infinity for never.
+        promise: its place among those who have such a moment; None if it has none.
         draw: a number uniform in [0, 1) for each look; decides between equals, and jitter.
         entry: its place in a heap, which begins with its key; None while it does not wait.
         line: where it waits, or is looked at for; None before the first time.
@@ -36,6 +37,7 @@ class Candidate(Linked):
         "latest",
         "line",
         "model",
+        "promise",
         "running_at",
         "sent",
     )
@@ -49,6 +51,7 @@ class Candidate(Linked):
         self.sent = -math.inf
         self.latest = math.inf
         self.draw = 0.5
+        self.promise: tuple[float, float, Candidate] | None = None
         self.entry: tuple[float, float, Candidate] | None = None
         self.line: object = None
 
@@ -69,11 +72,11 @@ class Candidate(Linked):
         return self.model.undetected(self.running_at, now - self.created)
 
     def key_at(self, price: float) -> float:
-        """When it is looked at, if it must be wanted and worth *price* seconds."""
+        """When it comes to be both wanted and worth *price* seconds."""
         key = self.wants(price)
         if price > 0:
             key = max(key, self.created + self.model.due(self.running_at, price))
-        return min(key, self.latest)
+        return key
 
     @property
     def waits(self) -> bool:

@@ -7,8 +7,8 @@ worth: it is pulled towards the worth of each candidate that is taken, and falls
 nobody who is worth it. So the candidate taken is nearly always the one that is worth most,
 without comparing all of them at every slot.
 
-Nobody is forgotten, whatever the model believes: who waits longer than ``max(60, 3 N / rate)``
-seconds comes first, in order of waiting.
+Nobody is forgotten, whatever the model believes: of those who want a look, who was last looked at
+more than ``max(60, 3 N / rate)`` seconds ago comes first, in order of waiting.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import Generic, Protocol, TypeVar
 from vocalsep_async.schedule.candidate import Candidate
 from vocalsep_async.schedule.durations import DurationModel
 from vocalsep_async.schedule.priced import PricedHeap
+from vocalsep_async.schedule.promises import Promises
 from vocalsep_async.schedule.ring import Ring
 
 C = TypeVar("C", bound=Candidate)
@@ -30,7 +31,7 @@ GUESSED_AGE = 120.0
 _LOWEST_PRICE = 0.1
 """Seconds; looks that are worth less than this are no reason to hold others back."""
 _PULL = 0.1
-_FALL = 0.8
+_FALL = 0.7
 _PRICE_RANGE = (0.7, 1.4)
 """How far the price may move, as a factor, before keys are computed again."""
 _KEYS_PER_LOOK = 10
@@ -38,6 +39,10 @@ _KEYS_PER_LOOK = 10
 _KEYS_PER_SECOND = 50
 _PATIENCE = 60.0
 _ROUNDS = 3
+_MOST_PASSED_OVER = 10
+"""Candidates that want nothing yet and are passed over in one go."""
+_MOST_STEPS, _MOST_KEYS = 40, 1000
+"""Steps to whom to take, and keys that they cost, before others may run."""
 
 
 class Newcomers(Protocol[C_co]):
@@ -80,11 +85,12 @@ class Line(Generic[C]):
         self._limit = limit
         self._newcomers = newcomers
         self._heap: PricedHeap[C] = PricedHeap()
+        self._promises: Promises[C] = Promises()
         self._order: Ring[C] = Ring()
         self._price = 0.0
         self._priced_at = -math.inf
-        self._models: set[DurationModel] = set()
-        self._known = 0
+        self._models: dict[DurationModel, int] = {}
+        """Models of those who wait, and the version that their keys are computed from."""
         self._looks = 0
         self.looking = 0
         self.is_open = True
@@ -101,17 +107,19 @@ class Line(Generic[C]):
         candidate.draw = self._draw()
         candidate.line = self
         self._order.append(candidate)
-        self._models.add(candidate.model)
-        self._heap.push(candidate)
+        self.move(candidate)
 
     def move(self, candidate: C) -> None:
         """What decides about *candidate*, who waits here, has changed."""
+        self._models.setdefault(candidate.model, candidate.model.version)
+        self._promises.make(candidate)
         self._heap.push(candidate)
 
     def leave(self, candidate: C) -> None:
         """Take *candidate* out, if it waits here."""
         if candidate.line is self and candidate.waits:
             self._heap.discard(candidate)
+            self._promises.break_off(candidate)
             self._order.remove(candidate)
 
     @property
@@ -129,10 +137,14 @@ class Line(Generic[C]):
         """When `take` may return somebody; infinity for not before something changes."""
         if self.looking >= self._limit:
             return math.inf
-        if self._newcomers or (self._price > 0 and self._heap):
+        if self._newcomers or (self._heap.charged > 0 and self._heap):
             return now
-        first = self._heap.first()
-        return math.inf if first is None else first.key
+        first, promised = self._heap.first(), self._promises.first()
+        return min(
+            math.inf if first is None else first.key,
+            math.inf if promised is None else promised.latest,
+            self._may_reprice_at() if self._is_outdated() else math.inf,
+        )
 
     def take(self, now: float, rate: float) -> C | None:
         """Take out whom to look at now; None if nobody is worth it.
@@ -143,7 +155,7 @@ class Line(Generic[C]):
         """
         if self.looking >= self._limit:
             return None
-        chosen = self._overlooked(now, rate) or self._worthiest(now)
+        chosen = self._promised(now) or self._overlooked(now, rate) or self._worthiest(now)
         if chosen is not None:
             self.leave(chosen)
             chosen.line = self
@@ -151,18 +163,25 @@ class Line(Generic[C]):
             self._looks += 1
         return chosen
 
+    def _promised(self, now: float) -> C | None:
+        """Whose latest moment has come."""
+        first = self._promises.first()
+        return first if first is not None and first.latest <= now else None
+
     def _overlooked(self, now: float, rate: float) -> C | None:
         """Who has waited too long, if anybody has."""
-        oldest = self._order.first() if self._price > 0 else None
-        if oldest is None:
-            return None
         patience = max(_PATIENCE, _ROUNDS * len(self) / rate)
-        if now - oldest.waiting_since <= patience or oldest.wants(0.0) > now:
-            return None
-        return oldest
+        for _ in range(_MOST_PASSED_OVER):
+            oldest = self._order.first()
+            if oldest is None or now - oldest.waiting_since <= patience:
+                return None
+            if oldest.wants(0.0) <= now:
+                return oldest
+            self._order.append(oldest)
+        return None
 
     def _worthiest(self, now: float) -> C | None:
-        while True:
+        for _ in range(max(1, min(_MOST_STEPS, _MOST_KEYS // (1 + len(self._heap))))):
             first = self._heap.first()
             if self._newcomers and _comes_before(self._newcomers, first, now):
                 newcomer = self._newcomers.admit(now)
@@ -170,21 +189,16 @@ class Line(Generic[C]):
                     return newcomer
             elif first is None:
                 return None
-            elif first.key <= now:
+            elif first.key <= now or (self._heap.charged > 0 and first.wants(0.0) <= now):
                 return self._sold(first, now)
-            elif self._price == 0:
+            elif self._heap.charged == 0 or not self._lower_price(now):
                 return None
-            elif first.wants(0.0) <= now:
-                return self._sold(first, now)
-            elif not self._lower_price(now):
-                return None
+        return None
 
     # The price
 
     def _sold(self, candidate: C, now: float) -> C:
         """Let the price follow what *candidate* is worth."""
-        if candidate.latest <= now:
-            return candidate
         worth = candidate.worth(now)
         self.leave(candidate)
         if self._price > 0:
@@ -219,24 +233,25 @@ class Line(Generic[C]):
 
     def _is_outdated(self) -> bool:
         low, high = (factor * self._heap.charged for factor in _PRICE_RANGE)
-        return not low <= self._price <= high or self._known != self._versions()
-
-    def _versions(self) -> int:
-        return sum(model.version for model in self._models)
+        return not low <= self._price <= high or any(
+            model.version != version for model, version in self._models.items()
+        )
 
     def _may_reprice(self, now: float) -> bool:
-        keys = len(self._heap)
-        enough = self._looks * _KEYS_PER_LOOK >= keys
-        return enough or (now - self._priced_at) * _KEYS_PER_SECOND >= keys
+        enough = self._looks * _KEYS_PER_LOOK >= len(self._heap)
+        return enough or now >= self._may_reprice_at()
+
+    def _may_reprice_at(self) -> float:
+        return self._priced_at + len(self._heap) / _KEYS_PER_SECOND
 
     def _reprice(self, now: float) -> None:
-        self._known = self._versions()
+        self._models = {model: model.version for model in self._models}
         self._priced_at, self._looks = now, 0
         self._heap.reprice(self._price)
 
 
 def _comes_before(newcomers: Newcomers[C], first: C | None, now: float) -> bool:
     """Whether a newcomer is looked at before *first*, of those who were looked at before."""
-    if first is None or first.key > now:
+    if first is None or first.wants(0.0) > now:
         return True
-    return first.latest > now and first.worth(now) < newcomers.worth(now)
+    return first.worth(now) < newcomers.worth(now)

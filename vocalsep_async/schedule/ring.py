@@ -15,8 +15,8 @@ class Linked:
     __slots__ = ("after", "before")
 
     def __init__(self) -> None:
-        self.after: Linked = self
-        self.before: Linked = self
+        self.after: Linked | None = None
+        self.before: Linked | None = None
 
 
 M = TypeVar("M", bound=Linked)
@@ -26,7 +26,8 @@ class Ring(Generic[M]):
     """Members in the order in which they came."""
 
     def __init__(self) -> None:
-        self._root = Linked()
+        root = self._root = Linked()
+        root.before = root.after = root
 
     def first(self) -> M | None:
         """The member that came first; None if there is none."""
@@ -34,12 +35,17 @@ class Ring(Generic[M]):
         return None if first is self._root else cast("M", first)
 
     def append(self, member: M) -> None:
-        """Add *member*, who is in no ring, at the end."""
-        root = self._root
-        member.before, member.after = root.before, root
-        root.before.after = root.before = member
+        """Add *member* at the end, or move it there."""
+        self.remove(member)
+        _link(cast("Linked", self._root.before), member)
+        _link(member, self._root)
 
     def remove(self, member: M) -> None:
         """Take *member* out, if it is in."""
-        member.before.after, member.after.before = member.after, member.before
-        member.after = member.before = member
+        if member.before is not None and member.after is not None:
+            _link(member.before, member.after)
+            member.before = member.after = None
+
+
+def _link(before: Linked, after: Linked) -> None:
+    before.after, after.before = after, before

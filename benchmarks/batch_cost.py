@@ -1,0 +1,311 @@
+"""What a big batch costs: CPU to take it in, memory of each task, and hold-ups of the event loop.
+
+    python benchmarks/batch_cost.py [--ids 100000] [--asked 10000] [--held 10000 100000] [--looks N]
+
+There is no server and no network: a fake transport answers in virtual time, in which the clock
+jumps to the next timer whenever nobody can run. Memory is what `tracemalloc` finds, without the ids
+themselves, which are the caller's. A hold-up is the processor time (not the time on the wall, which
+other programs lengthen) of one turn of the event loop: from where it has looked at its sockets to
+where it looks again. Garbage collection is part of it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import json
+import math
+import random
+import selectors
+import time
+import tracemalloc
+from collections.abc import Callable, Coroutine, Sequence
+from datetime import UTC, datetime
+from typing import Any
+from unittest.mock import patch
+
+from attrs import frozen
+
+from vocalsep_async import BatchRunner, SeparationType, TaskRef, VocalSepClient
+from vocalsep_async.schedule.priced import PricedHeap
+from vocalsep_async.transport import Reply, Request
+
+ROUND_TRIP = 0.1
+INTAKE_SECONDS = 2.0
+UNASKED_BYTES = 200
+ASKED_BYTES = 600
+HOLD_UP_MS = 10
+TYPES = (SeparationType.SEPARATE_VOCAL, SeparationType.SPLIT_STEM)
+SHORTEST, LONGEST = 40, 400
+CREATED_MS = 1_753_782_854_000
+
+
+# Virtual time
+
+
+@frozen(order=True)
+class Turn:
+    """Milliseconds of one turn of the loop, and how much of it was garbage collection."""
+
+    length: float = 0.0
+    collecting: float = 0.0
+
+    def __str__(self) -> str:
+        return f"{self.length:.1f} ms ({self.collecting:.1f} ms of it garbage collection)"
+
+
+class Turns(selectors.DefaultSelector):
+    """Has the clock jump where the loop would wait, and times what runs between two looks here."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 1000.0
+        self._longest = Turn()
+        self._began = time.process_time()
+        self._collection_began = self._collecting = 0.0
+        gc.callbacks.append(self._on_collection)
+
+    def close(self) -> None:
+        gc.callbacks.remove(self._on_collection)
+        super().close()
+
+    def _on_collection(self, phase: str, _info: object) -> None:
+        if phase == "start":
+            self._collection_began = time.process_time()
+        else:
+            self._collecting += time.process_time() - self._collection_began
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        length = time.process_time() - self._began
+        self._longest = max(self._longest, Turn(length * 1e3, self._collecting * 1e3))
+        if timeout is None:
+            raise RuntimeError("everybody waits, and no timer is set")
+        self.now += max(timeout, 0.0)
+        ready = super().select(0)
+        self._collecting = 0.0
+        self._began = time.process_time()
+        return ready
+
+    def lap(self) -> Turn:
+        """The longest turn since the last time that this was asked."""
+        longest, self._longest = self._longest, Turn()
+        return longest
+
+
+class VirtualTimeLoop(asyncio.SelectorEventLoop):
+    """An event loop whose clock is that of its `Turns`."""
+
+    def __init__(self) -> None:
+        self.turns = Turns()
+        super().__init__(self.turns)
+
+    def time(self) -> float:
+        return self.turns.now
+
+
+def turns() -> Turns:
+    """Those of the running loop."""
+    loop = asyncio.get_running_loop()
+    if not isinstance(loop, VirtualTimeLoop):
+        raise TypeError("this runs in virtual time")
+    return loop.turns
+
+
+def in_virtual_time(measured: Coroutine[Any, Any, None]) -> None:
+    """Run *measured*."""
+    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+        runner.run(measured)
+
+
+# A provider
+
+
+class Provider:
+    """Stands in for the transport.
+
+    Args:
+        ids: its tasks, which begin now.
+        all_pending: whether none of them ever ends; otherwise every second one does.
+        most_looks: how many looks are enough.
+
+    Attributes:
+        looks: requests that were answered.
+        enough: set when there were enough.
+        all_asked: set when there was one about each task.
+    """
+
+    host = "provider.example"
+    needs_closing = False
+
+    def __init__(
+        self, ids: Sequence[str], *, all_pending: bool, most_looks: int | None = None
+    ) -> None:
+        self.looks = 0
+        self.enough = asyncio.Event()
+        self.all_asked = asyncio.Event()
+        self._unasked = set(ids)
+        self._all_pending = all_pending
+        self._most_looks = most_looks
+        self._began = asyncio.get_running_loop().time()
+
+    def bind(self) -> None:
+        """It fits every event loop."""
+
+    async def aclose(self) -> None:
+        """There is nothing to close."""
+
+    async def exchange(self, request: Request) -> Reply:
+        """Answer a look."""
+        await asyncio.sleep(ROUND_TRIP)
+        task_id = request.query["taskId"]
+        self.looks += 1
+        self._unasked.discard(task_id)
+        if not self._unasked:
+            self.all_asked.set()
+        if self.looks == self._most_looks:
+            self.enough.set()
+        seconds = self._duration(task_id)
+        age = asyncio.get_running_loop().time() - self._began
+        record = {
+            "taskId": task_id,
+            "successFlag": "SUCCESS" if age >= seconds else "PENDING",
+            "createTime": CREATED_MS,
+            "completeTime": CREATED_MS + int(seconds * 1000) if age >= seconds else None,
+            "response": {"vocalUrl": "https://cdn.example/v.mp3"} if age >= seconds else None,
+        }
+        body = json.dumps({"code": 200, "msg": "success", "data": record})
+        return Reply(200, {"Date": "Tue, 29 Jul 2025 09:54:44 GMT"}, body.encode())
+
+    def _duration(self, task_id: str) -> float:
+        number = int(task_id, 16)
+        if self._all_pending or number % 2:
+            return math.inf
+        return SHORTEST + number % (LONGEST - SHORTEST)
+
+
+def client_of(provider: Provider) -> VocalSepClient:
+    """A client that talks to *provider*."""
+    with patch("vocalsep_async.client.Transport", lambda *_, **__: provider):
+        return VocalSepClient("a-key")
+
+
+def ids_of(count: int) -> list[str]:
+    """So many ids, as the API gives them."""
+    chance = random.Random(count)
+    return [f"{chance.getrandbits(128):032x}" for _ in range(count)]
+
+
+# What is measured
+
+
+async def intake(count: int) -> None:
+    """CPU to accept ids."""
+    ids = ids_of(count)
+    async with client_of(Provider(ids, all_pending=True)) as client:
+        began = time.process_time()
+        async with client.track(ids):
+            took = time.process_time() - began
+    print(f"accept   {count:,} ids: {took:.2f} s of CPU (aim below {INTAKE_SECONDS:g} s)")
+
+
+async def memory_unasked(count: int) -> None:
+    """Bytes of an id before the first look."""
+    ids = ids_of(count)
+    async with client_of(Provider(ids, all_pending=True)) as client:
+        before = traced()
+        async with client.track(ids):
+            each = (traced() - before) / count
+    print(f"memory   {each:.0f} bytes for each id not asked yet (aim below {UNASKED_BYTES})")
+
+
+async def memory_asked(count: int) -> None:
+    """Bytes of a task that was found pending."""
+    ids = ids_of(count)
+    provider = Provider(ids, all_pending=True)
+    async with client_of(provider) as client:
+        before = traced()
+        async with client.track(ids):
+            await provider.all_asked.wait()
+            each = (traced() - before) / count
+    print(f"memory   {each:.0f} bytes for each task asked and pending (aim below {ASKED_BYTES})")
+
+
+def traced() -> int:
+    """Bytes in use, without what is garbage."""
+    gc.collect()
+    return tracemalloc.get_traced_memory()[0]
+
+
+async def hold_ups(count: int, looks: int) -> None:
+    """The longest turns of the loop, while the price moves and durations are learned.
+
+    The age of all tasks is known, so that each of them has a key from the start.
+    """
+    ids, created_at = ids_of(count), datetime.now(UTC)
+    refs = [TaskRef(each, TYPES[place % 2], created_at) for place, each in enumerate(ids)]
+    provider = Provider(ids, all_pending=False, most_looks=looks)
+    keys = Counter()
+    loop_turns = turns()
+    with patch.object(PricedHeap, "reprice_slice", keys.counting(PricedHeap.reprice_slice)):
+        async with client_of(provider) as client:
+            await asyncio.sleep(0)
+            loop_turns.lap()
+            async with client.track(refs) as batch:
+                entering = loop_turns.lap()
+                consumer = asyncio.create_task(consume(batch))
+                await provider.enough.wait()
+                tracking = loop_turns.lap()
+                consumer.cancel()
+                await asyncio.wait([consumer])
+                loop_turns.lap()
+            await asyncio.sleep(0)
+            leaving = loop_turns.lap()
+    print(
+        f"hold-up  at most {tracking} while {count:,} tasks are tracked, with {provider.looks:,} "
+        f"looks and {keys.calls:,} slices of keys (aim below {HOLD_UP_MS} ms)"
+    )
+    print(f"hold-up  at most {entering} while {count:,} tasks are taken in")
+    print(f"hold-up  at most {leaving} while a batch of {count:,} tasks is left")
+
+
+async def consume(batch: BatchRunner) -> None:
+    """Take the outcomes."""
+    async for _ in batch:
+        pass
+
+
+class Counter:
+    """Counts calls."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def counting(self, function: Callable[[Any], None]) -> Callable[[Any], None]:
+        """Return *function*, whose calls are counted."""
+
+        def counted(heap: Any) -> None:
+            self.calls += 1
+            function(heap)
+
+        return counted
+
+
+def main() -> None:
+    """Run and print."""
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options.add_argument("--ids", type=int, default=100_000)
+    options.add_argument("--asked", type=int, default=10_000)
+    options.add_argument("--held", type=int, nargs="+", default=[10_000, 100_000])
+    options.add_argument("--looks", type=int, default=12_000)
+    chosen = options.parse_args()
+    in_virtual_time(intake(chosen.ids))
+    for count in chosen.held:
+        in_virtual_time(hold_ups(count, chosen.looks))
+    tracemalloc.start()
+    in_virtual_time(memory_unasked(chosen.ids))
+    in_virtual_time(memory_asked(chosen.asked))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,210 @@
+"""What a batch tells of itself."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import anyio
+import pytest
+from attrs.exceptions import FrozenInstanceError
+from batch.following import NEVER, add_all, numbered, outcomes_of
+from fakes import FakeProvider, envelope, make_client, record
+
+from vocalsep_async import Every, TransportError
+from vocalsep_async.batch import BatchStats
+from vocalsep_async.batch.stats import Tally
+from vocalsep_async.schedule import Durations
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_stats_count_outcomes_whether_or_not_they_were_fetched(
+    provider: FakeProvider,
+) -> None:
+    ids = ["good", "failed", "bad", *numbered(5)]
+    provider.script("failed", record("failed", "GENERATE_AUDIO_FAILED"))
+    provider.script("bad", envelope(400, "no"))
+    add_all(provider, numbered(5), NEVER)
+    async with make_client() as client, client.track(ids) as batch:
+        stats = batch.stats
+        assert stats == BatchStats(
+            pending=8,
+            finished=0,
+            succeeded=0,
+            failed=0,
+            polls=0,
+            refused=0,
+            retried=0,
+            rate=2.0,
+            mean_delay=None,
+            eta=stats.eta,
+        )
+        await anyio.sleep(50)
+        stats = batch.stats
+    assert (stats.pending, stats.finished, stats.succeeded, stats.failed) == (5, 3, 1, 2)
+    assert stats.polls == len(provider.looks)
+
+
+async def test_stats_do_not_change_once_they_were_asked_for(provider: FakeProvider) -> None:
+    async with make_client() as client, client.track(["a"]) as batch:
+        stats = batch.stats
+        await outcomes_of(batch)
+        assert stats.pending == 1
+        with pytest.raises(FrozenInstanceError):
+            stats.pending = 0  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    "fault, refused, retried",
+    [
+        (envelope(430, "too often"), 2, 0),
+        (envelope(405, "too often"), 2, 0),
+        (envelope(500, "broken"), 0, 2),
+        (envelope(455, "maintenance"), 0, 2),
+        (envelope(200, data="strange"), 0, 2),
+        (TransportError("cut"), 0, 2),
+    ],
+)
+async def test_refusals_and_repetitions_are_counted_apart(
+    provider: FakeProvider, fault: Any, refused: int, retried: int
+) -> None:
+    provider.script("a", record("a"), fault, fault)
+    async with make_client() as client, client.track(["a"], poll=Every(5)) as batch:
+        await outcomes_of(batch)
+        stats = batch.stats
+    assert (stats.polls, stats.refused, stats.retried) == (4, refused, retried)
+
+
+@pytest.mark.parametrize("code", [400, 401, 404, 429])
+async def test_the_look_that_ended_a_task_is_counted(provider: FakeProvider, code: int) -> None:
+    provider.script("a", record("a"), envelope(code, "no"))
+    async with make_client() as client, client.track(["a"]) as batch:
+        outcomes = await outcomes_of(batch)
+        assert batch.stats.polls == outcomes["a"].polls == 2
+
+
+async def test_a_policy_s_failure_is_no_look(provider: FakeProvider) -> None:
+    class Broken:
+        def delay(self, situation: object) -> float:
+            raise LookupError("no idea")
+
+    provider.add("a", NEVER)
+    async with make_client() as client, client.track(["a"], poll=Broken()) as batch:
+        with pytest.raises(LookupError):
+            await anext(batch)
+        assert batch.stats.polls == client.stats.requests == 1
+
+
+async def test_looks_that_are_shared_count_for_each_batch(provider: FakeProvider) -> None:
+    provider.add("a", 100)
+    async with (
+        make_client(poll=Every(10)) as client,
+        client.track(["a"]) as first,
+        client.track(["a"]) as second,
+    ):
+        polls = [(await anext(batch)).polls for batch in (first, second)]
+        assert polls == [first.stats.polls, second.stats.polls] == [11, 11]
+
+
+async def test_the_rate_is_the_one_of_now(provider: FakeProvider) -> None:
+    provider.script("a", envelope(430, "too often"))
+    async with make_client() as client, client.track(["a"]) as batch:
+        assert batch.stats.rate == 2.0
+        await outcomes_of(batch)
+        assert batch.stats.rate < 2.0
+
+
+async def test_the_rate_is_infinite_while_no_limit_is_known(provider: FakeProvider) -> None:
+    async with make_client(rate_limit=None) as client, client.track(["a"]) as batch:
+        assert math.isinf(batch.stats.rate)
+
+
+# Delay
+
+
+async def test_the_delay_runs_from_the_end_of_a_task(provider: FakeProvider) -> None:
+    provider.is_dated = True
+    add_all(provider, ["a", "b"], 30)
+    async with (
+        make_client(rate_limit=None) as client,
+        client.track(["a", "b"], poll=Every(20)) as batch,
+    ):
+        await outcomes_of(batch)
+        # Looks at 0, 20 and 40 s, an answer each a tenth later; dates tell whole seconds.
+        assert batch.stats.mean_delay == pytest.approx(10, abs=1.1)
+
+
+async def test_the_delay_of_a_task_that_had_ended_runs_from_its_taking_in(
+    provider: FakeProvider,
+) -> None:
+    provider.is_dated = True
+    provider.add("a", 30)
+    async with (
+        make_client() as client,
+        client.track(keep_open=True, poll=Every(20)) as batch,
+        client.track(["a"], poll=Every(500)),
+    ):
+        await anyio.sleep(100)
+        batch.add("a")
+        await anext(batch)
+    assert batch.stats.mean_delay is not None
+    assert batch.stats.mean_delay < 2
+
+
+async def test_without_times_no_delay_is_told(provider: FakeProvider) -> None:
+    add_all(provider, ["a"], 30)
+    async with make_client() as client, client.track(["a"]) as batch:
+        await outcomes_of(batch)
+        assert batch.stats.mean_delay is None
+
+
+async def test_the_average_is_over_the_tasks_whose_times_are_known() -> None:
+    tally = Tally()
+    for seconds in (4.0, -1.0, 2.0):
+        tally.learned_of_end(seconds)
+    stats = tally.stats(pending=0, rate=2.0, newest=0.0, model=Durations().model(None))
+    assert stats.mean_delay == 2.0
+
+
+# What is left
+
+
+async def test_the_eta_falls_to_nothing(provider: FakeProvider) -> None:
+    add_all(provider, ["a", "b"], 40)
+    async with make_client() as client, client.track(["a", "b"]) as batch:
+        first = batch.stats.eta
+        await anyio.sleep(30)
+        assert 0 < batch.stats.eta < first < 300
+        await outcomes_of(batch)
+        assert batch.stats.eta == 0.0
+
+
+async def test_the_eta_of_a_big_batch_is_about_right_from_the_start(provider: FakeProvider) -> None:
+    add_all(provider, numbered(300), 60)
+    async with make_client() as client, client.track(numbered(300)) as batch:
+        for wait in (1, 60, 60):
+            await anyio.sleep(wait)
+            began, eta = anyio.current_time(), batch.stats.eta
+        await outcomes_of(batch)
+        assert 0.5 < eta / (anyio.current_time() - began) < 3
+
+
+async def test_the_eta_is_at_least_what_the_budget_needs_for_the_others(
+    provider: FakeProvider,
+) -> None:
+    async with make_client() as client, client.track(numbered(1000)) as batch:
+        await anyio.sleep(100)
+        stats = batch.stats
+    assert stats.eta >= stats.pending / stats.rate
+    assert stats.eta < 1000
+
+
+async def test_without_a_limit_the_eta_is_what_the_newest_task_takes(
+    provider: FakeProvider,
+) -> None:
+    provider.add("b", NEVER)
+    async with make_client(rate_limit=None) as client, client.track(["a", "b"]) as batch:
+        await anext(batch)
+        eta = batch.stats.eta
+        assert 60 < eta < 1200

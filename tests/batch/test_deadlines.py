@@ -1,0 +1,309 @@
+"""Each task of a batch has its own time, from the moment it was taken in."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+
+import anyio
+import pytest
+from batch.following import NEVER, add_all, is_clean, numbered, outcomes_of, slowly, tracked
+from fakes import FakeProvider, envelope, make_client, record
+
+from vocalsep_async import (
+    Every,
+    NotFoundError,
+    RateLimit,
+    RateLimitedError,
+    ServerError,
+    TaskStatus,
+    TaskTimeoutError,
+)
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_a_task_that_is_out_of_time_says_how_it_stood(provider: FakeProvider) -> None:
+    provider.add("a", NEVER)
+    began = anyio.current_time()
+    async with make_client() as client:
+        (outcome,) = await tracked(client, ["a"], timeout=30, poll=Every(10))
+        assert anyio.current_time() == pytest.approx(began + 30)
+    assert isinstance(outcome.error, TaskTimeoutError)
+    assert outcome.status is TaskStatus.PENDING
+    assert outcome.task is None
+    assert outcome.elapsed == pytest.approx(30)
+    assert outcome.polls == outcome.error.polls == len(provider.looks)
+    assert f"still PENDING after 30.0 s and {outcome.polls} polls" in str(outcome.error)
+
+
+async def test_a_task_that_was_never_looked_at_says_so(provider: FakeProvider) -> None:
+    async with make_client(rate_limit=RateLimit(1, 1000)) as client:
+        await client.get_task("first")
+        (outcome,) = await tracked(client, ["a"], timeout=30)
+    assert (outcome.status, outcome.polls) == (None, 0)
+    assert "never seen after 30.0 s" in str(outcome.error)
+
+
+async def test_the_last_error_is_told(provider: FakeProvider) -> None:
+    provider.script("a", *[envelope(500, "broken")] * 99)
+    async with make_client() as client:
+        (outcome,) = await tracked(client, ["a"], timeout=30)
+    assert isinstance(outcome.error, TaskTimeoutError)
+    assert isinstance(outcome.error.last_error, ServerError)
+
+
+async def test_the_deadline_cuts_a_look_and_nothing_is_left_of_it(provider: FakeProvider) -> None:
+    provider.round_trip = 1000
+    began = anyio.current_time()
+    async with make_client() as client:
+        async with client.track(["a"], timeout=7) as batch:
+            outcome = await anext(batch)
+            assert anyio.current_time() == pytest.approx(began + 7)
+        assert outcome.polls == 1
+        assert provider.in_flight == 0
+        assert client.stats.in_flight == 0
+
+
+async def test_looks_end_with_the_time_though_nobody_iterates(provider: FakeProvider) -> None:
+    ids = numbered(5)
+    add_all(provider, ids, NEVER)
+    async with make_client() as client, client.track(ids, timeout=30) as batch:
+        await anyio.sleep(31)
+        looks = len(provider.looks)
+        await anyio.sleep(1000)
+        assert len(provider.looks) == looks
+        assert batch.stats.finished == 5
+        outcomes = await outcomes_of(batch)
+    assert [outcome.elapsed for outcome in outcomes.values()] == pytest.approx([30] * 5)
+
+
+async def test_an_added_task_has_its_own_deadline(provider: FakeProvider) -> None:
+    add_all(provider, ["a", "b", "c"], NEVER)
+    began = anyio.current_time()
+    ends: dict[str, float] = {}
+    async with make_client() as client, client.track(["a"], timeout=30, keep_open=True) as batch:
+
+        async def add() -> None:
+            await anyio.sleep(10)
+            batch.add("b")
+            await anyio.sleep(25)
+            batch.add("c")
+            batch.close()
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(add)
+            async for outcome in batch:
+                ends[outcome.task_id] = anyio.current_time() - began
+                assert outcome.elapsed == pytest.approx(30)
+    assert ends == pytest.approx({"a": 30, "b": 40, "c": 65})
+
+
+async def test_adding_an_open_task_again_gives_it_no_more_time(provider: FakeProvider) -> None:
+    provider.add("a", NEVER)
+    async with make_client() as client, client.track(["a"], timeout=30) as batch:
+        await anyio.sleep(20)
+        batch.add("a")
+        assert (await anext(batch)).elapsed == pytest.approx(30)
+
+
+async def test_a_task_that_is_tracked_again_has_all_its_time_again(provider: FakeProvider) -> None:
+    provider.add("a", NEVER)
+    began = anyio.current_time()
+    async with make_client() as client, client.track(["a"], timeout=30) as batch:
+        await anext(batch)
+        batch.add("a")
+        assert (await anext(batch)).elapsed == pytest.approx(30)
+    assert anyio.current_time() == pytest.approx(began + 60)
+
+
+async def test_what_a_source_gives_later_ends_later(provider: FakeProvider) -> None:
+    ids = numbered(5)
+    add_all(provider, ids, NEVER)
+    began = anyio.current_time()
+    ends: list[float] = []
+    async with make_client() as client, client.track(slowly(ids, 10), timeout=25) as batch:
+        async for _ in batch:
+            ends.append(anyio.current_time() - began)  # noqa: PERF401 - a moment each
+    assert ends == pytest.approx([25, 35, 45, 55, 65])
+
+
+async def test_a_task_that_ends_in_time_has_no_timeout(provider: FakeProvider) -> None:
+    add_all(provider, numbered(5), 20)
+    async with make_client() as client:
+        outcomes = await tracked(client, numbered(5), timeout=60)
+        assert client._poller._watches == {}
+    assert all(outcome.ok for outcome in outcomes)
+
+
+async def test_one_look_is_held_for_just_before_the_deadline(provider: FakeProvider) -> None:
+    provider.add("a", 29)
+    began = anyio.current_time()
+    async with make_client() as client:
+        (outcome,) = await tracked(client, ["a"], timeout=30, poll=Every(20))
+    assert outcome.ok
+    assert 29 < provider.times("a")[-1] - began < 30
+
+
+async def test_without_a_timeout_a_task_is_waited_for_for_ever(provider: FakeProvider) -> None:
+    provider.add("a", 200_000)
+    async with make_client() as client:
+        (outcome,) = await tracked(client, ["a"])
+        (again,) = await tracked(client, ["a"], timeout=math.inf)
+    assert outcome.ok
+    assert again.ok
+
+
+async def test_a_pause_beyond_the_deadline_ends_nothing_later_than_it(
+    provider: FakeProvider,
+) -> None:
+    provider.script("a", envelope(430, "too often", Retry_After="200"))
+    add_all(provider, ["b"], NEVER)
+    began = anyio.current_time()
+    async with make_client() as client:
+        outcomes = await tracked(client, ["a", "b"], timeout=60)
+    assert anyio.current_time() <= began + 60
+    assert all(isinstance(outcome.error, TaskTimeoutError) for outcome in outcomes)
+
+
+# Zero
+
+
+async def test_timeout_zero_looks_at_each_task_once(provider: FakeProvider) -> None:
+    ids = numbered(50)
+    add_all(provider, ids[:30], NEVER)
+    provider.script(ids[40], envelope(404, "no"))
+    provider.script(ids[41], envelope(500, "broken"))
+    provider.limit = (20, 10.0)
+    async with make_client() as client:
+        outcomes = {each.task_id: each for each in await tracked(client, ids, timeout=0)}
+        assert client.stats.requests == 50
+    assert [outcome.polls for outcome in outcomes.values()] == [1] * 50
+    assert all(isinstance(outcomes[each].error, TaskTimeoutError) for each in ids[:30])
+    assert isinstance(outcomes[ids[40]].error, NotFoundError)
+    cut = outcomes[ids[41]].error
+    assert isinstance(cut, TaskTimeoutError)
+    assert isinstance(cut.last_error, ServerError)
+    assert sum(outcome.ok for outcome in outcomes.values()) == 18
+
+
+async def test_timeout_zero_counts_a_refusal_as_its_look(provider: FakeProvider) -> None:
+    provider.script("a", envelope(430, "too often"))
+    async with make_client() as client:
+        (outcome,) = await tracked(client, ["a"], timeout=0)
+    assert isinstance(outcome.error, TaskTimeoutError)
+    assert isinstance(outcome.error.last_error, RateLimitedError)
+    assert len(provider.times("a")) == 1
+
+
+async def test_timeout_zero_looks_though_the_task_was_looked_at_for_others(
+    provider: FakeProvider,
+) -> None:
+    provider.add("a", NEVER)
+    async with make_client() as client, client.track(["a"], poll=Every(50)):
+        await anyio.sleep(60)
+        (outcome,) = await tracked(client, ["a"], timeout=0)
+    assert outcome.polls == 1
+    assert len(provider.looks) == 3
+
+
+async def test_an_added_task_is_looked_at_once_too(provider: FakeProvider) -> None:
+    add_all(provider, ["a", "b"], NEVER)
+    async with make_client() as client, client.track(["a"], timeout=0) as batch:
+        await anext(batch)
+        await anyio.sleep(60)
+        batch.add("b")
+        outcome = await anext(batch)
+        assert (outcome.task_id, outcome.polls) == ("b", 1)
+    assert len(provider.looks) == 2
+
+
+# Unasked
+
+
+async def test_those_that_wait_for_their_first_look_end_in_time_too(
+    provider: FakeProvider,
+) -> None:
+    ids = numbered(200)
+    add_all(provider, ids, NEVER)
+    began = anyio.current_time()
+    async with make_client() as client, client.track(ids, timeout=20) as batch:
+        outcomes = await outcomes_of(batch)
+        assert anyio.current_time() == pytest.approx(began + 20)
+        assert batch.stats.failed == 200
+        assert batch._entered().unasked == 0
+    assert len(outcomes) == 200
+    assert {outcome.status for outcome in outcomes.values()} == {None, TaskStatus.PENDING}
+
+
+async def test_those_whose_time_ran_out_unasked_are_settled_where_they_are_met(
+    provider: FakeProvider,
+) -> None:
+    ids = numbered(200)
+    before = asyncio.all_tasks()
+    async with make_client() as client:
+        async with client.track(ids, timeout=20) as batch:
+            await anyio.sleep(1000)
+            assert len(provider.looks) <= 50
+            outcomes = await outcomes_of(batch)
+        assert is_clean(client, before)
+    assert sorted(outcomes) == sorted(ids)
+    assert 40 <= sum(outcome.ok for outcome in outcomes.values()) <= 50
+
+
+# The warning
+
+
+def warnings_in(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [each.getMessage() for each in caplog.records if each.levelno >= logging.WARNING]
+
+
+async def test_a_batch_that_cannot_be_swept_in_time_is_warned_of_once_with_the_arithmetic(
+    provider: FakeProvider, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with make_client() as client, client.track(numbered(1000), timeout=60) as batch:
+        await anyio.sleep(1)
+        for task_id in numbered(500, "more"):
+            batch.add(task_id)
+    (text,) = warnings_in(caplog)
+    assert text.startswith("1000 tasks cannot be looked at within their timeout")
+    assert "1000 / 2 requests per s = 500 s, and the timeout is 60 s" in text
+
+
+async def test_a_batch_that_grows_beyond_its_time_is_warned_of(
+    provider: FakeProvider, caplog: pytest.LogCaptureFixture
+) -> None:
+    add_all(provider, numbered(100), NEVER)
+    async with make_client() as client, client.track(timeout=20, keep_open=True) as batch:
+        for task_id in numbered(40):
+            batch.add(task_id)
+        assert warnings_in(caplog) == []
+        for task_id in numbered(60, "more"):
+            batch.add(task_id)
+        assert len(warnings_in(caplog)) == 1
+
+
+@pytest.mark.parametrize(
+    "number, seconds, limit",
+    [
+        (100, 60.0, RateLimit(20, 10.0)),
+        (1000, None, RateLimit(20, 10.0)),
+        (1000, 0, RateLimit(20, 10.0)),
+        (1000, 60.0, None),
+    ],
+)
+async def test_a_batch_that_has_time_is_not_warned_of(
+    provider: FakeProvider,
+    caplog: pytest.LogCaptureFixture,
+    number: int,
+    seconds: float | None,
+    limit: RateLimit | None,
+) -> None:
+    provider.every_answer = record
+    async with (
+        make_client(rate_limit=limit) as client,
+        client.track(numbered(number), timeout=seconds),
+    ):
+        await anyio.sleep(1)
+    assert warnings_in(caplog) == []

@@ -1,0 +1,225 @@
+"""Adding tasks while a batch runs, hurrying some, closing it."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime, timedelta
+
+import anyio
+import pytest
+from batch.following import NEVER, add_all, numbered, outcomes_of, slowly
+from fakes import FakeProvider, envelope, make_client
+
+from vocalsep_async import (
+    ConfigurationError,
+    Every,
+    RateLimit,
+    SeparationType,
+    TaskOutcome,
+    TaskRef,
+)
+from vocalsep_async.batch import BatchRunner
+
+pytestmark = pytest.mark.anyio
+
+
+# add and close
+
+
+async def test_a_batch_that_is_kept_open_ends_only_after_close(provider: FakeProvider) -> None:
+    got: list[str] = []
+
+    async def feed() -> None:
+        for task_id in numbered(5):
+            await anyio.sleep(50)
+            batch.add(task_id)
+        await anyio.sleep(50)
+        assert len(got) == 5
+        batch.close()
+        batch.close()
+
+    async with (
+        make_client() as client,
+        client.track(keep_open=True) as batch,
+        anyio.create_task_group() as group,
+    ):
+        group.start_soon(feed)
+        async for outcome in batch:
+            got.append(outcome.task_id)  # noqa: PERF401 - read meanwhile
+    assert got == numbered(5)
+
+
+async def test_without_keep_open_iteration_ends_with_the_last_task(provider: FakeProvider) -> None:
+    provider.add("a", 20)
+    async with make_client() as client, client.track(["a"]) as batch:
+        batch.add("b")
+        assert sorted(await outcomes_of(batch)) == ["a", "b"]
+
+
+async def test_after_the_end_of_iteration_more_can_be_added(provider: FakeProvider) -> None:
+    async with make_client() as client, client.track(["a"]) as batch:
+        await outcomes_of(batch)
+        batch.add("b")
+        assert list(await outcomes_of(batch)) == ["b"]
+
+
+async def test_after_close_those_that_are_open_get_their_outcomes(provider: FakeProvider) -> None:
+    add_all(provider, numbered(5), 30)
+    async with make_client() as client, client.track(numbered(5), keep_open=True) as batch:
+        batch.close()
+        assert len(await outcomes_of(batch)) == 5
+
+
+async def test_after_close_nothing_can_be_added(provider: FakeProvider) -> None:
+    async with make_client() as client, client.track(["a"], keep_open=True) as batch:
+        batch.close()
+        with pytest.raises(ConfigurationError, match=r"closed; add tasks before close\(\)"):
+            batch.add("b")
+        assert list(await outcomes_of(batch)) == ["a"]
+
+
+async def test_a_source_is_read_to_its_end_though_the_batch_was_closed(
+    provider: FakeProvider,
+) -> None:
+    async with make_client() as client, client.track(slowly("abc", 10)) as batch:
+        batch.close()
+        assert list(await outcomes_of(batch)) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("wrong", ["", 7, None])
+async def test_an_unusable_id_is_refused_where_it_is_added(
+    provider: FakeProvider, wrong: object
+) -> None:
+    async with make_client() as client, client.track(["a"]) as batch:
+        with pytest.raises(ConfigurationError, match="task id"):
+            batch.add(wrong)  # type: ignore[arg-type]
+        with pytest.raises(ConfigurationError, match="task id"):
+            batch.notify(wrong)  # type: ignore[arg-type]
+        assert batch.stats.pending == 1
+
+
+async def test_a_task_that_is_added_is_looked_at_at_once(provider: FakeProvider) -> None:
+    provider.add("a", NEVER)
+    async with make_client() as client, client.track(["a"], poll=Every(500)) as batch:
+        await anyio.sleep(60)
+        began = anyio.current_time()
+        batch.add("b")
+        assert (await anext(batch)).task_id == "b"
+        assert anyio.current_time() == pytest.approx(began + 0.1)
+
+
+@pytest.mark.parametrize("asked", [False, True])
+async def test_what_an_added_ref_knows_of_an_open_task_is_taken_over(
+    provider: FakeProvider, *, asked: bool
+) -> None:
+    provider.add("a", NEVER)
+    ref = TaskRef("a", SeparationType.SPLIT_STEM, datetime.now(UTC) - timedelta(seconds=70))
+    async with make_client() as client, client.track(["a"], poll=Every(50)) as batch:
+        if asked:
+            await anyio.sleep(1)
+        batch.add(ref)
+        await anyio.sleep(1)
+        watch = client._poller._watches["a"]
+        assert watch.type is SeparationType.SPLIT_STEM
+        assert watch.age_is_known
+        assert batch.stats.pending == 1
+    assert len(provider.looks) == 1
+
+
+async def test_refs_that_know_their_age_leave_nothing_behind(provider: FakeProvider) -> None:
+    async with make_client() as client, client.track(keep_open=True) as batch:
+        for task_id in numbered(100):
+            batch.add(TaskRef(task_id, created_at=datetime.now(UTC)))
+            await anext(batch)
+        waiting = batch._entered()._unasked._ids.values()
+        assert sum(len(ids) for ids in waiting) < 10
+
+
+# notify
+
+
+async def hurried(batch: BatchRunner, task_id: str) -> tuple[TaskOutcome, float]:
+    """The next outcome, and how long it took after the task was notified."""
+    began = anyio.current_time()
+    assert batch.notify(task_id) is True
+    return await anext(batch), anyio.current_time() - began
+
+
+async def test_a_task_that_is_notified_is_looked_at_soon(provider: FakeProvider) -> None:
+    provider.add("a", 60)
+    async with make_client() as client, client.track(["a"], poll=Every(1000)) as batch:
+        await anyio.sleep(61)
+        outcome, took = await hurried(batch, "a")
+    assert outcome.ok
+    assert took == pytest.approx(0.1)
+    assert len(provider.looks) == 2
+
+
+async def test_one_that_was_looked_at_just_now_waits_a_second(provider: FakeProvider) -> None:
+    provider.add("a", 0.2)
+    async with make_client() as client, client.track(["a"], poll=Every(1000)) as batch:
+        await anyio.sleep(0.3)
+        _, took = await hurried(batch, "a")
+    assert took == pytest.approx(0.8)
+
+
+async def test_notifying_again_and_again_makes_one_look(provider: FakeProvider) -> None:
+    provider.add("a", NEVER)
+    async with make_client() as client, client.track(["a"], poll=Every(1000)) as batch:
+        await anyio.sleep(60)
+        for _ in range(10):
+            assert batch.notify(TaskRef("a"))
+        await anyio.sleep(60)
+        assert len(provider.looks) == 2
+
+
+async def test_a_task_nobody_looked_at_yet_comes_first_when_it_is_notified(
+    provider: FakeProvider,
+) -> None:
+    add_all(provider, numbered(200), NEVER)
+    async with make_client() as client, client.track([*numbered(200), "last"]) as batch:
+        await anyio.sleep(10)
+        outcome, took = await hurried(batch, "last")
+    assert outcome.task_id == "last"
+    assert took < 2
+
+
+async def test_a_notification_during_a_look_brings_another_one(provider: FakeProvider) -> None:
+    provider.round_trip = 4
+    provider.add("a", 2.5)
+    async with make_client() as client, client.track(["a"], poll=Every(1000)) as batch:
+        await anyio.sleep(3)  # the look was answered before the task ended
+        outcome, took = await hurried(batch, "a")
+    assert outcome.ok
+    assert took < 10
+
+
+async def test_a_notification_after_a_failure_does_not_wait_for_the_next_try(
+    provider: FakeProvider,
+) -> None:
+    provider.script("a", *[envelope(500, "broken")] * 7)
+    async with make_client() as client, client.track(["a"]) as batch:
+        await anyio.sleep(30)
+        _, took = await hurried(batch, "a")
+    assert took < 3
+
+
+async def test_a_notification_waits_for_the_budget(provider: FakeProvider) -> None:
+    provider.add("a", 5)
+    limit = RateLimit(1, 100.0)
+    async with make_client(rate_limit=limit) as client, client.track(["a"]) as batch:
+        await anyio.sleep(10)
+        _, took = await hurried(batch, "a")
+    assert took == pytest.approx(90.2, abs=0.1)
+
+
+async def test_notifying_says_whether_the_task_is_open(provider: FakeProvider) -> None:
+    provider.add("b", math.inf)
+    async with make_client() as client, client.track(["a", "b"]) as batch:
+        assert batch.notify("a") is True
+        await anext(batch)
+        assert batch.notify("a") is False
+        assert batch.notify("nobody's") is False
+        assert batch.notify("b") is True
+        await anyio.sleep(10)
+    assert {task_id for _, task_id in provider.looks} == {"a", "b"}

@@ -1,0 +1,340 @@
+"""What goes into a batch: ids from anywhere, each of them once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import UTC, datetime
+from itertools import count
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import pytest
+from batch.following import (
+    NEVER,
+    add_all,
+    fetched,
+    is_clean,
+    numbered,
+    outcomes_of,
+    slowly,
+    tracked,
+)
+from fakes import FakeProvider, make_client, record
+
+from vocalsep_async import (
+    ConfigurationError,
+    Every,
+    SeparationType,
+    TaskRef,
+)
+from vocalsep_async.batch import runner
+
+pytestmark = pytest.mark.anyio
+
+IDS = ["a", "b", "c"]
+
+SOURCES: dict[str, Callable[[], Any]] = {
+    "a list": lambda: list(IDS),
+    "a tuple": lambda: tuple(IDS),
+    "a set": lambda: set(IDS),
+    "the keys of a dict": lambda: dict.fromkeys(IDS, 1).keys(),
+    "a dict": lambda: dict.fromkeys(IDS, 1),
+    "a generator": lambda: (task_id for task_id in IDS),
+    "an async generator": lambda: slowly(IDS, 1),
+    "ids and refs": lambda: ["a", TaskRef("b"), "c"],
+    "a generator of refs": lambda: map(TaskRef, IDS),
+    "a list with one twice": lambda: ["a", "b", "a", TaskRef("b"), "c"],
+    "a generator with one twice": lambda: iter(["a", "b", "a", TaskRef("b"), "c"]),
+}
+
+
+@pytest.mark.parametrize("source", SOURCES)
+async def test_ids_come_from_anything_that_can_be_iterated_over(
+    provider: FakeProvider, source: str
+) -> None:
+    async with make_client() as client:
+        outcomes = await tracked(client, SOURCES[source]())
+    assert sorted(outcome.task_id for outcome in outcomes) == IDS
+    assert sorted(provider.sent) == IDS
+
+
+async def test_no_ids_are_a_batch_that_is_over(provider: FakeProvider) -> None:
+    async with make_client() as client:
+        assert await tracked(client) == []
+        assert await tracked(client, iter(())) == []
+    assert provider.looks == []
+
+
+@pytest.mark.parametrize("wrong", ["an-id", b"an-id", TaskRef("an-id")])
+async def test_one_id_instead_of_many_is_refused_with_the_right_call(
+    provider: FakeProvider, wrong: Any
+) -> None:
+    async with make_client() as client:
+        with pytest.raises(ConfigurationError, match=r"track\(\[task_id\]\).*wait_for_task"):
+            client.track(wrong)
+
+
+@pytest.mark.parametrize("wrong", [None, 5])
+async def test_what_holds_no_ids_is_refused(provider: FakeProvider, wrong: Any) -> None:
+    async with make_client() as client:
+        with pytest.raises(ConfigurationError, match="tasks must be ids to iterate over"):
+            client.track(wrong)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"type": "karaoke"},
+        {"max_concurrency": 0},
+        {"max_concurrency": 2.5},
+        {"max_concurrency": True},
+        {"timeout": -1},
+        {"timeout": "10"},
+        {"poll": 5},
+        {"keep_open": 1},
+    ],
+)
+async def test_an_unusable_option_is_refused_by_its_name(
+    provider: FakeProvider, options: dict[str, Any]
+) -> None:
+    async with make_client() as client:
+        with pytest.raises(ConfigurationError, match=next(iter(options))):
+            client.track(["a"], **options)
+
+
+@pytest.mark.parametrize("wrong", [7, None, "", " ", "x" * 513, "\ud800"])
+async def test_one_bad_id_in_a_list_is_refused_before_anything_is_sent(
+    provider: FakeProvider, wrong: Any
+) -> None:
+    async with make_client() as client:
+        with pytest.raises(ConfigurationError, match="task id"):
+            async with client.track(["good", wrong]):
+                pass
+        assert client._poller._crowds == {}
+    assert provider.sent == []
+
+
+async def bad_id() -> AsyncIterator[Any]:
+    yield "a"
+    yield "b"
+    await anyio.sleep(5)
+    yield 7
+
+
+async def broken() -> AsyncIterator[str]:
+    yield "a"
+    yield "b"
+    await anyio.sleep(5)
+    raise LookupError("the list is gone")
+
+
+def breaks_at_once() -> Iterator[str]:
+    yield from ["a", "b"]
+    raise LookupError("the list is gone")
+
+
+@pytest.mark.parametrize(
+    "source, error",
+    [(bad_id, ConfigurationError), (broken, LookupError), (breaks_at_once, LookupError)],
+)
+async def test_an_error_of_the_source_surfaces_as_itself_and_no_outcome_is_lost(
+    provider: FakeProvider, source: Callable[[], Any], error: type[Exception]
+) -> None:
+    got: list[str] = []
+    provider.add("b", 20)
+    async with make_client() as client, client.track(source()) as batch:
+        with pytest.raises(error):
+            await fetched(batch, got)
+        await fetched(batch, got)
+        await fetched(batch, got)
+    assert got == ["a", "b"]
+
+
+async def test_an_error_of_the_source_is_raised_once_and_after_what_is_known(
+    provider: FakeProvider,
+) -> None:
+    async with make_client() as client, client.track(breaks_at_once()) as batch:
+        await anyio.sleep(10)
+        assert {(await anext(batch)).task_id, (await anext(batch)).task_id} == {"a", "b"}
+        with pytest.raises(LookupError):
+            await anext(batch)
+        with pytest.raises(StopAsyncIteration):
+            await anext(batch)
+
+
+# Read lazily
+
+
+class Endless:
+    """Ids without end, from an iterator that counts how many were read."""
+
+    def __init__(self) -> None:
+        self.read = 0
+
+    def __iter__(self) -> Iterator[str]:
+        for number in count():
+            self.read += 1
+            yield f"t{number}"
+
+
+class EndlessAsync(Endless):
+    """The same, asynchronous."""
+
+    async def __aiter__(self) -> AsyncIterator[str]:
+        for task_id in super().__iter__():
+            yield task_id
+
+
+@pytest.mark.parametrize("kind", [Endless, EndlessAsync])
+async def test_a_source_without_end_is_read_about_a_thousand_ahead(
+    provider: FakeProvider, kind: type[Endless]
+) -> None:
+    source = kind()
+    async with make_client() as client, client.track(source) as batch:
+        for fetched in range(1, 40):
+            await anext(batch)
+            assert source.read <= fetched + 1_020
+        assert source.read > 1_000
+
+
+@pytest.mark.parametrize("rate", [None, "the account's"])
+async def test_a_source_is_read_on_while_its_tasks_are_pending(
+    provider: FakeProvider, rate: str | None
+) -> None:
+    ids = numbered(3000)
+    add_all(provider, ids, NEVER)
+    options = {"rate_limit": None} if rate is None else {}
+    async with (
+        make_client(**options) as client,
+        client.track(iter(ids), poll=Every(50_000)) as batch,
+    ):
+        await anyio.sleep(2_000)
+        assert batch.stats.pending == 3000
+        assert len(provider.looks) == 3000
+
+
+async def test_so_many_ids_of_a_source_are_open_at_once_and_no_more(
+    provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "_MOST_OPEN", 20)
+    source = Endless()
+    for number in range(20):
+        provider.add(f"t{number}", 500)
+    async with make_client() as client, client.track(iter(source)) as batch:
+        await anyio.sleep(400)
+        assert source.read == 20
+        await anext(batch)
+        await anyio.sleep(1)
+        assert source.read == 20 + batch.stats.finished
+
+
+async def test_other_code_runs_while_a_long_list_is_read(provider: FakeProvider) -> None:
+    turns = 0
+
+    async def count_turns() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await anyio.lowlevel.checkpoint()
+
+    async with make_client() as client, anyio.create_task_group() as group:
+        group.start_soon(count_turns)
+        async with client.track(numbered(50_000)):
+            group.cancel_scope.cancel()
+    assert turns >= 100
+
+
+async def test_a_hundred_thousand_ids_cost_a_few_steps_each(provider: FakeProvider) -> None:
+    add_all(provider, numbered(100), NEVER)
+    keys = 0
+
+    class Counting:
+        def delay(self, situation: object) -> float:
+            nonlocal keys
+            keys += 1
+            return 60.0
+
+    async with (
+        make_client() as client,
+        client.track(numbered(100_000), poll=Counting()) as batch,
+    ):
+        await anyio.sleep(100)
+        assert batch.stats.pending + batch.stats.finished == 100_000
+        assert 190 <= client.stats.requests <= 220
+    assert keys <= 20 * 220
+
+
+# Once each
+
+
+async def test_what_two_refs_of_a_task_know_is_put_together(provider: FakeProvider) -> None:
+    provider.script("a", record("a", "GENERATE_AUDIO_FAILED"))
+    refs = [TaskRef("a", created_at=datetime.now(UTC)), TaskRef("a", SeparationType.SPLIT_STEM)]
+    async with make_client() as client:
+        (outcome,) = await tracked(client, refs)
+    assert outcome.task is not None
+    assert outcome.task.type is SeparationType.SPLIT_STEM
+
+
+async def test_an_id_that_is_added_while_it_is_pending_is_tracked_once(
+    provider: FakeProvider,
+) -> None:
+    provider.add("a", 20)
+    async with make_client() as client, client.track(["a"], poll=Every(5)) as batch:
+        batch.add("a")
+        await anyio.sleep(1)
+        batch.add("a")
+        batch.add(TaskRef("a", SeparationType.SPLIT_STEM))
+        assert list(await outcomes_of(batch)) == ["a"]
+    assert len(provider.looks) == 5
+
+
+async def test_an_added_id_that_has_its_outcome_is_tracked_again(provider: FakeProvider) -> None:
+    provider.add("a", 5)
+    async with make_client() as client, client.track(["a"]) as batch:
+        assert (await anext(batch)).ok
+        batch.add("a")
+        again = await anext(batch)
+        assert again.ok
+        assert again.polls == 1
+        assert (batch.stats.finished, batch.stats.pending) == (2, 0)
+
+
+async def test_an_id_that_a_source_repeats_is_recognised_among_the_last(
+    provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "_REMEMBERED", 3)
+    ids = slowly(["a", "a", "b", "c", "a", "d", "a"], 10)
+    async with make_client() as client:
+        outcomes = await tracked(client, ids)
+    assert [outcome.task_id for outcome in outcomes] == ["a", "b", "c", "d", "a"]
+
+
+async def test_a_source_that_repeats_one_id_for_ever_can_be_left(provider: FakeProvider) -> None:
+    async def same() -> AsyncIterator[str]:
+        while True:
+            yield "a"
+            await anyio.sleep(1)
+
+    before = asyncio.all_tasks()
+    async with make_client() as client:
+        async with client.track(same()) as batch:
+            await anext(batch)
+            with anyio.move_on_after(100):
+                await anext(batch)
+        assert is_clean(client, before)
+    assert provider.sent == ["a"]
+
+
+async def test_a_ref_says_its_type_itself_and_the_batch_says_it_for_the_others(
+    provider: FakeProvider,
+) -> None:
+    for task_id in "abc":
+        provider.script(task_id, record(task_id, "GENERATE_AUDIO_FAILED"))
+    refs = ["a", TaskRef("b", "split_stem"), TaskRef("c")]
+    async with make_client() as client:
+        outcomes = await tracked(client, refs, type="separate_vocal")
+    types = {outcome.task_id: outcome.task.type for outcome in outcomes if outcome.task}
+    assert types == {"a": "separate_vocal", "b": "split_stem", "c": "separate_vocal"}

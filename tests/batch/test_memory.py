@@ -1,0 +1,154 @@
+"""How much a batch holds for each task that it tracks."""
+
+from __future__ import annotations
+
+import gc
+import tracemalloc
+from collections.abc import Iterator
+
+import anyio
+import pytest
+from batch.following import NEVER, numbered
+from fakes import FakeProvider, make_client, record
+
+from vocalsep_async import Every
+from vocalsep_async.polling import learning
+
+pytestmark = pytest.mark.anyio
+
+NUMBER = 10_000
+
+
+class Held:
+    """Bytes that came to be held since it was made."""
+
+    def __init__(self) -> None:
+        gc.collect()
+        tracemalloc.start()
+        self._before = tracemalloc.get_traced_memory()[0]
+
+    def by_each(self, number: int) -> float:
+        gc.collect()
+        return (tracemalloc.get_traced_memory()[0] - self._before) / number
+
+
+@pytest.fixture(autouse=True)
+def _not_traced_afterwards() -> Iterator[None]:
+    yield
+    tracemalloc.stop()
+
+
+@pytest.fixture
+def forgetful(provider: FakeProvider, monkeypatch: pytest.MonkeyPatch) -> FakeProvider:
+    """A provider that keeps no list of what it was asked."""
+
+    class Nothing(list[object]):
+        def append(self, _each: object) -> None:
+            pass
+
+    monkeypatch.setattr(provider, "looks", Nothing())
+    monkeypatch.setattr(provider, "sent", Nothing())
+    provider.every_answer = record
+    return provider
+
+
+@pytest.mark.parametrize("seconds", [None, 1e6])
+async def test_a_pending_task_costs_less_than_600_bytes(
+    forgetful: FakeProvider, seconds: float | None
+) -> None:
+    ids = numbered(NUMBER)
+    async with make_client(rate_limit=None) as client:
+        await client.get_task("warm")
+        held = Held()
+        async with client.track(ids, poll=Every(1e5), timeout=seconds) as batch:
+            await anyio.sleep(1e4)
+            assert batch.stats.polls == batch.stats.pending == NUMBER
+            figure = held.by_each(NUMBER)
+    assert figure < 600
+
+
+async def test_a_pending_task_costs_no_more_after_many_looks(forgetful: FakeProvider) -> None:
+    ids = numbered(1_000)
+    async with make_client(rate_limit=None) as client:
+        await client.get_task("warm")
+        held = Held()
+        async with client.track(ids, poll=Every(100)) as batch:
+            await anyio.sleep(3 * 100)
+            assert batch.stats.polls >= 2 * 1_000
+            figure = held.by_each(1_000)
+    assert figure < 700
+
+
+async def test_a_task_nobody_looked_at_yet_costs_less_than_200_bytes(
+    forgetful: FakeProvider,
+) -> None:
+    ids = numbered(NUMBER)
+    async with make_client() as client:
+        held = Held()
+        async with client.track(ids):
+            figure = held.by_each(NUMBER)
+    assert figure < 200
+
+
+async def test_a_task_that_is_added_costs_less_than_200_bytes(forgetful: FakeProvider) -> None:
+    ids = numbered(NUMBER)
+    async with make_client() as client, client.track(keep_open=True) as batch:
+        held = Held()
+        for task_id in ids:
+            batch.add(task_id)
+        assert held.by_each(NUMBER) < 200
+
+
+async def test_tasks_that_are_added_one_by_one_cost_little_more(forgetful: FakeProvider) -> None:
+    ids = numbered(2_000)
+    forgetful.round_trip = NEVER
+    async with (
+        make_client() as client,
+        client.track(keep_open=True, max_concurrency=1) as batch,
+    ):
+        await anyio.sleep(1)
+        held = Held()
+        for task_id in ids:
+            batch.add(task_id)
+            await anyio.sleep(1)
+        # Each has a moment of its own from which its wait is counted.
+        assert held.by_each(2_000) < 240
+
+
+async def test_finished_tasks_of_an_open_batch_cost_nothing(
+    provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(learning, "_REMEMBERED", 50)
+    async with make_client(rate_limit=None) as client, client.track(keep_open=True) as batch:
+
+        async def round_of(ids: list[str]) -> None:
+            for task_id in ids:
+                batch.add(task_id)
+                await anext(batch)
+            provider.looks.clear()
+            provider.sent.clear()
+
+        tracemalloc.start()
+        await round_of(numbered(1_100, "warm"))
+        held = Held()
+        await round_of(numbered(1_200))
+        assert held.by_each(1_200) < 100
+
+
+async def test_waits_that_are_over_cost_nothing(
+    provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(learning, "_REMEMBERED", 50)
+    async with make_client(rate_limit=None) as client:
+
+        async def waits_for(ids: list[str]) -> None:
+            for task_id in ids:
+                await client.wait_for_task(task_id)
+            provider.looks.clear()
+            provider.sent.clear()
+
+        tracemalloc.start()
+        await waits_for(numbered(1_100, "cold"))
+        held = Held()
+        await waits_for(numbered(1_200))
+        assert held.by_each(1_200) < 100

@@ -1,0 +1,385 @@
+"""What comes out of a batch: one outcome a task, whatever happens to the others."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import random
+from itertools import count
+from typing import Any
+
+import anyio
+import pytest
+from batch.following import (
+    NEVER,
+    add_all,
+    fetched,
+    is_clean,
+    numbered,
+    outcomes_of,
+    slowly,
+    tracked,
+)
+from fakes import FakeProvider, envelope, finished, make_client, record
+
+from vocalsep_async import (
+    APIError,
+    AuthenticationError,
+    Backoff,
+    ClientClosedError,
+    ConfigurationError,
+    DecodeError,
+    Every,
+    InsufficientCreditsError,
+    NotFoundError,
+    PollPolicy,
+    Situation,
+    TaskNotFoundError,
+    TaskStatus,
+    TransportError,
+    Verdict,
+)
+
+pytestmark = pytest.mark.anyio
+
+
+# Order
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+async def test_outcomes_come_as_tasks_end_whatever_the_order_they_were_given_in(
+    provider: FakeProvider, seed: int
+) -> None:
+    ids = numbered(20)
+    for number, task_id in enumerate(ids):
+        provider.add(task_id, 20 + 20 * number)
+    given = random.Random(seed).sample(ids, len(ids))
+    async with make_client(rate_limit=None) as client:
+        outcomes = await tracked(client, given, poll=Every(5))
+    assert [outcome.task_id for outcome in outcomes] == ids
+
+
+async def test_an_outcome_is_there_as_soon_as_it_is_known(provider: FakeProvider) -> None:
+    provider.add("slow", 500)
+    provider.add("quick", 10)
+    began = anyio.current_time()
+    async with make_client() as client, client.track(["slow", "quick"], poll=Every(5)) as batch:
+        assert (await anext(batch)).task_id == "quick"
+        assert anyio.current_time() < began + 16
+        assert (await anext(batch)).task_id == "slow"
+
+
+@pytest.mark.parametrize("poll", [None, Every(7), Backoff(maximum=60)])
+async def test_every_policy_works_in_batches_without_one_refusal(
+    provider: FakeProvider, poll: PollPolicy | None
+) -> None:
+    ids = numbered(100)
+    add_all(provider, ids, 90)
+    provider.limit = (20, 10.0)
+    async with make_client() as client:
+        outcomes = await tracked(client, ids, poll=poll)
+        assert client.stats.refused == provider.refused == 0
+    assert sorted(outcome.task_id for outcome in outcomes) == sorted(ids)
+    assert all(outcome.ok for outcome in outcomes)
+
+
+async def test_even_gaps_are_even_in_a_batch_too(provider: FakeProvider) -> None:
+    provider.add("a", 22)
+    async with make_client(rate_limit=None) as client:
+        await tracked(client, ["a"], poll=Every(5))
+    first, *rest = provider.times("a")
+    assert [at - first for at in rest] == pytest.approx([5, 10, 15, 20, 25])
+
+
+async def test_an_outcome_tells_how_it_came_about(provider: FakeProvider) -> None:
+    provider.add("a", 12)
+    async with make_client() as client:
+        (outcome,) = await tracked(client, ["a"], poll=Every(5))
+    assert outcome.status is TaskStatus.SUCCESS
+    assert outcome.polls == 4
+    assert outcome.elapsed == pytest.approx(15.1)
+    assert outcome.result() is outcome.task
+
+
+async def test_no_more_looks_are_under_way_than_allowed(provider: FakeProvider) -> None:
+    provider.round_trip = 3
+    ids = numbered(60)
+    add_all(provider, ids, 30)
+    async with make_client(rate_limit=None) as client:
+        await tracked(client, ids, max_concurrency=5, poll=Every(10))
+    assert provider.most_in_flight == 5
+
+
+# One bad task
+
+
+BAD: dict[str, tuple[list[Any], type[Exception]]] = {
+    "400": ([envelope(400, "no")], APIError),
+    "404": ([envelope(404, "no")], NotFoundError),
+    "422": ([envelope(422, "no")], APIError),
+    "unknown": ([envelope(200)] * 9, TaskNotFoundError),
+    "unknown, in words": ([envelope(422, "record is null")] * 9, TaskNotFoundError),
+    "unreadable": ([envelope(200, data=[])] * 9, DecodeError),
+    "redirected": ([TransportError("moved", verdict=Verdict.RAISE)], TransportError),
+}
+
+
+@pytest.mark.parametrize("what", BAD)
+async def test_one_bad_task_hurts_no_other(provider: FakeProvider, what: str) -> None:
+    answers, error = BAD[what]
+    provider.script("bad", *answers)
+    add_all(provider, ["good", "better"], 20)
+    async with make_client() as client:
+        outcomes = await tracked(client, ["good", "bad", "better"], poll=Every(5))
+    by_id = {outcome.task_id: outcome for outcome in outcomes}
+    assert isinstance(by_id["bad"].error, error)
+    assert by_id["good"].ok
+    assert by_id["better"].elapsed == pytest.approx(20, abs=6)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        envelope(500, "broken"),
+        envelope(430, "too often"),
+        envelope(405, "too often"),
+        envelope(455, "maintenance"),
+        envelope(200, data=None),
+        envelope(200, data="strange"),
+        TransportError("cut"),
+    ],
+)
+async def test_a_passing_fault_is_waited_out(provider: FakeProvider, fault: Any) -> None:
+    provider.script("a", record("a"), fault, fault)
+    async with make_client() as client:
+        outcomes = await tracked(client, ["a", "b", "c"])
+    assert all(outcome.ok for outcome in outcomes)
+
+
+async def test_a_failed_task_is_an_outcome_and_no_error(provider: FakeProvider) -> None:
+    provider.script("a", record("a", "CREATE_TASK_FAILED", errorMessage="bad song"))
+    async with make_client() as client:
+        (outcome,) = await tracked(client, ["a"])
+    assert outcome.error is None
+    assert not outcome.ok
+    assert outcome.status is TaskStatus.CREATE_TASK_FAILED
+
+
+# The end of all
+
+
+ENDS = pytest.mark.parametrize(
+    "code, error", [(401, AuthenticationError), (429, InsufficientCreditsError)]
+)
+
+
+def ends_all(provider: FakeProvider, code: int, good: int = 0) -> None:
+    """From the request after the *good* first ones on, the key is dead or the account empty."""
+    numbers = count()
+
+    def answer(task_id: str) -> Any:
+        return record(task_id) if next(numbers) < good else envelope(code, "no")
+
+    provider.every_answer = answer
+
+
+@ENDS
+@pytest.mark.parametrize("options", [{}, {"keep_open": True}, {"max_concurrency": 1}])
+@pytest.mark.parametrize("good", [0, 30])
+async def test_a_dead_key_is_the_outcome_of_every_task_after_few_requests(
+    provider: FakeProvider,
+    code: int,
+    error: type[APIError],
+    options: dict[str, Any],
+    good: int,
+) -> None:
+    ends_all(provider, code, good)
+    ids = numbered(2_000)
+    async with make_client() as client:
+        outcomes = await tracked(client, ids, **options)
+        assert client.stats.requests <= good + 4
+    assert sorted(outcome.task_id for outcome in outcomes) == sorted(ids)
+    assert all(isinstance(outcome.error, error) for outcome in outcomes)
+    assert sum(outcome.polls for outcome in outcomes) <= good + 4
+
+
+@ENDS
+@pytest.mark.parametrize("is_async", [False, True])
+async def test_a_dead_key_ends_a_batch_whose_source_has_no_end(
+    provider: FakeProvider, code: int, error: type[APIError], *, is_async: bool
+) -> None:
+    ends_all(provider, code, 30)
+    ids = (f"t{number}" for number in count())
+    before = asyncio.all_tasks()
+    async with make_client() as client:
+        outcomes = await tracked(client, slowly(ids, 0.1) if is_async else ids)
+        assert is_clean(client, before)
+        assert client.stats.requests <= 34
+    assert all(isinstance(outcome.error, error) for outcome in outcomes)
+    assert len({outcome.task_id for outcome in outcomes}) == len(outcomes) >= 30
+
+
+@ENDS
+async def test_a_task_that_is_added_after_the_key_died_gets_that_error_too(
+    provider: FakeProvider, code: int, error: type[APIError]
+) -> None:
+    ends_all(provider, code)
+    async with make_client() as client, client.track(["a"], keep_open=True) as batch:
+        assert list(await outcomes_of(batch)) == ["a"]
+        batch.add("late")
+        assert batch.notify("late")
+        late = await anext(batch)
+        assert isinstance(late.error, error)
+        assert (late.task_id, late.polls, late.status) == ("late", 0, None)
+        assert await outcomes_of(batch) == {}
+        assert client.stats.requests == 1
+        await anyio.sleep(100)
+        assert client.stats.requests == 1
+
+
+async def test_what_is_finished_when_the_key_dies_stays_finished(provider: FakeProvider) -> None:
+    numbers = count()
+    provider.script("done", finished("done"))
+    provider.every_answer = lambda task_id: (
+        record(task_id) if next(numbers) < 5 else envelope(401, "no")
+    )
+    async with make_client() as client:
+        outcomes = await tracked(client, ["done", *numbered(50)])
+    assert [outcome.ok for outcome in outcomes] == [True] + [False] * 50
+
+
+async def test_a_good_answer_under_way_counts_though_the_key_died_meanwhile(
+    provider: FakeProvider,
+) -> None:
+    provider.round_trip = 10
+    provider.script("dead", envelope(401, "no"))
+    async with make_client() as client, client.track(["dead", "good", "pending"]) as batch:
+        provider.add("pending", NEVER)
+        await anyio.sleep(30)
+        outcomes = await outcomes_of(batch)
+    assert outcomes["good"].ok
+    assert isinstance(outcomes["pending"].error, AuthenticationError)
+
+
+async def test_a_new_batch_after_a_dead_key_asks_again(provider: FakeProvider) -> None:
+    provider.script("a", envelope(401, "no"))
+    async with make_client() as client:
+        (first,) = await tracked(client, ["a"])
+        (second,) = await tracked(client, ["a"])
+    assert isinstance(first.error, AuthenticationError)
+    assert second.ok
+
+
+async def test_a_single_wait_ends_with_a_batch_whose_key_died(provider: FakeProvider) -> None:
+    provider.script("a", envelope(401, "no"))
+    provider.add("b", NEVER)
+    async with make_client() as client, anyio.create_task_group() as group:
+
+        async def waits() -> None:
+            with pytest.raises(AuthenticationError):
+                await client.wait_for_task("b")
+
+        group.start_soon(waits)
+        await anyio.sleep(10)
+        await tracked(client, ["a"])
+
+
+@pytest.mark.parametrize("looks", ["none", "between", "during"])
+async def test_closing_the_client_is_the_outcome_of_all_that_are_open(
+    provider: FakeProvider, looks: str
+) -> None:
+    ids = numbered(30)
+    add_all(provider, ids, NEVER)
+    provider.round_trip = 100 if looks == "during" else 0.1
+    before = asyncio.all_tasks()
+    client = make_client(rate_limit=None)
+    async with client.track(ids, keep_open=True, poll=Every(1000)) as batch:
+        if looks != "none":
+            await anyio.sleep(10)
+        await client.aclose()
+        outcomes = await outcomes_of(batch)
+        batch.add("late")
+        assert isinstance((await anext(batch)).error, ClientClosedError)
+    assert sorted(outcomes) == sorted(ids)
+    assert all(isinstance(outcome.error, ClientClosedError) for outcome in outcomes.values())
+    assert is_clean(client, before)
+
+
+async def test_a_batch_of_a_closed_client_is_refused(provider: FakeProvider) -> None:
+    client = make_client()
+    await client.aclose()
+    with pytest.raises(ClientClosedError):
+        await tracked(client, ["a"])
+    assert provider.sent == []
+
+
+# What breaks a batch
+
+
+class Broken:
+    def delay(self, situation: Situation) -> float:
+        raise LookupError("no idea")
+
+
+class BrokenLater:
+    def delay(self, situation: Situation) -> float:
+        if situation.polls > 2:
+            raise LookupError("no idea")
+        return 5.0
+
+
+@pytest.mark.parametrize("poll", [Broken(), BrokenLater()])
+async def test_the_error_of_a_policy_surfaces_from_iteration(
+    provider: FakeProvider, poll: PollPolicy
+) -> None:
+    provider.add("a", NEVER)
+    provider.script("done", finished("done"))
+    got: list[str] = []
+    before = asyncio.all_tasks()
+    async with make_client() as client:
+        async with client.track(["done", "a"], poll=poll) as batch:
+            with pytest.raises(LookupError, match="no idea"):
+                await fetched(batch, got)
+        assert is_clean(client, before)
+        assert (await client.wait_for_task("b")).succeeded
+    assert got == ["done"]
+
+
+@pytest.mark.parametrize("delay", [math.nan, -1.0, math.inf, None])
+async def test_a_policy_with_an_unusable_delay_is_named_in_the_outcomes(
+    provider: FakeProvider, delay: Any
+) -> None:
+    class Odd:
+        def delay(self, situation: Situation) -> Any:
+            return delay
+
+    add_all(provider, ["a", "b"], 10)
+    async with make_client() as client, client.track(["a", "b"], poll=Odd()) as batch:
+        outcomes = await outcomes_of(batch)
+        assert client.stats.requests == batch.stats.polls == 2
+        assert len(client._poller._scheduler._lines) == 2
+        assert [len(line) for line in client._poller._scheduler._lines] == [0, 0]
+    for outcome in outcomes.values():
+        with pytest.raises(ConfigurationError, match="delay of a poll policy"):
+            outcome.result()
+
+
+async def test_a_tracing_hook_that_fails_surfaces_from_iteration(provider: FakeProvider) -> None:
+    provider.script("a", LookupError("the hook is broken"))
+    async with make_client() as client:
+        with pytest.raises(LookupError, match="the hook is broken"):
+            await tracked(client, ["a", "b"])
+
+
+async def test_if_the_budget_fails_iteration_says_so(
+    provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(now: float) -> float:
+        raise LookupError("the budget is gone")
+
+    async with make_client() as client:
+        with monkeypatch.context() as patch:
+            patch.setattr(client._pacer, "wait", broken)
+            with pytest.raises(LookupError, match="the budget is gone"):
+                await tracked(client, (f"t{number}" for number in count()))
+        assert (await tracked(client, ["a"]))[0].ok
