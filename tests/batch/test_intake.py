@@ -338,3 +338,25 @@ async def test_a_ref_says_its_type_itself_and_the_batch_says_it_for_the_others(
         outcomes = await tracked(client, refs, type="separate_vocal")
     types = {outcome.task_id: outcome.task.type for outcome in outcomes if outcome.task}
     assert types == {"a": "separate_vocal", "b": "split_stem", "c": "separate_vocal"}
+
+
+class FewAsync:
+    """An async iterator that is no generator, and ends."""
+
+    def __init__(self, *ids: str) -> None:
+        self._ids = iter(ids)
+
+    def __aiter__(self) -> FewAsync:
+        return self
+
+    async def __anext__(self) -> str:
+        try:
+            return next(self._ids)
+        except StopIteration:
+            raise StopAsyncIteration from None
+
+
+async def test_an_async_iterator_need_not_be_a_generator(provider: FakeProvider) -> None:
+    async with make_client() as client, client.track(FewAsync("a", "b")) as batch:
+        assert [outcome.task_id async for outcome in batch] == ["a", "b"]
+    assert sorted(provider.sent) == ["a", "b"]

@@ -383,3 +383,14 @@ async def test_if_the_budget_fails_iteration_says_so(
             with pytest.raises(LookupError, match="the budget is gone"):
                 await tracked(client, (f"t{number}" for number in count()))
         assert (await tracked(client, ["a"]))[0].ok
+
+
+async def test_an_error_that_is_told_twice_is_one_outcome(provider: FakeProvider) -> None:
+    provider.add("a", NEVER)
+    async with make_client() as client, client.track(["a"]) as batch:
+        await anyio.sleep(1)
+        watch = client._poller._watches["a"]
+        (cohort,) = watch.followers
+        for _ in range(2):
+            cohort.fail(watch, ConfigurationError("a delay of nan seconds"))
+        assert [type(outcome.error) async for outcome in batch] == [ConfigurationError]

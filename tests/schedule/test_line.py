@@ -581,3 +581,20 @@ def test_among_many_somebody_who_wants_is_found_in_a_few_tries() -> None:
         assert line.next_due(1.0) <= 1.0
         tries += 1
     assert taken is awake
+
+
+def test_so_many_newcomers_without_need_of_a_look_are_passed_over_in_one_go() -> None:
+    newcomers = Queue(*[None] * 1000)
+    line = line_of(newcomers=newcomers)
+    assert line.take(0.0, 2.0) is None
+    assert 900 < len(newcomers) < 1000
+    assert line.next_due(0.0) == 0.0
+
+
+def test_of_those_who_want_nothing_yet_only_a_few_are_passed_over_in_one_go() -> None:
+    songs = [Song(gap=1e6) for _ in range(30)]
+    for song in songs:
+        song.looked_at(0.0)
+    line = line_of(*songs)
+    assert line.take(1000.0, 2.0) is None
+    assert line._order.first() is songs[10]

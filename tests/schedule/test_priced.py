@@ -50,13 +50,15 @@ class AnyOrder(RuleBasedStateMachine):
     @rule(model=st.sampled_from(MODELS), age=st.integers(0, 200), began=st.integers(0, 9))
     def enter(self, model: DurationModel, age: int, began: int) -> None:
         self.songs.append(Song(model, created=-float(age), began=float(began)))
+        # Of songs that are alike in all, which comes first depends on where they lie in memory.
+        self.songs[-1].draw = len(self.songs) / 1e6
         self.push(self.songs[-1])
 
     @precondition(lambda self: self.songs)
     @rule(data=st.data(), latest=st.integers(-9, 99) | st.none(), draw=st.floats(0, 1))
     def move_or_enter_again(self, data: st.DataObject, latest: int | None, draw: float) -> None:
         song = data.draw(st.sampled_from(self.songs))
-        song.draw = draw
+        song.draw = (draw + self.songs.index(song)) / 1e3
         if latest is not None:
             song.latest = latest
         self.push(song)

@@ -108,9 +108,13 @@ class Roster:
             self._watch(ref, cohort)
         else:
             self._unasked.append(ref.task_id, cohort.type)
-            self._poller.wake()
+            self._wake()
         if self.error is not None:
             self._sweep_soon()
+
+    def _wake(self) -> None:
+        if self.line.is_open:
+            self._poller.wake()
 
     def _cohort(self, type_: SeparationType | None) -> Cohort:
         """The cohort of this moment."""
@@ -139,9 +143,6 @@ class Roster:
 
     def _admit(self, task_id: str, cohort: Cohort) -> Watch | None:
         self._deliver(None)
-        if cohort.deadline <= anyio.current_time():
-            self._settle(task_id, cohort)
-            return None
         self._unasked.has_left()
         before = self._poller.looks_at(task_id)
         watch, needs_look = self._poller.admit(TaskRef(task_id, cohort.type), cohort)
