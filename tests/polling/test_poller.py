@@ -11,8 +11,8 @@ import pytest
 from fakes import FakeProvider, finished, make_client, record
 from virtual_time import VIRTUAL_TIME
 
-from vocalsep_async import Every, RateLimit, Situation, TaskTimeoutError, TransportError
-from vocalsep_async.polling import learning
+from vocalsep_async import Every, RateLimit, Situation, TaskRef, TaskTimeoutError, TransportError
+from vocalsep_async.polling import Wait, learning
 from vocalsep_async.transport import Reply
 
 pytestmark = pytest.mark.anyio
@@ -128,3 +128,13 @@ async def test_an_error_that_comes_of_breaking_a_look_off_is_nobodys(
         assert client._poller._watches == {}
         assert client.stats.in_flight == 0
         assert (await client.wait_for_task("a")).succeeded
+
+
+async def test_who_wants_nothing_more_is_not_looked_at(provider: FakeProvider) -> None:
+    provider.add("a", math.inf)
+    async with make_client() as client:
+        async with client._poller.follow(TaskRef("a"), Wait(Every(5))) as wait:
+            await anyio.sleep(1)
+            wait.fail(client._poller._watches["a"], LookupError())
+            await anyio.sleep(20)
+        assert len(provider.looks) == 1
