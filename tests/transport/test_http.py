@@ -173,6 +173,8 @@ async def test_an_unusable_answer_is_asked_again_and_then_one_error(
         assert len(str(error)) < 300
         assert "leaked-header-text" not in str(error)
         assert "hotel" not in str(error)
+        # A busy machine may hand a request over after the client gave it up.
+        await anyio.to_thread.run_sync(server.wait_for_hits, client.stats.requests)
         assert server.hits == client.stats.requests == 2
         assert client.stats.in_flight == 0
         assert acquired(client) == 0
