@@ -21,11 +21,12 @@ Kinds = Mapping[SeparationType, Law]
 _WARM_UP = 300.0
 """Seconds for which tasks arrive before those that are measured."""
 _MEASURED_FOR = 1200.0
-"""Seconds for which those arrive that are measured; then come others, as long as in the warm-up."""
-_ARRIVING_FOR = _WARM_UP + _MEASURED_FOR + _WARM_UP
+"""Seconds for which those arrive that are measured; nobody comes after them."""
+_ARRIVING_FOR = _WARM_UP + _MEASURED_FOR
 _BIMODAL: Kinds = {
-    SeparationType.SEPARATE_VOCAL: either(lognormal(20, 35), lognormal(130, 190)),
+    SeparationType.SEPARATE_VOCAL: either(lognormal(20, 34), lognormal(135, 190)),
 }
+"""Two kinds of tasks under one type; the lower bound of this row belongs to this law."""
 _HEAVY: Kinds = {kind: stretched(law, 3.5) for kind, law in USUAL.items()}
 _OLDEST = 350.0
 """Seconds before the start of tracking up to which late-attached tasks were created."""
@@ -94,7 +95,7 @@ def poisson(rate: float, chance: random.Random, *, kinds: Kinds = USUAL) -> list
     both = zip(_kinds(len(moments), chance, kinds), moments, strict=True)
     jobs = [Job(kind, moment, kinds[kind](chance)) for kind, moment in both]
     for job in jobs:
-        job.is_measured = _WARM_UP <= job.created < _WARM_UP + _MEASURED_FOR
+        job.is_measured = job.created >= _WARM_UP
     return jobs
 
 
@@ -129,11 +130,11 @@ _SLOW = RoundTrip(0.05, 3.0)
 ROWS: Sequence[Row] = (
     _batch_row(10, 100),
     _batch_row(100, 30),
-    _batch_row(500, 6),
-    _batch_row(2000, 3),
+    _batch_row(500, 48),
+    _batch_row(2000, 4),
     _poisson_row(0.1, 16),
-    _poisson_row(0.5, 12),
-    _poisson_row(1, 14),
+    _poisson_row(0.5, 16),
+    _poisson_row(1, 24),
     _poisson_row(1.5, 10),
     Row("late attach 300", partial(late, 300), 10, is_batch=True),
     Row("bimodal", partial(poisson, 0.5, kinds=_BIMODAL), 20),

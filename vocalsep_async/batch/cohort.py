@@ -18,6 +18,14 @@ class Batch(Protocol):
     def line(self) -> Line[Watch]:
         """Where its tasks wait for their looks; closed once it wants no more."""
 
+    @property
+    def policy(self) -> PollPolicy:
+        """When its tasks are looked at again."""
+
+    @property
+    def timeout(self) -> float:
+        """Seconds from taking a task in to the end of its wait; infinity for no end."""
+
     def looked(self, error: VocalSepError | None) -> None:
         """A look ended; *error* is what it met, if it is repeated for that."""
 
@@ -36,29 +44,28 @@ class Cohort:
 
     Args:
         batch: who is told.
-        policy: when it wants the next look.
         type_: what kind of separation they are; None if nobody knows.
         started: when they were taken in, on the event loop's clock.
-        deadline: when their waits end; infinity for never.
     """
 
-    __slots__ = ("_batch", "deadline", "ids", "policy", "started", "type")
+    __slots__ = ("_batch", "ids", "started", "type")
 
-    def __init__(
-        self,
-        batch: Batch,
-        policy: PollPolicy,
-        type_: SeparationType | None,
-        started: float,
-        deadline: float,
-    ) -> None:
+    def __init__(self, batch: Batch, type_: SeparationType | None, started: float) -> None:
         self._batch = batch
-        self.policy = policy
         self.type = type_
         self.started = started
-        self.deadline = deadline
-        self.ids: list[str] | None = None if math.isinf(deadline) else []
+        self.ids: list[str] | None = None
         """Who belongs to it; only kept where there is a deadline."""
+
+    @property
+    def policy(self) -> PollPolicy:
+        """When it wants the next look."""
+        return self._batch.policy
+
+    @property
+    def deadline(self) -> float:
+        """When the waits for its tasks end; infinity for never."""
+        return self.started + self._batch.timeout
 
     @property
     def has_ended(self) -> bool:
@@ -69,6 +76,13 @@ class Cohort:
     def line(self) -> Line[Watch]:
         """Where its tasks wait for their looks."""
         return self._batch.line
+
+    def take_in(self, task_id: str) -> None:
+        """One more task belongs to it."""
+        if self.ids is not None:
+            self.ids.append(task_id)
+        elif self._batch.timeout < math.inf:
+            self.ids = [task_id]  # most hold one, and an empty list would grow to hold four
 
     def belongs_to(self, batch: Batch) -> bool:
         """Whether it tells *batch*."""

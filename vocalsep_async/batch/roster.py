@@ -42,6 +42,8 @@ class Roster:
             ends all waits at once, or a deadline, is delivered a slice at a time.
 
     Attributes:
+        policy: as given.
+        timeout: as given; infinity where there is no deadline.
         line: where the tasks wait for their looks; closed once no more are wanted.
         tally: what it met so far.
         error: what ended the whole batch; None while it goes on.
@@ -60,8 +62,9 @@ class Roster:
     ) -> None:
         self._poller = poller
         self._type = type_
-        self._timeout = timeout
-        self._policy = policy
+        self.timeout = timeout or math.inf
+        self.policy = policy
+        self._once = timeout == 0
         self._deliver = deliver
         self._open: dict[str, Watch | Cohort] = {}
         """What is known of each id: its watch, or only its cohort before the first look."""
@@ -101,8 +104,7 @@ class Roster:
 
     def _begin(self, ref: TaskRef) -> None:
         cohort = self._cohort(ref.type or self._type)
-        if cohort.ids is not None:
-            cohort.ids.append(ref.task_id)
+        cohort.take_in(ref.task_id)
         self._open[ref.task_id] = cohort
         if ref.created_at is not None and self.line.is_open:
             self._watch(ref, cohort)
@@ -121,10 +123,9 @@ class Roster:
         now = anyio.current_time()
         cohort = self._cohorts.get(type_)
         if cohort is None or now - cohort.started > _SAME_MOMENT:
-            deadline = now + self._timeout if self._timeout else math.inf
-            cohort = self._cohorts[type_] = Cohort(self, self._policy, type_, now, deadline)
+            cohort = self._cohorts[type_] = Cohort(self, type_, now)
             self._newest = now
-            if self._timeout:
+            if self.timeout < math.inf:
                 self._ending.append(cohort)
                 self._sweep_later()
         return cohort
@@ -170,8 +171,8 @@ class Roster:
 
     def warn_of_too_many(self) -> None:
         """Say once, with the arithmetic, that one look at each takes longer than the timeout."""
-        rate, timeout = self._poller.rate, self._timeout
-        if self._is_warned or not timeout or len(self._open) <= rate * timeout:
+        rate = self._poller.rate
+        if self._is_warned or len(self._open) <= rate * self.timeout:
             return
         self._is_warned = True
         _logger.warning(
@@ -181,7 +182,7 @@ class Roster:
             len(self._open),
             rate,
             len(self._open) / rate,
-            timeout,
+            self.timeout,
         )
 
     # What cohorts tell
@@ -197,12 +198,12 @@ class Roster:
             if ended is not None:
                 self.tally.learned_of_end(anyio.current_time() - max(ended, cohort.started))
             self._settle(watch.task_id, cohort, task=task)
-        elif self._timeout == 0:
+        elif self._once:
             self._settle(watch.task_id, cohort)
 
     def missed(self, cohort: Cohort, watch: Watch, error: VocalSepError) -> None:  # noqa: ARG002
         """A look met *error* and will be repeated, for those who want more than one."""
-        if self._timeout == 0:
+        if self._once:
             self._settle(watch.task_id, cohort)
 
     def fail(self, cohort: Cohort, watch: Watch, error: Exception) -> None:

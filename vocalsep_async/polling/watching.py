@@ -35,17 +35,15 @@ _SHOWN_STATUS = 60
 
 
 class Follower(Protocol):
-    """Somebody who is told what becomes of a task; one follower may follow many.
+    """Somebody who is told what becomes of a task; one follower may follow many."""
 
-    Attributes:
-        policy: when it wants the next look.
-        started: when it began to wait.
-        deadline: when it ends, on the event loop's clock; infinity for never.
-    """
+    @property
+    def policy(self) -> PollPolicy:
+        """When it wants the next look."""
 
-    policy: PollPolicy
-    started: float
-    deadline: float
+    @property
+    def deadline(self) -> float:
+        """When it ends, on the event loop's clock; infinity for never."""
 
     @property
     def line(self) -> Line[Watch]:

@@ -6,6 +6,7 @@ from functools import partial
 from benchmarks.simulation.clients.clairvoyant import Clairvoyant
 from benchmarks.simulation.clients.client import Client, World
 from benchmarks.simulation.clients.earliest_due import EarliestDue
+from benchmarks.simulation.clients.exhaustive import Exhaustive
 from benchmarks.simulation.clients.loops import DoublingGap, FixedGap, Loops
 from benchmarks.simulation.clients.ours import Ours
 
@@ -17,6 +18,7 @@ POLICIES: Mapping[str, Callable[[World], Client]] = {
     "EDF + pacer": EarliestDue,
     "clairvoyant": Clairvoyant,
     "ours": Ours,
+    "exhaustive": Exhaustive,
 }
 
 __all__ = ["POLICIES", "Client", "World"]
