@@ -1,24 +1,19 @@
-"""The loop: whom the scheduler names is looked at, when the gate lets it.
+"""Who is followed, and what becomes of them.
 
-One asyncio task drives all waits of a client while there are any, and one more carries each look
-that is under way. A task that waits for its next look costs an entry in the schedule and nothing
-else. Users never hold a task group or a cancel scope of this module open: a wait follows a watch,
-and whoever leaves last ends it.
+A wait, or a batch for many, follows a watch; all who follow a task share its looks, and whoever
+leaves last ends them. Users never hold a task group or a cancel scope of this package open.
 """
 
 from __future__ import annotations
 
-import asyncio
-import contextvars
 import random
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, Protocol
+from typing import Protocol
 
 import anyio
-from anyio.lowlevel import checkpoint
 
 from vocalsep_async.decoding import Decoder, age_of
 from vocalsep_async.errors import (
@@ -30,6 +25,7 @@ from vocalsep_async.errors import (
 )
 from vocalsep_async.models import SeparationTask, TaskRef
 from vocalsep_async.polling.asking import Asker
+from vocalsep_async.polling.driver import Driver
 from vocalsep_async.polling.gate import Permit
 from vocalsep_async.polling.learning import Lessons
 from vocalsep_async.polling.waiting import Wait
@@ -62,10 +58,14 @@ class Poller:
         self._watches: dict[str, Watch] = {}
         self._waits: dict[Wait, Watch] = {}
         self._crowds: dict[Line[Watch], Crowd] = {}
-        self._driver: asyncio.Task[None] | None = None
-        self._broken_off: set[asyncio.Task[None]] = set()
-        self._changed = anyio.Event()
         self._lead = _FIRST_LEAD
+        self._driver = Driver(
+            self._scheduler,
+            asker.gate,
+            look=self._look,
+            cut_off=self._was_cut_off,
+            broken=self._end_all,
+        )
         asker.gate.on_pause = self._give_up_behind
 
     @property
@@ -188,27 +188,14 @@ class Poller:
         watch.unfollow(follower)
         if not watch.followers:
             self._drop(watch)
-            self._break_off(watch.look)
+            self._driver.break_off(watch.look)
             self._rest_if_idle()
         elif watch.waits:
             self._enter(watch)
 
-    def _break_off(self, task: asyncio.Task[None] | None) -> None:
-        if task is not None and not task.done():
-            task.cancel()
-            self._broken_off.add(task)
-            task.add_done_callback(self._broken_off.discard)
-
     def _rest_if_idle(self) -> None:
         if not self._watches and not self._crowds:
-            self._break_off(self._driver)
-            self._driver = None
-
-    async def ended(self) -> None:
-        """Wait until what was broken off has ended."""
-        if self._broken_off:
-            with anyio.CancelScope(shield=True):
-                await asyncio.wait(self._broken_off)
+            self._driver.rest()
 
     def _drop(self, watch: Watch) -> None:
         watch.line.leave(watch)
@@ -224,9 +211,11 @@ class Poller:
 
     def wake(self) -> None:
         """Somebody is to be looked at, or sooner than was thought."""
-        self._changed.set()
-        if self._driver is None or self._driver.done():
-            self._driver = _task(self._drive(), "vocalsep driver")
+        self._driver.wake()
+
+    async def ended(self) -> None:
+        """Wait until the looks that were broken off have ended."""
+        await self._driver.ended()
 
     async def aclose(self) -> None:
         """End every wait with `ClientClosedError`."""
@@ -235,69 +224,11 @@ class Poller:
         self._end_all(ClientClosedError("the client was closed while a wait was under way"))
         for watch in watches:
             self._drop(watch)
-            self._break_off(watch.look)
+            self._driver.break_off(watch.look)
         self._rest_if_idle()
         await self.ended()
 
-    # The loop
-
-    async def _drive(self) -> None:
-        try:
-            # Under an eager task factory this runs before anybody knows the task.
-            await asyncio.sleep(0)
-            while True:
-                await self._until_due()
-                await self._look_at_those_due()
-        except Exception as error:  # noqa: BLE001 - handed to whoever waits
-            # Whoever waits must learn that nobody looks any more, whatever it was.
-            self._end_all(error)
-
-    async def _until_due(self) -> None:
-        while True:
-            self._changed = anyio.Event()
-            while self._scheduler.tidy(anyio.current_time()):
-                await checkpoint()
-            now = anyio.current_time()
-            if (wait := self._scheduler.next_due(now) - now) <= 0:
-                return
-            with anyio.move_on_after(wait):
-                await self._changed.wait()
-
-    async def _look_at_those_due(self) -> None:
-        """Queue once, for as many looks as there are others who queue: half of the slots."""
-        gate = self._asker.gate
-        async with gate.turn:
-            for _ in range(1 + gate.turn.statistics().tasks_waiting):
-                permit = await gate.next_permit()
-                watch = self._next_wanted(anyio.current_time())
-                if watch is None:
-                    permit.give_back()
-                    return
-                self._begin_look(watch, permit)
-
-    def _next_wanted(self, now: float) -> Watch | None:
-        while (watch := self._scheduler.take(now, self.rate)) is not None:
-            if watch.is_wanted(now):
-                return watch
-            watch.line.done_looking()
-        return None
-
-    def _begin_look(self, watch: Watch, permit: Permit) -> None:
-        watch.begins_look(anyio.current_time())
-        look = _task(self._look(watch, permit), f"vocalsep look {watch.task_id}")
-        watch.look = look
-        # A look that is cancelled before it begins never enters its permit's block.
-        look.add_done_callback(permit.give_back)
-        look.add_done_callback(partial(self._looked, watch, watch.line))
-
-    def _looked(self, watch: Watch, line: Line[Watch], look: asyncio.Task[None]) -> None:
-        line.done_looking()
-        self._changed.set()
-        # Whoever cancelled a look from outside did not mean those who wait for it.
-        watched = self._watches.get(watch.task_id) is watch
-        if look.cancelled() and watched and watch.look is look:
-            watch.look = None
-            self._plan(watch)
+    # What looks bring
 
     async def _look(self, watch: Watch, permit: Permit) -> None:
         try:
@@ -362,6 +293,11 @@ class Poller:
             return 0.0
         return self._asker.retry.delay(trouble.failures, random.random())
 
+    def _was_cut_off(self, watch: Watch) -> None:
+        """Whoever cancelled a look from outside did not mean those who wait for it."""
+        if self._watches.get(watch.task_id) is watch:
+            self._plan(watch)
+
     def _plan(self, watch: Watch) -> None:
         watch.holds_last_looks(self._lead)
         self._enter(watch)
@@ -406,8 +342,3 @@ def _age_now(ref: TaskRef) -> float | None:
     if ref.created_at is None:
         return None
     return (datetime.now(UTC) - ref.created_at).total_seconds()
-
-
-def _task(coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
-    """Make a task that serves all waits: none of them lends it its context variables."""
-    return asyncio.create_task(coroutine, name=name, context=contextvars.Context())
