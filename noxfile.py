@@ -33,7 +33,8 @@ def tests(session: nox.Session) -> None:
     _install(session, "tests")
     # Without the current folder on the path, the tests cannot import the checkout by mistake.
     env = {"PYTHONSAFEPATH": "1"}
-    session.run("coverage", "run", "-m", "pytest", *session.posargs, env=env)
+    shared = ("-n", "auto", "--dist", "worksteal")
+    session.run("coverage", "run", "-m", "pytest", *shared, *session.posargs, env=env)
     if not session.posargs:
         session.notify("coverage")
 

@@ -134,7 +134,7 @@ ROWS: Sequence[Row] = (
     _batch_row(2000, 4),
     _poisson_row(0.1, 16),
     _poisson_row(0.5, 16),
-    _poisson_row(1, 24),
+    _poisson_row(1, 40),
     _poisson_row(1.5, 10),
     Row("late attach 300", partial(late, 300), 10, is_batch=True),
     Row("bimodal", partial(poisson, 0.5, kinds=_BIMODAL), 20),
