@@ -10,7 +10,7 @@ import pytest
 from payloads import SIGNATURE, TASK_ID, link
 
 import vocalsep_async
-from vocalsep_async import errors
+from vocalsep_async import DownloadReport, errors
 from vocalsep_async.errors import APIError, Verdict, VocalSepError
 from vocalsep_async.models import SeparationTask, Stems, TaskStatus
 
@@ -49,7 +49,15 @@ def example(cls: type[VocalSepError]) -> VocalSepError:
     if issubclass(cls, errors.TaskTimeoutError):
         last = example(errors.ServerError)
         return cls("too late", task_id=TASK_ID, task=TASK, polls=7, last_error=last)
-    return cls("it is wrong")
+    return a_download_error() if issubclass(cls, errors.DownloadError) else cls("it is wrong")
+
+
+def a_download_error() -> VocalSepError:
+    error = errors.DownloadError(
+        "no room", task_id=TASK_ID, stem="vocal", path="a/b", url="<c/…/d>"
+    )
+    error.report = DownloadReport(task_id=TASK_ID, files=())
+    return error
 
 
 def state(error: BaseException) -> Any:

@@ -11,14 +11,16 @@ A local server for tests is in `vocalsep_async.emulator`.
 
 from vocalsep_async._version import __version__
 from vocalsep_async.batch import BatchRunner, BatchStats
-from vocalsep_async.client import ClientStats, VocalSepClient
+from vocalsep_async.client import VocalSepClient
 from vocalsep_async.dialects import KIE, SUNOAPI, Dialect, Rule
+from vocalsep_async.downloads import DownloadReport, Progress, StemFile, StemStream
 from vocalsep_async.errors import (
     APIError,
     AuthenticationError,
     ClientClosedError,
     ConfigurationError,
     DecodeError,
+    DownloadError,
     InsufficientCreditsError,
     InvalidParametersError,
     MaintenanceError,
@@ -54,6 +56,7 @@ from vocalsep_async.schedule import (
     RetryPolicy,
     Situation,
 )
+from vocalsep_async.stats import ClientStats
 
 __all__ = [
     "KIE",
@@ -69,6 +72,8 @@ __all__ = [
     "ConfigurationError",
     "DecodeError",
     "Dialect",
+    "DownloadError",
+    "DownloadReport",
     "DurationModel",
     "Durations",
     "Every",
@@ -79,6 +84,7 @@ __all__ = [
     "OriginTrack",
     "PayloadTooLargeError",
     "PollPolicy",
+    "Progress",
     "RateLimit",
     "RateLimitedError",
     "RequestTimeoutError",
@@ -88,6 +94,8 @@ __all__ = [
     "SeparationType",
     "ServerError",
     "Situation",
+    "StemFile",
+    "StemStream",
     "Stems",
     "TaskFailedError",
     "TaskNotFoundError",

@@ -2,31 +2,37 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 import os
 import warnings
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 import anyio
-from attrs import frozen
 
 from vocalsep_async import _check, _options
-from vocalsep_async.batch import BatchRunner
+from vocalsep_async.batch import FILES_AT_ONCE, BatchRunner, Save
+from vocalsep_async.creating import cannot_have_created, may_have_created
 from vocalsep_async.decoding import Decoder
 from vocalsep_async.dialects import Dialect, dialect_for
-from vocalsep_async.errors import (
-    ClientClosedError,
-    ConfigurationError,
-    DecodeError,
-    ServerError,
-    TransportError,
-    Verdict,
-    VocalSepError,
+from vocalsep_async.downloads import (
+    LARGEST_FILE,
+    USUAL_TEMPLATE,
+    Downloadable,
+    Downloader,
+    DownloadReport,
+    OnProgress,
+    Order,
+    Overwrite,
+    StemStream,
+    Template,
+    checked_overwrite,
+    names,
 )
+from vocalsep_async.errors import ConfigurationError, Verdict, VocalSepError
 from vocalsep_async.models import (
     SeparationTask,
     SeparationType,
@@ -35,36 +41,16 @@ from vocalsep_async.models import (
     separation_type,
 )
 from vocalsep_async.pacing import Pacer, RateLimit
-from vocalsep_async.polling import Asker, Gate, Poller, Wait
+from vocalsep_async.polling import Asker, Gate, OnUpdate, Poller, Wait
 from vocalsep_async.schedule import Adaptive, Durations, PollPolicy, RetryPolicy
-from vocalsep_async.transport import ApiKey, Request, Transport
+from vocalsep_async.stats import ClientStats
+from vocalsep_async.transport import ApiKey, FileTransport, Request, Transport
 
 if TYPE_CHECKING:
     import aiohttp
     from yarl import URL
 
-OnUpdate = Callable[[SeparationTask], Awaitable[object] | object]
-
 _GENERATE = "/api/v1/vocal-removal/generate"
-
-
-@frozen
-class ClientStats:
-    """What a client has done and may do now.
-
-    Attributes:
-        requests: requests sent, each counted once on the wire.
-        refused: how many of them the API refused as too many (405/430 and their like).
-        in_flight: requests sent and not answered yet.
-        rate: requests per second that the pacer allows now; infinity while no limit is known.
-        paused_for: seconds for which nobody asks, after a refusal or in maintenance; 0 if not.
-    """
-
-    requests: int
-    refused: int
-    in_flight: int
-    rate: float
-    paused_for: float
 
 
 class VocalSepClient:
@@ -83,10 +69,14 @@ class VocalSepClient:
         request_timeout: seconds for one HTTP exchange, connecting and body included, above 0.
         retry: how often one look that met a broken request is tried.
         poll: when to look again at a pending task, unless a call says otherwise.
-        session: an aiohttp session to borrow; it is never closed. None makes one, without cookies
-            and without the environment's proxies and netrc.
+        allow_private_hosts: whether stems may be fetched from any address and port. By default
+            only from public ones, and from the very host and port of *base_url*.
+        session: an aiohttp session to borrow for the API; it is never closed. None makes one,
+            without cookies and without the environment's proxies and netrc. Files are always
+            fetched with sessions of the client's own, which know no key.
         trace_configs: aiohttp trace configs for the session that is made.
-        proxy: URL of an HTTP proxy; None for none.
+        proxy: URL of an HTTP proxy; None for none. Where stems are fetched through one, it
+            resolves the names, and what they resolve to is not checked.
         user_agent: how to introduce the client; None for its name and version.
 
     Raises:
@@ -103,6 +93,7 @@ class VocalSepClient:
         request_timeout: float = 30.0,
         retry: RetryPolicy = RetryPolicy(),  # noqa: B008 - a frozen value
         poll: PollPolicy = Adaptive(),  # noqa: B008 - a frozen value
+        allow_private_hosts: bool = False,
         session: aiohttp.ClientSession | None = None,
         trace_configs: Sequence[aiohttp.TraceConfig] = (),
         proxy: str | URL | None = None,
@@ -120,21 +111,30 @@ class VocalSepClient:
             raise ConfigurationError("a borrowed session has its own trace_configs")
         self._dialect = dialect or dialect_for(url.host or "")
         self._poll = _options.policy(poll)
+        _options.instance(allow_private_hosts, "allow_private_hosts", bool)
+        seconds = _check.number(request_timeout, "request_timeout", minimum=0.0, above=True)
+        name, through = _options.user_agent(user_agent), _options.proxy(proxy)
         self._transport = Transport(
             url,
             key,
-            request_timeout=_check.number(
-                request_timeout, "request_timeout", minimum=0.0, above=True
-            ),
-            user_agent=_options.user_agent(user_agent),
+            request_timeout=seconds,
+            user_agent=name,
             session=session,
             trace_configs=trace_configs,
-            proxy=_options.proxy(proxy),
+            proxy=through,
+        )
+        self._files = FileTransport(
+            url,
+            user_agent=name,
+            patience=seconds,
+            allow_private_hosts=allow_private_hosts,
+            proxy=through,
         )
         self._pacer = Pacer(rate_limit)
         self._asker = Asker(Gate(self._pacer), self._transport, retry)
         self._decoder = Decoder(self._dialect)
         self._poller = Poller(self._asker, self._decoder, Durations())
+        self._downloader = Downloader(self._files, self._poller.look_repeatedly, retry)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ, **options: Any) -> Self:
@@ -163,8 +163,8 @@ class VocalSepClient:
         raise TypeError("a client is not copied or pickled; make one in each process")
 
     def __del__(self) -> None:
-        transport = getattr(self, "_transport", None)
-        if transport is not None and transport.needs_closing:
+        opened = (getattr(self, "_transport", None), getattr(self, "_files", None))
+        if any(each is not None and each.needs_closing for each in opened):
             warnings.warn(
                 f"unclosed {self!r}; use 'async with' or await aclose()",
                 ResourceWarning,
@@ -190,6 +190,7 @@ class VocalSepClient:
         Calls that are under way end with `ClientClosedError`. The tasks at the provider go on.
         """
         await self._poller.aclose()
+        await self._files.aclose()
         await self._transport.aclose()
 
     @property
@@ -273,7 +274,7 @@ class VocalSepClient:
         wait = Wait(policy, deadline, once=seconds == 0, every_look=on_update is not None)
         async with self._poller.follow(ref, wait):
             with anyio.CancelScope(deadline=deadline):
-                return await _final(wait, on_update)
+                return await wait.final(on_update)
             if wait.task is not None and wait.has_final:
                 return wait.task  # only on_update was cut
             raise wait.timeout_error()
@@ -316,6 +317,7 @@ class VocalSepClient:
         timeout: float | None = None,
         poll: PollPolicy | None = None,
         keep_open: bool = False,
+        download_to: str | os.PathLike[str] | None = None,
     ) -> BatchRunner:
         """Track many tasks at once, and get each outcome as soon as the budget lets it be known.
 
@@ -337,6 +339,10 @@ class VocalSepClient:
             poll: when to look again; None takes the client's policy. Where the budget is short of
                 what all want, those come first that are most likely to have ended long ago.
             keep_open: whether iteration goes on until `BatchRunner.close`, for tasks added later.
+            download_to: a directory in which the stems of each task are saved before its outcome
+                is handed out, as `download_stems` does, four files at a time. The looks go on
+                meanwhile. What could not be saved stands in `TaskOutcome.download_error`. None
+                saves nothing.
 
         Raises:
             ConfigurationError: an argument is unusable; nothing was sent.
@@ -350,7 +356,91 @@ class VocalSepClient:
             timeout=_check.timeout(timeout),
             policy=self._policy_or(poll),
             keep_open=keep_open,
+            save=None if download_to is None else self._saving_to(download_to),
         )
+
+    async def download_stems(
+        self,
+        task: Downloadable,
+        directory: str | os.PathLike[str],
+        *,
+        stems: Iterable[str] | None = None,
+        template: str = USUAL_TEMPLATE.text,
+        max_concurrency: int = 4,
+        overwrite: Overwrite = "if-different",
+        max_bytes: int = LARGEST_FILE,
+        on_progress: OnProgress | None = None,
+    ) -> DownloadReport:
+        """Save the stems of a task, each whole or not at all.
+
+        A file gets its name when it is whole and on the disk; until then it is hidden beside it.
+        A cut is resumed, in this call or in a later one. A link that has expired is renewed by
+        one look at the task. ``<directory>/<task id>/manifest.json`` lists what was saved, so a
+        second call fetches nothing that is already there. Task ids that are no good file names
+        are changed for the path. The key is sent to no file host.
+
+        Args:
+            task: its record, outcome, id or ref; an id is looked at first.
+            directory: where files go, made if need be.
+            stems: their names, such as ``["vocal", "drums"]``; None for all that are there.
+            template: where each file goes below *directory*, with ``{task_id}``, ``{stem}`` and
+                ``{ext}`` (``.mp3`` where the link does not tell).
+            max_concurrency: files that are fetched at once, at least 1.
+            overwrite: "if-different" replaces what is not as it was saved, "always" fetches all
+                again, "never" leaves any file of the name alone.
+            max_bytes: how large a file may be, at least 1; a larger one is not fetched.
+            on_progress: called with a `Progress`, ten times a second for a file at most. What it
+                raises ends the call and is raised here.
+
+        Returns:
+            What is on disk now.
+
+        Raises:
+            DownloadError: some stems are not; the others are. ``error.report`` says which.
+            TaskFailedError: the task has not ended, or ended without stems.
+            ConfigurationError: an argument is unusable.
+            VocalSepError: the look at the task failed; see `get_task`.
+        """
+        order = Order(
+            directory=_options.directory(directory),
+            limiter=anyio.CapacityLimiter(_check.at_least_one(max_concurrency, "max_concurrency")),
+            stems=names(stems),
+            template=Template(template),
+            overwrite=checked_overwrite(overwrite),
+            max_bytes=_check.at_least_one(max_bytes, "max_bytes"),
+            on_progress=_options.on_progress(on_progress),
+        )
+        report = await self._downloader.save(task, order)
+        if report.error is not None:
+            raise report.error
+        return report
+
+    def open_stem(
+        self, task: Downloadable, stem: str, *, max_bytes: int = LARGEST_FILE
+    ) -> StemStream:
+        """Read one stem, to store it elsewhere; as ``async with client.open_stem(...) as stream``.
+
+        Its size and content type are known in the block, and iterating gives its bytes. What is
+        said of `download_stems` about cuts, links and the key is true here too.
+
+        Args:
+            task: its record, outcome, id or ref; an id is looked at first.
+            stem: its name, such as "vocal".
+            max_bytes: how large it may be, at least 1; a larger one is not read.
+
+        Raises:
+            ConfigurationError: an argument is unusable; nothing was sent.
+        """
+        return self._downloader.stream(
+            task, _options.text(stem, "stem"), _check.at_least_one(max_bytes, "max_bytes")
+        )
+
+    def _saving_to(self, directory: str | os.PathLike[str]) -> Save:
+        order = Order(
+            directory=_options.directory(directory),
+            limiter=anyio.CapacityLimiter(FILES_AT_ONCE),
+        )
+        return partial(self._downloader.save, order=order)
 
     async def create_task(
         self,
@@ -398,10 +488,10 @@ class VocalSepClient:
         request = Request("POST", _GENERATE, json=body)
         try:
             task_id = await self._asker.repeatedly(
-                request, self._decoder.created, _cannot_have_created
+                request, self._decoder.created, cannot_have_created
             )
         except VocalSepError as error:
-            if _may_have_created(error):
+            if may_have_created(error):
                 error.add_note("The task may have been created and billed; it is not sent again.")
             raise
         return TaskRef(task_id, type=kind, created_at=datetime.now(UTC))
@@ -427,33 +517,3 @@ class VocalSepClient:
 
     def _policy_or(self, poll: PollPolicy | None) -> PollPolicy:
         return self._poll if poll is None else _options.policy(poll)
-
-
-async def _tell(on_update: OnUpdate | None, task: SeparationTask) -> None:
-    if on_update is None:
-        return
-    result = on_update(task)
-    if inspect.isawaitable(result):
-        await result
-
-
-async def _final(wait: Wait, on_update: OnUpdate | None) -> SeparationTask:
-    while True:
-        task = await wait.next()
-        await _tell(on_update, task)
-        if task.is_final:
-            return task
-
-
-def _cannot_have_created(error: VocalSepError) -> bool:
-    """Whether a billed call that met *error* may be sent again."""
-    if isinstance(error, TransportError):
-        return not error.may_have_arrived and error.verdict is Verdict.RETRY
-    return error.verdict is Verdict.PAUSE_EVERYONE
-
-
-def _may_have_created(error: VocalSepError) -> bool:
-    """Whether a billed call that met *error* may have been carried out."""
-    if isinstance(error, (TransportError, ClientClosedError)):
-        return error.may_have_arrived
-    return isinstance(error, (DecodeError, ServerError))

@@ -17,7 +17,8 @@
      │   ├─ ServerError
      │   └─ TaskNotFoundError
      ├─ TaskFailedError              the task ended without stems
-     └─ TaskTimeoutError             the wait ran out of time (also TimeoutError)
+     ├─ TaskTimeoutError             the wait ran out of time (also TimeoutError)
+     └─ DownloadError                a stem could not be fetched, or not be saved
 
 Every error survives ``pickle`` and ``copy`` with all its attributes, so it can travel between
 processes; none of them ever holds the API key.
@@ -29,6 +30,7 @@ import enum
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from vocalsep_async.downloads.report import DownloadReport
     from vocalsep_async.models import SeparationTask
 
 
@@ -255,3 +257,34 @@ class TaskTimeoutError(VocalSepError, TimeoutError):
         self.task = task
         self.polls = polls
         self.last_error = last_error
+
+
+class DownloadError(VocalSepError):
+    """A stem could not be fetched, or not be saved.
+
+    What stood at the path before stands there still. What has arrived is kept, hidden beside the
+    path, and the next try goes on from there; unless the disk was the trouble, then it is removed.
+
+    Attributes:
+        task_id: the task.
+        stem: the stem's name.
+        path: where it was to be saved; None if it was to be read only.
+        url: host and last part of the path of its link; None if it has none.
+        report: what became of all stems of the call; None if this was the only one.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        task_id: str,
+        stem: str,
+        path: str | None = None,
+        url: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.task_id = task_id
+        self.stem = stem
+        self.path = path
+        self.url = url
+        self.report: DownloadReport | None = None

@@ -7,12 +7,18 @@ import enum
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, Literal
 
 from attrs import field, fields, frozen
 
 from vocalsep_async._text import printable, short_url
-from vocalsep_async.errors import ConfigurationError, TaskFailedError, VocalSepError
+from vocalsep_async.errors import (
+    ConfigurationError,
+    DownloadError,
+    TaskFailedError,
+    VocalSepError,
+)
 
 _LONGEST_ID = 512
 
@@ -281,6 +287,8 @@ class TaskOutcome:
         error: what ended the wait; None if a final record was seen.
         polls: looks made for it.
         elapsed: seconds from the start of the wait to its end.
+        files: where each stem was saved, by its name; empty if that was not asked for.
+        download_error: why a stem was not saved; None if all were, or none was to be.
     """
 
     task_id: str
@@ -289,19 +297,22 @@ class TaskOutcome:
     error: VocalSepError | None
     polls: int
     elapsed: float
+    files: Mapping[str, Path] = field(factory=dict)
+    download_error: DownloadError | None = None
 
     @property
     def ok(self) -> bool:
-        """Whether the stems are there."""
-        return self.task is not None and self.task.succeeded
+        """Whether the stems are there, and on disk if that was asked for."""
+        return self.task is not None and self.task.succeeded and self.download_error is None
 
     def result(self) -> SeparationTask:
         """Return the task with its stems.
 
         Raises:
-            VocalSepError: what ended the wait, or `TaskFailedError`.
+            VocalSepError: what ended the wait, `TaskFailedError`, or `DownloadError`.
         """
-        if self.task is not None:
+        if self.task is not None and self.download_error is None:
             return self.task.raise_for_failure()
+        error = self.error or self.download_error
         # A copy: raising one error again and again would pile up its traceback.
-        raise copy.copy(self.error or ConfigurationError("an outcome without task and error"))
+        raise copy.copy(error or ConfigurationError("an outcome without task and error"))

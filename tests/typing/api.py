@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from datetime import datetime
+from pathlib import Path
 from typing import Any, assert_type
 
 from vocalsep_async import (
@@ -12,14 +13,19 @@ from vocalsep_async import (
     BatchRunner,
     BatchStats,
     ClientStats,
+    DownloadError,
+    DownloadReport,
     Durations,
     Every,
     PollPolicy,
+    Progress,
     RateLimit,
     RetryPolicy,
     SeparationTask,
     SeparationType,
     Situation,
+    StemFile,
+    StemStream,
     TaskOutcome,
     TaskRef,
     TaskStatus,
@@ -60,6 +66,29 @@ async def tracks(client: VocalSepClient, ids: AsyncIterator[str]) -> None:
         batch.close()
         assert_type(batch.stats, BatchStats)
         assert_type(batch.stats.eta, float)
+
+
+async def saves(client: VocalSepClient, task: SeparationTask, outcome: TaskOutcome) -> None:
+    assert_type(await client.download_stems(task, "stems"), DownloadReport)
+    report = await client.download_stems(
+        "id", Path("stems"), stems=["vocal"], template="{stem}{ext}", overwrite="never"
+    )
+    assert_type(report.paths, dict[str, Path])
+    assert_type(report.files, tuple[StemFile, ...])
+    assert_type(report.error, DownloadError | None)
+    await client.download_stems(outcome, "stems", on_progress=shown, max_bytes=1 << 20)
+    await client.download_stems(task, "stems", overwrite="sometimes")  # type: ignore[arg-type]
+    client.track(["id"], download_to="stems")
+    assert_type(outcome.files, Mapping[str, Path])
+    async with client.open_stem(TaskRef("id"), "vocal") as stream:
+        assert_type(stream, StemStream)
+        assert_type(stream.size, int | None)
+        async for chunk in stream:
+            assert_type(chunk, bytes)
+
+
+def shown(progress: Progress) -> None:
+    assert_type(progress.total, int | None)
 
 
 async def an_async_callback(task: SeparationTask) -> None:

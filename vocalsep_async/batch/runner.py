@@ -12,6 +12,7 @@ import anyio
 
 from vocalsep_async.batch.intake import Tasks, all_at_once, one_by_one
 from vocalsep_async.batch.roster import Roster
+from vocalsep_async.batch.saving import Save, Savings
 from vocalsep_async.batch.stats import BatchStats
 from vocalsep_async.errors import ConfigurationError
 from vocalsep_async.models import SeparationType, TaskOutcome, TaskRef
@@ -50,6 +51,7 @@ class BatchRunner:
         timeout: float | None,
         policy: PollPolicy,
         keep_open: bool,
+        save: Save | None = None,
     ) -> None:
         self._poller = poller
         self._tasks = tasks
@@ -65,6 +67,7 @@ class BatchRunner:
         self._source_error: Exception | None = None
         self._read_before: OrderedDict[str, None] = OrderedDict()
         self._ready: deque[TaskOutcome] = deque()
+        self._savings = None if save is None else Savings(save, self._hand_out, self._broke)
         self._news = anyio.Event()
 
     def __repr__(self) -> str:
@@ -109,12 +112,16 @@ class BatchRunner:
         self._is_closed, self._keep_open = True, False
         # First all that needs no waiting: whoever leaves may be cancelled while it waits.
         self._entered().release()
+        if self._savings is not None:
+            self._savings.release()
         self._news.set()
         if self._reader is not None:
             self._reader.cancel()
         with anyio.CancelScope(shield=True):
             if self._reader is not None:
                 await asyncio.wait([self._reader])
+            if self._savings is not None:
+                await self._savings.ended()
             await self._poller.ended()
 
     def _entered(self) -> Roster:
@@ -188,17 +195,31 @@ class BatchRunner:
 
     def _has_enough(self, roster: Roster) -> bool:
         """Whether reading on would only use memory."""
-        waiting = max(roster.unasked, len(self._ready))
+        waiting = max(roster.unasked, len(self._ready) + self._being_saved)
         return waiting >= _READ_AHEAD or len(roster) >= _MOST_OPEN
 
     # What comes out
 
     def _deliver(self, outcome: TaskOutcome | None) -> None:
-        if outcome is not None:
+        if outcome is not None and self._savings is not None:
+            self._savings.take(outcome)
+        elif outcome is not None:
             self._ready.append(outcome)
         if self._reader is not None and self._entered().error is not None:
             self._reader.cancel()
         self._news.set()
+
+    def _hand_out(self, outcome: TaskOutcome) -> None:
+        self._ready.append(outcome)
+        self._news.set()
+
+    def _broke(self, error: Exception) -> None:
+        self._entered().failure = error
+        self._news.set()
+
+    @property
+    def _being_saved(self) -> int:
+        return 0 if self._savings is None else len(self._savings)
 
     def __aiter__(self) -> Self:
         return self
@@ -226,7 +247,7 @@ class BatchRunner:
     def _is_finished(self, roster: Roster) -> bool:
         is_read = self._reader is None or self._reader.done()
         expects_more = self._keep_open and roster.error is None
-        return is_read and not expects_more and not len(roster)
+        return is_read and not expects_more and not len(roster) and not self._being_saved
 
     async def _until_news(self) -> None:
         if self._news.is_set():

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import math
+from collections.abc import Awaitable, Callable
 
 import anyio
 
@@ -11,6 +13,8 @@ from vocalsep_async.errors import TaskTimeoutError, VocalSepError
 from vocalsep_async.models import SeparationTask
 from vocalsep_async.polling.watching import Watch, timed_out
 from vocalsep_async.schedule import Line, PollPolicy
+
+OnUpdate = Callable[[SeparationTask], Awaitable[object] | object]
 
 
 class Wait:
@@ -96,6 +100,20 @@ class Wait:
                 raise copy.copy(self._error) if ours else self._error
             self._arrived = anyio.Event()
             await self._arrived.wait()
+
+    async def final(self, on_update: OnUpdate | None) -> SeparationTask:
+        """Wait for the end, tell *on_update* of each look, and return the final record.
+
+        Raises:
+            VocalSepError: what ended the wait.
+            Exception: what *on_update* raised.
+        """
+        while True:
+            task = await self.next()
+            if on_update is not None and inspect.isawaitable(told := on_update(task)):
+                await told
+            if task.is_final:
+                return task
 
     @property
     def has_final(self) -> bool:

@@ -1,0 +1,79 @@
+"""The stems of a batch's tasks go to disk, some at a time, while the looks go on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+
+import attrs
+
+from vocalsep_async.downloads import DownloadReport
+from vocalsep_async.models import SeparationTask, TaskOutcome
+
+FILES_AT_ONCE = 4
+_TASKS_AT_ONCE = 4
+"""Whose files share the places: so none is empty while one task waits for its last file."""
+
+Save = Callable[[SeparationTask], Awaitable[DownloadReport]]
+
+
+class Savings:
+    """Outcomes whose stems are being saved.
+
+    Args:
+        save: saves the stems of one task.
+        done: called with each outcome when its stems are saved, or cannot be.
+        broken: called with what broke one of the savings, other than an error of this package.
+    """
+
+    def __init__(
+        self,
+        save: Save,
+        done: Callable[[TaskOutcome], None],
+        broken: Callable[[Exception], None],
+    ) -> None:
+        self._save = save
+        self._done = done
+        self._broken = broken
+        self._waiting: deque[tuple[TaskOutcome, SeparationTask]] = deque()
+        self._workers: set[asyncio.Task[None]] = set()
+        self._under_way = 0
+
+    def __len__(self) -> int:
+        return len(self._waiting) + self._under_way
+
+    def take(self, outcome: TaskOutcome) -> None:
+        """Save the stems of a task that has some; all others are done already."""
+        if outcome.task is None or not outcome.task.succeeded:
+            self._done(outcome)
+            return
+        self._waiting.append((outcome, outcome.task))
+        if len(self._workers) < _TASKS_AT_ONCE:
+            worker = asyncio.create_task(self._work(), name="vocalsep saving")
+            self._workers.add(worker)
+            worker.add_done_callback(self._workers.discard)
+
+    async def _work(self) -> None:
+        while self._waiting:
+            outcome, task = self._waiting.popleft()
+            self._under_way += 1
+            try:
+                report = await self._save(task)
+            except Exception as error:  # noqa: BLE001 - handed to whoever iterates
+                self._broken(error)
+                return
+            finally:
+                self._under_way -= 1
+            self._done(attrs.evolve(outcome, files=report.paths, download_error=report.error))
+
+    def release(self) -> None:
+        """Break off what is under way; what has arrived is kept on disk, to be resumed."""
+        self._waiting.clear()
+        for worker in self._workers:
+            worker.cancel()
+
+    async def ended(self) -> None:
+        """Wait until what was broken off has ended."""
+        if self._workers:
+            await asyncio.wait(self._workers)

@@ -1,0 +1,45 @@
+"""Telling a caller how far a file is, ten times a second at most."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+from vocalsep_async.downloads.report import Progress
+
+OnProgress = Callable[[Progress], object]
+
+_GAP = 1 / 9
+"""Seconds: nine times a second, and once more at the end of the file."""
+
+
+class Meter:
+    """Tells of one file.
+
+    Args:
+        on_progress: whom; None for nobody.
+        task_id: the task.
+        stem: the stem's name.
+        path: where it will be.
+    """
+
+    def __init__(
+        self, on_progress: OnProgress | None, *, task_id: str, stem: str, path: Path
+    ) -> None:
+        self._on_progress = on_progress
+        self._task_id = task_id
+        self._stem = stem
+        self._path = path
+        self._told_at = -math.inf
+
+    def tell(self, done: int, total: int | None, now: float, *, at_end: bool = False) -> None:
+        """So many bytes are there at *now*, and were at the end if *at_end*."""
+        if self._on_progress is None or (now - self._told_at < _GAP and not at_end):
+            return
+        self._told_at = now
+        self._on_progress(
+            Progress(
+                task_id=self._task_id, stem=self._stem, path=self._path, done=done, total=total
+            )
+        )

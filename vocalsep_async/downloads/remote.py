@@ -1,0 +1,263 @@
+"""One file at its host: read from anywhere, in spite of cuts, and of links that expire.
+
+What comes is told with the place it belongs to. After a cut the rest is asked for, if the host can
+identify the file (``If-Range``); where it cannot, or sends the whole file again, or another one,
+the file begins anew at 0.
+"""
+
+from __future__ import annotations
+
+import random
+from contextlib import AsyncExitStack
+from types import TracebackType
+from typing import NamedTuple, NoReturn, Self
+
+import anyio
+from attrs import frozen
+
+from vocalsep_async.downloads.links import Links
+from vocalsep_async.downloads.pace import Pace
+from vocalsep_async.errors import TransportError, Verdict, VocalSepError
+from vocalsep_async.schedule import RetryPolicy
+from vocalsep_async.transport import FileReply, FileTransport
+
+_EXPIRED = frozenset({403, 404, 410})
+_TOO_EARLY_OR_TOO_MUCH = frozenset({408, 425, 429})
+_PAGE_TYPES = frozenset({"text/html", "application/xhtml+xml", "application/json"})
+_PAGE_BEGINNINGS = (b"<!doctype", b"<html", b"<?xml")
+_PROGRESS = 1 << 16
+"""Bytes that nobody had before; after so many a new cut is a first one again."""
+
+
+@frozen
+class About:
+    """What identifies a file at its host.
+
+    Attributes:
+        validator: what to ask for further parts with; None where only the whole can be asked for.
+        size: bytes in all; None if not said.
+        verified: whether its end can be told from a cut.
+        content_type: what the host calls it; None if it does not.
+    """
+
+    validator: str | None = None
+    size: int | None = None
+    verified: bool = False
+    content_type: str | None = None
+
+
+class Piece(NamedTuple):
+    """Some bytes, where they begin in the file, and what file that is."""
+
+    offset: int
+    data: bytes
+    about: About
+
+
+class UselessError(TransportError):
+    """What came is of no use, and what would follow is not either."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(why, verdict=Verdict.RAISE)
+
+
+class Remote:
+    """A stem at its host.
+
+    Args:
+        stem: its name.
+        links: where it is.
+        files: fetches it.
+        retry: how often a broken request is tried.
+        max_bytes: how large it may be.
+
+    Attributes:
+        about: the file that is read; of the last answer.
+        position: where the next bytes belong.
+    """
+
+    def __init__(
+        self, stem: str, links: Links, files: FileTransport, retry: RetryPolicy, max_bytes: int
+    ) -> None:
+        self._stem = stem
+        self._links = links
+        self._files = files
+        self._retry = retry
+        self._max_bytes = max_bytes
+        self._reply: FileReply | None = None
+        self._stack = AsyncExitStack()
+        self._failures = 0
+        self._farthest = 0
+        self._pace = Pace()
+        self.about = About()
+        self.position = 0
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        _type: type[BaseException] | None,
+        _error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        await self._hang_up()
+
+    async def open(self, position: int = 0, about: About | None = None) -> None:
+        """Ask for the file, from *position* on if it still is the one that *about* says.
+
+        Raises:
+            VocalSepError: it cannot be had.
+        """
+        self.position, self.about = position, about or About()
+        if self._links.has_expired(self._stem):
+            # Whatever comes of it, the host will say whether the link is good.
+            await self._renewed(self._link(), "the link is past its time")
+        await self._until_answered()
+
+    async def next(self) -> Piece | None:
+        """The next bytes; None when the file is complete.
+
+        Raises:
+            VocalSepError: the rest cannot be had.
+        """
+        while True:
+            try:
+                data = await self._read()
+            except TransportError as error:
+                await self._after(error)
+                await self._until_answered()
+            else:
+                return self._gain(data) if data else None
+
+    async def _read(self) -> bytes:
+        if self._reply is None:
+            raise TransportError("there is no answer to read")
+        began = anyio.current_time()
+        data = await self._reply.read()
+        if data:
+            self._pace.gained(len(data), anyio.current_time() - began)
+        if not data and self.about.size not in (None, self.position):
+            raise TransportError(f"only {self.position:,} of {self.about.size:,} bytes came")
+        if not data and self.position == 0:
+            raise TransportError("the file is empty")
+        if self.position == 0 and data[:16].lstrip().lower().startswith(_PAGE_BEGINNINGS):
+            raise UselessError("a web page came in place of audio")
+        if self.position + len(data) > self._max_bytes:
+            raise UselessError(f"it is larger than {self._max_bytes:,} bytes")
+        return data
+
+    def _gain(self, data: bytes) -> Piece:
+        piece = Piece(self.position, data, self.about)
+        self.position += len(data)
+        # A host that begins anew after each cut, and is cut each time, brings nothing new.
+        if self.position >= self._farthest + _PROGRESS:
+            self._failures, self._farthest = 0, self.position
+        return piece
+
+    # Asking
+
+    async def _until_answered(self) -> None:
+        while self._reply is None:
+            try:
+                await self._ask()
+            except TransportError as error:
+                await self._after(error)
+
+    async def _after(self, error: TransportError) -> None:
+        """Hang up, and wait until the next try.
+
+        Raises:
+            TransportError: there is none.
+        """
+        await self._hang_up()
+        self._failures += 1
+        if error.verdict is not Verdict.RETRY or self._failures >= self._retry.attempts:
+            raise error
+        await anyio.sleep(self._retry.delay(self._failures, random.random()))
+
+    async def _ask(self) -> None:
+        link = self._link()
+        reply = await self._stack.enter_async_context(self._files.get(link, self._range()))
+        if reply.status in _EXPIRED:
+            await self._hang_up()
+            reason = f"the link has expired ({reply.status})"
+            if not await self._renewed(link, reason):
+                _give_up(f"{reason}, and a look at the task gave no other")
+        elif self.position and not self._goes_on(reply):
+            # The whole file comes, or nothing that fits what is there: begin anew.
+            self.position, self.about = 0, About()
+            if reply.status == 200:
+                self._accept(reply)
+            else:
+                await self._hang_up()
+        else:
+            self._accept(reply)
+
+    async def _renewed(self, link: str, reason: str) -> bool:
+        try:
+            return await self._links.renewed(self._stem, link)
+        except VocalSepError as error:
+            _give_up(f"{reason}, and the look for another one failed: {error}")
+
+    def _range(self) -> dict[str, str]:
+        if self.about.validator is None:
+            self.position = 0
+        if self.position == 0 or self.about.validator is None:
+            return {}
+        return {"Range": f"bytes={self.position}-", "If-Range": self.about.validator}
+
+    def _goes_on(self, reply: FileReply) -> bool:
+        """Whether *reply* begins where the last one ended, in the same file."""
+        if reply.status in _TOO_EARLY_OR_TOO_MUCH or reply.status >= 500:
+            return True  # says nothing about the file
+        return (
+            reply.status == 206
+            and reply.start == self.position
+            and reply.size == self.about.size
+            and reply.validator in (None, self.about.validator)
+        )
+
+    def _accept(self, reply: FileReply) -> None:
+        _check(reply, self.position, self._max_bytes)
+        if self.position == 0:
+            self.about = About(
+                validator=reply.validator,
+                size=reply.size,
+                verified=reply.is_delimited,
+                content_type=reply.content_type,
+            )
+        self._pace = Pace()
+        self._reply = reply
+
+    def _link(self) -> str:
+        link = self._links.get(self._stem)
+        if link is None:
+            _give_up("a fresh look at the task gave no link for it")
+        return link
+
+    async def _hang_up(self) -> None:
+        self._reply = None
+        await self._stack.aclose()
+
+
+def _check(reply: FileReply, position: int, max_bytes: int) -> None:
+    """Refuse what is no audio file, or not all there.
+
+    Raises:
+        TransportError: it is of no use; `verdict` says whether another try could help.
+    """
+    if reply.status in _TOO_EARLY_OR_TOO_MUCH or reply.status >= 500:
+        raise TransportError(f"the file host answered {reply.status}")
+    if reply.status != (206 if position else 200):
+        _give_up(f"the file host answered {reply.status}")
+    if reply.encoding is not None:
+        _give_up("the file came compressed, which was not asked for")
+    if reply.content_type in _PAGE_TYPES:
+        _give_up(f"{reply.content_type} came in place of audio")
+    if reply.size is not None and reply.size > max_bytes:
+        _give_up(f"it has {reply.size:,} bytes; at most {max_bytes:,} are fetched")
+
+
+def _give_up(why: str) -> NoReturn:
+    raise TransportError(why, verdict=Verdict.RAISE)

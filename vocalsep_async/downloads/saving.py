@@ -1,0 +1,105 @@
+"""From the file host to the disk: one task reads while another one writes.
+
+Reading never waits for the disk as long as there is room between the two. It must not: what a
+connection has received and nobody has read is lost when the connection breaks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+
+import anyio
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+from anyio.to_thread import run_sync
+
+from vocalsep_async.downloads.meter import Meter
+from vocalsep_async.downloads.partfile import PartFile, Saved
+from vocalsep_async.downloads.remote import Piece, Remote, UselessError
+from vocalsep_async.errors import VocalSepError
+
+_ROOM = 32
+"""Pieces, of 256 KiB at most, between reading and writing."""
+
+
+async def save(remote: Remote, part: PartFile, meter: Meter) -> Saved:
+    """Fetch what *part* lacks, and give it its name.
+
+    What goes wrong leaves what has arrived for another try, but for an error of the disk and for
+    a file that is of no use; then nothing is left of it.
+
+    Raises:
+        VocalSepError: it cannot be had.
+        OSError: it cannot be written.
+    """
+    try:
+        if not part.is_complete:
+            await remote.open(part.position, part.about)
+            await _Pipe(remote, part, meter).run()
+        saved = await run_sync(part.finish)
+    except BaseException as error:
+        with anyio.CancelScope(shield=True):
+            await run_sync(part.keep if part.position > 0 and _may_go_on(error) else part.discard)
+        raise
+    meter.tell(saved.size, saved.size, anyio.current_time(), at_end=True)
+    return saved
+
+
+def _may_go_on(error: BaseException) -> bool:
+    """Whether another try may use what has arrived: neither it nor the disk was the trouble."""
+    if isinstance(error, VocalSepError):
+        return not isinstance(error, UselessError)
+    return not isinstance(error, OSError)
+
+
+class _Pipe:
+    """Reads and writes at the same time; the first failure ends both."""
+
+    def __init__(self, remote: Remote, part: PartFile, meter: Meter) -> None:
+        self._remote = remote
+        self._part = part
+        self._meter = meter
+        self._failure: Exception | None = None
+
+    async def run(self) -> None:
+        """Have all bytes in the part.
+
+        Raises:
+            Exception: what reading, writing or telling met.
+        """
+        send, receive = anyio.create_memory_object_stream[Piece](_ROOM)
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._write, receive, group.cancel_scope)
+            await self._read(send)
+        # Raised here: a task group would wrap it.
+        if self._failure is not None:
+            raise self._failure
+
+    async def _read(self, send: MemoryObjectSendStream[Piece]) -> None:
+        with send:
+            try:
+                while (piece := await self._remote.next()) is not None:
+                    await send.send(piece)
+                    done = piece.offset + len(piece.data)
+                    self._meter.tell(done, piece.about.size, anyio.current_time())
+            except Exception as error:  # noqa: BLE001 - raised again by `run`
+                self._failure = self._failure or error
+
+    async def _write(
+        self, receive: MemoryObjectReceiveStream[Piece], scope: anyio.CancelScope
+    ) -> None:
+        with receive:
+            try:
+                async for piece in receive:
+                    await run_sync(self._part.write, [piece, *_waiting(receive)])
+            except OSError as error:
+                self._failure = error
+                scope.cancel()
+
+
+def _waiting(receive: MemoryObjectReceiveStream[Piece]) -> list[Piece]:
+    """All that is there already: one trip to a thread for many pieces."""
+    pieces: list[Piece] = []
+    with contextlib.suppress(anyio.WouldBlock, anyio.EndOfStream):
+        while True:
+            pieces.append(receive.receive_nowait())
+    return pieces
