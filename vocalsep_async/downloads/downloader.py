@@ -17,10 +17,9 @@ from vocalsep_async.downloads.links import Links
 from vocalsep_async.downloads.manifest import Manifest
 from vocalsep_async.downloads.meter import Meter, OnProgress
 from vocalsep_async.downloads.naming import Template
-from vocalsep_async.downloads.partfile import PartFile
 from vocalsep_async.downloads.remote import Remote
 from vocalsep_async.downloads.report import DownloadReport, StemFile
-from vocalsep_async.downloads.saving import save
+from vocalsep_async.downloads.saving import fill, taken_up
 from vocalsep_async.downloads.streaming import StemStream
 from vocalsep_async.errors import ConfigurationError, DownloadError, VocalSepError
 from vocalsep_async.models import SeparationTask, TaskOutcome, TaskRef
@@ -181,10 +180,13 @@ class _Job:
     async def _fetched(self, stem: str, path: Path) -> StemFile:
         order = self._order
         meter = Meter(order.on_progress, task_id=self._task.task_id, stem=stem, path=path)
-        async with order.limiter:
-            part = await run_sync(PartFile.open, path, order.directory)
-            async with self._downloader.remote(stem, self._links, order.max_bytes) as remote:
-                saved = await save(remote, part, meter)
+        async with taken_up(path, order.directory) as part:
+            remote = self._downloader.remote(stem, self._links, order.max_bytes)
+            async with order.limiter, remote:
+                await fill(remote, part, meter)
+            # Outside: while the disk writes one file, the next is fetched.
+            saved = await run_sync(part.finish)
+        meter.tell(saved.size, saved.size, anyio.current_time(), at_end=True)
         verified = part.about.verified
         manifest = await self._opened_manifest()
         async with self._lock:

@@ -7,41 +7,52 @@ connection has received and nobody has read is lost when the connection breaks.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
 
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from anyio.to_thread import run_sync
 
 from vocalsep_async.downloads.meter import Meter
-from vocalsep_async.downloads.partfile import PartFile, Saved
+from vocalsep_async.downloads.partfile import PartFile
 from vocalsep_async.downloads.remote import Piece, Remote, UselessError
 from vocalsep_async.errors import VocalSepError
 
-_ROOM = 32
+_ROOM = 16
 """Pieces, of 256 KiB at most, between reading and writing."""
 
 
-async def save(remote: Remote, part: PartFile, meter: Meter) -> Saved:
-    """Fetch what *part* lacks, and give it its name.
+@asynccontextmanager
+async def taken_up(path: Path, directory: Path) -> AsyncIterator[PartFile]:
+    """The part of a file; see `PartFile.open`.
 
-    What goes wrong leaves what has arrived for another try, but for an error of the disk and for
-    a file that is of no use; then nothing is left of it.
+    What goes wrong in the block leaves what has arrived for another try, but for an error of the
+    disk and for a file that is of no use; then nothing is left of it.
+
+    Raises:
+        OSError: it cannot be written there.
+    """
+    part = await run_sync(PartFile.open, path, directory)
+    try:
+        yield part
+    except BaseException as error:
+        with anyio.CancelScope(shield=True):
+            await run_sync(part.keep if part.position > 0 and _may_go_on(error) else part.discard)
+        raise
+
+
+async def fill(remote: Remote, part: PartFile, meter: Meter) -> None:
+    """Fetch what *part* lacks.
 
     Raises:
         VocalSepError: it cannot be had.
         OSError: it cannot be written.
     """
-    try:
-        if not part.is_complete:
-            await remote.open(part.position, part.about)
-            await _Pipe(remote, part, meter).run()
-        saved = await run_sync(part.finish)
-    except BaseException as error:
-        with anyio.CancelScope(shield=True):
-            await run_sync(part.keep if part.position > 0 and _may_go_on(error) else part.discard)
-        raise
-    meter.tell(saved.size, saved.size, anyio.current_time(), at_end=True)
-    return saved
+    if not part.is_complete:
+        await remote.open(part.position, part.about)
+        await _Pipe(remote, part, meter).run()
 
 
 def _may_go_on(error: BaseException) -> bool:

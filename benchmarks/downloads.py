@@ -1,0 +1,164 @@
+"""Saving stems against curl, in the same run: throughput, memory, and the longest gap of the loop.
+
+    python benchmarks/downloads.py [--rounds 5] [--files 32] [--mebibytes 32]
+
+A server process on this machine sends files out of the page cache. In turn they are fetched by
+``download_stems``, four at a time, and by ``curl --parallel --parallel-max 4`` followed by ``sync``
+of its files; ours are on the disk when the call returns, checksums and manifest included. Both
+write below the same temporary folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import multiprocessing
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from multiprocessing.connection import Connection
+from pathlib import Path
+from statistics import median
+from typing import NamedTuple
+
+from aiohttp import web
+
+from vocalsep_async import OriginTrack, SeparationTask, TaskStatus, VocalSepClient
+
+AT_ONCE = 4
+RATIO = 0.9
+MEMORY = 64
+GAP = 20
+KIB, MIB = 1 << 10, 1 << 20
+
+
+def serve(ready: Connection, song: Path) -> None:
+    """Serve the same file under every name until the process is ended."""
+
+    async def run() -> None:
+        async def answer(_request: web.Request) -> web.FileResponse:
+            return web.FileResponse(song)
+
+        application = web.Application()
+        application.router.add_get("/{name}", answer)
+        runner = web.AppRunner(application, access_log=None)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        ready.send(runner.addresses[0][1])
+        await asyncio.Event().wait()
+
+    asyncio.run(run())
+
+
+class Fetched(NamedTuple):
+    """What fetching cost: seconds, MiB above what was held before, longest gap of the loop."""
+
+    seconds: float
+    memory: float
+    gap: float
+
+
+async def ours(url: str, folder: str, files: int) -> Fetched:
+    """Save all files with one call."""
+    tracks = tuple(OriginTrack(name=f"t{each}", url=f"{url}/{each}.mp3") for each in range(files))
+    task = SeparationTask(task_id="song", status=TaskStatus.SUCCESS, origin_tracks=tracks)
+    longest = 0.0
+
+    async def watch() -> None:
+        nonlocal longest
+        last = time.perf_counter()
+        while True:
+            await asyncio.sleep(0.001)
+            now = time.perf_counter()
+            longest = max(longest, now - last - 0.001)
+            last = now
+
+    async with VocalSepClient("no-key-needed", base_url=url) as client:
+        watcher = asyncio.create_task(watch())
+        await asyncio.sleep(0)
+        held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        began = time.perf_counter()
+        await client.download_stems(task, folder, max_concurrency=AT_ONCE)
+        seconds = time.perf_counter() - began
+        watcher.cancel()
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - held
+    return Fetched(seconds, grown * KIB / MIB, longest)
+
+
+def ours_apart(url: str, folder: Path, files: int) -> Fetched:
+    """Have a process of its own do it, or the memory of the last round would count."""
+    command = [sys.executable, __file__, "--fetch", url, str(folder), "--files", str(files)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return Fetched(*json.loads(done.stdout))
+
+
+def curl(url: str, folder: Path, files: int) -> float:
+    """Seconds that curl and sync take."""
+    wanted = [
+        word
+        for each in range(files)
+        for word in ("--output", str(folder / f"{each}.mp3"), f"{url}/{each}.mp3")
+    ]
+    began = time.perf_counter()
+    subprocess.run(
+        ["curl", "--no-progress-meter", "--parallel", "--parallel-max", str(AT_ONCE), *wanted],
+        check=True,
+    )
+    subprocess.run(["sync", *folder.iterdir()], check=True)
+    return time.perf_counter() - began
+
+
+def compare(url: str, below: Path, files: int, rounds: int) -> tuple[list[Fetched], list[float]]:
+    """Both in turn; what is left of one is removed before the next."""
+    fetched, curled = [], []
+    for each in range(rounds):
+        mine, theirs = below / f"ours-{each}", below / f"curl-{each}"
+        fetched.append(ours_apart(url, mine, files))
+        shutil.rmtree(mine)
+        theirs.mkdir()
+        curled.append(curl(url, theirs, files))
+        shutil.rmtree(theirs)
+    return fetched, curled
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--files", type=int, default=32)
+    parser.add_argument("--mebibytes", type=int, default=32)
+    parser.add_argument("--fetch", nargs=2, metavar=("URL", "FOLDER"), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.fetch:
+        print(json.dumps(asyncio.run(ours(*options.fetch, options.files))))
+        return
+    if shutil.which("curl") is None:
+        print("curl is not here: there is nothing to compare with")
+        return
+    with tempfile.TemporaryDirectory(prefix="vocalsep-benchmark-") as folder:
+        song = Path(folder) / "song.mp3"
+        song.write_bytes(b"\xff\xfb\x90\x00" * (options.mebibytes * MIB // 4))
+        here, there = multiprocessing.Pipe()
+        server = multiprocessing.Process(target=serve, args=(there, song), daemon=True)
+        server.start()
+        try:
+            url = f"http://127.0.0.1:{here.recv()}"
+            fetched, curled = compare(url, Path(folder), options.files, options.rounds)
+        finally:
+            server.kill()
+    size = options.files * options.mebibytes
+    ratios = sorted(theirs / mine.seconds for mine, theirs in zip(fetched, curled, strict=True))
+    print(f"{options.files} files of {options.mebibytes} MiB, {options.rounds} rounds")
+    print(f"ours {size / median(each.seconds for each in fetched):.0f} MiB/s")
+    print(f"curl and sync {size / median(curled):.0f} MiB/s")
+    print(f"ratio {median(ratios):.2f}, from {ratios[0]:.2f} to {ratios[-1]:.2f} (aim {RATIO})")
+    print(f"memory {max(each.memory for each in fetched):.1f} MiB above idle (aim {MEMORY})")
+    print(f"longest gap {1e3 * max(each.gap for each in fetched):.1f} ms (aim {GAP})")
+
+
+if __name__ == "__main__":
+    main()
