@@ -14,7 +14,6 @@ import argparse
 import asyncio
 import json
 import multiprocessing
-import resource
 import shutil
 import subprocess
 import sys
@@ -80,13 +79,19 @@ async def ours(url: str, folder: str, files: int) -> Fetched:
     async with VocalSepClient("no-key-needed", base_url=url) as client:
         watcher = asyncio.create_task(watch())
         await asyncio.sleep(0)
-        held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        held = memory("VmRSS")
         began = time.perf_counter()
         await client.download_stems(task, folder, max_concurrency=AT_ONCE)
         seconds = time.perf_counter() - began
         watcher.cancel()
-    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - held
-    return Fetched(seconds, grown * KIB / MIB, longest)
+    return Fetched(seconds, memory("VmHWM") - held, longest)
+
+
+def memory(field: str) -> float:
+    """MiB that Linux says of this process."""
+    status = Path("/proc/self/status").read_text()
+    line = next(line for line in status.splitlines() if line.startswith(field))
+    return int(line.split()[1]) * KIB / MIB
 
 
 def ours_apart(url: str, folder: Path, files: int) -> Fetched:
@@ -134,7 +139,8 @@ def main() -> None:
     parser.add_argument("--fetch", nargs=2, metavar=("URL", "FOLDER"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.fetch:
-        print(json.dumps(asyncio.run(ours(*options.fetch, options.files))))
+        url, folder = options.fetch
+        print(json.dumps(asyncio.run(ours(url, folder, options.files))))
         return
     if shutil.which("curl") is None:
         print("curl is not here: there is nothing to compare with")
