@@ -11,7 +11,7 @@ import vocalsep_async
 ROOT = Path(vocalsep_async.__file__).parent
 
 PURE = {"errors", "models", "dialects", "schedule", "pacing", "decoding", "_text", "_check"}
-HELPERS = {"_text", "_check", "_version"}
+HELPERS = {"_text", "_check", "_locks", "_version"}
 ARROWS = {
     "_text": set(),
     "_version": set(),
@@ -26,8 +26,10 @@ ARROWS = {
     "downloads": {"transport", "schedule", "models", "errors"},
     "_options": {"downloads", "schedule", "models", "errors"},
     "polling": {"schedule", "pacing", "decoding", "transport", "models", "errors"},
-    "batch": {"downloads", "polling", "schedule", "models", "errors"},
-    "creating": {"errors"},
+    "_locks": set(),
+    "journal": {"models", "errors"},
+    "batch": {"decoding", "downloads", "journal", "polling", "schedule", "models", "errors"},
+    "creating": {"decoding", "journal", "polling", "transport", "models", "errors"},
     "stats": set(),
     "client": {
         "_options",
@@ -39,6 +41,7 @@ ARROWS = {
         "decoding",
         "dialects",
         "downloads",
+        "journal",
         "stats",
         "transport",
         "models",
@@ -46,15 +49,17 @@ ARROWS = {
     },
     "emulator": {"models", "errors"},
     "pytest_plugin": {"emulator"},
-    "cli": {"__init__", "emulator"},
+    "cli": {"__init__", "emulator", "journal"},
     "__init__": {
         "batch",
         "client",
         "dialects",
         "downloads",
         "errors",
+        "journal",
         "models",
         "pacing",
+        "polling",
         "schedule",
         "stats",
     },

@@ -23,6 +23,7 @@ from vocalsep_async.errors import (
     DownloadError,
     InsufficientCreditsError,
     InvalidParametersError,
+    JournalError,
     MaintenanceError,
     NotFoundError,
     PayloadTooLargeError,
@@ -36,6 +37,7 @@ from vocalsep_async.errors import (
     Verdict,
     VocalSepError,
 )
+from vocalsep_async.journal import Intent, Journal
 from vocalsep_async.models import (
     OriginTrack,
     SeparationTask,
@@ -46,6 +48,7 @@ from vocalsep_async.models import (
     TaskStatus,
 )
 from vocalsep_async.pacing import RateLimit
+from vocalsep_async.polling import Done, Pending
 from vocalsep_async.schedule import (
     Adaptive,
     Backoff,
@@ -72,17 +75,22 @@ __all__ = [
     "ConfigurationError",
     "DecodeError",
     "Dialect",
+    "Done",
     "DownloadError",
     "DownloadReport",
     "DurationModel",
     "Durations",
     "Every",
     "InsufficientCreditsError",
+    "Intent",
     "InvalidParametersError",
+    "Journal",
+    "JournalError",
     "MaintenanceError",
     "NotFoundError",
     "OriginTrack",
     "PayloadTooLargeError",
+    "Pending",
     "PollPolicy",
     "Progress",
     "RateLimit",

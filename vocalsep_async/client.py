@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 import os
 import warnings
-from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Self
@@ -14,8 +13,8 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self
 import anyio
 
 from vocalsep_async import _check, _options
-from vocalsep_async.batch import FILES_AT_ONCE, BatchRunner, Save
-from vocalsep_async.creating import cannot_have_created, may_have_created
+from vocalsep_async.batch import FILES_AT_ONCE, BatchRunner, Recording, Save
+from vocalsep_async.creating import Creator
 from vocalsep_async.decoding import Decoder
 from vocalsep_async.dialects import Dialect, dialect_for
 from vocalsep_async.downloads import (
@@ -32,7 +31,8 @@ from vocalsep_async.downloads import (
     checked_overwrite,
     names,
 )
-from vocalsep_async.errors import ConfigurationError, Verdict, VocalSepError
+from vocalsep_async.errors import ConfigurationError, Verdict
+from vocalsep_async.journal import Journal
 from vocalsep_async.models import (
     SeparationTask,
     SeparationType,
@@ -41,7 +41,7 @@ from vocalsep_async.models import (
     separation_type,
 )
 from vocalsep_async.pacing import Pacer, RateLimit
-from vocalsep_async.polling import Asker, Gate, OnUpdate, Poller, Wait
+from vocalsep_async.polling import Asker, Done, Gate, OnUpdate, Pending, Poller, Wait
 from vocalsep_async.schedule import Adaptive, Durations, PollPolicy, RetryPolicy
 from vocalsep_async.stats import ClientStats
 from vocalsep_async.transport import ApiKey, FileTransport, Request, Transport
@@ -49,8 +49,6 @@ from vocalsep_async.transport import ApiKey, FileTransport, Request, Transport
 if TYPE_CHECKING:
     import aiohttp
     from yarl import URL
-
-_GENERATE = "/api/v1/vocal-removal/generate"
 
 
 class VocalSepClient:
@@ -109,6 +107,7 @@ class VocalSepClient:
         _options.instance(retry, "retry", RetryPolicy)
         if session is not None and trace_configs:
             raise ConfigurationError("a borrowed session has its own trace_configs")
+        self._base_url = str(url)
         self._dialect = dialect or dialect_for(url.host or "")
         self._poll = _options.policy(poll)
         _options.instance(allow_private_hosts, "allow_private_hosts", bool)
@@ -133,6 +132,7 @@ class VocalSepClient:
         self._pacer = Pacer(rate_limit)
         self._asker = Asker(Gate(self._pacer), self._transport, retry)
         self._decoder = Decoder(self._dialect)
+        self._creator = Creator(self._asker, self._decoder)
         self._poller = Poller(self._asker, self._decoder, Durations())
         self._downloader = Downloader(self._files, self._poller.look_repeatedly, retry)
 
@@ -279,6 +279,29 @@ class VocalSepClient:
                 return wait.task  # only on_update was cut
             raise wait.timeout_error()
 
+    async def poll_once(
+        self,
+        task: str | TaskRef,
+        *,
+        state: Mapping[str, Any] | None = None,
+        poll: PollPolicy | None = None,
+    ) -> Done | Pending:
+        """Look at a task once, at most, and say when to do it again; for those who cannot sleep.
+
+        Nothing is waited for but one answer: where the budget has no room, nothing is sent. Call
+        it again after `Pending.delay` with `Pending.state`, in any process: the state is JSON.
+
+        Args:
+            task: its id or ref.
+            state: what the last call gave; None at first.
+            poll: when to look again; None takes the client's policy.
+
+        Raises:
+            ConfigurationError: an argument is unusable; nothing was sent.
+            VocalSepError: asking again is no use; what `wait_for_task` raises.
+        """
+        return await self._poller.single.look(TaskRef.of(task), self._policy_or(poll), state)
+
     async def wait_for_tasks(
         self,
         tasks: Iterable[str | TaskRef] | AsyncIterable[str | TaskRef],
@@ -318,6 +341,7 @@ class VocalSepClient:
         poll: PollPolicy | None = None,
         keep_open: bool = False,
         download_to: str | os.PathLike[str] | None = None,
+        journal: Journal | str | os.PathLike[str] | None = None,
     ) -> BatchRunner:
         """Track many tasks at once, and get each outcome as soon as the budget lets it be known.
 
@@ -343,6 +367,11 @@ class VocalSepClient:
                 is handed out, as `download_stems` does, four files at a time. The looks go on
                 meanwhile. What could not be saved stands in `TaskOutcome.download_error`. None
                 saves nothing.
+            journal: a `Journal`, or the path of one, for a batch that may be cut off: whatever
+                another run left in it is taken up on entering the block. Tasks that had ended are
+                handed out again without a look; the others are tracked, with *timeout* counted
+                from when they were first taken in. An outcome is written down before it is handed
+                out. None keeps none.
 
         Raises:
             ConfigurationError: an argument is unusable; nothing was sent.
@@ -357,6 +386,7 @@ class VocalSepClient:
             policy=self._policy_or(poll),
             keep_open=keep_open,
             save=None if download_to is None else self._saving_to(download_to),
+            record=None if journal is None else self._recording_in(journal),
         )
 
     async def download_stems(
@@ -435,6 +465,18 @@ class VocalSepClient:
             task, _options.text(stem, "stem"), _check.at_least_one(max_bytes, "max_bytes")
         )
 
+    def _recording_in(
+        self, journal: Journal | str | os.PathLike[str]
+    ) -> Callable[[Callable[[Exception], None]], Recording]:
+        is_own = not isinstance(journal, Journal)
+        return lambda broken: Recording(
+            journal if isinstance(journal, Journal) else Journal(journal),
+            is_own=is_own,
+            base_url=self._base_url,
+            durations=self.durations,
+            broken=broken,
+        )
+
     def _saving_to(self, directory: str | os.PathLike[str]) -> Save:
         order = Order(
             directory=_options.directory(directory),
@@ -451,6 +493,7 @@ class VocalSepClient:
         audio_url: str | None = None,
         type: SeparationType | str = SeparationType.SEPARATE_VOCAL,  # noqa: A002 - the API's word
         stem_name: str | None = None,
+        journal: Journal | None = None,
     ) -> TaskRef:
         """Create a separation task. **Every call is billed**, also for the same song.
 
@@ -466,6 +509,9 @@ class VocalSepClient:
             audio_url: a song from elsewhere.
             type: what to make of it.
             stem_name: the instrument for `SeparationType.SPLIT_STEM_ADVANCED`; None leaves it out.
+            journal: an open `Journal`. What is asked for is written to it before the request, the
+                id after it: if the program ends in between, `Journal.intents` says so, and the
+                task is not silently created again. None keeps nothing.
 
         Returns:
             The id, the type and the time of creation: what `wait_for_task` can use best.
@@ -473,6 +519,7 @@ class VocalSepClient:
         Raises:
             ConfigurationError: an argument is unusable; nothing was sent.
             APIError: the API said no.
+            JournalError: it could not be written, before anything was sent or after.
             TransportError, DecodeError, ServerError: no usable answer came back. Where the task
                 may have been created all the same, a note on the error says so.
             ClientClosedError: the client was closed; with the same note if a request was under
@@ -485,16 +532,9 @@ class VocalSepClient:
         }
         if stem_name is not None:
             body["stemName"] = _options.text(stem_name, "stem_name")
-        request = Request("POST", _GENERATE, json=body)
-        try:
-            task_id = await self._asker.repeatedly(
-                request, self._decoder.created, cannot_have_created
-            )
-        except VocalSepError as error:
-            if may_have_created(error):
-                error.add_note("The task may have been created and billed; it is not sent again.")
-            raise
-        return TaskRef(task_id, type=kind, created_at=datetime.now(UTC))
+        if journal is not None:
+            await journal.belongs_to(self._base_url)
+        return await self._creator.create(body, kind, journal)
 
     async def get_credits(self) -> float:
         """Ask how many credits the account has left.

@@ -1,7 +1,12 @@
-"""Creating a task is billed each time: when a request may be sent again, and when it must not."""
+"""Creating a task is billed each time: it is sent again only where nothing can have come of it."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from vocalsep_async.decoding import Decoder
 from vocalsep_async.errors import (
     ClientClosedError,
     DecodeError,
@@ -10,16 +15,71 @@ from vocalsep_async.errors import (
     Verdict,
     VocalSepError,
 )
+from vocalsep_async.journal import Journal
+from vocalsep_async.models import SeparationType, TaskRef
+from vocalsep_async.polling import Asker
+from vocalsep_async.transport import Request
+
+_GENERATE = "/api/v1/vocal-removal/generate"
+_PERHAPS_CREATED = "The task may have been created and billed; it is not sent again."
+_LINKS = frozenset({"audioUrl", "callBackUrl"})
+"""What a journal is not told: links may hold secrets."""
 
 
-def cannot_have_created(error: VocalSepError) -> bool:
+class Creator:
+    """Creates tasks.
+
+    Args:
+        asker: sends the requests.
+        decoder: reads the answers.
+    """
+
+    def __init__(self, asker: Asker, decoder: Decoder) -> None:
+        self._asker = asker
+        self._decoder = decoder
+
+    async def create(
+        self, body: Mapping[str, Any], kind: SeparationType | None, journal: Journal | None
+    ) -> TaskRef:
+        """Create a task of *kind*, as *body* says it.
+
+        Raises:
+            VocalSepError: what the last try met; with a note where the task may be there.
+        """
+        if journal is None:
+            return await self._send(body, kind)
+        told = {name: value for name, value in body.items() if name not in _LINKS}
+        # Whatever ends this but an answer leaves the intent as it is: nobody knows.
+        number = await journal.intend(told)
+        try:
+            ref = await self._send(body, kind)
+        except VocalSepError as error:
+            await journal.not_created(number, str(error) if _may_have_created(error) else None)
+            raise
+        await journal.created(number, ref)
+        return ref
+
+    async def _send(self, body: Mapping[str, Any], kind: SeparationType | None) -> TaskRef:
+        request = Request("POST", _GENERATE, json=body)
+        try:
+            task_id = await self._asker.repeatedly(
+                request, self._decoder.created, _cannot_have_created
+            )
+        except VocalSepError as error:
+            if _may_have_created(error):
+                error.add_note(_PERHAPS_CREATED)
+            raise
+        return TaskRef(task_id, type=kind, created_at=datetime.now(UTC))
+
+
+def _cannot_have_created(error: VocalSepError) -> bool:
     """Whether a billed call that met *error* may be sent again."""
     if isinstance(error, TransportError):
         return not error.may_have_arrived and error.verdict is Verdict.RETRY
     return error.verdict is Verdict.PAUSE_EVERYONE
 
 
-def may_have_created(error: VocalSepError) -> bool:
+def _may_have_created(error: VocalSepError) -> bool:
     """Whether a billed call that met *error* may have been carried out."""
     if isinstance(error, (TransportError, ClientClosedError)):
         return error.may_have_arrived

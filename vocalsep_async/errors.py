@@ -18,7 +18,8 @@
      │   └─ TaskNotFoundError
      ├─ TaskFailedError              the task ended without stems
      ├─ TaskTimeoutError             the wait ran out of time (also TimeoutError)
-     └─ DownloadError                a stem could not be fetched, or not be saved
+     ├─ DownloadError                a stem could not be fetched, or not be saved
+     └─ JournalError                 a journal cannot be used, or not be written
 
 Every error survives ``pickle`` and ``copy`` with all its attributes, so it can travel between
 processes; none of them ever holds the API key.
@@ -288,3 +289,11 @@ class DownloadError(VocalSepError):
         self.path = path
         self.url = url
         self.report: DownloadReport | None = None
+
+
+class JournalError(VocalSepError):
+    """A journal is in use, damaged, of another account or a newer version, or not writable.
+
+    A batch whose journal cannot be written any more ends with it: an outcome that was handed out
+    and not written down would be forgotten by the next run.
+    """

@@ -13,10 +13,14 @@ from vocalsep_async import (
     BatchRunner,
     BatchStats,
     ClientStats,
+    Done,
     DownloadError,
     DownloadReport,
     Durations,
     Every,
+    Intent,
+    Journal,
+    Pending,
     PollPolicy,
     Progress,
     RateLimit,
@@ -85,6 +89,31 @@ async def saves(client: VocalSepClient, task: SeparationTask, outcome: TaskOutco
         assert_type(stream.size, int | None)
         async for chunk in stream:
             assert_type(chunk, bytes)
+
+
+async def keeps(client: VocalSepClient) -> None:
+    async with Journal("path", label="team", keep_links=True) as journal:
+        assert_type(journal, Journal)
+        assert_type(await journal.intents(), tuple[Intent, ...])
+        await client.create_task(
+            audio_url="https://example.com/a.mp3",
+            callback_url="https://example.com",
+            journal=journal,
+        )
+        client.track(["id"], journal=journal)
+    async with client.track(journal=Path("path")) as batch:
+        assert_type(batch.pending_ids(), tuple[str, ...])
+
+
+async def polls(client: VocalSepClient) -> None:
+    seen = await client.poll_once("id", state=None, poll=Every(5))
+    assert_type(seen, Done | Pending)
+    if isinstance(seen, Pending):
+        assert_type(seen.delay, float)
+        assert_type(seen.state, dict[str, Any])
+        await client.poll_once("id", state=seen.state)
+    else:
+        assert_type(seen.task, SeparationTask)
 
 
 def shown(progress: Progress) -> None:

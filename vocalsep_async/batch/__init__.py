@@ -1,12 +1,13 @@
 """Many tasks on one budget: ids go in, outcomes come out as they are known.
 
 `intake` reads the ids, `cohort` follows those that were taken in together, `unasked` keeps those
-that nobody looked at yet, `saving` has stems put on disk, `stats` counts, `runner` is what users
-hold.
+that nobody looked at yet, `roster` knows who is open; what is known goes through `recording` (into
+a journal) and `saving` (stems to disk) to `runner`, which is what users hold; `stats` counts.
 """
 
+from vocalsep_async.batch.recording import Recording
 from vocalsep_async.batch.runner import BatchRunner
 from vocalsep_async.batch.saving import FILES_AT_ONCE, Save
 from vocalsep_async.batch.stats import BatchStats
 
-__all__ = ["FILES_AT_ONCE", "BatchRunner", "BatchStats", "Save"]
+__all__ = ["FILES_AT_ONCE", "BatchRunner", "BatchStats", "Recording", "Save"]

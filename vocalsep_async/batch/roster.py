@@ -14,7 +14,7 @@ from vocalsep_async.batch.cohort import Cohort
 from vocalsep_async.batch.stats import BatchStats, Tally
 from vocalsep_async.batch.unasked import Unasked
 from vocalsep_async.errors import VocalSepError
-from vocalsep_async.models import SeparationTask, SeparationType, TaskOutcome, TaskRef
+from vocalsep_async.models import SeparationTask, SeparationType, TaskOutcome, TaskRef, TaskStatus
 from vocalsep_async.polling import Poller, Watch, timed_out
 from vocalsep_async.schedule import Line, PollPolicy
 
@@ -40,6 +40,8 @@ class Roster:
         policy: when to look again.
         deliver: called with each outcome, and with None when something else has changed. What
             ends all waits at once, or a deadline, is delivered a slice at a time.
+        note: called with the id, status and polls of a task that a look saw running; None for
+            nobody.
 
     Attributes:
         policy: as given.
@@ -59,6 +61,7 @@ class Roster:
         timeout: float | None,
         policy: PollPolicy,
         deliver: Callable[[TaskOutcome | None], None],
+        note: Callable[[str, TaskStatus | str, int], None] | None = None,
     ) -> None:
         self._poller = poller
         self._type = type_
@@ -66,6 +69,7 @@ class Roster:
         self.policy = policy
         self._once = timeout == 0
         self._deliver = deliver
+        self._note = note
         self._open: dict[str, Watch | Cohort] = {}
         """What is known of each id: its watch, or only its cohort before the first look."""
         self._unasked = Unasked(poller.durations, self._unasked_cohort, self._admit)
@@ -78,6 +82,7 @@ class Roster:
         self._timer: asyncio.Handle | None = None
         self._newest = -math.inf
         self._is_warned = False
+        self._left: tuple[str, ...] = ()
         self.tally = Tally()
         self.error: VocalSepError | None = None
         self.failure: Exception | None = None
@@ -92,18 +97,21 @@ class Roster:
 
     # Taking in
 
-    def take_in(self, ref: TaskRef) -> None:
-        """Track *ref*; if it is open already, only what is known of it is taken over."""
+    def take_in(self, ref: TaskRef, age: float = 0.0) -> None:
+        """Track *ref*; if it is open already, only what is known of it is taken over.
+
+        *age* is how many seconds ago its wait began, in an earlier run.
+        """
         known = self._open.get(ref.task_id)
         if isinstance(known, Watch):
             self._poller.tell(known, ref)
         elif known is None:
-            self._begin(ref)
+            self._begin(ref, age)
         elif ref.type is not None or ref.created_at is not None:
             self._watch_now(ref, known)
 
-    def _begin(self, ref: TaskRef) -> None:
-        cohort = self._cohort(ref.type or self._type)
+    def _begin(self, ref: TaskRef, age: float) -> None:
+        cohort = self._cohort(ref.type or self._type, anyio.current_time() - age)
         cohort.take_in(ref.task_id)
         self._open[ref.task_id] = cohort
         if ref.created_at is not None and self.line.is_open:
@@ -118,13 +126,12 @@ class Roster:
         if self.line.is_open:
             self._poller.wake()
 
-    def _cohort(self, type_: SeparationType | None) -> Cohort:
-        """The cohort of this moment."""
-        now = anyio.current_time()
+    def _cohort(self, type_: SeparationType | None, started: float) -> Cohort:
+        """The cohort of that moment, which is not before that of the one taken in last."""
         cohort = self._cohorts.get(type_)
-        if cohort is None or now - cohort.started > _SAME_MOMENT:
-            cohort = self._cohorts[type_] = Cohort(self, type_, now)
-            self._newest = now
+        if cohort is None or started - cohort.started > _SAME_MOMENT:
+            cohort = self._cohorts[type_] = Cohort(self, type_, started)
+            self._newest = started
             if self.timeout < math.inf:
                 self._ending.append(cohort)
                 self._sweep_later()
@@ -143,6 +150,8 @@ class Roster:
         self._note_polls_before(ref.task_id, before)
 
     def _admit(self, task_id: str, cohort: Cohort) -> Watch | None:
+        if cohort.deadline <= anyio.current_time():
+            return None  # it ran out of time before this run began, and is settled in a moment
         self._deliver(None)
         self._unasked.has_left()
         before = self._poller.looks_at(task_id)
@@ -200,6 +209,9 @@ class Roster:
             self._settle(watch.task_id, cohort, task=task)
         elif self._once:
             self._settle(watch.task_id, cohort)
+        elif self._note is not None:
+            polls = watch.polls - self._polls_before.get(watch.task_id, 0)
+            self._note(watch.task_id, task.status, polls)
 
     def missed(self, cohort: Cohort, watch: Watch, error: VocalSepError) -> None:  # noqa: ARG002
         """A look met *error* and will be repeated, for those who want more than one."""
@@ -331,4 +343,9 @@ class Roster:
         for known in self._open.values():
             if isinstance(known, Watch):
                 self._poller.leave(known, self._cohort_among(known))
+        self._left = tuple(self._open)
         self._open.clear()
+
+    def pending(self) -> tuple[str, ...]:
+        """The ids that have no outcome, or had none when the tasks were released."""
+        return self._left or tuple(self._open)

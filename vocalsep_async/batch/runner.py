@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict, deque
+from collections.abc import Callable, Collection, Coroutine
 from contextlib import aclosing
+from functools import partial
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import anyio
 
 from vocalsep_async.batch.intake import Tasks, all_at_once, one_by_one
+from vocalsep_async.batch.recording import Recording, age
 from vocalsep_async.batch.roster import Roster
 from vocalsep_async.batch.saving import Save, Savings
 from vocalsep_async.batch.stats import BatchStats
 from vocalsep_async.errors import ConfigurationError
+from vocalsep_async.journal import Known
 from vocalsep_async.models import SeparationType, TaskOutcome, TaskRef
 from vocalsep_async.polling import Poller
 from vocalsep_async.schedule import PollPolicy
@@ -25,6 +29,11 @@ _MOST_OPEN = 100_000
 """Ids from such a source that are tracked at once."""
 _REMEMBERED = 100_000
 """Finished ids from such a source that are recognised when they come again."""
+_SLICE = 500
+"""Tasks that are taken up in one go, without letting others run."""
+
+Record = Callable[[Callable[[Exception], None]], Recording]
+"""Makes a recording that tells of what breaks it."""
 
 
 class BatchRunner:
@@ -52,6 +61,7 @@ class BatchRunner:
         policy: PollPolicy,
         keep_open: bool,
         save: Save | None = None,
+        record: Record | None = None,
     ) -> None:
         self._poller = poller
         self._tasks = tasks
@@ -64,10 +74,14 @@ class BatchRunner:
         self._is_closed = False
         self._roster: Roster | None = None
         self._reader: asyncio.Task[None] | None = None
+        self._replayer: asyncio.Task[None] | None = None
         self._source_error: Exception | None = None
         self._read_before: OrderedDict[str, None] = OrderedDict()
         self._ready: deque[TaskOutcome] = deque()
-        self._savings = None if save is None else Savings(save, self._hand_out, self._broke)
+        self._savings = None if save is None else Savings(save, self._broke)
+        self._recording = None if record is None else record(self._broke)
+        self._passing = 0
+        """Outcomes that are being written down or whose stems are being saved."""
         self._news = anyio.Event()
 
     def __repr__(self) -> str:
@@ -80,6 +94,7 @@ class BatchRunner:
             raise ConfigurationError("a batch is entered once; make another one with track()")
         self._is_entered = True
         refs = await all_at_once(self._tasks)
+        left = [] if self._recording is None else await self._recording.open()
         self._roster = Roster(
             self._poller,
             type_=self._type,
@@ -87,18 +102,32 @@ class BatchRunner:
             timeout=self._timeout,
             policy=self._policy,
             deliver=self._deliver,
+            note=None if self._recording is None else self._recording.note,
         )
-        if refs is None:
-            self._reader = asyncio.create_task(self._read(), name="vocalsep batch reader")
-            return self
         try:
-            async for ref in one_by_one(refs):
-                self._roster.take_in(ref)
-            self._roster.warn_of_too_many()
+            await self._begin(self._roster, left, refs)
         except BaseException:
             await self._leave()
             raise
         return self
+
+    async def _begin(
+        self, roster: Roster, left: list[Known], refs: Collection[TaskRef] | None
+    ) -> None:
+        for number, known in enumerate(left, start=1):
+            roster.take_in(known.ref, age(known))
+            if number % _SLICE == 0:
+                await asyncio.sleep(0)
+        if self._recording is not None:
+            self._replayer = _task(self._replay(self._recording), "vocalsep batch replay")
+        if refs is None:
+            self._reader = _task(self._read(), "vocalsep batch reader")
+            return
+        if self._recording is not None:
+            self._recording.add(refs)
+        async for ref in one_by_one(refs):
+            self._take_in_unless_ended(ref, roster)
+        roster.warn_of_too_many()
 
     async def __aexit__(
         self,
@@ -115,14 +144,17 @@ class BatchRunner:
         if self._savings is not None:
             self._savings.release()
         self._news.set()
-        if self._reader is not None:
-            self._reader.cancel()
+        background = [task for task in (self._reader, self._replayer) if task is not None]
+        for task in background:
+            task.cancel()
         with anyio.CancelScope(shield=True):
-            if self._reader is not None:
-                await asyncio.wait([self._reader])
+            if background:
+                await asyncio.wait(background)
             if self._savings is not None:
                 await self._savings.ended()
             await self._poller.ended()
+            if self._recording is not None:
+                await self._recording.close()
 
     def _entered(self) -> Roster:
         if self._roster is None:
@@ -145,8 +177,16 @@ class BatchRunner:
         roster = self._entered()
         if self._is_closed:
             raise ConfigurationError("the batch is closed; add tasks before close()")
-        roster.take_in(TaskRef.of(task))
+        ref = TaskRef.of(task)
+        if self._recording is not None:
+            self._recording.add([ref])
+        self._take_in_unless_ended(ref, roster)
         roster.warn_of_too_many()
+
+    def _take_in_unless_ended(self, ref: TaskRef, roster: Roster) -> None:
+        """Track *ref*, unless the journal has its final record, which is handed out anyway."""
+        if self._recording is None or not self._recording.has_ended(ref.task_id):
+            roster.take_in(ref)
 
     def notify(self, task: str | TaskRef) -> bool:
         """Look at a task soon, because something happened to it: for webhooks.
@@ -183,7 +223,9 @@ class BatchRunner:
     async def _take_in(self, ref: TaskRef, roster: Roster) -> None:
         if ref.task_id not in self._read_before:
             self._remember(ref.task_id)
-            roster.take_in(ref)
+            if self._recording is not None:
+                self._recording.add([ref])
+            self._take_in_unless_ended(ref, roster)
             roster.warn_of_too_many()
         while self._has_enough(roster):
             await self._until_news()
@@ -193,33 +235,60 @@ class BatchRunner:
         if len(self._read_before) > _REMEMBERED:
             self._read_before.popitem(last=False)
 
+    async def _replay(self, recording: Recording) -> None:
+        """Hand out what an earlier run has seen the end of."""
+        roster = self._entered()
+        try:
+            async with aclosing(recording.outcomes()) as outcomes:
+                async for outcome in outcomes:
+                    roster.tally.ended(outcome)
+                    self._passing += 1
+                    self._save(outcome)
+                    while len(self._ready) + self._passing >= _READ_AHEAD:
+                        await self._until_news()
+        except Exception as error:  # noqa: BLE001 - handed to whoever iterates
+            self._broke(error)
+        finally:
+            self._news.set()
+
     def _has_enough(self, roster: Roster) -> bool:
         """Whether reading on would only use memory."""
-        waiting = max(roster.unasked, len(self._ready) + self._being_saved)
+        waiting = max(roster.unasked, len(self._ready) + self._passing)
         return waiting >= _READ_AHEAD or len(roster) >= _MOST_OPEN
 
-    # What comes out
+    # What comes out: an outcome is written down, its stems are saved, then it is handed out
 
     def _deliver(self, outcome: TaskOutcome | None) -> None:
-        if outcome is not None and self._savings is not None:
-            self._savings.take(outcome)
-        elif outcome is not None:
-            self._ready.append(outcome)
+        if outcome is not None:
+            self._passing += 1
+            self._record(outcome)
         if self._reader is not None and self._entered().error is not None:
             self._reader.cancel()
         self._news.set()
 
+    def _record(self, outcome: TaskOutcome) -> None:
+        if self._recording is None:
+            self._save(outcome)
+        else:
+            self._recording.end(outcome, self._save)
+
+    def _save(self, outcome: TaskOutcome) -> None:
+        if self._savings is None:
+            self._hand_out(outcome)
+        elif self._recording is None:
+            self._savings.save(outcome, self._hand_out)
+        else:
+            written = partial(self._recording.saved, done=self._hand_out)
+            self._savings.save(outcome, written)
+
     def _hand_out(self, outcome: TaskOutcome) -> None:
+        self._passing -= 1
         self._ready.append(outcome)
         self._news.set()
 
     def _broke(self, error: Exception) -> None:
         self._entered().failure = error
         self._news.set()
-
-    @property
-    def _being_saved(self) -> int:
-        return 0 if self._savings is None else len(self._savings)
 
     def __aiter__(self) -> Self:
         return self
@@ -245,14 +314,23 @@ class BatchRunner:
             raise roster.failure
 
     def _is_finished(self, roster: Roster) -> bool:
-        is_read = self._reader is None or self._reader.done()
+        sources = (self._reader, self._replayer)
+        is_read = all(task is None or task.done() for task in sources)
         expects_more = self._keep_open and roster.error is None
-        return is_read and not expects_more and not len(roster) and not self._being_saved
+        return is_read and not expects_more and not len(roster) and not self._passing
 
     async def _until_news(self) -> None:
         if self._news.is_set():
             self._news = anyio.Event()
         await self._news.wait()
+
+    def pending_ids(self) -> tuple[str, ...]:
+        """The ids of the tasks that have no outcome yet, or had none when the block was left.
+
+        Raises:
+            ConfigurationError: the batch was not entered.
+        """
+        return self._entered().pending()
 
     @property
     def stats(self) -> BatchStats:
@@ -262,3 +340,7 @@ class BatchRunner:
             ConfigurationError: the batch was not entered.
         """
         return self._entered().stats()
+
+
+def _task(coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+    return asyncio.create_task(coroutine, name=name)

@@ -16,6 +16,7 @@ _TASKS_AT_ONCE = 4
 """Whose files share the places: so none is empty while one task waits for its last file."""
 
 Save = Callable[[SeparationTask], Awaitable[DownloadReport]]
+Done = Callable[[TaskOutcome], None]
 
 
 class Savings:
@@ -23,32 +24,21 @@ class Savings:
 
     Args:
         save: saves the stems of one task.
-        done: called with each outcome when its stems are saved, or cannot be.
         broken: called with what broke one of the savings, other than an error of this package.
     """
 
-    def __init__(
-        self,
-        save: Save,
-        done: Callable[[TaskOutcome], None],
-        broken: Callable[[Exception], None],
-    ) -> None:
+    def __init__(self, save: Save, broken: Callable[[Exception], None]) -> None:
         self._save = save
-        self._done = done
         self._broken = broken
-        self._waiting: deque[tuple[TaskOutcome, SeparationTask]] = deque()
+        self._waiting: deque[tuple[TaskOutcome, SeparationTask, Done]] = deque()
         self._workers: set[asyncio.Task[None]] = set()
-        self._under_way = 0
 
-    def __len__(self) -> int:
-        return len(self._waiting) + self._under_way
-
-    def take(self, outcome: TaskOutcome) -> None:
-        """Save the stems of a task that has some; all others are done already."""
+    def save(self, outcome: TaskOutcome, done: Done) -> None:
+        """Save the stems of a task, if it has some; *done* gets its outcome then."""
         if outcome.task is None or not outcome.task.succeeded:
-            self._done(outcome)
+            done(outcome)
             return
-        self._waiting.append((outcome, outcome.task))
+        self._waiting.append((outcome, outcome.task, done))
         if len(self._workers) < _TASKS_AT_ONCE:
             worker = asyncio.create_task(self._work(), name="vocalsep saving")
             self._workers.add(worker)
@@ -56,16 +46,13 @@ class Savings:
 
     async def _work(self) -> None:
         while self._waiting:
-            outcome, task = self._waiting.popleft()
-            self._under_way += 1
+            outcome, task, done = self._waiting.popleft()
             try:
                 report = await self._save(task)
             except Exception as error:  # noqa: BLE001 - handed to whoever iterates
                 self._broken(error)
                 return
-            finally:
-                self._under_way -= 1
-            self._done(attrs.evolve(outcome, files=report.paths, download_error=report.error))
+            done(attrs.evolve(outcome, files=report.paths, download_error=report.error))
 
     def release(self) -> None:
         """Break off what is under way; what has arrived is kept on disk, to be resumed."""

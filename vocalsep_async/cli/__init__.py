@@ -3,9 +3,11 @@
 import anyio
 import typer
 
+from vocalsep_async.cli import journal
 from vocalsep_async.cli.demo import run_demo
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_show_locals=False)
+app.add_typer(journal.app, name="journal")
 
 
 @app.callback()

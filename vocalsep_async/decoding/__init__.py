@@ -4,7 +4,7 @@
 turns a payload into a model. `Decoder` is the three in a row, one method for each endpoint.
 """
 
-from vocalsep_async.decoding.decoder import Decoder, age_of, decode_callback
+from vocalsep_async.decoding.decoder import Decoder, age_of, decode_callback, restored_task
 from vocalsep_async.decoding.records import certain_duration
 
-__all__ = ["Decoder", "age_of", "certain_duration", "decode_callback"]
+__all__ = ["Decoder", "age_of", "certain_duration", "decode_callback", "restored_task"]

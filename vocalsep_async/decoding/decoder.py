@@ -142,6 +142,15 @@ def age_of(task: SeparationTask, headers: Headers) -> float | None:
     return max((answered - task.created_at).total_seconds(), 0.0)
 
 
+def restored_task(ref: TaskRef, record: Any) -> SeparationTask:
+    """Read a record that was kept: ``SeparationTask.raw`` of the task *ref*.
+
+    Raises:
+        DecodeError: it is no record.
+    """
+    return structure_task(record, type_=ref.type, taskId=ref.task_id)
+
+
 def decode_callback(body: bytes) -> SeparationTask:
     """Read what the API posts to a callback URL.
 

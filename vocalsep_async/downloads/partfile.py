@@ -16,18 +16,15 @@ import json
 import os
 import secrets
 import stat
-import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Self
 
 from attrs import asdict, frozen
 
+from vocalsep_async._locks import try_lock
 from vocalsep_async.downloads.disk import make_folder, synchronise_folder
 from vocalsep_async.downloads.remote import About, Piece
-
-if sys.platform != "win32":
-    import fcntl
 
 _OPEN = os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 _OPEN |= getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
@@ -182,23 +179,12 @@ def _taken_up(path: Path) -> int | None:
 def _is_ours(descriptor: int, path: Path) -> bool:
     """Whether nobody else has the file open, no other name leads to it, and it is still there."""
     found = os.fstat(descriptor)
-    if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1 or not _locked(descriptor):
+    if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1 or not try_lock(descriptor):
         return False
     # Who held it a moment ago may have given it its final name.
     with contextlib.suppress(FileNotFoundError):
         return os.path.samestat(found, path.lstat())
     return False
-
-
-def _locked(descriptor: int) -> bool:
-    """Whether nobody else holds it; False, too, where the file system has no locks."""
-    if sys.platform == "win32":  # pragma: no cover - no such locks: there each part is a new one
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
 
 
 def _begun(path: Path, target: Path) -> tuple[Path, int]:
@@ -210,7 +196,7 @@ def _begun(path: Path, target: Path) -> tuple[Path, int]:
         os.close(descriptor)
     own = target.with_name(f".{target.name}.{secrets.token_hex(8)}.part")
     descriptor = _made(own)
-    _locked(descriptor)
+    try_lock(descriptor)
     return own, descriptor
 
 

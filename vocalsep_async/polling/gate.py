@@ -45,11 +45,19 @@ class Gate:
             ClientClosedError: the gate was closed, before or meanwhile.
         """
         await checkpoint_if_cancelled()
-        # While anybody is in line, the lock is held: it is handed on, never free in between.
-        if not self.turn.locked() and (permit := self._permit_now()) is not None:
+        if (permit := self.permit_now()) is not None:
             return permit
         async with self.turn:
             return await self.next_permit()
+
+    def permit_now(self) -> Permit | None:
+        """Take room that there is and nobody waits for; None if there is none.
+
+        Raises:
+            ClientClosedError: the gate was closed.
+        """
+        # While anybody is in line, the lock is held: it is handed on, never free in between.
+        return None if self.turn.locked() else self._permit_now()
 
     async def next_permit(self) -> Permit:
         """Wait for room and take it, for whoever holds the turn.

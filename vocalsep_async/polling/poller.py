@@ -28,12 +28,11 @@ from vocalsep_async.polling.asking import Asker
 from vocalsep_async.polling.driver import Driver
 from vocalsep_async.polling.gate import Permit
 from vocalsep_async.polling.learning import Lessons
+from vocalsep_async.polling.once import Single
 from vocalsep_async.polling.waiting import Wait
-from vocalsep_async.polling.watching import Follower, Trouble, Watch, is_hopeless
+from vocalsep_async.polling.watching import Follower, Trouble, Watch, is_hopeless, record_request
 from vocalsep_async.schedule import Durations, Line, Newcomers, Scheduler
-from vocalsep_async.transport import Request
 
-_RECORD_INFO = "/api/v1/vocal-removal/record-info"
 _FIRST_LEAD, _LONGEST_LEAD = 0.5, 5.0
 """Seconds that an answer is given before a deadline: at first, and at most."""
 
@@ -53,6 +52,7 @@ class Poller:
         self._asker = asker
         self._decoder = decoder
         self._lessons = Lessons(durations)
+        self.single = Single(asker, decoder, self._lessons)
         self._scheduler: Scheduler[Watch] = Scheduler(random.random)
         self._waits_alone = self._scheduler.line()
         self._watches: dict[str, Watch] = {}
@@ -83,7 +83,7 @@ class Poller:
         """
         return self._lessons.noted(
             await self._asker.repeatedly(
-                _record_request(ref.task_id),
+                record_request(ref.task_id),
                 partial(self._decoder.task, ref),
                 lambda error: error.verdict in (Verdict.RETRY, Verdict.PAUSE_EVERYONE),
             )
@@ -233,7 +233,7 @@ class Poller:
     async def _look(self, watch: Watch, permit: Permit) -> None:
         try:
             task, age = await self._asker.send(
-                permit, _record_request(watch.task_id), partial(self._sighting, watch)
+                permit, record_request(watch.task_id), partial(self._sighting, watch)
             )
             watch.look = None
             self._saw(watch, task, age)
@@ -331,10 +331,6 @@ class Poller:
             crowd.end(error)
         for watch in list(self._waits.values()):
             self._end(watch, error)
-
-
-def _record_request(task_id: str) -> Request:
-    return Request("GET", _RECORD_INFO, query={"taskId": task_id})
 
 
 def _age_now(ref: TaskRef) -> float | None:

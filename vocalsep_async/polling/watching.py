@@ -23,7 +23,9 @@ from vocalsep_async.schedule import (
     PollPolicy,
     Situation,
 )
+from vocalsep_async.transport import Request
 
+_RECORD_INFO = "/api/v1/vocal-removal/record-info"
 _SHORTEST_GAP = 1.0
 """Seconds; somebody who joins brings the next look forward, but not closer than this."""
 _UNREADABLE_IN_A_ROW = 5
@@ -267,6 +269,11 @@ def timed_out(
         polls=polls,
         last_error=error,
     )
+
+
+def record_request(task_id: str) -> Request:
+    """The request that looks at a task."""
+    return Request("GET", _RECORD_INFO, query={"taskId": task_id})
 
 
 def is_hopeless(error: VocalSepError, in_a_row: int, attempts: int) -> bool:

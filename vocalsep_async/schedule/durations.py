@@ -286,12 +286,11 @@ class Durations:
             OSError: the file cannot be written.
         """
         target = Path(path)
-        models = {_key(kind): model.to_dict() for kind, model in self._models.items()}
         with tempfile.NamedTemporaryFile(
             "w", encoding="ascii", dir=target.parent, prefix=target.name, delete=False
         ) as file:
             try:
-                json.dump({"format": _FORMAT, "models": models}, file)
+                json.dump(self.to_dict(), file)
                 file.close()
                 Path(file.name).replace(target)
             except BaseException:
@@ -307,12 +306,25 @@ class Durations:
         """
         content = Path(path).read_bytes()
         try:
-            saved = _saved_models(json.loads(content))
+            self.update_from(json.loads(content))
         except (ValueError, RecursionError) as error:
             raise ConfigurationError(f"{path} holds no saved durations: {error}") from None
+
+    def to_dict(self) -> dict[str, Any]:
+        """What was learned, as plain JSON values."""
+        models = {_key(kind): model.to_dict() for kind, model in self._models.items()}
+        return {"format": _FORMAT, "models": models}
+
+    def update_from(self, saved: Any) -> None:
+        """Take over what `to_dict` gave, instead of what was learned so far.
+
+        Raises:
+            ValueError: it is not that; nothing is taken over.
+        """
+        models = _saved_models(saved)
         # Only now that all of them were found usable; who holds a model sees it change.
         for kind, model in self._models.items():
-            model.update_from(saved[_key(kind)])
+            model.update_from(models[_key(kind)])
 
 
 def _saved_models(content: Any) -> dict[str, Any]:

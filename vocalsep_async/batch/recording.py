@@ -1,0 +1,202 @@
+"""A batch and its journal: what is written down, and what an earlier run left."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import AsyncGenerator, Callable, Iterable
+from pathlib import Path
+
+import attrs
+
+from vocalsep_async.decoding import restored_task
+from vocalsep_async.errors import DecodeError, JournalError
+from vocalsep_async.journal import Journal, Known, Row, unpacked
+from vocalsep_async.models import SeparationTask, TaskOutcome, TaskRef, TaskStatus
+from vocalsep_async.schedule import Durations
+
+_logger = logging.getLogger("vocalsep_async")
+
+_ROWS = 200
+"""Outcomes that are read in one go."""
+_ENDS_BETWEEN = 20
+"""Tasks that end before what was learned is written down again."""
+
+Done = Callable[[TaskOutcome], None]
+
+
+class Recording:
+    """The journal of one batch.
+
+    Args:
+        journal: where to write.
+        is_own: whether the batch opens and closes it.
+        base_url: which API the tasks are of.
+        durations: what is learned; taken over from the journal by a client that knows nothing.
+        broken: called with what went wrong when something could not be written.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        *,
+        is_own: bool,
+        base_url: str,
+        durations: Durations,
+        broken: Callable[[Exception], None],
+    ) -> None:
+        self._journal = journal
+        self._is_own = is_own
+        self._base_url = base_url
+        self._durations = durations
+        self._broken = broken
+        self._known: set[str] = set()
+        self._ended: set[str] = set()
+        self._polls_before: dict[str, Known] = {}
+        """Tasks that were looked at in an earlier run."""
+        self._ends = 0
+
+    async def open(self) -> list[Known]:
+        """Open the journal; what an earlier run left unfinished, oldest first.
+
+        Raises:
+            JournalError: it cannot be used.
+        """
+        if self._is_own:
+            await self._journal.open()
+        try:
+            return await self._take_over()
+        except BaseException:
+            if self._is_own:
+                await self._journal.aclose()
+            raise
+
+    async def _take_over(self) -> list[Known]:
+        await self._journal.belongs_to(self._base_url)
+        await self._learn()
+        await self._warn_of_intents()
+        left = []
+        for known in await self._journal.known():
+            self._known.add(known.ref.task_id)
+            if known.has_ended:
+                self._ended.add(known.ref.task_id)
+            else:
+                left.append(known)
+                if known.polls:
+                    self._polls_before[known.ref.task_id] = known
+        return sorted(left, key=lambda known: known.added_at)
+
+    async def _learn(self) -> None:
+        told = await self._journal.durations()
+        if told is not None and self._durations.model(None).completions == 0:
+            try:
+                self._durations.update_from(told)
+            except ValueError as error:
+                raise JournalError(f"{self._journal.path}: damaged durations: {error}") from None
+
+    async def _warn_of_intents(self) -> None:
+        for intent in await self._journal.intents():
+            _logger.warning(
+                "a task may have been created and billed at %s without its id being known: %s (%s)",
+                intent.began_at.isoformat(timespec="seconds"),
+                json.dumps(dict(intent.request)),
+                intent.error or "the program ended before the answer",
+            )
+
+    async def close(self) -> None:
+        """Write what is left; close the journal if it is the batch's own.
+
+        Raises:
+            JournalError: it could not be written.
+        """
+        if not self._journal.is_open:
+            return
+        self._journal.learned(self._durations.to_dict())
+        await (self._journal.aclose() if self._is_own else self._journal.flush())
+
+    def has_ended(self, task_id: str) -> bool:
+        """Whether the journal had its final record when the batch began."""
+        return task_id in self._ended
+
+    def add(self, refs: Iterable[TaskRef]) -> None:
+        """Write down those that the journal does not know."""
+        new = [ref for ref in refs if ref.task_id not in self._known]
+        self._known.update(ref.task_id for ref in new)
+        self._journal.add(new)
+
+    def note(self, task_id: str, status: TaskStatus | str, polls: int) -> None:
+        """A look saw that it has not ended."""
+        self._journal.note(task_id, status, polls + self._earlier(task_id))
+
+    def _earlier(self, task_id: str) -> int:
+        known = self._polls_before.get(task_id)
+        return 0 if known is None else known.polls
+
+    def end(self, outcome: TaskOutcome, done: Done) -> None:
+        """Write down how it ended, if it did; *done* gets it then, earlier runs included."""
+        known = self._polls_before.pop(outcome.task_id, None)
+        if known is not None:
+            outcome = attrs.evolve(
+                outcome, polls=outcome.polls + known.polls, status=outcome.status or known.status
+            )
+        if outcome.task is not None:
+            self._ends += 1
+            if self._ends % _ENDS_BETWEEN == 0:
+                self._journal.learned(self._durations.to_dict())
+        self._journal.end(outcome, self._when_written(outcome, done))
+
+    def saved(self, outcome: TaskOutcome, done: Done) -> None:
+        """Write down where its stems are; *done* gets it then."""
+        self._journal.saved(outcome, self._when_written(outcome, done))
+
+    def _when_written(
+        self, outcome: TaskOutcome, done: Done
+    ) -> Callable[[JournalError | None], None]:
+        def told(failure: JournalError | None) -> None:
+            if failure is None:
+                done(outcome)
+            else:
+                self._broken(failure)
+
+        return told
+
+    async def outcomes(self) -> AsyncGenerator[TaskOutcome]:
+        """Of all tasks that had ended when the batch began.
+
+        Raises:
+            JournalError: one of them is damaged.
+        """
+        after = 0
+        while rows := await self._journal.ended(after, _ROWS):
+            after = rows[-1].number
+            for row in rows:
+                if row.task_id in self._ended:
+                    yield self._outcome(row)
+
+    def _outcome(self, row: Row) -> TaskOutcome:
+        task = self._task(row)
+        files = {} if row.files is None else json.loads(row.files)
+        return TaskOutcome(
+            task_id=row.task_id,
+            status=task.status,
+            task=task,
+            error=None,
+            polls=row.polls,
+            elapsed=row.elapsed or 0.0,
+            files={stem: Path(path) for stem, path in files.items()},
+        )
+
+    def _task(self, row: Row) -> SeparationTask:
+        ref = TaskRef(row.task_id, row.type)
+        try:
+            return restored_task(ref, unpacked(row.record or b""))
+        except (ValueError, DecodeError) as error:
+            raise JournalError(
+                f"{self._journal.path}: the record of task {row.task_id!r} is damaged: {error}"
+            ) from None
+
+
+def age(known: Known) -> float:
+    """Seconds since *known* was added; not less than 0, whatever the clock was set to since."""
+    return max(0.0, time.time() - known.added_at)

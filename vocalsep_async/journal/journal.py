@@ -1,0 +1,351 @@
+"""What survives a crash, for whoever has an event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+import anyio
+from anyio.to_thread import run_sync
+from attrs import frozen
+
+from vocalsep_async.errors import ConfigurationError, JournalError
+from vocalsep_async.journal.records import packed
+from vocalsep_async.journal.store import Row, Store, Write
+from vocalsep_async.models import TaskOutcome, TaskRef, TaskStatus
+
+_UNHURRIED = 2.0
+"""Seconds for which writes wait for company where nobody waits for them."""
+
+_ADD = "INSERT OR IGNORE INTO tasks (task_id, type, created_at, added_at) VALUES (?, ?, ?, ?)"
+_NOTE = "UPDATE tasks SET status = ?, polls = ? WHERE task_id = ? AND record IS NULL"
+_END = "UPDATE tasks SET status = ?, polls = ?, elapsed = ?, record = ? WHERE task_id = ?"
+_FILES = "UPDATE tasks SET files = ? WHERE task_id = ?"
+_META = "INSERT OR REPLACE INTO meta VALUES (?, ?)"
+_INTEND = "INSERT INTO intents (number, began_at, request) VALUES (?, ?, ?)"
+_CREATED = "UPDATE intents SET task_id = ? WHERE number = ?"
+_FAILED = "UPDATE intents SET error = ? WHERE number = ?"
+_NOT_CREATED = "DELETE FROM intents WHERE number = ?"
+
+Then = Callable[[JournalError | None], None]
+"""Told when something is written, or that it could not be."""
+
+
+@frozen
+class Intent:
+    """A creation of which nobody knows whether it was carried out.
+
+    Attributes:
+        began_at: when it was asked for, aware UTC.
+        request: what it asked for, without links.
+        error: what went wrong; None if the program ended before anything was known.
+    """
+
+    began_at: datetime
+    request: Mapping[str, Any]
+    error: str | None
+
+
+class Known(NamedTuple):
+    """A task that a journal holds.
+
+    Attributes:
+        ref: the task.
+        added_at: when it was added, in seconds since 1970.
+        status: the last status seen; None if none was.
+        polls: looks made for it in earlier runs.
+        has_ended: whether its final record is there.
+    """
+
+    ref: TaskRef
+    added_at: float
+    status: TaskStatus | str | None
+    polls: int
+    has_ended: bool
+
+
+class Journal:
+    """Keeps what a batch knows in a file, so that another run goes on where one ended.
+
+    It holds the ids, the last status of each task and its final record, the files that were
+    saved, what was learned about durations, and creations that were begun; never the key, and no
+    query of a link unless *keep_links*. Pass it, or its path alone, to `VocalSepClient.track` and
+    `VocalSepClient.create_task`. Use it as ``async with Journal(path) as journal`` to pass it to
+    several calls in a row; a call that is given a path opens and closes it itself.
+
+    After a kill all is there that was handed out. After a power cut the last seconds may be
+    missing; what they told is asked again.
+
+    Args:
+        path: the file; made if it is not there, readable by its owner alone. One process at a
+            time may write to it; a file of the same name with ``.lock`` beside it says so.
+        label: what to call the account; a journal with another label is refused. None for no
+            label.
+        keep_links: whether links are kept whole. Their queries may be signatures that let every
+            reader fetch the files; without them each link costs one look when it is used.
+
+    Raises:
+        ConfigurationError: an argument is unusable.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        label: str | None = None,
+        keep_links: bool = False,
+    ) -> None:
+        self.path = _checked_path(path)
+        _check_label(label)
+        self.label = label
+        self.keep_links = keep_links
+        self._store: Store | None = None
+        self._writer: asyncio.Task[None] | None = None
+        self._queue: list[Write] = []
+        self._after: list[Then] = []
+        self._filled = anyio.Event()
+        self._hurry = anyio.Event()
+        self._failure: JournalError | None = None
+        self._last_intent = 0
+
+    def __repr__(self) -> str:
+        state = "closed" if self._store is None else f"{len(self._queue)} writes waiting"
+        return f"<Journal {str(self.path)!r}, {state}>"
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(
+        self,
+        _type: type[BaseException] | None,
+        _error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it was opened and not closed."""
+        return self._store is not None
+
+    async def open(self) -> None:
+        """Open the file.
+
+        Raises:
+            JournalError: it is in use, damaged, of a newer version, or no journal at all.
+        """
+        if self._store is not None:
+            raise JournalError(f"the journal {self.path} is open already")
+        # Shielded: a store that was opened while its opener is cancelled would stay locked.
+        with anyio.CancelScope(shield=True):
+            self._store = await run_sync(Store.open, self.path)
+        self._failure = None
+        self._writer = asyncio.create_task(self._write_all(), name="vocalsep journal")
+
+    async def aclose(self) -> None:
+        """Write what is left, and close the file; may be called again.
+
+        Raises:
+            JournalError: it could not be written.
+        """
+        store, writer = self._store, self._writer
+        if store is None or writer is None:
+            return
+        with anyio.CancelScope(shield=True):
+            try:
+                await self.flush()
+            finally:
+                self._store = self._writer = None
+                writer.cancel()
+                await asyncio.wait([writer])
+                await run_sync(store.close)
+
+    # Reading
+
+    async def belongs_to(self, base_url: str) -> None:
+        """Mark a new journal as one of this API and label; refuse one of others.
+
+        Raises:
+            JournalError: it belongs to another API or label.
+        """
+        store = self._opened()
+        for name, ours in (("base_url", base_url), ("label", self.label or "")):
+            there = await run_sync(store.meta, name)
+            if there is None:
+                await run_sync(store.apply, [Write(_META, (name, ours))])
+            elif there != ours:
+                raise JournalError(
+                    f"the journal {self.path} has the {name} {there!r}, not {ours!r}; "
+                    "use another file, or the client it was made with"
+                )
+
+    async def known(self) -> list[Known]:
+        """All tasks in it, in the order in which they were added."""
+        await self.flush()
+        return [_known(row) for row in await run_sync(self._opened().tasks)]
+
+    async def ended(self, after: int, most: int) -> list[Row]:
+        """At most *most* tasks that have ended, added after the one of that number."""
+        return await run_sync(self._opened().ended, after, most)
+
+    async def intents(self) -> tuple[Intent, ...]:
+        """Creations that may have been carried out, and billed, without anybody knowing the id.
+
+        They are never sent again; look for them in the provider's own list of tasks.
+        """
+        await self.flush()
+        rows = await run_sync(self._opened().intents)
+        return tuple(
+            Intent(datetime.fromtimestamp(began, UTC), json.loads(request), error)
+            for began, request, error in rows
+        )
+
+    async def durations(self) -> Any:
+        """What was learned about durations when it was last written down; None if it never was."""
+        told = await run_sync(self._opened().meta, "durations")
+        return None if told is None else json.loads(told)
+
+    # Writing
+
+    def add(self, refs: Iterable[TaskRef]) -> None:
+        """Write down that these tasks are tracked from now on."""
+        now = time.time()  # deadlines outlive the process, and with it the monotonic clock
+        for ref in refs:
+            created_at = None if ref.created_at is None else ref.created_at.timestamp()
+            self._put(_ADD, ref.task_id, ref.type, created_at, now)
+        self._hurry.set()
+
+    def note(self, task_id: str, status: TaskStatus | str, polls: int) -> None:
+        """Write down, in time, how a task stands that has not ended."""
+        self._put(_NOTE, str(status), polls, task_id)
+
+    def end(self, outcome: TaskOutcome, then: Then) -> None:
+        """Write down the final record of a task; *then* is called when it is written."""
+        if outcome.task is not None:
+            record = packed(outcome.task.raw, keep_links=self.keep_links)
+            status, polls = str(outcome.status), outcome.polls
+            self._put(_END, status, polls, outcome.elapsed, record, outcome.task_id)
+        self._then(then)
+
+    def saved(self, outcome: TaskOutcome, then: Then) -> None:
+        """Write down where the stems of a task are; *then* is called when it is written."""
+        if outcome.files:
+            files = {stem: str(path) for stem, path in outcome.files.items()}
+            self._put(_FILES, json.dumps(files), outcome.task_id)
+        self._then(then)
+
+    def learned(self, durations: Mapping[str, Any]) -> None:
+        """Write down, in time, what was learned about durations."""
+        self._put(_META, "durations", json.dumps(durations))
+
+    async def intend(self, request: Mapping[str, Any]) -> int:
+        """Write down that a task is about to be created; it is on the disk when this returns.
+
+        Returns:
+            What to name this creation by.
+
+        Raises:
+            JournalError: it was not written: do not create the task.
+        """
+        number = self._last_intent = max(self._last_intent + 1, time.time_ns())
+        await self._now(Write(_INTEND, (number, time.time(), json.dumps(request))))
+        return number
+
+    async def created(self, number: int, ref: TaskRef) -> None:
+        """Write down which task came of an intent."""
+        created_at = None if ref.created_at is None else ref.created_at.timestamp()
+        await self._now(
+            Write(_CREATED, (ref.task_id, number)),
+            Write(_ADD, (ref.task_id, ref.type, created_at, time.time())),
+        )
+
+    async def not_created(self, number: int, error: str | None) -> None:
+        """Write down that nothing came of an intent; with *error*, that nobody knows."""
+        gone, unclear = Write(_NOT_CREATED, (number,)), Write(_FAILED, (error, number))
+        await self._now(gone if error is None else unclear)
+
+    async def _now(self, *writes: Write) -> None:
+        with anyio.CancelScope(shield=True):
+            await run_sync(partial(self._opened().apply, writes, durably=True))
+
+    def _put(self, statement: str, *values: Any) -> None:
+        self._opened()
+        self._queue.append(Write(statement, values))
+        self._filled.set()
+
+    def _then(self, then: Then) -> None:
+        self._after.append(then)
+        self._filled.set()
+        self._hurry.set()
+
+    async def flush(self) -> None:
+        """Wait until all is written.
+
+        Raises:
+            JournalError: it could not be.
+        """
+        self._opened()
+        written = anyio.Event()
+        self._then(lambda _failure: written.set())
+        await written.wait()
+        if self._failure is not None:
+            raise self._failure
+
+    async def _write_all(self) -> None:
+        while True:
+            await self._filled.wait()
+            with anyio.move_on_after(_UNHURRIED):
+                await self._hurry.wait()
+            self._filled, self._hurry = anyio.Event(), anyio.Event()
+            writes, self._queue = self._queue, []
+            after, self._after = self._after, []
+            if writes and self._failure is None:
+                await self._write(writes)
+            for then in after:
+                then(self._failure)
+
+    async def _write(self, writes: list[Write]) -> None:
+        try:
+            with anyio.CancelScope(shield=True):
+                await run_sync(self._opened().apply, writes)
+        except JournalError as error:
+            self._failure = error
+
+    def _opened(self) -> Store:
+        if self._store is None:
+            raise JournalError(
+                f"the journal {self.path} is not open: async with Journal(...) as journal: ..."
+            )
+        return self._store
+
+
+def _checked_path(path: object) -> Path:
+    name: object = os.fspath(path) if isinstance(path, (str, os.PathLike)) else None
+    if not isinstance(name, str) or not name.strip() or "\0" in name:
+        raise ConfigurationError("a journal needs the path of a file")
+    return Path(name)
+
+
+def _check_label(label: object) -> None:
+    if label is not None and not (isinstance(label, str) and label.isprintable()):
+        raise ConfigurationError("label must be a printable string, or None")
+
+
+def _known(row: Row) -> Known:
+    created = None if row.created_at is None else datetime.fromtimestamp(row.created_at, UTC)
+    return Known(
+        TaskRef(row.task_id, row.type, created),
+        row.added_at,
+        row.status,
+        row.polls,
+        row.record is not None,
+    )

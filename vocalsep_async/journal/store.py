@@ -1,0 +1,267 @@
+"""The file of a journal: SQLite, one writer. All here blocks and runs in worker threads.
+
+Write-ahead logging makes each transaction whole or absent after a kill. Its end is not waited for
+on the disk (``synchronous=NORMAL``), but where money depends on it: after a power cut the last
+seconds may be missing, and what they told is asked again.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import stat
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+from vocalsep_async.errors import JournalError
+from vocalsep_async.journal.lock import Lock
+
+SCHEMA = 1
+_APPLICATION = 0x56534A4C
+"""Marks a database as a journal of this package ("VSJL")."""
+_MAGIC = b"SQLite format 3\0"
+"""What every file of SQLite begins with."""
+_TABLES = """
+CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE tasks (
+    number INTEGER PRIMARY KEY,
+    task_id TEXT NOT NULL UNIQUE,
+    type TEXT,
+    created_at REAL,
+    added_at REAL NOT NULL,
+    status TEXT,
+    polls INTEGER NOT NULL DEFAULT 0,
+    elapsed REAL,
+    record BLOB,
+    files TEXT
+);
+CREATE TABLE intents (
+    number INTEGER PRIMARY KEY,
+    began_at REAL NOT NULL,
+    request TEXT NOT NULL,
+    task_id TEXT,
+    error TEXT
+);
+"""
+
+
+class Write(NamedTuple):
+    """One statement, and what it is filled with."""
+
+    statement: str
+    values: tuple[Any, ...]
+
+
+class Row(NamedTuple):
+    """What is kept of one task; ``record`` only once it has ended."""
+
+    number: int
+    task_id: str
+    type: str | None
+    created_at: float | None
+    added_at: float
+    status: str | None
+    polls: int
+    elapsed: float | None
+    record: bytes | None
+    files: str | None
+
+
+_COLUMNS = ", ".join(Row._fields)
+_BRIEF = ", ".join(name if name not in ("record", "files") else "NULL" for name in Row._fields)
+
+
+class Store:
+    """An open journal file.
+
+    Raises:
+        JournalError: from every method, when the file cannot be read or written.
+    """
+
+    def __init__(self, path: Path, connection: sqlite3.Connection, lock: Lock | None) -> None:
+        self._path = path
+        self._connection = connection
+        self._lock = lock
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Open the journal at *path* to write, making it if there is none.
+
+        Raises:
+            JournalError: it is in use, belongs to something else, is damaged or of a newer version.
+        """
+        with _worded(path):
+            # First of all the lock: whoever opens and closes a file that SQLite has open in the
+            # same process takes away SQLite's own locks.
+            lock = Lock(path)
+            try:
+                _make(path)
+                store = cls(path, _connection(path), lock)
+            except BaseException:
+                lock.release()
+                raise
+            store._guarded(store._prepare)
+            return store
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Open the journal at *path* to read only, also while somebody writes to it.
+
+        Raises:
+            JournalError: there is none, it is damaged, or of a newer version.
+        """
+        with _worded(path):
+            _check_kind(path)
+            store = cls(path, _connection(path, "?mode=ro"), None)
+            store._guarded(store._check_header)
+            return store
+
+    def _guarded(self, check: Callable[[], None]) -> None:
+        try:
+            check()
+        except BaseException:
+            self.close()
+            raise
+
+    def _prepare(self) -> None:
+        if self._is_new():
+            self._connection.execute("PRAGMA journal_mode = WAL")
+            self._connection.executescript(
+                f"BEGIN; {_TABLES} PRAGMA application_id = {_APPLICATION}; "
+                f"PRAGMA user_version = {SCHEMA}; COMMIT"
+            )
+        self._check_header()
+        self._connection.execute("PRAGMA journal_mode = WAL")
+        self._connection.execute("PRAGMA synchronous = NORMAL")
+        self.check()
+
+    def _is_new(self) -> bool:
+        (tables,) = self._one("SELECT count(*) FROM sqlite_master")
+        return bool(tables == 0 and self._one("PRAGMA application_id") == (0,))
+
+    def _check_header(self) -> None:
+        if self._one("PRAGMA application_id") != (_APPLICATION,):
+            raise JournalError(f"{self._path} is a database, but no journal of this package")
+        (version,) = self._one("PRAGMA user_version")
+        if version > SCHEMA:
+            raise JournalError(
+                f"{self._path} is of version {version}; this package knows {SCHEMA}: update it"
+            )
+
+    def check(self) -> None:
+        """Look for damage.
+
+        Raises:
+            JournalError: there is some.
+        """
+        with _worded(self._path):
+            (found,) = self._one("PRAGMA quick_check(1)")
+        if found != "ok":
+            raise JournalError(f"{self._path} is damaged: {found}")
+
+    def _one(self, query: str, *values: Any) -> Any:
+        return self._connection.execute(query, values).fetchone()
+
+    def apply(self, writes: Iterable[Write], *, durably: bool = False) -> None:
+        """Write all of *writes*, or none; on the disk before it returns, if *durably*.
+
+        Raises:
+            JournalError: none of them was written.
+        """
+        with _worded(self._path):
+            self._connection.execute(f"PRAGMA synchronous = {'FULL' if durably else 'NORMAL'}")
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                for write in writes:
+                    self._connection.execute(*write)
+                self._connection.execute("COMMIT")
+            except BaseException:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
+
+    def meta(self, name: str) -> str | None:
+        """A word that is kept under *name*; None if there is none."""
+        with _worded(self._path):
+            found = self._one("SELECT value FROM meta WHERE name = ?", name)
+        return None if found is None else str(found[0])
+
+    def tasks(self) -> list[Row]:
+        """All tasks in the order in which they were added, without records and files."""
+        with _worded(self._path):
+            ended = "CASE WHEN record IS NULL THEN NULL ELSE x'' END"
+            columns = _BRIEF.replace("NULL, NULL", f"{ended}, NULL")
+            query = f"SELECT {columns} FROM tasks ORDER BY number"  # noqa: S608
+            return [Row._make(row) for row in self._connection.execute(query)]
+
+    def rows(self) -> Iterator[Row]:
+        """All tasks, whole, in the order in which they were added."""
+        query = f"SELECT {_COLUMNS} FROM tasks ORDER BY number"  # noqa: S608
+        with _worded(self._path):
+            yield from map(Row._make, self._connection.execute(query))
+
+    def ended(self, after: int, most: int) -> list[Row]:
+        """At most *most* tasks that have ended, added after the one of that number."""
+        query = (
+            f"SELECT {_COLUMNS} FROM tasks WHERE record IS NOT NULL AND number > ? "  # noqa: S608
+            "ORDER BY number LIMIT ?"
+        )
+        with _worded(self._path):
+            return [Row._make(row) for row in self._connection.execute(query, (after, most))]
+
+    def intents(self) -> list[tuple[float, str, str | None]]:
+        """Creations that were begun and of which nobody knows whether they were carried out.
+
+        When each began, what it asked for, and what went wrong if that was told.
+        """
+        query = "SELECT began_at, request, error FROM intents WHERE task_id IS NULL ORDER BY number"
+        with _worded(self._path):
+            return list(self._connection.execute(query))
+
+    def close(self) -> None:
+        """Close it; may be called again."""
+        with _worded(self._path):
+            self._connection.close()
+        if self._lock is not None:
+            self._lock.release()
+
+
+def _make(path: Path) -> None:
+    """Make an empty file that only its owner can read, if there is none."""
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    except FileExistsError:
+        _check_kind(path)
+
+
+def _check_kind(path: Path) -> None:
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise JournalError(f"{path} is no file")
+    with path.open("rb") as file:
+        beginning = file.read(len(_MAGIC))
+    if beginning not in (b"", _MAGIC):
+        raise JournalError(f"{path} is no journal of this package")
+
+
+def _connection(path: Path, mode: str = "") -> sqlite3.Connection:
+    # It is opened at the first query; the journal's lock is taken before that.
+    return sqlite3.connect(
+        f"{path.absolute().as_uri()}{mode}",
+        uri=True,
+        isolation_level=None,
+        check_same_thread=False,
+        timeout=0,
+    )
+
+
+@contextmanager
+def _worded(path: Path) -> Iterator[None]:
+    """Word what SQLite and the system say."""
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        raise JournalError(f"the journal {path}: {error}") from error
+    except OSError as error:
+        raise JournalError(f"the journal {path}: {error.strerror}") from error

@@ -1,0 +1,203 @@
+"""One look at a time, for those who must not sleep: what there is to know travels as JSON.
+
+Airflow triggers, Temporal activities, Celery tasks and cron jobs end after each look, and are run
+again later, perhaps in another process. What a wait keeps in memory, they hand on.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import anyio
+from attrs import asdict, evolve, field, fields, frozen
+
+from vocalsep_async import _check
+from vocalsep_async.decoding import Decoder, age_of
+from vocalsep_async.errors import ConfigurationError, Verdict, VocalSepError
+from vocalsep_async.models import SeparationTask, TaskRef, TaskStatus
+from vocalsep_async.polling.asking import Asker
+from vocalsep_async.polling.learning import Lessons
+from vocalsep_async.polling.watching import is_hopeless, record_request
+from vocalsep_async.schedule import GUESSED_AGE, PollPolicy, Situation
+
+_BUSY = 1.0
+"""Seconds until asking again, where only an answer that is on its way makes room."""
+
+
+@frozen
+class Done:
+    """The task has ended.
+
+    Attributes:
+        task: the final record.
+    """
+
+    task: SeparationTask
+
+
+@frozen
+class Pending:
+    """The task has not ended, as far as is known.
+
+    Attributes:
+        delay: seconds after which to call again; not earlier, or the budget may not allow it.
+        state: what to pass to the next call as ``state=``; plain JSON.
+        status: the last status seen; None if no look succeeded.
+    """
+
+    delay: float
+    state: dict[str, Any]
+    status: TaskStatus | str | None
+
+
+def _word(_instance: object, _attribute: object, value: Any) -> None:
+    if value is not None and not isinstance(value, str):
+        raise ConfigurationError("kind and status must be strings, or None")
+
+
+def _moment(_instance: object, attribute: Any, value: Any) -> None:
+    if value is not None:
+        _check.number(value, attribute.name, minimum=0.0)
+
+
+_count = _check.at_least(0)
+
+
+@frozen(kw_only=True)
+class _State:
+    """What is handed on; moments are seconds since 1970."""
+
+    polls: int = field(default=0, validator=_count)
+    failures: int = field(default=0, validator=_count)
+    of_a_kind: int = field(default=0, validator=_count)
+    kind: str | None = field(default=None, validator=_word)
+    status: str | None = field(default=None, validator=_word)
+    began: float | None = field(default=None, validator=_moment)
+    created: float | None = field(default=None, validator=_moment)
+
+
+def _read(state: Any) -> _State:
+    if state is None:
+        return _State()
+    names = {attribute.name for attribute in fields(_State)}
+    if not isinstance(state, Mapping) or not set(state) <= names:
+        raise ConfigurationError("state must be what the last Pending had, or None")
+    return _State(**state)
+
+
+class Single:
+    """One look at one task.
+
+    Args:
+        asker: sends it.
+        decoder: reads the answer.
+        lessons: learns from it.
+    """
+
+    def __init__(self, asker: Asker, decoder: Decoder, lessons: Lessons) -> None:
+        self._asker = asker
+        self._decoder = decoder
+        self._lessons = lessons
+
+    async def look(
+        self, ref: TaskRef, policy: PollPolicy, state: Mapping[str, Any] | None
+    ) -> Done | Pending:
+        """Look at *ref* if the budget has room now.
+
+        Raises:
+            VocalSepError: asking again is no use.
+            ConfigurationError: *state* is not what an earlier call gave.
+        """
+        known = _begun(_read(state), ref)
+        self._asker.bind()
+        permit = self._asker.gate.permit_now()
+        if permit is None:
+            return self._later(known, 0.0)
+        try:
+            task, age = await self._asker.send(
+                permit, record_request(ref.task_id), partial(self._sighting, ref)
+            )
+        except VocalSepError as error:
+            return self._failed(known, error)
+        self._lessons.noted(task)
+        return Done(task) if task.is_final else self._running(known, ref, policy, task, age)
+
+    def _sighting(
+        self, ref: TaskRef, status: int, headers: Mapping[str, str], body: bytes
+    ) -> tuple[SeparationTask, float | None]:
+        task = self._decoder.task(ref, status, headers, body)
+        return task, None if task.is_final else age_of(task, headers)
+
+    def _running(
+        self,
+        known: _State,
+        ref: TaskRef,
+        policy: PollPolicy,
+        task: SeparationTask,
+        age: float | None,
+    ) -> Pending:
+        now = time.time()
+        known = evolve(
+            known,
+            polls=known.polls + 1,
+            failures=0,
+            of_a_kind=0,
+            kind=None,
+            status=str(task.status),
+            created=known.created if age is None else now - age,
+        )
+        situation = Situation(
+            polls=known.polls,
+            elapsed=_since(known.began, now, 0.0),
+            age=_since(known.created, now, GUESSED_AGE),
+            model=self._lessons.durations.model(ref.type),
+            draw=random.random(),
+        )
+        delay = policy.delay(situation)
+        return self._later(known, _check.number(delay, "the delay of a poll policy", minimum=0.0))
+
+    def _failed(self, known: _State, error: VocalSepError) -> Pending:
+        kind = type(error).__name__
+        of_a_kind = known.of_a_kind + 1 if known.kind == kind else 1
+        retry = self._asker.retry
+        if error.verdict is Verdict.RAISE or is_hopeless(error, of_a_kind, retry.attempts):
+            raise error
+        failures = known.failures + 1
+        known = evolve(
+            known, polls=known.polls + 1, failures=failures, of_a_kind=of_a_kind, kind=kind
+        )
+        is_repeated = error.verdict is Verdict.RETRY
+        return self._later(known, retry.delay(failures, random.random()) if is_repeated else 0.0)
+
+    def _later(self, known: _State, delay: float) -> Pending:
+        """Not before the budget has room either."""
+        now = anyio.current_time()
+        budget = self._asker.gate.budget
+        room = budget.wait(now)
+        earliest = max(
+            delay, budget.paused_until(now) - now, _BUSY if room == float("inf") else room
+        )
+        status = None if known.status is None else _as_status(known.status)
+        return Pending(earliest, asdict(known), status)
+
+
+def _begun(known: _State, ref: TaskRef) -> _State:
+    """Take over what the caller knows."""
+    if known.began is None:
+        known = evolve(known, began=time.time())
+    if known.created is None and ref.created_at is not None:
+        known = evolve(known, created=ref.created_at.timestamp())
+    return known
+
+
+def _since(moment: float | None, now: float, otherwise: float) -> float:
+    """Seconds since *moment*; not less than 0, whatever the clock was set to meanwhile."""
+    return otherwise if moment is None else max(0.0, now - moment)
+
+
+def _as_status(word: str) -> TaskStatus | str:
+    return TaskStatus(word) if word in set(TaskStatus) else word
