@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 
 if sys.platform != "win32":
@@ -17,3 +18,11 @@ def try_lock(descriptor: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def wait_for_lock(descriptor: int) -> None:
+    """Lock an open file when nobody else holds it; where there are no locks, at once."""
+    if sys.platform == "win32":  # pragma: no cover - there are no such locks
+        return
+    with contextlib.suppress(OSError):
+        fcntl.flock(descriptor, fcntl.LOCK_EX)

@@ -264,7 +264,8 @@ class DownloadError(VocalSepError):
     """A stem could not be fetched, or not be saved.
 
     What stood at the path before stands there still. What has arrived is kept, hidden beside the
-    path, and the next try goes on from there; unless the disk was the trouble, then it is removed.
+    path, and the next try goes on from there; unless the disk was the trouble, or what came is no
+    audio or too large: then it is removed. ``__cause__`` is what went wrong.
 
     Attributes:
         task_id: the task.

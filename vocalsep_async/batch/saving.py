@@ -42,9 +42,18 @@ class Savings:
         if len(self._workers) < _TASKS_AT_ONCE:
             worker = asyncio.create_task(self._work(), name="vocalsep saving")
             self._workers.add(worker)
-            worker.add_done_callback(self._workers.discard)
 
     async def _work(self) -> None:
+        try:
+            # Under an eager task factory this runs before anybody knows the task.
+            await asyncio.sleep(0)
+            await self._work_off()
+        finally:
+            # Here, not when the loop gets round to a callback: who comes in between would wait for
+            # a worker that has ended.
+            self._workers.discard(asyncio.current_task())
+
+    async def _work_off(self) -> None:
         while self._waiting:
             outcome, task, done = self._waiting.popleft()
             try:

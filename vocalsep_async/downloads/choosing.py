@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from vocalsep_async._text import printable
+from vocalsep_async.downloads.naming import is_device
 from vocalsep_async.errors import ConfigurationError, DownloadError
 from vocalsep_async.models import STEM_NAMES, OriginTrack, SeparationTask
 
@@ -29,7 +30,7 @@ def names(stems: object) -> tuple[str, ...] | None:
     return tuple(dict.fromkeys(given))
 
 
-def links(task: SeparationTask) -> dict[str, str]:
+def links_of(task: SeparationTask) -> dict[str, str]:
     """The link of each stem, by name.
 
     Tracks of the provider's engine are stems of their own where they come in pairs
@@ -45,7 +46,9 @@ def links(task: SeparationTask) -> dict[str, str]:
 
 def _name(track: OriginTrack) -> str:
     words = re.findall(r"[a-z0-9]+", (track.name or "").lower())
-    name = "_".join(words)[:_LONGEST_NAME].strip("_") or "track"
+    name = "_".join(words)[:_LONGEST_NAME].strip("_")
+    if not name or is_device(name):
+        name = f"track_{name}".rstrip("_")
     return f"{name}_{track.part}" if track.part else name
 
 
@@ -64,7 +67,7 @@ def chosen(task: SeparationTask, wanted: tuple[str, ...] | None) -> tuple[str, .
         ConfigurationError: the task has none of that name; the message names those it has.
         DownloadError: the task can have such a stem, and this one has not.
     """
-    present = links(task)
+    present = links_of(task)
     for name in wanted or ():
         if name in present:
             continue

@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import anyio
 
-from vocalsep_async.downloads.choosing import links
+from vocalsep_async.downloads.choosing import links_of
 from vocalsep_async.models import SeparationTask
 
 _LIFETIME = timedelta(days=14)
@@ -26,7 +26,7 @@ class Links:
     def __init__(self, task: SeparationTask, look: Callable[[], Awaitable[SeparationTask]]) -> None:
         self.task = task
         self._look = look
-        self._links = links(task)
+        self._links = links_of(task)
         self._has_looked = False
         self._lock = anyio.Lock()
 
@@ -37,12 +37,11 @@ class Links:
     def has_expired(self, stem: str) -> bool:
         """Whether the link is past its time, as far as that can be told."""
         link, now = self.get(stem), datetime.now(UTC)
-        if link is None:
-            return False
-        ends = _end(link)
-        if ends is None and self.task.completed_at is not None:
-            ends = self.task.completed_at + _LIFETIME
-        return ends is not None and ends <= now
+        ends = None if link is None else _end(link)
+        if ends is not None:
+            return ends <= now
+        completed_at = self.task.completed_at
+        return completed_at is not None and now - completed_at >= _LIFETIME
 
     async def renewed(self, stem: str, link: str) -> bool:
         """Look at the task again, once for all its stems; whether *stem* has another link now.
@@ -54,7 +53,7 @@ class Links:
             if self._links.get(stem) == link and not self._has_looked:
                 self._has_looked = True
                 self.task = await self._look()
-                self._links = links(self.task)
+                self._links = links_of(self.task)
         return self.get(stem) not in (None, link)
 
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from vocalsep_async.downloads.disk import make_folder, replace
+from vocalsep_async.downloads.disk import alone_in, make_folder, read_plain, replace
 from vocalsep_async.downloads.naming import manifest_path
 from vocalsep_async.downloads.partfile import Saved
 from vocalsep_async.downloads.report import StemFile
@@ -38,11 +38,12 @@ class Manifest:
         self._files: dict[str, Any] = self._read()
 
     def _read(self) -> dict[str, Any]:
-        try:
-            told = json.loads(self._path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
+        content = read_plain(self._path)
+        if content is None:
             return {}
-        except ValueError:
+        try:
+            told = json.loads(content)
+        except (ValueError, RecursionError):
             told = None
         if _is_of(told, self._task_id):
             files: dict[str, Any] = told["files"]
@@ -87,24 +88,27 @@ class Manifest:
         Raises:
             OSError: the list could not be written; the old one is as it was.
         """
-        # Somebody else may have saved other stems of the task meanwhile.
-        self._files = self._read() | {
-            stem: {
-                "path": self._relative(path),
-                "size": saved.size,
-                "sha256": saved.sha256,
-                "mtime_ns": saved.mtime_ns,
-                "verified": verified,
-            }
+        entry = {
+            "path": self._relative(path),
+            "size": saved.size,
+            "sha256": saved.sha256,
+            "mtime_ns": saved.mtime_ns,
+            "verified": verified,
         }
+        make_folder(self._path.parent, self._directory)
+        with alone_in(self._path.parent):
+            # Somebody else may have saved other stems of the task meanwhile.
+            self._files = self._read() | {stem: entry}
+            replace(self._path, self._content(record))
+
+    def _content(self, record: SeparationTask) -> bytes:
         content = {
             "schema": _SCHEMA,
             "task_id": self._task_id,
             "files": self._files,
             "record": record.raw,
         }
-        make_folder(self._path.parent, self._directory)
-        replace(self._path, json.dumps(content, indent=2).encode())
+        return json.dumps(content, indent=2).encode()
 
 
 def _is_of(told: object, task_id: str) -> bool:

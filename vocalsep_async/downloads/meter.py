@@ -14,6 +14,10 @@ _GAP = 1 / 9
 """Seconds: nine times a second, and once more at the end of the file."""
 
 
+class ToldError(Exception):
+    """What a caller's function raised is the cause: no error of the disk, whatever its kind."""
+
+
 class Meter:
     """Tells of one file.
 
@@ -34,12 +38,18 @@ class Meter:
         self._told_at = -math.inf
 
     def tell(self, done: int, total: int | None, now: float, *, at_end: bool = False) -> None:
-        """So many bytes are there at *now*, and were at the end if *at_end*."""
+        """So many bytes are there at *now*, and were at the end if *at_end*.
+
+        Raises:
+            ToldError: the caller's function raised.
+        """
         if self._on_progress is None or (now - self._told_at < _GAP and not at_end):
             return
         self._told_at = now
-        self._on_progress(
-            Progress(
-                task_id=self._task_id, stem=self._stem, path=self._path, done=done, total=total
-            )
+        progress = Progress(
+            task_id=self._task_id, stem=self._stem, path=self._path, done=done, total=total
         )
+        try:
+            self._on_progress(progress)
+        except Exception as error:
+            raise ToldError from error

@@ -18,7 +18,7 @@ _LONGEST_ID = 100
 _LONGEST_NAME = 200
 """Bytes of one part of a path; file systems take 255, and temporary files add to it."""
 _DEVICES = frozenset(
-    {"CON", "PRN", "AUX", "NUL"}
+    {"CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$"}
     | {f"{port}{digit}" for port in ("COM", "LPT") for digit in "0123456789¹²³"}
 )
 _UNUSABLE = re.compile(r'[\\:*?"<>|\x00-\x1f\x7f]')
@@ -35,13 +35,17 @@ def extension(link: str) -> str:
 
 
 def safe(text: str) -> str:
-    """A part of a path that says *text* as well as it can; different texts stay different."""
+    """A part of a path that says *text* as well as it can.
+
+    Different texts stay different, also where the file system does not know capital letters.
+    """
     name = _UNSAFE.sub("_", text)[:_LONGEST_ID]
-    if name[0] in ".-" or name[-1] == "." or _is_device(name):
+    if name[0] in ".-" or name[-1] == "." or is_device(name) or name.casefold() == MANIFEST:
         name = f"_{name}"
-    if name == text:
+    if name == text == text.lower():
         return name
-    return f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+    # The tilde stands in no name that is left as it is.
+    return f"{name}~{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 
 class Template:
@@ -102,7 +106,7 @@ def _check_part(part: str) -> None:
     """Refuse what is no name of a file everywhere."""
     if part in ("", ".", ".."):
         raise ConfigurationError("template must be a path below the directory, without . and ..")
-    if _UNUSABLE.search(part) or part[-1] in ". " or _is_device(part):
+    if _UNUSABLE.search(part) or part[-1] in ". " or is_device(part):
         raise ConfigurationError(f"template gives {part!r}, which is no name of a file everywhere")
     if part.casefold() == MANIFEST:
         raise ConfigurationError(f"template gives {part!r}, which is the list of the files")
@@ -116,6 +120,6 @@ def _check_part(part: str) -> None:
         )
 
 
-def _is_device(name: str) -> bool:
+def is_device(name: str) -> bool:
     """Whether some systems take it for a device, whatever follows the first dot."""
     return name.partition(".")[0].rstrip(" ").upper() in _DEVICES

@@ -17,14 +17,16 @@ from attrs import frozen
 
 from vocalsep_async.downloads.links import Links
 from vocalsep_async.downloads.pace import Pace
-from vocalsep_async.errors import TransportError, Verdict, VocalSepError
+from vocalsep_async.errors import ConfigurationError, TransportError, Verdict, VocalSepError
 from vocalsep_async.schedule import RetryPolicy
 from vocalsep_async.transport import FileReply, FileTransport
 
 _EXPIRED = frozenset({403, 404, 410})
 _TOO_EARLY_OR_TOO_MUCH = frozenset({408, 425, 429})
-_PAGE_TYPES = frozenset({"text/html", "application/xhtml+xml", "application/json"})
-_PAGE_BEGINNINGS = (b"<!doctype", b"<html", b"<?xml")
+_TEXT_BEGINNINGS = (b"<", b"{", b"[")
+"""Web pages and JSON begin so, and no kind of audio does."""
+_ENOUGH = 64
+"""Bytes at the beginning of a file that tell whether it is text."""
 _PROGRESS = 1 << 16
 """Bytes that nobody had before; after so many a new cut is a first one again."""
 
@@ -88,6 +90,8 @@ class Remote:
         self._stack = AsyncExitStack()
         self._failures = 0
         self._farthest = 0
+        self._went_on = False
+        self._is_left = False
         self._pace = Pace()
         self.about = About()
         self.position = 0
@@ -101,6 +105,7 @@ class Remote:
         _error: BaseException | None,
         _traceback: TracebackType | None,
     ) -> None:
+        self._is_left = True
         await self._hang_up()
 
     async def open(self, position: int = 0, about: About | None = None) -> None:
@@ -111,7 +116,7 @@ class Remote:
         """
         self.position, self.about = position, about or About()
         if self._links.has_expired(self._stem):
-            # Whatever comes of it, the host will say whether the link is good.
+            # If there is no other, the host will say whether this one is good.
             await self._renewed(self._link(), "the link is past its time")
         await self._until_answered()
 
@@ -121,6 +126,8 @@ class Remote:
         Raises:
             VocalSepError: the rest cannot be had.
         """
+        if self._is_left:
+            raise ConfigurationError("the block in which it could be read was left")
         while True:
             try:
                 data = await self._read()
@@ -131,27 +138,41 @@ class Remote:
                 return self._gain(data) if data else None
 
     async def _read(self) -> bytes:
+        data = await self._received()
+        if not data and self.about.size not in (None, self.position):
+            raise TransportError(f"only {self.position:,} of {self.about.size:,} bytes came")
+        if not data and self.position == 0:
+            raise TransportError("the file is empty")
+        if self.position == 0 and _is_text(data):
+            raise UselessError("text came in place of audio, such as a web page")
+        end = self.position + len(data)
+        if self.about.size is not None and end > self.about.size:
+            raise TransportError(f"more than the announced {self.about.size:,} bytes came")
+        if end > self._max_bytes:
+            raise UselessError(f"it is larger than {self._max_bytes:,} bytes")
+        return data
+
+    async def _received(self) -> bytes:
+        """What comes next; of the beginning of a file, enough to tell what it is."""
+        data = await self._timed()
+        while self.position == 0 and 0 < len(data) < _ENOUGH and (more := await self._timed()):
+            data += more
+        return data
+
+    async def _timed(self) -> bytes:
         if self._reply is None:
             raise TransportError("there is no answer to read")
         began = anyio.current_time()
         data = await self._reply.read()
         if data:
             self._pace.gained(len(data), anyio.current_time() - began)
-        if not data and self.about.size not in (None, self.position):
-            raise TransportError(f"only {self.position:,} of {self.about.size:,} bytes came")
-        if not data and self.position == 0:
-            raise TransportError("the file is empty")
-        if self.position == 0 and data[:16].lstrip().lower().startswith(_PAGE_BEGINNINGS):
-            raise UselessError("a web page came in place of audio")
-        if self.position + len(data) > self._max_bytes:
-            raise UselessError(f"it is larger than {self._max_bytes:,} bytes")
         return data
 
     def _gain(self, data: bytes) -> Piece:
         piece = Piece(self.position, data, self.about)
         self.position += len(data)
         # A host that begins anew after each cut, and is cut each time, brings nothing new.
-        if self.position >= self._farthest + _PROGRESS:
+        if self._went_on and self.position >= self._farthest + _PROGRESS:
             self._failures, self._farthest = 0, self.position
         return piece
 
@@ -184,15 +205,17 @@ class Remote:
             reason = f"the link has expired ({reply.status})"
             if not await self._renewed(link, reason):
                 _give_up(f"{reason}, and a look at the task gave no other")
-        elif self.position and not self._goes_on(reply):
-            # The whole file comes, or nothing that fits what is there: begin anew.
-            self.position, self.about = 0, About()
+        elif reply.status in _TOO_EARLY_OR_TOO_MUCH or reply.status >= 500:
+            raise TransportError(f"the file host answered {reply.status}")
+        elif self.position == 0 or self._goes_on(reply):
+            self._accept(reply)
+        else:
+            # The whole file comes, or nothing that fits what is there.
+            self._begin_anew()
             if reply.status == 200:
                 self._accept(reply)
             else:
                 await self._hang_up()
-        else:
-            self._accept(reply)
 
     async def _renewed(self, link: str, reason: str) -> bool:
         try:
@@ -200,27 +223,29 @@ class Remote:
         except VocalSepError as error:
             _give_up(f"{reason}, and the look for another one failed: {error}")
 
+    def _begin_anew(self) -> None:
+        self.position, self.about = 0, About()
+
     def _range(self) -> dict[str, str]:
-        if self.about.validator is None:
-            self.position = 0
         if self.position == 0 or self.about.validator is None:
+            self._begin_anew()
             return {}
         return {"Range": f"bytes={self.position}-", "If-Range": self.about.validator}
 
     def _goes_on(self, reply: FileReply) -> bool:
         """Whether *reply* begins where the last one ended, in the same file."""
-        if reply.status in _TOO_EARLY_OR_TOO_MUCH or reply.status >= 500:
-            return True  # says nothing about the file
         return (
             reply.status == 206
             and reply.start == self.position
             and reply.size == self.about.size
+            and (reply.size is not None or reply.is_delimited)
             and reply.validator in (None, self.about.validator)
         )
 
     def _accept(self, reply: FileReply) -> None:
         _check(reply, self.position, self._max_bytes)
-        if self.position == 0:
+        self._went_on = self.position > 0
+        if not self._went_on:
             self.about = About(
                 validator=reply.validator,
                 size=reply.size,
@@ -245,18 +270,21 @@ def _check(reply: FileReply, position: int, max_bytes: int) -> None:
     """Refuse what is no audio file, or not all there.
 
     Raises:
-        TransportError: it is of no use; `verdict` says whether another try could help.
+        TransportError: it is of no use, and another try would not help.
     """
-    if reply.status in _TOO_EARLY_OR_TOO_MUCH or reply.status >= 500:
-        raise TransportError(f"the file host answered {reply.status}")
     if reply.status != (206 if position else 200):
         _give_up(f"the file host answered {reply.status}")
     if reply.encoding is not None:
         _give_up("the file came compressed, which was not asked for")
-    if reply.content_type in _PAGE_TYPES:
+    kind = reply.content_type or ""
+    if kind.startswith("text/") or kind.endswith(("json", "xml")):
         _give_up(f"{reply.content_type} came in place of audio")
     if reply.size is not None and reply.size > max_bytes:
         _give_up(f"it has {reply.size:,} bytes; at most {max_bytes:,} are fetched")
+
+
+def _is_text(beginning: bytes) -> bool:
+    return beginning.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(_TEXT_BEGINNINGS)
 
 
 def _give_up(why: str) -> NoReturn:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -25,7 +26,9 @@ _ROOM = 16
 
 
 @asynccontextmanager
-async def taken_up(path: Path, directory: Path) -> AsyncIterator[PartFile]:
+async def taken_up(
+    path: Path, directory: Path, owner: str, *, anew: bool
+) -> AsyncIterator[PartFile]:
     """The part of a file; see `PartFile.open`.
 
     What goes wrong in the block leaves what has arrived for another try, but for an error of the
@@ -34,12 +37,14 @@ async def taken_up(path: Path, directory: Path) -> AsyncIterator[PartFile]:
     Raises:
         OSError: it cannot be written there.
     """
-    part = await run_sync(PartFile.open, path, directory)
+    # Shielded: what was opened while its caller is cancelled would stay open, and locked.
+    with anyio.CancelScope(shield=True):
+        part = await run_sync(partial(PartFile.open, path, directory, owner, anew=anew))
     try:
         yield part
     except BaseException as error:
         with anyio.CancelScope(shield=True):
-            await run_sync(part.keep if part.position > 0 and _may_go_on(error) else part.discard)
+            await run_sync(part.keep if _may_go_on(error) else part.discard)
         raise
 
 
@@ -49,6 +54,7 @@ async def fill(remote: Remote, part: PartFile, meter: Meter) -> None:
     Raises:
         VocalSepError: it cannot be had.
         OSError: it cannot be written.
+        ToldError: whoever is told of progress raised.
     """
     if not part.is_complete:
         await remote.open(part.position, part.about)
@@ -57,9 +63,8 @@ async def fill(remote: Remote, part: PartFile, meter: Meter) -> None:
 
 def _may_go_on(error: BaseException) -> bool:
     """Whether another try may use what has arrived: neither it nor the disk was the trouble."""
-    if isinstance(error, VocalSepError):
-        return not isinstance(error, UselessError)
-    return not isinstance(error, OSError)
+    is_of_disk = isinstance(error, OSError) and not isinstance(error, VocalSepError)
+    return not is_of_disk and not isinstance(error, UselessError)
 
 
 class _Pipe:

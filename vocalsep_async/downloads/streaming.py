@@ -4,12 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 from vocalsep_async.downloads.remote import About, Piece, Remote
-from vocalsep_async.errors import ConfigurationError, DownloadError, TransportError, VocalSepError
+from vocalsep_async.errors import (
+    ClientClosedError,
+    ConfigurationError,
+    DownloadError,
+    TransportError,
+    VocalSepError,
+)
 
-Refuse = Callable[[VocalSepError], DownloadError]
+
+class Source(NamedTuple):
+    """Where a stream comes from, and how it words what goes wrong."""
+
+    remote: Remote
+    refuse: Callable[[VocalSepError], DownloadError]
 
 
 class StemStream:
@@ -22,10 +33,11 @@ class StemStream:
         stem: its name.
     """
 
-    def __init__(self, stem: str, find: Callable[[], Awaitable[tuple[Remote, Refuse]]]) -> None:
+    def __init__(self, stem: str, find: Callable[[], Awaitable[Source]]) -> None:
         self.stem = stem
         self._find = find
-        self._found: tuple[Remote, Refuse] | None = None
+        self._is_entered = False
+        self._found: Source | None = None
         self._handed_out = 0
         self._about = About()
 
@@ -40,7 +52,7 @@ class StemStream:
         Raises:
             ConfigurationError: the stream was not entered.
         """
-        return self._entered()[0].about.size
+        return self._source().remote.about.size
 
     @property
     def content_type(self) -> str | None:
@@ -49,16 +61,17 @@ class StemStream:
         Raises:
             ConfigurationError: the stream was not entered.
         """
-        return self._entered()[0].about.content_type
+        return self._source().remote.about.content_type
 
     async def __aenter__(self) -> Self:
-        if self._found is not None:
+        if self._is_entered:
             raise ConfigurationError("a stream is entered once; make another one with open_stem()")
-        remote, refuse = self._found = await self._find()
+        self._is_entered = True
+        self._found = await self._find()
         try:
-            await remote.open()
+            await self._found.remote.open()
         except VocalSepError as error:
-            raise refuse(error) from error
+            raise self._worded(error) from error
         return self
 
     async def __aexit__(
@@ -67,35 +80,42 @@ class StemStream:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        await self._entered()[0].__aexit__(type_, error, traceback)
+        await self._source().remote.__aexit__(type_, error, traceback)
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> bytes:
-        remote, refuse = self._entered()
-        while True:
-            try:
-                piece = await remote.next()
-            except VocalSepError as error:
-                raise refuse(error) from error
-            if piece is None:
-                raise StopAsyncIteration
-            if data := self._new(piece, refuse):
-                self._handed_out += len(data)
-                return data
+        remote = self._source().remote
+        try:
+            while (piece := await remote.next()) is not None:
+                if data := self._new(piece):
+                    self._handed_out += len(data)
+                    return data
+        except VocalSepError as error:
+            raise self._worded(error) from error
+        raise StopAsyncIteration
 
-    def _new(self, piece: Piece, refuse: Refuse) -> bytes:
-        """What of *piece* was not handed out yet: the host may have begun anew."""
+    def _new(self, piece: Piece) -> bytes:
+        """What of *piece* was not handed out yet: the host may have begun anew.
+
+        Raises:
+            TransportError: what was handed out may be of another file.
+        """
         if piece.offset == 0:
+            if self._handed_out and piece.about.validator is None:
+                raise TransportError("it was cut, and its host cannot go on where it was")
             if self._handed_out and piece.about != self._about:
-                raise refuse(TransportError("the file was changed while it was read"))
+                raise TransportError("the file was changed while it was read")
             self._about = piece.about
-        if self._handed_out and self._about.validator is None and piece.offset == 0:
-            raise refuse(TransportError("it was cut, and its host cannot go on where it was"))
         return piece.data[max(0, self._handed_out - piece.offset) :]
 
-    def _entered(self) -> tuple[Remote, Refuse]:
+    def _worded(self, error: VocalSepError) -> VocalSepError:
+        if isinstance(error, (ClientClosedError, ConfigurationError)):
+            return error
+        return self._source().refuse(error)
+
+    def _source(self) -> Source:
         if self._found is None:
             raise ConfigurationError(
                 "a stream works within its block: async with client.open_stem(...) as stream: ..."

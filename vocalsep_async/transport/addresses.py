@@ -20,10 +20,12 @@ _UNICAST = IPv6Network("2000::/3")
 _NOT_PUBLIC_V4 = (
     IPv4Network("192.0.0.0/24"),  # protocol assignments
     IPv4Network("192.88.99.0/24"),  # relays of 6to4
+    IPv4Network("168.63.129.16/32"),  # the host's own services in one large cloud
 )
 _NOT_PUBLIC_V6 = (
     IPv6Network("2001::/23"),  # protocol assignments, tunnels (Teredo) among them
     IPv6Network("2002::/16"),  # 6to4: holds an IPv4 address, which may be private
+    IPv6Network("3fff::/20"),  # documentation
 )
 
 
@@ -45,6 +47,22 @@ def is_public(address: str) -> bool:
     if isinstance(ip, IPv6Address):
         return _is_public_v4(ip.ipv4_mapped) if ip.ipv4_mapped else _is_public_v6(ip)
     return _is_public_v4(ip)
+
+
+def names_private(host: str) -> bool:
+    """Whether *host* is written as an address that is not public, in any spelling.
+
+    A proxy would resolve it where it stands, so it must not even be told.
+    """
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    if ":" in host:
+        return not is_public(host)
+    try:
+        # As the system's resolver reads it: 127.1, 0x7f000001 and 2130706433 are one address.
+        return not _is_public_v4(IPv4Address(socket.inet_aton(host)))
+    except (OSError, UnicodeEncodeError):
+        return False
 
 
 def _is_public_v4(ip: IPv4Address) -> bool:

@@ -6,23 +6,25 @@ pass for a whole one. Redirects are followed here, not by aiohttp, and each hop 
 
 from __future__ import annotations
 
+import asyncio
 import math
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
+from urllib.parse import quote, urlsplit
 
 import aiohttp
 from aiohttp import hdrs
 from yarl import URL
 
+from vocalsep_async._text import printable
 from vocalsep_async.errors import ClientClosedError, TransportError, Verdict
-from vocalsep_async.transport.addresses import NotPublicError, is_public, public_socket
+from vocalsep_async.transport.addresses import NotPublicError, names_private, public_socket
 from vocalsep_async.transport.failures import translated
 from vocalsep_async.transport.key import proxy_login
 
 _CONNECT_TIMEOUT = 10.0
-_CONNECTIONS = 100
 _READ_AHEAD = 1 << 18
 """Bytes that may lie unread in a connection."""
 _MOST_REDIRECTS = 5
@@ -30,6 +32,8 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _PORTS = frozenset({80, 443})
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _HINT = "allow_private_hosts=True on the client allows it"
+_PLAIN = frozenset({None, "", "identity", "chunked"})
+"""How a body may be coded without being anything else than the file."""
 _ILLEGAL = re.compile(r"[^!#$%&'()*+,\-./0-9:;=?@A-Z\[\]_a-z~]")
 """What may not stand in a URL."""
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-\d{1,18}/(\d{1,18}|\*)", re.ASCII)
@@ -49,17 +53,28 @@ class FileReply:
             that identifies it.
     """
 
-    def __init__(self, response: aiohttp.ClientResponse, name: str, timeout: float) -> None:
+    def __init__(
+        self,
+        response: aiohttp.ClientResponse,
+        name: str,
+        timeout: float,
+        was_closed: Callable[[], bool],
+    ) -> None:
         headers = response.headers
         self._response = response
+        self._was_closed = was_closed
         self._name = name
         self._timeout = timeout
         self.status = response.status
         self.start, self.size = _extent(response.status, headers)
-        self.is_delimited = hdrs.CONTENT_LENGTH in headers or hdrs.TRANSFER_ENCODING in headers
-        self.content_type = headers.get(hdrs.CONTENT_TYPE, "").partition(";")[0].strip() or None
-        encoding = headers.get(hdrs.CONTENT_ENCODING, "identity").strip().lower()
-        self.encoding = None if encoding in ("", "identity") else encoding
+        transfer = _word(headers, hdrs.TRANSFER_ENCODING)
+        self.is_delimited = transfer == "chunked" or (
+            transfer is None and hdrs.CONTENT_LENGTH in headers
+        )
+        self.content_type = _word(headers, hdrs.CONTENT_TYPE)
+        stated = (each.strip().lower() for each in headers.getall(hdrs.CONTENT_ENCODING, ()))
+        codings = {transfer, *stated} - _PLAIN
+        self.encoding = next(iter(codings), None)
         self.validator = _validator(headers)
 
     async def read(self) -> bytes:
@@ -67,11 +82,20 @@ class FileReply:
 
         Raises:
             TransportError: the body was cut, or nothing came in time.
+            ClientClosedError: the client was closed meanwhile.
         """
+        failure: TransportError | ClientClosedError
         try:
-            return await self._response.content.readany()
+            # aiohttp's own timer begins again with every byte, also with those that are no body.
+            async with asyncio.timeout(self._timeout):
+                data = await self._response.content.readany()
+            if data or not self._was_closed():
+                return data
+            failure = _closed()
         except (aiohttp.ClientError, OSError) as error:
-            failure = translated(error, self._name, self._timeout)
+            failure = (
+                _closed() if self._was_closed() else translated(error, self._name, self._timeout)
+            )
         # Raised here: aiohttp's error holds the link.
         raise failure
 
@@ -105,6 +129,7 @@ class FileTransport:
         self._proxy = {} if proxy is None else _through(proxy)
         self._sessions: dict[bool, aiohttp.ClientSession] = {}
         """Whether any address may be dialled, and the session that does."""
+        self._open: set[aiohttp.ClientResponse] = set()
         self._closed = False
 
     @property
@@ -126,9 +151,11 @@ class FileTransport:
             ClientClosedError: the client was closed, before or meanwhile.
         """
         response, name = await self._arrived(_url(link), headers)
+        self._open.add(response)
         try:
-            yield FileReply(response, name, self._patience)
+            yield FileReply(response, name, self._patience, lambda: self._closed)
         finally:
+            self._open.discard(response)
             # Not released: reading the rest of a file only to keep its connection costs more.
             response.close()
 
@@ -153,22 +180,29 @@ class FileTransport:
             self._check(url, name)
         session = self._session(is_trusted=is_trusted)
         try:
-            return await session.get(url, headers=headers, allow_redirects=False, **self._proxy)
+            async with asyncio.timeout(_CONNECT_TIMEOUT + self._patience):
+                return await session.get(
+                    url,
+                    headers={**headers, **self._login_for(url)},
+                    allow_redirects=False,
+                    **self._proxy,
+                )
         except (aiohttp.ClientError, OSError) as error:
-            failure = _failure(error, name, self._patience)
-            if session.closed:
-                failure = ClientClosedError("the client was closed while a file was fetched")
+            failure = _closed() if session.closed else _failure(error, name, self._patience)
         raise failure
+
+    def _login_for(self, url: URL) -> Mapping[str, str]:
+        """The proxy's login, where the request itself goes to the proxy and not into a tunnel."""
+        return self._proxy.get("proxy_headers") or {} if url.scheme == "http" else {}
 
     def _is_trusted(self, url: URL) -> bool:
         """Whether *url* may lead anywhere: as it is written, not by what it resolves to."""
         return self._trusted_origin is None or url.origin() == self._trusted_origin
 
     def _check(self, url: URL, name: str) -> None:
-        host = (url.host or "").rstrip(".")
         if url.port not in _PORTS:
             raise _refused(name, f"the port {url.port} is not one of the web's; {_HINT}")
-        if _is_address(host) and not is_public(host):
+        if names_private((url.host or "").rstrip(".")):
             raise _refused(name, f"the address is not public; {_HINT}")
 
     def _session(self, *, is_trusted: bool) -> aiohttp.ClientSession:
@@ -184,7 +218,9 @@ class FileTransport:
         is_guarded = not is_trusted and not self._proxy
         return aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
-                limit=_CONNECTIONS, socket_factory=public_socket if is_guarded else None
+                # How many files are fetched at once is for callers to say.
+                limit=0,
+                socket_factory=public_socket if is_guarded else None,
             ),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={hdrs.USER_AGENT: self._user_agent, hdrs.ACCEPT_ENCODING: "identity"},
@@ -202,8 +238,20 @@ class FileTransport:
     async def aclose(self) -> None:
         """End what is under way and close the sessions; may be called again."""
         self._closed = True
+        # A closed session does not wake those who read from one of its connections.
+        for response in self._open:
+            response.close()
         for session in self._sessions.values():
             await session.close()
+
+
+def _word(headers: Mapping[str, str], name: str) -> str | None:
+    """A header without parameters, in small letters; None if it is not there or empty."""
+    return headers.get(name, "").partition(";")[0].strip().lower() or None
+
+
+def _closed() -> ClientClosedError:
+    return ClientClosedError("the client was closed while a file was fetched")
 
 
 def _extent(status: int, headers: Mapping[str, str]) -> tuple[int, int | None]:
@@ -220,33 +268,45 @@ def _extent(status: int, headers: Mapping[str, str]) -> tuple[int, int | None]:
 def _validator(headers: Mapping[str, str]) -> str | None:
     """The strong entity tag, or else the time of the last change."""
     tag = headers.get(hdrs.ETAG)
-    if tag is not None:
-        return tag if tag.startswith('"') else None
-    return headers.get(hdrs.LAST_MODIFIED)
+    if tag is not None and not tag.startswith('"'):
+        return None
+    validator = tag or headers.get(hdrs.LAST_MODIFIED, "")
+    # It is sent back: what cannot stand in a header identifies nothing.
+    return validator if validator and validator.isascii() and validator.isprintable() else None
 
 
 def _url(link: str) -> URL:
     """*link* as it is: signed links hold escapes that must not be written in another way."""
     try:
-        url = URL(link, encoded=_ILLEGAL.search(link) is None)
+        url = _as_written(link)
         is_usable = url.scheme in _DEFAULT_PORTS and bool(url.host) and url.port is not None
-        is_usable = is_usable and url.user is None
+        is_usable = is_usable and url.user is None and url.password is None
         (url.raw_host or "").encode("idna")
     except (ValueError, IndexError):
         is_usable = False
     if not is_usable:
         raise TransportError("the link is no http(s) URL", verdict=Verdict.RAISE)
-    return url.with_fragment(None) if url.raw_fragment else url
+    return url
+
+
+def _as_written(link: str) -> URL:
+    """*link* with nothing quoted but what cannot stand in a URL; a host may have any letters."""
+    parts = urlsplit(link)
+    host = URL(f"//{parts.netloc}").raw_authority if parts.netloc else ""
+    rest = parts._replace(scheme="", netloc="", fragment="").geturl()
+    quoted = _ILLEGAL.sub(lambda found: quote(found[0], safe=""), rest)
+    scheme = f"{parts.scheme}:" if parts.scheme else ""
+    return URL(f"{scheme}//{host}{quoted}" if host else f"{scheme}{quoted}", encoded=True)
 
 
 def _next_hop(url: URL, location: str | None, name: str) -> URL:
     if not location:
         raise TransportError(f"{name}: a redirect that leads nowhere", verdict=Verdict.RAISE)
     try:
-        target = url.join(URL(location, encoded=_ILLEGAL.search(location) is None))
+        target = str(url.join(_as_written(location)))
     except ValueError:
-        target = URL()
-    hop = _url(str(target))
+        target = ""
+    hop = _url(target)
     if url.scheme == "https" and hop.scheme != "https":
         raise _refused(name, "it is redirected from https to http")
     return hop
@@ -266,13 +326,9 @@ def _refused(name: str, why: str) -> TransportError:
     return TransportError(f"{name}: {why}", may_have_arrived=False, verdict=Verdict.RAISE)
 
 
-def _is_address(host: str) -> bool:
-    return ":" in host or host.replace(".", "").isdigit()
-
-
 def _named(url: URL) -> str:
     """The host: a link's path and query are nobody's business."""
-    return f"GET at {url.host}"
+    return f"GET at {printable(url.host or '')}"
 
 
 def _through(proxy: URL) -> dict[str, Any]:
