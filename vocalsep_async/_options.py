@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Iterable, Mapping
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping
 from inspect import iscoroutinefunction
 from os import PathLike, fspath
 from pathlib import Path
@@ -167,10 +167,14 @@ def directory(value: object) -> Path:
     return Path(name)
 
 
+def _is_async(function: Callable[..., object]) -> bool:
+    return iscoroutinefunction(function) or iscoroutinefunction(type(function).__call__)
+
+
 def on_progress(value: OnProgress | None) -> OnProgress | None:
     """Check what is told of progress; None for nothing."""
     given: object = value
-    if given is not None and (not callable(given) or iscoroutinefunction(given)):
+    if given is not None and (not callable(given) or _is_async(given)):
         raise ConfigurationError(
             "on_progress must be a plain function: reading does not wait for it"
         )

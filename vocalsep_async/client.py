@@ -31,7 +31,7 @@ from vocalsep_async.downloads import (
     checked_overwrite,
     names,
 )
-from vocalsep_async.errors import ConfigurationError, Verdict
+from vocalsep_async.errors import ClientClosedError, ConfigurationError, Verdict
 from vocalsep_async.journal import Journal
 from vocalsep_async.models import (
     SeparationTask,
@@ -189,9 +189,11 @@ class VocalSepClient:
 
         Calls that are under way end with `ClientClosedError`. The tasks at the provider go on.
         """
-        await self._poller.aclose()
-        await self._files.aclose()
-        await self._transport.aclose()
+        # Shielded: whoever leaves because it was cancelled still wants its sockets closed.
+        with anyio.CancelScope(shield=True):
+            await self._poller.aclose()
+            await self._files.aclose()
+            await self._transport.aclose()
 
     @property
     def durations(self) -> Durations:
@@ -428,6 +430,7 @@ class VocalSepClient:
         Raises:
             DownloadError: some stems are not; the others are. ``error.report`` says which.
             TaskFailedError: the task has not ended, or ended without stems.
+            ClientClosedError: the client was closed.
             ConfigurationError: an argument is unusable.
             VocalSepError: the look at the task failed; see `get_task`.
         """
@@ -441,9 +444,10 @@ class VocalSepClient:
             on_progress=_options.on_progress(on_progress),
         )
         report = await self._downloader.save(task, order)
-        if report.error is not None:
-            raise report.error
-        return report
+        if report.error is None:
+            return report
+        cause = report.error.__cause__
+        raise cause if isinstance(cause, ClientClosedError) else report.error
 
     def open_stem(
         self, task: Downloadable, stem: str, *, max_bytes: int = LARGEST_FILE

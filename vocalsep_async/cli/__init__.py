@@ -5,9 +5,11 @@ import typer
 
 from vocalsep_async.cli import journal
 from vocalsep_async.cli.demo import run_demo
+from vocalsep_async.cli.track import track
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_show_locals=False)
 app.add_typer(journal.app, name="journal")
+app.command()(track)
 
 
 @app.callback()

@@ -43,7 +43,6 @@ class Downloader:
 
         Raises:
             VocalSepError: the task has no such stems, or cannot be looked at.
-            ClientClosedError: the client was closed meanwhile.
             Exception: what the order's ``on_progress`` raised.
         """
         record = await self._record(task)

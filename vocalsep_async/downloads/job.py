@@ -20,7 +20,7 @@ from vocalsep_async.downloads.partfile import PartFile, Saved
 from vocalsep_async.downloads.remote import Remote
 from vocalsep_async.downloads.report import DownloadReport, StemFile
 from vocalsep_async.downloads.saving import fill, taken_up
-from vocalsep_async.errors import ClientClosedError, DownloadError, VocalSepError
+from vocalsep_async.errors import DownloadError, VocalSepError
 from vocalsep_async.models import SeparationTask
 
 
@@ -62,7 +62,6 @@ class Job:
         """Save them; what cannot be saved stands in the report.
 
         Raises:
-            ClientClosedError: the client was closed meanwhile.
             Exception: what the order's ``on_progress`` raised.
         """
         async with anyio.create_task_group() as group:
@@ -83,9 +82,6 @@ class Job:
             self._files[stem] = await self._there(stem, path) or await self._fetched(stem, path)
         except ToldError as error:
             self._broken = self._broken or error.__cause__
-            scope.cancel()
-        except ClientClosedError as error:
-            self._broken = self._broken or error
             scope.cancel()
         except Exception as error:  # noqa: BLE001 - it is reported, and hurts no other stem
             self._errors[stem] = refusal(self._task_id, stem, self._links.get(stem), path, error)

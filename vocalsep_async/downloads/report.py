@@ -77,5 +77,5 @@ class DownloadReport:
             return None
         # A copy: a report and its errors that hold each other could not be pickled.
         error = copy.copy(self.errors[0])
-        error.report = self
+        error.report, error.__cause__ = self, self.errors[0].__cause__
         return error

@@ -1,0 +1,149 @@
+"""What a journal costs: CPU for each look, delay of each outcome, opening it, and its size.
+
+    python benchmarks/journal.py [--rounds 7] [--tasks 100]
+
+The emulator runs in a process of its own. Batches with and without a journal follow the same kind
+of tasks in turn, as fast as they can; the ratio of their processor time counts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import multiprocessing
+import os
+import tempfile
+import time
+from collections.abc import Sequence
+from multiprocessing.connection import Connection
+from pathlib import Path
+from statistics import median
+from typing import NamedTuple
+
+from vocalsep_async import Every, TaskRef, VocalSepClient
+from vocalsep_async.emulator import Emulator
+from vocalsep_async.journal import Journal, Store
+from vocalsep_async.journal.records import packed
+from vocalsep_async.journal.store import Write
+
+GAP = 0.1
+MANY = 100_000
+CPU, DELAY, OPEN, SIZE = 10, 1.0, 3.0, 1024
+_NOBODY = "http://127.0.0.1:9"
+
+
+def serve(pipe: Connection) -> None:
+    """Run an emulator; make tasks for whoever asks, until the process is ended."""
+
+    async def run() -> None:
+        async with Emulator(rate_limit=None) as emulator:
+            pipe.send(emulator.url)
+            loop = asyncio.get_running_loop()
+            while True:
+                lengths: Sequence[float] = await loop.run_in_executor(None, pipe.recv)
+                pipe.send([emulator.add_task(duration=each, type="split_stem") for each in lengths])
+
+    asyncio.run(run())
+
+
+class Cost(NamedTuple):
+    """Seconds of CPU for each look, and of the median delay from settling to handing out."""
+
+    look: float
+    delay: float
+
+
+async def follow(url: str, ids: list[str], journal: Path | None) -> Cost:
+    """Follow tasks to their ends."""
+    async with VocalSepClient("no-key-needed", base_url=url, rate_limit=None) as client:
+        await client.get_task(ids[0])
+        used = time.process_time()
+        async with client.track(ids, poll=Every(GAP), journal=journal) as batch:
+            loop = asyncio.get_running_loop()
+            entered = loop.time()
+            delays = [loop.time() - entered - outcome.elapsed async for outcome in batch]
+            polls = batch.stats.polls
+        used = time.process_time() - used
+    return Cost(used / polls, median(delays))
+
+
+def fill(path: Path) -> float:
+    """Make a journal of many tasks, half of them ended; bytes for each."""
+    record = {
+        "taskId": "0" * 32,
+        "successFlag": "SUCCESS",
+        "response": {
+            f"{name}Url": f"https://files.example.com/{os.urandom(16).hex()}_{name}.mp3"
+            for name in ("vocal", "drums", "bass", "guitar", "piano", "strings", "synth", "fx")
+        },
+    }
+    add = "INSERT INTO tasks (task_id, added_at, status, polls, record) VALUES (?, ?, ?, 3, ?)"
+    store = Store.open(path)
+    for first in range(0, MANY, 1000):
+        rows = []
+        for number in range(first, first + 1000):
+            content = packed({**record, "taskId": os.urandom(16).hex()}, keep_links=False)
+            ended = number % 2
+            status, kept = ("SUCCESS", content) if ended else ("PENDING", None)
+            rows.append(Write(add, (f"{number:032x}", time.time(), status, kept)))
+        store.apply(rows)
+    store.apply([Write("INSERT INTO meta VALUES ('base_url', ?)", (f"{_NOBODY}/",))])
+    store.close()
+    return path.stat().st_size / MANY
+
+
+async def opened(path: Path) -> float:
+    """Seconds until a batch has taken up a journal."""
+    async with VocalSepClient("no-key-needed", base_url=f"{_NOBODY}/") as client:
+        began = time.perf_counter()
+        async with client.track((), journal=path):
+            return time.perf_counter() - began
+
+
+async def added(path: Path) -> float:
+    """Seconds until as many ids are written down."""
+    async with Journal(path) as journal:
+        began = time.perf_counter()
+        journal.add(TaskRef(f"{number:032x}") for number in range(MANY))
+        await journal.flush()
+        return time.perf_counter() - began
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--tasks", type=int, default=100)
+    options = parser.parse_args()
+    here, there = multiprocessing.Pipe()
+    server = multiprocessing.Process(target=serve, args=(there,), daemon=True)
+    server.start()
+    lengths = [0.5 + 2.5 * number / options.tasks for number in range(options.tasks)]
+
+    def one(url: str, journal: Path | None) -> Cost:
+        here.send(lengths)
+        return asyncio.run(follow(url, here.recv(), journal))
+
+    with tempfile.TemporaryDirectory(prefix="vocalsep-benchmark-") as folder:
+        try:
+            url = here.recv()
+            pairs = [
+                (one(url, Path(folder) / f"{each}.journal"), one(url, None))
+                for each in range(options.rounds)
+            ]
+        finally:
+            server.kill()
+        size = fill(Path(folder) / "many")
+        seconds = min(asyncio.run(opened(Path(folder) / "many")) for _ in range(3))
+        adding = asyncio.run(added(Path(folder) / "new"))
+    ratio = median(kept.look / plain.look for kept, plain in pairs)
+    plain = median(plain.look for _, plain in pairs)
+    delay = median(kept.delay - plain.delay for kept, plain in pairs)
+    print(f"a look costs {1e6 * plain:.0f} us of CPU, {100 * (ratio - 1):+.1f} % (aim {CPU})")
+    print(f"an outcome is handed out {1e3 * delay:.2f} ms later (aim {DELAY:g})")
+    print(f"{MANY:,} tasks are taken up in {seconds:.2f} s (aim {OPEN:g}), added in {adding:.2f} s")
+    print(f"{size:.0f} bytes for each task, half of them ended (aim {SIZE})")
+
+
+if __name__ == "__main__":
+    main()
