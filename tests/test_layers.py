@@ -11,7 +11,7 @@ import vocalsep_async
 ROOT = Path(vocalsep_async.__file__).parent
 
 PURE = {"errors", "models", "dialects", "schedule", "pacing", "decoding", "_text", "_check"}
-HELPERS = {"_text", "_check", "_locks", "_version"}
+HELPERS = {"_text", "_check", "_locks", "_tasks", "_version"}
 ARROWS = {
     "_text": set(),
     "_version": set(),
@@ -27,6 +27,7 @@ ARROWS = {
     "_options": {"downloads", "schedule", "models", "errors"},
     "polling": {"schedule", "pacing", "decoding", "transport", "models", "errors"},
     "_locks": set(),
+    "_tasks": set(),
     "journal": {"models", "errors"},
     "batch": {"decoding", "downloads", "journal", "polling", "schedule", "models", "errors"},
     "creating": {"decoding", "journal", "polling", "transport", "models", "errors"},

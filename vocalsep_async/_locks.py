@@ -4,9 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import tempfile
+from pathlib import Path
 
-if sys.platform != "win32":
+if sys.platform != "win32":  # pragma: no branch - the other one has no such locks
     import fcntl
+
+
+def has_locks(folder: Path) -> bool:
+    """Whether files in *folder* can be locked; some network file systems cannot."""
+    if sys.platform == "win32":  # pragma: no cover - there are no such locks
+        return False
+    with tempfile.TemporaryFile(dir=folder) as file:
+        return try_lock(file.fileno())
 
 
 def try_lock(descriptor: int) -> bool:

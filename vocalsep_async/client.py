@@ -132,7 +132,7 @@ class VocalSepClient:
         self._pacer = Pacer(rate_limit)
         self._asker = Asker(Gate(self._pacer), self._transport, retry)
         self._decoder = Decoder(self._dialect)
-        self._creator = Creator(self._asker, self._decoder)
+        self._creator = Creator(self._asker, self._decoder, self._base_url)
         self._poller = Poller(self._asker, self._decoder, Durations())
         self._downloader = Downloader(self._files, self._poller.look_repeatedly, retry)
 
@@ -497,7 +497,7 @@ class VocalSepClient:
         audio_url: str | None = None,
         type: SeparationType | str = SeparationType.SEPARATE_VOCAL,  # noqa: A002 - the API's word
         stem_name: str | None = None,
-        journal: Journal | None = None,
+        journal: Journal | str | os.PathLike[str] | None = None,
     ) -> TaskRef:
         """Create a separation task. **Every call is billed**, also for the same song.
 
@@ -513,9 +513,10 @@ class VocalSepClient:
             audio_url: a song from elsewhere.
             type: what to make of it.
             stem_name: the instrument for `SeparationType.SPLIT_STEM_ADVANCED`; None leaves it out.
-            journal: an open `Journal`. What is asked for is written to it before the request, the
-                id after it: if the program ends in between, `Journal.intents` says so, and the
-                task is not silently created again. None keeps nothing.
+            journal: an open `Journal`, or the path of one. What is asked for is written to it
+                before the request, the id after it: if the program ends in between,
+                `Journal.intents` says so, and the task is not silently created again. None keeps
+                nothing.
 
         Returns:
             The id, the type and the time of creation: what `wait_for_task` can use best.
@@ -536,9 +537,10 @@ class VocalSepClient:
         }
         if stem_name is not None:
             body["stemName"] = _options.text(stem_name, "stem_name")
-        if journal is not None:
-            await journal.belongs_to(self._base_url)
-        return await self._creator.create(body, kind, journal)
+        if journal is None or isinstance(journal, Journal):
+            return await self._creator.create(body, kind, journal)
+        async with Journal(journal) as opened:
+            return await self._creator.create(body, kind, opened)
 
     async def get_credits(self) -> float:
         """Ask how many credits the account has left.

@@ -10,6 +10,7 @@ from vocalsep_async.decoding import Decoder
 from vocalsep_async.errors import (
     ClientClosedError,
     DecodeError,
+    JournalError,
     ServerError,
     TransportError,
     Verdict,
@@ -32,9 +33,11 @@ class Creator:
     Args:
         asker: sends the requests.
         decoder: reads the answers.
+        base_url: which API it is, for journals.
     """
 
-    def __init__(self, asker: Asker, decoder: Decoder) -> None:
+    def __init__(self, asker: Asker, decoder: Decoder, base_url: str) -> None:
+        self._base_url = base_url
         self._asker = asker
         self._decoder = decoder
 
@@ -48,6 +51,7 @@ class Creator:
         """
         if journal is None:
             return await self._send(body, kind)
+        await journal.belongs_to(self._base_url)
         told = {name: value for name, value in body.items() if name not in _LINKS}
         # Whatever ends this but an answer leaves the intent as it is: nobody knows.
         number = await journal.intend(told)
@@ -56,7 +60,12 @@ class Creator:
         except VocalSepError as error:
             await journal.not_created(number, str(error) if _may_have_created(error) else None)
             raise
-        await journal.created(number, ref)
+        try:
+            await journal.created(number, ref)
+        except JournalError as error:
+            raise JournalError(
+                f"{error}; the task was created, with the id {ref.task_id}"
+            ) from error
         return ref
 
     async def _send(self, body: Mapping[str, Any], kind: SeparationType | None) -> TaskRef:

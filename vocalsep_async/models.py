@@ -49,6 +49,11 @@ class SeparationType(enum.StrEnum):
     """One named instrument: a track with it alone and a track without it."""
 
 
+def as_status(word: str) -> TaskStatus | str:
+    """A status by its word; one that this package does not know stays as it is."""
+    return TaskStatus(word) if word in set(TaskStatus) else word
+
+
 def _usable_task_id(_instance: object, _attribute: object, value: Any) -> None:
     if not isinstance(value, str):
         raise ConfigurationError(

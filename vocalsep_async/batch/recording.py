@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import attrs
 
+from vocalsep_async._text import printable
 from vocalsep_async.decoding import restored_task
-from vocalsep_async.errors import DecodeError, JournalError
-from vocalsep_async.journal import Journal, Known, Row, unpacked
+from vocalsep_async.errors import DecodeError, JournalError, TaskTimeoutError
+from vocalsep_async.journal import Journal, Known, Row, type_of, unpacked
 from vocalsep_async.models import SeparationTask, TaskOutcome, TaskRef, TaskStatus
 from vocalsep_async.schedule import Durations
 
@@ -65,18 +67,26 @@ class Recording:
         """
         if self._is_own:
             await self._journal.open()
+        elif self._journal.is_followed:
+            raise JournalError(f"the journal {self._journal.path} is in use by another batch")
+        self._journal.is_followed = True
         try:
             return await self._take_over()
         except BaseException:
-            if self._is_own:
-                await self._journal.aclose()
+            await self._let_go()
             raise
+
+    async def _let_go(self) -> None:
+        self._journal.is_followed = False
+        if self._is_own:
+            await self._journal.aclose()
 
     async def _take_over(self) -> list[Known]:
         await self._journal.belongs_to(self._base_url)
         await self._learn()
         await self._warn_of_intents()
         left = []
+        self._journal.take_in()
         for known in await self._journal.known():
             self._known.add(known.ref.task_id)
             if known.has_ended:
@@ -110,10 +120,12 @@ class Recording:
         Raises:
             JournalError: it could not be written.
         """
-        if not self._journal.is_open:
-            return
-        self._journal.learned(self._durations.to_dict())
-        await (self._journal.aclose() if self._is_own else self._journal.flush())
+        try:
+            if self._journal.is_open:
+                self._journal.learned(self._durations.to_dict())
+                await self._journal.flush()
+        finally:
+            await self._let_go()
 
     def has_ended(self, task_id: str) -> bool:
         """Whether the journal had its final record when the batch began."""
@@ -123,11 +135,21 @@ class Recording:
         """Write down those that the journal does not know."""
         new = [ref for ref in refs if ref.task_id not in self._known]
         self._known.update(ref.task_id for ref in new)
-        self._journal.add(new)
+        with self._breaking():
+            self._journal.add(new)
 
     def note(self, task_id: str, status: TaskStatus | str, polls: int) -> None:
         """A look saw that it has not ended."""
-        self._journal.note(task_id, status, polls + self._earlier(task_id))
+        with self._breaking():
+            self._journal.note(task_id, status, polls + self._earlier(task_id))
+
+    @contextmanager
+    def _breaking(self) -> Iterator[None]:
+        """Tell of a journal that was closed too early; nobody here could hear it otherwise."""
+        try:
+            yield
+        except JournalError as error:
+            self._broken(error)
 
     def _earlier(self, task_id: str) -> int:
         known = self._polls_before.get(task_id)
@@ -137,18 +159,18 @@ class Recording:
         """Write down how it ended, if it did; *done* gets it then, earlier runs included."""
         known = self._polls_before.pop(outcome.task_id, None)
         if known is not None:
-            outcome = attrs.evolve(
-                outcome, polls=outcome.polls + known.polls, status=outcome.status or known.status
-            )
-        if outcome.task is not None:
-            self._ends += 1
-            if self._ends % _ENDS_BETWEEN == 0:
-                self._journal.learned(self._durations.to_dict())
-        self._journal.end(outcome, self._when_written(outcome, done))
+            outcome = _with_earlier(outcome, known)
+        with self._breaking():
+            if outcome.task is not None:
+                self._ends += 1
+                if self._ends % _ENDS_BETWEEN == 0:
+                    self._journal.learned(self._durations.to_dict())
+            self._journal.end(outcome, self._when_written(outcome, done))
 
     def saved(self, outcome: TaskOutcome, done: Done) -> None:
         """Write down where its stems are; *done* gets it then."""
-        self._journal.saved(outcome, self._when_written(outcome, done))
+        with self._breaking():
+            self._journal.saved(outcome, self._when_written(outcome, done))
 
     def _when_written(
         self, outcome: TaskOutcome, done: Done
@@ -175,8 +197,7 @@ class Recording:
                     yield self._outcome(row)
 
     def _outcome(self, row: Row) -> TaskOutcome:
-        task = self._task(row)
-        files = {} if row.files is None else json.loads(row.files)
+        task, files = self._task(row), self._files(row)
         return TaskOutcome(
             task_id=row.task_id,
             status=task.status,
@@ -184,17 +205,42 @@ class Recording:
             error=None,
             polls=row.polls,
             elapsed=row.elapsed or 0.0,
-            files={stem: Path(path) for stem, path in files.items()},
+            files=files,
         )
 
+    def _files(self, row: Row) -> dict[str, Path]:
+        try:
+            files = json.loads(row.files or "{}")
+            return {stem: Path(path) for stem, path in files.items()}
+        except (ValueError, TypeError, AttributeError):
+            pass
+        raise JournalError(f"{self._journal.path}: the files of task {row.task_id!r} are damaged")
+
     def _task(self, row: Row) -> SeparationTask:
-        ref = TaskRef(row.task_id, row.type)
+        ref = TaskRef(row.task_id, type_of(row))
         try:
             return restored_task(ref, unpacked(row.record or b""))
         except (ValueError, DecodeError) as error:
             raise JournalError(
                 f"{self._journal.path}: the record of task {row.task_id!r} is damaged: {error}"
             ) from None
+
+
+def _with_earlier(outcome: TaskOutcome, known: Known) -> TaskOutcome:
+    """*outcome* with what earlier runs saw of its task."""
+    polls, status = outcome.polls + known.polls, outcome.status or known.status
+    error = outcome.error
+    if isinstance(error, TaskTimeoutError):
+        error = TaskTimeoutError(
+            f"task {outcome.task_id!r} was still {printable(str(status))} after "
+            f"{outcome.elapsed:.1f} s and {polls} polls, those of earlier runs included; it goes "
+            "on at the provider: wait again with the same id.",
+            task_id=outcome.task_id,
+            task=None,
+            polls=polls,
+            last_error=error.last_error,
+        )
+    return attrs.evolve(outcome, polls=polls, status=status, error=error)
 
 
 def age(known: Known) -> float:

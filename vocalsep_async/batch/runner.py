@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict, deque
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Callable, Collection, Coroutine, Iterable
 from contextlib import aclosing
 from functools import partial
 from types import TracebackType
@@ -12,6 +12,7 @@ from typing import Any, Self
 
 import anyio
 
+from vocalsep_async._tasks import to_its_end
 from vocalsep_async.batch.intake import Tasks, all_at_once, one_by_one
 from vocalsep_async.batch.recording import Recording, age
 from vocalsep_async.batch.roster import Roster
@@ -123,8 +124,7 @@ class BatchRunner:
         if refs is None:
             self._reader = _task(self._read(), "vocalsep batch reader")
             return
-        if self._recording is not None:
-            self._recording.add(refs)
+        self._write_down(refs)
         async for ref in one_by_one(refs):
             self._take_in_unless_ended(ref, roster)
         roster.warn_of_too_many()
@@ -144,17 +144,22 @@ class BatchRunner:
         if self._savings is not None:
             self._savings.release()
         self._news.set()
-        background = [task for task in (self._reader, self._replayer) if task is not None]
-        for task in background:
+        for task in self._sources():
             task.cancel()
-        with anyio.CancelScope(shield=True):
-            if background:
-                await asyncio.wait(background)
-            if self._savings is not None:
-                await self._savings.ended()
-            await self._poller.ended()
-            if self._recording is not None:
-                await self._recording.close()
+        await to_its_end(self._ended())
+
+    def _sources(self) -> list[asyncio.Task[None]]:
+        return [task for task in (self._reader, self._replayer) if task is not None]
+
+    async def _ended(self) -> None:
+        """Wait for what was broken off, and have all written down."""
+        if sources := self._sources():
+            await asyncio.wait(sources)
+        if self._savings is not None:
+            await self._savings.ended()
+        await self._poller.ended()
+        if self._recording is not None:
+            await self._recording.close()
 
     def _entered(self) -> Roster:
         if self._roster is None:
@@ -178,10 +183,13 @@ class BatchRunner:
         if self._is_closed:
             raise ConfigurationError("the batch is closed; add tasks before close()")
         ref = TaskRef.of(task)
-        if self._recording is not None:
-            self._recording.add([ref])
+        self._write_down([ref])
         self._take_in_unless_ended(ref, roster)
         roster.warn_of_too_many()
+
+    def _write_down(self, refs: Iterable[TaskRef]) -> None:
+        if self._recording is not None:
+            self._recording.add(ref.merged(TaskRef(ref.task_id, self._type)) for ref in refs)
 
     def _take_in_unless_ended(self, ref: TaskRef, roster: Roster) -> None:
         """Track *ref*, unless the journal has its final record, which is handed out anyway."""
@@ -223,8 +231,7 @@ class BatchRunner:
     async def _take_in(self, ref: TaskRef, roster: Roster) -> None:
         if ref.task_id not in self._read_before:
             self._remember(ref.task_id)
-            if self._recording is not None:
-                self._recording.add([ref])
+            self._write_down([ref])
             self._take_in_unless_ended(ref, roster)
             roster.warn_of_too_many()
         while self._has_enough(roster):
@@ -314,8 +321,7 @@ class BatchRunner:
             raise roster.failure
 
     def _is_finished(self, roster: Roster) -> bool:
-        sources = (self._reader, self._replayer)
-        is_read = all(task is None or task.done() for task in sources)
+        is_read = all(task.done() for task in self._sources())
         expects_more = self._keep_open and roster.error is None
         return is_read and not expects_more and not len(roster) and not self._passing
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from vocalsep_async import JournalError
+from vocalsep_async import Durations, JournalError
 from vocalsep_async.journal import Row, Store, unpacked
 
 app = typer.Typer(no_args_is_help=True, help="Look into the journal of a batch.")
@@ -30,17 +30,17 @@ def show(path: JournalPath) -> None:
         console.print(f"API: {store.meta('base_url') or 'not known yet'}")
         console.print(f"account: {store.meta('label') or 'no label'}")
         console.print(f"tasks: {len(rows)}, of which {ended} have ended")
-        for began, request, error in store.intents():
-            when = datetime.fromtimestamp(began, UTC).isoformat(timespec="seconds")
-            reason = error or "the program ended before the answer"
-            console.print(f"perhaps created, id not known: {when} {request} ({reason})")
+        for intent in _intents(store):
+            console.print(f"perhaps created, id not known: {intent}")
 
 
 @app.command()
 def check(path: JournalPath) -> None:
     """Look for damage; the exit status is 1 if there is some."""
     with _opened(path) as store:
-        store.check()
+        store.check(thoroughly=True)
+        _intents(store)
+        _learned(store)
         count = sum(1 for row in store.rows() if _told(row))
     typer.echo(f"{path}: {count} tasks, no damage")
 
@@ -53,17 +53,38 @@ def export(path: JournalPath) -> None:
             typer.echo(json.dumps(_told(row)))
 
 
+def _intents(store: Store) -> list[str]:
+    told = []
+    for began, request, error in store.intents():
+        try:
+            when = _time(began)
+        except (TypeError, ValueError, OverflowError, OSError):
+            raise JournalError(f"a creation is damaged: {began!r} is no time") from None
+        told.append(f"{when} {request} ({error or 'the program ended before the answer'})")
+    return told
+
+
+def _learned(store: Store) -> None:
+    try:
+        Durations().update_from(
+            json.loads(store.meta("durations") or "null") or Durations().to_dict()
+        )
+    except ValueError as error:
+        raise JournalError(f"what was learned about durations is damaged: {error}") from None
+
+
 def _told(row: Row) -> dict[str, Any]:
     try:
         record = None if row.record is None else unpacked(row.record)
         files = None if row.files is None else json.loads(row.files)
-    except ValueError as error:
+        times = (_time(row.created_at), _time(row.added_at))
+    except (ValueError, OverflowError, OSError, RecursionError) as error:
         raise JournalError(f"the record of task {row.task_id!r} is damaged: {error}") from None
     return {
         "task_id": row.task_id,
         "type": row.type,
-        "created_at": _time(row.created_at),
-        "added_at": _time(row.added_at),
+        "created_at": times[0],
+        "added_at": times[1],
         "status": row.status,
         "polls": row.polls,
         "elapsed": row.elapsed,

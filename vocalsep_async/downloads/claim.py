@@ -16,7 +16,7 @@ import stat
 from pathlib import Path
 from typing import NamedTuple
 
-from vocalsep_async._locks import try_lock
+from vocalsep_async._locks import has_locks, try_lock
 from vocalsep_async.downloads.disk import CREATE, OPEN
 
 _TRIES = 3
@@ -75,17 +75,21 @@ def _is_still(descriptor: int, path: Path) -> bool:
 
 
 def _begun(path: Path, target: Path) -> Claim:
-    """Make a new part: at *path*, or under a name of its own where that one is in use."""
+    """Make a new part: at *path*, or under a name of its own where that one is in use.
+
+    Where there are no locks, it is one that nobody else knows, and that is not kept.
+    """
+    if not has_locks(target.parent):
+        own = _own(target)
+        return Claim(own, os.open(own, CREATE, 0o666), is_locked=False)
     for candidate in (path, *(_own(target) for _ in range(_TRIES))):
         with contextlib.suppress(FileExistsError):
             descriptor = os.open(candidate, CREATE, 0o666)
             if try_lock(descriptor) and _is_still(descriptor, candidate):
                 return Claim(candidate, descriptor, is_locked=True)
+            # Somebody took it for stale before it was locked, and may write into it now.
             os.close(descriptor)
-            candidate.unlink(missing_ok=True)
-    # There are no locks here: a part that nobody else knows, and that is not kept.
-    own = _own(target)
-    return Claim(own, os.open(own, CREATE, 0o666), is_locked=False)
+    raise OSError(errno.EBUSY, "others take every part for stale")
 
 
 def _own(target: Path) -> Path:

@@ -86,9 +86,12 @@ def read_plain(path: Path) -> bytes | None:
         descriptor = os.open(path, os.O_RDONLY | _CAREFUL)
     except FileNotFoundError:
         return None
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(descriptor)
+        number = errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL
+        raise OSError(number, f"{path.name} is no plain file")
     with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(errno.EINVAL, f"{path.name} is no plain file")
         return file.read()
 
 

@@ -37,7 +37,9 @@ class Links:
     def has_expired(self, stem: str) -> bool:
         """Whether the link is past its time, as far as that can be told."""
         link, now = self.get(stem), datetime.now(UTC)
-        ends = None if link is None else _end(link)
+        if link is None:
+            return False
+        ends = _end(link)
         if ends is not None:
             return ends <= now
         completed_at = self.task.completed_at

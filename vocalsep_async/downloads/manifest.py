@@ -5,6 +5,7 @@ All here blocks and runs in worker threads.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import logging
@@ -38,7 +39,7 @@ class Manifest:
         self._files: dict[str, Any] = self._read()
 
     def _read(self) -> dict[str, Any]:
-        content = read_plain(self._path)
+        content = self._content_there()
         if content is None:
             return {}
         try:
@@ -50,6 +51,14 @@ class Manifest:
             return files
         _logger.warning("%s is not a list of this task's files; it is written anew", self._path)
         return {}
+
+    def _content_there(self) -> bytes | None:
+        try:
+            return read_plain(self._path)
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                return b""  # a link in its place is not followed, but replaced
+            raise
 
     def whole(self, stem: str, path: Path) -> StemFile | None:
         """The file of *stem* if it is at *path*, as it was saved.

@@ -52,6 +52,7 @@ class PartFile:
         self._target = target
         self._note = Note(self._path, owner)
         self._digest = hashlib.sha256()
+        self._has_its_name = False
         self.position = 0
         self.about = About()
 
@@ -137,9 +138,11 @@ class PartFile:
         if sys.platform == "win32":  # pragma: no cover - it renames nothing that is open
             self._close()
         self._path.replace(self._target)
+        # From here on what is at the part's name is somebody else's.
+        self._has_its_name = True
         self._note.remove()
-        synchronise_folder(self._target.parent)
         self._close()
+        synchronise_folder(self._target.parent)
         return Saved(found.st_size, self._digest.hexdigest(), found.st_mtime_ns)
 
     def keep(self) -> None:
@@ -151,6 +154,8 @@ class PartFile:
 
     def discard(self) -> None:
         """Remove what is there; it does nothing to a file that has its name."""
+        if self._has_its_name:
+            self._close()
         if self._descriptor < 0:
             return
         if sys.platform == "win32":  # pragma: no cover - it removes nothing that is open

@@ -245,6 +245,7 @@ class Remote:
     def _accept(self, reply: FileReply) -> None:
         _check(reply, self.position, self._max_bytes)
         self._went_on = self.position > 0
+        self._farthest = max(self._farthest, self.position)
         if not self._went_on:
             self.about = About(
                 validator=reply.validator,

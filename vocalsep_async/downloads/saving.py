@@ -16,6 +16,7 @@ import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from anyio.to_thread import run_sync
 
+from vocalsep_async._tasks import to_its_end
 from vocalsep_async.downloads.meter import Meter
 from vocalsep_async.downloads.partfile import PartFile
 from vocalsep_async.downloads.remote import Piece, Remote, UselessError
@@ -37,14 +38,17 @@ async def taken_up(
     Raises:
         OSError: it cannot be written there.
     """
-    # Shielded: what was opened while its caller is cancelled would stay open, and locked.
-    with anyio.CancelScope(shield=True):
-        part = await run_sync(partial(PartFile.open, path, directory, owner, anew=anew))
+    opened: list[PartFile] = []
+
+    async def open_part() -> None:
+        opened.append(await run_sync(partial(PartFile.open, path, directory, owner, anew=anew)))
+
     try:
-        yield part
+        await to_its_end(open_part())
+        yield opened[0]
     except BaseException as error:
-        with anyio.CancelScope(shield=True):
-            await run_sync(part.keep if _may_go_on(error) else part.discard)
+        for part in opened:
+            await to_its_end(run_sync(part.keep if _may_go_on(error) else part.discard))
         raise
 
 

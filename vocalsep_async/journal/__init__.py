@@ -4,8 +4,8 @@
 `journal` is what users hold.
 """
 
-from vocalsep_async.journal.journal import Intent, Journal, Known
+from vocalsep_async.journal.journal import Intent, Journal, Known, type_of
 from vocalsep_async.journal.records import unpacked
 from vocalsep_async.journal.store import Row, Store
 
-__all__ = ["Intent", "Journal", "Known", "Row", "Store", "unpacked"]
+__all__ = ["Intent", "Journal", "Known", "Row", "Store", "type_of", "unpacked"]

@@ -17,15 +17,18 @@ import anyio
 from anyio.to_thread import run_sync
 from attrs import frozen
 
+from vocalsep_async._tasks import to_its_end
+from vocalsep_async._text import printable
 from vocalsep_async.errors import ConfigurationError, JournalError
 from vocalsep_async.journal.records import packed
 from vocalsep_async.journal.store import Row, Store, Write
-from vocalsep_async.models import TaskOutcome, TaskRef, TaskStatus
+from vocalsep_async.models import SeparationType, TaskOutcome, TaskRef, TaskStatus, as_status
 
 _UNHURRIED = 2.0
 """Seconds for which writes wait for company where nobody waits for them."""
 
 _ADD = "INSERT OR IGNORE INTO tasks (task_id, type, created_at, added_at) VALUES (?, ?, ?, ?)"
+_TAKE_IN = "UPDATE tasks SET added_at = ? WHERE added_at IS NULL"
 _NOTE = "UPDATE tasks SET status = ?, polls = ? WHERE task_id = ? AND record IS NULL"
 _END = "UPDATE tasks SET status = ?, polls = ?, elapsed = ?, record = ? WHERE task_id = ?"
 _FILES = "UPDATE tasks SET files = ? WHERE task_id = ?"
@@ -115,6 +118,8 @@ class Journal:
         self._hurry = anyio.Event()
         self._failure: JournalError | None = None
         self._last_intent = 0
+        self.is_followed = False
+        """Whether a batch has it: one at a time."""
 
     def __repr__(self) -> str:
         state = "closed" if self._store is None else f"{len(self._queue)} writes waiting"
@@ -145,10 +150,17 @@ class Journal:
         """
         if self._store is not None:
             raise JournalError(f"the journal {self.path} is open already")
-        # Shielded: a store that was opened while its opener is cancelled would stay locked.
-        with anyio.CancelScope(shield=True):
-            self._store = await run_sync(Store.open, self.path)
+        try:
+            await to_its_end(self._open())
+        except asyncio.CancelledError:
+            await self.aclose()
+            raise
+
+    async def _open(self) -> None:
+        self._store = await run_sync(Store.open, self.path)
         self._failure = None
+        self._queue, self._after = [], []
+        self._filled, self._hurry = anyio.Event(), anyio.Event()
         self._writer = asyncio.create_task(self._write_all(), name="vocalsep journal")
 
     async def aclose(self) -> None:
@@ -157,17 +169,20 @@ class Journal:
         Raises:
             JournalError: it could not be written.
         """
+        if self._store is not None:
+            await to_its_end(self._close())
+
+    async def _close(self) -> None:
         store, writer = self._store, self._writer
         if store is None or writer is None:
-            return
-        with anyio.CancelScope(shield=True):
-            try:
-                await self.flush()
-            finally:
-                self._store = self._writer = None
-                writer.cancel()
-                await asyncio.wait([writer])
-                await run_sync(store.close)
+            return  # somebody else closes it
+        try:
+            await self.flush()
+        finally:
+            self._store = self._writer = None
+            writer.cancel()
+            await asyncio.wait([writer])
+            await run_sync(store.close)
 
     # Reading
 
@@ -189,9 +204,33 @@ class Journal:
                 )
 
     async def known(self) -> list[Known]:
-        """All tasks in it, in the order in which they were added."""
+        """All tasks in it, in the order in which they were added.
+
+        Raises:
+            JournalError: some of it is damaged.
+        """
         await self.flush()
-        return [_known(row) for row in await run_sync(self._opened().tasks)]
+        return [self._known(row) for row in await run_sync(self._opened().tasks)]
+
+    def _known(self, row: Row) -> Known:
+        created = None if row.created_at is None else self._time(row.created_at)
+        ref = TaskRef(row.task_id, type_of(row), created)
+        status = as_status(row.status) if row.status else None
+        return Known(ref, row.added_at or 0.0, status, row.polls, row.record is not None)
+
+    def _time(self, moment: float) -> datetime:
+        try:
+            return datetime.fromtimestamp(moment, UTC)
+        except (ValueError, OverflowError, OSError):
+            pass
+        raise JournalError(f"the journal {self.path} is damaged: {moment} is no time")
+
+    def _json(self, text: str) -> Any:
+        try:
+            return json.loads(text)
+        except (ValueError, RecursionError):
+            pass
+        raise JournalError(f"the journal {self.path} is damaged: {printable(text, 60)!r}")
 
     async def ended(self, after: int, most: int) -> list[Row]:
         """At most *most* tasks that have ended, added after the one of that number."""
@@ -205,16 +244,19 @@ class Journal:
         await self.flush()
         rows = await run_sync(self._opened().intents)
         return tuple(
-            Intent(datetime.fromtimestamp(began, UTC), json.loads(request), error)
-            for began, request, error in rows
+            Intent(self._time(began), self._json(request), error) for began, request, error in rows
         )
 
     async def durations(self) -> Any:
         """What was learned about durations when it was last written down; None if it never was."""
         told = await run_sync(self._opened().meta, "durations")
-        return None if told is None else json.loads(told)
+        return None if told is None else self._json(told)
 
     # Writing
+
+    def take_in(self) -> None:
+        """Write down that the tasks that were created are tracked from now on."""
+        self._put(_TAKE_IN, time.time())
 
     def add(self, refs: Iterable[TaskRef]) -> None:
         """Write down that these tasks are tracked from now on."""
@@ -226,13 +268,13 @@ class Journal:
 
     def note(self, task_id: str, status: TaskStatus | str, polls: int) -> None:
         """Write down, in time, how a task stands that has not ended."""
-        self._put(_NOTE, str(status), polls, task_id)
+        self._put(_NOTE, printable(str(status)), polls, task_id)
 
     def end(self, outcome: TaskOutcome, then: Then) -> None:
         """Write down the final record of a task; *then* is called when it is written."""
         if outcome.task is not None:
             record = packed(outcome.task.raw, keep_links=self.keep_links)
-            status, polls = str(outcome.status), outcome.polls
+            status, polls = printable(str(outcome.status)), outcome.polls
             self._put(_END, status, polls, outcome.elapsed, record, outcome.task_id)
         self._then(then)
 
@@ -265,7 +307,7 @@ class Journal:
         created_at = None if ref.created_at is None else ref.created_at.timestamp()
         await self._now(
             Write(_CREATED, (ref.task_id, number)),
-            Write(_ADD, (ref.task_id, ref.type, created_at, time.time())),
+            Write(_ADD, (ref.task_id, ref.type, created_at, None)),
         )
 
     async def not_created(self, number: int, error: str | None) -> None:
@@ -274,8 +316,7 @@ class Journal:
         await self._now(gone if error is None else unclear)
 
     async def _now(self, *writes: Write) -> None:
-        with anyio.CancelScope(shield=True):
-            await run_sync(partial(self._opened().apply, writes, durably=True))
+        await to_its_end(run_sync(partial(self._opened().apply, writes, durably=True)))
 
     def _put(self, statement: str, *values: Any) -> None:
         self._opened()
@@ -283,6 +324,7 @@ class Journal:
         self._filled.set()
 
     def _then(self, then: Then) -> None:
+        self._opened()
         self._after.append(then)
         self._filled.set()
         self._hurry.set()
@@ -315,8 +357,7 @@ class Journal:
 
     async def _write(self, writes: list[Write]) -> None:
         try:
-            with anyio.CancelScope(shield=True):
-                await run_sync(self._opened().apply, writes)
+            await to_its_end(run_sync(self._opened().apply, writes))
         except JournalError as error:
             self._failure = error
 
@@ -340,12 +381,6 @@ def _check_label(label: object) -> None:
         raise ConfigurationError("label must be a printable string, or None")
 
 
-def _known(row: Row) -> Known:
-    created = None if row.created_at is None else datetime.fromtimestamp(row.created_at, UTC)
-    return Known(
-        TaskRef(row.task_id, row.type, created),
-        row.added_at,
-        row.status,
-        row.polls,
-        row.record is not None,
-    )
+def type_of(row: Row) -> SeparationType | None:
+    """What kind of separation a task is, as far as this version knows the kinds."""
+    return SeparationType(row.type) if row.type in set(SeparationType) else None

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
+from vocalsep_async._text import printable
 from vocalsep_async.errors import JournalError
 from vocalsep_async.journal.lock import Lock
 
@@ -30,7 +31,7 @@ CREATE TABLE tasks (
     task_id TEXT NOT NULL UNIQUE,
     type TEXT,
     created_at REAL,
-    added_at REAL NOT NULL,
+    added_at REAL,
     status TEXT,
     polls INTEGER NOT NULL DEFAULT 0,
     elapsed REAL,
@@ -55,19 +56,26 @@ class Write(NamedTuple):
 
 
 class Row(NamedTuple):
-    """What is kept of one task; ``record`` only once it has ended."""
+    """What is kept of one task.
+
+    ``record`` is there once it has ended; ``added_at`` once a batch has taken it in.
+    """
 
     number: int
     task_id: str
     type: str | None
     created_at: float | None
-    added_at: float
+    added_at: float | None
     status: str | None
     polls: int
     elapsed: float | None
     record: bytes | None
     files: str | None
 
+
+_TEXT, _NUMBER, _BLOB = str | None, float | None, bytes | None
+_KINDS = (int, str, _TEXT, _NUMBER, _NUMBER, _TEXT, int, _NUMBER, _BLOB, _TEXT)
+"""What each column of a row holds: SQLite itself would take anything anywhere."""
 
 _COLUMNS = ", ".join(Row._fields)
 _BRIEF = ", ".join(name if name not in ("record", "files") else "NULL" for name in Row._fields)
@@ -114,7 +122,10 @@ class Store:
         """
         with _worded(path):
             _check_kind(path)
-            store = cls(path, _connection(path, "?mode=ro"), None)
+            # Where nobody writes, nothing is put beside the file for those who might.
+            is_alone = not path.with_name(f"{path.name}-wal").exists()
+            mode = "?mode=ro&immutable=1" if is_alone else "?mode=ro"
+            store = cls(path, _connection(path, mode), None)
             store._guarded(store._check_header)
             return store
 
@@ -150,14 +161,15 @@ class Store:
                 f"{self._path} is of version {version}; this package knows {SCHEMA}: update it"
             )
 
-    def check(self) -> None:
+    def check(self, *, thoroughly: bool = False) -> None:
         """Look for damage.
 
         Raises:
             JournalError: there is some.
         """
+        kind = "integrity_check" if thoroughly else "quick_check"
         with _worded(self._path):
-            (found,) = self._one("PRAGMA quick_check(1)")
+            (found,) = self._one(f"PRAGMA {kind}(1)")
         if found != "ok":
             raise JournalError(f"{self._path} is damaged: {found}")
 
@@ -194,13 +206,13 @@ class Store:
             ended = "CASE WHEN record IS NULL THEN NULL ELSE x'' END"
             columns = _BRIEF.replace("NULL, NULL", f"{ended}, NULL")
             query = f"SELECT {columns} FROM tasks ORDER BY number"  # noqa: S608
-            return [Row._make(row) for row in self._connection.execute(query)]
+            return list(map(_row, self._connection.execute(query)))
 
     def rows(self) -> Iterator[Row]:
         """All tasks, whole, in the order in which they were added."""
         query = f"SELECT {_COLUMNS} FROM tasks ORDER BY number"  # noqa: S608
         with _worded(self._path):
-            yield from map(Row._make, self._connection.execute(query))
+            yield from map(_row, self._connection.execute(query))
 
     def ended(self, after: int, most: int) -> list[Row]:
         """At most *most* tasks that have ended, added after the one of that number."""
@@ -209,7 +221,7 @@ class Store:
             "ORDER BY number LIMIT ?"
         )
         with _worded(self._path):
-            return [Row._make(row) for row in self._connection.execute(query, (after, most))]
+            return list(map(_row, self._connection.execute(query, (after, most))))
 
     def intents(self) -> list[tuple[float, str, str | None]]:
         """Creations that were begun and of which nobody knows whether they were carried out.
@@ -226,6 +238,12 @@ class Store:
             self._connection.close()
         if self._lock is not None:
             self._lock.release()
+
+
+def _row(values: tuple[Any, ...]) -> Row:
+    if not all(map(isinstance, values, _KINDS)):
+        raise ValueError(f"a task holds what it cannot hold: {values[:2]!r}")
+    return Row._make(values)
 
 
 def _make(path: Path) -> None:
@@ -261,7 +279,10 @@ def _worded(path: Path) -> Iterator[None]:
     """Word what SQLite and the system say."""
     try:
         yield
-    except sqlite3.DatabaseError as error:
+    except sqlite3.Error as error:
         raise JournalError(f"the journal {path}: {error}") from error
     except OSError as error:
         raise JournalError(f"the journal {path}: {error.strerror}") from error
+    except (ValueError, OverflowError) as error:
+        # Damage that SQLite hands on as it is, and what it cannot keep.
+        raise JournalError(f"the journal {path}: {printable(str(error))}") from None

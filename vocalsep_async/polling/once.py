@@ -6,6 +6,7 @@ again later, perhaps in another process. What a wait keeps in memory, they hand 
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections.abc import Mapping
@@ -18,10 +19,10 @@ from attrs import asdict, evolve, field, fields, frozen
 from vocalsep_async import _check
 from vocalsep_async.decoding import Decoder, age_of
 from vocalsep_async.errors import ConfigurationError, Verdict, VocalSepError
-from vocalsep_async.models import SeparationTask, TaskRef, TaskStatus
+from vocalsep_async.models import SeparationTask, TaskRef, TaskStatus, as_status
 from vocalsep_async.polling.asking import Asker
 from vocalsep_async.polling.learning import Lessons
-from vocalsep_async.polling.watching import is_hopeless, record_request
+from vocalsep_async.polling.watching import LONGEST_AGE, is_hopeless, record_request
 from vocalsep_async.schedule import GUESSED_AGE, PollPolicy, Situation
 
 _BUSY = 1.0
@@ -61,7 +62,7 @@ def _word(_instance: object, _attribute: object, value: Any) -> None:
 
 def _moment(_instance: object, attribute: Any, value: Any) -> None:
     if value is not None:
-        _check.number(value, attribute.name, minimum=0.0)
+        _check.number(value, attribute.name, minimum=-math.inf)
 
 
 _count = _check.at_least(0)
@@ -152,8 +153,8 @@ class Single:
         )
         situation = Situation(
             polls=known.polls,
-            elapsed=_since(known.began, now, 0.0),
-            age=_since(known.created, now, GUESSED_AGE),
+            elapsed=_elapsed(known, now),
+            age=_age(known, now),
             model=self._lessons.durations.model(ref.type),
             draw=random.random(),
         )
@@ -181,7 +182,7 @@ class Single:
         earliest = max(
             delay, budget.paused_until(now) - now, _BUSY if room == float("inf") else room
         )
-        status = None if known.status is None else _as_status(known.status)
+        status = None if known.status is None else as_status(known.status)
         return Pending(earliest, asdict(known), status)
 
 
@@ -194,10 +195,13 @@ def _begun(known: _State, ref: TaskRef) -> _State:
     return known
 
 
-def _since(moment: float | None, now: float, otherwise: float) -> float:
-    """Seconds since *moment*; not less than 0, whatever the clock was set to meanwhile."""
-    return otherwise if moment is None else max(0.0, now - moment)
+def _elapsed(known: _State, now: float) -> float:
+    """Seconds since the first call; not less than 0, whatever the clock was set to meanwhile."""
+    return 0.0 if known.began is None else max(0.0, now - known.began)
 
 
-def _as_status(word: str) -> TaskStatus | str:
-    return TaskStatus(word) if word in set(TaskStatus) else word
+def _age(known: _State, now: float) -> float:
+    """Seconds since the creation; a guess where it is not known, or cannot be true."""
+    if known.created is not None and now - known.created <= LONGEST_AGE:
+        return max(0.0, now - known.created)
+    return GUESSED_AGE + min(_elapsed(known, now), LONGEST_AGE)

@@ -30,7 +30,7 @@ _SHORTEST_GAP = 1.0
 """Seconds; somebody who joins brings the next look forward, but not closer than this."""
 _UNREADABLE_IN_A_ROW = 5
 """Answers that do not decode; after so many the address is not this API's."""
-_LONGEST_AGE = 7200.0
+LONGEST_AGE = 7200.0
 """Seconds; an age beyond this is rather a wrong clock or zone than a task so slow."""
 _SHOWN_STATUS = 60
 """Characters of a status that are worth showing."""
@@ -171,7 +171,7 @@ class Watch(Candidate):
 
     def learned_age(self, age: float, now: float) -> None:
         """The task is *age* seconds old, as the server or somebody who follows it says."""
-        if not self.age_is_known and age <= _LONGEST_AGE:
+        if not self.age_is_known and age <= LONGEST_AGE:
             self.created, self.age_is_known = now - age, True
 
     def still_runs(self) -> None:

@@ -61,7 +61,7 @@ def names_private(host: str) -> bool:
     try:
         # As the system's resolver reads it: 127.1, 0x7f000001 and 2130706433 are one address.
         return not _is_public_v4(IPv4Address(socket.inet_aton(host)))
-    except (OSError, UnicodeEncodeError):
+    except (OSError, ValueError):
         return False
 
 

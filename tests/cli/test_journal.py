@@ -1,0 +1,329 @@
+"""Looking into a journal from the command line."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from fakes import FakeProvider, finished, make_client, record
+from typer.testing import CliRunner, Result
+
+from vocalsep_async import Every, Journal, TaskRef
+from vocalsep_async.cli import journal as command_line
+
+COMMANDS = ["show", "check", "export"]
+CREATED = datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC)
+
+
+def call(*arguments: object) -> Result:
+    return CliRunner().invoke(command_line.app, [str(each) for each in arguments])
+
+
+def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "vocalsep_async", "journal", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def change(path: Path, statement: str, *values: object) -> None:
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(statement, values)
+
+
+@pytest.fixture
+def path(tmp_path: Path, provider: FakeProvider) -> Path:
+    """A journal with two tasks that have ended, one that has not, and two begun creations."""
+    path = tmp_path / "batch.journal"
+
+    async def make() -> None:
+        provider.round_trip = 0.0
+        stems = {"vocalUrl": "https://cdn.example/v.mp3?signature=CANARY"}
+        provider.script("done", record("done", "SUCCESS", response=stems))
+        provider.script("bad", record("bad", "GENERATE_AUDIO_FAILED", errorMessage="[red]no"))
+        provider.add("runs", 1e6)
+        async with (
+            Journal(path, label="mine") as journal,
+            make_client(rate_limit=None) as client,
+        ):
+            ref = TaskRef("runs", "split_stem", CREATED)
+            tasks: list[str | TaskRef] = ["done", "bad", ref]
+            async with client.track(tasks, journal=journal, poll=Every(1000)) as batch:
+                for _ in "12":
+                    await anext(batch)
+            await journal.intend({"type": "split_stem"})
+            number = await journal.intend({"type": "[bold]other"})
+            await journal.not_created(number, "the answer was cut")
+
+    asyncio.run(make())
+    return path
+
+
+# What is told
+
+
+def test_show_says_what_a_journal_holds(path: Path) -> None:
+    shown = run("show", path)
+    assert (shown.returncode, shown.stderr) == (0, "")
+    lines = shown.stdout.splitlines()
+    assert lines[:3] == [
+        "API: https://api.sunoapi.org",
+        "account: mine",
+        "tasks: 3, of which 2 have ended",
+    ]
+    assert len(lines) == 5
+    assert lines[3].startswith("perhaps created, id not known: 20")
+    assert lines[3].endswith('{"type": "split_stem"} (the program ended before the answer)')
+    assert lines[4].endswith('{"type": "[bold]other"} (the answer was cut)')
+
+
+def test_show_says_what_is_not_known_of_a_new_journal(tmp_path: Path) -> None:
+    async def make() -> None:
+        async with Journal(tmp_path / "new"):
+            pass
+
+    asyncio.run(make())
+    shown = call("show", tmp_path / "new")
+    assert shown.output.splitlines() == [
+        "API: not known yet",
+        "account: no label",
+        "tasks: 0, of which 0 have ended",
+    ]
+    assert call("check", tmp_path / "new").output == f"{tmp_path / 'new'}: 0 tasks, no damage\n"
+    assert not call("export", tmp_path / "new").output
+
+
+def test_check_counts_the_tasks_of_a_sound_journal(path: Path) -> None:
+    checked = run("check", path)
+    assert (checked.returncode, checked.stderr) == (0, "")
+    assert checked.stdout == f"{path}: 3 tasks, no damage\n"
+
+
+def test_export_prints_every_task_as_json_one_a_line(path: Path) -> None:
+    exported = run("export", path)
+    assert (exported.returncode, exported.stderr) == (0, "")
+    done, bad, runs = map(json.loads, exported.stdout.splitlines())
+    assert [each["task_id"] for each in (done, bad, runs)] == ["done", "bad", "runs"]
+    assert set(done) == {
+        "task_id",
+        "type",
+        "created_at",
+        "added_at",
+        "status",
+        "polls",
+        "elapsed",
+        "has_ended",
+        "files",
+        "record",
+    }
+    assert (done["status"], done["has_ended"], done["polls"]) == ("SUCCESS", True, 1)
+    assert done["record"]["response"] == {"vocalUrl": "https://cdn.example/v.mp3"}
+    assert done["files"] is None
+    assert done["elapsed"] >= 0
+    assert datetime.fromisoformat(done["added_at"]).utcoffset() is not None
+    assert bad["record"]["errorMessage"] == "[red]no"
+    assert (runs["type"], runs["has_ended"], runs["record"]) == ("split_stem", False, None)
+    assert datetime.fromisoformat(runs["created_at"]) == CREATED
+    assert "CANARY" not in exported.stdout
+
+
+def test_export_tells_the_files_that_were_saved(path: Path) -> None:
+    change(path, "UPDATE tasks SET files = ? WHERE task_id = 'done'", '{"vocal": "/s/ü.mp3"}')
+    done = json.loads(call("export", path).stdout.splitlines()[0])
+    assert done["files"] == {"vocal": "/s/ü.mp3"}
+
+
+def test_ids_with_line_ends_stay_on_their_lines(path: Path) -> None:
+    change(
+        path, "UPDATE tasks SET task_id = ? WHERE task_id = 'done'", 'a\n{"task_id": "b"}\r\u2028'
+    )
+    exported = run("export", path).stdout
+    assert exported.isascii()
+    assert [json.loads(line)["task_id"] for line in exported.splitlines()][1:] == ["bad", "runs"]
+
+
+def test_looking_changes_nothing(path: Path) -> None:
+    before = path.read_bytes()
+    for command in COMMANDS:
+        assert call(command, path).exit_code == 0
+    assert path.read_bytes() == before
+    assert [each.name for each in path.parent.iterdir()] == [path.name]
+
+
+def test_a_reader_that_stops_early_sees_no_traceback(path: Path) -> None:
+    change(path, "INSERT INTO tasks (task_id, added_at) SELECT number || 'x', 0 FROM tasks")
+    for _ in range(11):
+        change(
+            path,
+            "INSERT INTO tasks (task_id, added_at) SELECT hex(randomblob(8)), 0 FROM tasks",
+        )
+    command = [sys.executable, "-m", "vocalsep_async", "journal", "export", str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert json.loads(process.stdout.readline())["task_id"] == "done"
+        process.stdout.close()
+        assert b"Traceback" not in process.stderr.read()
+
+
+async def _looked_into_meanwhile(path: Path, provider: FakeProvider) -> None:
+    provider.round_trip = 0.0
+    provider.script("first", finished("first"))
+    provider.add("later", 1e6)
+    async with make_client(rate_limit=None) as client:  # noqa: SIM117 - what is left in between
+        async with client.track(["first", "later"], journal=path, poll=Every(1000)) as batch:
+            assert (await anext(batch)).task_id == "first"
+            for command in COMMANDS:
+                process = await asyncio.create_subprocess_exec(
+                    sys.executable,
+                    "-m",
+                    "vocalsep_async",
+                    "journal",
+                    command,
+                    str(path),
+                    stdout=asyncio.subprocess.PIPE,
+                    stderr=asyncio.subprocess.PIPE,
+                )
+                output, errors = await process.communicate()
+                assert (process.returncode, errors) == (0, b"")
+                assert b"later" in output or command != "export"
+            batch.add("last")
+            assert (await anext(batch)).task_id == "last"
+    exported = [json.loads(line) for line in call("export", path).stdout.splitlines()]
+    assert {each["task_id"]: each["has_ended"] for each in exported} == {
+        "first": True,
+        "later": False,
+        "last": True,
+    }
+
+
+def test_a_journal_can_be_looked_into_while_a_batch_writes_to_it(
+    tmp_path: Path, provider: FakeProvider
+) -> None:
+    asyncio.run(_looked_into_meanwhile(tmp_path / "batch.journal", provider))
+
+
+# What cannot be told
+
+
+def refused(result: Result, *words: str) -> None:
+    assert result.exit_code == 1
+    assert result.exception is None or isinstance(result.exception, SystemExit)
+    assert result.stdout == ""
+    assert len(result.stderr.splitlines()) == 1
+    for word in words:
+        assert word in result.stderr
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_file_that_is_not_there_is_said_so_and_not_made(tmp_path: Path, command: str) -> None:
+    told = run(command, tmp_path / "none")
+    assert (told.returncode, told.stdout) == (1, "")
+    assert "No such file" in told.stderr
+    assert len(told.stderr.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_what_is_no_journal_is_refused_and_left_alone(tmp_path: Path, command: str) -> None:
+    text, empty, foreign = tmp_path / "text", tmp_path / "empty", tmp_path / "foreign"
+    text.write_bytes(b"not a journal")
+    empty.write_bytes(b"")
+    change(foreign, "CREATE TABLE tasks (task_id)")
+    before = foreign.read_bytes()
+    refused(call(command, text), "is no journal")
+    refused(call(command, empty), "no journal")
+    refused(call(command, foreign), "no journal of this package")
+    refused(call(command, tmp_path), "is no file")
+    assert foreign.read_bytes() == before
+    assert (text.read_bytes(), empty.read_bytes()) == (b"not a journal", b"")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes")
+def test_a_pipe_is_refused_without_waiting_for_a_writer(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    refused(call("check", tmp_path / "pipe"), "is no file")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_journal_of_a_newer_version_is_refused(path: Path, command: str) -> None:
+    change(path, "PRAGMA user_version = 99")
+    refused(call(command, path), "version 99", "update")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "record = x'00'",
+        "record = x''",
+        "record = 'text'",
+        "files = '{'",
+        "added_at = 1e300",
+        "created_at = 'yesterday'",
+        "status = x'ff'",
+        "task_id = CAST(x'ff' AS TEXT)",
+    ],
+)
+def test_a_damaged_task_is_damage(path: Path, damage: str) -> None:
+    change(path, f"UPDATE tasks SET {damage} WHERE task_id = 'done'")
+    for command in ("check", "export"):
+        refused(call(command, path))
+
+
+@pytest.mark.parametrize("damage", ["began_at = 1e300", "began_at = 'yesterday'"])
+def test_a_damaged_creation_is_damage(path: Path, damage: str) -> None:
+    change(path, f"UPDATE intents SET {damage}")
+    result = call("show", path)
+    assert result.exit_code == 1
+    assert isinstance(result.exception, SystemExit)
+
+
+def test_a_journal_cut_anywhere_is_found_damaged_and_never_a_traceback(path: Path) -> None:
+    content, exported = path.read_bytes(), call("export", path).stdout
+    for length in range(1, len(content), 509):
+        path.write_bytes(content[:length])
+        checked = call("check", path)
+        if checked.exit_code == 0:
+            # Nothing but zeros was cut off, which SQLite reads all the same.
+            assert not content[length:].strip(b"\0"), length
+            assert call("export", path).stdout == exported
+            continue
+        assert checked.exit_code == 1, length
+        assert isinstance(checked.exception, SystemExit), length
+        for side in path.parent.glob("*-*"):
+            side.unlink()
+
+
+def test_whatever_bytes_are_flipped_no_command_ends_in_a_traceback(path: Path) -> None:
+    content = path.read_bytes()
+    used = [place for place, byte in enumerate(content) if byte]
+    draw = random.Random(5)
+    for place in draw.sample(used, 150):
+        flipped = bytearray(content)
+        flipped[place] ^= 1 << draw.randrange(8)
+        path.write_bytes(flipped)
+        for command in COMMANDS:
+            result = call(command, path)
+            assert result.exit_code in {0, 1}, (place, command)
+            assert isinstance(result.exception, SystemExit | None), (place, command)
+        for side in path.parent.glob("*-*"):
+            side.unlink()
+
+
+def test_without_a_command_or_path_it_says_what_there_is() -> None:
+    for command in COMMANDS:
+        assert command in call().output
+        assert call(command).exit_code == 2
+
+
+def test_the_commands_are_part_of_the_command_line() -> None:
+    helped = run("--help")
+    assert helped.returncode == 0
+    assert "Look into the journal of a batch." in helped.stdout

@@ -1,0 +1,180 @@
+"""Disks that are full, broken or closed: an error that says so, the old file, nothing half done."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from downloads.hosts import (
+    AUDIO,
+    PATIENCE,
+    TASK_ID,
+    Host,
+    Turn,
+    hidden_below,
+    left_open,
+    saving,
+    traced,
+    why_no_strace,
+)
+
+from vocalsep_async import DownloadError, VocalSepClient
+
+LARGE = AUDIO * 12
+OLD = b"as it was before"
+RENAME = "?rename,?renameat,?renameat2"
+
+
+@pytest.fixture
+def host() -> Iterator[Host]:
+    large, small = [Turn(LARGE)], [Turn()]
+    with Host(drums=small, vocal=large, bass=small) as host:
+        yield host
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Where one of the stems is already, in another version."""
+    folder = tmp_path / "saved"
+    (folder / TASK_ID).mkdir(parents=True)
+    (folder / TASK_ID / "vocal.mp3").write_bytes(OLD)
+    return folder
+
+
+def said_by(command: list[str]) -> Any:
+    done = subprocess.run(command, capture_output=True, timeout=PATIENCE, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    return json.loads(done.stdout)
+
+
+def vocal_in(folder: Path) -> Path:
+    return folder / TASK_ID / "vocal.mp3"
+
+
+def assert_only_vocal_is_missing(said: Any, folder: Path, number: int) -> None:
+    assert said["files"] == {"drums": True, "bass": True}
+    assert set(said["errors"]) == {"vocal"}
+    problem, path = said["errors"]["vocal"]
+    assert f"the disk said: {os.strerror(number)}" in problem
+    assert path == str(vocal_in(folder))
+    assert "Signature" not in problem
+    assert vocal_in(folder).read_bytes() == OLD
+    for stem in ("drums", "bass"):
+        assert (folder / TASK_ID / f"{stem}.mp3").read_bytes() == AUDIO
+    assert hidden_below(folder) == []
+
+
+def test_a_file_larger_than_the_process_may_write_is_an_error_of_that_file(
+    host: Host, folder: Path
+) -> None:
+    said = said_by(saving(host, folder, limit=1_000_000))
+    assert_only_vocal_is_missing(said, folder, errno.EFBIG)
+    said = said_by(saving(host, folder))
+    assert said == {"files": {"vocal": True, "drums": False, "bass": False}, "errors": {}}
+    assert vocal_in(folder).read_bytes() == LARGE
+
+
+@pytest.mark.skipif(why_no_strace() is not None, reason=str(why_no_strace()))
+@pytest.mark.parametrize(
+    "calls, error, when",
+    [
+        pytest.param("write", "ENOSPC", "1", id="full at once"),
+        pytest.param("write", "ENOSPC", "2+", id="full after a while"),
+        pytest.param("write", "EDQUOT", "3", id="over the quota"),
+        pytest.param("write", "EIO", "2", id="broken"),
+        pytest.param("fsync", "EIO", "1", id="what was written is not on the disk"),
+        pytest.param(RENAME, "EXDEV", "1", id="another device"),
+        pytest.param(RENAME, "EACCES", "1", id="a target that may not be replaced"),
+    ],
+)
+def test_what_the_disk_refuses_is_an_error_of_that_file(
+    host: Host, folder: Path, calls: str, error: str, when: str
+) -> None:
+    part = folder / TASK_ID / ".vocal.mp3.part"
+    inject = ["-e", f"trace={calls}", "-e", f"inject={calls}:error={error}:when={when}"]
+    said = said_by([*traced("--seccomp-bpf", "-P", str(part), *inject), *saving(host, folder)])
+    assert_only_vocal_is_missing(said, folder, getattr(errno, error))
+
+
+@pytest.mark.skipif(why_no_strace() is not None, reason=str(why_no_strace()))
+@pytest.mark.parametrize(
+    "calls, place",
+    [
+        pytest.param("fsync", ".", id="the names are not on the disk"),
+        pytest.param("close", "vocal.mp3", id="the last word of the disk"),
+    ],
+)
+def test_what_the_disk_says_after_the_name_was_given_is_not_kept_back(
+    host: Host, folder: Path, calls: str, place: str
+) -> None:
+    path = (folder / TASK_ID / place).resolve()
+    inject = ["-e", f"trace={calls}", "-e", f"inject={calls}:error=EIO"]
+    said = said_by([*traced("--seccomp-bpf", "-P", str(path), *inject), *saving(host, folder)])
+    assert f"the disk said: {os.strerror(errno.EIO)}" in said["errors"]["vocal"][0]
+    assert "vocal" not in said["files"]
+    assert vocal_in(folder).read_bytes() == LARGE
+    assert hidden_below(folder) == []
+
+
+@pytest.mark.anyio
+class TestBeforeAnythingIsFetched:
+    """Where nothing can be written, no file is asked for."""
+
+    async def _problems(self, host: Host, folder: Path) -> list[DownloadError]:
+        with left_open(folder) as still_open:
+            async with VocalSepClient("a-key", base_url=host.url) as client:
+                with pytest.raises(DownloadError) as caught:
+                    await client.download_stems(host.task("vocal", "drums"), folder)
+        assert still_open == []
+        assert caught.value.report is not None
+        assert caught.value.report.files == ()
+        assert host.asked == []
+        return list(caught.value.report.errors)
+
+    async def test_a_directory_below_a_file(self, host: Host, tmp_path: Path) -> None:
+        (tmp_path / "file").write_bytes(OLD)
+        for problem in await self._problems(host, tmp_path / "file" / "saved"):
+            assert os.strerror(errno.ENOTDIR) in str(problem)
+        assert (tmp_path / "file").read_bytes() == OLD
+
+    async def test_a_folder_at_each_target(self, host: Host, tmp_path: Path) -> None:
+        for stem in ("vocal", "drums"):
+            (tmp_path / TASK_ID / f"{stem}.mp3").mkdir(parents=True)
+        for problem in await self._problems(host, tmp_path):
+            assert os.strerror(errno.EISDIR) in str(problem)
+
+    async def test_a_link_that_leads_out(self, host: Host, tmp_path: Path) -> None:
+        (tmp_path / "saved").mkdir()
+        (tmp_path / "outside").mkdir()
+        (tmp_path / "saved" / TASK_ID).symlink_to(tmp_path / "outside")
+        for problem in await self._problems(host, tmp_path / "saved"):
+            assert "a link leads out of the directory" in str(problem)
+        assert list((tmp_path / "outside").iterdir()) == []
+
+    @pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS, errno.EMFILE])
+    async def test_files_that_cannot_be_made(
+        self, host: Host, folder: Path, monkeypatch: pytest.MonkeyPatch, number: int
+    ) -> None:
+        opened = os.open
+
+        def refuse(path: Any, flags: int, *rest: Any, **options: Any) -> int:
+            if flags & os.O_CREAT:
+                raise OSError(number, os.strerror(number))
+            return opened(path, flags, *rest, **options)
+
+        monkeypatch.setattr(os, "open", refuse)
+        for problem in await self._problems(host, folder):
+            assert f"the disk said: {os.strerror(number)}" in str(problem)
+        assert vocal_in(folder).read_bytes() == OLD
+
+    @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+    async def test_a_directory_that_may_not_be_written(self, host: Host, tmp_path: Path) -> None:
+        (tmp_path / "closed").mkdir(mode=0o500)
+        for problem in await self._problems(host, tmp_path / "closed"):
+            assert os.strerror(errno.EACCES) in str(problem)

@@ -1,0 +1,94 @@
+"""What downloading tells its callers."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from attrs.exceptions import FrozenInstanceError
+
+from vocalsep_async import DownloadError, DownloadReport, Progress, StemFile
+
+FILE = StemFile(
+    stem="vocal",
+    path=Path("music/vocal.mp3"),
+    size=5,
+    sha256="00ff",
+    was_fetched=True,
+    verified=True,
+)
+OTHER = StemFile(
+    stem="drums", path=Path("x"), size=1, sha256=None, was_fetched=False, verified=False
+)
+PROGRESS = Progress(task_id="t", stem="vocal", path=Path("x"), done=1, total=None)
+
+
+def failed(stem: str) -> DownloadError:
+    return DownloadError(
+        f"{stem} failed", task_id="t", stem=stem, path="music/x", url="<a.example/…/x>"
+    )
+
+
+def test_a_report_tells_where_each_stem_is() -> None:
+    report = DownloadReport(task_id="t", files=(FILE, OTHER))
+    assert report.paths == {"vocal": Path("music/vocal.mp3"), "drums": Path("x")}
+    assert report.errors == ()
+    assert report.error is None
+
+
+def test_the_first_error_carries_the_report() -> None:
+    errors = failed("bass"), failed("piano")
+    report = DownloadReport(task_id="t", files=(FILE,), errors=errors)
+    error = report.error
+    assert error is not None
+    assert (error.stem, str(error), error.path, error.url) == (
+        "bass",
+        "bass failed",
+        "music/x",
+        "<a.example/…/x>",
+    )
+    assert error.report is report
+    assert [each.report for each in errors] == [None, None]
+
+
+def test_an_error_of_a_report_is_a_new_one_each_time() -> None:
+    report = DownloadReport(task_id="t", files=(), errors=(failed("bass"),))
+    assert report.error is not report.error
+    assert report.error is not report.errors[0]
+
+
+TRAVELS: list[Callable[[Any], Any]] = [
+    copy.copy,
+    copy.deepcopy,
+    *(
+        lambda value, protocol=protocol: pickle.loads(pickle.dumps(value, protocol))
+        for protocol in range(2, pickle.HIGHEST_PROTOCOL + 1)
+    ),
+]
+
+
+@pytest.mark.parametrize("travel", TRAVELS)
+def test_an_error_travels_with_its_report(travel: Callable[[Any], Any]) -> None:
+    report = DownloadReport(task_id="t", files=(FILE,), errors=(failed("bass"),))
+    arrived: Any = travel(report.error)
+    assert type(arrived) is DownloadError
+    found: Any = arrived.report
+    assert (str(arrived), arrived.stem) == ("bass failed", "bass")
+    assert found.files == (FILE,)
+    assert [each.stem for each in found.errors] == ["bass"]
+
+
+@pytest.mark.parametrize("travel", TRAVELS)
+@pytest.mark.parametrize("value", [FILE, OTHER, PROGRESS, DownloadReport(task_id="t", files=())])
+def test_values_travel(travel: Callable[[Any], Any], value: object) -> None:
+    assert travel(value) == value
+
+
+@pytest.mark.parametrize("value", [FILE, PROGRESS, DownloadReport(task_id="t", files=())])
+def test_values_cannot_be_changed(value: Any) -> None:
+    with pytest.raises(FrozenInstanceError):
+        value.stem = "bass"

@@ -1,0 +1,88 @@
+"""What tests of journals do again and again."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import payloads
+
+from vocalsep_async import JournalError, TaskOutcome, TaskRef
+from vocalsep_async.decoding import restored_task
+from vocalsep_async.journal import Row, Store
+from vocalsep_async.journal.records import packed
+from vocalsep_async.journal.store import Write
+
+ADD = "INSERT INTO tasks (task_id, added_at) VALUES (?, ?)"
+END = "INSERT INTO tasks (task_id, added_at, status, polls, record) VALUES (?, ?, 'SUCCESS', 2, ?)"
+
+ODD_IDS = [
+    'it\'s "quoted"; DROP TABLE tasks; --',
+    "two\nlines\r\n",
+    "a\0b",
+    "x" * 512,
+    "عود ☃ \U0001f3b5",
+    "{curly} %s ?1 :name",
+    " blank at both ends ",
+]
+
+
+def record_of(task_id: str) -> dict[str, Any]:
+    return payloads.vocals_done(taskId=task_id)
+
+
+def outcome_of(task_id: str, record: dict[str, Any] | None = None) -> TaskOutcome:
+    task = restored_task(TaskRef(task_id), record_of(task_id) if record is None else record)
+    return TaskOutcome(
+        task_id=task_id, status=task.status, task=task, error=None, polls=2, elapsed=1.5
+    )
+
+
+def added(task_id: str) -> Write:
+    return Write(ADD, (task_id, 1.0))
+
+
+def ended(task_id: str) -> Write:
+    record = packed(record_of(task_id), keep_links=True)
+    return Write(END, (task_id, 1.0, record))
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Store]:
+    with closing(Store.open(path)) as store:
+        yield store
+
+
+def rows_in(path: Path) -> list[Row]:
+    with closing(Store.read(path)) as store:
+        return list(store.rows())
+
+
+def made(path: Path, *writes: Write) -> Path:
+    with opened(path) as store:
+        store.apply(writes)
+    return path
+
+
+def changed(path: Path, *statements: str) -> None:
+    """Do to the file what this package would not."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        for statement in statements:
+            connection.execute(statement)
+
+
+def files_of(path: Path) -> list[Path]:
+    """All files that belong to a journal, itself first."""
+    return sorted(path.parent.glob(f"{path.name}*"))
+
+
+def refusal(path: Path) -> str:
+    """Why it is not opened."""
+    try:
+        with opened(path):
+            raise AssertionError("it was opened")
+    except JournalError as error:
+        return str(error)
