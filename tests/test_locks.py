@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from vocalsep_async._locks import try_lock, wait_for_lock
+from vocalsep_async._locks import has_locks, try_lock, wait_for_lock
 
 HOLDER = """
 import os, sys
@@ -108,3 +108,12 @@ def test_where_there_are_no_locks_nobody_waits_for_one(
     monkeypatch.undo()
     with opened(path) as other:
         assert try_lock(other)
+
+
+def test_a_folder_with_locks_is_told_from_one_without_and_left_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert has_locks(tmp_path)
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    assert not has_locks(tmp_path)
+    assert list(tmp_path.iterdir()) == []

@@ -157,6 +157,8 @@ class JournalMachine(RuleBasedStateMachine):
                 consumer = asyncio.create_task(_fetch(batch, outcomes))
                 for task_id in later:
                     await asyncio.wait([consumer], timeout=3)
+                    if consumer.done():
+                        break  # a dead key or no credits ended the batch
                     if task_id not in outcomes and task_id not in self.ended:
                         batch.add(task_id)
                         self.taken.add(task_id)
@@ -220,5 +222,5 @@ def test_however_runs_over_one_journal_are_cut_off_nothing_is_lost_and_nothing_a
 ):
     run_state_machine_as_test(
         JournalMachine,
-        settings=settings(max_examples=60, stateful_step_count=10, deadline=None, derandomize=True),
+        settings=settings(max_examples=30, stateful_step_count=10, deadline=None, derandomize=True),
     )

@@ -182,6 +182,14 @@ def test_a_changed_id_is_noticed_wherever_it_stands(closed: bytes, path: Path) -
         assert str(path) in refusal(path)
 
 
+def test_whoever_only_looks_finds_a_changed_id_too(closed: bytes, path: Path) -> None:
+    content = bytearray(closed)
+    content[closed.index(b"task-07-of")] ^= 0x01
+    placed(path, bytes(content))
+    with closing(Store.read(path)) as reader, pytest.raises(JournalError, match="damaged"):
+        reader.check()
+
+
 def test_a_page_that_never_reached_the_disk_is_noticed(closed: bytes, path: Path) -> None:
     for page in range(0, len(closed), 4096):
         placed(path, closed[:page] + b"\0" * 4096 + closed[page + 4096 :])

@@ -38,7 +38,7 @@ def show(path: JournalPath) -> None:
 def check(path: JournalPath) -> None:
     """Look for damage; the exit status is 1 if there is some."""
     with _opened(path) as store:
-        store.check(thoroughly=True)
+        store.check()
         _intents(store)
         _learned(store)
         count = sum(1 for row in store.rows() if _told(row))

@@ -112,6 +112,7 @@ class Journal:
         self.keep_links = keep_links
         self._store: Store | None = None
         self._writer: asyncio.Task[None] | None = None
+        self._closing: asyncio.Task[None] | None = None
         self._queue: list[Write] = []
         self._after: list[Then] = []
         self._filled = anyio.Event()
@@ -169,20 +170,24 @@ class Journal:
         Raises:
             JournalError: it could not be written.
         """
-        if self._store is not None:
-            await to_its_end(self._close())
+        if self._store is None:
+            return
+        if self._closing is None:
+            self._closing = asyncio.create_task(self._close(), name="vocalsep journal closing")
+        await to_its_end(_joined(self._closing))
 
     async def _close(self) -> None:
-        store, writer = self._store, self._writer
-        if store is None or writer is None:
-            return  # somebody else closes it
+        store, writer = self._opened(), self._writer
         try:
             await self.flush()
         finally:
-            self._store = self._writer = None
-            writer.cancel()
-            await asyncio.wait([writer])
+            self._store = self._writer = self._closing = None
+            if writer is not None:
+                writer.cancel()
+                await asyncio.wait([writer])
             await run_sync(store.close)
+            for then in self._after:
+                then(JournalError(f"the journal {self.path} was closed"))
 
     # Reading
 
@@ -214,16 +219,19 @@ class Journal:
 
     def _known(self, row: Row) -> Known:
         created = None if row.created_at is None else self._time(row.created_at)
-        ref = TaskRef(row.task_id, type_of(row), created)
+        try:
+            ref = TaskRef(row.task_id, type_of(row), created)
+        except ConfigurationError as error:
+            raise JournalError(f"the journal {self.path} is damaged: {error}") from None
         status = as_status(row.status) if row.status else None
         return Known(ref, row.added_at or 0.0, status, row.polls, row.record is not None)
 
     def _time(self, moment: float) -> datetime:
         try:
             return datetime.fromtimestamp(moment, UTC)
-        except (ValueError, OverflowError, OSError):
+        except (TypeError, ValueError, OverflowError, OSError):
             pass
-        raise JournalError(f"the journal {self.path} is damaged: {moment} is no time")
+        raise JournalError(f"the journal {self.path} is damaged: {moment!r} is no time")
 
     def _json(self, text: str) -> Any:
         try:
@@ -312,8 +320,10 @@ class Journal:
 
     async def not_created(self, number: int, error: str | None) -> None:
         """Write down that nothing came of an intent; with *error*, that nobody knows."""
-        gone, unclear = Write(_NOT_CREATED, (number,)), Write(_FAILED, (error, number))
-        await self._now(gone if error is None else unclear)
+        if error is None:
+            await self._now(Write(_NOT_CREATED, (number,)))
+        else:
+            await self._now(Write(_FAILED, (printable(error), number)))
 
     async def _now(self, *writes: Write) -> None:
         await to_its_end(run_sync(partial(self._opened().apply, writes, durably=True)))
@@ -360,6 +370,9 @@ class Journal:
             await to_its_end(run_sync(self._opened().apply, writes))
         except JournalError as error:
             self._failure = error
+        except Exception as error:  # noqa: BLE001 - whoever waits for the writes is told
+            self._failure = JournalError(f"the journal {self.path}: {type(error).__name__}")
+            self._failure.__cause__ = error
 
     def _opened(self) -> Store:
         if self._store is None:
@@ -367,6 +380,12 @@ class Journal:
                 f"the journal {self.path} is not open: async with Journal(...) as journal: ..."
             )
         return self._store
+
+
+async def _joined(task: asyncio.Task[None]) -> None:
+    """Wait for what several wait for: none of them cancels it."""
+    await asyncio.wait([task])
+    task.result()
 
 
 def _checked_path(path: object) -> Path:

@@ -35,7 +35,10 @@ def unpacked(content: bytes) -> Any:
         raise ValueError(str(error)) from None
     if not press.eof:
         raise ValueError("a record breaks off")
-    return json.loads(text)
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("a record is too deep") from None
 
 
 def _without_queries(value: Any) -> Any:

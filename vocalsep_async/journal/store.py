@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import stat
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -77,6 +78,8 @@ _TEXT, _NUMBER, _BLOB = str | None, float | None, bytes | None
 _KINDS = (int, str, _TEXT, _NUMBER, _NUMBER, _TEXT, int, _NUMBER, _BLOB, _TEXT)
 """What each column of a row holds: SQLite itself would take anything anywhere."""
 
+_PAGE = 500
+"""Tasks that are read in one go."""
 _COLUMNS = ", ".join(Row._fields)
 _BRIEF = ", ".join(name if name not in ("record", "files") else "NULL" for name in Row._fields)
 
@@ -92,6 +95,14 @@ class Store:
         self._path = path
         self._connection = connection
         self._lock = lock
+        self._file = path.stat()
+        # Worker threads take turns: a connection that is closed under a query ends the process.
+        self._turn = threading.Lock()
+
+    @contextmanager
+    def _in_turn(self) -> Iterator[None]:
+        with self._turn, _worded(self._path):
+            yield
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -101,6 +112,8 @@ class Store:
             JournalError: it is in use, belongs to something else, is damaged or of a newer version.
         """
         with _worded(path):
+            # A link to a journal is that journal, for the lock too.
+            path = path.resolve()
             # First of all the lock: whoever opens and closes a file that SQLite has open in the
             # same process takes away SQLite's own locks.
             lock = Lock(path)
@@ -161,15 +174,14 @@ class Store:
                 f"{self._path} is of version {version}; this package knows {SCHEMA}: update it"
             )
 
-    def check(self, *, thoroughly: bool = False) -> None:
+    def check(self) -> None:
         """Look for damage.
 
         Raises:
             JournalError: there is some.
         """
-        kind = "integrity_check" if thoroughly else "quick_check"
-        with _worded(self._path):
-            (found,) = self._one(f"PRAGMA {kind}(1)")
+        with self._in_turn():
+            (found,) = self._one("PRAGMA integrity_check(1)")
         if found != "ok":
             raise JournalError(f"{self._path} is damaged: {found}")
 
@@ -182,7 +194,8 @@ class Store:
         Raises:
             JournalError: none of them was written.
         """
-        with _worded(self._path):
+        with self._in_turn():
+            self._check_still_there()
             self._connection.execute(f"PRAGMA synchronous = {'FULL' if durably else 'NORMAL'}")
             self._connection.execute("BEGIN IMMEDIATE")
             try:
@@ -194,15 +207,20 @@ class Store:
                     self._connection.execute("ROLLBACK")
                 raise
 
+    def _check_still_there(self) -> None:
+        """Refuse to write to a file that nobody will find again."""
+        if not os.path.samestat(self._file, self._path.stat()):
+            raise JournalError(f"the journal {self._path} was replaced by another file")
+
     def meta(self, name: str) -> str | None:
         """A word that is kept under *name*; None if there is none."""
-        with _worded(self._path):
+        with self._in_turn():
             found = self._one("SELECT value FROM meta WHERE name = ?", name)
         return None if found is None else str(found[0])
 
     def tasks(self) -> list[Row]:
         """All tasks in the order in which they were added, without records and files."""
-        with _worded(self._path):
+        with self._in_turn():
             ended = "CASE WHEN record IS NULL THEN NULL ELSE x'' END"
             columns = _BRIEF.replace("NULL, NULL", f"{ended}, NULL")
             query = f"SELECT {columns} FROM tasks ORDER BY number"  # noqa: S608
@@ -210,17 +228,18 @@ class Store:
 
     def rows(self) -> Iterator[Row]:
         """All tasks, whole, in the order in which they were added."""
-        query = f"SELECT {_COLUMNS} FROM tasks ORDER BY number"  # noqa: S608
-        with _worded(self._path):
-            yield from map(_row, self._connection.execute(query))
+        after = 0
+        while page := self._page("number > ?", after, _PAGE):
+            yield from page
+            after = page[-1].number
 
     def ended(self, after: int, most: int) -> list[Row]:
         """At most *most* tasks that have ended, added after the one of that number."""
-        query = (
-            f"SELECT {_COLUMNS} FROM tasks WHERE record IS NOT NULL AND number > ? "  # noqa: S608
-            "ORDER BY number LIMIT ?"
-        )
-        with _worded(self._path):
+        return self._page("record IS NOT NULL AND number > ?", after, most)
+
+    def _page(self, condition: str, after: int, most: int) -> list[Row]:
+        query = f"SELECT {_COLUMNS} FROM tasks WHERE {condition} ORDER BY number LIMIT ?"  # noqa: S608
+        with self._in_turn():
             return list(map(_row, self._connection.execute(query, (after, most))))
 
     def intents(self) -> list[tuple[float, str, str | None]]:
@@ -229,12 +248,12 @@ class Store:
         When each began, what it asked for, and what went wrong if that was told.
         """
         query = "SELECT began_at, request, error FROM intents WHERE task_id IS NULL ORDER BY number"
-        with _worded(self._path):
+        with self._in_turn():
             return list(self._connection.execute(query))
 
     def close(self) -> None:
         """Close it; may be called again."""
-        with _worded(self._path):
+        with self._in_turn():
             self._connection.close()
         if self._lock is not None:
             self._lock.release()
