@@ -890,6 +890,27 @@ class TestWhenItWrites:
         assert len(groups) == 1
         assert len(rows_in(path)) == 1
 
+    @pytest.mark.parametrize("turns", range(30))
+    async def test_whoever_writes_while_it_closes_is_told_once_and_the_truth(
+        self, path: Path, groups: list[tuple[float, int]], turns: int
+    ) -> None:
+        async def write() -> None:
+            for _ in range(turns):
+                await checkpoint()
+            try:
+                journal.end(outcome_of("a"), told)
+            except JournalError as error:
+                told(error)
+
+        told = Told()
+        async with Journal(path) as journal:
+            journal.add(of(["a"]))
+            await asyncio.gather(journal.aclose(), write())
+        assert len(told) == 1
+        (row,) = rows_in(path)
+        assert told == [None] if row.record is not None else told != [None]
+        assert groups
+
     async def test_closing_waits_for_nothing_but_the_write(
         self, path: Path, groups: list[tuple[float, int]]
     ) -> None:
