@@ -85,6 +85,15 @@ def benchmarks(session: nox.Session) -> None:
 
 
 @nox.session
+def chaos(session: nox.Session) -> None:
+    """Kill batches and downloads at every write, and see that nothing is lost; minutes."""
+    _install(session, "tests")
+    kills = ("tests/journal/test_kills.py", "tests/downloads/test_kills.py")
+    env = {"PYTHONSAFEPATH": "1", "VOCALSEP_KILLS": "60"}
+    session.run("pytest", "-n", "auto", "--timeout", "280", *kills, *session.posargs, env=env)
+
+
+@nox.session
 def simulation(session: nox.Session) -> None:
     """Simulate the schedule against its rivals, and draw docs/delays.svg; minutes on all cores."""
     _install(session, "simulation")
