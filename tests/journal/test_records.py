@@ -58,11 +58,15 @@ def test_no_query_of_a_link_is_kept_and_nothing_else_is_missing(name: str) -> No
     [
         ("https://cdn.example/v.mp3?Signature=hush", "https://cdn.example/v.mp3"),
         ("https://cdn.example/v.mp3#hush", "https://cdn.example/v.mp3"),
-        ("HTTPS://cdn.example/v.mp3?a=1#b", "https://cdn.example/v.mp3"),
+        ("HTTPS://cdn.example/v.mp3?a=1#b", "HTTPS://cdn.example/v.mp3"),
         ("https://cdn.example?u=https://x.example/?hush", "https://cdn.example"),
-        ("see https://a.example/?hush and https://b.example/?hush", "see https://a.example/"),
+        (
+            "see https://a.example/?hush and https://b.example/?hush",
+            "see https://a.example/ and https://b.example/",
+        ),
+        ('"https://a.example/?hush" \\ é', '"https://a.example/ \\ é'),
         ("https://cdn.example/v.mp3?a\n=hush", "https://cdn.example/v.mp3"),
-        (BROKEN, "<unreadable link>"),
+        (BROKEN, BROKEN.partition("?")[0]),
         ("is it 50 % / 2?", "is it 50 % / 2?"),
         ("", ""),
     ],

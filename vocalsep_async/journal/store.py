@@ -96,6 +96,7 @@ class Store:
         self._connection = connection
         self._lock = lock
         self._file = path.stat()
+        self._is_durable = False
         # Worker threads take turns: a connection that is closed under a query ends the process.
         self._turn = threading.Lock()
 
@@ -196,7 +197,7 @@ class Store:
         """
         with self._in_turn():
             self._check_still_there()
-            self._connection.execute(f"PRAGMA synchronous = {'FULL' if durably else 'NORMAL'}")
+            self._synchronise(durably=durably)
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 for write in writes:
@@ -206,6 +207,11 @@ class Store:
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
                 raise
+
+    def _synchronise(self, *, durably: bool) -> None:
+        if durably != self._is_durable:
+            self._is_durable = durably
+            self._connection.execute(f"PRAGMA synchronous = {'FULL' if durably else 'NORMAL'}")
 
     def _check_still_there(self) -> None:
         """Refuse to write to a file that nobody will find again."""
