@@ -17,9 +17,11 @@ from vocalsep_async import (
     RateLimit,
     RateLimitedError,
     ServerError,
+    TaskRef,
     TaskStatus,
     TaskTimeoutError,
 )
+from vocalsep_async.batch.cohort import Cohort
 
 pytestmark = pytest.mark.anyio
 
@@ -307,3 +309,17 @@ async def test_a_batch_that_has_time_is_not_warned_of(
     ):
         await anyio.sleep(1)
     assert warnings_in(caplog) == []
+
+
+async def test_a_task_that_ran_out_of_time_before_it_was_taken_in_is_not_asked_for(
+    provider: FakeProvider,
+) -> None:
+    async with make_client() as client, client.track(keep_open=True, timeout=10) as batch:
+        roster = batch._entered()
+        roster.take_in(TaskRef("late"), age=1000)
+        cohort = roster._open["late"]
+        assert isinstance(cohort, Cohort)
+        assert roster._admit("late", cohort) is None
+        outcome = await anext(batch)
+    assert isinstance(outcome.error, TaskTimeoutError)
+    assert "late" not in provider.sent

@@ -161,7 +161,8 @@ def test_a_new_part_that_somebody_takes_for_stale_is_made_again(
 
     def removed_meanwhile(descriptor: int, operation: int) -> None:
         path = Path(f"/proc/self/fd/{descriptor}").readlink()
-        if not removed and (first is None or path.name != PART):
+        is_part = path.name.startswith(".") and path.exists()
+        if is_part and not removed and (first is None or path.name != PART):
             removed.append(path)
             path.unlink()
         flock(descriptor, operation)
@@ -183,8 +184,9 @@ def test_a_new_part_that_another_one_takes_up_before_it_is_locked_is_left_to_it(
     others: list[PartFile] = []
 
     def taken_up_meanwhile(descriptor: int, operation: int) -> None:
-        monkeypatch.undo()
-        others.append(opened(target))
+        if Path(f"/proc/self/fd/{descriptor}").readlink().name == PART:
+            monkeypatch.undo()
+            others.append(opened(target))
         flock(descriptor, operation)
 
     monkeypatch.setattr(fcntl, "flock", taken_up_meanwhile)
@@ -196,6 +198,22 @@ def test_a_new_part_that_another_one_takes_up_before_it_is_locked_is_left_to_it(
     saved_anew(part)
     assert target.read_bytes() == AUDIO
     assert names_in(target.parent) == {NAME}
+
+
+def test_where_every_part_is_taken_for_stale_there_is_an_end(
+    target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flock = fcntl.flock
+
+    def removed_meanwhile(descriptor: int, operation: int) -> None:
+        path = Path(f"/proc/self/fd/{descriptor}").readlink()
+        if path.name.startswith("."):
+            path.unlink(missing_ok=True)
+        flock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", removed_meanwhile)
+    with pytest.raises(OSError, match="take every part for stale"):
+        opened(target)
 
 
 def test_a_part_that_is_held_is_locked_and_one_at_its_target_alone(target: Path) -> None:

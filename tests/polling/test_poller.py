@@ -138,3 +138,14 @@ async def test_who_wants_nothing_more_is_not_looked_at(provider: FakeProvider) -
             wait.fail(client._poller._watches["a"], LookupError())
             await anyio.sleep(20)
         assert len(provider.looks) == 1
+
+
+async def test_a_look_that_somebody_else_cancels_is_made_again(provider: FakeProvider) -> None:
+    provider.add("a", 20)
+    provider.round_trip = 5
+    async with make_client() as client:
+        waiting = asyncio.create_task(client.wait_for_task("a"))
+        await anyio.sleep(2)
+        (look,) = (task for task in asyncio.all_tasks() if task.get_name() == "vocalsep look a")
+        look.cancel()
+        assert (await waiting).succeeded

@@ -100,7 +100,7 @@ class _Following:
     async def _heed_signals(self, scope: anyio.CancelScope) -> None:
         with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
             async for _ in signals:
-                if self.is_interrupted:
+                if self.is_interrupted:  # pragma: no cover - what was covered ends with it
                     # Whatever is written is written whole: a journal bears this at any moment.
                     os._exit(Exit.INTERRUPTED)
                 self.is_interrupted = True
