@@ -9,7 +9,9 @@ _LONGEST = 300
 
 def printable(text: str, longest: int = _LONGEST) -> str:
     """Escape what a terminal or a log would act on (controls, lone surrogates), and cut."""
-    shown = "".join(map(_shown, text[:longest]))
+    shown = text[:longest]
+    if not shown.isprintable():
+        shown = "".join(map(_shown, shown))
     return shown if len(text) <= longest else shown + "…"
 
 

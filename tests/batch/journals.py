@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Executor, Future
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -44,11 +45,27 @@ async def at_once(function: Callable[..., T], *arguments: Any) -> T:
             await asyncio.sleep(0)
 
 
+class AtOnce(Executor):
+    """A thread that is none: what it is given is done when it has been given."""
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        pass
+
+    def submit(self, function: Callable[..., T], /, *arguments: Any, **named: Any) -> Future[T]:
+        done: Future[T] = Future()
+        try:
+            done.set_result(function(*arguments, **named))
+        except BaseException as error:  # noqa: BLE001 - handed on, as threads do
+            done.set_exception(error)
+        return done
+
+
 def journals_in_virtual_time(patch: pytest.MonkeyPatch) -> Wall:
     """Have journals work in the loop's own thread, and read the clock that is returned."""
     wall = Wall()
     clock = SimpleNamespace(time=wall.time, time_ns=wall.time_ns)
     patch.setattr("vocalsep_async.journal.journal.run_sync", at_once)
+    patch.setattr("vocalsep_async.journal.writer.ThreadPoolExecutor", AtOnce)
     for module in ("journal.journal", "batch.recording", "polling.once"):
         patch.setattr(f"vocalsep_async.{module}.time", clock)
     return wall

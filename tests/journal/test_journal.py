@@ -19,7 +19,7 @@ import anyio
 import attrs
 import pytest
 from anyio.lowlevel import checkpoint
-from batch.journals import at_once
+from batch.journals import AtOnce, at_once
 from journal.contents import ODD_IDS, changed, files_of, outcome_of, record_of, rows_in
 from virtual_time import VIRTUAL_TIME
 
@@ -91,29 +91,14 @@ def unfinished(task_id: str) -> TaskOutcome:
 
 @asynccontextmanager
 async def abandonable(path: Path) -> AsyncIterator[Journal]:
-    """An open journal, which is let go of even if its writer has died."""
+    """An open journal, which is let go of even if it cannot be written."""
     journal = Journal(path)
     await journal.open()
-    store, writer = journal._store, journal._writer
-    assert store is not None
-    assert writer is not None
     try:
         yield journal
     finally:
-        if writer.done():
-            writer.exception()
-            store.close()
-        else:
-            with suppress(JournalError):
-                await journal.aclose()
-
-
-async def until_told(told: Told, journal: Journal) -> None:
-    """Wait for it, or for the end of the writer, after which nobody is told anything."""
-    writer = journal._writer
-    assert writer is not None
-    writer.add_done_callback(lambda _writer: told.news.set())
-    await told.news.wait()
+        with suppress(JournalError):
+            await journal.aclose()
 
 
 async def known_in(path: Path) -> list[Known]:
@@ -387,7 +372,7 @@ class TestWhatItKeeps:
             journal.add(of(["a"]))
             journal.note("a", "\ud800", 1)
             journal.end(outcome_of("a"), told := Told())
-            await until_told(told, journal)
+            await told.news.wait()
         assert told == [None]
         assert [row.status for row in rows_in(path)] == ["SUCCESS"]
 
@@ -526,7 +511,9 @@ class TestSecrets:
         self, path: Path, monkeypatch: pytest.MonkeyPatch, *, keep_links: bool
     ) -> None:
         # Not compressed, so that it would be seen.
-        monkeypatch.setattr("vocalsep_async.journal.records.zlib.compress", lambda text: text)
+        monkeypatch.setattr(
+            "vocalsep_async.journal.records.zlib.compress", lambda text, level: text
+        )
         link = f"https://cdn.example/v.mp3?Signature={CANARY}#{CANARY}"
         record = record_of("a") | {"callbackUrl": link, "errorMessage": f"not reached: {link}"}
         record["response"] = {"vocalUrl": link, "originData": [{"audio_url": link}]}
@@ -770,7 +757,7 @@ class TestDisksThatRefuse:
             async with abandonable(path) as journal:
                 journal.add(of(["a"]))
                 journal.end(outcome_of("a"), told := Told())
-                await until_told(told, journal)
+                await told.news.wait()
         assert len(told) == 1
         assert told[0] is not None
 
@@ -786,6 +773,7 @@ def groups(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, int]]:
         really(store, writes, durably=durably)
 
     monkeypatch.setattr("vocalsep_async.journal.journal.run_sync", at_once)
+    monkeypatch.setattr("vocalsep_async.journal.writer.ThreadPoolExecutor", AtOnce)
     monkeypatch.setattr(Store, "apply", apply)
     return seen
 
@@ -799,26 +787,41 @@ class TestWhenItWrites:
     ) -> None:
         async with Journal(path) as journal:
             began = anyio.current_time()
-            for _ in range(4):
-                journal.note("a", "PENDING", 1)
+            for polls in range(4):
+                journal.note("a", "PENDING", polls)
+                journal.note(f"b{polls}", "PENDING", 1)
                 await anyio.sleep(0.4)
             assert groups == []
             await anyio.sleep(10)
-            assert groups == [(began + 2.0, 4)]
+            assert groups == [(began + 2.0, 5)]
 
-    async def test_an_outcome_is_written_at_once_with_all_that_waits(
+    async def test_an_outcome_is_written_at_once_and_makes_notes_of_its_task_needless(
         self, path: Path, groups: list[tuple[float, int]]
     ) -> None:
         async with Journal(path) as journal:
             began = anyio.current_time()
             journal.note("a", "PENDING", 1)
+            journal.note("b", "PENDING", 1)
             journal.learned({})
             await anyio.sleep(1)
             written = anyio.Event()
             journal.end(outcome_of("a"), lambda _failure: written.set())
             await written.wait()
             assert anyio.current_time() == began + 1
-        assert groups == [(began + 1, 3)]
+            await anyio.sleep(10)
+        assert groups == [(began + 1, 1), (began + 2, 2)]
+
+    async def test_notes_wait_no_longer_for_company_that_is_not_needed_any_more(
+        self, path: Path, groups: list[tuple[float, int]]
+    ) -> None:
+        async with Journal(path) as journal:
+            began = anyio.current_time()
+            journal.note("a", "PENDING", 1)
+            await anyio.sleep(1)
+            journal.end(outcome_of("a"), Told())
+            journal.note("b", "PENDING", 1)
+            await anyio.sleep(10)
+            assert groups == [(began + 1, 1), (began + 2, 1)]
 
     async def test_new_tasks_are_written_at_once_and_together(
         self, path: Path, groups: list[tuple[float, int]]

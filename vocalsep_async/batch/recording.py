@@ -140,8 +140,11 @@ class Recording:
 
     def note(self, task_id: str, status: TaskStatus | str, polls: int) -> None:
         """A look saw that it has not ended."""
-        with self._breaking():
-            self._journal.note(task_id, status, polls + self._earlier(task_id))
+        known = self._polls_before.get(task_id)
+        try:
+            self._journal.note(task_id, status, polls if known is None else polls + known.polls)
+        except JournalError as error:
+            self._broken(error)
 
     @contextmanager
     def _breaking(self) -> Iterator[None]:
@@ -150,10 +153,6 @@ class Recording:
             yield
         except JournalError as error:
             self._broken(error)
-
-    def _earlier(self, task_id: str) -> int:
-        known = self._polls_before.get(task_id)
-        return 0 if known is None else known.polls
 
     def end(self, outcome: TaskOutcome, done: Done) -> None:
         """Write down how it ended, if it did; *done* gets it then, earlier runs included."""

@@ -1,7 +1,7 @@
 """Nothing is lost: what a batch knows, in a file.
 
-`records` packs what the API answered, `store` is the file, `lock` says who writes to it,
-`journal` is what users hold.
+`records` packs what the API answered, `store` is the file, `lock` says who writes to it, `writer`
+writes in a thread, `journal` is what users hold.
 """
 
 from vocalsep_async.journal.journal import Intent, Journal, Known, type_of

@@ -6,7 +6,7 @@ import asyncio
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -22,10 +22,8 @@ from vocalsep_async._text import printable
 from vocalsep_async.errors import ConfigurationError, JournalError
 from vocalsep_async.journal.records import packed
 from vocalsep_async.journal.store import Row, Store, Write
+from vocalsep_async.journal.writer import Then, Writer
 from vocalsep_async.models import SeparationType, TaskOutcome, TaskRef, TaskStatus, as_status
-
-_UNHURRIED = 2.0
-"""Seconds for which writes wait for company where nobody waits for them."""
 
 _ADD = "INSERT OR IGNORE INTO tasks (task_id, type, created_at, added_at) VALUES (?, ?, ?, ?)"
 _TAKE_IN = "UPDATE tasks SET added_at = ? WHERE added_at IS NULL"
@@ -37,9 +35,6 @@ _INTEND = "INSERT INTO intents (number, began_at, request) VALUES (?, ?, ?)"
 _CREATED = "UPDATE intents SET task_id = ? WHERE number = ?"
 _FAILED = "UPDATE intents SET error = ? WHERE number = ?"
 _NOT_CREATED = "DELETE FROM intents WHERE number = ?"
-
-Then = Callable[[JournalError | None], None]
-"""Told when something is written, or that it could not be."""
 
 
 @frozen
@@ -111,19 +106,14 @@ class Journal:
         self.label = label
         self.keep_links = keep_links
         self._store: Store | None = None
-        self._writer: asyncio.Task[None] | None = None
+        self._writer: Writer | None = None
         self._closing: asyncio.Task[None] | None = None
-        self._queue: list[Write] = []
-        self._after: list[Then] = []
-        self._filled = anyio.Event()
-        self._hurry = anyio.Event()
-        self._failure: JournalError | None = None
         self._last_intent = 0
         self.is_followed = False
         """Whether a batch has it: one at a time."""
 
     def __repr__(self) -> str:
-        state = "closed" if self._store is None else f"{len(self._queue)} writes waiting"
+        state = "closed" if self._writer is None else f"{len(self._writer)} writes waiting"
         return f"<Journal {str(self.path)!r}, {state}>"
 
     async def __aenter__(self) -> Self:
@@ -159,10 +149,7 @@ class Journal:
 
     async def _open(self) -> None:
         self._store = await run_sync(Store.open, self.path)
-        self._failure = None
-        self._queue, self._after = [], []
-        self._filled, self._hurry = anyio.Event(), anyio.Event()
-        self._writer = asyncio.create_task(self._write_all(), name="vocalsep journal")
+        self._writer = Writer(self._store, str(self.path))
 
     async def aclose(self) -> None:
         """Write what is left, and close the file; may be called again.
@@ -177,17 +164,13 @@ class Journal:
         await to_its_end(_joined(self._closing))
 
     async def _close(self) -> None:
-        store, writer = self._opened(), self._writer
+        store, writer = self._opened(), self._writing()
         try:
             await self.flush()
         finally:
             self._store = self._writer = self._closing = None
-            if writer is not None:  # pragma: no branch - an open journal has one
-                writer.cancel()
-                await asyncio.wait([writer])
             await run_sync(store.close)
-            for then in self._after:
-                then(JournalError(f"the journal {self.path} was closed"))
+            writer.close()
 
     # Reading
 
@@ -264,38 +247,43 @@ class Journal:
 
     def take_in(self) -> None:
         """Write down that the tasks that were created are tracked from now on."""
-        self._put(_TAKE_IN, time.time())
+        self._writing().put(Write(_TAKE_IN, (time.time(),)))
 
     def add(self, refs: Iterable[TaskRef]) -> None:
         """Write down that these tasks are tracked from now on."""
         now = time.time()  # deadlines outlive the process, and with it the monotonic clock
-        for ref in refs:
-            created_at = None if ref.created_at is None else ref.created_at.timestamp()
-            self._put(_ADD, ref.task_id, ref.type, created_at, now)
-        self._hurry.set()
+        self._writing().put(
+            *(Write(_ADD, (ref.task_id, ref.type, _created(ref), now)) for ref in refs)
+        )
 
     def note(self, task_id: str, status: TaskStatus | str, polls: int) -> None:
         """Write down, in time, how a task stands that has not ended."""
-        self._put(_NOTE, printable(str(status)), polls, task_id)
+        write = Write(_NOTE, (printable(str(status)), polls, task_id))
+        self._writing().put_in_time(task_id, write)
 
     def end(self, outcome: TaskOutcome, then: Then) -> None:
         """Write down the final record of a task; *then* is called when it is written."""
+        writer = self._writing()
         if outcome.task is not None:
             record = packed(outcome.task.raw, keep_links=self.keep_links)
-            status, polls = printable(str(outcome.status)), outcome.polls
-            self._put(_END, status, polls, outcome.elapsed, record, outcome.task_id)
-        self._then(then)
+            status = printable(str(outcome.status))
+            values = (status, outcome.polls, outcome.elapsed, record, outcome.task_id)
+            writer.forget(outcome.task_id)
+            writer.put(Write(_END, values))
+        writer.then(then)
 
     def saved(self, outcome: TaskOutcome, then: Then) -> None:
         """Write down where the stems of a task are; *then* is called when it is written."""
+        writer = self._writing()
         if outcome.files:
             files = {stem: str(path) for stem, path in outcome.files.items()}
-            self._put(_FILES, json.dumps(files), outcome.task_id)
-        self._then(then)
+            writer.put(Write(_FILES, (json.dumps(files), outcome.task_id)))
+        writer.then(then)
 
     def learned(self, durations: Mapping[str, Any]) -> None:
         """Write down, in time, what was learned about durations."""
-        self._put(_META, "durations", json.dumps(durations))
+        # No task is called so: ids are not empty.
+        self._writing().put_in_time("", Write(_META, ("durations", json.dumps(durations))))
 
     async def intend(self, request: Mapping[str, Any]) -> int:
         """Write down that a task is about to be created; it is on the disk when this returns.
@@ -312,10 +300,9 @@ class Journal:
 
     async def created(self, number: int, ref: TaskRef) -> None:
         """Write down which task came of an intent."""
-        created_at = None if ref.created_at is None else ref.created_at.timestamp()
         await self._now(
             Write(_CREATED, (ref.task_id, number)),
-            Write(_ADD, (ref.task_id, ref.type, created_at, None)),
+            Write(_ADD, (ref.task_id, ref.type, _created(ref), None)),
         )
 
     async def not_created(self, number: int, error: str | None) -> None:
@@ -328,58 +315,36 @@ class Journal:
     async def _now(self, *writes: Write) -> None:
         await to_its_end(run_sync(partial(self._opened().apply, writes, durably=True)))
 
-    def _put(self, statement: str, *values: Any) -> None:
-        self._opened()
-        self._queue.append(Write(statement, values))
-        self._filled.set()
-
-    def _then(self, then: Then) -> None:
-        self._opened()
-        self._after.append(then)
-        self._filled.set()
-        self._hurry.set()
-
     async def flush(self) -> None:
         """Wait until all is written.
 
         Raises:
             JournalError: it could not be.
         """
-        self._opened()
-        written = anyio.Event()
-        self._then(lambda _failure: written.set())
+        writer, written = self._writing(), anyio.Event()
+        writer.flush(lambda _failure: written.set())
         await written.wait()
-        if self._failure is not None:
-            raise self._failure
+        if writer.failure is not None:
+            raise writer.failure
 
-    async def _write_all(self) -> None:
-        while True:
-            await self._filled.wait()
-            with anyio.move_on_after(_UNHURRIED):
-                await self._hurry.wait()
-            self._filled, self._hurry = anyio.Event(), anyio.Event()
-            writes, self._queue = self._queue, []
-            after, self._after = self._after, []
-            if writes and self._failure is None:
-                await self._write(writes)
-            for then in after:
-                then(self._failure)
-
-    async def _write(self, writes: list[Write]) -> None:
-        try:
-            await to_its_end(run_sync(self._opened().apply, writes))
-        except JournalError as error:
-            self._failure = error
-        except Exception as error:  # noqa: BLE001 - whoever waits for the writes is told
-            self._failure = JournalError(f"the journal {self.path}: {type(error).__name__}")
-            self._failure.__cause__ = error
+    def _writing(self) -> Writer:
+        if self._writer is None:
+            raise self._closed()
+        return self._writer
 
     def _opened(self) -> Store:
         if self._store is None:
-            raise JournalError(
-                f"the journal {self.path} is not open: async with Journal(...) as journal: ..."
-            )
+            raise self._closed()
         return self._store
+
+    def _closed(self) -> JournalError:
+        return JournalError(
+            f"the journal {self.path} is not open: async with Journal(...) as journal: ..."
+        )
+
+
+def _created(ref: TaskRef) -> float | None:
+    return None if ref.created_at is None else ref.created_at.timestamp()
 
 
 async def _joined(task: asyncio.Task[None]) -> None:

@@ -1,0 +1,132 @@
+"""Writes for a store, in their order, in a thread of their own.
+
+Callbacks all through, and one thread for as long as the journal is open: a task and a borrowed
+thread for each outcome cost as much as half a look.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
+
+from vocalsep_async.errors import JournalError
+from vocalsep_async.journal.store import Store, Write
+
+_UNHURRIED = 2.0
+"""Seconds for which writes wait for company where nobody waits for them."""
+
+Then = Callable[[JournalError | None], None]
+"""Told when something is written, or that it could not be."""
+
+
+class Writer:
+    """The one who writes to a store; what comes while it writes goes in one transaction.
+
+    Args:
+        store: where to write.
+        name: what to call it in errors.
+    """
+
+    def __init__(self, store: Store, name: str) -> None:
+        self._store = store
+        self._name = name
+        self._loop = asyncio.get_running_loop()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="vocalsep-journal")
+        self._writes: list[Write] = []
+        self._unhurried: dict[str, Write] = {}
+        self._thens: list[Then] = []
+        self._is_writing = False
+        self._start: asyncio.Handle | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self.failure: JournalError | None = None
+        """Why nothing is written any more."""
+
+    def __len__(self) -> int:
+        """How many writes wait."""
+        return len(self._writes) + len(self._unhurried)
+
+    def put(self, *writes: Write) -> None:
+        """Write them as soon as this turn of the loop is over."""
+        self._writes += writes
+        self._hurry()
+
+    def put_in_time(self, name: str, write: Write) -> None:
+        """Write it within two seconds, unless another of this *name* takes its place."""
+        if self._timer is None:
+            self._timer = self._loop.call_later(_UNHURRIED, self._hurry_all)
+        self._unhurried[name] = write
+
+    def forget(self, name: str) -> None:
+        """Drop what was put in time under *name*: it has been overtaken."""
+        self._unhurried.pop(name, None)
+
+    def then(self, then: Then) -> None:
+        """Tell *then* when all that was put is written."""
+        self._thens.append(then)
+        self._hurry()
+
+    def flush(self, then: Then) -> None:
+        """Write all there is, and tell *then*."""
+        self._hurry_all()
+        self.then(then)
+
+    def _hurry_all(self) -> None:
+        self._stop_timer()
+        self._writes += self._unhurried.values()
+        self._unhurried.clear()
+        self._hurry()
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _hurry(self) -> None:
+        if not self._is_writing and self._start is None:
+            self._start = self._loop.call_soon(self._begin)
+
+    def _begin(self) -> None:
+        self._start = None
+        writes, self._writes = self._writes, []
+        thens, self._thens = self._thens, []
+        if not writes or self.failure is not None:
+            _tell(thens, self.failure)
+            return
+        self._is_writing = True
+        written = self._thread.submit(self._store.apply, writes)
+        written.add_done_callback(partial(self._hand_over, thens))
+
+    def _hand_over(self, thens: list[Then], written: Future[None]) -> None:
+        with suppress(RuntimeError):  # the loop has been closed: nobody waits any more
+            self._loop.call_soon_threadsafe(self._end, thens, written)
+
+    def _end(self, thens: list[Then], written: Future[None]) -> None:
+        self._is_writing = False
+        error = written.exception()
+        failure = None if error is None else self._worded(error)
+        self.failure = self.failure or failure
+        _tell(thens, failure)
+        if self._writes or self._thens:
+            self._begin()
+
+    def _worded(self, error: BaseException) -> JournalError:
+        if isinstance(error, JournalError):
+            return error
+        failure = JournalError(f"the journal {self._name}: {type(error).__name__}")
+        failure.__cause__ = error
+        return failure
+
+    def close(self) -> None:
+        """Write nothing more, and say so to all who still wait."""
+        self.failure = self.failure or JournalError(f"the journal {self._name} was closed")
+        self._thread.shutdown(wait=False)
+        self._stop_timer()
+        self._hurry()
+
+
+def _tell(thens: Iterable[Then], failure: JournalError | None) -> None:
+    for then in thens:
+        then(failure)
