@@ -1,9 +1,6 @@
 """Addresses, words and the environment are checked before any request is made."""
 
-import os
 from contextlib import suppress
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from yarl import URL
 
-from vocalsep_async import Progress, _options
+from vocalsep_async import _options
 from vocalsep_async.errors import ConfigurationError
 
 BAD_URLS: list[Any] = [
@@ -145,55 +142,3 @@ def test_the_environment_gives_the_key_and_perhaps_an_address() -> None:
 def test_a_missing_key_is_refused_with_the_name_of_its_variable(environ: dict[str, str]) -> None:
     with pytest.raises(ConfigurationError, match="VOCALSEP_API_KEY"):
         _options.key_in(environ)
-
-
-class BytesPath(os.PathLike[bytes]):
-    def __fspath__(self) -> bytes:
-        return b"some/where"
-
-
-class PlainCallable:
-    def __call__(self, progress: Progress) -> None:
-        raise AssertionError(progress)
-
-
-class AsyncCallable:
-    async def __call__(self, progress: Progress) -> None:
-        raise AssertionError(progress)
-
-    async def told(self, progress: Progress) -> None:
-        raise AssertionError(progress)
-
-
-async def asynchronous(*args: object) -> None:
-    raise AssertionError(args)
-
-
-@pytest.mark.parametrize("value", ["some/where", ".", Path("some/where"), Path("/")])
-def test_a_directory_is_a_path_or_the_text_of_one(value: str | Path) -> None:
-    assert _options.directory(value) == Path(value)
-
-
-@pytest.mark.parametrize("value", [None, 7, b"bytes", "", "  ", "a\0b", ["a"], BytesPath()])
-def test_what_is_no_path_is_no_directory(value: Any) -> None:
-    with pytest.raises(ConfigurationError, match=r"^the directory must be a path$"):
-        _options.directory(value)
-
-
-def test_progress_is_told_to_a_plain_function_or_to_nobody() -> None:
-    told: list[Progress] = []
-    for value in (None, print, told.append, partial(print, "it is"), PlainCallable()):
-        assert _options.on_progress(value) is value
-
-
-@pytest.mark.parametrize(
-    "value", [7, "print", asynchronous, partial(asynchronous, 1), AsyncCallable().told]
-)
-def test_what_cannot_be_called_or_would_have_to_be_awaited_is_told_nothing(value: Any) -> None:
-    with pytest.raises(ConfigurationError, match=r"^on_progress must be a plain function"):
-        _options.on_progress(value)
-
-
-def test_an_object_that_is_called_asynchronously_is_told_nothing() -> None:
-    with pytest.raises(ConfigurationError, match=r"^on_progress must be a plain function"):
-        _options.on_progress(AsyncCallable())

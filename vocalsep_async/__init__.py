@@ -13,7 +13,7 @@ from vocalsep_async._version import __version__
 from vocalsep_async.batch import BatchRunner, BatchStats
 from vocalsep_async.client import VocalSepClient
 from vocalsep_async.dialects import KIE, SUNOAPI, Dialect, Rule
-from vocalsep_async.downloads import DownloadReport, Progress, StemFile, StemStream
+from vocalsep_async.downloads import DownloadReport, DownloadTo, Progress, StemFile, StemStream
 from vocalsep_async.errors import (
     APIError,
     AuthenticationError,
@@ -78,6 +78,7 @@ __all__ = [
     "Done",
     "DownloadError",
     "DownloadReport",
+    "DownloadTo",
     "DurationModel",
     "Durations",
     "Every",

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Callable, Iterable, Mapping
-from inspect import iscoroutinefunction
-from os import PathLike, fspath
-from pathlib import Path
+from collections.abc import AsyncIterable, Iterable, Mapping
 from typing import Any
 
 from yarl import URL
 
 from vocalsep_async._version import __version__
-from vocalsep_async.downloads import OnProgress
 from vocalsep_async.errors import ConfigurationError
 from vocalsep_async.models import SeparationType, TaskRef, separation_type
 from vocalsep_async.schedule import PollPolicy
@@ -157,25 +153,3 @@ def base_url_in(environ: Mapping[str, str]) -> dict[str, str]:
     """The client's ``base_url`` argument as an environment gives it; nothing if it does not."""
     address = environ.get(BASE_URL_VARIABLE)
     return {"base_url": address} if address else {}
-
-
-def directory(value: object) -> Path:
-    """Check where files are to go."""
-    name: object = fspath(value) if isinstance(value, (str, PathLike)) else None
-    if not isinstance(name, str) or not name.strip() or "\0" in name:
-        raise ConfigurationError("the directory must be a path")
-    return Path(name)
-
-
-def _is_async(function: Callable[..., object]) -> bool:
-    return iscoroutinefunction(function) or iscoroutinefunction(type(function).__call__)
-
-
-def on_progress(value: OnProgress | None) -> OnProgress | None:
-    """Check what is told of progress; None for nothing."""
-    given: object = value
-    if given is not None and (not callable(given) or _is_async(given)):
-        raise ConfigurationError(
-            "on_progress must be a plain function: reading does not wait for it"
-        )
-    return value

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self
 import anyio
 
 from vocalsep_async import _check, _options
-from vocalsep_async.batch import FILES_AT_ONCE, BatchRunner, Recording, Save
+from vocalsep_async.batch import BatchRunner, Recording, Save
 from vocalsep_async.creating import Creator
 from vocalsep_async.decoding import Decoder
 from vocalsep_async.dialects import Dialect, dialect_for
@@ -23,13 +23,11 @@ from vocalsep_async.downloads import (
     Downloadable,
     Downloader,
     DownloadReport,
+    DownloadTo,
     OnProgress,
     Order,
     Overwrite,
     StemStream,
-    Template,
-    checked_overwrite,
-    names,
 )
 from vocalsep_async.errors import ClientClosedError, ConfigurationError, Verdict
 from vocalsep_async.journal import Journal
@@ -342,7 +340,7 @@ class VocalSepClient:
         timeout: float | None = None,
         poll: PollPolicy | None = None,
         keep_open: bool = False,
-        download_to: str | os.PathLike[str] | None = None,
+        download_to: DownloadTo | str | os.PathLike[str] | None = None,
         journal: Journal | str | os.PathLike[str] | None = None,
     ) -> BatchRunner:
         """Track many tasks at once, and get each outcome as soon as the budget lets it be known.
@@ -366,9 +364,9 @@ class VocalSepClient:
                 what all want, those come first that are most likely to have ended long ago.
             keep_open: whether iteration goes on until `BatchRunner.close`, for tasks added later.
             download_to: a directory in which the stems of each task are saved before its outcome
-                is handed out, as `download_stems` does, four files at a time. The looks go on
-                meanwhile. What could not be saved stands in `TaskOutcome.download_error`. None
-                saves nothing.
+                is handed out, as `download_stems` does, four files at a time; or a `DownloadTo`,
+                which says it in detail. The looks go on meanwhile. What could not be saved stands
+                in `TaskOutcome.download_error`. None saves nothing.
             journal: a `Journal`, or the path of one, for a batch that may be cut off: whatever
                 another run left in it is taken up on entering the block. Tasks that had ended are
                 handed out again without a look; the others are tracked, with *timeout* counted
@@ -434,16 +432,16 @@ class VocalSepClient:
             ConfigurationError: an argument is unusable.
             VocalSepError: the look at the task failed; see `get_task`.
         """
-        order = Order(
-            directory=_options.directory(directory),
-            limiter=anyio.CapacityLimiter(_check.at_least_one(max_concurrency, "max_concurrency")),
-            stems=names(stems),
-            template=Template(template),
-            overwrite=checked_overwrite(overwrite),
-            max_bytes=_check.at_least_one(max_bytes, "max_bytes"),
-            on_progress=_options.on_progress(on_progress),
+        to = DownloadTo(
+            directory,
+            stems=stems,
+            template=template,
+            max_concurrency=max_concurrency,
+            overwrite=overwrite,
+            max_bytes=max_bytes,
+            on_progress=on_progress,
         )
-        report = await self._downloader.save(task, order)
+        report = await self._downloader.save(task, Order.of(to))
         if report.error is None:
             return report
         cause = report.error.__cause__
@@ -481,11 +479,8 @@ class VocalSepClient:
             broken=broken,
         )
 
-    def _saving_to(self, directory: str | os.PathLike[str]) -> Save:
-        order = Order(
-            directory=_options.directory(directory),
-            limiter=anyio.CapacityLimiter(FILES_AT_ONCE),
-        )
+    def _saving_to(self, to: DownloadTo | str | os.PathLike[str]) -> Save:
+        order = Order.of(to if isinstance(to, DownloadTo) else DownloadTo(to))
         return partial(self._downloader.save, order=order)
 
     async def create_task(

@@ -25,7 +25,6 @@ from vocalsep_async import (
     TaskStatus,
     TaskTimeoutError,
 )
-from vocalsep_async.batch import saving
 from vocalsep_async.batch.saving import Savings
 from vocalsep_async.downloads import DownloadReport
 from vocalsep_async.emulator import Emulator
@@ -220,7 +219,7 @@ async def test_no_more_than_four_files_are_fetched_at_once(tmp_path: Path) -> No
         host.hook = held = Held()
         ids = [host.add(task_id, "vocal", "drums", "bass") for task_id in numbered(6)]
         async with client.track(ids, download_to=tmp_path) as batch:
-            await held.until(lambda: held.under_way == saving.FILES_AT_ONCE == 4)
+            await held.until(lambda: held.under_way == 4)
             await eventually(lambda: batch.stats.finished == len(ids))
             held.let_go()
             outcomes = await outcomes_of(batch)

@@ -16,6 +16,7 @@ from vocalsep_async import (
     Done,
     DownloadError,
     DownloadReport,
+    DownloadTo,
     Durations,
     Every,
     Intent,
@@ -83,6 +84,8 @@ async def saves(client: VocalSepClient, task: SeparationTask, outcome: TaskOutco
     await client.download_stems(outcome, "stems", on_progress=shown, max_bytes=1 << 20)
     await client.download_stems(task, "stems", overwrite="sometimes")  # type: ignore[arg-type]
     client.track(["id"], download_to="stems")
+    client.track(["id"], download_to=DownloadTo("stems", stems=["vocal"], on_progress=shown))
+    DownloadTo("stems", overwrite="sometimes")  # type: ignore[arg-type]
     assert_type(outcome.files, Mapping[str, Path])
     async with client.open_stem(TaskRef("id"), "vocal") as stream:
         assert_type(stream, StemStream)

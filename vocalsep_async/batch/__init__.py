@@ -7,7 +7,7 @@ a journal) and `saving` (stems to disk) to `runner`, which is what users hold; `
 
 from vocalsep_async.batch.recording import Recording
 from vocalsep_async.batch.runner import BatchRunner
-from vocalsep_async.batch.saving import FILES_AT_ONCE, Save
+from vocalsep_async.batch.saving import Save
 from vocalsep_async.batch.stats import BatchStats
 
-__all__ = ["FILES_AT_ONCE", "BatchRunner", "BatchStats", "Recording", "Save"]
+__all__ = ["BatchRunner", "BatchStats", "Recording", "Save"]

@@ -11,7 +11,6 @@ import attrs
 from vocalsep_async.downloads import DownloadReport
 from vocalsep_async.models import SeparationTask, TaskOutcome
 
-FILES_AT_ONCE = 4
 _TASKS_AT_ONCE = 4
 """Whose files share the places: so none is empty while one task waits for its last file."""
 

@@ -6,16 +6,14 @@ brings the two together, `manifest` lists what is whole. `job` does it for the s
 `downloader` for a client; `streaming` is for those who store elsewhere.
 """
 
-from vocalsep_async.downloads.choosing import names
 from vocalsep_async.downloads.downloader import Downloadable, Downloader
 from vocalsep_async.downloads.meter import OnProgress
-from vocalsep_async.downloads.naming import Template
 from vocalsep_async.downloads.order import (
     LARGEST_FILE,
     USUAL_TEMPLATE,
+    DownloadTo,
     Order,
     Overwrite,
-    checked_overwrite,
 )
 from vocalsep_async.downloads.report import DownloadReport, Progress, StemFile
 from vocalsep_async.downloads.streaming import StemStream
@@ -24,6 +22,7 @@ __all__ = [
     "LARGEST_FILE",
     "USUAL_TEMPLATE",
     "DownloadReport",
+    "DownloadTo",
     "Downloadable",
     "Downloader",
     "OnProgress",
@@ -32,7 +31,4 @@ __all__ = [
     "Progress",
     "StemFile",
     "StemStream",
-    "Template",
-    "checked_overwrite",
-    "names",
 ]

@@ -47,8 +47,10 @@ class Downloader:
         """
         record = await self._record(task)
         links = self._links(record)
-        remote = partial(self._remote, links=links, max_bytes=order.max_bytes)
-        return await Job(record, choosing.chosen(record, order.stems), order, links, remote).run()
+        remote = partial(self._remote, links=links, max_bytes=order.to.max_bytes)
+        return await Job(
+            record, choosing.chosen(record, order.to.stems), order, links, remote
+        ).run()
 
     def stream(self, task: Downloadable, stem: str, max_bytes: int) -> StemStream:
         """One stem, to be read."""

@@ -56,7 +56,7 @@ class Job:
 
     def _path(self, stem: str) -> Path:
         link = self._links.get(stem) or ""
-        return self._order.template.path(self._order.directory, self._task_id, stem, link)
+        return self._order.to.template.path(self._order.to.directory, self._task_id, stem, link)
 
     async def run(self) -> DownloadReport:
         """Save them; what cannot be saved stands in the report.
@@ -88,7 +88,7 @@ class Job:
 
     async def _there(self, stem: str, path: Path) -> StemFile | None:
         """The file, if it need not be fetched."""
-        overwrite = self._order.overwrite
+        overwrite = self._order.to.overwrite
         if overwrite == "always":
             return None
         if overwrite == "never" and (there := await run_sync(_as_it_stands, stem, path)):
@@ -99,17 +99,17 @@ class Job:
     async def _opened_manifest(self) -> Manifest:
         async with self._lock:
             if self._manifest is None:
-                self._manifest = await run_sync(Manifest, self._order.directory, self._task_id)
+                self._manifest = await run_sync(Manifest, self._order.to.directory, self._task_id)
             return self._manifest
 
     async def _fetched(self, stem: str, path: Path) -> StemFile:
         order = self._order
-        meter = Meter(order.on_progress, task_id=self._task_id, stem=stem, path=path)
-        owner, anew = f"{self._task_id}/{stem}", order.overwrite == "always"
+        meter = Meter(order.to.on_progress, task_id=self._task_id, stem=stem, path=path)
+        owner, anew = f"{self._task_id}/{stem}", order.to.overwrite == "always"
         async with AsyncExitStack() as stack:
             async with order.limiter:
                 part = await stack.enter_async_context(
-                    taken_up(path, order.directory, owner, anew=anew)
+                    taken_up(path, order.to.directory, owner, anew=anew)
                 )
                 async with self._remote(stem) as remote:
                     await fill(remote, part, meter)

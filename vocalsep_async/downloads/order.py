@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from inspect import iscoroutinefunction
+from os import PathLike, fspath
 from pathlib import Path
 from typing import Literal, get_args
 
 import anyio
-from attrs import frozen
+from attrs import field, frozen
 
+from vocalsep_async import _check
+from vocalsep_async.downloads.choosing import names
 from vocalsep_async.downloads.meter import OnProgress
 from vocalsep_async.downloads.naming import Template
 from vocalsep_async.errors import ConfigurationError
@@ -15,29 +20,90 @@ from vocalsep_async.errors import ConfigurationError
 Overwrite = Literal["if-different", "always", "never"]
 USUAL_TEMPLATE = Template("{task_id}/{stem}{ext}")
 LARGEST_FILE = 1 << 30
+FILES_AT_ONCE = 4
 
 
-@frozen(kw_only=True)
-class Order:
-    """What is to be saved, where and how.
+def _directory(value: str | PathLike[str]) -> Path:
+    given: object = value
+    name: object = fspath(given) if isinstance(given, (str, PathLike)) else None
+    if not isinstance(name, str) or not name.strip() or "\0" in name:
+        raise ConfigurationError("the directory must be a path")
+    return Path(name)
 
-    Attributes:
-        directory: below which all files go.
-        limiter: lets so many files be fetched at once.
-        stems: names; None for all.
-        template: where below the directory each file goes.
-        overwrite: what becomes of files that are there.
-        max_bytes: how large a file may be.
-        on_progress: who is told how far each file is; None for nobody.
+
+def _template(value: str | Template) -> Template:
+    return value if isinstance(value, Template) else Template(value)
+
+
+def _names(value: Iterable[str] | None) -> tuple[str, ...] | None:
+    return names(value)
+
+
+def _concurrency(value: int) -> int:
+    return _check.at_least_one(value, "max_concurrency")
+
+
+def _bytes(value: int) -> int:
+    return _check.at_least_one(value, "max_bytes")
+
+
+def _overwrite(value: Overwrite) -> Overwrite:
+    return checked_overwrite(value)
+
+
+def _on_progress(value: OnProgress | None) -> OnProgress | None:
+    given: object = value
+    if given is not None and (not callable(given) or _is_async(given)):
+        raise ConfigurationError(
+            "on_progress must be a plain function: reading does not wait for it"
+        )
+    return value
+
+
+def _is_async(function: Callable[..., object]) -> bool:
+    return iscoroutinefunction(function) or iscoroutinefunction(type(function).__call__)
+
+
+@frozen
+class DownloadTo:
+    """What a batch saves of each task, where and how; for ``client.track(download_to=...)``.
+
+    Args:
+        directory: where files go, made if need be.
+        stems: their names, such as ``["vocal", "drums"]``; None for all that are there.
+        template: where each file goes below *directory*, with ``{task_id}``, ``{stem}`` and
+            ``{ext}`` (``.mp3`` where the link does not tell).
+        max_concurrency: files that are fetched at once, at least 1.
+        overwrite: "if-different" replaces what is not as it was saved, "always" fetches all
+            again, "never" leaves any file of the name alone.
+        max_bytes: how large a file may be, at least 1; a larger one is not fetched.
+        on_progress: called with a `Progress`, ten times a second for a file at most. What it
+            raises ends the call or the batch and is raised there.
+
+    Raises:
+        ConfigurationError: an argument is unusable.
     """
 
-    directory: Path
+    directory: Path = field(converter=_directory)
+    stems: tuple[str, ...] | None = field(default=None, converter=_names, kw_only=True)
+    template: Template = field(default=USUAL_TEMPLATE, converter=_template, kw_only=True)
+    max_concurrency: int = field(default=FILES_AT_ONCE, converter=_concurrency, kw_only=True)
+    overwrite: Overwrite = field(default="if-different", converter=_overwrite, kw_only=True)
+    max_bytes: int = field(default=LARGEST_FILE, converter=_bytes, kw_only=True)
+    on_progress: OnProgress | None = field(default=None, converter=_on_progress, kw_only=True)
+
+
+@frozen
+class Order:
+    """What is to be saved, and what lets so many files be fetched at once."""
+
+    to: DownloadTo
     limiter: anyio.CapacityLimiter
-    stems: tuple[str, ...] | None = None
-    template: Template = USUAL_TEMPLATE
-    overwrite: Overwrite = "if-different"
-    max_bytes: int = LARGEST_FILE
-    on_progress: OnProgress | None = None
+
+    @classmethod
+    def of(cls, to: DownloadTo) -> Order:
+        """An order on its own: nobody else shares its limit."""
+        return cls(to, anyio.CapacityLimiter(to.max_concurrency))
 
 
 def checked_overwrite(value: object) -> Overwrite:
