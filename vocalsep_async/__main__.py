@@ -1,4 +1,4 @@
-"""``python -m vocalsep_async``: the command line, if its packages are installed."""
+"""``vocalsep`` and ``python -m vocalsep_async``: the command line, if it is installed."""
 
 import sys
 
@@ -10,8 +10,8 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if error.name not in {"rich", "typer"}:
             raise
-        sys.exit('The command line needs two more packages: pip install "vocalsep-async[cli]"')
-    app(prog_name="python -m vocalsep_async")
+        sys.exit('The command line needs more packages: pip install "vocalsep-async[cli]"')
+    app()
 
 
 if __name__ == "__main__":

@@ -194,6 +194,11 @@ class VocalSepClient:
             await self._transport.aclose()
 
     @property
+    def base_url(self) -> str:
+        """Where the API is that it asks."""
+        return self._base_url
+
+    @property
     def durations(self) -> Durations:
         """What this client has learned about durations; has ``save(path)`` and ``load(path)``."""
         return self._poller.durations

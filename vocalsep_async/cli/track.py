@@ -1,222 +1,120 @@
-"""Following tasks from a shell, until all have ended or somebody says stop."""
+"""The commands that follow tasks: `wait`, `track` and `download`."""
 
 from __future__ import annotations
 
-import json
-import os
-import signal
-import sys
-from collections.abc import Iterable, Iterator
-from enum import IntEnum
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
-import anyio
 import typer
-from attrs import define, frozen
+from attrs import evolve
 
-from vocalsep_async import (
-    AuthenticationError,
-    BatchRunner,
-    InsufficientCreditsError,
-    SeparationType,
-    TaskOutcome,
-    TaskTimeoutError,
-    VocalSepClient,
-    VocalSepError,
-)
-
-
-class Exit(IntEnum):
-    """What the exit status tells."""
-
-    SUCCEEDED = 0
-    """All tasks did, and their stems are saved if that was asked for."""
-    FAILED = 1
-    """Some task did not."""
-    USAGE = 2
-    """The command cannot be carried out as it was given."""
-    REFUSED = 3
-    """The account was refused: a dead key, or no credits."""
-    TIMED_OUT = 4
-    """Some task ran out of time, and nothing worse happened."""
-    INTERRUPTED = 130
-    """It was stopped by SIGINT or SIGTERM."""
+from vocalsep_async import ConfigurationError
+from vocalsep_async.cli import options
+from vocalsep_async.cli.exits import Exit, worse
+from vocalsep_async.cli.following import Order
+from vocalsep_async.cli.ids import Ids
+from vocalsep_async.cli.options import Settings
+from vocalsep_async.cli.running import carry_out
+from vocalsep_async.cli.screen import Screen
+from vocalsep_async.cli.session import Session
+from vocalsep_async.cli.stop import Stop
 
 
-@frozen
-class _Order:
-    ids: tuple[str, ...]
-    type: SeparationType | None
-    timeout: float | None
-    journal: Path | None
-    download_to: Path | None
-    as_json: bool
-
-
-@define
-class _Following:
-    """One run of the command."""
-
-    order: _Order
-    status: Exit = Exit.SUCCEEDED
-    is_interrupted: bool = False
-    open_ids: tuple[str, ...] = ()
-    error: VocalSepError | None = None
-
-    async def run(self) -> None:
-        async with anyio.create_task_group() as group:
-            group.start_soon(self._heed_signals, group.cancel_scope)
-            try:
-                await self._follow()
-            except VocalSepError as error:
-                self.error = error
-            group.cancel_scope.cancel()
-        # Raised here: a task group would wrap it.
-        if self.error is not None:
-            raise self.error
-
-    async def _follow(self) -> None:
-        order = self.order
-        async with VocalSepClient.from_env() as client:
-            batch = client.track(
-                order.ids,
-                type=order.type,
-                timeout=order.timeout,
-                journal=order.journal,
-                download_to=order.download_to,
-            )
-            async with batch:
-                try:
-                    await self._print_all(batch)
-                finally:
-                    self.open_ids = batch.pending_ids()
-
-    async def _print_all(self, batch: BatchRunner) -> None:
-        async for outcome in batch:
-            self.status = max(self.status, _judged(outcome), key=_SEVERITY.index)
-            typer.echo(json.dumps(_told(outcome)) if self.order.as_json else _line(outcome))
-
-    async def _heed_signals(self, scope: anyio.CancelScope) -> None:
-        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-            async for _ in signals:
-                if self.is_interrupted:  # pragma: no cover - what was covered ends with it
-                    # Whatever is written is written whole: a journal bears this at any moment.
-                    os._exit(Exit.INTERRUPTED)
-                self.is_interrupted = True
-                scope.cancel()
-
-
-_SEVERITY = (Exit.SUCCEEDED, Exit.TIMED_OUT, Exit.FAILED, Exit.REFUSED)
-
-
-def _judged(outcome: TaskOutcome) -> Exit:
-    if outcome.ok:
-        return Exit.SUCCEEDED
-    if isinstance(outcome.error, (AuthenticationError, InsufficientCreditsError)):
-        return Exit.REFUSED
-    return Exit.TIMED_OUT if isinstance(outcome.error, TaskTimeoutError) else Exit.FAILED
-
-
-def _told(outcome: TaskOutcome) -> dict[str, Any]:
-    return {
-        "task_id": outcome.task_id,
-        "status": outcome.status,
-        "ok": outcome.ok,
-        "stems": {} if outcome.task is None else dict(outcome.task.stems),
-        "files": {stem: str(path) for stem, path in outcome.files.items()},
-        "error": _problem(outcome),
-        "polls": outcome.polls,
-        "elapsed": outcome.elapsed,
-    }
-
-
-def _line(outcome: TaskOutcome) -> str:
-    if outcome.ok and outcome.task is not None:
-        names = ", ".join(outcome.files or dict(outcome.task.stems)) or "its tracks"
-        saved = "saved" if outcome.files else "ready"
-        return f"{outcome.task_id}  {outcome.status}  {saved}: {names}"
-    return f"{outcome.task_id}  {outcome.status or 'not seen'}  {_problem(outcome)}"
-
-
-def _problem(outcome: TaskOutcome) -> str | None:
-    try:
-        outcome.result()
-    except VocalSepError as error:
-        return str(error)
-    return None
+def wait(
+    context: typer.Context,
+    ids: options.Named,
+    *,
+    type_: options.Kind = None,
+    timeout: options.Timeout = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Wait until tasks have ended, and print what became of each."""
+    order = Order(tasks=(), type=type_, timeout=timeout, as_json=as_json)
+    _follow(context, ids, None, order, None)
 
 
 def track(
-    ids: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[ID]...", help="Ids of tasks; - reads them from standard input."),
-    ] = None,
+    context: typer.Context,
+    ids: options.Given = None,
     *,
-    file: Annotated[
-        Path | None, typer.Option(help="A file with one id a line.", dir_okay=False)
-    ] = None,
-    type_: Annotated[
-        SeparationType | None, typer.Option("--type", help="What kind of separation they are.")
-    ] = None,
-    timeout: Annotated[
-        float | None, typer.Option(help="Seconds for each task; no limit by default.", min=0)
-    ] = None,
-    journal: Annotated[
-        Path | None, typer.Option(help="Keep a journal, and go on with what it holds.")
-    ] = None,
-    download_to: Annotated[
-        Path | None, typer.Option("--to", help="Save the stems below this folder.")
-    ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print a JSON object for each task, one a line.")
-    ] = False,
+    file: options.File = None,
+    type_: options.Kind = None,
+    timeout: options.Timeout = None,
+    journal: options.JournalPath = None,
+    to: options.To = None,
+    stem: options.StemNames = None,
+    as_json: options.AsJson = False,
+    report: options.Report = None,
 ) -> None:
-    """Follow tasks and print what becomes of each; the key comes from VOCALSEP_API_KEY.
+    """Follow many tasks at once, and print what becomes of each as soon as it is known.
 
-    Exit status: 0 all succeeded, 1 some failed, 2 usage, 3 refused by the account (key, credits),
-    4 timed out, 130 interrupted. Interrupted once, it stops within two seconds; the journal keeps
-    what is open, and the same command goes on with it.
+    Stopped by Ctrl-C or SIGTERM, it ends within two seconds; with --journal the same command goes
+    on where it ended, and asks for no finished task again.
+
+    Examples:
+        vocalsep track ID ID ID
+
+        vocalsep track --file ids.txt --journal batch.journal --to stems --report report.html
+
+        produce-ids | vocalsep track - --json | jq .stems.vocal
     """
-    try:
-        given = tuple(_given(ids or [], file))
-        if not given and journal is None:
-            _fail("give ids of tasks, --file, or the --journal of an earlier run")
-        order = _Order(given, type_, timeout, journal, download_to, as_json)
-        following = _Following(order)
-        anyio.run(following.run)
-    except OSError as error:
-        _fail(f"{error.filename or 'a file'}: {error.strerror}")
-    except VocalSepError as error:
-        _fail(str(error))
-    if following.is_interrupted:
-        _say_what_is_open(following)
-        raise typer.Exit(Exit.INTERRUPTED)
-    raise typer.Exit(following.status)
-
-
-def _say_what_is_open(following: _Following) -> None:
-    count = len(following.open_ids)
-    kept = (
-        f"{following.order.journal} keeps them: run the same command again"
-        if following.order.journal is not None
-        else "without --journal they are not kept"
+    order = Order(
+        tasks=(),
+        type=type_,
+        timeout=timeout,
+        journal=journal,
+        download_to=to,
+        stems=stem,
+        as_json=as_json,
     )
-    typer.echo(f"stopped; {count} tasks are open; {kept}", err=True)
+    _follow(context, ids or (), file, order, report)
 
 
-def _given(ids: list[str], file: Path | None) -> Iterator[str]:
-    for each in ids:
-        yield from _read(sys.stdin) if each == "-" else (each,)
-    if file is not None:
-        with file.open(encoding="utf-8-sig") as lines:
-            yield from _read(lines)
+def download(
+    context: typer.Context,
+    ids: options.Given = None,
+    *,
+    to: Annotated[Path, typer.Option("--to", help="Save the stems below this folder.")],
+    file: options.File = None,
+    stem: options.StemNames = None,
+    timeout: options.Timeout = None,
+    as_json: options.AsJson = False,
+    report: options.Report = None,
+) -> None:
+    """Save the stems of tasks, waiting for those that have not ended.
+
+    Each file is there whole or not at all. The same command again fetches only what is missing.
+
+    Example:
+        vocalsep download ID --to stems --stem vocal --stem drums
+    """
+    order = Order(tasks=(), timeout=timeout, download_to=to, stems=stem, as_json=as_json)
+    _follow(context, ids or (), file, order, report)
 
 
-def _read(lines: Iterable[str]) -> Iterator[str]:
-    return filter(None, map(str.strip, lines))
+def _follow(
+    context: typer.Context,
+    given: Sequence[str],
+    file: Path | None,
+    order: Order,
+    report: Path | None,
+) -> NoReturn:
+    settings: Settings = context.obj
+    screen = Screen(is_quiet=settings.quiet)
+
+    async def work(stop: Stop) -> Exit:
+        ids = Ids(given, file, screen.warn)
+        if not ids and order.journal is None:
+            raise ConfigurationError(_nothing_given(context))
+        async with settings.client() as client:
+            session = Session(evolve(order, tasks=ids.all()), screen, stop, report)
+            status = await session.run(client)
+        return worse(status, Exit.FAILED) if ids.has_bad_lines else status
+
+    carry_out(settings, work)
 
 
-def _fail(message: str) -> NoReturn:
-    typer.echo(message, err=True)
-    raise typer.Exit(Exit.USAGE)
+def _nothing_given(context: typer.Context) -> str:
+    journal = ", or the --journal of an earlier run" if context.info_name == "track" else ""
+    return f"give ids of tasks, --file, - to read standard input{journal}"

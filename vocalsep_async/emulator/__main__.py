@@ -21,9 +21,9 @@ def _rate_limit(text: str) -> tuple[int, float] | None:
 _rate_limit.__name__ = "rate limit"  # argparse names it when the text does not fit
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(program: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m vocalsep_async.emulator",
+        prog=program,
         description="Speak the vocal separation API on 127.0.0.1. "
         "Written from public documents, never compared with the live service.",
         argument_default=argparse.SUPPRESS,
@@ -66,16 +66,19 @@ async def serve(emulator: Emulator) -> None:
         await asyncio.Event().wait()
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(
+    arguments: Sequence[str] | None = None, *, program: str = "python -m vocalsep_async.emulator"
+) -> int:
     """Run the emulator until Ctrl-C.
 
     Args:
         arguments: the command line; None takes the one of the process.
+        program: what to call it in its help.
 
     Returns:
         The exit code: 0 after Ctrl-C, 1 if the port is taken. Wrong options exit with 2.
     """
-    parser = _parser()
+    parser = _parser(program)
     options = vars(parser.parse_args(arguments))
     try:
         emulator = Emulator(**options)

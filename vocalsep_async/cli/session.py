@@ -1,0 +1,84 @@
+"""One session of a command that follows tasks: from its client to its report."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from contextlib import AsyncExitStack
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import anyio
+from attrs import frozen
+
+from vocalsep_async import BatchStats, ClientStats, RateLimit, VocalSepClient
+from vocalsep_async.cli.exits import Exit
+from vocalsep_async.cli.following import Following, Order
+from vocalsep_async.cli.screen import Screen
+from vocalsep_async.cli.stop import Stop
+
+LIMIT = RateLimit(20, 10.0)
+"""What a client allows itself unless it is told otherwise."""
+
+
+@frozen
+class Session:
+    """Follows what was ordered, until all have ended or somebody says stop.
+
+    Args:
+        order: what to follow.
+        screen: where to show it.
+        stop: ends it early.
+        report: where to write the page; None for nowhere.
+    """
+
+    _order: Order
+    _screen: Screen
+    _stop: Stop
+    _report: Path | None = None
+
+    async def run(self, client: VocalSepClient) -> Exit:
+        """Follow with *client*; what the command ends with."""
+        async with AsyncExitStack() as stack:
+            keeper = None
+            if self._report is not None:
+                # Its packages are large, and few runs want them.
+                from vocalsep_async.cli.keeping import Keeper  # noqa: PLC0415
+
+                host = urlsplit(client.base_url).hostname or ""
+                command = shlex.join(["vocalsep", *sys.argv[1:]])
+                keeper = await stack.enter_async_context(Keeper(command, host, LIMIT))
+            following = Following(client, self._order, self._screen, keeper)
+            status = Exit.INTERRUPTED
+            with self._stop.scope():
+                status = await following.run()
+            if keeper is not None and self._report is not None:
+                # The stop has done its work; what has arrived is worth a page all the same.
+                with anyio.CancelScope(shield=True):
+                    await keeper.write(self._report, at_once=self._stop.is_wanted)
+        if self._stop.is_wanted:
+            self._say_what_is_open(len(following.open_ids))
+        elif following.stats is not None:
+            self._screen.say(summary(following.stats, client.stats))
+        if self._report is not None:
+            self._screen.say(f"report: {self._report.absolute()}")
+        return status
+
+    def _say_what_is_open(self, count: int) -> None:
+        kept = (
+            f"{self._order.journal} keeps them: run the same command again"
+            if self._order.journal is not None
+            else "without --journal they are not kept"
+        )
+        self._screen.warn(f"stopped; {count} tasks are open; {kept}")
+
+
+def summary(batch: BatchStats, client: ClientStats) -> str:
+    """What came of it all, in a line."""
+    told = (
+        f"{batch.finished} tasks: {batch.succeeded} succeeded, {batch.failed} failed; "
+        f"{client.requests} requests, {client.refused} refused"
+    )
+    if batch.mean_delay is None:
+        return told
+    return f"{told}; known {batch.mean_delay:.1f} s after their end, on average"
