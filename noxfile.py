@@ -30,7 +30,8 @@ def _install(session: nox.Session, *groups: str) -> None:
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
     """Run the tests on every Python that is here, against the installed wheel."""
-    _install(session, "tests")
+    # The page is the same on every Python, and a browser takes its time.
+    _install(session, "tests", *(["browser"] if session.python == THIS else []))
     # Without the current folder on the path, the tests cannot import the checkout by mistake.
     env = {"PYTHONSAFEPATH": "1"}
     shared = ("-n", "auto", "--dist", "worksteal")
@@ -74,6 +75,16 @@ def demo(session: nox.Session) -> None:
     """Show what the README's first command shows."""
     _install(session)
     session.run("python", "-m", "vocalsep_async", "demo", env={"PYTHONSAFEPATH": "1"})
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Make docs/cli.md from the commands."""
+    _install(session)
+    Path("docs/cli.md").write_text(
+        session.run("python", "-m", "vocalsep_async.cli.manual", silent=True) or "",
+        encoding="utf-8",
+    )
 
 
 @nox.session

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from vocalsep_async import __version__
 from vocalsep_async.cli import ask, journal
 from vocalsep_async.cli.demo import demo
 from vocalsep_async.cli.options import Settings
@@ -22,6 +23,12 @@ app = typer.Typer(
 )
 
 
+def _show_version(wanted: bool) -> None:  # noqa: FBT001 - so typer calls it
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
 @app.callback()
 def _root(
     context: typer.Context,
@@ -33,7 +40,13 @@ def _root(
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Show no progress; results and errors only.")
     ] = False,
-    debug: Annotated[bool, typer.Option(help="Show where an error comes from.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show where an error comes from.")] = False,
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Show the version and exit.", callback=_show_version, is_eager=True
+        ),
+    ] = False,
 ) -> None:
     """Track vocal-separation tasks, and save their stems.
 

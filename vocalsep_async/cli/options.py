@@ -16,7 +16,7 @@ _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 Given = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[ID]...", help="Ids of tasks; - reads them from standard input."),
+    typer.Argument(metavar="ID", help="Ids of tasks; - reads them from standard input."),
 ]
 Named = Annotated[list[str], typer.Argument(metavar="ID", help="Ids of tasks.")]
 File = Annotated[Path | None, typer.Option(help="A file with one id a line.", dir_okay=False)]
