@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -159,7 +160,7 @@ class Following:
             client=client,
             used=self._used(now),
             slowest=tuple(
-                (task_id, now - since) for task_id, since in list(self._since.items())[:_SLOWEST]
+                (task_id, now - since) for task_id, since in islice(self._since.items(), _SLOWEST)
             ),
             files=tuple(self._files.values()),
         )

@@ -6,16 +6,21 @@ import shlex
 import sys
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import anyio
 from attrs import frozen
 
-from vocalsep_async import BatchStats, ClientStats, RateLimit, VocalSepClient
+from vocalsep_async import BatchStats, ClientStats, ConfigurationError, RateLimit, VocalSepClient
 from vocalsep_async.cli.exits import Exit
 from vocalsep_async.cli.following import Following, Order
+from vocalsep_async.cli.places import check_file, check_folder
 from vocalsep_async.cli.screen import Screen
 from vocalsep_async.cli.stop import Stop
+
+if TYPE_CHECKING:
+    from vocalsep_async.cli.keeping import Keeper
 
 LIMIT = RateLimit(20, 10.0)
 """What a client allows itself unless it is told otherwise."""
@@ -38,16 +43,17 @@ class Session:
     _report: Path | None = None
 
     async def run(self, client: VocalSepClient) -> Exit:
-        """Follow with *client*; what the command ends with."""
+        """Follow with *client*; what the command ends with.
+
+        Raises:
+            OSError: nothing can be written where it should be.
+            VocalSepError: the batch could not be carried out.
+        """
+        self._check_places()
         async with AsyncExitStack() as stack:
             keeper = None
             if self._report is not None:
-                # Its packages are large, and few runs want them.
-                from vocalsep_async.cli.keeping import Keeper  # noqa: PLC0415
-
-                host = urlsplit(client.base_url).hostname or ""
-                command = shlex.join(["vocalsep", *sys.argv[1:]])
-                keeper = await stack.enter_async_context(Keeper(command, host, LIMIT))
+                keeper = await stack.enter_async_context(_keeper(client))
             following = Following(client, self._order, self._screen, keeper)
             status = Exit.INTERRUPTED
             with self._stop.scope():
@@ -64,6 +70,12 @@ class Session:
             self._screen.say(f"report: {self._report.absolute()}")
         return status
 
+    def _check_places(self) -> None:
+        if self._order.download_to is not None:
+            check_folder(self._order.download_to)
+        if self._report is not None:
+            check_file(self._report)
+
     def _say_what_is_open(self, count: int) -> None:
         kept = (
             f"{self._order.journal} keeps them: run the same command again"
@@ -71,6 +83,18 @@ class Session:
             else "without --journal they are not kept"
         )
         self._screen.warn(f"stopped; {count} tasks are open; {kept}")
+
+
+def _keeper(client: VocalSepClient) -> Keeper:
+    try:
+        # Its packages are large, and few runs want them.
+        from vocalsep_async.cli.keeping import Keeper  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            f'a report needs {error.name}, which is not here: pip install "vocalsep-async[cli]"'
+        ) from error
+    host = urlsplit(client.base_url).hostname or ""
+    return Keeper(shlex.join(["vocalsep", *sys.argv[1:]]), host, LIMIT)
 
 
 def summary(batch: BatchStats, client: ClientStats) -> str:

@@ -12,6 +12,10 @@ import anyio
 
 from vocalsep_async.cli.exits import Exit
 
+_STANDARD_ERROR = 2
+_SHOW_CURSOR = b"\x1b[?25h"
+"""Undoes what a live display does to a terminal."""
+
 
 class Stop:
     """Heeds SIGINT and SIGTERM from the moment it is made to the end of the process.
@@ -40,6 +44,8 @@ class Stop:
 
     def _heed(self, _number: int, _frame: object) -> None:
         if self.is_wanted:  # pragma: no cover - what was covered ends with it
+            if os.isatty(_STANDARD_ERROR):
+                os.write(_STANDARD_ERROR, _SHOW_CURSOR)
             os._exit(Exit.INTERRUPTED)
         self.is_wanted = True
         if self._loop is not None:
