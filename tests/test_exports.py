@@ -12,6 +12,8 @@ import pytest
 import vocalsep_async
 from vocalsep_async import errors, models
 
+LOADED_LATER = {"Intent", "Journal"}
+
 
 def test_every_name_that_is_listed_exists() -> None:
     for name in vocalsep_async.__all__:
@@ -24,7 +26,20 @@ def test_every_public_name_that_exists_is_listed() -> None:
         for name, value in vars(vocalsep_async).items()
         if not name.startswith("_") and not isinstance(value, type(sys))
     }
-    assert there == set(vocalsep_async.__all__) - {"__version__"}
+    assert there | LOADED_LATER == set(vocalsep_async.__all__) - {"__version__"}
+
+
+def test_what_is_loaded_later_is_there_and_nothing_else_is() -> None:
+    for name in LOADED_LATER:
+        assert getattr(vocalsep_async, name).__name__ == name
+    with pytest.raises(AttributeError, match="has no attribute 'journals'"):
+        getattr(vocalsep_async, "journals")  # noqa: B009 - not as type checkers see it
+
+
+def test_sqlite_is_not_loaded_before_it_is_needed() -> None:
+    program = "import sys, vocalsep_async; print('sqlite3' in sys.modules)"
+    shown = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    assert shown.stdout.strip() == b"False"
 
 
 def test_no_name_is_listed_twice() -> None:

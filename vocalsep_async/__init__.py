@@ -9,6 +9,8 @@
 A local server for tests is in `vocalsep_async.emulator`.
 """
 
+import typing
+
 from vocalsep_async._version import __version__
 from vocalsep_async.batch import BatchRunner, BatchStats
 from vocalsep_async.client import VocalSepClient
@@ -37,7 +39,6 @@ from vocalsep_async.errors import (
     Verdict,
     VocalSepError,
 )
-from vocalsep_async.journal import Intent, Journal
 from vocalsep_async.models import (
     OriginTrack,
     SeparationTask,
@@ -60,6 +61,9 @@ from vocalsep_async.schedule import (
     Situation,
 )
 from vocalsep_async.stats import ClientStats
+
+if typing.TYPE_CHECKING:
+    from vocalsep_async.journal import Intent, Journal
 
 __all__ = [
     "KIE",
@@ -118,3 +122,13 @@ __all__ = [
     "VocalSepError",
     "__version__",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """Load what is seldom used when it is used first: SQLite takes its time."""
+    if name in {"Intent", "Journal"}:
+        from vocalsep_async import journal  # noqa: PLC0415
+
+        found: object = getattr(journal, name)
+        return found
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

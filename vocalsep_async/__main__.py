@@ -8,7 +8,7 @@ def main() -> None:
     try:
         from vocalsep_async.cli import app  # noqa: PLC0415 - its packages may be missing
     except ModuleNotFoundError as error:
-        if error.name not in {"rich", "typer"}:
+        if error.name not in {"jinja2", "markupsafe", "miniaudio", "rich", "typer"}:
             raise
         sys.exit('The command line needs more packages: pip install "vocalsep-async[cli]"')
     app()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self
 import anyio
 
 from vocalsep_async import _check, _options
-from vocalsep_async.batch import BatchRunner, Recording, Save
+from vocalsep_async.batch import BatchRunner, Save
 from vocalsep_async.creating import Creator
 from vocalsep_async.decoding import Decoder
 from vocalsep_async.dialects import Dialect, dialect_for
@@ -30,7 +30,6 @@ from vocalsep_async.downloads import (
     StemStream,
 )
 from vocalsep_async.errors import ClientClosedError, ConfigurationError, Verdict
-from vocalsep_async.journal import Journal
 from vocalsep_async.models import (
     SeparationTask,
     SeparationType,
@@ -47,6 +46,9 @@ from vocalsep_async.transport import ApiKey, FileTransport, Request, Transport
 if TYPE_CHECKING:
     import aiohttp
     from yarl import URL
+
+    from vocalsep_async.batch.recording import Recording
+    from vocalsep_async.journal import Journal
 
 
 class VocalSepClient:
@@ -475,6 +477,10 @@ class VocalSepClient:
     def _recording_in(
         self, journal: Journal | str | os.PathLike[str]
     ) -> Callable[[Callable[[Exception], None]], Recording]:
+        # SQLite and all that is loaded when it is needed: not every start wants to wait for it.
+        from vocalsep_async.batch.recording import Recording  # noqa: PLC0415
+        from vocalsep_async.journal import Journal  # noqa: PLC0415
+
         is_own = not isinstance(journal, Journal)
         return lambda broken: Recording(
             journal if isinstance(journal, Journal) else Journal(journal),
@@ -537,7 +543,11 @@ class VocalSepClient:
         }
         if stem_name is not None:
             body["stemName"] = _options.text(stem_name, "stem_name")
-        if journal is None or isinstance(journal, Journal):
+        if journal is None:
+            return await self._creator.create(body, kind, None)
+        from vocalsep_async.journal import Journal  # noqa: PLC0415 - see _recording_in
+
+        if isinstance(journal, Journal):
             return await self._creator.create(body, kind, journal)
         async with Journal(journal) as opened:
             return await self._creator.create(body, kind, opened)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vocalsep_async.decoding import Decoder
 from vocalsep_async.errors import (
@@ -16,9 +16,11 @@ from vocalsep_async.errors import (
     Verdict,
     VocalSepError,
 )
-from vocalsep_async.journal import Journal
 from vocalsep_async.models import SeparationType, TaskRef
 from vocalsep_async.polling import Asker
+
+if TYPE_CHECKING:
+    from vocalsep_async.journal import Journal
 from vocalsep_async.transport import Request
 
 _GENERATE = "/api/v1/vocal-removal/generate"

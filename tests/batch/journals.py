@@ -66,7 +66,7 @@ def journals_in_virtual_time(patch: pytest.MonkeyPatch) -> Wall:
     clock = SimpleNamespace(time=wall.time, time_ns=wall.time_ns)
     patch.setattr("vocalsep_async.journal.journal.run_sync", at_once)
     patch.setattr("vocalsep_async.journal.writer.ThreadPoolExecutor", AtOnce)
-    for module in ("journal.journal", "batch.recording", "polling.once"):
+    for module in ("journal.journal", "polling.once"):
         patch.setattr(f"vocalsep_async.{module}.time", clock)
     return wall
 

@@ -5,9 +5,8 @@ that nobody looked at yet, `roster` knows who is open; what is known goes throug
 a journal) and `saving` (stems to disk) to `runner`, which is what users hold; `stats` counts.
 """
 
-from vocalsep_async.batch.recording import Recording
 from vocalsep_async.batch.runner import BatchRunner
 from vocalsep_async.batch.saving import Save
 from vocalsep_async.batch.stats import BatchStats
 
-__all__ = ["BatchRunner", "BatchStats", "Recording", "Save"]
+__all__ = ["BatchRunner", "BatchStats", "Save"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -240,8 +239,3 @@ def _with_earlier(outcome: TaskOutcome, known: Known) -> TaskOutcome:
             last_error=error.last_error,
         )
     return attrs.evolve(outcome, polls=polls, status=status, error=error)
-
-
-def age(known: Known) -> float:
-    """Seconds since *known* was added; not less than 0, whatever the clock was set to since."""
-    return max(0.0, time.time() - known.added_at)

@@ -8,21 +8,23 @@ from collections.abc import Callable, Collection, Coroutine, Iterable
 from contextlib import aclosing
 from functools import partial
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import anyio
 
 from vocalsep_async._tasks import to_its_end
 from vocalsep_async.batch.intake import Tasks, all_at_once, one_by_one
-from vocalsep_async.batch.recording import Recording, age
 from vocalsep_async.batch.roster import Roster
 from vocalsep_async.batch.saving import Save, Savings
 from vocalsep_async.batch.stats import BatchStats
 from vocalsep_async.errors import ConfigurationError
-from vocalsep_async.journal import Known
 from vocalsep_async.models import SeparationType, TaskOutcome, TaskRef
 from vocalsep_async.polling import Poller
 from vocalsep_async.schedule import PollPolicy
+
+if TYPE_CHECKING:
+    from vocalsep_async.batch.recording import Recording
+    from vocalsep_async.journal import Known
 
 _READ_AHEAD = 1_000
 """Ids from a source without length that wait for their first look; outcomes not fetched."""
@@ -33,7 +35,7 @@ _REMEMBERED = 100_000
 _SLICE = 500
 """Tasks that are taken up in one go, without letting others run."""
 
-Record = Callable[[Callable[[Exception], None]], Recording]
+Record = Callable[[Callable[[Exception], None]], "Recording"]
 """Makes a recording that tells of what breaks it."""
 
 
@@ -116,7 +118,7 @@ class BatchRunner:
         self, roster: Roster, left: list[Known], refs: Collection[TaskRef] | None
     ) -> None:
         for number, known in enumerate(left, start=1):
-            roster.take_in(known.ref, age(known))
+            roster.take_in(known.ref, known.age())
             if number % _SLICE == 0:
                 await asyncio.sleep(0)
         if self._recording is not None:

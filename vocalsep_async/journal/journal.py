@@ -69,6 +69,10 @@ class Known(NamedTuple):
     polls: int
     has_ended: bool
 
+    def age(self) -> float:
+        """Seconds since it was added; not less than 0, whatever the clock was set to since."""
+        return max(0.0, time.time() - self.added_at)
+
 
 class Journal:
     """Keeps what a batch knows in a file, so that another run goes on where one ended.
