@@ -66,7 +66,7 @@ def test_a_directory_is_a_path_or_the_text_of_one(value: str | Path) -> None:
 @pytest.mark.parametrize("value", [None, 7, b"bytes", "", "  ", "a\0b", ["a"], BytesPath()])
 def test_what_is_no_path_is_no_directory(value: Any) -> None:
     with pytest.raises(ConfigurationError, match=r"^the directory must be a path$"):
-        DownloadTo(value).directory
+        DownloadTo(value)
 
 
 def test_progress_is_told_to_a_plain_function_or_to_nobody() -> None:

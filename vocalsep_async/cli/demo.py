@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Annotated
 
@@ -48,10 +49,7 @@ def demo(
                 f"real one.\nCreating {_TASKS} tasks within 20 requests per 10 s, and following "
                 "them:"
             )
-            refs: list[TaskRef] = []
-            with stop.scope():
-                refs = [await _created(client, number) for number in range(_TASKS)]
-            order = Order(tasks=refs, download_to=to)
+            order = Order(tasks=_created(client), download_to=to)
             await Session(order, screen, stop, to / "report.html").run(client)
         # That some tasks fail is part of the show.
         return Exit.SUCCEEDED
@@ -59,9 +57,10 @@ def demo(
     carry_out(settings, work)
 
 
-async def _created(client: VocalSepClient, number: int) -> TaskRef:
-    return await client.create_task(
-        audio_url="https://example.com/song.mp3",
-        callback_url="https://example.com/never-called",
-        type=_KINDS[number % len(_KINDS)],
-    )
+async def _created(client: VocalSepClient) -> AsyncIterator[TaskRef]:
+    for number in range(_TASKS):
+        yield await client.create_task(
+            audio_url="https://example.com/song.mp3",
+            callback_url="https://example.com/never-called",
+            type=_KINDS[number % len(_KINDS)],
+        )

@@ -34,7 +34,7 @@ _RECENT = 10
 _SLOWEST = 3
 _SAMPLE_GAP = 1.0
 
-Tasks = Sequence[str | TaskRef] | AsyncIterable[str]
+Tasks = Sequence[str | TaskRef] | AsyncIterable[str] | AsyncIterable[TaskRef]
 
 
 @frozen(kw_only=True)
@@ -119,14 +119,16 @@ class Following:
     def _saving(self, directory: Path) -> DownloadTo:
         return DownloadTo(directory, stems=self._order.stems, on_progress=self._progressed)
 
-    def _noted(self, tasks: Tasks) -> Iterable[str | TaskRef] | AsyncIterable[str]:
+    def _noted(self, tasks: Tasks) -> Iterable[str | TaskRef] | AsyncIterable[str | TaskRef]:
         if isinstance(tasks, AsyncIterable):
             return self._noted_as_they_come(tasks)
         for each in tasks:
             self._note(each)
         return tasks
 
-    async def _noted_as_they_come(self, tasks: AsyncIterable[str]) -> AsyncIterator[str]:
+    async def _noted_as_they_come(
+        self, tasks: AsyncIterable[str] | AsyncIterable[TaskRef]
+    ) -> AsyncIterator[str | TaskRef]:
         async for each in tasks:
             self._note(each)
             yield each
@@ -141,10 +143,16 @@ class Following:
             del self._files[progress.path]
 
     def _tell(self, outcome: TaskOutcome) -> None:
-        self._since.pop(outcome.task_id, None)
+        since = self._since.pop(outcome.task_id, None)
         self._screen.result(told(outcome) if self._order.as_json else line(outcome))
         if self._keeper is not None:
-            self._keeper.arrived(outcome)
+            self._keeper.arrived(outcome, self._seconds_known(outcome, since))
+
+    def _seconds_known(self, outcome: TaskOutcome, since: float | None) -> float:
+        """How long it has been known: its stems were saved meanwhile."""
+        if since is None or isinstance(self._order.tasks, AsyncIterable):
+            return 0.0  # when it was taken in is not known here
+        return max(0.0, anyio.current_time() - since - outcome.elapsed)
 
     async def _keep(self, batch: BatchRunner) -> None:
         while self._keeper is not None:

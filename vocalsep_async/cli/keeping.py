@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -51,9 +51,10 @@ class Keeper:
         self._drawing.cancel_scope.cancel()
         return await self._drawing.__aexit__(kind, error, traceback)
 
-    def arrived(self, outcome: TaskOutcome) -> None:
-        """A task has an outcome; its files are drawn from now on."""
-        self._arrivals.append(Arrival(outcome, datetime.now(UTC)))
+    def arrived(self, outcome: TaskOutcome, seconds_ago: float) -> None:
+        """A task's outcome was known that long ago; its files are drawn from now on."""
+        known_at = datetime.now(UTC) - timedelta(seconds=seconds_ago)
+        self._arrivals.append(Arrival(outcome, known_at))
         if outcome.files:
             self._undrawn += 1
             self._drawing.start_soon(self._draw, outcome.files.values())

@@ -1,0 +1,107 @@
+"""Runs to report, made up."""
+
+from __future__ import annotations
+
+import math
+import struct
+import wave
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from vocalsep_async import RateLimit, SeparationTask, Stems, TaskOutcome, TaskStatus, VocalSepError
+from vocalsep_async.cli.report import Arrival, Run, Sample
+
+BEGAN = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+NAMES = (
+    *("vocal", "backing_vocals", "drums", "bass", "guitar", "keyboard"),
+    *("percussion", "strings", "synth", "fx", "brass", "woodwinds"),
+)
+
+
+def at(seconds: float) -> datetime:
+    return BEGAN + timedelta(seconds=seconds)
+
+
+def task(task_id: str = "t", **fields: Any) -> SeparationTask:
+    """A task that was created at 0 s and finished at 10 s."""
+    usual: dict[str, Any] = {
+        "status": TaskStatus.SUCCESS,
+        "stems": Stems(vocal="https://files.example.com/v.mp3?signature=secret"),
+        "created_at": at(0),
+        "completed_at": at(10),
+    }
+    return SeparationTask(task_id=task_id, **(usual | fields))
+
+
+def failed_task(task_id: str = "t", **fields: Any) -> SeparationTask:
+    usual: dict[str, Any] = {
+        "status": TaskStatus.GENERATE_AUDIO_FAILED,
+        "stems": Stems(),
+        "error_code": 500,
+        "error_message": "It failed.",
+    }
+    return task(task_id, **(usual | fields))
+
+
+def outcome(record: SeparationTask | None, **fields: Any) -> TaskOutcome:
+    usual: dict[str, Any] = {
+        "task_id": record.task_id if record else "t",
+        "status": record.status if record else None,
+        "task": record,
+        "error": None,
+        "polls": 3,
+        "elapsed": 12.0,
+    }
+    return TaskOutcome(**(usual | fields))
+
+
+def ended_by(error: VocalSepError, **fields: Any) -> TaskOutcome:
+    return outcome(None, error=error, **fields)
+
+
+def arrival(
+    record: SeparationTask | TaskOutcome, known: float = 12.0, title: str | None = None
+) -> Arrival:
+    given = record if isinstance(record, TaskOutcome) else outcome(record)
+    return Arrival(given, at(known), title)
+
+
+def run(*arrivals: Arrival, **fields: Any) -> Run:
+    """A run of a minute, with a sample a second."""
+    usual: dict[str, Any] = {
+        "command": "track --file ids.txt",
+        "api": "api.example.com",
+        "began_at": BEGAN,
+        "ended_at": at(60),
+        "arrivals": arrivals,
+        "samples": tuple(sample(second, second) for second in range(61)),
+        "limit": RateLimit(20, 10.0),
+    }
+    return Run(**(usual | fields))
+
+
+def sample(second: float, requests: int, refused: int = 0, pending: int = 0) -> Sample:
+    return Sample(at(second), requests, refused, pending, finished=0)
+
+
+def with_files(number: int, folder: Path, names: tuple[str, ...] = NAMES) -> TaskOutcome:
+    """A task whose stems lie in a folder of its own, or are said to."""
+    task_id = f"task-{number:04}"
+    paths = {name: folder / task_id / f"{name}.wav" for name in names}
+    stems = Stems(**dict.fromkeys(names, "https://files.example.com/a.mp3?signature=secret"))
+    return outcome(task(task_id, stems=stems), files=paths)
+
+
+def write_tone(path: Path, seconds: float = 2.0, channels: int = 2, rate: int = 22_050) -> Path:
+    """Write a tone that grows from silence to full loudness."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    count = round(seconds * rate)
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(channels)
+        file.setsampwidth(2)
+        file.setframerate(rate)
+        for number in range(count):
+            value = round(32_000 * number / count * math.sin(number * 0.06))
+            file.writeframesraw(struct.pack("<h", value) * channels)
+    return path
