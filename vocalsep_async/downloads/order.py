@@ -68,17 +68,8 @@ def _is_async(function: Callable[..., object]) -> bool:
 class DownloadTo:
     """What a batch saves of each task, where and how; for ``client.track(download_to=...)``.
 
-    Args:
-        directory: where files go, made if need be.
-        stems: their names, such as ``["vocal", "drums"]``; None for all that are there.
-        template: where each file goes below *directory*, with ``{task_id}``, ``{stem}`` and
-            ``{ext}`` (``.mp3`` where the link does not tell).
-        max_concurrency: files that are fetched at once, at least 1.
-        overwrite: "if-different" replaces what is not as it was saved, "always" fetches all
-            again, "never" leaves any file of the name alone.
-        max_bytes: how large a file may be, at least 1; a larger one is not fetched.
-        on_progress: called with a `Progress`, ten times a second for a file at most. What it
-            raises ends the call or the batch and is raised there.
+    Its arguments are those of `VocalSepClient.download_stems`, with the same meaning; what
+    *on_progress* raises ends the batch.
 
     Raises:
         ConfigurationError: an argument is unusable.
