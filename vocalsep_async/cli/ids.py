@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import codecs
 import os
+import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError
@@ -47,6 +48,9 @@ class Ids:
         if file is not None:
             self._checked += _in_file(file)
         self._reads_on = _STANDARD_INPUT in given
+        # Its number may be that of a socket by now.
+        if self._reads_on and sys.stdin is None:
+            raise ConfigurationError("standard input is closed: nothing can be read from it")
         self._warn = warn
         self.has_bad_lines = False
         """Whether a line of standard input was no id."""

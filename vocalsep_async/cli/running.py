@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 import traceback
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import NoReturn
 
 import anyio
@@ -30,7 +32,10 @@ def carry_out(settings: Settings, work: Work) -> NoReturn:
     try:
         status = anyio.run(work, stop)
     except Exception as error:
-        expected = _expected(error)
+        leaves = list(_leaves(error))
+        if any(isinstance(each, BrokenPipeError) for each in leaves):
+            _leave_the_pipe()
+        expected = _expected(leaves)
         if expected is None:
             raise
         fail(settings, expected)
@@ -57,14 +62,17 @@ def _sentence(error: VocalSepError | OSError) -> str:
     return str(error)
 
 
-def _expected(error: BaseException) -> VocalSepError | OSError | None:
-    """What users can do something about; None if some of *error* is a fault of the program."""
-    leaves = list(_leaves(error))
-    for each in leaves:
-        if not isinstance(each, (VocalSepError, OSError)) or isinstance(each, BrokenPipeError):
-            return None
-    first = leaves[0]
-    return first if isinstance(first, (VocalSepError, OSError)) else None
+def _leave_the_pipe() -> NoReturn:
+    """End quietly, as others do whose reader has gone."""
+    # What is still in the buffer is written at exit, and would break the pipe again.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    raise typer.Exit(Exit.FAILED)
+
+
+def _expected(leaves: Sequence[BaseException]) -> VocalSepError | OSError | None:
+    """What users can do something about; None if some of it is a fault of the program."""
+    found = [each for each in leaves if isinstance(each, (VocalSepError, OSError))]
+    return found[0] if len(found) == len(leaves) else None
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:

@@ -54,7 +54,7 @@ def duration(seconds: float) -> str:
 
 def plain(shot: Snapshot) -> str:
     """One line, for logs."""
-    return "; ".join((_counts(shot), _eta(shot), _budget(shot), *_pause(shot)))
+    return "; ".join((_counts(shot), _eta(shot), _budget(shot), *_troubles(shot)))
 
 
 def rendered(shot: Snapshot) -> RenderableType:
@@ -62,7 +62,7 @@ def rendered(shot: Snapshot) -> RenderableType:
     return Group(
         _row(_counts(shot), shot.batch.finished, shot.total, _eta(shot)),
         Text(_budget(shot), style="dim"),
-        *(Text(each, style="yellow") for each in _pause(shot)),
+        *(Text(each, style="yellow") for each in _troubles(shot)),
         *_slowest(shot),
         *(_file(each) for each in shot.files),
     )
@@ -89,7 +89,10 @@ def _budget(shot: Snapshot) -> str:
     )
 
 
-def _pause(shot: Snapshot) -> Iterator[str]:
+def _troubles(shot: Snapshot) -> Iterator[str]:
+    """Why it takes longer than it should."""
+    if shot.batch.retried:
+        yield f"{shot.batch.retried} looks met an error and were repeated"
     pause = shot.client.paused_for
     if pause > 0:
         why = "the account was refused" if shot.client.refused else "the API asked for patience"
