@@ -107,7 +107,7 @@ def credits_(context: typer.Context, *, as_json: options.AsJson = False) -> None
         with stop.scope():
             async with settings.client() as client:
                 left = await client.get_credits()
-            screen.result({"credits": left} if as_json else f"{left:g}")
+            screen.result({"credits": left} if as_json else f"{left:.15g}")
         return Exit.SUCCEEDED
 
     carry_out(settings, work)

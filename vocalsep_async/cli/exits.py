@@ -32,7 +32,14 @@ class Exit(IntEnum):
     """It was stopped by SIGINT or SIGTERM."""
 
 
-_SEVERITY = (Exit.SUCCEEDED, Exit.TIMED_OUT, Exit.FAILED, Exit.REFUSED)
+_SEVERITY = (
+    Exit.SUCCEEDED,
+    Exit.TIMED_OUT,
+    Exit.FAILED,
+    Exit.USAGE,
+    Exit.REFUSED,
+    Exit.INTERRUPTED,
+)
 _STATUS = {
     AuthenticationError: Exit.REFUSED,
     InsufficientCreditsError: Exit.REFUSED,

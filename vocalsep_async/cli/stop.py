@@ -40,7 +40,7 @@ class Stop:
             if self.is_wanted:
                 scope.cancel()
             yield
-        self._scope = None
+        self._loop = self._scope = None
 
     def _heed(self, _number: int, _frame: object) -> None:
         if self.is_wanted:  # pragma: no cover - what was covered ends with it
