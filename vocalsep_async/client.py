@@ -492,7 +492,7 @@ class VocalSepClient:
 
     def _saving_to(self, to: DownloadTo | str | os.PathLike[str]) -> Save:
         order = Order.of(to if isinstance(to, DownloadTo) else DownloadTo(to))
-        return partial(self._downloader.save, order=order)
+        return partial(self._downloader.save_present, order=order)
 
     async def create_task(
         self,

@@ -18,6 +18,7 @@ from vocalsep_async import (
     ClientClosedError,
     ConfigurationError,
     DownloadError,
+    DownloadTo,
     SeparationTask,
     Stems,
     TaskFailedError,
@@ -88,6 +89,23 @@ async def test_nothing_is_saved_unless_it_was_asked_for() -> None:
     assert outcome.ok
     assert outcome.files == {}
     assert host.seen == []
+
+
+@pytest.mark.parametrize("name", ["drums", "no_such_stem"])
+async def test_a_task_without_a_wanted_stem_has_the_others_saved_and_hurts_no_task(
+    tmp_path: Path, name: str
+) -> None:
+    async with StemHost() as host, client_of(host.url) as client:
+        ids = [host.add("a", "vocal"), host.add("b", "vocal", "drums")]
+        to = DownloadTo(tmp_path, stems=["vocal", name])
+        async with client.track(ids, download_to=to) as batch:
+            outcomes = await outcomes_of(batch)
+    assert set(outcomes["a"].files) == {"vocal"}
+    error = outcomes["a"].download_error
+    assert error is not None
+    assert (error.stem, error.report is None) == (name, False)
+    assert outcomes["b"].ok is (name == "drums")
+    assert outcomes["b"].files["vocal"].is_file()
 
 
 async def test_a_download_that_fails_is_part_of_its_outcome_and_loses_no_task(
@@ -370,7 +388,7 @@ async def test_a_fault_of_the_saving_itself_is_raised_to_whoever_iterates(
         raise ZeroDivisionError
 
     async with StemHost() as host, client_of(host.url) as client:
-        monkeypatch.setattr(client._downloader, "save", broken)
+        monkeypatch.setattr(client._downloader, "save_present", broken)
         before: set[asyncio.Task[object]] = set(asyncio.all_tasks())
         async with client.track([host.add("a", "vocal")], download_to=tmp_path) as batch:
             with pytest.raises(ZeroDivisionError):

@@ -1,54 +1,108 @@
-"""The command line, run as users run it."""
+"""The demo, run as its users run it."""
 
-import builtins
+from __future__ import annotations
+
+import asyncio
+import os
 import re
+import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
+from cli.commands import ended
+from cli.inside import call, refused, stopped_before_the_loop_runs
 
-import vocalsep_async.__main__ as command_line
+from vocalsep_async.emulator import Emulator
 
-
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "vocalsep_async", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
-
-
-def test_the_demo_waits_for_a_dozen_tasks_of_both_types_without_a_refusal() -> None:
-    shown = run("demo")
-    assert (shown.returncode, shown.stderr) == (0, "")
-    rows = re.findall(r"^\w{8}… +(separate_vocal|split_stem) +(\w+) ", shown.stdout, re.MULTILINE)
-    assert len(rows) == 12
-    assert {kind for kind, _ in rows} == {"separate_vocal", "split_stem"}
-    assert {status for _, status in rows} == {"SUCCESS", "GENERATE_AUDIO_FAILED"}
-    assert re.search(r"12 tasks, \d+ requests, 0 refused; .* \d+\.\d s after", shown.stdout)
+# No key is needed, and no other address is asked.
+NOTHING = {name: value for name, value in os.environ.items() if not name.startswith("VOCALSEP")}
+NOTHING |= {"NO_COLOR": "1", "COLUMNS": "200"}
+COMMAND = (sys.executable, "-m", "vocalsep_async", "demo")
 
 
-def test_without_a_command_it_says_what_there_is() -> None:
-    assert "demo" in run().stdout
+def names_in(folder: Path) -> set[str]:
+    return {each.name for each in folder.iterdir()}
 
 
-def test_without_its_packages_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    hide(monkeypatch, "typer")
-    with pytest.raises(SystemExit, match=r'pip install "vocalsep-async\[cli\]"'):
-        command_line.main()
+@pytest.mark.timeout(120)
+def test_the_demo_saves_the_stems_of_a_dozen_songs_and_writes_a_report(tmp_path: Path) -> None:
+    shown = subprocess.run(
+        COMMAND, env=NOTHING, cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert shown.returncode == 0
+    results = [line.split() for line in shown.stdout.splitlines()]
+    assert len(results) == 12
+    status = {task_id: word for task_id, word, *_ in results}
+    assert set(status.values()) == {"SUCCESS", "GENERATE_AUDIO_FAILED"}
+    saved = {task_id for task_id, word in status.items() if word == "SUCCESS"}
+    assert {words[2] for words in results if words[1] == "SUCCESS"} == {"saved:"}
+
+    first, *_, last, report = shown.stderr.splitlines()
+    assert "http://127.0.0.1:" in first
+    counts = rf"12 tasks: {len(saved)} succeeded, {12 - len(saved)} failed; \d+ requests, 0 refused"
+    assert re.match(counts + r"; known \d+\.\d s after their end, on average$", last)
+
+    page = tmp_path / "vocalsep-demo" / "report.html"
+    assert report == f"report: {page}"
+    assert names_in(tmp_path) == {"vocalsep-demo"}
+    assert names_in(page.parent) == {*saved, "report.html"}
+    kinds = {len(list((page.parent / task_id).glob("*.wav"))) for task_id in saved}
+    assert kinds == {2, 12}
+    content = page.read_text("utf-8")
+    assert all(task_id in content for task_id in status)
+    assert "demo-key" not in content + shown.stdout + shown.stderr
 
 
-def test_another_missing_module_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
-    hide(monkeypatch, "aiohttp")
-    with pytest.raises(ModuleNotFoundError):
-        command_line.main()
+@pytest.mark.anyio
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda each: each.name)
+async def test_the_demo_can_be_stopped_while_it_creates(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    to = tmp_path / "here"
+    process = await asyncio.create_subprocess_exec(
+        *COMMAND,
+        *("--to", str(to)),
+        env=NOTHING,
+        cwd=tmp_path,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert process.stderr is not None
+    async with asyncio.timeout(30):
+        assert b"An emulator" in await process.stderr.readline()
+        assert b"Creating 12 tasks" in await process.stderr.readline()
+    process.send_signal(number)
+    run = await ended(process)
+    assert run.status == 130
+    assert re.search(r"^stopped; \d+ tasks are open; ", run.err, re.MULTILINE)
+    assert run.err.endswith(f"report: {to / 'report.html'}\n")
+    assert "</html>" in (to / "report.html").read_text("utf-8")
+    assert names_in(tmp_path) == {"here"}
 
 
-def hide(monkeypatch: pytest.MonkeyPatch, package: str) -> None:
-    """Have the command line's import fail as if *package* were not installed."""
-    there = builtins.__import__
+# In this process
 
-    def without(name: str, *arguments: Any, **options: Any) -> Any:
-        if name == "vocalsep_async.cli":
-            raise ModuleNotFoundError(f"No module named {package!r}", name=package)
-        return there(name, *arguments, **options)
 
-    monkeypatch.setattr(builtins, "__import__", without)
+@pytest.fixture
+def vocalsep_emulator_options() -> dict[str, Any]:
+    return {"rate_limit": None}
+
+
+def test_the_demo_stopped_at_its_very_start_creates_nothing(
+    vocalsep_emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopped_before_the_loop_runs(monkeypatch)
+    result = call(vocalsep_emulator, "-q", "demo", "--to", tmp_path)
+    assert (result.exit_code, result.stdout) == (130, "")
+    assert "stopped; 0 tasks are open" in result.stderr
+    assert names_in(tmp_path) == {"report.html"}
+
+
+def test_the_demo_asks_nobody_else(vocalsep_emulator: Emulator, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    result = call(vocalsep_emulator, "-q", "demo", "--to", tmp_path / "file")
+    refused(result, "file: File exists")
+    assert vocalsep_emulator.requests == ()

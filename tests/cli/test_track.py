@@ -8,22 +8,13 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
+from cli.commands import KEY, Run, ended, first_line, started, vocalsep
 
 from vocalsep_async.emulator import Emulator, Fault
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
-
-KEY = "sk-0123456789abcdef"
-SOON = 60.0
-
-
-class Run(NamedTuple):
-    status: int
-    out: list[str]
-    err: str
 
 
 @pytest.fixture
@@ -32,45 +23,12 @@ async def emulator() -> AsyncIterator[Emulator]:
         yield emulator
 
 
-async def started(
-    emulator: Emulator, *words: str, given: str | None = None
-) -> asyncio.subprocess.Process:
-    environ = {**os.environ, "VOCALSEP_API_KEY": KEY, "VOCALSEP_BASE_URL": emulator.url}
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *("-m", "vocalsep_async", "track", *words),
-        env=environ | {"NO_COLOR": "1", "COLUMNS": "200"},
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    assert process.stdin is not None
-    process.stdin.write((given or "").encode())
-    process.stdin.close()
-    return process
-
-
-async def ended(process: asyncio.subprocess.Process) -> Run:
-    async with asyncio.timeout(SOON):
-        out, err = await process.communicate()
-    assert process.returncode is not None
-    assert b"Traceback" not in err
-    assert KEY.encode() not in out + err
-    return Run(process.returncode, out.decode().splitlines(), err.decode())
-
-
-async def track(emulator: Emulator, *words: str, given: str | None = None) -> Run:
-    return await ended(await started(emulator, *words, given=given))
+async def track(emulator: Emulator, *words: str, given: str = "") -> Run:
+    return await vocalsep(emulator, "track", *words, given=given)
 
 
 def names_below(folder: Path) -> set[str]:
     return {path.name for path in folder.rglob("*.wav")}
-
-
-async def first_line(process: asyncio.subprocess.Process) -> str:
-    assert process.stdout is not None
-    async with asyncio.timeout(SOON):
-        return (await process.stdout.readline()).decode()
 
 
 async def test_each_task_gets_a_line_and_all_succeeding_is_status_0(emulator: Emulator) -> None:
@@ -124,15 +82,19 @@ async def test_a_dead_key_is_status_3(emulator: Emulator) -> None:
         ((), "--journal"),
         (("--file", "/no/such/file"), "No such file"),
         (("--journal", "/no/such/folder/j"), "No such file"),
-        ((" ",), "empty"),
+        ((" ",), "the arguments: "),
+        (("two words",), "one id a line"),
+        (("an-id", "--to", "/proc/no-such-folder"), "/proc/no-such-folder: "),
+        (("an-id", "--report", "/"), "/: Is a directory"),
     ],
 )
 async def test_what_cannot_be_done_is_status_2_and_one_sentence(
     emulator: Emulator, words: tuple[str, ...], hint: str
 ) -> None:
     run = await track(emulator, *words)
-    assert (run.status, run.out) == (2, [])
+    assert (run.status, run.out, emulator.requests) == (2, [], ())
     assert hint in run.err
+    assert len(run.err.splitlines()) == 1
 
 
 async def test_without_a_key_it_says_which_variable_to_set(emulator: Emulator) -> None:
@@ -154,7 +116,7 @@ async def test_a_signal_ends_it_and_the_same_command_goes_on(
 ) -> None:
     done, still = emulator.add_task(duration=0), emulator.add_task(duration=math.inf)
     words = (done, still, "--journal", str(tmp_path / "journal"))
-    process = await started(emulator, *words)
+    process = await started(emulator, "track", *words)
     assert done in await first_line(process)
     process.send_signal(number)
     run = await ended(process)
@@ -169,7 +131,7 @@ async def test_a_signal_ends_it_and_the_same_command_goes_on(
 
 async def test_without_a_journal_it_says_that_nothing_is_kept(emulator: Emulator) -> None:
     done, still = emulator.add_task(duration=0), emulator.add_task(duration=math.inf)
-    process = await started(emulator, done, still)
+    process = await started(emulator, "track", done, still)
     await first_line(process)
     process.send_signal(signal.SIGINT)
     run = await ended(process)
@@ -182,7 +144,7 @@ async def test_a_second_signal_ends_it_at_once_and_leaves_a_sound_journal(
 ) -> None:
     done, still = emulator.add_task(duration=0), emulator.add_task(duration=math.inf)
     words = (done, still, "--journal", str(tmp_path / "journal"))
-    process = await started(emulator, *words)
+    process = await started(emulator, "track", *words)
     await first_line(process)
     process.send_signal(signal.SIGINT)
     process.send_signal(signal.SIGTERM)
@@ -191,3 +153,112 @@ async def test_a_second_signal_ends_it_at_once_and_leaves_a_sound_journal(
     emulator.finish(still)
     run = await track(emulator, *words)
     assert (run.status, len(run.out)) == (0, 2)
+
+
+async def test_ids_are_tracked_as_they_come(emulator: Emulator) -> None:
+    ids = [emulator.add_task(duration=0) for _ in range(2)]
+    process = await started(emulator, "track", "-")
+    assert process.stdin is not None
+    for task_id in ids:
+        process.stdin.write(f"{task_id}\n".encode())
+        assert task_id in await first_line(process)
+    run = await ended(process)
+    assert (run.status, run.out) == (0, [])
+
+
+async def test_a_line_of_standard_input_that_is_no_id_is_left_out_and_status_1(
+    emulator: Emulator,
+) -> None:
+    task_id = emulator.add_task(duration=0)
+    run = await track(emulator, "-", given=f"two words\n{task_id}\n")
+    assert run.status == 1
+    assert task_id in run.out[0]
+    assert "left out: standard input: 'two words'" in run.err
+
+
+async def test_a_standard_input_that_is_closed_is_one_sentence(emulator: Emulator) -> None:
+    command = f"{sys.executable} -m vocalsep_async track - <&-"
+    account = {"VOCALSEP_API_KEY": KEY, "VOCALSEP_BASE_URL": emulator.url}
+    process = await asyncio.create_subprocess_shell(
+        command,
+        env={**os.environ, **account},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    run = await ended(process)
+    assert (run.status, run.out) == (2, [])
+    assert run.err == "standard input is closed: nothing can be read from it\n"
+
+
+async def test_somebody_who_reads_one_line_only_gets_no_traceback(emulator: Emulator) -> None:
+    ids = " ".join(emulator.add_task(duration=0) for _ in range(20))
+    account = {"VOCALSEP_API_KEY": KEY, "VOCALSEP_BASE_URL": emulator.url}
+    process = await asyncio.create_subprocess_shell(
+        f"{sys.executable} -m vocalsep_async -q track {ids} | head -1",
+        env={**os.environ, **account},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    run = await ended(process)
+    assert len(run.out) == 1
+
+
+async def test_quiet_leaves_results_and_errors(emulator: Emulator) -> None:
+    good, bad = emulator.add_task(duration=0), emulator.add_task(duration=math.inf)
+    emulator.fail(bad, message="no vocals in it")
+    run = await vocalsep(emulator, "-q", "track", good, bad)
+    assert (run.status, len(run.out), run.err) == (1, 2, "")
+    assert any("no vocals in it" in line for line in run.out)
+
+
+async def test_at_the_end_it_says_what_came_of_it(emulator: Emulator) -> None:
+    run = await track(emulator, emulator.add_task(duration=0))
+    assert "1 tasks: 1 succeeded, 0 failed; 1 requests, 0 refused" in run.err
+
+
+@pytest.mark.parametrize("command", ["wait", "track"])
+async def test_waiting_is_tracking(emulator: Emulator, command: str) -> None:
+    task_id = emulator.add_task(duration=0)
+    run = await vocalsep(emulator, command, task_id, "--type", "separate_vocal", "--json")
+    assert json.loads(run.out[0])["task_id"] == task_id
+    assert run.status == 0
+
+
+async def test_downloading_saves_the_stems_that_are_named(
+    emulator: Emulator, tmp_path: Path
+) -> None:
+    task_id = emulator.add_task(duration=0, type="split_stem")
+    words = (task_id, "--to", str(tmp_path), "--stem", "drums", "--stem", "bass")
+    run = await vocalsep(emulator, "download", *words)
+    assert run.status == 0
+    assert names_below(tmp_path) == {"drums.wav", "bass.wav"}
+    fetched = len(emulator.requests)
+    run = await vocalsep(emulator, "download", *words)
+    assert (run.status, len(emulator.requests)) == (0, fetched + 1)
+
+
+async def test_a_report_is_written_also_when_it_is_stopped(
+    emulator: Emulator, tmp_path: Path
+) -> None:
+    done, still = emulator.add_task(duration=0), emulator.add_task(duration=math.inf)
+    page = tmp_path / "pages" / "report.html"
+    words = (done, still, "--to", str(tmp_path / "stems"), "--report", str(page))
+    process = await started(emulator, "track", *words)
+    await first_line(process)
+    process.send_signal(signal.SIGTERM)
+    run = await ended(process)
+    assert run.status == 130
+    assert f"report: {page}" in run.err
+    content = page.read_text("utf-8")
+    assert done in content
+    assert KEY not in content
+
+
+async def test_a_hundred_thousand_lines_are_read_before_anything_is_asked(
+    emulator: Emulator, tmp_path: Path
+) -> None:
+    file = tmp_path / "ids.txt"
+    file.write_text("".join(f"id-{number}\n" for number in range(100_000)) + "two words\n")
+    run = await track(emulator, "--file", str(file))
+    assert (run.status, emulator.requests) == (2, ())
+    assert f"{file}, line 100001: 'two words'" in run.err

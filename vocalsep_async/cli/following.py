@@ -144,9 +144,15 @@ class Following:
 
     def _tell(self, outcome: TaskOutcome) -> None:
         since = self._since.pop(outcome.task_id, None)
+        self._forget_files(outcome.task_id)
         self._screen.result(told(outcome) if self._order.as_json else line(outcome))
         if self._keeper is not None:
             self._keeper.arrived(outcome, self._seconds_known(outcome, since))
+
+    def _forget_files(self, task_id: str) -> None:
+        """Whatever has not come is not under way any more."""
+        for path in [path for path, file in self._files.items() if file.task_id == task_id]:
+            del self._files[path]
 
     def _seconds_known(self, outcome: TaskOutcome, since: float | None) -> float:
         """How long it has been known: its stems were saved meanwhile."""

@@ -7,11 +7,12 @@ import codecs
 import os
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import anyio
 from anyio.abc import ObjectSendStream
@@ -147,11 +148,20 @@ def _read(
     ):
         while piece and not isinstance(piece, OSError):
             piece = _piece(descriptor)
-            asyncio.run_coroutine_threadsafe(send.send(piece), loop).result()
+            _hand_over(send.send(piece), loop)
 
 
 def _piece(descriptor: int) -> bytes | OSError:
     try:
         return os.read(descriptor, _CHUNK)
     except OSError as error:
-        return error
+        return OSError(error.errno, error.strerror, "standard input")
+
+
+def _hand_over(sending: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop) -> None:
+    try:
+        handed = asyncio.run_coroutine_threadsafe(sending, loop)
+    except RuntimeError:  # the loop has been closed
+        sending.close()
+        raise
+    handed.result()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -69,6 +70,8 @@ class Settings:
 
 
 def _key_in(file: Path) -> str:
+    if file.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(file))
     if os.name == "posix" and file.stat().st_mode & _OTHERS:
         raise ConfigurationError(f"others can read the key in {file}: chmod 600 {file}")
     try:

@@ -30,7 +30,10 @@ def check_file(path: Path) -> None:
     """
     if path.is_dir():
         raise _about(path, errno.EISDIR)
-    check_folder(path.parent)
+    try:
+        check_folder(path.parent)
+    except OSError as error:
+        raise _about(path, error.errno) from None
 
 
 def _about(path: Path, number: int | None) -> OSError:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import sys
 import traceback
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import NoReturn
@@ -34,7 +32,8 @@ def carry_out(settings: Settings, work: Work) -> NoReturn:
     except Exception as error:
         leaves = list(_leaves(error))
         if any(isinstance(each, BrokenPipeError) for each in leaves):
-            _leave_the_pipe()
+            # As others end whose reader has gone.
+            raise typer.Exit(Exit.FAILED) from None
         expected = _expected(leaves)
         if expected is None:
             raise
@@ -49,24 +48,22 @@ def fail(settings: Settings, error: VocalSepError | OSError) -> NoReturn:
         typer.Exit: always.
     """
     if settings.debug:
-        shown = "".join(traceback.format_exception(error))
-        # The key is in no error; signed links may be in those of other libraries.
-        typer.echo(_QUERY.sub(r"\1?…", shown).rstrip(), err=True)
-    typer.echo(_sentence(error), err=True)
-    raise typer.Exit(Exit.USAGE if isinstance(error, OSError) else status_of(error))
+        _say("".join(traceback.format_exception(error)))
+    _say(_sentence(error))
+    raise typer.Exit(status_of(error) if isinstance(error, VocalSepError) else Exit.USAGE)
+
+
+def _say(text: str) -> None:
+    # The key is in no error; signed links may be in those of other libraries.
+    typer.echo(_QUERY.sub(r"\1?…", text).rstrip(), err=True)
 
 
 def _sentence(error: VocalSepError | OSError) -> str:
-    if isinstance(error, OSError):
-        return f"{error.filename or 'standard input'}: {error.strerror or error}"
-    return str(error)
-
-
-def _leave_the_pipe() -> NoReturn:
-    """End quietly, as others do whose reader has gone."""
-    # What is still in the buffer is written at exit, and would break the pipe again.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    raise typer.Exit(Exit.FAILED)
+    # Some errors of this package are timeouts, and so errors of the system too.
+    if isinstance(error, VocalSepError):
+        # A note may say that a call was billed all the same.
+        return "\n".join((str(error), *getattr(error, "__notes__", ())))
+    return f"{error.filename}: {error.strerror}" if error.filename else str(error)
 
 
 def _expected(leaves: Sequence[BaseException]) -> VocalSepError | OSError | None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -26,14 +28,27 @@ class Screen:
 
     def __init__(self, *, is_quiet: bool) -> None:
         self._is_quiet = is_quiet
-        self._console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+        # Ids and names of files are no markup.
+        self._console = Console(
+            stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True
+        )
 
     def result(self, result: str | Mapping[str, Any]) -> None:
-        """Put a line, or a JSON object as one, on standard output."""
+        """Put a line, or a JSON object as one, on standard output.
+
+        Raises:
+            OSError: it is closed, or takes nothing more.
+        """
         text = result if isinstance(result, str) else json.dumps(result)
-        # Not click's echo: it goes past a live display on the same terminal.
-        sys.stdout.write(f"{text}\n")
-        sys.stdout.flush()
+        if sys.stdout is None:
+            raise _about_output(errno.EBADF)
+        try:
+            # Not click's echo: it goes past a live display on the same terminal.
+            sys.stdout.write(f"{text}\n")
+            sys.stdout.flush()
+        except OSError as error:
+            _give_up_output()
+            raise _about_output(error.errno) from error
 
     def say(self, text: str) -> None:
         """Tell people something, unless they want to be left alone."""
@@ -59,7 +74,7 @@ class Screen:
             console=self._console,
             auto_refresh=False,
             transient=True,
-            redirect_stdout=sys.stdout.isatty(),
+            redirect_stdout=sys.stdout is not None and sys.stdout.isatty(),
             redirect_stderr=False,
         ) as live:
             while True:
@@ -70,3 +85,12 @@ class Screen:
         while True:
             await anyio.sleep(_PLAIN_GAP)
             self._console.print(plain(snapshot()))
+
+
+def _about_output(number: int | None) -> OSError:
+    return OSError(number, os.strerror(number or errno.EIO), "standard output")
+
+
+def _give_up_output() -> None:
+    """Throw away what is in the buffer: written at exit, it would fail once more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -64,7 +64,7 @@ class Session:
                     await keeper.write(self._report, at_once=self._stop.is_wanted)
         if self._stop.is_wanted:
             self._say_what_is_open(len(following.open_ids))
-        elif following.stats is not None:
+        elif following.stats is not None:  # pragma: no branch - what was not stopped has ended
             self._screen.say(summary(following.stats, client.stats))
         if self._report is not None:
             self._screen.say(f"report: {self._report.absolute()}")

@@ -39,8 +39,10 @@ class Stop:
             self._loop, self._scope = asyncio.get_running_loop(), scope
             if self.is_wanted:
                 scope.cancel()
-            yield
-        self._loop = self._scope = None
+            try:
+                yield
+            finally:
+                self._loop = self._scope = None
 
     def _heed(self, _number: int, _frame: object) -> None:
         if self.is_wanted:  # pragma: no cover - what was covered ends with it

@@ -7,8 +7,11 @@ from datetime import datetime
 from typing import Any
 
 from vocalsep_async import SeparationTask, TaskOutcome
+from vocalsep_async._text import printable
 from vocalsep_async.cli.exits import problem
 
+_LONGEST = 10_000
+"""Characters of a line; a link may be long."""
 _NAMES = 4
 """Stems that are named on a line."""
 
@@ -16,10 +19,14 @@ _NAMES = 4
 def line(outcome: TaskOutcome) -> str:
     """What became of a task, for people."""
     beginning = f"{outcome.task_id}  {outcome.status or 'not seen'}"
+    return printable(f"{beginning}  {_ending(outcome)}", _LONGEST)
+
+
+def _ending(outcome: TaskOutcome) -> str | None:
     if not outcome.ok or outcome.task is None:
-        return f"{beginning}  {_reason(outcome)}"
+        return _reason(outcome)
     saved = "saved" if outcome.files else "ready"
-    return f"{beginning}  {saved}: {_named(list(outcome.files) or list(dict(outcome.task.stems)))}"
+    return f"{saved}: {_named(list(outcome.files) or list(dict(outcome.task.stems)))}"
 
 
 def _reason(outcome: TaskOutcome) -> str | None:
@@ -63,7 +70,7 @@ def lines_of(task: SeparationTask) -> list[str]:
     first = f"{task.task_id}  {task.status}"
     if task.error_message:
         first += f"  {task.error_message}"
-    return [first, *_stems(dict(task.stems))]
+    return [printable(each, _LONGEST) for each in (first, *_stems(dict(task.stems)))]
 
 
 def _stems(stems: Mapping[str, str]) -> list[str]:

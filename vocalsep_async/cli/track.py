@@ -107,6 +107,8 @@ def _follow(
         ids = Ids(given, file, screen.warn)
         if not ids and order.journal is None:
             raise ConfigurationError(_nothing_given(context))
+        if order.stems and order.download_to is None:
+            raise ConfigurationError("--stem says which stems to save: say where, with --to")
         async with settings.client() as client:
             session = Session(evolve(order, tasks=ids.all()), screen, stop, report)
             status = await session.run(client)

@@ -67,13 +67,28 @@ def chosen(task: SeparationTask, wanted: tuple[str, ...] | None) -> tuple[str, .
         ConfigurationError: the task has none of that name; the message names those it has.
         DownloadError: the task can have such a stem, and this one has not.
     """
+    stems, absent = parted(task, wanted)
+    for error in absent:
+        raise error if error.stem in STEM_NAMES else ConfigurationError(str(error))
+    return stems
+
+
+def parted(
+    task: SeparationTask, wanted: tuple[str, ...] | None
+) -> tuple[tuple[str, ...], tuple[DownloadError, ...]]:
+    """The names of the stems to fetch, and an error for each that is wanted and not there."""
     present = links_of(task)
-    for name in wanted or ():
-        if name in present:
-            continue
-        has = f"it has {', '.join(present)}"
-        problem = f"task {printable(task.task_id)!r} has no stem {printable(name)!r}; {has}"
-        if name in STEM_NAMES:
-            raise DownloadError(problem, task_id=task.task_id, stem=name)
-        raise ConfigurationError(problem)
-    return wanted or tuple(present)
+    names_wanted = tuple(present) if wanted is None else wanted
+    absent = [name for name in names_wanted if name not in present]
+    return (
+        tuple(name for name in names_wanted if name in present),
+        tuple(_absent(task.task_id, name, present) for name in absent),
+    )
+
+
+def _absent(task_id: str, name: str, present: Iterable[str]) -> DownloadError:
+    return DownloadError(
+        f"task {printable(task_id)!r} has no stem {printable(name)!r}; it has {', '.join(present)}",
+        task_id=task_id,
+        stem=name,
+    )

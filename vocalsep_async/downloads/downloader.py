@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from functools import partial
 
+from attrs import evolve
+
 from vocalsep_async.downloads import choosing
 from vocalsep_async.downloads.job import Job, refusal
 from vocalsep_async.downloads.links import Links
@@ -46,11 +48,24 @@ class Downloader:
             Exception: what the order's ``on_progress`` raised.
         """
         record = await self._record(task)
+        return await self._saved(record, choosing.chosen(record, order.to.stems), order)
+
+    async def save_present(self, record: SeparationTask, order: Order) -> DownloadReport:
+        """Save what *order* says as far as the task has it; what it has not stands in the report.
+
+        Raises:
+            Exception: what the order's ``on_progress`` raised.
+        """
+        stems, absent = choosing.parted(record, order.to.stems)
+        report = await self._saved(record, stems, order)
+        return evolve(report, errors=(*absent, *report.errors))
+
+    async def _saved(
+        self, record: SeparationTask, stems: tuple[str, ...], order: Order
+    ) -> DownloadReport:
         links = self._links(record)
         remote = partial(self._remote, links=links, max_bytes=order.to.max_bytes)
-        return await Job(
-            record, choosing.chosen(record, order.to.stems), order, links, remote
-        ).run()
+        return await Job(record, stems, order, links, remote).run()
 
     def stream(self, task: Downloadable, stem: str, max_bytes: int) -> StemStream:
         """One stem, to be read."""

@@ -1,0 +1,65 @@
+"""The command line as its users run it: a process with pipes."""
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+from vocalsep_async.emulator import Emulator
+
+KEY = "sk-0123456789abcdef"
+SOON = 60.0
+
+
+class Run(NamedTuple):
+    """How a command ended."""
+
+    status: int
+    out: list[str]
+    err: str
+
+
+async def started(
+    emulator: Emulator, *words: str, environ: dict[str, str] | None = None, cwd: Path | None = None
+) -> asyncio.subprocess.Process:
+    """A command under way."""
+    account = {"VOCALSEP_API_KEY": KEY, "VOCALSEP_BASE_URL": emulator.url}
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "vocalsep_async", *words),
+        env={**os.environ, "NO_COLOR": "1", "COLUMNS": "200", **account, **(environ or {})},
+        cwd=cwd,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert process.stdin is not None
+    return process
+
+
+async def ended(process: asyncio.subprocess.Process, given: str = "") -> Run:
+    """Wait for its end; nobody is shown a traceback or the key."""
+    async with asyncio.timeout(SOON):
+        out, err = await process.communicate(given.encode())
+    assert process.returncode is not None
+    assert b"Traceback" not in err
+    assert KEY.encode() not in out + err
+    return Run(process.returncode, out.decode().splitlines(), err.decode())
+
+
+async def vocalsep(
+    emulator: Emulator,
+    *words: str,
+    given: str = "",
+    environ: dict[str, str] | None = None,
+    cwd: Path | None = None,
+) -> Run:
+    """Run a command to its end."""
+    return await ended(await started(emulator, *words, environ=environ, cwd=cwd), given)
+
+
+async def first_line(process: asyncio.subprocess.Process) -> str:
+    """What it says first."""
+    assert process.stdout is not None
+    async with asyncio.timeout(SOON):
+        return (await process.stdout.readline()).decode()

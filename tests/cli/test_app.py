@@ -1,0 +1,258 @@
+"""The command line as a whole: how it is called, and what it says of itself."""
+
+from __future__ import annotations
+
+import builtins
+import io
+import os
+import shutil
+import subprocess
+import sys
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cli.inside import call, refused
+
+import vocalsep_async.__main__ as command_line
+from vocalsep_async import __version__
+from vocalsep_async.emulator import Emulator
+
+COMMANDS = ("get", "wait", "track", "download", "create", "credits", "demo", "emulator", "journal")
+
+
+@pytest.fixture
+def vocalsep_emulator_options() -> dict[str, Any]:
+    return {"rate_limit": None, "speed": 1000}
+
+
+def run(*words: str, environ: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "vocalsep_async", *words]
+    env = {**os.environ, **(environ or {})}
+    return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+
+
+# How it is called
+
+
+def test_the_script_and_the_module_are_the_same() -> None:
+    (script,) = entry_points(group="console_scripts", name="vocalsep")
+    assert script.load() is command_line.main
+    # Beside the interpreter, not wherever a link to it leads.
+    there = shutil.which("vocalsep", path=str(Path(sys.executable).parent))
+    assert there is not None
+    shown = subprocess.run([there, "--help"], capture_output=True, text=True, check=True)
+    module = run("--help")
+    assert module.stdout.replace("python -m vocalsep_async", "vocalsep").split() == (
+        shown.stdout.split()
+    )
+
+
+def test_without_a_command_it_says_what_there_is(vocalsep_emulator: Emulator) -> None:
+    shown = call(vocalsep_emulator)
+    assert all(command in shown.output for command in COMMANDS)
+    assert shown.exit_code == 2
+
+
+@pytest.mark.parametrize("word", ["--help", "-h"])
+def test_help_tells_the_commands_and_the_statuses(vocalsep_emulator: Emulator, word: str) -> None:
+    shown = call(vocalsep_emulator, word)
+    assert (shown.exit_code, shown.stderr) == (0, "")
+    assert all(command in shown.stdout for command in COMMANDS)
+    assert "130 interrupted" in shown.stdout
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_a_help(
+    vocalsep_emulator: Emulator, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shown = call(vocalsep_emulator, command, "--help")
+    assert shown.exit_code == 0
+    assert "usage:" in (shown.stdout + capsys.readouterr().out).lower()
+    assert vocalsep_emulator.requests == ()
+
+
+def test_the_version_is_that_of_the_package(vocalsep_emulator: Emulator) -> None:
+    shown = call(vocalsep_emulator, "--version")
+    assert (shown.exit_code, shown.stdout) == (0, f"{__version__}\n")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("nonesuch",),
+        ("--nonesuch",),
+        ("get",),
+        ("get", "a", "b"),
+        ("wait",),
+        ("wait", "a", "--timeout", "-1"),
+        ("wait", "a", "--timeout", "soon"),
+        ("wait", "a", "--type", "karaoke"),
+        ("track", "a", "--nonesuch"),
+        ("download", "a"),
+        ("--key-file",),
+    ],
+    ids=" ".join,
+)
+def test_wrong_usage_is_status_2_and_asks_nothing(
+    vocalsep_emulator: Emulator, words: tuple[str, ...]
+) -> None:
+    result = call(vocalsep_emulator, *words)
+    assert isinstance(result.exception, SystemExit)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "Traceback" not in result.stderr
+    assert vocalsep_emulator.requests == ()
+
+
+# Where it writes
+
+
+def test_names_that_the_locale_cannot_write_end_nothing(vocalsep_emulator: Emulator) -> None:
+    task_id = vocalsep_emulator.add_task("müll-𝄞", duration=0)
+    environ = {
+        "VOCALSEP_API_KEY": "a-key-for-tests",
+        "VOCALSEP_BASE_URL": vocalsep_emulator.url,
+        "PYTHONIOENCODING": "ascii:strict",
+    }
+    shown = run("track", task_id, "two words", environ=environ)
+    assert (shown.returncode, shown.stdout) == (2, "")
+    shown = run("track", task_id, environ=environ)
+    assert (shown.returncode, shown.stdout.split()[0]) == (0, "m\\xfcll-\\U0001d11e")
+
+
+def test_streams_that_are_no_files_are_left_as_they_are(
+    vocalsep_emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from vocalsep_async.cli import _root
+    from vocalsep_async.cli.options import Settings
+
+    class Context:
+        obj: object = None
+
+    context: Any = Context()
+    monkeypatch.setattr(sys, "stdout", io.StringIO())
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    _root(context, key_file=None, quiet=True, debug=False)
+    assert context.obj == Settings(None, quiet=True, debug=False)
+
+
+# What is said of places on disk
+
+
+@pytest.mark.parametrize("command", ["track", "download"])
+@pytest.mark.parametrize("below", [(), ("a",), ("a", "b")])
+def test_where_a_file_stands_no_stems_can_be_saved(
+    vocalsep_emulator: Emulator, tmp_path: Path, command: str, below: tuple[str, ...]
+) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    place = file.joinpath(*below)
+    refused(call(vocalsep_emulator, command, "an-id", "--to", place), f"{place}: ")
+    assert vocalsep_emulator.requests == ()
+
+
+@pytest.mark.parametrize("command", ["track", "download"])
+def test_a_report_that_cannot_be_written_is_said_so_before_anything_is_asked(
+    vocalsep_emulator: Emulator, tmp_path: Path, command: str
+) -> None:
+    (tmp_path / "file").touch()
+    for place, hint in (
+        (tmp_path / "file" / "report.html", "Not a directory"),
+        (tmp_path / "file" / "a" / "report.html", "Not a directory"),
+        (tmp_path, "Is a directory"),
+    ):
+        words = (command, "an-id", "--to", tmp_path / "stems", "--report", place)
+        result = call(vocalsep_emulator, *words)
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert str(tmp_path) in result.stderr
+        assert len(result.stderr.splitlines()) == 1, hint
+    assert vocalsep_emulator.requests == ()
+
+
+@pytest.mark.parametrize("words", [("track", "a"), ("track",)])
+def test_a_journal_that_is_none_is_said_so_and_left_alone(
+    vocalsep_emulator: Emulator, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    file = tmp_path / "shopping.txt"
+    file.write_text("eggs, milk and a pound of butter" * 100)
+    refused(call(vocalsep_emulator, *words, "--journal", file), str(file))
+    assert file.read_text().startswith("eggs")
+    assert vocalsep_emulator.requests == ()
+
+
+# Packages that are not installed
+
+
+def hide(monkeypatch: pytest.MonkeyPatch, package: str, importing: str) -> None:
+    """Have the import of a module fail as if *package* were not installed."""
+    there = builtins.__import__
+
+    def without(name: str, *arguments: Any, **options: Any) -> Any:
+        if name == importing:
+            raise ModuleNotFoundError(f"No module named {package!r}", name=package)
+        return there(name, *arguments, **options)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+
+
+@pytest.mark.parametrize("package", ["rich", "typer"])
+def test_without_its_packages_it_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, package: str
+) -> None:
+    hide(monkeypatch, package, "vocalsep_async.cli")
+    with pytest.raises(SystemExit, match=r'pip install "vocalsep-async\[cli\]"'):
+        command_line.main()
+
+
+def test_another_missing_module_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    hide(monkeypatch, "aiohttp", "vocalsep_async.cli")
+    with pytest.raises(ModuleNotFoundError):
+        command_line.main()
+
+
+@pytest.mark.parametrize("package", ["jinja2", "miniaudio"])
+def test_a_report_says_what_to_install_and_asks_nothing(
+    vocalsep_emulator: Emulator, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, package: str
+) -> None:
+    hide(monkeypatch, package, "vocalsep_async.cli.keeping")
+    page = tmp_path / "report.html"
+    result = call(vocalsep_emulator, "track", "an-id", "--report", page)
+    refused(result, f"needs {package}", 'pip install "vocalsep-async[cli]"')
+    assert vocalsep_emulator.requests == ()
+    assert not page.exists()
+
+
+WITHOUT = """
+import sys
+
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {"jinja2", "markupsafe", "miniaudio"}:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Missing())
+from vocalsep_async.__main__ import main
+main()
+"""
+
+
+def test_without_a_report_nobody_needs_what_makes_one(
+    vocalsep_emulator: Emulator, tmp_path: Path
+) -> None:
+    task_id = vocalsep_emulator.add_task(duration=0)
+    environ = {
+        **os.environ,
+        "VOCALSEP_API_KEY": "a-key-for-tests",
+        "VOCALSEP_BASE_URL": vocalsep_emulator.url,
+    }
+    script = tmp_path / "without.py"
+    script.write_text(WITHOUT)
+    command = [sys.executable, str(script), "track", task_id]
+    shown = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
+    assert (shown.returncode, shown.stdout.split()[0]) == (0, task_id)
+    command += ["--report", str(tmp_path / "report.html")]
+    shown = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
+    assert (shown.returncode, shown.stdout) == (2, "")
+    assert 'pip install "vocalsep-async[cli]"' in shown.stderr
+    assert len(shown.stderr.splitlines()) == 1

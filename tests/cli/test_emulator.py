@@ -1,0 +1,71 @@
+"""The emulator as a command."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from typing import Any
+
+import pytest
+from cli.commands import started, vocalsep
+from cli.inside import call
+
+from vocalsep_async.emulator import Emulator
+
+
+def test_its_help_is_its_own(
+    vocalsep_emulator: Emulator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result = call(vocalsep_emulator, "emulator", "--help")
+    shown = result.stdout + capsys.readouterr().out
+    assert result.exit_code == 0
+    assert "usage: vocalsep emulator" in shown
+    assert "--failure-rate" in shown
+
+
+@pytest.mark.parametrize("words", [("--port", "x"), ("--speed", "0"), ("stray",), ("--nonesuch",)])
+def test_wrong_options_are_status_2(
+    vocalsep_emulator: Emulator, words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    result = call(vocalsep_emulator, "emulator", *words)
+    assert isinstance(result.exception, SystemExit)
+    assert result.exit_code == 2
+    assert "vocalsep emulator: error: " in result.stderr + capsys.readouterr().err
+
+
+def test_a_port_that_is_taken_is_status_1(vocalsep_emulator: Emulator) -> None:
+    port = vocalsep_emulator.url.rpartition(":")[2]
+    result = call(vocalsep_emulator, "emulator", "--port", port)
+    assert result.exit_code == 1
+    assert f"cannot listen on port {port}" in result.stderr
+
+
+@pytest.mark.anyio
+async def test_it_speaks_to_the_other_commands_until_ctrl_c() -> None:
+    options: dict[str, Any] = {"stdout": asyncio.subprocess.PIPE, "stderr": asyncio.subprocess.PIPE}
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "vocalsep_async", "emulator", "--credits", "70", "--speed", "1000"),
+        **options,
+    )
+    assert process.stdout is not None
+    async with asyncio.timeout(30):
+        greeting = (await process.stdout.readline()).decode()
+    url = greeting.split()[2].rstrip(",")
+    environ = {"VOCALSEP_BASE_URL": url, "VOCALSEP_API_KEY": "any-key"}
+    nobody = Emulator()
+    async with nobody:
+        told = await vocalsep(nobody, "credits", environ=environ)
+        words = ("create", "--audio-url", "https://example.com/song.mp3")
+        create = await started(
+            nobody, *words, "--callback-url", "https://example.com/hook", environ=environ
+        )
+        out, _ = await create.communicate()
+        waited = await vocalsep(nobody, "wait", out.decode().strip(), environ=environ)
+        assert nobody.requests == ()
+    assert (told.status, told.out) == (0, ["70"])
+    assert (waited.status, len(waited.out)) == (0, 1)
+    process.send_signal(signal.SIGINT)
+    async with asyncio.timeout(30):
+        _, err = await process.communicate()
+    assert (process.returncode, err) == (0, b"")

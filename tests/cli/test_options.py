@@ -1,0 +1,205 @@
+"""What goes for every command, and the key that nobody sees."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cli.commands import KEY, ended, first_line, started, vocalsep
+from cli.inside import call, refused
+
+from vocalsep_async.emulator import Emulator
+
+OTHER_KEY = "sk-fedcba9876543210"
+POSIX = pytest.mark.skipif(os.name != "posix", reason="there are no modes of files")
+
+
+@pytest.fixture
+def vocalsep_emulator_options() -> dict[str, Any]:
+    return {"rate_limit": None, "speed": 1000, "api_key": OTHER_KEY}
+
+
+@pytest.fixture
+def key_file(tmp_path: Path) -> Path:
+    file = tmp_path / "a key"
+    file.touch(0o600)
+    return file
+
+
+def asked_with(emulator: Emulator, file: Path) -> Any:
+    result = call(emulator, "--key-file", file, "credits")
+    assert OTHER_KEY not in result.output
+    return result
+
+
+@pytest.mark.parametrize("content", ["{}", "{}\n", "\ufeff{}\r\n", "\n  {}  \n\n"])
+def test_the_key_comes_from_a_file_and_beats_the_environment(
+    vocalsep_emulator: Emulator, key_file: Path, content: str
+) -> None:
+    key_file.write_text(content.format(OTHER_KEY), "utf-8")
+    assert call(vocalsep_emulator, "credits").exit_code == 3
+    assert asked_with(vocalsep_emulator, key_file).exit_code == 0
+
+
+def test_with_a_file_no_variable_is_needed(vocalsep_emulator: Emulator, key_file: Path) -> None:
+    key_file.write_text(OTHER_KEY)
+    words = ("--key-file", key_file, "credits")
+    result = call(vocalsep_emulator, *words, environ={"VOCALSEP_API_KEY": None})
+    assert result.exit_code == 0
+
+
+@POSIX
+@pytest.mark.parametrize("mode", [0o400, 0o600, 0o700])
+def test_a_file_of_mine_alone_is_read(
+    vocalsep_emulator: Emulator, key_file: Path, mode: int
+) -> None:
+    key_file.write_text(OTHER_KEY)
+    key_file.chmod(mode)
+    assert asked_with(vocalsep_emulator, key_file).exit_code == 0
+
+
+@POSIX
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o602, 0o660, 0o666, 0o644, 0o777])
+def test_a_file_that_others_can_read_is_refused_with_what_to_do(
+    vocalsep_emulator: Emulator, key_file: Path, mode: int
+) -> None:
+    key_file.write_text(OTHER_KEY)
+    key_file.chmod(mode)
+    refused(asked_with(vocalsep_emulator, key_file), f"chmod 600 {key_file}")
+    assert vocalsep_emulator.requests == ()
+    key_file.chmod(0o600)
+    assert asked_with(vocalsep_emulator, key_file).exit_code == 0
+
+
+@pytest.mark.parametrize("content", [b"", b" \r\n\n", b"\xff\xfe\x00k", b"\xef\xbb\xbf"])
+def test_a_file_without_a_key_is_said_so(
+    vocalsep_emulator: Emulator, key_file: Path, content: bytes
+) -> None:
+    key_file.write_bytes(content)
+    refused(asked_with(vocalsep_emulator, key_file), str(key_file), "holds no key")
+    assert vocalsep_emulator.requests == ()
+
+
+@pytest.mark.parametrize("content", [f"{OTHER_KEY}\n{OTHER_KEY}", f"key={OTHER_KEY} x", "\x00k"])
+def test_a_file_with_more_than_a_key_is_refused_and_not_shown(
+    vocalsep_emulator: Emulator, key_file: Path, content: str
+) -> None:
+    key_file.write_text(content)
+    refused(asked_with(vocalsep_emulator, key_file), "api_key")
+    debugged = call(vocalsep_emulator, "--debug", "--key-file", key_file, "credits")
+    assert OTHER_KEY not in debugged.output
+
+
+def test_a_file_that_is_not_there_is_said_so(vocalsep_emulator: Emulator, tmp_path: Path) -> None:
+    refused(asked_with(vocalsep_emulator, tmp_path / "none"), "none: No such file or directory")
+
+
+@POSIX
+@pytest.mark.parametrize("mode", [0o700, 0o755])
+def test_a_folder_holds_no_key_and_keeps_its_mode(
+    vocalsep_emulator: Emulator, tmp_path: Path, mode: int
+) -> None:
+    folder = tmp_path / "keys"
+    folder.mkdir()
+    folder.chmod(mode)
+    result = asked_with(vocalsep_emulator, folder)
+    refused(result, str(folder), "Is a directory")
+    # Somebody who did that could not enter it any more.
+    assert "chmod 600" not in result.stderr
+
+
+def test_without_a_key_every_command_says_which_variable_to_set(
+    vocalsep_emulator: Emulator,
+) -> None:
+    for words in (
+        ("get", "an-id"),
+        ("wait", "an-id"),
+        ("track", "an-id"),
+        ("download", "an-id", "--to", "stems"),
+        ("credits",),
+        ("create", "--callback-url", "https://e.com/", "--audio-url", "https://e.com/a.mp3"),
+    ):
+        for key in (None, "", " "):
+            result = call(vocalsep_emulator, *words, environ={"VOCALSEP_API_KEY": key})
+            refused(result, "VOCALSEP_API_KEY")
+
+
+def test_an_address_that_is_none_is_said_so(vocalsep_emulator: Emulator) -> None:
+    environ: dict[str, str | None] = {"VOCALSEP_BASE_URL": f"ftp://{OTHER_KEY}@host"}
+    result = call(vocalsep_emulator, "credits", environ=environ)
+    refused(result, "base_url")
+    assert OTHER_KEY not in result.output
+
+
+# The key shows nowhere; `ended` sees to standard output and standard error, here too.
+
+
+@pytest.fixture
+async def emulator() -> AsyncIterator[Emulator]:
+    async with Emulator(rate_limit=None, speed=1000, api_key=KEY) as emulator:
+        yield emulator
+
+
+def command_line_of(process: int) -> str:
+    """What other users of the machine can see."""
+    shown = Path("/proc", str(process), "cmdline")
+    if not shown.exists():
+        return ""
+    words = shown.read_text()
+    assert "--key-file" in words
+    return words
+
+
+def files_below(folder: Path) -> list[Path]:
+    return [each for each in folder.rglob("*") if each.is_file()]
+
+
+@pytest.mark.anyio
+async def test_the_key_is_in_no_file_and_on_no_command_line(
+    emulator: Emulator, tmp_path: Path
+) -> None:
+    key_file, work = tmp_path / "key", tmp_path / "work"
+    key_file.touch(0o600)
+    key_file.write_text(KEY)
+    work.mkdir()
+    done, still = emulator.add_task(duration=0), emulator.add_task(duration=float("inf"))
+    process = await started(
+        emulator,
+        *("--debug", "--key-file", str(key_file), "track", done, still, "--json"),
+        *("--journal", "batch.journal", "--to", "stems", "--report", "report.html"),
+        environ={"VOCALSEP_API_KEY": ""},
+        cwd=work,
+    )
+    assert json.loads(await first_line(process))["ok"]
+    assert KEY not in command_line_of(process.pid)
+    process.send_signal(signal.SIGTERM)
+    assert (await ended(process)).status == 130
+    kept = files_below(work)
+    assert {"batch.journal", "report.html", "vocal.wav"} <= {each.name for each in kept}
+    for each in kept:
+        assert KEY.encode() not in each.read_bytes(), each
+        assert KEY not in str(each)
+
+
+@pytest.mark.anyio
+async def test_the_key_is_in_no_traceback(emulator: Emulator, tmp_path: Path) -> None:
+    from vocalsep_async.emulator import Fault
+
+    emulator.inject(Fault.UNAUTHORIZED, 1)
+    process = await started(emulator, "--debug", "credits", cwd=tmp_path)
+    out, err = await process.communicate()
+    assert process.returncode == 3
+    assert b"Traceback" in err
+    assert KEY.encode() not in out + err
+
+
+@pytest.mark.anyio
+async def test_a_key_that_is_an_argument_is_no_option(emulator: Emulator) -> None:
+    shown = "".join((await vocalsep(emulator, "--help")).out)
+    assert "--key-file" in shown
+    assert "--api-key" not in shown
