@@ -88,6 +88,7 @@ class Following:
     async def run(self) -> Exit:
         """Follow all to their ends; what the command ends with."""
         batch = self._batch()
+        self._sent.append((anyio.current_time(), self._client.stats.requests))
         status = Exit.SUCCEEDED
         async with batch:
             try:
