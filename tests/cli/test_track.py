@@ -84,6 +84,7 @@ async def test_a_dead_key_is_status_3(emulator: Emulator) -> None:
         (("--journal", "/no/such/folder/j"), "No such file"),
         ((" ",), "the arguments: "),
         (("two words",), "one id a line"),
+        (("an-id", "--stem", "vocal"), "say where, with --to"),
         (("an-id", "--to", "/proc/no-such-folder"), "/proc/no-such-folder: "),
         (("an-id", "--report", "/"), "/: Is a directory"),
     ],
