@@ -28,7 +28,8 @@ from vocalsep_async import (
     TransportError,
     VocalSepError,
 )
-from vocalsep_async.cli.exits import Exit, judged, problem, status_of, worse
+from vocalsep_async.cli.exits import Exit, judged, status_of, worse
+from vocalsep_async.cli.telling import problem
 
 DONE = SeparationTask(
     task_id="t", status=TaskStatus.SUCCESS, stems=Stems(vocal="https://cdn.example/v.mp3")

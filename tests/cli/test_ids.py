@@ -107,9 +107,7 @@ def test_a_folder_is_no_file_of_ids(
     vocalsep_emulator: Emulator, tmp_path: Path, command: str
 ) -> None:
     words = (command, "--file", tmp_path, "--to", tmp_path / "stems")
-    result = call(vocalsep_emulator, *words)
-    assert (result.exit_code, result.stdout) == (2, "")
-    assert "is a directory" in result.stderr
+    refused(call(vocalsep_emulator, *words), f"{tmp_path}: Is a directory")
     assert vocalsep_emulator.requests == ()
 
 

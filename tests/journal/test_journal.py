@@ -848,6 +848,27 @@ class TestWhenItWrites:
             assert order == ["a", "b", "c"]
         assert [number for _, number in groups] == [3]
 
+    async def test_who_comes_after_a_write_that_was_begun_from_a_callback_waits_for_it(
+        self, path: Path, groups: list[tuple[float, int]]
+    ) -> None:
+        order: list[str] = []
+
+        def noted(name: str) -> Callable[[JournalError | None], None]:
+            return lambda _failure: order.append(name)
+
+        def as_another_task_would() -> None:
+            journal.end(unfinished("c"), noted("later"))
+
+        def told(_failure: JournalError | None) -> None:
+            asyncio.get_running_loop().call_soon(as_another_task_would)
+            journal.end(outcome_of("b"), noted("b"))
+
+        async with Journal(path) as journal:
+            journal.end(outcome_of("a"), told)
+            await journal.flush()
+        assert order == ["b", "later"]
+        assert len(groups) == 2
+
     async def test_an_outcome_with_nothing_to_write_is_told_without_a_write(
         self, path: Path, groups: list[tuple[float, int]]
     ) -> None:

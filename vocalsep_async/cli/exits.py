@@ -11,7 +11,6 @@ from vocalsep_async import (
     JournalError,
     TaskOutcome,
     TaskTimeoutError,
-    VocalSepError,
 )
 
 
@@ -67,12 +66,3 @@ def judged(outcome: TaskOutcome) -> Exit:
     if outcome.ok:
         return Exit.SUCCEEDED
     return Exit.FAILED if outcome.error is None else status_of(outcome.error)
-
-
-def problem(outcome: TaskOutcome) -> str | None:
-    """Why a task counts as failed; None if it does not."""
-    try:
-        outcome.result()
-    except VocalSepError as error:
-        return str(error)
-    return None

@@ -45,7 +45,9 @@ class Ids:
     def __init__(
         self, given: Sequence[str], file: Path | None, warn: Callable[[str], None]
     ) -> None:
-        self._checked = [_checked(each, "the arguments") for each in given if each != "-"]
+        self._checked = [
+            _checked(each, "the arguments") for each in given if each != _STANDARD_INPUT
+        ]
         if file is not None:
             self._checked += _in_file(file)
         self._reads_on = _STANDARD_INPUT in given
@@ -143,9 +145,7 @@ def _read(
     descriptor: int, loop: asyncio.AbstractEventLoop, send: ObjectSendStream[bytes | OSError]
 ) -> None:
     piece: bytes | OSError = b"?"
-    with suppress(
-        anyio.ClosedResourceError, anyio.BrokenResourceError, CancelledError, RuntimeError
-    ):
+    with suppress(*_NOBODY_LISTENS):
         while piece and not isinstance(piece, OSError):
             piece = _piece(descriptor)
             _hand_over(send.send(piece), loop)

@@ -60,7 +60,7 @@ class Keeper:
             self._drawing.start_soon(self._draw, outcome.files.values())
 
     def sampled(self, client: ClientStats, batch: BatchStats) -> None:
-        """So things stand."""
+        """Note how things stand now."""
         now = datetime.now(UTC)
         counts = (client.requests, client.refused, batch.pending, batch.finished)
         self._samples.append(Sample(now, *counts))

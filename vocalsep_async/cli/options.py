@@ -20,7 +20,7 @@ Given = Annotated[
     typer.Argument(metavar="ID", help="Ids of tasks; - reads them from standard input."),
 ]
 Named = Annotated[list[str], typer.Argument(metavar="ID", help="Ids of tasks.")]
-File = Annotated[Path | None, typer.Option(help="A file with one id a line.", dir_okay=False)]
+File = Annotated[Path | None, typer.Option(help="A file with one id a line.")]
 Kind = Annotated[
     SeparationType | None,
     typer.Option("--type", help="What kind of separation they are: it saves time and looks."),

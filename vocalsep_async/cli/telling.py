@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from vocalsep_async import SeparationTask, TaskOutcome
+from vocalsep_async import SeparationTask, TaskOutcome, VocalSepError
 from vocalsep_async._text import printable
-from vocalsep_async.cli.exits import problem
 
 _LONGEST = 10_000
 """Characters of a line; a link may be long."""
@@ -32,6 +31,15 @@ def _ending(outcome: TaskOutcome) -> str | None:
 def _reason(outcome: TaskOutcome) -> str | None:
     told = None if outcome.task is None else outcome.task.error_message
     return told or problem(outcome)
+
+
+def problem(outcome: TaskOutcome) -> str | None:
+    """Why a task counts as failed; None if it does not."""
+    try:
+        outcome.result()
+    except VocalSepError as error:
+        return str(error)
+    return None
 
 
 def _named(stems: Sequence[str]) -> str:

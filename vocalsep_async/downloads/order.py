@@ -48,7 +48,10 @@ def _bytes(value: int) -> int:
 
 
 def _overwrite(value: Overwrite) -> Overwrite:
-    return checked_overwrite(value)
+    words: tuple[Overwrite, ...] = get_args(Overwrite)
+    if value not in words:
+        raise ConfigurationError(f"overwrite must be one of {', '.join(words)}, not {value!r}")
+    return value
 
 
 def _on_progress(value: OnProgress | None) -> OnProgress | None:
@@ -95,16 +98,3 @@ class Order:
     def of(cls, to: DownloadTo) -> Order:
         """An order on its own: nobody else shares its limit."""
         return cls(to, anyio.CapacityLimiter(to.max_concurrency))
-
-
-def checked_overwrite(value: object) -> Overwrite:
-    """Check a word for what becomes of files that are there.
-
-    Raises:
-        ConfigurationError: there is no such word.
-    """
-    words: tuple[Overwrite, ...] = get_args(Overwrite)
-    for word in words:
-        if value == word:
-            return word
-    raise ConfigurationError(f"overwrite must be one of {', '.join(words)}, not {value!r}")

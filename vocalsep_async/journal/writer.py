@@ -110,7 +110,8 @@ class Writer:
         self.failure = self.failure or failure
         _tell(thens, failure)
         if self._writes or self._thens:
-            self._begin()
+            # Whoever was told may have begun already: at most one start is under way.
+            self._hurry()
 
     def _worded(self, error: BaseException) -> JournalError:
         if isinstance(error, JournalError):
