@@ -29,7 +29,6 @@ from vocalsep_async import (
     VocalSepError,
 )
 from vocalsep_async.cli.exits import Exit, judged, status_of, worse
-from vocalsep_async.cli.telling import problem
 
 DONE = SeparationTask(
     task_id="t", status=TaskStatus.SUCCESS, stems=Stems(vocal="https://cdn.example/v.mp3")
@@ -126,10 +125,3 @@ def test_a_task_is_judged_by_what_was_asked_for() -> None:
     assert judged(outcome(DONE)) is Exit.SUCCEEDED
     assert judged(outcome(FAILED)) is Exit.FAILED
     assert judged(outcome(DONE, download_error=NOT_SAVED)) is Exit.FAILED
-
-
-def test_the_problem_of_a_task_is_why_it_counts_as_failed() -> None:
-    assert problem(outcome(DONE)) is None
-    assert "no vocals in it" in (problem(outcome(FAILED)) or "")
-    assert problem(outcome(error=OUT_OF_TIME)) == "too late"
-    assert problem(outcome(DONE, download_error=NOT_SAVED)) == "the disk is full"

@@ -18,7 +18,7 @@ from vocalsep_async import (
     TransportError,
     VocalSepError,
 )
-from vocalsep_async.cli.telling import line, lines_of, record, told
+from vocalsep_async.cli.telling import line, lines_of, problem, record, told
 
 NAMES = ("vocal", "drums", "bass", "guitar", "keyboard", "synth")
 STEMS = Stems(**{name: f"https://cdn.example/{name}.mp3?sig=1" for name in NAMES})
@@ -132,3 +132,11 @@ def test_whatever_the_names_are_it_is_json_on_one_line(
     assert len(shown.splitlines()) == 1
     assert shown.isascii()
     assert json.loads(shown)["task_id"] == task_id
+
+
+def test_the_problem_of_a_task_is_why_it_counts_as_failed() -> None:
+    unsaved = DownloadError("the disk is full", task_id="a", stem="vocal")
+    assert problem(outcome(DONE)) is None
+    assert "no vocals" in (problem(outcome(FAILED)) or "")
+    assert problem(outcome(None, TransportError("no connection"))) == "no connection"
+    assert problem(outcome(DONE, download_error=unsaved)) == "the disk is full"
