@@ -49,9 +49,10 @@ def serve(pipe: Connection) -> None:
 
 
 class Cost(NamedTuple):
-    """Seconds of CPU for each look, and of the median delay from settling to handing out."""
+    """Seconds of CPU for each look and each task, and of the median delay until handing out."""
 
     look: float
+    task: float
     delay: float
 
 
@@ -65,7 +66,7 @@ async def follow(url: str, ids: list[str], journal: Path | None) -> Cost:
             entered = loop.time()
             delays = [loop.time() - entered - outcome.elapsed async for outcome in batch]
             used = time.process_time() - used
-            return Cost(used / batch.stats.polls, median(delays))
+            return Cost(used / batch.stats.polls, used / len(ids), median(delays))
 
 
 def fill(path: Path) -> float:
@@ -139,8 +140,10 @@ def main() -> None:
         adding = asyncio.run(added(Path(folder) / "new"))
     ratio = median(kept.look / plain.look for kept, plain in pairs)
     plain = median(plain.look for _, plain in pairs)
+    once = median(kept.task - plain.task for kept, plain in pairs)
     delay = median(kept.delay - plain.delay for kept, plain in pairs)
-    print(f"a look costs {1e6 * plain:.0f} us of CPU, {100 * (ratio - 1):+.1f} % (aim {CPU})")
+    print(f"a look costs {1e6 * plain:.0f} us of CPU, {100 * (ratio - 1):+.1f} % (aim {CPU});")
+    print(f"that is {1e6 * once:.0f} us for each task, once, however often it is looked at")
     print(f"an outcome is handed out {1e3 * delay:.2f} ms later (aim {DELAY:g})")
     print(f"{MANY:,} tasks are taken up in {seconds:.2f} s (aim {OPEN:g}), added in {adding:.2f} s")
     print(f"{size:.0f} bytes for each task, half of them ended (aim {SIZE})")

@@ -511,9 +511,7 @@ class TestSecrets:
         self, path: Path, monkeypatch: pytest.MonkeyPatch, *, keep_links: bool
     ) -> None:
         # Not compressed, so that it would be seen.
-        monkeypatch.setattr(
-            "vocalsep_async.journal.records.zlib.compress", lambda text, level: text
-        )
+        monkeypatch.setattr("vocalsep_async.journal.records._LEVEL", 0)
         link = f"https://cdn.example/v.mp3?Signature={CANARY}#{CANARY}"
         record = record_of("a") | {"callbackUrl": link, "errorMessage": f"not reached: {link}"}
         record["response"] = {"vocalUrl": link, "originData": [{"audio_url": link}]}
