@@ -23,11 +23,11 @@ _WARM_UP = 300.0
 _MEASURED_FOR = 1200.0
 """Seconds for which those arrive that are measured; nobody comes after them."""
 _ARRIVING_FOR = _WARM_UP + _MEASURED_FOR
-_BIMODAL: Kinds = {
+BIMODAL: Kinds = {
     SeparationType.SEPARATE_VOCAL: either(lognormal(20, 34), lognormal(135, 190)),
 }
 """Two kinds of tasks under one type; the lower bound of this row belongs to this law."""
-_HEAVY: Kinds = {kind: stretched(law, 3.5) for kind, law in USUAL.items()}
+HEAVY: Kinds = {kind: stretched(law, 3.5) for kind, law in USUAL.items()}
 _OLDEST = 350.0
 """Seconds before the start of tracking up to which late-attached tasks were created."""
 _STUCK = 0.05
@@ -137,8 +137,8 @@ ROWS: Sequence[Row] = (
     _poisson_row(1, 40),
     _poisson_row(1.5, 10),
     Row("late attach 300", partial(late, 300), 10, is_batch=True),
-    Row("bimodal", partial(poisson, 0.5, kinds=_BIMODAL), 20),
-    Row("heavy tail", partial(batch, 200, kinds=_HEAVY), 16, is_batch=True),
+    Row("bimodal", partial(poisson, 0.5, kinds=BIMODAL), 20),
+    Row("heavy tail", partial(batch, 200, kinds=HEAVY), 16, is_batch=True),
     Row("stuck 5 %", partial(stuck, 0.5), 10),
     Row("drift x2", partial(drift, 0.5), 10),
 )
