@@ -1,10 +1,10 @@
-"""Text from elsewhere comes out fit to print, and links too short to use."""
+"""Text from elsewhere comes out fit to print, links too short to use, and numbers as words."""
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vocalsep_async._text import printable, short_url
+from vocalsep_async._text import counted, printable, short_url
 
 
 @pytest.mark.parametrize(
@@ -63,3 +63,10 @@ def test_no_query_is_ever_shown(text: str) -> None:
     shown = short_url(f"{text}?hush-hush=1")
     assert "hush-hush" not in shown
     assert shown.isprintable()
+
+
+@pytest.mark.parametrize(
+    "number, shown", [(0, "0 tasks"), (1, "1 task"), (2, "2 tasks"), (12_345, "12,345 tasks")]
+)
+def test_a_number_of_things_is_told_as_people_say_it(number: int, shown: str) -> None:
+    assert counted(number, "task") == shown

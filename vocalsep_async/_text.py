@@ -1,4 +1,4 @@
-"""Text that came from elsewhere, made fit to print."""
+"""Text made fit to print: what came from elsewhere, and numbers."""
 
 from __future__ import annotations
 
@@ -19,6 +19,11 @@ def _shown(character: str) -> str:
     if character.isprintable():
         return character
     return character.encode("unicode_escape").decode("ascii")
+
+
+def counted(number: int, noun: str) -> str:
+    """``1 task``, ``12 tasks``."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def short_url(url: str | None) -> str:

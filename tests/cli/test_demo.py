@@ -77,7 +77,7 @@ async def test_the_demo_can_be_stopped_while_it_creates(
     process.send_signal(number)
     run = await ended(process)
     assert run.status == 130
-    assert re.search(r"^stopped; \d+ tasks are open; ", run.err, re.MULTILINE)
+    assert re.search(r"^stopped with \d+ tasks open; ", run.err, re.MULTILINE)
     assert run.err.endswith(f"report: {to / 'report.html'}\n")
     assert "</html>" in (to / "report.html").read_text("utf-8")
     assert names_in(tmp_path) == {"here"}
@@ -97,7 +97,7 @@ def test_the_demo_stopped_at_its_very_start_creates_nothing(
     stopped_before_the_loop_runs(monkeypatch)
     result = call(vocalsep_emulator, "-q", "demo", "--to", tmp_path)
     assert (result.exit_code, result.stdout) == (130, "")
-    assert "stopped; 0 tasks are open" in result.stderr
+    assert "stopped with 0 tasks open" in result.stderr
     assert names_in(tmp_path) == {"report.html"}
 
 

@@ -78,6 +78,7 @@ def test_a_hundred_thousand_lines_are_as_many_ids(tmp_path: Path) -> None:
         (b"\n \r\n\t\n", "holds no ids"),
         (b"\xef\xbb\xbf", "holds no ids"),
         (b"a\nb c\n", "line 2: 'b c' is more than one word"),
+        ("a\nb\u2028c\n".encode(), "line 2: 'b\\u2028c' is more than one word"),
         (b"a\n\nb\tc\n", "line 3: 'b\\tc' is more than one word"),
         (b"\x89PNG\r\n\x1a\n\xff\xd8", "is no text"),
         (b"a" * 513, "line 1: the task id has 513 characters"),

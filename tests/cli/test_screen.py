@@ -232,7 +232,7 @@ async def test_on_a_terminal_only_the_results_and_the_last_words_stay(
     seen.write(text)
     result, last = seen.lines
     assert result == f"{done}  SUCCESS  ready: instrumental, vocal"
-    assert last.startswith("stopped; 1 tasks are open; ")
+    assert last.startswith("stopped with 1 task open; ")
     assert seen.has_cursor
     assert still in text
     assert KEY not in text

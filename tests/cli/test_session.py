@@ -73,7 +73,7 @@ async def test_a_session_ends_with_its_summary(
         assert await session.run(client) is Exit.SUCCEEDED
     out, err = capsys.readouterr()
     assert out == "a  SUCCESS  ready: instrumental, vocal\n"
-    assert err.startswith("1 tasks: 1 succeeded, 0 failed; 1 requests, 0 refused")
+    assert err.startswith("1 task: 1 succeeded, 0 failed; 1 request, 0 refused")
     assert len(err.splitlines()) == 1
 
 
@@ -94,10 +94,10 @@ async def test_a_session_that_is_stopped_says_what_is_open_and_what_becomes_of_i
     order = Order(tasks=["a", "b"], journal=journal)
     async with make_client(rate_limit=None) as client:
         assert await Session(order, Screen(is_quiet=True), stop).run(client) is Exit.INTERRUPTED
-    kept = f"{journal} keeps them: run the same command again"
+    kept = f"{journal} has all of it: run the same command again"
     err = capsys.readouterr().err
-    assert err.startswith("stopped; ")
-    assert err.endswith(f"; {kept if keeps else 'without --journal they are not kept'}\n")
+    assert err.startswith("stopped with ")
+    assert err.endswith(f"; {kept if keeps else 'without --journal nothing of it is kept'}\n")
 
 
 def test_a_report_tells_the_command_without_what_is_secret(

@@ -335,4 +335,4 @@ async def test_somebody_who_types_nothing_more_can_stop_it() -> None:
         async with asyncio.timeout(30):
             assert await process.wait() == 130
         run = await ended(process)
-    assert "0 tasks are open" in run.err
+    assert "stopped with 0 tasks open" in run.err

@@ -122,7 +122,7 @@ async def test_a_signal_ends_it_and_the_same_command_goes_on(
     process.send_signal(number)
     run = await ended(process)
     assert run.status == 130
-    assert "1 tasks are open" in run.err
+    assert "stopped with 1 task open" in run.err
     asked = len(emulator.requests)
     emulator.finish(still)
     run = await track(emulator, *words)
@@ -214,7 +214,7 @@ async def test_quiet_leaves_results_and_errors(emulator: Emulator) -> None:
 
 async def test_at_the_end_it_says_what_came_of_it(emulator: Emulator) -> None:
     run = await track(emulator, emulator.add_task(duration=0))
-    assert "1 tasks: 1 succeeded, 0 failed; 1 requests, 0 refused" in run.err
+    assert "1 task: 1 succeeded, 0 failed; 1 request, 0 refused" in run.err
 
 
 @pytest.mark.parametrize("command", ["wait", "track"])

@@ -102,7 +102,7 @@ async def test_a_taken_port_is_an_os_error() -> None:
 async def test_its_state_can_be_read() -> None:
     emulator = Emulator(credits=30)
     emulator.add_task()
-    text = "<Emulator of sunoapi, {}: 1 tasks, 0 requests, 30 credits left>"
+    text = "<Emulator of sunoapi, {}: 1 task, 0 requests, 30 credits left>"
     assert repr(emulator) == text.format("closed")
     async with emulator:
         assert repr(emulator) == text.format(emulator.url)

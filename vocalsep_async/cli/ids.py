@@ -87,7 +87,7 @@ class Ids:
 def _in_file(file: Path) -> Iterator[str]:
     found = False
     try:
-        for number, line in enumerate(file.read_text("utf-8-sig").splitlines(), 1):
+        for number, line in enumerate(file.read_text("utf-8-sig").split("\n"), 1):
             if line.strip():
                 found = True
                 yield _checked(line.strip(), f"{file}, line {number}")

@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 
 from vocalsep_async import Durations, JournalError
+from vocalsep_async._text import counted
 from vocalsep_async.journal import Row, Store, unpacked
 
 app = typer.Typer(no_args_is_help=True, help="Look into the journal of a batch.")
@@ -42,7 +43,7 @@ def check(path: JournalPath) -> None:
         _intents(store)
         _learned(store)
         count = sum(1 for row in store.rows() if _told(row))
-    typer.echo(f"{path}: {count} tasks, no damage")
+    typer.echo(f"{path}: {counted(count, 'task')}, no damage")
 
 
 @app.command()

@@ -13,6 +13,7 @@ import anyio
 from attrs import frozen
 
 from vocalsep_async import BatchStats, ClientStats, ConfigurationError, RateLimit, VocalSepClient
+from vocalsep_async._text import counted
 from vocalsep_async.cli.exits import Exit
 from vocalsep_async.cli.following import Following, Order
 from vocalsep_async.cli.places import check_file, check_folder
@@ -78,11 +79,11 @@ class Session:
 
     def _say_what_is_open(self, count: int) -> None:
         kept = (
-            f"{self._order.journal} keeps them: run the same command again"
+            f"{self._order.journal} has all of it: run the same command again"
             if self._order.journal is not None
-            else "without --journal they are not kept"
+            else "without --journal nothing of it is kept"
         )
-        self._screen.warn(f"stopped; {count} tasks are open; {kept}")
+        self._screen.warn(f"stopped with {counted(count, 'task')} open; {kept}")
 
 
 def _keeper(client: VocalSepClient) -> Keeper:
@@ -100,8 +101,8 @@ def _keeper(client: VocalSepClient) -> Keeper:
 def summary(batch: BatchStats, client: ClientStats) -> str:
     """What came of it all, in a line."""
     told = (
-        f"{batch.finished} tasks: {batch.succeeded} succeeded, {batch.failed} failed; "
-        f"{client.requests} requests, {client.refused} refused"
+        f"{counted(batch.finished, 'task')}: {batch.succeeded} succeeded, {batch.failed} failed; "
+        f"{counted(client.requests, 'request')}, {client.refused:,} refused"
     )
     if batch.mean_delay is None:
         return told

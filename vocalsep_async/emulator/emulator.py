@@ -13,6 +13,7 @@ from aiohttp import web
 from attrs import define, evolve, field, frozen
 
 from vocalsep_async import _check
+from vocalsep_async._text import counted
 from vocalsep_async.emulator import song
 from vocalsep_async.emulator.backend import Backend
 from vocalsep_async.emulator.callbacks import CallbackSender
@@ -116,8 +117,8 @@ class Emulator(Settings):
     def __repr__(self) -> str:
         where = "closed" if self._running is None else self._url
         return (
-            f"<Emulator of {self.dialect}, {where}: {len(self.tasks)} tasks, "
-            f"{len(self.requests)} requests, {self.credits_left:g} credits left>"
+            f"<Emulator of {self.dialect}, {where}: {counted(len(self.tasks), 'task')}, "
+            f"{counted(len(self.requests), 'request')}, {self.credits_left:g} credits left>"
         )
 
     async def __aenter__(self) -> Self:

@@ -74,11 +74,3 @@ def test_a_place_in_time_is_told_as_on_a_clock(value: float, told: str) -> None:
 def test_a_moment_is_told_in_utc() -> None:
     assert text.moment(at(1)) == "2026-11-22 12:00:01"
     assert text.moment(None) == "–"
-
-
-def test_one_is_singular() -> None:
-    assert [text.counted(number, "task") for number in (0, 1, 2000)] == [
-        "0 tasks",
-        "1 task",
-        "2,000 tasks",
-    ]

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 
 from attrs import frozen
 
+from vocalsep_async._text import counted
 from vocalsep_async.cli.report.delays import Delays
 from vocalsep_async.cli.report.ending import WORDS, Ending
 from vocalsep_async.cli.report.run import Run
 from vocalsep_async.cli.report.scale import Scale
 from vocalsep_async.cli.report.story import Story
-from vocalsep_async.cli.report.text import counted, seconds
+from vocalsep_async.cli.report.text import seconds
 
 
 @frozen

@@ -15,6 +15,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from vocalsep_async._text import counted
 from vocalsep_async.cli.report import text
 from vocalsep_async.cli.report.delays import delays
 from vocalsep_async.cli.report.ending import WORDS
@@ -94,7 +95,7 @@ def _environment() -> Environment:
     environment.globals |= {"WORDS": WORDS}
     environment.filters |= {
         "clock": text.clock,
-        "counted": text.counted,
+        "counted": counted,
         "moment": text.moment,
         "short": text.short,
         "seconds": text.seconds,

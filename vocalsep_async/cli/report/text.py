@@ -71,8 +71,3 @@ def clock(value: float) -> str:
 def moment(at: datetime | None) -> str:
     """The time of day in UTC, and the day."""
     return _ABSENT if at is None else at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
-
-
-def counted(number: int, noun: str) -> str:
-    """``1 task``, ``12 tasks``."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
