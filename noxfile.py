@@ -30,19 +30,20 @@ def _install(session: nox.Session, *groups: str) -> None:
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
     """Run the tests on every Python that is here, against the installed wheel."""
-    # The page is the same on every Python, and a browser takes its time.
-    _install(session, "tests", *(["browser"] if session.python == THIS else []))
+    # The page is the same on every Python, and so are the lines: a browser and a tracer take time.
+    is_traced = session.python == THIS
+    _install(session, "tests", *(["browser"] if is_traced else []))
     # Without the current folder on the path, the tests cannot import the checkout by mistake.
     env = {"PYTHONSAFEPATH": "1"}
-    shared = ("-n", "auto", "--dist", "worksteal")
-    session.run("coverage", "run", "-m", "pytest", *shared, *session.posargs, env=env)
-    if not session.posargs:
+    command = ("coverage", "run", "-m", "pytest") if is_traced else ("python", "-m", "pytest")
+    session.run(*command, "-n", "auto", "--dist", "worksteal", *session.posargs, env=env)
+    if is_traced and not session.posargs:
         session.notify("coverage")
 
 
 @nox.session
 def coverage(session: nox.Session) -> None:
-    """Combine what the Pythons measured; fails below 100 %."""
+    """Combine what the processes of the tests measured; fails below 100 %."""
     session.install("coverage[toml]")
     session.run("coverage", "combine")
     session.run("coverage", "report")

@@ -137,7 +137,7 @@ async def test_without_a_journal_it_says_that_nothing_is_kept(emulator: Emulator
     process.send_signal(signal.SIGINT)
     run = await ended(process)
     assert run.status == 130
-    assert "not kept" in run.err
+    assert "nothing of it is kept" in run.err
 
 
 async def test_a_second_signal_ends_it_at_once_and_leaves_a_sound_journal(
