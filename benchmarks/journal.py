@@ -141,9 +141,10 @@ def main() -> None:
     ratio = median(kept.look / plain.look for kept, plain in pairs)
     plain = median(plain.look for _, plain in pairs)
     once = median(kept.task - plain.task for kept, plain in pairs)
+    looks = 100 * once / plain / CPU
     delay = median(kept.delay - plain.delay for kept, plain in pairs)
     print(f"a look costs {1e6 * plain:.0f} us of CPU, {100 * (ratio - 1):+.1f} % (aim {CPU});")
-    print(f"that is {1e6 * once:.0f} us for each task, once, however often it is looked at")
+    print(f"that is {1e6 * once:.0f} us for each task, once: {CPU} % of {looks:.0f} looks")
     print(f"an outcome is handed out {1e3 * delay:.2f} ms later (aim {DELAY:g})")
     print(f"{MANY:,} tasks are taken up in {seconds:.2f} s (aim {OPEN:g}), added in {adding:.2f} s")
     print(f"{size:.0f} bytes for each task, half of them ended (aim {SIZE})")
