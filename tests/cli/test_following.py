@@ -155,9 +155,9 @@ async def test_the_rate_is_that_of_the_last_seconds_and_never_above_the_limit(
         await Following(client, Order(tasks=[f"t{number}" for number in range(60)]), screen).run()
     used = [shot.used for shot in screen.shots]
     assert used[0] == 0
-    assert 1 < used[12] <= 2.5
-    # No window of 10 s holds more than 20 requests; what is shown spans a second more.
-    assert max(used[10:]) <= 2.5
+    assert used[12] > 1
+    # Any 10 s may hold 20 requests, at once too: that is never shown as more than the limit.
+    assert max(used) <= 2.1
 
 
 async def test_a_keeper_gets_every_outcome_and_a_sample_a_second(provider: FakeProvider) -> None:

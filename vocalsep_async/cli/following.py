@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from vocalsep_async.cli.keeping import Keeper
 
 _RECENT = 10
-"""Seconds over which the rate of requests is taken."""
+"""Seconds over which the rate of requests is taken: the limit's own, or bursts would exceed it."""
 _SLOWEST = 3
 _SAMPLE_GAP = 1.0
 
@@ -181,8 +181,8 @@ class Following:
         )
 
     def _used(self, now: float) -> float:
-        while len(self._sent) > 1 and self._sent[0][0] < now - _RECENT:
+        while len(self._sent) > 1 and self._sent[1][0] <= now - _RECENT:
             self._sent.popleft()
         began, before = self._sent[0]
         _, after = self._sent[-1]
-        return (after - before) / max(1.0, now - began)
+        return (after - before) / max(_RECENT, now - began)

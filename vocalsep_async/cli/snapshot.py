@@ -25,7 +25,7 @@ class Snapshot:
     Attributes:
         batch: what it has done.
         client: what its client has done.
-        used: requests a second, over the last seconds.
+        used: requests a second, over the last ten seconds.
         slowest: ids that have been open longest, and for how many seconds.
         files: how far the files are that are being fetched.
     """
