@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from vocalsep_async.cli.keeping import Keeper
 
 _RECENT = 10
-"""Seconds over which the rate of requests is taken: the limit's own, or bursts would exceed it."""
+"""Seconds over which the rate of requests is taken: no more than the limit's, which bursts fill."""
 _SLOWEST = 3
 _SAMPLE_GAP = 1.0
 
@@ -83,7 +83,7 @@ class Following:
     stats: BatchStats | None = field(init=False, default=None)
     _since: dict[str, float] = field(init=False, factory=dict)
     _files: dict[Path, Progress] = field(init=False, factory=dict)
-    _sent: deque[tuple[float, int]] = field(init=False, factory=deque)
+    _sent: deque[tuple[float, int]] = field(init=False, factory=lambda: deque(maxlen=_RECENT))
 
     async def run(self) -> Exit:
         """Follow all to their ends; what the command ends with."""
@@ -162,27 +162,26 @@ class Following:
         return max(0.0, anyio.current_time() - since - outcome.elapsed)
 
     async def _keep(self, batch: BatchRunner) -> None:
-        while self._keeper is not None:
-            self._keeper.sampled(self._client.stats, batch.stats)
+        while True:
+            client = self._client.stats
+            self._sent.append((anyio.current_time(), client.requests))
+            if self._keeper is not None:
+                self._keeper.sampled(client, batch.stats)
             await anyio.sleep(_SAMPLE_GAP)
 
     def _snapshot(self, batch: BatchRunner) -> Snapshot:
         now = anyio.current_time()
         client = self._client.stats
-        self._sent.append((now, client.requests))
         return Snapshot(
             batch=batch.stats,
             client=client,
-            used=self._used(now),
+            used=self._used(now, client.requests),
             slowest=tuple(
                 (task_id, now - since) for task_id, since in islice(self._since.items(), _SLOWEST)
             ),
             files=tuple(self._files.values()),
         )
 
-    def _used(self, now: float) -> float:
-        while len(self._sent) > 1 and self._sent[1][0] <= now - _RECENT:
-            self._sent.popleft()
-        began, before = self._sent[0]
-        _, after = self._sent[-1]
-        return (after - before) / max(_RECENT, now - began)
+    def _used(self, now: float, requests: int) -> float:
+        before = next((sent for at, sent in self._sent if at >= now - _RECENT), requests)
+        return (requests - before) / _RECENT
