@@ -93,15 +93,22 @@ async def test_consumers_share_the_outcomes(provider: FakeProvider) -> None:
 
 async def test_consumers_that_wait_all_see_the_end(provider: FakeProvider) -> None:
     provider.add("a", 20)
+    got: list[list[str]] = []
+
+    async def consume() -> None:
+        got.append(list(await outcomes_of(batch)))
+
     async with (
         make_client() as client,
         client.track(["a"], keep_open=True) as batch,
         anyio.create_task_group() as group,
     ):
         for _ in range(5):
-            group.start_soon(outcomes_of, batch)
+            group.start_soon(consume)
         await anyio.sleep(60)
+        assert got == []
         batch.close()
+    assert sorted(got) == [[], [], [], [], ["a"]]
 
 
 async def test_a_cancelled_consumer_takes_no_outcome_with_it(provider: FakeProvider) -> None:

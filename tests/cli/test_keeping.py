@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cli.stats import batch, client
 
 from vocalsep_async import (
-    BatchStats,
-    ClientStats,
     RateLimit,
     SeparationTask,
     TaskOutcome,
@@ -26,19 +25,6 @@ from vocalsep_async.emulator import Emulator
 pytestmark = pytest.mark.anyio
 
 LIMIT = RateLimit(20, 10.0)
-CLIENT = ClientStats(requests=7, refused=1, in_flight=0, rate=2.0, paused_for=0.0)
-BATCH = BatchStats(
-    pending=3,
-    finished=2,
-    succeeded=2,
-    failed=0,
-    polls=6,
-    refused=1,
-    retried=0,
-    rate=2.0,
-    mean_delay=None,
-    eta=8.0,
-)
 
 
 class Written:
@@ -88,7 +74,7 @@ def songs(tmp_path: Path) -> list[Path]:
 async def test_a_report_tells_the_run(written: Written, tmp_path: Path) -> None:
     before = datetime.now(UTC)
     async with made() as keeper:
-        keeper.sampled(CLIENT, BATCH)
+        keeper.sampled(client(requests=7, refused=1), batch(pending=3, finished=2))
         keeper.arrived(outcome(), 30.0)
         await keeper.write(tmp_path / "report.html", at_once=False)
     run = written.run

@@ -16,10 +16,10 @@ from typing import Any
 import anyio
 import pytest
 from cli.commands import KEY, first_line, started
+from cli.stats import batch, client
 from cli.terminal import Terminal
 from virtual_time import VIRTUAL_TIME
 
-from vocalsep_async import BatchStats, ClientStats
 from vocalsep_async.cli.screen import Screen
 from vocalsep_async.cli.snapshot import Snapshot, plain
 from vocalsep_async.emulator import Emulator
@@ -28,19 +28,8 @@ Captured = pytest.CaptureFixture[str]
 
 HOSTILE = "[red]x[/] :key: :smile:"
 SNAPSHOT = Snapshot(
-    batch=BatchStats(
-        pending=1,
-        finished=1,
-        succeeded=1,
-        failed=0,
-        polls=2,
-        refused=0,
-        retried=0,
-        rate=2.0,
-        mean_delay=None,
-        eta=8.0,
-    ),
-    client=ClientStats(requests=2, refused=0, in_flight=0, rate=2.0, paused_for=0.0),
+    batch=batch(pending=1, finished=1, failed=0),
+    client=client(),
     used=0.2,
     slowest=(("an-id", 8.0),),
 )

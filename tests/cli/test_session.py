@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cli.inside import call, signals_kept
+from cli.inside import call
+from cli.stats import batch, client
 from fakes import FakeProvider, finished, make_client, record
 
-from vocalsep_async import BatchStats, ClientStats, VocalSepClient
+from vocalsep_async import VocalSepClient
 from vocalsep_async.cli.exits import Exit
 from vocalsep_async.cli.following import Order
 from vocalsep_async.cli.screen import Screen
@@ -23,35 +23,16 @@ from vocalsep_async.emulator import Emulator
 
 Captured = pytest.CaptureFixture[str]
 
-BATCH: dict[str, Any] = {
-    "pending": 0,
-    "finished": 12,
-    "succeeded": 11,
-    "failed": 1,
-    "polls": 37,
-    "refused": 2,
-    "retried": 0,
-    "rate": 2.0,
-    "eta": 0.0,
-}
-CLIENT = ClientStats(requests=37, refused=2, in_flight=0, rate=2.0, paused_for=0.0)
-
 
 @pytest.fixture
 def vocalsep_emulator_options() -> dict[str, Any]:
     return {"rate_limit": None, "speed": 1000}
 
 
-@pytest.fixture
-def stop() -> Iterator[Stop]:
-    with signals_kept():
-        yield Stop()
-
-
 def test_the_last_words_say_what_came_of_it() -> None:
-    counts = "12 tasks: 11 succeeded, 1 failed; 37 requests, 2 refused"
-    assert summary(BatchStats(**BATCH, mean_delay=None), CLIENT) == counts
-    assert summary(BatchStats(**BATCH, mean_delay=2.66), CLIENT) == (
+    counts = "12 tasks: 11 succeeded, 1 failed; 50 requests, 2 refused"
+    assert summary(batch(mean_delay=None), client(refused=2)) == counts
+    assert summary(batch(mean_delay=2.66), client(refused=2)) == (
         f"{counts}; known 2.7 s after their end, on average"
     )
 

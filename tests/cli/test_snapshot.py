@@ -8,39 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cli.stats import batch, client
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from vocalsep_async import BatchStats, ClientStats, Progress
+from vocalsep_async import Progress
 from vocalsep_async.cli.snapshot import Snapshot, duration, plain, rendered
-
-
-def batch(**fields: Any) -> BatchStats:
-    usual: dict[str, Any] = {
-        "pending": 30,
-        "finished": 12,
-        "succeeded": 11,
-        "failed": 1,
-        "polls": 50,
-        "refused": 0,
-        "retried": 0,
-        "rate": 2.0,
-        "mean_delay": 2.7,
-        "eta": 125.0,
-    }
-    return BatchStats(**(usual | fields))
-
-
-def client(**fields: Any) -> ClientStats:
-    usual: dict[str, Any] = {
-        "requests": 50,
-        "refused": 0,
-        "in_flight": 1,
-        "rate": 2.0,
-        "paused_for": 0.0,
-    }
-    return ClientStats(**(usual | fields))
 
 
 def snapshot(**fields: Any) -> Snapshot:

@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 import anyio
 import pytest
 from cli.commands import ended, first_line, started
-from cli.inside import SIGNALS, call, signals_kept, stopped_before_the_loop_runs
+from cli.inside import SIGNALS, call, stopped_before_the_loop_runs
 
 from vocalsep_async.cli.exits import Exit
 from vocalsep_async.cli.stop import Stop
@@ -32,12 +32,6 @@ CREATE = (
 @pytest.fixture
 def vocalsep_emulator_options() -> dict[str, Any]:
     return {"rate_limit": None, "speed": 1000}
-
-
-@pytest.fixture
-def stop() -> Iterator[Stop]:
-    with signals_kept():
-        yield Stop()
 
 
 def tell(number: signal.Signals) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,9 +31,11 @@ if TYPE_CHECKING:
     from vocalsep_async.cli.keeping import Keeper
 
 _RECENT = 10
-"""Seconds over which the rate of requests is taken: no more than the limit's, which bursts fill."""
-_SLOWEST = 3
+"""Seconds over which the rate of requests is taken: the limit's period, as a burst fills it."""
 _SAMPLE_GAP = 1.0
+_SLOWEST = 3
+
+_last_samples = partial(deque[tuple[float, int]], maxlen=round(_RECENT / _SAMPLE_GAP))
 
 Tasks = Sequence[str | TaskRef] | AsyncIterable[str] | AsyncIterable[TaskRef]
 
@@ -83,18 +86,17 @@ class Following:
     stats: BatchStats | None = field(init=False, default=None)
     _since: dict[str, float] = field(init=False, factory=dict)
     _files: dict[Path, Progress] = field(init=False, factory=dict)
-    _sent: deque[tuple[float, int]] = field(init=False, factory=lambda: deque(maxlen=_RECENT))
+    _sent: deque[tuple[float, int]] = field(init=False, factory=_last_samples)
 
     async def run(self) -> Exit:
         """Follow all to their ends; what the command ends with."""
         batch = self._batch()
-        self._sent.append((anyio.current_time(), self._client.stats.requests))
         status = Exit.SUCCEEDED
         async with batch:
             try:
                 async with anyio.create_task_group() as group:
                     group.start_soon(self._screen.show, lambda: self._snapshot(batch))
-                    group.start_soon(self._keep, batch)
+                    group.start_soon(self._sample, batch)
                     try:
                         async for outcome in batch:
                             status = worse(status, judged(outcome))
@@ -161,7 +163,7 @@ class Following:
             return 0.0  # when it was taken in is not known here
         return max(0.0, anyio.current_time() - since - outcome.elapsed)
 
-    async def _keep(self, batch: BatchRunner) -> None:
+    async def _sample(self, batch: BatchRunner) -> None:
         while True:
             client = self._client.stats
             self._sent.append((anyio.current_time(), client.requests))
