@@ -38,8 +38,9 @@ class Roster:
         timeout: seconds from taking a task in to the end of its wait; 0 for a single look, None
             for no end.
         policy: when to look again.
-        deliver: called with each outcome, and with None when something else has changed. What
-            ends all waits at once, or a deadline, is delivered a slice at a time.
+        deliver: called with each outcome. What ends all waits at once, or a deadline, is
+            delivered a slice at a time.
+        changed: called when an id is looked at for the first time, and when the batch breaks off.
         note: called with the id, status and polls of a task that a look saw running; None for
             nobody.
 
@@ -60,7 +61,8 @@ class Roster:
         limit: int,
         timeout: float | None,
         policy: PollPolicy,
-        deliver: Callable[[TaskOutcome | None], None],
+        deliver: Callable[[TaskOutcome], None],
+        changed: Callable[[], None],
         note: Callable[[str, TaskStatus | str, int], None] | None = None,
     ) -> None:
         self._poller = poller
@@ -69,6 +71,7 @@ class Roster:
         self.policy = policy
         self._once = timeout == 0
         self._deliver = deliver
+        self._changed = changed
         self._note = note
         self._open: dict[str, Watch | Cohort] = {}
         """What is known of each id: its watch, or only its cohort before the first look."""
@@ -152,7 +155,7 @@ class Roster:
     def _admit(self, task_id: str, cohort: Cohort) -> Watch | None:
         if cohort.deadline <= anyio.current_time():
             return None  # it ran out of time before this run began, and is settled in a moment
-        self._deliver(None)
+        self._changed()
         self._unasked.has_left()
         before = self._poller.looks_at(task_id)
         watch, needs_look = self._poller.admit(TaskRef(task_id, cohort.type), cohort)
@@ -222,7 +225,7 @@ class Roster:
         """There will be no other look, because of *error*."""
         if not isinstance(error, VocalSepError):
             self.failure = error
-            self._deliver(None)
+            self._changed()
         elif self._is_open(watch.task_id, cohort):
             self._settle(watch.task_id, cohort, error=error)
 
@@ -232,7 +235,7 @@ class Roster:
             self.error = error
         else:
             self.failure = error
-        self._deliver(None)
+        self._changed()
         self._sweep_soon()
 
     # Outcomes

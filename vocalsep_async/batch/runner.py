@@ -10,8 +10,6 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-import anyio
-
 from vocalsep_async._tasks import to_its_end
 from vocalsep_async.batch.intake import Tasks, all_at_once, one_by_one
 from vocalsep_async.batch.roster import Roster
@@ -85,7 +83,10 @@ class BatchRunner:
         self._recording = None if record is None else record(self._broke)
         self._passing = 0
         """Outcomes that are being written down or whose stems are being saved."""
-        self._news = anyio.Event()
+        self._news = asyncio.Event()
+        """For those who iterate: there is an outcome, or there will be none."""
+        self._room = asyncio.Event()
+        """For those who read ids or earlier outcomes: there may be room for more."""
 
     def __repr__(self) -> str:
         if self._roster is None:
@@ -105,6 +106,7 @@ class BatchRunner:
             timeout=self._timeout,
             policy=self._policy,
             deliver=self._deliver,
+            changed=self._changed,
             note=None if self._recording is None else self._recording.note,
         )
         try:
@@ -237,7 +239,7 @@ class BatchRunner:
             self._take_in_unless_ended(ref, roster)
             roster.warn_of_too_many()
         while self._has_enough(roster):
-            await self._until_news()
+            await _next(self._room)
 
     def _remember(self, task_id: str) -> None:
         self._read_before[task_id] = None
@@ -254,7 +256,7 @@ class BatchRunner:
                     self._passing += 1
                     self._save(outcome)
                     while len(self._ready) + self._passing >= _READ_AHEAD:
-                        await self._until_news()
+                        await _next(self._room)
         except Exception as error:  # noqa: BLE001 - handed to whoever iterates
             self._broke(error)
         finally:
@@ -267,13 +269,19 @@ class BatchRunner:
 
     # What comes out: an outcome is written down, its stems are saved, then it is handed out
 
-    def _deliver(self, outcome: TaskOutcome | None) -> None:
-        if outcome is not None:
-            self._passing += 1
-            self._record(outcome)
-        if self._reader is not None and self._entered().error is not None:
+    def _deliver(self, outcome: TaskOutcome) -> None:
+        self._passing += 1
+        self._record(outcome)
+        self._room.set()
+
+    def _changed(self) -> None:
+        """Ids have been looked at for the first time, or nobody looks any more."""
+        roster = self._entered()
+        if self._reader is not None and roster.error is not None:
             self._reader.cancel()
-        self._news.set()
+        if roster.error is not None or roster.failure is not None:
+            self._news.set()
+        self._room.set()
 
     def _record(self, outcome: TaskOutcome) -> None:
         if self._recording is None:
@@ -308,12 +316,12 @@ class BatchRunner:
         await asyncio.sleep(0)
         while True:
             if self._ready:
-                self._news.set()
+                self._room.set()
                 return self._ready.popleft()
             self._raise_failure(roster)
             if self._is_finished(roster):
                 raise StopAsyncIteration
-            await self._until_news()
+            await _next(self._news)
 
     def _raise_failure(self, roster: Roster) -> None:
         error, self._source_error = self._source_error, None
@@ -326,11 +334,6 @@ class BatchRunner:
         is_read = all(task.done() for task in self._sources())
         expects_more = self._keep_open and roster.error is None
         return is_read and not expects_more and not len(roster) and not self._passing
-
-    async def _until_news(self) -> None:
-        if self._news.is_set():
-            self._news = anyio.Event()
-        await self._news.wait()
 
     def pending_ids(self) -> tuple[str, ...]:
         """The ids of the tasks that have no outcome yet, or had none when the block was left.
@@ -348,6 +351,12 @@ class BatchRunner:
             ConfigurationError: the batch was not entered.
         """
         return self._entered().stats()
+
+
+async def _next(event: asyncio.Event) -> None:
+    """Wait until *event* is set once more."""
+    event.clear()
+    await event.wait()
 
 
 def _task(coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
