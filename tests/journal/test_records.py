@@ -66,6 +66,13 @@ def test_no_query_of_a_link_is_kept_and_nothing_else_is_missing(name: str) -> No
         ),
         ('"https://a.example/?hush" \\ é', '"https://a.example/ \\ é'),
         ("https://cdn.example/v.mp3?a\n=hush", "https://cdn.example/v.mp3"),
+        ("https://cdn.example/a_Lead Vocal.mp3?hush", "https://cdn.example/a_Lead Vocal.mp3"),
+        ("https://cdn.example/v.mp3?a=hush and hush", "https://cdn.example/v.mp3"),
+        (
+            "see https://cdn.example/Lead Vocal.mp3?hush and go",
+            "see https://cdn.example/Lead Vocal.mp3 and go",
+        ),
+        ('"https://a.example/"', '"https://a.example/"'),
         (BROKEN, BROKEN.partition("?")[0]),
         ("is it 50 % / 2?", "is it 50 % / 2?"),
         ("", ""),

@@ -9,12 +9,22 @@ from collections.abc import Mapping
 from typing import Any
 
 _encoded = json.JSONEncoder(separators=(",", ":"), default=dict).encode
-_QUERY = re.compile(r"""(://[^"\\?# ]*+(?:\\.[^"\\?# ]*+)*+)[?#][^"\\ ]*+(?:\\.[^"\\ ]*+)*+""")
-"""The query or fragment of a link within JSON, up to the end of its string or a blank.
 
-On the text, not on the values: going through all values of a record took longer than a look.
-The text is ASCII, so no other blank stands in it as such.
-"""
+
+def _run(characters: str) -> str:
+    """A pattern for any number of *characters* and of escaped ones, within a string of JSON."""
+    return rf"{characters}*+(?:\\.{characters}*+)*+"
+
+
+# On the text, not on the values: going through all values of a record took longer than a look.
+# The text is ASCII; sets that say what is in them are twice as fast as those that say what is not.
+_WORD = _run(r"[!#-\[\]-\x7f]")
+_WORDS = _run(r"[ !#-\[\]-\x7f]")
+_ADDRESS = _run(r"[ !$->@-\[\]-\x7f]")
+_LINK = re.compile(rf'("http(?<!\\"http)s?://{_ADDRESS})[?#]{_WORDS}')
+"""A string that is a link, which may hold raw blanks, and its query or fragment."""
+_MENTION = re.compile(rf"(://{_ADDRESS})[?#]{_WORD}")
+"""A link within a longer text, and its query or fragment up to the next blank."""
 _LEVEL, _WINDOW, _MEMORY = 1, 13, 6
 """As much as a record needs: with zlib's usual quarter of a megabyte, clearing it took longer."""
 _LARGEST = 1 << 24
@@ -28,10 +38,17 @@ def packed(record: Mapping[str, Any], *, keep_links: bool) -> bytes:
     host refuses the link, and one look at the task gives a fresh one.
     """
     text = _encoded(record)
-    if not keep_links and ("?" in text or "#" in text):
-        text = _QUERY.sub(r"\1", text)
+    if not keep_links:
+        text = _without_queries(text)
     press = zlib.compressobj(_LEVEL, zlib.DEFLATED, _WINDOW, _MEMORY)
     return press.compress(text.encode()) + press.flush()
+
+
+def _without_queries(text: str) -> str:
+    for pattern in (_LINK, _MENTION):
+        if "?" in text or "#" in text:
+            text = pattern.sub(r"\1", text)
+    return text
 
 
 def unpacked(content: bytes) -> Any:
