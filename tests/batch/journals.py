@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import Executor, Future
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -45,19 +44,17 @@ async def at_once(function: Callable[..., T], *arguments: Any) -> T:
             await asyncio.sleep(0)
 
 
-class AtOnce(Executor):
+class AtOnce:
     """A thread that is none: what it is given is done when it has been given."""
 
-    def __init__(self, *_: Any, **__: Any) -> None:
+    def __init__(self, name: str) -> None:
         pass
 
-    def submit(self, function: Callable[..., T], /, *arguments: Any, **named: Any) -> Future[T]:
-        done: Future[T] = Future()
-        try:
-            done.set_result(function(*arguments, **named))
-        except BaseException as error:  # noqa: BLE001 - handed on, as threads do
-            done.set_exception(error)
-        return done
+    def do(self, work: Callable[[], None]) -> None:
+        work()
+
+    def close(self) -> None:
+        pass
 
 
 def journals_in_virtual_time(patch: pytest.MonkeyPatch) -> Wall:
@@ -65,7 +62,7 @@ def journals_in_virtual_time(patch: pytest.MonkeyPatch) -> Wall:
     wall = Wall()
     clock = SimpleNamespace(time=wall.time, time_ns=wall.time_ns)
     patch.setattr("vocalsep_async.journal.journal.run_sync", at_once)
-    patch.setattr("vocalsep_async.journal.writer.ThreadPoolExecutor", AtOnce)
+    patch.setattr("vocalsep_async.journal.writer.Thread", AtOnce)
     for module in ("journal.journal", "polling.once"):
         patch.setattr(f"vocalsep_async.{module}.time", clock)
     return wall

@@ -771,7 +771,7 @@ def groups(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, int]]:
         really(store, writes, durably=durably)
 
     monkeypatch.setattr("vocalsep_async.journal.journal.run_sync", at_once)
-    monkeypatch.setattr("vocalsep_async.journal.writer.ThreadPoolExecutor", AtOnce)
+    monkeypatch.setattr("vocalsep_async.journal.writer.Thread", AtOnce)
     monkeypatch.setattr(Store, "apply", apply)
     return seen
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 
 from vocalsep_async.errors import JournalError
 from vocalsep_async.journal.store import Store, Write
+from vocalsep_async.journal.thread import Thread
 
 _UNHURRIED = 2.0
 """Seconds for which writes wait for company where nobody waits for them."""
@@ -34,7 +34,7 @@ class Writer:
         self._store = store
         self._name = name
         self._loop = asyncio.get_running_loop()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="vocalsep-journal")
+        self._thread = Thread("vocalsep-journal")
         self._writes: list[Write] = []
         self._unhurried: dict[str, Write] = {}
         self._thens: list[Then] = []
@@ -96,16 +96,23 @@ class Writer:
             _tell(thens, self.failure)
             return
         self._is_writing = True
-        written = self._thread.submit(self._store.apply, writes)
-        written.add_done_callback(partial(self._hand_over, thens))
+        self._thread.do(partial(self._write, writes, thens))
 
-    def _hand_over(self, thens: list[Then], written: Future[None]) -> None:
+    def _write(self, writes: list[Write], thens: list[Then]) -> None:
+        """Write them; runs in the thread."""
+        error = self._attempt(writes)
         with suppress(RuntimeError):  # the loop has been closed: nobody waits any more
-            self._loop.call_soon_threadsafe(self._end, thens, written)
+            self._loop.call_soon_threadsafe(self._end, thens, error)
 
-    def _end(self, thens: list[Then], written: Future[None]) -> None:
+    def _attempt(self, writes: list[Write]) -> BaseException | None:
+        try:
+            self._store.apply(writes)
+        except BaseException as error:  # noqa: BLE001 - handed to who waits for it
+            return error
+        return None
+
+    def _end(self, thens: list[Then], error: BaseException | None) -> None:
         self._is_writing = False
-        error = written.exception()
         failure = None if error is None else self._worded(error)
         self.failure = self.failure or failure
         _tell(thens, failure)
@@ -123,7 +130,7 @@ class Writer:
     def close(self) -> None:
         """Write nothing more, and say so to all who still wait."""
         self.failure = self.failure or JournalError(f"the journal {self._name} was closed")
-        self._thread.shutdown(wait=False)
+        self._thread.close()
         self._stop_timer()
         self._hurry()
 
