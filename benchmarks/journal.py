@@ -25,7 +25,6 @@ from vocalsep_async import Every, RateLimit, TaskRef, VocalSepClient
 from vocalsep_async.emulator import Emulator
 from vocalsep_async.journal import Journal, Store
 from vocalsep_async.journal.records import packed
-from vocalsep_async.journal.store import Write
 
 GAP = 0.4
 LIMIT = RateLimit(2000, 10.0)
@@ -87,9 +86,9 @@ def fill(path: Path) -> float:
             content = packed({**record, "taskId": os.urandom(16).hex()}, keep_links=False)
             ended = number % 2
             status, kept = ("SUCCESS", content) if ended else ("PENDING", None)
-            rows.append(Write(add, (f"{number:032x}", time.time(), status, kept)))
+            rows.append((add, (f"{number:032x}", time.time(), status, kept)))
         store.apply(rows)
-    store.apply([Write("INSERT INTO meta VALUES ('base_url', ?)", (f"{_NOBODY}/",))])
+    store.apply([("INSERT INTO meta VALUES ('base_url', ?)", (f"{_NOBODY}/",))])
     store.close()
     return path.stat().st_size / MANY
 

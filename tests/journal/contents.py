@@ -42,12 +42,12 @@ def outcome_of(task_id: str, record: dict[str, Any] | None = None) -> TaskOutcom
 
 
 def added(task_id: str) -> Write:
-    return Write(ADD, (task_id, 1.0))
+    return (ADD, (task_id, 1.0))
 
 
 def ended(task_id: str) -> Write:
     record = packed(record_of(task_id), keep_links=True)
-    return Write(END, (task_id, 1.0, record))
+    return (END, (task_id, 1.0, record))
 
 
 @contextmanager

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Callable, Iterable
 from pathlib import Path
 
 import attrs
@@ -35,7 +34,8 @@ class Recording:
         is_own: whether the batch opens and closes it.
         base_url: which API the tasks are of.
         durations: what is learned; taken over from the journal by a client that knows nothing.
-        broken: called with what went wrong when something could not be written.
+        broken: called with what went wrong when something could not be written, such as to a
+            journal that was closed too early; nobody here could hear it otherwise.
     """
 
     def __init__(
@@ -134,8 +134,10 @@ class Recording:
         """Write down those that the journal does not know."""
         new = [ref for ref in refs if ref.task_id not in self._known]
         self._known.update(ref.task_id for ref in new)
-        with self._breaking():
+        try:
             self._journal.add(new)
+        except JournalError as error:
+            self._broken(error)
 
     def note(self, task_id: str, status: TaskStatus | str, polls: int) -> None:
         """A look saw that it has not ended."""
@@ -145,30 +147,29 @@ class Recording:
         except JournalError as error:
             self._broken(error)
 
-    @contextmanager
-    def _breaking(self) -> Iterator[None]:
-        """Tell of a journal that was closed too early; nobody here could hear it otherwise."""
-        try:
-            yield
-        except JournalError as error:
-            self._broken(error)
-
     def end(self, outcome: TaskOutcome, done: Done) -> None:
         """Write down how it ended, if it did; *done* gets it then, earlier runs included."""
         known = self._polls_before.pop(outcome.task_id, None)
         if known is not None:
             outcome = _with_earlier(outcome, known)
-        with self._breaking():
+        try:
             if outcome.task is not None:
-                self._ends += 1
-                if self._ends % _ENDS_BETWEEN == 0:
-                    self._journal.learned(self._durations.to_dict())
+                self._note_durations()
             self._journal.end(outcome, self._when_written(outcome, done))
+        except JournalError as error:
+            self._broken(error)
+
+    def _note_durations(self) -> None:
+        self._ends += 1
+        if self._ends % _ENDS_BETWEEN == 0:
+            self._journal.learned(self._durations.to_dict())
 
     def saved(self, outcome: TaskOutcome, done: Done) -> None:
         """Write down where its stems are; *done* gets it then."""
-        with self._breaking():
+        try:
             self._journal.saved(outcome, self._when_written(outcome, done))
+        except JournalError as error:
+            self._broken(error)
 
     def _when_written(
         self, outcome: TaskOutcome, done: Done

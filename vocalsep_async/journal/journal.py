@@ -188,7 +188,7 @@ class Journal:
         for name, ours in (("base_url", base_url), ("label", self.label or "")):
             there = await run_sync(store.meta, name)
             if there is None:
-                await run_sync(store.apply, [Write(_META, (name, ours))])
+                await run_sync(store.apply, [(_META, (name, ours))])
             elif there != ours:
                 raise JournalError(
                     f"the journal {self.path} has the {name} {there!r}, not {ours!r}; "
@@ -251,18 +251,16 @@ class Journal:
 
     def take_in(self) -> None:
         """Write down that the tasks that were created are tracked from now on."""
-        self._writing().put(Write(_TAKE_IN, (time.time(),)))
+        self._writing().put((_TAKE_IN, (time.time(),)))
 
     def add(self, refs: Iterable[TaskRef]) -> None:
         """Write down that these tasks are tracked from now on."""
         now = time.time()  # deadlines outlive the process, and with it the monotonic clock
-        self._writing().put(
-            *(Write(_ADD, (ref.task_id, ref.type, _created(ref), now)) for ref in refs)
-        )
+        self._writing().put(*((_ADD, (ref.task_id, ref.type, _created(ref), now)) for ref in refs))
 
     def note(self, task_id: str, status: TaskStatus | str, polls: int) -> None:
         """Write down, in time, how a task stands that has not ended."""
-        write = Write(_NOTE, (printable(str(status)), polls, task_id))
+        write = (_NOTE, (printable(str(status)), polls, task_id))
         self._writing().put_in_time(task_id, write)
 
     def end(self, outcome: TaskOutcome, then: Then) -> None:
@@ -273,7 +271,7 @@ class Journal:
             status = printable(str(outcome.status))
             values = (status, outcome.polls, outcome.elapsed, record, outcome.task_id)
             writer.forget(outcome.task_id)
-            writer.put(Write(_END, values))
+            writer.put((_END, values))
         writer.then(then)
 
     def saved(self, outcome: TaskOutcome, then: Then) -> None:
@@ -281,13 +279,13 @@ class Journal:
         writer = self._writing()
         if outcome.files:
             files = {stem: str(path) for stem, path in outcome.files.items()}
-            writer.put(Write(_FILES, (json.dumps(files), outcome.task_id)))
+            writer.put((_FILES, (json.dumps(files), outcome.task_id)))
         writer.then(then)
 
     def learned(self, durations: Mapping[str, Any]) -> None:
         """Write down, in time, what was learned about durations."""
         # No task is called so: ids are not empty.
-        self._writing().put_in_time("", Write(_META, ("durations", json.dumps(durations))))
+        self._writing().put_in_time("", (_META, ("durations", json.dumps(durations))))
 
     async def intend(self, request: Mapping[str, Any]) -> int:
         """Write down that a task is about to be created; it is on the disk when this returns.
@@ -299,22 +297,22 @@ class Journal:
             JournalError: it was not written: do not create the task.
         """
         number = self._last_intent = max(self._last_intent + 1, time.time_ns())
-        await self._now(Write(_INTEND, (number, time.time(), json.dumps(request))))
+        await self._now((_INTEND, (number, time.time(), json.dumps(request))))
         return number
 
     async def created(self, number: int, ref: TaskRef) -> None:
         """Write down which task came of an intent."""
         await self._now(
-            Write(_CREATED, (ref.task_id, number)),
-            Write(_ADD, (ref.task_id, ref.type, _created(ref), None)),
+            (_CREATED, (ref.task_id, number)),
+            (_ADD, (ref.task_id, ref.type, _created(ref), None)),
         )
 
     async def not_created(self, number: int, error: str | None) -> None:
         """Write down that nothing came of an intent; with *error*, that nobody knows."""
         if error is None:
-            await self._now(Write(_NOT_CREATED, (number,)))
+            await self._now((_NOT_CREATED, (number,)))
         else:
-            await self._now(Write(_FAILED, (printable(error), number)))
+            await self._now((_FAILED, (printable(error), number)))
 
     async def _now(self, *writes: Write) -> None:
         await to_its_end(run_sync(partial(self._opened().apply, writes, durably=True)))

@@ -12,6 +12,8 @@ import sqlite3
 import stat
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -49,11 +51,8 @@ CREATE TABLE intents (
 """
 
 
-class Write(NamedTuple):
-    """One statement, and what it is filled with."""
-
-    statement: str
-    values: tuple[Any, ...]
+Write = tuple[str, tuple[Any, ...]]
+"""One statement, and what it is filled with."""
 
 
 class Row(NamedTuple):
@@ -204,8 +203,8 @@ class Store:
     def _apply_all(self, writes: list[Write]) -> None:
         self._connection.execute("BEGIN IMMEDIATE")
         try:
-            for write in writes:
-                self._connection.execute(*write)
+            for statement, alike in groupby(writes, itemgetter(0)):
+                self._connection.executemany(statement, [values for _, values in alike])
             self._connection.execute("COMMIT")
         except BaseException:
             if self._connection.in_transaction:
