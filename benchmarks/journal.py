@@ -1,10 +1,12 @@
 """What a journal costs: CPU for each look, delay of each outcome, opening it, and its size.
 
-    python benchmarks/journal.py [--rounds 9] [--tasks 50]
+    python benchmarks/journal.py [--rounds 9] [--tasks 50] [--wander]
 
 The emulator runs in a process of its own. Batches with and without a journal follow the same kind
 of tasks in turn, with four or five looks at each, on a budget of 200 looks a second, which is a
-hundred times what an account may do; the ratio of their processor time counts.
+hundred times what an account may do; the ratio of their processor time counts. Client and emulator
+keep to a core each where that can be asked for: left to wander, one and the same run differs from
+itself by as much as is measured here. ``--wander`` leaves them.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import argparse
 import asyncio
 import multiprocessing
 import os
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -45,6 +48,14 @@ def serve(pipe: Connection) -> None:
                 pipe.send([emulator.add_task(duration=each, type="split_stem") for each in lengths])
 
     asyncio.run(run())
+
+
+def keep_to_a_core_each(server: int) -> None:
+    """Have this process and *server* keep out of each other's way, as far as the system lets."""
+    if sys.platform == "linux":
+        first, *_, last = sorted(os.sched_getaffinity(0)) * 2
+        os.sched_setaffinity(server, {first})
+        os.sched_setaffinity(0, {last})
 
 
 class Cost(NamedTuple):
@@ -115,10 +126,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--tasks", type=int, default=50)
+    parser.add_argument("--wander", action="store_true", help="let processes change cores")
     options = parser.parse_args()
     here, there = multiprocessing.Pipe()
     server = multiprocessing.Process(target=serve, args=(there,), daemon=True)
     server.start()
+    if not options.wander:
+        assert server.pid is not None
+        keep_to_a_core_each(server.pid)
     lengths = [0.5 + 2.5 * number / options.tasks for number in range(options.tasks)]
 
     def one(url: str, journal: Path | None) -> Cost:
