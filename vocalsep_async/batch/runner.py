@@ -312,8 +312,9 @@ class BatchRunner:
 
     async def __anext__(self) -> TaskOutcome:
         roster = self._entered()
-        # Here, where cancelling it loses no outcome, a consumer lets others run.
-        await asyncio.sleep(0)
+        if self._ready:
+            # Here, where cancelling it loses no outcome, a consumer lets others run.
+            await asyncio.sleep(0)
         while True:
             if self._ready:
                 self._room.set()

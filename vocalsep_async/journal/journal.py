@@ -266,21 +266,22 @@ class Journal:
     def end(self, outcome: TaskOutcome, then: Then) -> None:
         """Write down the final record of a task; *then* is called when it is written."""
         writer = self._writing()
-        if outcome.task is not None:
-            record = packed(outcome.task.raw, keep_links=self.keep_links)
-            status = printable(str(outcome.status))
-            values = (status, outcome.polls, outcome.elapsed, record, outcome.task_id)
-            writer.forget(outcome.task_id)
-            writer.put((_END, values))
-        writer.then(then)
+        if outcome.task is None:
+            writer.put(then=then)
+            return
+        record = packed(outcome.task.raw, keep_links=self.keep_links)
+        status = printable(str(outcome.status))
+        values = (status, outcome.polls, outcome.elapsed, record, outcome.task_id)
+        writer.forget(outcome.task_id)
+        writer.put((_END, values), then=then)
 
     def saved(self, outcome: TaskOutcome, then: Then) -> None:
         """Write down where the stems of a task are; *then* is called when it is written."""
-        writer = self._writing()
+        writes = []
         if outcome.files:
             files = {stem: str(path) for stem, path in outcome.files.items()}
-            writer.put((_FILES, (json.dumps(files), outcome.task_id)))
-        writer.then(then)
+            writes.append((_FILES, (json.dumps(files), outcome.task_id)))
+        self._writing().put(*writes, then=then)
 
     def learned(self, durations: Mapping[str, Any]) -> None:
         """Write down, in time, what was learned about durations."""

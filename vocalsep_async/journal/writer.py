@@ -48,9 +48,11 @@ class Writer:
         """How many writes wait."""
         return len(self._writes) + len(self._unhurried)
 
-    def put(self, *writes: Write) -> None:
-        """Write them as soon as this turn of the loop is over."""
+    def put(self, *writes: Write, then: Then | None = None) -> None:
+        """Write them as soon as this turn of the loop is over; tell *then* when all is written."""
         self._writes += writes
+        if then is not None:
+            self._thens.append(then)
         self._hurry()
 
     def put_in_time(self, name: str, write: Write) -> None:
@@ -63,15 +65,10 @@ class Writer:
         """Drop what was put in time under *name*: it has been overtaken."""
         self._unhurried.pop(name, None)
 
-    def then(self, then: Then) -> None:
-        """Tell *then* when all that was put is written."""
-        self._thens.append(then)
-        self._hurry()
-
     def flush(self, then: Then) -> None:
         """Write all there is, and tell *then*."""
         self._hurry_all()
-        self.then(then)
+        self.put(then=then)
 
     def _hurry_all(self) -> None:
         self._stop_timer()
