@@ -260,8 +260,7 @@ class Journal:
 
     def note(self, task_id: str, status: TaskStatus | str, polls: int) -> None:
         """Write down, in time, how a task stands that has not ended."""
-        write = (_NOTE, (printable(str(status)), polls, task_id))
-        self._writing().put_in_time(task_id, write)
+        self._writing().put_in_time(task_id, partial(_note, task_id, status, polls))
 
     def end(self, outcome: TaskOutcome, then: Then) -> None:
         """Write down the final record of a task; *then* is called when it is written."""
@@ -286,7 +285,7 @@ class Journal:
     def learned(self, durations: Mapping[str, Any]) -> None:
         """Write down, in time, what was learned about durations."""
         # No task is called so: ids are not empty.
-        self._writing().put_in_time("", (_META, ("durations", json.dumps(durations))))
+        self._writing().put_in_time("", partial(_durations, durations))
 
     async def intend(self, request: Mapping[str, Any]) -> int:
         """Write down that a task is about to be created; it is on the disk when this returns.
@@ -344,6 +343,17 @@ class Journal:
         return JournalError(
             f"the journal {self.path} is not open: async with Journal(...) as journal: ..."
         )
+
+
+# Most of these are overtaken before they are written, so they are made last of all.
+
+
+def _note(task_id: str, status: TaskStatus | str, polls: int) -> Write:
+    return _NOTE, (printable(str(status)), polls, task_id)
+
+
+def _durations(durations: Mapping[str, Any]) -> Write:
+    return _META, ("durations", json.dumps(durations))
 
 
 def _created(ref: TaskRef) -> float | None:

@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Mapping
 from typing import Any
 
-_encoded = json.JSONEncoder(separators=(",", ":"), default=dict).encode
+_encoded = json.JSONEncoder(separators=(",", ":"), check_circular=False, default=dict).encode
 
 
 def _run(characters: str) -> str:

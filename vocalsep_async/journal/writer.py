@@ -36,7 +36,7 @@ class Writer:
         self._loop = asyncio.get_running_loop()
         self._thread = Thread("vocalsep-journal")
         self._writes: list[Write] = []
-        self._unhurried: dict[str, Write] = {}
+        self._unhurried: dict[str, Callable[[], Write]] = {}
         self._thens: list[Then] = []
         self._is_writing = False
         self._start: asyncio.Handle | None = None
@@ -55,11 +55,11 @@ class Writer:
             self._thens.append(then)
         self._hurry()
 
-    def put_in_time(self, name: str, write: Write) -> None:
-        """Write it within two seconds, unless another of this *name* takes its place."""
+    def put_in_time(self, name: str, make: Callable[[], Write]) -> None:
+        """Write what *make* gives within two seconds, unless another of this *name* comes first."""
         if self._timer is None:
             self._timer = self._loop.call_later(_UNHURRIED, self._hurry_all)
-        self._unhurried[name] = write
+        self._unhurried[name] = make
 
     def forget(self, name: str) -> None:
         """Drop what was put in time under *name*: it has been overtaken."""
@@ -72,7 +72,7 @@ class Writer:
 
     def _hurry_all(self) -> None:
         self._stop_timer()
-        self._writes += self._unhurried.values()
+        self._writes += (make() for make in self._unhurried.values())
         self._unhurried.clear()
         self._hurry()
 
