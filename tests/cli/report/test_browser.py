@@ -325,6 +325,16 @@ def test_the_page_is_no_wider_than_the_screen(
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
+def test_stems_that_were_never_on_the_screen_make_the_page_no_wider(
+    open_page: Open, tmp_path: Path
+) -> None:
+    arrivals = (arrival(with_files(each, tmp_path, ("vocal",)), 14) for each in range(20))
+    page = open_page(run(*arrivals), viewport={"width": 320, "height": 800})
+    page.locator(".task button").evaluate_all("all => all.forEach(each => each.click())")
+    assert page.locator("audio").count() == 20
+    assert page.evaluate("document.documentElement.scrollWidth") <= 320
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_stands_out_from_what_is_behind_it(
     open_page: Open, tmp_path: Path, scheme: str
