@@ -678,6 +678,20 @@ async def test_a_journal_that_its_owner_closed_too_early_ends_waits_that_ran_out
                 await anext(batch)
 
 
+async def test_a_task_that_is_added_to_a_journal_closed_too_early_ends_the_batch(
+    provider: FakeProvider, path: Path
+) -> None:
+    provider.add("a", NEVER)
+    async with process(provider) as client:
+        journal = Journal(path)
+        await journal.open()
+        async with client.track(["a"], journal=journal) as batch:
+            await journal.aclose()
+            batch.add("b")
+            with pytest.raises(JournalError, match="not open"), anyio.fail_after(1000):
+                await anext(batch)
+
+
 async def test_a_journal_closed_by_its_owner_does_not_keep_anybody_from_leaving(
     provider: FakeProvider, path: Path
 ) -> None:
@@ -877,6 +891,24 @@ class TestWithStems:
                 key: each.files for key, each in first.items()
             }
             assert all(each.download_error is None for each in later.values())
+
+    async def test_stems_saved_after_the_journal_was_closed_end_the_batch(
+        self, tmp_path: Path
+    ) -> None:
+        async with StemHost() as host:
+            host.hook = held = Held("a/vocal")
+            host.add("a", "vocal")
+            journal = Journal(tmp_path / "batch.journal")
+            await journal.open()
+            async with (
+                client_of(host.url) as client,
+                client.track(["a"], journal=journal, download_to=tmp_path) as batch,
+            ):
+                await held.until(lambda: held.under_way == 1)
+                await journal.aclose()
+                held.let_go()
+                with pytest.raises(JournalError, match="not open"), anyio.fail_after(30):
+                    await anext(batch)
 
     async def test_what_ended_but_was_not_saved_is_saved_by_the_next_run(
         self, tmp_path: Path
