@@ -272,10 +272,10 @@ class BatchRunner:
     def _deliver(self, outcome: TaskOutcome) -> None:
         self._passing += 1
         self._record(outcome)
-        self._room.set()
+        self._changed()
 
     def _changed(self) -> None:
-        """Ids have been looked at for the first time, or nobody looks any more."""
+        """There may be room for more ids; or nobody looks any more, which may come at any time."""
         roster = self._entered()
         if self._reader is not None and roster.error is not None:
             self._reader.cancel()
