@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -340,6 +340,30 @@ async def test_a_dead_key_is_not_the_end_of_the_tasks(provider: FakeProvider, pa
     provider.ends_all()
     outcomes = await run(provider, journal=path)
     assert {task_id for task_id, each in outcomes.items() if each.ok} == {"a", "b"}
+
+
+async def test_a_source_is_left_alone_if_the_key_was_refused_while_left_over_ids_were_taken_up(
+    provider: FakeProvider, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = numbered(300)
+    add_all(provider, ids, NEVER)
+    await cut_off(provider, ids, journal=path, after=1)
+    monkeypatch.setattr(runner, "_SLICE", 1)
+    provider.round_trip = 0
+    for task_id in ids:
+        provider.script(task_id, envelope(401, "no"))
+    read: list[int] = []
+
+    def source() -> Iterator[str]:
+        for number in range(5000):
+            read.append(number)
+            yield f"new{number}"
+
+    async with process(provider) as client, client.track(source(), journal=path) as batch:
+        outcomes = await outcomes_of(batch)
+    assert set(ids) <= outcomes.keys()
+    assert {type(each.error) for each in outcomes.values()} == {AuthenticationError}
+    assert len(read) < 2000
 
 
 async def test_an_error_of_one_task_is_no_end_of_it_either(
