@@ -83,8 +83,9 @@ class Journal:
     `VocalSepClient.create_task`. Use it as ``async with Journal(path) as journal`` to pass it to
     several calls in a row; a call that is given a path opens and closes it itself.
 
-    After a kill all is there that was handed out. After a power cut the last seconds may be
-    missing; what they told is asked again.
+    After a kill all is there that was handed out; how often pending tasks were looked at, and what
+    was learned, may be ten seconds old. After a power cut the last seconds may be missing; what
+    they told is asked again.
 
     Args:
         path: the file; made if it is not there, readable by its owner alone. One process at a
