@@ -91,16 +91,17 @@ def fill(path: Path) -> float:
             for name in ("vocal", "drums", "bass", "guitar", "piano", "strings", "synth", "fx")
         },
     }
-    add = "INSERT INTO tasks (task_id, added_at, status, polls, record) VALUES (?, ?, ?, 3, ?)"
+    add = "INSERT INTO added (number, task_id, added_at, status) VALUES (?, ?, ?, 'PENDING')"
+    end = "INSERT INTO ended (number, status, polls, record) VALUES (?, 'SUCCESS', 3, ?)"
     store = Store.open(path)
     for first in range(0, MANY, 1000):
-        rows = []
-        for number in range(first, first + 1000):
-            content = packed({**record, "taskId": os.urandom(16).hex()}, keep_links=False)
-            ended = number % 2
-            status, kept = ("SUCCESS", content) if ended else ("PENDING", None)
-            rows.append((add, (f"{number:032x}", time.time(), status, kept)))
-        store.apply(rows)
+        numbers = range(first, first + 1000)
+        store.apply((add, (number, f"{number:032x}", time.time())) for number in numbers)
+        contents = (
+            packed({**record, "taskId": os.urandom(16).hex()}, keep_links=False)
+            for _ in numbers[1::2]
+        )
+        store.apply((end, each) for each in zip(numbers[1::2], contents, strict=True))
     store.apply([("INSERT INTO meta VALUES ('base_url', ?)", (f"{_NOBODY}/",))])
     store.close()
     return path.stat().st_size / MANY

@@ -605,19 +605,19 @@ async def test_two_batches_cannot_have_one_journal_at_a_time(
 @pytest.mark.parametrize(
     "damage",
     [
-        "record = x'00'",
-        "record = x''",
-        "record = CAST('text' AS BLOB)",
-        "files = '{'",
-        "files = '[]'",
-        "created_at = 1e300",
+        "ended SET record = x'00'",
+        "ended SET record = x''",
+        "ended SET record = CAST('text' AS BLOB)",
+        "ended SET files = '{'",
+        "ended SET files = '[]'",
+        "added SET created_at = 1e300",
     ],
 )
 async def test_a_damaged_record_is_a_journal_error_that_names_the_file(
     provider: FakeProvider, path: Path, damage: str
 ) -> None:
     await run(provider, ["a"], journal=path)
-    change(path, f"UPDATE tasks SET {damage}")
+    change(path, f"UPDATE {damage}")
     with pytest.raises(JournalError, match=r"batch\.journal"):
         await run(provider, ["b"], journal=path)
 
@@ -626,7 +626,7 @@ async def test_a_type_that_nobody_knows_yet_is_an_unknown_one(
     provider: FakeProvider, path: Path
 ) -> None:
     before = await run(provider, ["a"], journal=path)
-    change(path, "UPDATE tasks SET type = 'a type of the future'")
+    change(path, "UPDATE added SET type = 'a type of the future'")
     assert len(await run(provider, journal=path)) == len(before)
 
 
@@ -634,7 +634,7 @@ async def test_what_is_no_record_in_it_is_a_journal_error(
     provider: FakeProvider, path: Path
 ) -> None:
     await run(provider, ["a"], journal=path)
-    change(path, "UPDATE tasks SET record = (SELECT x'789c8b8e0500015d00bb')")  # packed "[]"
+    change(path, "UPDATE ended SET record = (SELECT x'789c8b8e0500015d00bb')")  # packed "[]"
     with pytest.raises(JournalError, match="the record of task 'a' is damaged"):
         await run(provider, journal=path)
 

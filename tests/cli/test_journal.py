@@ -135,14 +135,14 @@ def test_export_prints_every_task_as_json_one_a_line(path: Path) -> None:
 
 
 def test_export_tells_the_files_that_were_saved(path: Path) -> None:
-    change(path, "UPDATE tasks SET files = ? WHERE task_id = 'done'", '{"vocal": "/s/ü.mp3"}')
+    change(path, "UPDATE ended SET files = ? WHERE number = 1", '{"vocal": "/s/ü.mp3"}')
     done = json.loads(call("export", path).stdout.splitlines()[0])
     assert done["files"] == {"vocal": "/s/ü.mp3"}
 
 
 def test_ids_with_line_ends_stay_on_their_lines(path: Path) -> None:
     change(
-        path, "UPDATE tasks SET task_id = ? WHERE task_id = 'done'", 'a\n{"task_id": "b"}\r\u2028'
+        path, "UPDATE added SET task_id = ? WHERE task_id = 'done'", 'a\n{"task_id": "b"}\r\u2028'
     )
     exported = run("export", path).stdout
     assert exported.isascii()
@@ -158,11 +158,11 @@ def test_looking_changes_nothing(path: Path) -> None:
 
 
 def test_a_reader_that_stops_early_sees_no_traceback(path: Path) -> None:
-    change(path, "INSERT INTO tasks (task_id, added_at) SELECT number || 'x', 0 FROM tasks")
+    change(path, "INSERT INTO added (task_id, added_at) SELECT number || 'x', 0 FROM added")
     for _ in range(11):
         change(
             path,
-            "INSERT INTO tasks (task_id, added_at) SELECT hex(randomblob(8)), 0 FROM tasks",
+            "INSERT INTO added (task_id, added_at) SELECT hex(randomblob(8)), 0 FROM added",
         )
     command = [sys.executable, "-m", "vocalsep_async", "journal", "export", str(path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
@@ -261,18 +261,18 @@ def test_a_journal_of_a_newer_version_is_refused(path: Path, command: str) -> No
 @pytest.mark.parametrize(
     "damage",
     [
-        "record = x'00'",
-        "record = x''",
-        "record = 'text'",
-        "files = '{'",
-        "added_at = 1e300",
-        "created_at = 'yesterday'",
-        "status = x'ff'",
-        "task_id = CAST(x'ff' AS TEXT)",
+        "ended SET record = x'00'",
+        "ended SET record = x''",
+        "ended SET record = 'text'",
+        "ended SET files = '{'",
+        "ended SET status = x'ff'",
+        "added SET added_at = 1e300",
+        "added SET created_at = 'yesterday'",
+        "added SET task_id = CAST(x'ff' AS TEXT)",
     ],
 )
 def test_a_damaged_task_is_damage(path: Path, damage: str) -> None:
-    change(path, f"UPDATE tasks SET {damage} WHERE task_id = 'done'")
+    change(path, f"UPDATE {damage} WHERE number = 1")
     for command in ("check", "export"):
         refused(call(command, path))
 

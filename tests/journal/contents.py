@@ -16,8 +16,11 @@ from vocalsep_async.journal import Row, Store
 from vocalsep_async.journal.records import packed
 from vocalsep_async.journal.store import Write
 
-ADD = "INSERT INTO tasks (task_id, added_at) VALUES (?, ?)"
-END = "INSERT INTO tasks (task_id, added_at, status, polls, record) VALUES (?, ?, 'SUCCESS', 2, ?)"
+ADD = "INSERT INTO added (task_id, added_at) VALUES (?, ?)"
+END = (
+    "INSERT INTO ended (number, status, polls, record) "
+    "SELECT number, 'SUCCESS', 2, ? FROM added WHERE task_id = ?"
+)
 
 ODD_IDS = [
     'it\'s "quoted"; DROP TABLE tasks; --',
@@ -45,9 +48,9 @@ def added(task_id: str) -> Write:
     return (ADD, (task_id, 1.0))
 
 
-def ended(task_id: str) -> Write:
+def ended(task_id: str) -> tuple[Write, Write]:
     record = packed(record_of(task_id), keep_links=True)
-    return (END, (task_id, 1.0, record))
+    return added(task_id), (END, (record, task_id))
 
 
 @contextmanager

@@ -32,7 +32,7 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Copy:
     path = tmp_path_factory.mktemp("killed") / "journal"
     with opened(path) as store:
         for task_id in IDS:
-            store.apply([ended(task_id)])
+            store.apply(ended(task_id))
         return Copy(path.read_bytes(), path.with_name("journal-wal").read_bytes())
 
 
@@ -41,7 +41,7 @@ def closed(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """The file of a journal that was closed."""
     path = tmp_path_factory.mktemp("closed") / "journal"
     with opened(path) as store:
-        store.apply([ended(task_id) for task_id in IDS])
+        store.apply([write for task_id in IDS for write in ended(task_id)])
     assert files_of(path) == [path]
     return path.read_bytes()
 
@@ -101,7 +101,7 @@ def test_what_a_cut_took_away_is_written_again_and_stays(killed: Copy, path: Pat
     with opened(path) as store:
         left = [row.task_id for row in store.rows()]
         assert 0 < len(left) < len(IDS)
-        store.apply([ended(task_id) for task_id in IDS[len(left) :]])
+        store.apply([write for task_id in IDS[len(left) :] for write in ended(task_id)])
     assert ids_after_opening(path) == IDS
 
 
@@ -214,9 +214,9 @@ def test_nothing_is_claimed_written_to_a_file_that_is_not_there_any_more(
     closed: bytes, path: Path, *, replaced: bool
 ) -> None:
     with opened(path) as store:
-        store.apply([ended("first")])
+        store.apply(ended("first"))
         path.unlink()
         if replaced:
             path.write_bytes(closed)
         with pytest.raises(JournalError, match=re.escape(str(path))):
-            store.apply([ended("second")])
+            store.apply(ended("second"))

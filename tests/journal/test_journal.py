@@ -407,6 +407,8 @@ class TestWhatItKeeps:
         saved = attrs.evolve(outcome_of("a"), files={"vocal": Path("é/v.mp3")})
         async with Journal(path) as journal:
             journal.add(of(["a", "b"]))
+            for task_id in ("a", "b"):
+                journal.end(outcome_of(task_id), Told())
             journal.saved(saved, told := Told())
             journal.saved(outcome_of("b"), told)
         assert told == [None, None]
@@ -443,10 +445,10 @@ class TestWhatItKeeps:
 class TestDamage:
     """What cannot have been written by this package is an error, not a traceback."""
 
-    async def damaged(self, path: Path, statement: str) -> Journal:
+    async def damaged(self, path: Path, *statements: str) -> Journal:
         async with Journal(path):
             pass
-        changed(path, statement)
+        changed(path, *statements)
         return Journal(path)
 
     @pytest.mark.parametrize(
@@ -462,14 +464,15 @@ class TestDamage:
         ],
     )
     async def test_a_task_that_cannot_be(self, path: Path, columns: str, values: str) -> None:
-        statement = f"INSERT INTO tasks ({columns}) VALUES ({values})"
+        statement = f"INSERT INTO added ({columns}) VALUES ({values})"
         async with await self.damaged(path, statement) as journal:
             with pytest.raises(JournalError, match=re.escape(str(path))):
                 await journal.known()
 
     async def test_a_record_that_cannot_be(self, path: Path) -> None:
-        statement = "INSERT INTO tasks (task_id, added_at, record) VALUES ('a', 1, 'text')"
-        async with await self.damaged(path, statement) as journal:
+        add = "INSERT INTO added (number, task_id, added_at) VALUES (1, 'a', 1)"
+        end = "INSERT INTO ended (number, polls, record) VALUES (1, 1, 'text')"
+        async with await self.damaged(path, add, end) as journal:
             with pytest.raises(JournalError, match=re.escape(str(path))):
                 await journal.ended(0, 10)
 
@@ -496,7 +499,7 @@ class TestDamage:
                 await journal.durations()
 
     async def test_a_kind_of_separation_that_came_later_is_no_damage(self, path: Path) -> None:
-        statement = "INSERT INTO tasks (task_id, added_at, type) VALUES ('a', 1, 'karaoke')"
+        statement = "INSERT INTO added (task_id, added_at, type) VALUES ('a', 1, 'karaoke')"
         async with await self.damaged(path, statement) as journal:
             (known,) = await journal.known()
         assert known.ref == TaskRef("a")

@@ -25,11 +25,14 @@ from vocalsep_async.journal.store import Row, Store, Write
 from vocalsep_async.journal.writer import Then, Writer
 from vocalsep_async.models import SeparationType, TaskOutcome, TaskRef, TaskStatus, as_status
 
-_ADD = "INSERT OR IGNORE INTO tasks (task_id, type, created_at, added_at) VALUES (?, ?, ?, ?)"
-_TAKE_IN = "UPDATE tasks SET added_at = ? WHERE added_at IS NULL"
-_NOTE = "UPDATE tasks SET status = ?, polls = ? WHERE task_id = ? AND record IS NULL"
-_END = "UPDATE tasks SET status = ?, polls = ?, elapsed = ?, record = ? WHERE task_id = ?"
-_FILES = "UPDATE tasks SET files = ? WHERE task_id = ?"
+_ADD = "INSERT OR IGNORE INTO added (task_id, type, created_at, added_at) VALUES (?, ?, ?, ?)"
+_TAKE_IN = "UPDATE added SET added_at = ? WHERE added_at IS NULL"
+_NOTE = "UPDATE added SET status = ?, polls = ? WHERE task_id = ?"
+_END = (
+    "INSERT OR REPLACE INTO ended (number, status, polls, elapsed, record) "
+    "SELECT number, ?, ?, ?, ? FROM added WHERE task_id = ?"
+)
+_FILES = "UPDATE ended SET files = ? WHERE number = (SELECT number FROM added WHERE task_id = ?)"
 _META = "INSERT OR REPLACE INTO meta VALUES (?, ?)"
 _INTEND = "INSERT INTO intents (number, began_at, request) VALUES (?, ?, ?)"
 _CREATED = "UPDATE intents SET task_id = ? WHERE number = ?"
@@ -276,7 +279,7 @@ class Journal:
         writer.put((_END, values), then=then)
 
     def saved(self, outcome: TaskOutcome, then: Then) -> None:
-        """Write down where the stems of a task are; *then* is called when it is written."""
+        """Write down where the stems of a task are that has ended; *then* is called after it."""
         writes = []
         if outcome.files:
             files = {stem: str(path) for stem, path in outcome.files.items()}

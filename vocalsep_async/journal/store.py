@@ -27,20 +27,32 @@ _APPLICATION = 0x56534A4C
 """Marks a database as a journal of this package ("VSJL")."""
 _MAGIC = b"SQLite format 3\0"
 """What every file of SQLite begins with."""
+# What has ended has a table of its own: rows that grew in their places split page after page.
 _TABLES = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE tasks (
+CREATE TABLE added (
     number INTEGER PRIMARY KEY,
     task_id TEXT NOT NULL UNIQUE,
     type TEXT,
     created_at REAL,
     added_at REAL,
     status TEXT,
-    polls INTEGER NOT NULL DEFAULT 0,
+    polls INTEGER NOT NULL DEFAULT 0
+);
+CREATE TABLE ended (
+    number INTEGER PRIMARY KEY REFERENCES added,
+    status TEXT,
+    polls INTEGER NOT NULL,
     elapsed REAL,
-    record BLOB,
+    record BLOB NOT NULL,
     files TEXT
 );
+CREATE VIEW tasks AS
+    SELECT number, task_id, type, created_at, added_at,
+        coalesce(ended.status, added.status) AS status,
+        coalesce(ended.polls, added.polls) AS polls,
+        elapsed, record, files
+    FROM added LEFT JOIN ended USING (number);
 CREATE TABLE intents (
     number INTEGER PRIMARY KEY,
     began_at REAL NOT NULL,
