@@ -936,6 +936,27 @@ class TestWhenItWrites:
         assert told == [None] if row.record is not None else told != [None]
         assert groups
 
+    @pytest.mark.parametrize("turns", range(30))
+    async def test_what_is_noted_while_it_closes_does_not_outlive_that(
+        self, path: Path, groups: list[tuple[float, int]], turns: int
+    ) -> None:
+        async def note() -> None:
+            for _ in range(turns):
+                await checkpoint()
+            with suppress(JournalError):
+                journal.note("a", "PENDING", 1)
+                journal.learned({"a": []})
+
+        journal = Journal(path)
+        async with journal:
+            await asyncio.gather(journal.aclose(), note())
+        with pytest.raises(JournalError, match="is not open"):
+            journal.note("a", "PENDING", 2)
+        groups.clear()
+        async with journal:
+            await anyio.sleep(30)
+        assert groups == []
+
     async def test_closing_waits_for_nothing_but_the_write(
         self, path: Path, groups: list[tuple[float, int]]
     ) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import json
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -117,11 +117,15 @@ class Journal:
         self._writer: Writer | None = None
         self._closing: asyncio.Task[None] | None = None
         self._last_intent = 0
+        self._seen: dict[str, tuple[TaskStatus | str, int]] = {}
+        """Status and polls of tasks that have not ended, to be written down in time."""
+        self._learned: Mapping[str, Any] | None = None
         self.is_followed = False
         """Whether a batch has it: one at a time."""
 
     def __repr__(self) -> str:
-        state = "closed" if self._writer is None else f"{len(self._writer)} writes waiting"
+        waiting = len(self._writer or ()) + len(self._seen)
+        state = f"{waiting} writes waiting" if self.is_open else "closed"
         return f"<Journal {str(self.path)!r}, {state}>"
 
     async def __aenter__(self) -> Self:
@@ -157,7 +161,7 @@ class Journal:
 
     async def _open(self) -> None:
         self._store = await run_sync(Store.open, self.path)
-        self._writer = Writer(self._store, str(self.path))
+        self._writer = Writer(self._store, str(self.path), self._rest)
 
     async def aclose(self) -> None:
         """Write what is left, and close the file; may be called again.
@@ -176,7 +180,8 @@ class Journal:
         try:
             await self.flush()
         finally:
-            self._store = self._writer = self._closing = None
+            self._store = self._writer = self._closing = self._learned = None
+            self._seen.clear()
             await run_sync(store.close)
             writer.close()
 
@@ -264,7 +269,9 @@ class Journal:
 
     def note(self, task_id: str, status: TaskStatus | str, polls: int) -> None:
         """Write down, in time, how a task stands that has not ended."""
-        self._writing().put_in_time(task_id, partial(_note, task_id, status, polls))
+        if not self._seen:
+            self._writing().write_rest_in_time()
+        self._seen[task_id] = status, polls
 
     def end(self, outcome: TaskOutcome, then: Then) -> None:
         """Write down the final record of a task; *then* is called when it is written."""
@@ -275,7 +282,7 @@ class Journal:
         record = packed(outcome.task.raw, keep_links=self.keep_links)
         status = printable(str(outcome.status))
         values = (status, outcome.polls, outcome.elapsed, record, outcome.task_id)
-        writer.forget(outcome.task_id)
+        self._seen.pop(outcome.task_id, None)
         writer.put((_END, values), then=then)
 
     def saved(self, outcome: TaskOutcome, then: Then) -> None:
@@ -288,8 +295,17 @@ class Journal:
 
     def learned(self, durations: Mapping[str, Any]) -> None:
         """Write down, in time, what was learned about durations."""
-        # No task is called so: ids are not empty.
-        self._writing().put_in_time("", partial(_durations, durations))
+        self._writing().write_rest_in_time()
+        self._learned = durations
+
+    def _rest(self) -> Iterator[Write]:
+        """What is written down in time; most of it was overtaken before."""
+        for task_id, (status, polls) in self._seen.items():
+            yield _NOTE, (printable(str(status)), polls, task_id)
+        self._seen.clear()
+        if self._learned is not None:
+            yield _META, ("durations", json.dumps(self._learned))
+        self._learned = None
 
     async def intend(self, request: Mapping[str, Any]) -> int:
         """Write down that a task is about to be created; it is on the disk when this returns.
@@ -347,17 +363,6 @@ class Journal:
         return JournalError(
             f"the journal {self.path} is not open: async with Journal(...) as journal: ..."
         )
-
-
-# Most of these are overtaken before they are written, so they are made last of all.
-
-
-def _note(task_id: str, status: TaskStatus | str, polls: int) -> Write:
-    return _NOTE, (printable(str(status)), polls, task_id)
-
-
-def _durations(durations: Mapping[str, Any]) -> Write:
-    return _META, ("durations", json.dumps(durations))
 
 
 def _created(ref: TaskRef) -> float | None:

@@ -31,15 +31,16 @@ class Writer:
     Args:
         store: where to write.
         name: what to call it in errors.
+        rest: gives what is to be written in time, and forgets it.
     """
 
-    def __init__(self, store: Store, name: str) -> None:
+    def __init__(self, store: Store, name: str, rest: Callable[[], Iterable[Write]]) -> None:
         self._store = store
         self._name = name
+        self._rest = rest
         self._loop = asyncio.get_running_loop()
         self._thread = Thread("vocalsep-journal")
         self._writes: list[Write] = []
-        self._unhurried: dict[str, Callable[[], Write]] = {}
         self._thens: list[Then] = []
         self._is_writing = False
         self._start: asyncio.Handle | None = None
@@ -48,8 +49,8 @@ class Writer:
         """Why nothing is written any more."""
 
     def __len__(self) -> int:
-        """How many writes wait."""
-        return len(self._writes) + len(self._unhurried)
+        """How many writes wait for the one that is under way."""
+        return len(self._writes)
 
     def put(self, *writes: Write, then: Then | None = None) -> None:
         """Write them as soon as this turn of the loop is over; tell *then* when all is written."""
@@ -58,15 +59,10 @@ class Writer:
             self._thens.append(then)
         self._hurry()
 
-    def put_in_time(self, name: str, make: Callable[[], Write]) -> None:
-        """Write what *make* gives within ten seconds, unless another of this *name* comes first."""
+    def write_rest_in_time(self) -> None:
+        """Write the rest within ten seconds."""
         if self._timer is None:
             self._timer = self._loop.call_later(_UNHURRIED, self._hurry_all)
-        self._unhurried[name] = make
-
-    def forget(self, name: str) -> None:
-        """Drop what was put in time under *name*: it has been overtaken."""
-        self._unhurried.pop(name, None)
 
     def flush(self, then: Then) -> None:
         """Write all there is, and tell *then*."""
@@ -75,8 +71,7 @@ class Writer:
 
     def _hurry_all(self) -> None:
         self._stop_timer()
-        self._writes += (make() for make in self._unhurried.values())
-        self._unhurried.clear()
+        self._writes += self._rest()
         self._hurry()
 
     def _stop_timer(self) -> None:
