@@ -1,12 +1,13 @@
 """What a journal costs: CPU for each look, delay of each outcome, opening it, and its size.
 
-    python benchmarks/journal.py [--rounds 9] [--tasks 50] [--wander]
+    python benchmarks/journal.py [--rounds 20] [--tasks 50] [--wander]
 
 The emulator runs in a process of its own. Batches with and without a journal follow the same kind
-of tasks in turn, every other one with twelve stems in place of two, with four or five looks at
+of tasks in pairs, every other task with twelve stems in place of two, with five or six looks at
 each, on a budget of 200 looks a second, which is a hundred times what an account may do. The
-quickest round of each kind counts: whatever else a machine does can only add. Client and emulator
-keep to a core each where that can be asked for, unless they are to ``--wander``.
+median of the pairs counts, and half of them lie in the range beside it: a machine that grows
+quicker or slower does so for both of a pair, and now the one goes first, now the other. Client and
+emulator keep to a core each where that can be asked for, unless they are to ``--wander``.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from collections.abc import Sequence
 from itertools import cycle
 from multiprocessing.connection import Connection
 from pathlib import Path
-from statistics import median
+from statistics import median, quantiles
 from typing import NamedTuple
 
 from vocalsep_async import Every, RateLimit, SeparationType, TaskRef, VocalSepClient
@@ -127,7 +128,7 @@ async def added(path: Path) -> float:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--tasks", type=int, default=50)
     parser.add_argument("--wander", action="store_true", help="let processes change cores")
     options = parser.parse_args()
@@ -143,25 +144,30 @@ def main() -> None:
         here.send(lengths)
         return asyncio.run(follow(url, here.recv(), journal))
 
+    def pair(url: str, journal: Path, number: int) -> tuple[Cost, Cost]:
+        if number % 2:
+            kept = one(url, journal)
+            return kept, one(url, None)
+        plain = one(url, None)
+        return one(url, journal), plain
+
     with tempfile.TemporaryDirectory(prefix="vocalsep-benchmark-") as folder:
         try:
             url = here.recv()
-            pairs = [
-                (one(url, Path(folder) / f"{each}.journal"), one(url, None))
-                for each in range(options.rounds)
-            ]
+            pairs = [pair(url, Path(folder) / f"{each}", each) for each in range(options.rounds)]
         finally:
             server.kill()
         size = fill(Path(folder) / "many")
         seconds = min(asyncio.run(opened(Path(folder) / "many")) for _ in range(3))
         adding = asyncio.run(added(Path(folder) / "new"))
-    kept, plain = (Cost(*map(min, zip(*each, strict=True))) for each in zip(*pairs, strict=True))
-    once = kept.task - plain.task
-    looks = 100 * once / plain.look / CPU
+    look = median(plain.look for _, plain in pairs)
+    low, more, high = quantiles([100 * (kept.look / plain.look - 1) for kept, plain in pairs], n=4)
+    once = median(kept.task - plain.task for kept, plain in pairs)
     delay = median(kept.delay - plain.delay for kept, plain in pairs)
-    more = 100 * (kept.look / plain.look - 1)
-    print(f"a look costs {1e6 * plain.look:.0f} us of CPU, {more:+.1f} % (aim {CPU});")
-    print(f"that is {1e6 * once:.0f} us for each task, once: {CPU} % of {looks:.0f} looks")
+    print(f"a look costs {1e6 * look:.0f} us of CPU, {more:+.1f} % (aim {CPU});", end=" ")
+    print(f"half of {len(pairs)} pairs: {low:+.1f} to {high:+.1f} %")
+    print(f"that is {1e6 * once:.0f} us for each task, once: {CPU} % of", end=" ")
+    print(f"{100 * once / look / CPU:.1f} looks")
     print(f"an outcome is handed out {1e3 * delay:.2f} ms later (aim {DELAY:g})")
     print(f"{MANY:,} tasks are taken up in {seconds:.2f} s (aim {OPEN:g}), added in {adding:.2f} s")
     print(f"{size:.0f} bytes for each task, half of them ended (aim {SIZE})")
