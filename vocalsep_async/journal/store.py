@@ -106,11 +106,10 @@ class Store:
         self._path = path
         self._connection = connection
         self._lock = lock
-        self._file = path.stat()
+        self._name = os.fspath(path)
+        self._file = os.lstat(self._name)
         self._is_durable = False
-        # Worker threads take turns: a connection that is closed under a query ends the process.
-        self._turn = threading.Lock()
-        self._worded = _Worded(path)
+        self._turn = _Turn(path)
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -119,7 +118,7 @@ class Store:
         Raises:
             JournalError: it is in use, belongs to something else, is damaged or of a newer version.
         """
-        with _Worded(path):
+        with _Turn(path):
             # A link to a journal is that journal, for the lock too.
             path = path.resolve()
             # First of all the lock: whoever opens and closes a file that SQLite has open in the
@@ -141,7 +140,7 @@ class Store:
         Raises:
             JournalError: there is none, it is damaged, or of a newer version.
         """
-        with _Worded(path):
+        with _Turn(path):
             _check_kind(path)
             # Where nobody writes, nothing is put beside the file for those who might.
             is_alone = not path.with_name(f"{path.name}-wal").exists()
@@ -188,7 +187,7 @@ class Store:
         Raises:
             JournalError: there is some.
         """
-        with self._turn, self._worded:
+        with self._turn:
             (found,) = self._one("PRAGMA integrity_check(1)")
         if found != "ok":
             raise JournalError(f"{self._path} is damaged: {found}")
@@ -203,7 +202,7 @@ class Store:
             JournalError: none of them was written.
         """
         writes = list(writes)
-        with self._turn, self._worded:
+        with self._turn:
             self._check_still_there()
             self._synchronise(durably=durably)
             if len(writes) == 1:
@@ -230,18 +229,18 @@ class Store:
 
     def _check_still_there(self) -> None:
         """Refuse to write to a file that nobody will find again."""
-        if not os.path.samestat(self._file, self._path.stat()):
+        if not os.path.samestat(self._file, os.lstat(self._name)):
             raise JournalError(f"the journal {self._path} was replaced by another file")
 
     def meta(self, name: str) -> str | None:
         """A word that is kept under *name*; None if there is none."""
-        with self._turn, self._worded:
+        with self._turn:
             found = self._one("SELECT value FROM meta WHERE name = ?", name)
         return None if found is None else str(found[0])
 
     def tasks(self) -> list[Row]:
         """All tasks in the order in which they were added, without records and files."""
-        with self._turn, self._worded:
+        with self._turn:
             ended = "CASE WHEN record IS NULL THEN NULL ELSE x'' END"
             columns = _BRIEF.replace("NULL, NULL", f"{ended}, NULL")
             query = f"SELECT {columns} FROM tasks ORDER BY number"  # noqa: S608
@@ -260,7 +259,7 @@ class Store:
 
     def _page(self, condition: str, after: int, most: int) -> list[Row]:
         query = f"SELECT {_COLUMNS} FROM tasks WHERE {condition} ORDER BY number LIMIT ?"  # noqa: S608
-        with self._turn, self._worded:
+        with self._turn:
             return list(map(_row, self._connection.execute(query, (after, most))))
 
     def intents(self) -> list[tuple[float, str, str | None]]:
@@ -269,12 +268,12 @@ class Store:
         When each began, what it asked for, and what went wrong if that was told.
         """
         query = "SELECT began_at, request, error FROM intents WHERE task_id IS NULL ORDER BY number"
-        with self._turn, self._worded:
+        with self._turn:
             return list(self._connection.execute(query))
 
     def close(self) -> None:
         """Close it; may be called again."""
-        with self._turn, self._worded:
+        with self._turn:
             self._connection.close()
         if self._lock is not None:
             self._lock.release()
@@ -314,16 +313,19 @@ def _connection(path: Path, mode: str = "") -> sqlite3.Connection:
     )
 
 
-class _Worded(NamedTuple):
-    """A block in which what SQLite and the system say is worded.
+class _Turn:
+    """A block that one thread at a time runs, and in which errors of the file are worded.
 
+    Worker threads take turns: a connection that is closed under a query ends the process.
     Not a generator: each write passes through here, and that took a tenth of its time.
     """
 
-    path: Path
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
 
     def __enter__(self) -> None:
-        pass
+        self._lock.acquire()
 
     def __exit__(
         self,
@@ -331,10 +333,11 @@ class _Worded(NamedTuple):
         error: BaseException | None,
         _traceback: TracebackType | None,
     ) -> None:
+        self._lock.release()
         if isinstance(error, sqlite3.Error):
-            raise JournalError(f"the journal {self.path}: {error}") from error
+            raise JournalError(f"the journal {self._path}: {error}") from error
         if isinstance(error, OSError):
-            raise JournalError(f"the journal {self.path}: {error.strerror}") from error
+            raise JournalError(f"the journal {self._path}: {error.strerror}") from error
         if isinstance(error, (ValueError, OverflowError)):
             # Damage that SQLite hands on as it is, and what it cannot keep.
-            raise JournalError(f"the journal {self.path}: {printable(str(error))}") from None
+            raise JournalError(f"the journal {self._path}: {printable(str(error))}") from None
