@@ -6,6 +6,7 @@ Coroutine tests run on asyncio in real time; a file whose subject is waiting ove
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -25,3 +26,18 @@ def provider(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeProvider]:
     """Have clients talk to a provider in virtual time."""
     with provider_in_place(monkeypatch) as provider:
         yield provider
+
+
+@pytest.fixture(
+    params=["UTC0", "NST3:30NDT,M3.2.0,M11.1.0", "IST-2IDT,M3.4.4/26,M10.5.0"],
+    ids=["in UTC", "in Newfoundland", "in Israel"],
+)
+def any_zone(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Have the machine stand in another time zone; its rules are given, no database is needed."""
+    if not hasattr(time, "tzset"):  # pragma: no cover - a system on which no test can set it
+        pytest.skip("the time zone of this system cannot be set")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TZ", request.param)
+        time.tzset()
+        yield
+    time.tzset()

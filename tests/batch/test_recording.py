@@ -310,6 +310,7 @@ async def test_a_great_many_left_over_ids_let_others_run_while_they_are_taken_up
     assert set(await run(provider, journal=path)) == set(ids)
 
 
+@pytest.mark.usefixtures("any_zone")
 async def test_types_and_times_of_creation_survive(provider: FakeProvider, path: Path) -> None:
     created = datetime.now(UTC) - timedelta(seconds=300)
     ref = TaskRef("a", "split_stem", created)

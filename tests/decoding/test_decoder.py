@@ -343,6 +343,7 @@ def test_credits_are_refused_like_anything_else() -> None:
         (pending(createTime=-5), CREATED, None),
     ],
 )
+@pytest.mark.usefixtures("any_zone")
 def test_the_age_of_a_task_is_told_by_the_servers_own_clock(
     record: Any, date: datetime | None, age: float | None
 ) -> None:

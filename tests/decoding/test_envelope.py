@@ -150,6 +150,7 @@ def test_missing_words_are_no_words() -> None:
         ("Wed, 04 Mar 2026 05:06:37 +99999999", None),
     ],
 )
+@pytest.mark.usefixtures("any_zone")
 def test_a_wait_is_seconds_or_a_date_within_sane_bounds(value: str, seconds: float | None) -> None:
     headers = {"Retry-After": value, "Date": format_datetime(NOW, usegmt=True)}
     assert retry_after(headers) == seconds

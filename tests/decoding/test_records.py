@@ -310,6 +310,10 @@ def test_the_words_about_a_failure_come_out_printable_and_cut() -> None:
         ("2026-01-02T03:04:05.250+02:00", datetime(2026, 1, 2, 1, 4, 5, 250_000, tzinfo=UTC)),
         (" 2026-01-02 03:04:05 ", datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)),
         ("2026-01-02", datetime(2026, 1, 2, tzinfo=UTC)),
+        # On no clock in Newfoundland, twice there, on none in Israel.
+        ("2026-03-08 02:30:00", datetime(2026, 3, 8, 2, 30, tzinfo=UTC)),
+        ("2026-11-01 01:30:00", datetime(2026, 11, 1, 1, 30, tzinfo=UTC)),
+        ("2026-03-27 02:30:00", datetime(2026, 3, 27, 2, 30, tzinfo=UTC)),
         (0, None),
         (-1, None),
         (-CREATED_MS, None),
@@ -331,6 +335,7 @@ def test_the_words_about_a_failure_come_out_printable_and_cut() -> None:
         (None, None),
     ],
 )
+@pytest.mark.usefixtures("any_zone")
 def test_a_time_is_aware_utc_or_none(value: Any, time: datetime | None) -> None:
     task = structure_task(vocals_done(createTime=value))
     assert task.created_at == time

@@ -83,6 +83,7 @@ def aws(signed: datetime, seconds: object) -> str:
         pytest.param(f"{OLD}?X-Amz-Date=20200101T000000Z", None, False, id="half of AWS"),
     ],
 )
+@pytest.mark.usefixtures("any_zone")
 def test_a_link_is_past_its_time_by_what_it_says_or_else_14_days_after_the_task(
     link: str, completed_at: datetime | None, *, expired: bool
 ) -> None:
