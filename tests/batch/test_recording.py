@@ -20,6 +20,7 @@ from fakes import FakeProvider, envelope, finished, record
 
 from vocalsep_async import (
     AuthenticationError,
+    ClientClosedError,
     Every,
     InsufficientCreditsError,
     Journal,
@@ -299,6 +300,63 @@ async def test_ids_that_come_one_by_one_are_kept_as_they_are_read(
     assert "t0" not in provider.sent
 
 
+async def test_what_was_left_open_and_ends_before_it_is_named_again_is_handed_out_once(
+    provider: FakeProvider, path: Path
+) -> None:
+    provider.add("a", 20)
+    await cut_off(provider, ["a"], journal=path, after=5)
+    await anyio.sleep(20)
+    provider.sent.clear()
+
+    async def late() -> AsyncIterator[str]:
+        await anyio.sleep(60)
+        yield "a"
+
+    async with process(provider) as client, client.track(late(), journal=path) as batch:
+        assert [outcome.task_id async for outcome in batch] == ["a"]
+    assert len(provider.sent) == 1
+
+
+async def test_what_has_ended_and_is_added_again_is_handed_out_once(
+    provider: FakeProvider, path: Path
+) -> None:
+    provider.add("a", 0)
+    async with (
+        process(provider) as client,
+        client.track(["a"], journal=path, keep_open=True) as batch,
+    ):
+        outcome = await anext(batch)
+        batch.add("a")
+        batch.close()
+        assert [outcome async for outcome in batch] == []
+        assert outcome.ok
+    assert len(provider.sent) == 1
+
+
+async def test_what_ran_out_of_time_may_be_added_again(provider: FakeProvider, path: Path) -> None:
+    provider.add("a", 30)
+    async with (
+        process(provider) as client,
+        client.track(["a"], journal=path, keep_open=True, timeout=20) as batch,
+    ):
+        assert isinstance((await anext(batch)).error, TaskTimeoutError)
+        batch.add("a")
+        assert (await anext(batch)).ok
+
+
+async def test_a_client_that_was_closed_keeps_no_journal_from_others(
+    provider: FakeProvider, path: Path
+) -> None:
+    provider.add("a", 0)
+    async with Journal(path) as journal:
+        async with process(provider) as client:
+            await client.get_task("a")
+        with pytest.raises(ClientClosedError):
+            async with client.track(["a"], journal=journal):
+                pass  # pragma: no cover - it is not entered
+        assert set(await run(provider, ["a"], journal=journal)) == {"a"}
+
+
 async def test_a_great_many_left_over_ids_let_others_run_while_they_are_taken_up(
     provider: FakeProvider, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -388,6 +446,22 @@ async def test_a_deadline_counts_from_the_first_run(
     began = anyio.current_time()
     outcomes = await run(provider, ["a"], journal=path, timeout=100)
     assert isinstance(outcomes["a"].error, TaskTimeoutError)
+    assert outcomes["a"].elapsed == pytest.approx(100, abs=0.1)
+    assert anyio.current_time() - began == pytest.approx(60, abs=0.1)
+
+
+async def test_a_deadline_counts_from_when_what_was_created_was_added(
+    provider: FakeProvider, path: Path, wall: Wall
+) -> None:
+    provider.add("a", NEVER)
+    async with Journal(path) as journal, process(provider) as client:
+        async with client.track(journal=journal, keep_open=True, timeout=100) as batch:
+            await journal.created(await journal.intend({}), TaskRef("a"))
+            batch.add("a")
+            await anyio.sleep(10)
+    wall.ahead += 30
+    began = anyio.current_time()
+    outcomes = await run(provider, journal=path, timeout=100)
     assert outcomes["a"].elapsed == pytest.approx(100, abs=0.1)
     assert anyio.current_time() - began == pytest.approx(60, abs=0.1)
 

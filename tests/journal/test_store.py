@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import stat
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -193,6 +194,13 @@ class TestWhatIsRefused:
         with pytest.raises(JournalError, match="the journal"):
             Store.read(path)
 
+    def test_links_in_a_circle(self, path: Path) -> None:
+        path.symlink_to(path.with_name("other"))
+        path.with_name("other").symlink_to(path)
+        assert str(path) in refusal(path)
+        with pytest.raises(JournalError, match="the journal"):
+            Store.read(path)
+
     @pytest.mark.parametrize("place", ["/", "."])
     def test_a_path_without_a_name(self, place: str) -> None:
         assert str(Path(place).resolve()) in refusal(Path(place))
@@ -302,6 +310,14 @@ class TestWritesAndReads:
             assert ids_of(reader.tasks()) == ["a", "b"]
             reader.check()
 
+    def test_a_reader_sees_that_through_a_link_too(self, store: Store, path: Path) -> None:
+        (path.parent / "elsewhere").mkdir()
+        link = path.parent / "elsewhere" / "link"
+        link.symlink_to(path)
+        store.apply([added("a")])
+        with closing(Store.read(link)) as reader:
+            assert ids_of(reader.tasks()) == ["a"]
+
     def test_a_reader_writes_nothing(self, path: Path) -> None:
         made(path, added("a"))
         with closing(Store.read(path)) as reader, pytest.raises(JournalError, match="readonly"):
@@ -322,16 +338,31 @@ class TestWritesAndReads:
         store.apply(map(added, ids))
         assert ids_of(list(store.rows())) == ids
 
-    def test_somebody_else_who_locks_the_database_is_told_of_at_once(
-        self, store: Store, path: Path
+    def test_somebody_else_who_keeps_the_database_locked_is_told_of(
+        self, path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        monkeypatch.setattr("vocalsep_async.journal.store._PATIENCE", 0.01)
+        with (
+            opened(path) as store,
+            closing(sqlite3.connect(path, isolation_level=None)) as other,
+        ):
             other.execute("BEGIN IMMEDIATE")
             with pytest.raises(JournalError, match="locked"):
                 store.apply([added("a")])
             other.execute("ROLLBACK")
-        store.apply([added("b")])
-        assert ids_of(store.tasks()) == ["b"]
+            store.apply([added("b")])
+            assert ids_of(store.tasks()) == ["b"]
+
+    def test_somebody_else_who_locks_the_database_for_a_moment_is_waited_for(
+        self, store: Store, path: Path
+    ) -> None:
+        with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            moment = threading.Timer(0.05, other.execute, ["COMMIT"])
+            moment.start()
+            store.apply([added("a")])
+            moment.join()
+        assert ids_of(store.tasks()) == ["a"]
 
 
 class TestClosing:

@@ -54,6 +54,8 @@ class Recording:
         self._broken = broken
         self._known: set[str] = set()
         self._ended: set[str] = set()
+        self._ended_since: set[str] = set()
+        """Tasks whose end this batch has seen: they may be named again, or only now."""
         self._polls_before: dict[str, Known] = {}
         """Tasks that were looked at in an earlier run."""
         self._ends = 0
@@ -127,8 +129,8 @@ class Recording:
             await self._let_go()
 
     def has_ended(self, task_id: str) -> bool:
-        """Whether the journal had its final record when the batch began."""
-        return task_id in self._ended
+        """Whether its final record is in the journal, or on its way there."""
+        return task_id in self._ended or task_id in self._ended_since
 
     def add(self, refs: Iterable[TaskRef]) -> None:
         """Write down those that the journal does not know."""
@@ -154,6 +156,7 @@ class Recording:
             outcome = _with_earlier(outcome, known)
         try:
             if outcome.task is not None:
+                self._ended_since.add(outcome.task_id)
                 self._note_durations()
             self._journal.end(outcome, self._when_written(outcome, done))
         except JournalError as error:

@@ -99,7 +99,21 @@ class BatchRunner:
         self._is_entered = True
         refs = await all_at_once(self._tasks)
         left = [] if self._recording is None else await self._recording.open()
-        self._roster = Roster(
+        try:
+            self._roster = self._new_roster()
+        except BaseException:
+            if self._recording is not None:
+                await self._recording.close()
+            raise
+        try:
+            await self._begin(self._roster, left, refs)
+        except BaseException:
+            await self._leave()
+            raise
+        return self
+
+    def _new_roster(self) -> Roster:
+        return Roster(
             self._poller,
             type_=self._type,
             limit=self._limit,
@@ -109,12 +123,6 @@ class BatchRunner:
             changed=self._changed,
             note=None if self._recording is None else self._recording.note,
         )
-        try:
-            await self._begin(self._roster, left, refs)
-        except BaseException:
-            await self._leave()
-            raise
-        return self
 
     async def _begin(
         self, roster: Roster, left: list[Known], refs: Collection[TaskRef] | None
@@ -176,6 +184,8 @@ class BatchRunner:
 
     def add(self, task: str | TaskRef) -> None:
         """Track one more task, from now on; one that is open already is tracked once.
+
+        With a journal, one whose end is known there is not tracked again.
 
         Args:
             task: its id or ref.

@@ -25,11 +25,14 @@ from vocalsep_async.journal.store import Row, Store, Write
 from vocalsep_async.journal.writer import Then, Writer
 from vocalsep_async.models import SeparationType, TaskOutcome, TaskRef, TaskStatus, as_status
 
-_ADD = "INSERT OR IGNORE INTO added (task_id, type, created_at, added_at) VALUES (?, ?, ?, ?)"
+_ADD = (
+    "INSERT INTO added (task_id, type, created_at, added_at) VALUES (?, ?, ?, ?) "
+    "ON CONFLICT (task_id) DO UPDATE SET added_at = coalesce(added_at, excluded.added_at)"
+)
 _TAKE_IN = "UPDATE added SET added_at = ? WHERE added_at IS NULL"
 _NOTE = "UPDATE added SET status = ?, polls = ? WHERE task_id = ?"
 _END = (
-    "INSERT OR REPLACE INTO ended (number, status, polls, elapsed, record) "
+    "INSERT OR IGNORE INTO ended (number, status, polls, elapsed, record) "
     "SELECT number, ?, ?, ?, ? FROM added WHERE task_id = ?"
 )
 _FILES = "UPDATE ended SET files = ? WHERE number = (SELECT number FROM added WHERE task_id = ?)"

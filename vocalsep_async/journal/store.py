@@ -89,6 +89,8 @@ _TEXT, _NUMBER, _BLOB = str | None, float | None, bytes | None
 _KINDS = (int, str, _TEXT, _NUMBER, _NUMBER, _TEXT, int, _NUMBER, _BLOB, _TEXT)
 """What each column of a row holds: SQLite itself would take anything anywhere."""
 
+_PATIENCE = 1.0
+"""Seconds to wait for others at the database: whoever looks into it locks it for moments."""
 _PAGE = 500
 """Tasks that are read in one go."""
 _COLUMNS = ", ".join(Row._fields)
@@ -120,7 +122,7 @@ class Store:
         """
         with _Turn(path):
             # A link to a journal is that journal, for the lock too.
-            path = path.resolve()
+            path = _resolved(path)
             # First of all the lock: whoever opens and closes a file that SQLite has open in the
             # same process takes away SQLite's own locks.
             lock = Lock(path)
@@ -141,6 +143,7 @@ class Store:
             JournalError: there is none, it is damaged, or of a newer version.
         """
         with _Turn(path):
+            path = _resolved(path)  # the log is beside the file, not beside a link to it
             _check_kind(path)
             # Where nobody writes, nothing is put beside the file for those who might.
             is_alone = not path.with_name(f"{path.name}-wal").exists()
@@ -285,6 +288,11 @@ def _row(values: tuple[Any, ...]) -> Row:
     return Row._make(values)
 
 
+def _resolved(path: Path) -> Path:
+    # Path.resolve() has errors of its own for links in a circle, another one with each Python.
+    return Path(os.path.realpath(path))
+
+
 def _make(path: Path) -> None:
     """Make an empty file that only its owner can read, if there is none."""
     try:
@@ -309,7 +317,7 @@ def _connection(path: Path, mode: str = "") -> sqlite3.Connection:
         uri=True,
         isolation_level=None,
         check_same_thread=False,
-        timeout=0,
+        timeout=_PATIENCE,
     )
 
 
