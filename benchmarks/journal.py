@@ -103,7 +103,7 @@ def fill(path: Path) -> float:
             for _ in numbers[1::2]
         )
         store.apply((end, each) for each in zip(numbers[1::2], contents, strict=True))
-    store.apply([("INSERT INTO meta VALUES ('base_url', ?)", (f"{_NOBODY}/",))])
+    store.apply([("INSERT INTO meta VALUES ('base_url', ?)", (_NOBODY,))])
     store.close()
     return path.stat().st_size / MANY
 

@@ -454,11 +454,14 @@ async def test_a_deadline_counts_from_when_what_was_created_was_added(
     provider: FakeProvider, path: Path, wall: Wall
 ) -> None:
     provider.add("a", NEVER)
-    async with Journal(path) as journal, process(provider) as client:
-        async with client.track(journal=journal, keep_open=True, timeout=100) as batch:
-            await journal.created(await journal.intend({}), TaskRef("a"))
-            batch.add("a")
-            await anyio.sleep(10)
+    async with (
+        Journal(path) as journal,
+        process(provider) as client,
+        client.track(journal=journal, keep_open=True, timeout=100) as batch,
+    ):
+        await journal.created(await journal.intend({}), TaskRef("a"))
+        batch.add("a")
+        await anyio.sleep(10)
     wall.ahead += 30
     began = anyio.current_time()
     outcomes = await run(provider, journal=path, timeout=100)
@@ -685,6 +688,7 @@ async def test_two_batches_cannot_have_one_journal_at_a_time(
         "ended SET record = CAST('text' AS BLOB)",
         "ended SET files = '{'",
         "ended SET files = '[]'",
+        f"ended SET files = '{'[' * 100_000}'",
         "added SET created_at = 1e300",
     ],
 )

@@ -265,6 +265,8 @@ def test_a_journal_of_a_newer_version_is_refused(path: Path, command: str) -> No
         "ended SET record = x''",
         "ended SET record = 'text'",
         "ended SET files = '{'",
+        "ended SET files = '5'",
+        "ended SET record = x'789c8b8e0500015d00bb'",  # packed "[]"
         "ended SET status = x'ff'",
         "added SET added_at = 1e300",
         "added SET created_at = 'yesterday'",
@@ -277,12 +279,27 @@ def test_a_damaged_task_is_damage(path: Path, damage: str) -> None:
         refused(call(command, path))
 
 
-@pytest.mark.parametrize("damage", ["began_at = 1e300", "began_at = 'yesterday'"])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "began_at = 1e300",
+        "began_at = 'yesterday'",
+        "request = '5'",
+        "request = '{'",
+        "request = x'80ff'",
+        f"request = '{'[' * 100_000}'",
+    ],
+)
 def test_a_damaged_creation_is_damage(path: Path, damage: str) -> None:
     change(path, f"UPDATE intents SET {damage}")
-    result = call("show", path)
-    assert result.exit_code == 1
-    assert isinstance(result.exception, SystemExit)
+    for command in ("show", "check"):
+        refused(call(command, path))
+
+
+@pytest.mark.parametrize("told", ["[]", "{}", "{", "[" * 100_000])
+def test_damaged_durations_are_damage(path: Path, told: str) -> None:
+    change(path, f"INSERT OR REPLACE INTO meta VALUES ('durations', '{told}')")
+    refused(call("check", path))
 
 
 def test_a_journal_cut_anywhere_is_found_damaged_and_never_a_traceback(path: Path) -> None:

@@ -241,6 +241,21 @@ class TestOpeningAndClosing:
         with pytest.raises(JournalError, match="is not open: async with"):
             await journal.intend({})
 
+    def test_one_of_a_loop_that_has_ended_says_so_and_lets_go(self, path: Path) -> None:
+        journal = Journal(path)
+        asyncio.run(journal.open())
+
+        async def use_it_in_another() -> None:
+            with pytest.raises(JournalError, match="another event loop"):
+                journal.add(of(["a"]))
+            for call in (journal.flush, journal.known, journal.aclose):
+                with pytest.raises(JournalError, match="another event loop"):
+                    await call()
+            assert not journal.is_open
+            assert await known_in(path) == []
+
+        asyncio.run(use_it_in_another())
+
     async def test_one_that_could_not_be_opened_is_closed(
         self, path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -337,6 +352,11 @@ class TestWhoseItIs:
             with pytest.raises(JournalError, match="use another file") as caught:
                 await journal.belongs_to("https://api.example:8443")
         assert f"has the base_url '{URL}', not 'https://api.example:8443'" in str(caught.value)
+
+    async def test_a_slash_at_its_end_makes_no_other_api(self, path: Path) -> None:
+        async with Journal(path) as journal:
+            await journal.belongs_to("https://api.example/")
+            await journal.belongs_to("https://api.example")
 
 
 class TestWhatItKeeps:
@@ -484,6 +504,8 @@ class TestDamage:
             pytest.param("1, '{'", id="a request that breaks off"),
             pytest.param(f"1, '{'[' * 100_000}'", id="a request that is too deep"),
             pytest.param("1, CAST(x'ff' AS TEXT)", id="a request that is no text"),
+            pytest.param("1, x'80ff'", id="a request of bytes"),
+            pytest.param("1, '[1]'", id="a request that is no object"),
         ],
     )
     async def test_an_intent_that_cannot_be(self, path: Path, values: str) -> None:
@@ -579,6 +601,21 @@ class TestIntents:
             (intent,) = await journal.intents()
         assert intent.error is not None
         assert intent.error.startswith(error.removesuffix("\ud800"))
+
+    async def test_what_went_wrong_is_kept_without_queries_of_links_unless_wanted(
+        self, path: Path
+    ) -> None:
+        error = "cannot fetch https://cdn.example/v.mp3?sig=hush: 404"
+        for keep_links, told in (
+            (True, error),
+            (False, "cannot fetch https://cdn.example/v.mp3 404"),
+        ):
+            async with Journal(path, keep_links=keep_links) as journal:
+                number = await journal.intend(REQUEST)
+                await journal.not_created(number, error)
+                (intent,) = await journal.intents()
+                assert intent.error == told
+                await journal.not_created(number, None)
 
     async def test_two_at_one_moment_are_two(
         self, path: Path, monkeypatch: pytest.MonkeyPatch

@@ -72,6 +72,10 @@ def test_no_query_of_a_link_is_kept_and_nothing_else_is_missing(name: str) -> No
             "see https://cdn.example/Lead Vocal.mp3?hush and go",
             "see https://cdn.example/Lead Vocal.mp3 and go",
         ),
+        (
+            "no https://a.example/v.mp3?a=1,https://a.example/Lead Vocal.mp3?hush #hush, nor more",
+            "no https://a.example/v.mp3 Vocal.mp3  nor more",
+        ),
         ('"https://a.example/"', '"https://a.example/"'),
         (BROKEN, BROKEN.partition("?")[0]),
         ("is it 50 % / 2?", "is it 50 % / 2?"),
@@ -80,6 +84,14 @@ def test_no_query_of_a_link_is_kept_and_nothing_else_is_missing(name: str) -> No
 )
 def test_a_text_with_a_link_ends_where_its_query_begins(text: str, left: str) -> None:
     assert kept({"a": text}) == {"a": left}
+
+
+@pytest.mark.parametrize("name", ["audio_url", "vocalUrl", "URL"])
+@pytest.mark.parametrize("address", ["//a.example/Lead Vocal.mp3", "a.example/v", "https:/\\a/v"])
+def test_whatever_is_called_a_link_has_no_query(name: str, address: str) -> None:
+    record = {"a": [{name: f"{address}?sig=hush and hush"}], "b": "why?"}
+    assert kept(record) == {"a": [{name: address}], "b": "why?"}
+    assert kept(record, keep_links=True) == record
 
 
 def test_links_are_found_however_deep_they_are() -> None:

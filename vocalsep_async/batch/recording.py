@@ -214,7 +214,7 @@ class Recording:
         try:
             files = json.loads(row.files or "{}")
             return {stem: Path(path) for stem, path in files.items()}
-        except (ValueError, TypeError, AttributeError):
+        except (ValueError, TypeError, AttributeError, RecursionError):
             pass
         raise JournalError(f"{self._journal.path}: the files of task {row.task_id!r} are damaged")
 

@@ -26,12 +26,12 @@ def show(path: JournalPath) -> None:
     """Say what a journal holds."""
     console = Console(soft_wrap=True, highlight=False, markup=False)
     with _opened(path) as store:
-        rows = store.tasks()
+        rows, intents = store.tasks(), _intents(store)
         ended = sum(row.record is not None for row in rows)
         console.print(f"API: {store.meta('base_url') or 'not known yet'}")
         console.print(f"account: {store.meta('label') or 'no label'}")
         console.print(f"tasks: {len(rows)}, of which {ended} have ended")
-        for intent in _intents(store):
+        for intent in intents:
             console.print(f"perhaps created, id not known: {intent}")
 
 
@@ -61,16 +61,26 @@ def _intents(store: Store) -> list[str]:
             when = _time(began)
         except (TypeError, ValueError, OverflowError, OSError):
             raise JournalError(f"a creation is damaged: {began!r} is no time") from None
+        if not _is_object(request):
+            raise JournalError(f"a creation is damaged: {request!r:.60} is no request")
         told.append(f"{when} {request} ({error or 'the program ended before the answer'})")
     return told
 
 
-def _learned(store: Store) -> None:
+def _is_object(text: str) -> bool:
     try:
-        Durations().update_from(
-            json.loads(store.meta("durations") or "null") or Durations().to_dict()
-        )
-    except ValueError as error:
+        return isinstance(json.loads(text), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _learned(store: Store) -> None:
+    told = store.meta("durations")
+    if told is None:
+        return
+    try:
+        Durations().update_from(json.loads(told))
+    except (ValueError, RecursionError) as error:
         raise JournalError(f"what was learned about durations is damaged: {error}") from None
 
 
@@ -81,6 +91,8 @@ def _told(row: Row) -> dict[str, Any]:
         times = (_time(row.created_at), _time(row.added_at))
     except (ValueError, OverflowError, OSError, RecursionError) as error:
         raise JournalError(f"the record of task {row.task_id!r} is damaged: {error}") from None
+    if not all(isinstance(each, dict | None) for each in (record, files)):
+        raise JournalError(f"the record of task {row.task_id!r} is damaged: it is no object")
     return {
         "task_id": row.task_id,
         "type": row.type,

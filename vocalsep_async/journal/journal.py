@@ -20,7 +20,7 @@ from attrs import frozen
 from vocalsep_async._tasks import to_its_end
 from vocalsep_async._text import printable
 from vocalsep_async.errors import ConfigurationError, JournalError
-from vocalsep_async.journal.records import packed
+from vocalsep_async.journal.records import packed, without_queries
 from vocalsep_async.journal.store import Row, Store, Write
 from vocalsep_async.journal.writer import Then, Writer
 from vocalsep_async.models import SeparationType, TaskOutcome, TaskRef, TaskStatus, as_status
@@ -118,6 +118,7 @@ class Journal:
         self.keep_links = keep_links
         self._store: Store | None = None
         self._writer: Writer | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._closing: asyncio.Task[None] | None = None
         self._last_intent = 0
         self._seen: dict[str, tuple[TaskStatus | str, int]] = {}
@@ -163,6 +164,7 @@ class Journal:
             raise
 
     async def _open(self) -> None:
+        self._loop = asyncio.get_running_loop()
         self._store = await run_sync(Store.open, self.path)
         self._writer = Writer(self._store, str(self.path), self._rest)
 
@@ -172,14 +174,15 @@ class Journal:
         Raises:
             JournalError: it could not be written.
         """
-        if self._store is None:
+        store, writer = self._store, self._writer
+        if store is None or writer is None:
             return
         if self._closing is None:
-            self._closing = asyncio.create_task(self._close(), name="vocalsep journal closing")
+            closing = self._close(store, writer)
+            self._closing = asyncio.create_task(closing, name="vocalsep journal closing")
         await to_its_end(_joined(self._closing))
 
-    async def _close(self) -> None:
-        store, writer = self._opened(), self._writing()
+    async def _close(self, store: Store, writer: Writer) -> None:
         try:
             await self.flush()
         finally:
@@ -197,7 +200,7 @@ class Journal:
             JournalError: it belongs to another API or label.
         """
         store = self._opened()
-        for name, ours in (("base_url", base_url), ("label", self.label or "")):
+        for name, ours in (("base_url", base_url.rstrip("/")), ("label", self.label or "")):
             there = await run_sync(store.meta, name)
             if there is None:
                 await run_sync(store.apply, [(_META, (name, ours))])
@@ -232,12 +235,18 @@ class Journal:
             pass
         raise JournalError(f"the journal {self.path} is damaged: {moment!r} is no time")
 
+    def _request(self, text: str) -> Mapping[str, Any]:
+        request = self._json(text)
+        if not isinstance(request, dict):
+            raise JournalError(f"the journal {self.path} is damaged: {request!r:.60} is no request")
+        return request
+
     def _json(self, text: str) -> Any:
         try:
             return json.loads(text)
         except (ValueError, RecursionError):
             pass
-        raise JournalError(f"the journal {self.path} is damaged: {printable(text, 60)!r}")
+        raise JournalError(f"the journal {self.path} is damaged: {printable(str(text), 60)!r}")
 
     async def ended(self, after: int, most: int) -> list[Row]:
         """At most *most* tasks that have ended, added after the one of that number."""
@@ -251,7 +260,8 @@ class Journal:
         await self.flush()
         rows = await run_sync(self._opened().intents)
         return tuple(
-            Intent(self._time(began), self._json(request), error) for began, request, error in rows
+            Intent(self._time(began), self._request(request), error)
+            for began, request, error in rows
         )
 
     async def durations(self) -> Any:
@@ -335,7 +345,8 @@ class Journal:
         if error is None:
             await self._now((_NOT_CREATED, (number,)))
         else:
-            await self._now((_FAILED, (printable(error), number)))
+            told = error if self.keep_links else without_queries(error)
+            await self._now((_FAILED, (printable(told), number)))
 
     async def _now(self, *writes: Write) -> None:
         await to_its_end(run_sync(partial(self._opened().apply, writes, durably=True)))
@@ -355,12 +366,19 @@ class Journal:
     def _writing(self) -> Writer:
         if self._writer is None:
             raise self._closed()
+        self._check_loop()
         return self._writer
 
     def _opened(self) -> Store:
         if self._store is None:
             raise self._closed()
+        self._check_loop()
         return self._store
+
+    def _check_loop(self) -> None:
+        # What is written is told in the loop it was opened in: another would wait for ever.
+        if self._loop is not asyncio.get_running_loop():
+            raise JournalError(f"the journal {self.path} was opened in another event loop")
 
     def _closed(self) -> JournalError:
         return JournalError(

@@ -23,8 +23,12 @@ _WORDS = _run(r"[ !#-\[\]-\x7f]")
 _ADDRESS = _run(r"[ !$->@-\[\]-\x7f]")
 _LINK = re.compile(rf'("http(?<!\\"http)s?://{_ADDRESS})[?#]{_WORDS}')
 """A string that is a link, which may hold raw blanks, and its query or fragment."""
-_MENTION = re.compile(rf"(://{_ADDRESS})[?#]{_WORD}")
-"""A link within a longer text, and its query or fragment up to the next blank."""
+_NAMED = re.compile(rf'((?:url|Url|URL)":"{_ADDRESS})[?#]{_WORDS}')
+"""What is called a link and is written like none, such as one without its scheme."""
+_MENTION = re.compile(rf"(://{_ADDRESS})([?#]{_WORDS})")
+"""A link within a longer text, and all that follows from its query or fragment on."""
+_QUERY = re.compile(rf"[?#]{_WORD}")
+"""One, up to the next blank."""
 _LEVEL, _WINDOW, _MEMORY = 1, 13, 6
 """As much as a record needs: with zlib's usual quarter of a megabyte, clearing it took longer."""
 _LARGEST = 1 << 24
@@ -44,11 +48,20 @@ def packed(record: Mapping[str, Any], *, keep_links: bool) -> bytes:
     return press.compress(text.encode()) + press.flush()
 
 
+def without_queries(text: str) -> str:
+    """*text* without the queries of the links in it."""
+    return str(json.loads(_without_queries(_encoded(text))))
+
+
 def _without_queries(text: str) -> str:
-    for pattern in (_LINK, _MENTION):
+    for pattern, rest in ((_LINK, r"\1"), (_NAMED, r"\1"), (_MENTION, _without_any)):
         if "?" in text or "#" in text:
-            text = pattern.sub(r"\1", text)
+            text = pattern.sub(rest, text)
     return text
+
+
+def _without_any(mention: re.Match[str]) -> str:
+    return mention[1] + _QUERY.sub("", mention[2])
 
 
 def unpacked(content: bytes) -> Any:

@@ -127,7 +127,8 @@ class Writer:
         self.failure = self.failure or JournalError(f"the journal {self._name} was closed")
         self._thread.close()
         self._stop_timer()
-        self._hurry()
+        with suppress(RuntimeError):  # who closes it may be in another loop, as this one has ended
+            self._loop.call_soon_threadsafe(self._hurry)
 
 
 def _tell(thens: Iterable[Then], failure: JournalError | None) -> None:
