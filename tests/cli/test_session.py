@@ -81,6 +81,18 @@ async def test_a_session_that_is_stopped_says_what_is_open_and_what_becomes_of_i
     assert err.endswith(f"; {kept if keeps else 'without --journal nothing of it is kept'}\n")
 
 
+@pytest.mark.anyio
+async def test_a_session_that_is_stopped_before_it_began_promises_nothing(
+    provider: FakeProvider, stop: Stop, capsys: Captured, tmp_path: Path
+) -> None:
+    order = Order(tasks=["a", "b"], journal=tmp_path / "batch.journal")
+    os.kill(os.getpid(), signal.SIGTERM)
+    async with make_client(rate_limit=None) as client:
+        assert await Session(order, Screen(is_quiet=True), stop).run(client) is Exit.INTERRUPTED
+    assert provider.sent == []
+    assert capsys.readouterr().err == "stopped before it began: run the same command again\n"
+
+
 def test_a_report_tells_the_command_without_what_is_secret(
     vocalsep_emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

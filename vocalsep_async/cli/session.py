@@ -64,7 +64,7 @@ class Session:
                 with anyio.CancelScope(shield=True):
                     await keeper.write(self._report, at_once=self._stop.is_wanted)
         if self._stop.is_wanted:
-            self._say_what_is_open(len(following.open_ids))
+            self._say_what_is_open(following)
         elif following.stats is not None:  # pragma: no branch - what was not stopped has ended
             self._screen.say(summary(following.stats, client.stats))
         if self._report is not None:
@@ -77,13 +77,16 @@ class Session:
         if self._report is not None:
             check_file(self._report)
 
-    def _say_what_is_open(self, count: int) -> None:
+    def _say_what_is_open(self, following: Following) -> None:
+        if following.stats is None:
+            self._screen.warn("stopped before it began: run the same command again")
+            return
         kept = (
             f"{self._order.journal} has all of it: run the same command again"
             if self._order.journal is not None
             else "without --journal nothing of it is kept"
         )
-        self._screen.warn(f"stopped with {counted(count, 'task')} open; {kept}")
+        self._screen.warn(f"stopped with {counted(len(following.open_ids), 'task')} open; {kept}")
 
 
 def _keeper(client: VocalSepClient) -> Keeper:
