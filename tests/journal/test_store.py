@@ -201,6 +201,17 @@ class TestWhatIsRefused:
         with pytest.raises(JournalError, match="the journal"):
             Store.read(path)
 
+    def test_a_file_with_two_names_to_write_to(self, path: Path) -> None:
+        made(path, *ended("a"))
+        other = path.with_name("other")
+        other.hardlink_to(path)
+        for name in (path, other):
+            assert "has another name too (a hard link)" in refusal(name)
+            assert ids_of(rows_in(name)) == ["a"]
+        assert files_of(path) == [path]
+        other.unlink()
+        assert ids_of(rows_in(made(path))) == ["a"]
+
     @pytest.mark.parametrize("place", ["/", "."])
     def test_a_path_without_a_name(self, place: str) -> None:
         assert str(Path(place).resolve()) in refusal(Path(place))

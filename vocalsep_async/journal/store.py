@@ -7,11 +7,13 @@ seconds may be missing, and what they told is asked again.
 
 from __future__ import annotations
 
+import math
 import os
 import sqlite3
 import stat
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -283,7 +285,7 @@ class Store:
 
 
 def _row(values: tuple[Any, ...]) -> Row:
-    if not all(map(isinstance, values, _KINDS)):
+    if not all(map(isinstance, values, _KINDS)) or math.inf in values:
         raise ValueError(f"a task holds what it cannot hold: {values[:2]!r}")
     return Row._make(values)
 
@@ -295,10 +297,13 @@ def _resolved(path: Path) -> Path:
 
 def _make(path: Path) -> None:
     """Make an empty file that only its owner can read, if there is none."""
-    try:
+    with suppress(FileExistsError):
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-    except FileExistsError:
-        _check_kind(path)
+        return
+    _check_kind(path)
+    if path.stat().st_nlink > 1:
+        # SQLite keeps its log, and we our lock, beside one of its names.
+        raise JournalError(f"{path} has another name too (a hard link): use a copy of it")
 
 
 def _check_kind(path: Path) -> None:
