@@ -50,7 +50,7 @@ ARROWS = {
     },
     "emulator": {"models", "errors"},
     "pytest_plugin": {"emulator"},
-    "cli": {"__init__", "emulator", "journal"},
+    "cli": {"__init__", "decoding", "emulator", "journal"},
     "__init__": {
         "batch",
         "client",

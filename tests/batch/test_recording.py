@@ -34,6 +34,7 @@ from vocalsep_async import (
 )
 from vocalsep_async.batch import recording, runner
 from vocalsep_async.journal import Row
+from vocalsep_async.journal.records import packed
 from vocalsep_async.schedule import Durations
 
 pytestmark = pytest.mark.anyio
@@ -699,6 +700,15 @@ async def test_a_damaged_record_is_a_journal_error_that_names_the_file(
     change(path, f"UPDATE {damage}")
     with pytest.raises(JournalError, match=r"batch\.journal"):
         await run(provider, ["b"], journal=path)
+
+
+async def test_a_task_that_was_kept_as_ended_and_goes_on_is_a_journal_error(
+    provider: FakeProvider, path: Path
+) -> None:
+    await run(provider, ["a"], journal=path)
+    change(path, "UPDATE ended SET record = ?", packed({"successFlag": "PENDING"}, keep_links=True))
+    with pytest.raises(JournalError, match="ended was kept as PENDING"):
+        await run(provider, journal=path)
 
 
 async def test_a_type_that_nobody_knows_yet_is_an_unknown_one(

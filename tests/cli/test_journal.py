@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import random
+import shlex
 import sqlite3
 import subprocess
 import sys
@@ -19,13 +20,16 @@ from typer.testing import CliRunner, Result
 
 from vocalsep_async import Every, Journal, TaskRef
 from vocalsep_async.cli import journal as command_line
+from vocalsep_async.cli.options import Settings
+from vocalsep_async.journal.records import packed
 
 COMMANDS = ["show", "check", "export"]
 CREATED = datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC)
 
 
 def call(*arguments: object) -> Result:
-    return CliRunner().invoke(command_line.app, [str(each) for each in arguments])
+    settings = Settings(None, quiet=False, debug=False)
+    return CliRunner().invoke(command_line.app, [str(each) for each in arguments], obj=settings)
 
 
 def run(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -271,12 +275,43 @@ def test_a_journal_of_a_newer_version_is_refused(path: Path, command: str) -> No
         "added SET added_at = 1e300",
         "added SET created_at = 'yesterday'",
         "added SET task_id = CAST(x'ff' AS TEXT)",
+        "ended SET elapsed = 9e999",
     ],
 )
 def test_a_damaged_task_is_damage(path: Path, damage: str) -> None:
     change(path, f"UPDATE {damage} WHERE number = 1")
     for command in ("check", "export"):
         refused(call(command, path))
+
+
+PENDING = packed({"taskId": "done", "successFlag": "PENDING"}, keep_links=False)
+
+
+@pytest.mark.parametrize(
+    "damage, value",
+    [
+        ("added SET task_id = ?", " "),
+        ("added SET task_id = ?", "x" * 600),
+        ("ended SET record = ?", PENDING),
+    ],
+)
+def test_what_a_batch_would_refuse_is_damage(path: Path, damage: str, value: object) -> None:
+    change(path, f"UPDATE {damage} WHERE number = 1", value)
+    refused(call("check", path), "of task", "is damaged")
+    assert call("export", path).exit_code == 0
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no full device")  # noqa: PTH110
+@pytest.mark.parametrize("output", ["/dev/full", "&-"])
+@pytest.mark.parametrize("command", COMMANDS)
+def test_an_output_that_takes_nothing_is_said_so(path: Path, command: str, output: str) -> None:
+    words = shlex.join([sys.executable, "-m", "vocalsep_async", "journal", command, str(path)])
+    told = subprocess.run(
+        f"{words} >{output}", shell=True, stderr=subprocess.PIPE, text=True, check=False
+    )
+    assert told.returncode == 2
+    assert told.stderr.startswith("standard output: ")
+    assert len(told.stderr.splitlines()) == 1
 
 
 @pytest.mark.parametrize(

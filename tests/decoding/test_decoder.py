@@ -32,7 +32,7 @@ from payloads import (
 )
 
 from vocalsep_async import errors
-from vocalsep_async.decoding import Decoder, age_of, decode_callback
+from vocalsep_async.decoding import Decoder, age_of, decode_callback, restored_task
 from vocalsep_async.dialects import KIE, SUNOAPI, Dialect
 from vocalsep_async.errors import APIError, DecodeError, Verdict, VocalSepError
 from vocalsep_async.models import SeparationTask, SeparationType, TaskRef, TaskStatus
@@ -350,6 +350,20 @@ def test_the_age_of_a_task_is_told_by_the_servers_own_clock(
     headers = {"Date": format_datetime(date, usegmt=True)} if date else {}
     assert age_of(decoded(answer(record)), headers) == age
     assert age_of(decoded(answer(record)), {"Date": "garbage"}) is None
+
+
+# Records that were kept.
+
+
+def test_a_record_that_was_kept_is_the_task_it_was_of() -> None:
+    task = decoded(answer(stems_done()))
+    assert restored_task(TaskRef(TASK_ID, task.type), task.raw) == task
+
+
+@pytest.mark.parametrize("record", [pending(), {}, [], None, "SUCCESS"])
+def test_what_is_no_record_of_a_task_that_ended_is_refused(record: Any) -> None:
+    with pytest.raises(DecodeError):
+        restored_task(REF, record)
 
 
 # Callbacks.

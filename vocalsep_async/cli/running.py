@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import traceback
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import NoReturn
 
 import anyio
@@ -27,8 +28,20 @@ def carry_out(settings: Settings, work: Work) -> NoReturn:
         typer.Exit: always, but for a fault of the program, which is raised as it is.
     """
     stop = Stop()
-    try:
+    with sentences(settings):
         status = anyio.run(work, stop)
+    raise typer.Exit(Exit.INTERRUPTED if stop.is_wanted else status)
+
+
+@contextmanager
+def sentences(settings: Settings) -> Iterator[None]:
+    """Run a block of which people are told in a sentence what goes wrong; it ends the command.
+
+    Raises:
+        typer.Exit: something did that users can do something about.
+    """
+    try:
+        yield
     except Exception as error:
         leaves = list(_leaves(error))
         if any(isinstance(each, BrokenPipeError) for each in leaves):
@@ -38,7 +51,6 @@ def carry_out(settings: Settings, work: Work) -> NoReturn:
         if expected is None:
             raise
         fail(settings, expected)
-    raise typer.Exit(Exit.INTERRUPTED if stop.is_wanted else status)
 
 
 def fail(settings: Settings, error: VocalSepError | OSError) -> NoReturn:

@@ -143,12 +143,15 @@ def age_of(task: SeparationTask, headers: Headers) -> float | None:
 
 
 def restored_task(ref: TaskRef, record: Any) -> SeparationTask:
-    """Read a record that was kept: ``SeparationTask.raw`` of the task *ref*.
+    """Read a record that was kept: ``SeparationTask.raw`` of the task *ref*, which had ended.
 
     Raises:
-        DecodeError: it is no record.
+        DecodeError: it is no record, or one of a task that goes on.
     """
-    return structure_task(record, type_=ref.type, taskId=ref.task_id)
+    task = structure_task(record, type_=ref.type, taskId=ref.task_id)
+    if not task.is_final:
+        raise DecodeError(f"a task that ended was kept as {printable(str(task.status))}")
+    return task
 
 
 def decode_callback(body: bytes) -> SeparationTask:
