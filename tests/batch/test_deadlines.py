@@ -56,6 +56,16 @@ async def test_the_last_error_is_told(provider: FakeProvider) -> None:
     assert isinstance(outcome.error.last_error, ServerError)
 
 
+async def test_those_that_come_after_others_of_their_moment_ran_out_of_time_do_so_too(
+    provider: FakeProvider,
+) -> None:
+    ids = numbered(50)
+    add_all(provider, ids, NEVER)
+    async with make_client() as client, client.track(slowly(ids, 0.001), timeout=0.003) as batch:
+        with anyio.fail_after(10):
+            assert (await outcomes_of(batch)).keys() == set(ids)
+
+
 async def test_the_deadline_cuts_a_look_and_nothing_is_left_of_it(provider: FakeProvider) -> None:
     provider.round_trip = 1000
     began = anyio.current_time()
@@ -100,6 +110,21 @@ async def test_an_added_task_has_its_own_deadline(provider: FakeProvider) -> Non
                 ends[outcome.task_id] = anyio.current_time() - began
                 assert outcome.elapsed == pytest.approx(30)
     assert ends == pytest.approx({"a": 30, "b": 40, "c": 65})
+
+
+async def test_adding_a_task_while_many_run_out_of_time_holds_up_none_of_them(
+    provider: FakeProvider,
+) -> None:
+    ids = numbered(2000)
+    add_all(provider, [*ids, "new"], NEVER)
+    began = anyio.current_time()
+    async with make_client() as client, client.track(ids, timeout=30) as batch:
+        await anext(batch)
+        batch.add("new")
+        for _ in ids[1:]:
+            await anext(batch)
+        assert anyio.current_time() == pytest.approx(began + 30, abs=0.1)
+        assert batch.pending_ids() == ("new",)
 
 
 async def test_adding_an_open_task_again_gives_it_no_more_time(provider: FakeProvider) -> None:

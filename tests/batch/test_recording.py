@@ -493,6 +493,23 @@ async def test_a_task_whose_time_ran_out_meanwhile_ends_at_once_without_a_reques
     assert provider.sent == []
 
 
+@pytest.mark.parametrize("named", ["none", "new ones"])
+async def test_however_many_ran_out_of_time_meanwhile_all_end_at_once(
+    provider: FakeProvider, path: Path, wall: Wall, named: str
+) -> None:
+    ids = numbered(2001)
+    new = [] if named == "none" else ["a", "b"]
+    add_all(provider, [*ids, *new], NEVER)
+    await cut_off(provider, ids, journal=path, after=1, timeout=100)
+    wall.ahead += 3600
+    began = anyio.current_time()
+    async with process(provider) as client, client.track(new, journal=path, timeout=100) as batch:
+        for _ in ids:
+            assert (await anext(batch)).task_id not in new
+        assert anyio.current_time() == pytest.approx(began, abs=1)
+        assert set(batch.pending_ids()) == set(new)
+
+
 async def test_a_longer_timeout_tracks_on_what_ran_out_of_time(
     provider: FakeProvider, path: Path
 ) -> None:

@@ -255,6 +255,9 @@ class Roster:
         self._timer = asyncio.get_running_loop().call_soon(self._sweep)
 
     def _sweep_later(self) -> None:
+        if self._expired:
+            self._sweep_soon()
+            return
         self._stop_sweeping()
         if self._ending and self.error is None:
             loop = asyncio.get_running_loop()
@@ -280,6 +283,9 @@ class Roster:
     def _next_expired(self, now: float) -> str | None:
         while self._ending and self._ending[0].deadline <= now:
             cohort = self._ending.popleft()
+            if self._cohorts.get(cohort.type) is cohort:
+                # Nobody would end those who joined it from now on.
+                del self._cohorts[cohort.type]
             self._expired.extend((task_id, cohort) for task_id in cohort.ids or ())
         while self._expired:
             task_id, cohort = self._expired.popleft()
