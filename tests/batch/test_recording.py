@@ -13,7 +13,7 @@ from typing import Any
 
 import anyio
 import pytest
-from batch.following import NEVER, add_all, numbered, outcomes_of
+from batch.following import NEVER, add_all, numbered, outcomes_of, slowly
 from batch.journals import Wall, journals_in_virtual_time, known_in, process, run
 from downloads.stem_host import Held, StemHost, client_of
 from fakes import FakeProvider, envelope, finished, record
@@ -508,6 +508,69 @@ async def test_however_many_ran_out_of_time_meanwhile_all_end_at_once(
             assert (await anext(batch)).task_id not in new
         assert anyio.current_time() == pytest.approx(began, abs=1)
         assert set(batch.pending_ids()) == set(new)
+
+
+async def test_one_whose_time_ran_out_meanwhile_is_handed_out_once_however_late_it_is_named(
+    provider: FakeProvider, path: Path, wall: Wall
+) -> None:
+    ids = numbered(1200)
+    add_all(provider, ids, NEVER)
+    for source in (ids, iter(ids), slowly(ids, 0.01)):
+        await cut_off(provider, ids, journal=path, after=1, timeout=100)
+        wall.ahead += 3600
+        provider.sent.clear()
+        outcomes = await run(provider, source, journal=path, timeout=100)
+        assert outcomes.keys() == set(ids)
+        assert provider.sent == []
+
+
+async def test_one_that_was_not_found_is_handed_out_once_however_late_it_is_named(
+    provider: FakeProvider, path: Path
+) -> None:
+    add_all(provider, ["a", "b"], NEVER)
+    await cut_off(provider, ["a"], journal=path, after=1)
+    provider.script("a", envelope(404, "no"))
+    outcomes = await run(provider, slowly(["b", "a"], 50), journal=path, timeout=100)
+    assert outcomes.keys() == {"a", "b"}
+
+
+async def test_one_that_is_added_again_when_its_time_ran_out_has_a_deadline_of_its_own(
+    provider: FakeProvider, path: Path, wall: Wall
+) -> None:
+    provider.add("a", NEVER)
+    async with (
+        process(provider) as client,
+        client.track(["a"], journal=path, timeout=100) as batch,
+    ):
+        assert (await anext(batch)).elapsed == pytest.approx(100, abs=0.1)
+        batch.add("a")
+        await anyio.sleep(10)
+    wall.ahead += 30
+    began = anyio.current_time()
+    outcomes = await run(provider, ["a"], journal=path, timeout=100)
+    assert outcomes["a"].elapsed == pytest.approx(100, abs=0.1)
+    assert anyio.current_time() - began == pytest.approx(60, abs=0.1)
+
+
+async def test_what_is_created_while_a_batch_begins_is_for_whom_it_is_added_to(
+    provider: FakeProvider, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    provider.add("new", NEVER)
+    known = Journal.known
+
+    async def late(journal: Journal) -> Any:
+        await journal.created(await journal.intend({}), TaskRef("new"))
+        return await known(journal)
+
+    monkeypatch.setattr(Journal, "known", late)
+    async with (
+        Journal(path) as journal,
+        process(provider) as client,
+        client.track(journal=journal, timeout=100) as batch,
+    ):
+        assert batch.pending_ids() == ()
+        batch.add("new")
+        assert (await anext(batch)).elapsed == pytest.approx(100, abs=0.1)
 
 
 async def test_a_longer_timeout_tracks_on_what_ran_out_of_time(

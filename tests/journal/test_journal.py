@@ -396,15 +396,20 @@ class TestWhatItKeeps:
         assert told == [None]
         assert [row.status for row in rows_in(path)] == ["SUCCESS"]
 
-    async def test_a_task_that_is_added_again_stays_where_it_was(self, path: Path) -> None:
+    async def test_a_task_that_is_added_again_stays_where_it_was_and_its_wait_begins_anew(
+        self, path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        clock = iter([1000.0, 2000.0])
+        monkeypatch.setattr("vocalsep_async.journal.journal.time.time", lambda: next(clock))
         async with Journal(path) as journal:
             journal.add(of(["a", "b"]))
-            journal.end(outcome_of("a"), Told())
-            before = await journal.known()
-            journal.add(of(["b", "a", "c"]))
-            after = await journal.known()
-        assert after[:2] == before
-        assert [known.ref.task_id for known in after] == ["a", "b", "c"]
+            journal.add(of(["b", "c"]))
+            known = await journal.known()
+        assert [(each.ref.task_id, each.added_at) for each in known] == [
+            ("a", 1000),
+            ("b", 2000),
+            ("c", 2000),
+        ]
 
     async def test_a_note_that_comes_late_takes_nothing_back(self, path: Path) -> None:
         async with Journal(path) as journal:
@@ -695,8 +700,11 @@ class TestIntents:
             journal.take_in()
             after = await journal.known()
         assert [known.ref.task_id for known in after] == ["new", "old"]
-        assert before[0].added_at == 0.0
-        assert after[0].added_at >= after[1].added_at == before[1].added_at > 0.0
+        times = [known.added_at for known in (*before, *after)]
+        assert times[0] is None
+        assert before[0].age() == 0.0
+        assert None not in times[1:]
+        assert times[1] == times[3]
 
 
 class Full:

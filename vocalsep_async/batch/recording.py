@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 
 import attrs
@@ -56,6 +56,8 @@ class Recording:
         self._ended: set[str] = set()
         self._ended_since: set[str] = set()
         """Tasks whose end this batch has seen: they may be named again, or only now."""
+        self._over: set[str] = set()
+        """Tasks whose wait is over in this batch, without their end; `again` begins another."""
         self._polls_before: dict[str, Known] = {}
         """Tasks that were looked at in an earlier run."""
         self._ends = 0
@@ -86,17 +88,14 @@ class Recording:
         await self._journal.belongs_to(self._base_url)
         await self._learn()
         await self._warn_of_intents()
-        left = []
         self._journal.take_in()
-        for known in await self._journal.known():
-            self._known.add(known.ref.task_id)
-            if known.has_ended:
-                self._ended.add(known.ref.task_id)
-            else:
-                left.append(known)
-                if known.polls:
-                    self._polls_before[known.ref.task_id] = known
-        return sorted(left, key=lambda known: known.added_at)
+        # One that is created meanwhile is for the batch it is added to, or the next one.
+        known = [each for each in await self._journal.known() if each.added_at is not None]
+        self._known = {each.ref.task_id for each in known}
+        self._ended = {each.ref.task_id for each in known if each.has_ended}
+        left = [each for each in known if not each.has_ended]
+        self._polls_before = {each.ref.task_id: each for each in left if each.polls}
+        return sorted(left, key=lambda each: each.added_at or 0.0)
 
     async def _learn(self) -> None:
         told = await self._journal.durations()
@@ -128,16 +127,23 @@ class Recording:
         finally:
             await self._let_go()
 
-    def has_ended(self, task_id: str) -> bool:
-        """Whether its final record is in the journal, or on its way there."""
-        return task_id in self._ended or task_id in self._ended_since
+    def is_over(self, task_id: str) -> bool:
+        """Whether this batch has handed out, or will, what became of it."""
+        return any(task_id in ids for ids in (self._ended, self._ended_since, self._over))
 
-    def add(self, refs: Iterable[TaskRef]) -> None:
-        """Write down those that the journal does not know."""
-        new = [ref for ref in refs if ref.task_id not in self._known]
-        self._known.update(ref.task_id for ref in new)
+    def again(self, task_id: str) -> None:
+        """Have another wait for it begin, if one is over; with a deadline of its own."""
+        if task_id in self._over:
+            self._over.discard(task_id)
+            self._known.discard(task_id)
+
+    def add(self, ref: TaskRef) -> None:
+        """Write it down, if the journal does not know it."""
+        if ref.task_id in self._known:
+            return
+        self._known.add(ref.task_id)
         try:
-            self._journal.add(new)
+            self._journal.add([ref])
         except JournalError as error:
             self._broken(error)
 
@@ -155,7 +161,9 @@ class Recording:
         if known is not None:
             outcome = _with_earlier(outcome, known)
         try:
-            if outcome.task is not None:
+            if outcome.task is None:
+                self._over.add(outcome.task_id)
+            else:
                 self._ended_since.add(outcome.task_id)
                 self._note_durations()
             self._journal.end(outcome, self._when_written(outcome, done))

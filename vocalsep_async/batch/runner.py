@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict, deque
-from collections.abc import Callable, Collection, Coroutine, Iterable
+from collections.abc import Callable, Collection, Coroutine
 from contextlib import aclosing
 from functools import partial
 from types import TracebackType
@@ -136,9 +136,8 @@ class BatchRunner:
         if refs is None:
             self._reader = _task(self._read(), "vocalsep batch reader")
             return
-        self._write_down(refs)
         async for ref in one_by_one(refs):
-            self._take_in_unless_ended(ref, roster)
+            self._take_in_named(ref, roster)
         roster.warn_of_too_many()
 
     async def __aexit__(
@@ -197,18 +196,18 @@ class BatchRunner:
         if self._is_closed:
             raise ConfigurationError("the batch is closed; add tasks before close()")
         ref = TaskRef.of(task)
-        self._write_down([ref])
-        self._take_in_unless_ended(ref, roster)
+        if self._recording is not None:
+            self._recording.again(ref.task_id)
+        self._take_in_named(ref, roster)
         roster.warn_of_too_many()
 
-    def _write_down(self, refs: Iterable[TaskRef]) -> None:
+    def _take_in_named(self, ref: TaskRef, roster: Roster) -> None:
+        """Track *ref*, unless what became of it is handed out anyway."""
         if self._recording is not None:
-            self._recording.add(ref.merged(TaskRef(ref.task_id, self._type)) for ref in refs)
-
-    def _take_in_unless_ended(self, ref: TaskRef, roster: Roster) -> None:
-        """Track *ref*, unless the journal has its final record, which is handed out anyway."""
-        if self._recording is None or not self._recording.has_ended(ref.task_id):
-            roster.take_in(ref)
+            if self._recording.is_over(ref.task_id):
+                return
+            self._recording.add(ref.merged(TaskRef(ref.task_id, self._type)))
+        roster.take_in(ref)
 
     def notify(self, task: str | TaskRef) -> bool:
         """Look at a task soon, because something happened to it: for webhooks.
@@ -245,8 +244,7 @@ class BatchRunner:
     async def _take_in(self, ref: TaskRef, roster: Roster) -> None:
         if ref.task_id not in self._read_before:
             self._remember(ref.task_id)
-            self._write_down([ref])
-            self._take_in_unless_ended(ref, roster)
+            self._take_in_named(ref, roster)
             roster.warn_of_too_many()
         while self._has_enough(roster):
             await _next(self._room)

@@ -27,7 +27,7 @@ from vocalsep_async.models import SeparationType, TaskOutcome, TaskRef, TaskStat
 
 _ADD = (
     "INSERT INTO added (task_id, type, created_at, added_at) VALUES (?, ?, ?, ?) "
-    "ON CONFLICT (task_id) DO UPDATE SET added_at = coalesce(added_at, excluded.added_at)"
+    "ON CONFLICT (task_id) DO UPDATE SET added_at = coalesce(excluded.added_at, added_at)"
 )
 _TAKE_IN = "UPDATE added SET added_at = ? WHERE added_at IS NULL"
 _NOTE = "UPDATE added SET status = ?, polls = ? WHERE task_id = ?"
@@ -63,21 +63,21 @@ class Known(NamedTuple):
 
     Attributes:
         ref: the task.
-        added_at: when it was added, in seconds since 1970.
+        added_at: when its wait began, in seconds since 1970; None if no batch has taken it in.
         status: the last status seen; None if none was.
         polls: looks made for it in earlier runs.
         has_ended: whether its final record is there.
     """
 
     ref: TaskRef
-    added_at: float
+    added_at: float | None
     status: TaskStatus | str | None
     polls: int
     has_ended: bool
 
     def age(self) -> float:
-        """Seconds since it was added; not less than 0, whatever the clock was set to since."""
-        return max(0.0, time.time() - self.added_at)
+        """Seconds since its wait began; not less than 0, whatever the clock was set to since."""
+        return 0.0 if self.added_at is None else max(0.0, time.time() - self.added_at)
 
 
 class Journal:
@@ -211,13 +211,17 @@ class Journal:
                 )
 
     async def known(self) -> list[Known]:
-        """All tasks in it, in the order in which they were added.
+        """All tasks in it, in the order in which it got them.
 
         Raises:
             JournalError: some of it is damaged.
         """
         await self.flush()
-        return [self._known(row) for row in await run_sync(self._opened().tasks)]
+        # In a worker thread, for a hundred thousand hold up the loop.
+        return await run_sync(self._known_in, self._opened())
+
+    def _known_in(self, store: Store) -> list[Known]:
+        return list(map(self._known, store.tasks()))
 
     def _known(self, row: Row) -> Known:
         created = None if row.created_at is None else self._time(row.created_at)
@@ -226,7 +230,7 @@ class Journal:
         except ConfigurationError as error:
             raise JournalError(f"the journal {self.path} is damaged: {error}") from None
         status = as_status(row.status) if row.status else None
-        return Known(ref, row.added_at or 0.0, status, row.polls, row.record is not None)
+        return Known(ref, row.added_at, status, row.polls, row.record is not None)
 
     def _time(self, moment: float) -> datetime:
         try:
@@ -276,7 +280,7 @@ class Journal:
         self._writing().put((_TAKE_IN, (time.time(),)))
 
     def add(self, refs: Iterable[TaskRef]) -> None:
-        """Write down that these tasks are tracked from now on."""
+        """Write down that these tasks are tracked from now on, also those that were before."""
         now = time.time()  # deadlines outlive the process, and with it the monotonic clock
         self._writing().put(*((_ADD, (ref.task_id, ref.type, _created(ref), now)) for ref in refs))
 
