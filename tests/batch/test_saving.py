@@ -495,6 +495,14 @@ async def test_what_waits_for_its_turn_is_forgotten_when_all_is_broken_off() -> 
     assert begun == numbered(4)
 
 
+async def test_what_comes_when_all_was_broken_off_is_not_begun() -> None:
+    before = asyncio.all_tasks()
+    savings = Savings(saved_at_once, raised)
+    savings.release()
+    savings.save(ended("a"), unexpected)
+    assert asyncio.all_tasks() == before
+
+
 async def test_savings_broken_off_before_they_began_end_too() -> None:
     savings = Savings(saved_at_once, raised)
     savings.save(ended("a"), unexpected)

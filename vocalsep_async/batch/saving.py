@@ -31,12 +31,15 @@ class Savings:
         self._broken = broken
         self._waiting: deque[tuple[TaskOutcome, SeparationTask, Done]] = deque()
         self._workers: set[asyncio.Task[None]] = set()
+        self._is_released = False
 
     def save(self, outcome: TaskOutcome, done: Done) -> None:
         """Save the stems of a task, if it has some; *done* gets its outcome then."""
         if outcome.task is None or not outcome.task.succeeded:
             done(outcome)
             return
+        if self._is_released:
+            return  # it was still being written down when the block was left
         self._waiting.append((outcome, outcome.task, done))
         if len(self._workers) < _TASKS_AT_ONCE:
             worker = asyncio.create_task(self._work(), name="vocalsep saving")
@@ -64,6 +67,7 @@ class Savings:
 
     def release(self) -> None:
         """Break off what is under way; what has arrived is kept on disk, to be resumed."""
+        self._is_released = True
         self._waiting.clear()
         for worker in self._workers:
             worker.cancel()
