@@ -31,6 +31,22 @@ print("open", flush=True)
 sys.stdin.read()
 """
 
+PARENT = """
+import os, sys, time
+from pathlib import Path
+from vocalsep_async.journal import Store
+store = Store.open(Path(sys.argv[1]))
+child = os.fork()
+if child == 0:
+    if sys.argv[2] == "closes its copy":
+        store.close()
+    print("child", flush=True)
+    sys.stdin.read()
+    os._exit(0)
+print("parent", flush=True)
+sys.stdin.read()
+"""
+
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
@@ -71,6 +87,38 @@ def test_a_second_writer_in_another_process_is_refused_until_the_first_is_killed
         assert refusal(path) == f"{path} {IN_USE}"
         holder.send_signal(signal.SIGKILL)
         holder.wait()
+    with opened(path) as store:
+        assert store.tasks() == []
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no process is forked here")
+@pytest.mark.parametrize("child", ["lives on", "closes its copy"])
+def test_a_child_that_was_forked_neither_holds_the_journal_nor_gives_it_away(
+    path: Path, child: str
+) -> None:
+    command = [sys.executable, "-c", PARENT, str(path), child]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        assert {parent.stdout.readline(), parent.stdout.readline()} == {b"child\n", b"parent\n"}
+        assert refusal(path) == f"{path} {IN_USE}"
+        parent.kill()
+        os.waitid(os.P_PID, parent.pid, os.WEXITED | os.WNOWAIT)
+        # The child waits for the end of our standard input.
+        with opened(path) as store:
+            assert store.tasks() == []
+
+
+def test_a_lock_that_cannot_be_removed_is_let_go_of_all_the_same(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_path: Path, **_options: bool) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    before = descriptors()
+    with monkeypatch.context() as patch, opened(path):
+        patch.setattr(Path, "unlink", refuse)
+    assert lock_beside(path).exists()
+    assert descriptors() == before
     with opened(path) as store:
         assert store.tasks() == []
 

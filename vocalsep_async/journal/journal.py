@@ -188,8 +188,10 @@ class Journal:
         finally:
             self._store = self._writer = self._closing = self._learned = None
             self._seen.clear()
-            await run_sync(store.close)
-            writer.close()
+            try:
+                await run_sync(store.close)
+            finally:
+                writer.close()
 
     # Reading
 

@@ -278,10 +278,12 @@ class Store:
 
     def close(self) -> None:
         """Close it; may be called again."""
-        with self._turn:
-            self._connection.close()
-        if self._lock is not None:
-            self._lock.release()
+        try:
+            with self._turn:
+                self._connection.close()
+        finally:
+            if self._lock is not None:
+                self._lock.release()
 
 
 def _row(values: tuple[Any, ...]) -> Row:
