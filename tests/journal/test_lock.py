@@ -40,10 +40,10 @@ child = os.fork()
 if child == 0:
     if sys.argv[2] == "closes its copy":
         store.close()
-    print("child", flush=True)
+    os.write(1, b"child\\n")
     sys.stdin.read()
     os._exit(0)
-print("parent", flush=True)
+os.write(1, b"parent\\n")
 sys.stdin.read()
 """
 

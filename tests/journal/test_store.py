@@ -335,6 +335,32 @@ class TestWritesAndReads:
             reader.apply([added("b")])
         assert ids_of(rows_in(path)) == ["a"]
 
+    def test_a_reader_says_when_somebody_began_to_write_meanwhile(self, path: Path) -> None:
+        made(path, *(write for number in range(600) for write in ended(f"{number}")))
+        with closing(Store.read(path)) as reader:
+            rows = reader.rows()
+            assert next(rows).task_id == "0"
+            with opened(path) as store:
+                with pytest.raises(JournalError, match="was written to meanwhile: look again"):
+                    list(rows)
+                store.apply([added("more")])
+            with pytest.raises(JournalError, match="was written to meanwhile: look again"):
+                reader.check()
+        assert len(rows_in(path)) == 601
+
+    def test_a_reader_that_has_read_all_minds_no_writer(self, path: Path) -> None:
+        made(path, added("a"))
+        with closing(Store.read(path)) as reader:
+            assert ids_of(reader.tasks()) == ["a"]
+            made(path, added("b"))
+
+    def test_a_reader_says_when_the_file_was_removed_meanwhile(self, path: Path) -> None:
+        made(path, added("a"))
+        with closing(Store.read(path)) as reader:
+            path.unlink()
+            with pytest.raises(JournalError, match="look again"):
+                reader.tasks()
+
     def test_a_reader_holds_up_no_writer(self, store: Store, path: Path) -> None:
         store.apply([write for number in range(300) for write in ended(f"{number}")])
         with closing(Store.read(path)) as reader:

@@ -148,11 +148,12 @@ class Store:
             path = _resolved(path)  # the log is beside the file, not beside a link to it
             _check_kind(path)
             # Where nobody writes, nothing is put beside the file for those who might.
-            is_alone = not path.with_name(f"{path.name}-wal").exists()
-            mode = "?mode=ro&immutable=1" if is_alone else "?mode=ro"
+            untouched = _untouched(path)
+            mode = "?mode=ro" if untouched is None else "?mode=ro&immutable=1"
             store = cls(path, _connection(path, mode), None)
-            store._guarded(store._check_header)
-            return store
+        store._turn.untouched = untouched
+        store._guarded(store._check_header)
+        return store
 
     def _guarded(self, check: Callable[[], None]) -> None:
         try:
@@ -178,9 +179,11 @@ class Store:
         return bool(tables == 0 and self._one("PRAGMA application_id") == (0,))
 
     def _check_header(self) -> None:
-        if self._one("PRAGMA application_id") != (_APPLICATION,):
+        with self._turn:
+            (application,) = self._one("PRAGMA application_id")
+            (version,) = self._one("PRAGMA user_version")
+        if application != _APPLICATION:
             raise JournalError(f"{self._path} is a database, but no journal of this package")
-        (version,) = self._one("PRAGMA user_version")
         if version > SCHEMA:
             raise JournalError(
                 f"{self._path} is of version {version}; this package knows {SCHEMA}: update it"
@@ -278,6 +281,7 @@ class Store:
 
     def close(self) -> None:
         """Close it; may be called again."""
+        self._turn.untouched = None  # what was read was read
         try:
             with self._turn:
                 self._connection.close()
@@ -328,6 +332,15 @@ def _connection(path: Path, mode: str = "") -> sqlite3.Connection:
     )
 
 
+def _untouched(path: Path) -> tuple[int, int] | None:
+    """What changes when somebody writes to the file; None while somebody may, or has removed it."""
+    with suppress(FileNotFoundError):
+        found = path.stat()
+        if not path.with_name(f"{path.name}-wal").exists():
+            return found.st_size, found.st_mtime_ns
+    return None
+
+
 class _Turn:
     """A block that one thread at a time runs, and in which errors of the file are worded.
 
@@ -338,6 +351,8 @@ class _Turn:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock = threading.Lock()
+        self.untouched: tuple[int, int] | None = None
+        """What SQLite was told nobody writes to is read as nonsense once somebody does."""
 
     def __enter__(self) -> None:
         self._lock.acquire()
@@ -349,6 +364,8 @@ class _Turn:
         _traceback: TracebackType | None,
     ) -> None:
         self._lock.release()
+        if self.untouched is not None and self.untouched != _untouched(self._path):
+            raise JournalError(f"{self._path} was written to meanwhile: look again") from error
         if isinstance(error, sqlite3.Error):
             raise JournalError(f"the journal {self._path}: {error}") from error
         if isinstance(error, OSError):
