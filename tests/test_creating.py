@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -18,6 +19,7 @@ from fakes import Answer, FakeProvider, envelope, make_client
 from virtual_time import VIRTUAL_TIME
 
 from vocalsep_async import (
+    APIError,
     ClientClosedError,
     ConfigurationError,
     Intent,
@@ -25,6 +27,7 @@ from vocalsep_async import (
     JournalError,
     RateLimit,
     SeparationType,
+    ServerError,
     TransportError,
     Verdict,
     VocalSepClient,
@@ -327,6 +330,42 @@ async def test_where_the_id_cannot_be_written_the_error_says_so_and_the_intent_s
             await create(client, journal)
     assert "new" in str(caught.value) + "".join(getattr(caught.value, "__notes__", []))
     assert len(await intents_in(path)) == 1
+
+
+@pytest.mark.parametrize("answer", [envelope(500, "broken"), envelope(422, "bad")])
+async def test_where_a_failure_cannot_be_written_it_is_raised_and_says_so(
+    provider: FakeProvider, path: Path, answer: Answer
+) -> None:
+    async with make_client() as client, Journal(path) as journal:
+
+        def answered() -> Any:
+            assert journal._store is not None
+            journal._store._connection.execute("PRAGMA query_only = ON")
+            return answer
+
+        provider.script(GENERATE, answered)
+        with pytest.raises(APIError) as caught:
+            await create(client, journal)
+    notes = " ".join(caught.value.__notes__)
+    assert ("may have been created" in notes) is isinstance(caught.value, ServerError)
+    assert re.search("The journal was not told: .*readonly", notes)
+    assert len(await intents_in(path)) == 1
+
+
+async def test_of_two_apis_at_one_new_journal_one_is_refused(
+    provider: FakeProvider, path: Path
+) -> None:
+    provider.script(GENERATE, CREATED)
+    async with (
+        Journal(path) as journal,
+        make_client() as client,
+        make_client(base_url="https://other.example") as other,
+    ):
+        answers = await asyncio.gather(
+            create(client, journal), create(other, journal), return_exceptions=True
+        )
+    assert [type(answer) for answer in answers].count(JournalError) == 1
+    assert len(provider.posted) == 1
 
 
 async def test_a_journal_that_is_not_open_is_refused(provider: FakeProvider, path: Path) -> None:

@@ -60,7 +60,7 @@ class Creator:
         try:
             ref = await self._send(body, kind)
         except VocalSepError as error:
-            await journal.not_created(number, str(error) if _may_have_created(error) else None)
+            await _tell(journal, number, error)
             raise
         try:
             await journal.created(number, ref)
@@ -81,6 +81,15 @@ class Creator:
                 error.add_note(_PERHAPS_CREATED)
             raise
         return TaskRef(task_id, type=kind, created_at=datetime.now(UTC))
+
+
+async def _tell(journal: Journal, number: int, error: VocalSepError) -> None:
+    """Write down what a creation met; the intent stays as it is where that cannot be done."""
+    try:
+        await journal.not_created(number, str(error) if _may_have_created(error) else None)
+    except JournalError as failure:
+        # Whoever called must hear of the creation, which may have been billed.
+        error.add_note(f"The journal was not told: {failure}")
 
 
 def _cannot_have_created(error: VocalSepError) -> bool:

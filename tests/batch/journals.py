@@ -30,9 +30,6 @@ class Wall:
     def time(self) -> float:
         return self.ahead + asyncio.get_running_loop().time()
 
-    def time_ns(self) -> int:
-        return int(self.time() * 1e9)
-
 
 async def at_once(function: Callable[..., T], *arguments: Any) -> T:
     """What `anyio.to_thread.run_sync` does, without a thread: virtual time would pass it by."""
@@ -60,7 +57,7 @@ class AtOnce:
 def journals_in_virtual_time(patch: pytest.MonkeyPatch) -> Wall:
     """Have journals work in the loop's own thread, and read the clock that is returned."""
     wall = Wall()
-    clock = SimpleNamespace(time=wall.time, time_ns=wall.time_ns)
+    clock = SimpleNamespace(time=wall.time)
     patch.setattr("vocalsep_async.journal.journal.run_sync", at_once)
     patch.setattr("vocalsep_async.journal.writer.Thread", AtOnce)
     for module in ("journal.journal", "polling.once"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import secrets
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
@@ -37,10 +38,13 @@ _END = (
 )
 _FILES = "UPDATE ended SET files = ? WHERE number = (SELECT number FROM added WHERE task_id = ?)"
 _META = "INSERT OR REPLACE INTO meta VALUES (?, ?)"
+_FIRST_META = "INSERT OR IGNORE INTO meta VALUES (?, ?)"
 _INTEND = "INSERT INTO intents (number, began_at, request) VALUES (?, ?, ?)"
 _CREATED = "UPDATE intents SET task_id = ? WHERE number = ?"
 _FAILED = "UPDATE intents SET error = ? WHERE number = ?"
 _NOT_CREATED = "DELETE FROM intents WHERE number = ?"
+_NUMBER_BITS = 62
+"""Of what a creation is named by: two are never the same, and SQLite's whole numbers have 63."""
 
 
 @frozen
@@ -120,7 +124,6 @@ class Journal:
         self._writer: Writer | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closing: asyncio.Task[None] | None = None
-        self._last_intent = 0
         self._seen: dict[str, tuple[TaskStatus | str, int]] = {}
         """Status and polls of tasks that have not ended, to be written down in time."""
         self._learned: Mapping[str, Any] | None = None
@@ -205,8 +208,10 @@ class Journal:
         for name, ours in (("base_url", base_url.rstrip("/")), ("label", self.label or "")):
             there = await run_sync(store.meta, name)
             if there is None:
-                await run_sync(store.apply, [(_META, (name, ours))])
-            elif there != ours:
+                # Several may find it new at the same time, and not all of one API.
+                await run_sync(store.apply, [(_FIRST_META, (name, ours))])
+                there = await run_sync(store.meta, name)
+            if there != ours:
                 raise JournalError(
                     f"the journal {self.path} has the {name} {there!r}, not {ours!r}; "
                     "use another file, or the client it was made with"
@@ -335,7 +340,7 @@ class Journal:
         Raises:
             JournalError: it was not written: do not create the task.
         """
-        number = self._last_intent = max(self._last_intent + 1, time.time_ns())
+        number = secrets.randbits(_NUMBER_BITS)
         await self._now((_INTEND, (number, time.time(), json.dumps(request))))
         return number
 

@@ -271,11 +271,13 @@ class Store:
             return list(map(_row, self._connection.execute(query, (after, most))))
 
     def intents(self) -> list[tuple[float, str, str | None]]:
-        """Creations that were begun and of which nobody knows whether they were carried out.
+        """Creations of which nobody knows whether they were carried out, oldest first.
 
         When each began, what it asked for, and what went wrong if that was told.
         """
-        query = "SELECT began_at, request, error FROM intents WHERE task_id IS NULL ORDER BY number"
+        query = (
+            "SELECT began_at, request, error FROM intents WHERE task_id IS NULL ORDER BY began_at"
+        )
         with self._turn:
             return list(self._connection.execute(query))
 
