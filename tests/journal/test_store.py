@@ -311,7 +311,7 @@ class TestWritesAndReads:
     def test_only_creations_without_a_task_are_told_oldest_first(self, store: Store) -> None:
         store.apply([(INTEND, (1.0, "{}", None, None)), (INTEND, (2.0, "[]", "id", ""))])
         store.apply([(INTEND, (0.5, "{}", None, "broke"))])
-        assert store.intents() == [(0.5, "{}", "broke"), (1.0, "{}", None)]
+        assert store.intents() == [(1.0, "{}", None), (0.5, "{}", "broke")]
 
     def test_a_reader_sees_what_is_written_meanwhile(self, store: Store, path: Path) -> None:
         with closing(Store.read(path)) as reader:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import secrets
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
@@ -39,12 +38,10 @@ _END = (
 _FILES = "UPDATE ended SET files = ? WHERE number = (SELECT number FROM added WHERE task_id = ?)"
 _META = "INSERT OR REPLACE INTO meta VALUES (?, ?)"
 _FIRST_META = "INSERT OR IGNORE INTO meta VALUES (?, ?)"
-_INTEND = "INSERT INTO intents (number, began_at, request) VALUES (?, ?, ?)"
+_INTEND = "INSERT INTO intents (began_at, request) VALUES (?, ?)"
 _CREATED = "UPDATE intents SET task_id = ? WHERE number = ?"
 _FAILED = "UPDATE intents SET error = ? WHERE number = ?"
 _NOT_CREATED = "DELETE FROM intents WHERE number = ?"
-_NUMBER_BITS = 62
-"""Of what a creation is named by: two are never the same, and SQLite's whole numbers have 63."""
 
 
 @frozen
@@ -340,9 +337,7 @@ class Journal:
         Raises:
             JournalError: it was not written: do not create the task.
         """
-        number = secrets.randbits(_NUMBER_BITS)
-        await self._now((_INTEND, (number, time.time(), json.dumps(request))))
-        return number
+        return await self._now((_INTEND, (time.time(), json.dumps(request))))
 
     async def created(self, number: int, ref: TaskRef) -> None:
         """Write down which task came of an intent."""
@@ -359,8 +354,8 @@ class Journal:
             told = error if self.keep_links else without_queries(error)
             await self._now((_FAILED, (printable(told), number)))
 
-    async def _now(self, *writes: Write) -> None:
-        await to_its_end(run_sync(partial(self._opened().apply, writes, durably=True)))
+    async def _now(self, *writes: Write) -> int:
+        return await to_its_end(run_sync(partial(self._opened().apply, writes, durably=True)))
 
     async def flush(self) -> None:
         """Wait until all is written.

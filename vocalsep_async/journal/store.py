@@ -203,8 +203,11 @@ class Store:
     def _one(self, query: str, *values: Any) -> Any:
         return self._connection.execute(query, values).fetchone()
 
-    def apply(self, writes: Iterable[Write], *, durably: bool = False) -> None:
+    def apply(self, writes: Iterable[Write], *, durably: bool = False) -> int:
         """Write all of *writes*, or none; on the disk before it returns, if *durably*.
+
+        Returns:
+            The number of the row, if it was one that was made; else 0.
 
         Raises:
             JournalError: none of them was written.
@@ -215,9 +218,9 @@ class Store:
             self._synchronise(durably=durably)
             if len(writes) == 1:
                 # Whole by itself; each statement more is a turn more of the interpreter's lock.
-                self._connection.execute(*writes[0])
-            else:
-                self._apply_all(writes)
+                return self._connection.execute(*writes[0]).lastrowid or 0
+            self._apply_all(writes)
+            return 0
 
     def _apply_all(self, writes: list[Write]) -> None:
         self._connection.execute("BEGIN IMMEDIATE")
@@ -275,9 +278,7 @@ class Store:
 
         When each began, what it asked for, and what went wrong if that was told.
         """
-        query = (
-            "SELECT began_at, request, error FROM intents WHERE task_id IS NULL ORDER BY began_at"
-        )
+        query = "SELECT began_at, request, error FROM intents WHERE task_id IS NULL ORDER BY number"
         with self._turn:
             return list(self._connection.execute(query))
 
