@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
 from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 from inspect import iscoroutine
@@ -1129,6 +1130,13 @@ def test_a_client_comes_from_the_environment() -> None:
     assert "api.kie.ai (kie)" in repr(client)
     assert "k-123456789" not in repr(client)
     assert "localhost" in repr(VocalSepClient.from_env(environ, base_url="http://localhost:1"))
+
+
+def test_the_environment_is_read_at_the_time_of_the_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VOCALSEP_API_KEY", "k-123456789")
+    for host in ("one.example.net", "two.example.net"):
+        monkeypatch.setattr(os, "environ", {**os.environ, "VOCALSEP_BASE_URL": f"https://{host}"})
+        assert VocalSepClient.from_env().base_url == f"https://{host}"
 
 
 @pytest.mark.parametrize("environ", [{}, {"VOCALSEP_API_KEY": " "}])

@@ -10,8 +10,11 @@ import asyncio
 import base64
 import copy
 import logging
+import os
 import pickle
 import secrets
+import subprocess
+import sys
 import traceback
 import warnings
 from collections.abc import Awaitable, Callable, Iterator
@@ -300,6 +303,47 @@ def test_a_client_that_is_made_wrongly_does_not_show_the_key_in_words(
     with pytest.raises(ConfigurationError) as caught:
         mistake()
     assert not shows(repr(caught.value) + str(caught.value))
+
+
+RENDERED = [
+    "VocalSepClient.__init__(self",
+    "VocalSepClient.from_env(environ",
+    "Emulator.add_task(self",
+    "Library Documentation: package vocalsep_async\n",
+    "Library Documentation: package vocalsep_async.emulator",
+    "Library Documentation: module vocalsep_async.client",
+    " |  from_env(environ",
+    "<VocalSepClient of api.sunoapi.org",
+    "request_timeout must be",
+]
+"""One text of each kind that a documentation tool, a repr or a traceback gives."""
+
+
+def test_no_signature_help_page_repr_or_traceback_shows_the_environment() -> None:
+    program = Path(__file__).with_name("rendering_program.py")
+    secret = {"VOCALSEP_API_KEY": CANARY, "ANOTHER_PASSWORD": PASSWORD}
+    run = subprocess.run(
+        [sys.executable, "-X", "utf8", str(program)],
+        env={**os.environ, **secret},
+        capture_output=True,
+        encoding="utf-8",
+        check=True,
+    )
+    assert not [part for part in RENDERED if part not in run.stdout]
+    sought = [*forms(CANARY), *forms(PASSWORD)]
+    lines = (run.stdout + run.stderr).splitlines()
+    # Cut, because such a line would show the environment that the tests run in.
+    assert not [line[:80] for line in lines if any(form in line for form in sought)]
+
+
+def test_the_traceback_of_a_missing_key_does_not_show_the_rest_of_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("VOCALSEP_API_KEY", raising=False)
+    monkeypatch.setenv("ANOTHER_PASSWORD", PASSWORD)
+    with pytest.raises(ConfigurationError) as caught:
+        VocalSepClient.from_env()
+    assert not any(shows(text, PASSWORD) for text in said_by_error(caught.value))
 
 
 async def cancelled_in(client: VocalSepClient, server: FaultServer, call: Call) -> BaseException:

@@ -144,6 +144,7 @@ def key_in(environ: Mapping[str, str]) -> str:
         ConfigurationError: there is none; the message names the variable.
     """
     key = environ.get(KEY_VARIABLE, "")
+    del environ  # tracebacks may show local variables
     if not key.strip():
         raise ConfigurationError(f"set the environment variable {KEY_VARIABLE} to your API key")
     return key

@@ -137,16 +137,17 @@ class VocalSepClient:
         self._downloader = Downloader(self._files, self._poller.look_repeatedly, retry)
 
     @classmethod
-    def from_env(cls, environ: Mapping[str, str] = os.environ, **options: Any) -> Self:
+    def from_env(cls, environ: Mapping[str, str] | None = None, **options: Any) -> Self:
         """Make a client from ``VOCALSEP_API_KEY`` and, if set, ``VOCALSEP_BASE_URL``.
 
         Args:
-            environ: where to look.
+            environ: the variables; None reads ``os.environ`` at the time of the call.
             options: further arguments of the client; they beat the environment.
 
         Raises:
             ConfigurationError: the key is missing, or an argument is unusable.
         """
+        environ = os.environ if environ is None else environ
         try:
             key: Any = ApiKey(_options.key_in(environ))
             found = _options.base_url_in(environ)

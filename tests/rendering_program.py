@@ -1,0 +1,80 @@
+"""A program that prints what documentation tools show of the package, and what its objects say.
+
+    VOCALSEP_API_KEY=... python tests/rendering_program.py
+
+Signatures, pydoc pages and reprs are rendered in a process of their own, since what is taken from
+the environment while the package is imported is taken but once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import inspect
+import pkgutil
+import pydoc
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import suppress
+from types import ModuleType
+
+import vocalsep_async
+from vocalsep_async import ConfigurationError, VocalSepClient
+from vocalsep_async.emulator import Emulator
+
+
+def public_modules() -> Iterator[ModuleType]:
+    """The package, and every module in it whose path holds no leading underscore."""
+    yield vocalsep_async
+    for found in pkgutil.walk_packages(vocalsep_async.__path__, "vocalsep_async."):
+        if "._" not in found.name:
+            yield importlib.import_module(found.name)
+
+
+def public_names(owner: object) -> Iterator[tuple[str, object]]:
+    """Every public attribute, and the constructor, as documentation tools find them."""
+    names = {"__init__", *getattr(owner, "__all__", ()), *dir(owner)}
+    for name in sorted(names):
+        if name == "__init__" or not name.startswith("_"):
+            yield name, getattr(owner, name)
+
+
+def signatures(owner: object) -> Iterator[str]:
+    """The signature of each callable in *owner*, and of the methods of its classes."""
+    for name, value in public_names(owner):
+        if callable(value):
+            with suppress(ValueError):  # a type written in C may have none
+                yield f"{name}{inspect.signature(value)}"
+        if inspect.isclass(value) and not inspect.isclass(owner):
+            yield from (f"{name}.{each}" for each in signatures(value))
+
+
+def refusal() -> str:
+    """The traceback, with local variables, of a client that the environment has a key for."""
+    try:
+        VocalSepClient.from_env(request_timeout=-1)
+    except ConfigurationError as error:
+        report = traceback.TracebackException.from_exception(error, capture_locals=True)
+        return "".join(report.format())
+    raise AssertionError("a negative timeout was taken")
+
+
+async def reprs() -> list[str]:
+    """What a client that was made from the environment says, and what comes from it."""
+    async with VocalSepClient.from_env() as client, client.track(()) as batch:
+        made = (client, client.stats, client.durations, batch, batch.stats, Emulator())
+        return [f"{each!r} {each}" for each in made]
+
+
+def texts() -> Iterator[str]:
+    """All of it."""
+    for module in public_modules():
+        yield from signatures(module)
+        yield pydoc.plain(pydoc.render_doc(module))
+    yield from asyncio.run(reprs())
+    yield refusal()
+
+
+if __name__ == "__main__":
+    sys.stdout.write("\n".join(texts()))
