@@ -1145,6 +1145,18 @@ def test_a_missing_key_is_named_by_its_variable(environ: dict[str, str]) -> None
         VocalSepClient.from_env(environ)
 
 
+@pytest.mark.parametrize("blank", ["", " "])
+def test_a_blank_address_does_not_mean_the_real_api(blank: str) -> None:
+    environ = {"VOCALSEP_API_KEY": "k-123456789", "VOCALSEP_BASE_URL": blank}
+    with pytest.raises(ConfigurationError, match="VOCALSEP_BASE_URL is empty"):
+        VocalSepClient.from_env(environ)
+
+
+def test_without_an_address_a_client_asks_the_real_api() -> None:
+    client = VocalSepClient.from_env({"VOCALSEP_API_KEY": "k-123456789"})
+    assert client.base_url == "https://api.sunoapi.org"
+
+
 @pytest.mark.parametrize(
     "options",
     [

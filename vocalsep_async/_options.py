@@ -14,6 +14,7 @@ from vocalsep_async.schedule import PollPolicy
 
 KEY_VARIABLE = "VOCALSEP_API_KEY"
 BASE_URL_VARIABLE = "VOCALSEP_BASE_URL"
+DEFAULT_BASE_URL = "https://api.sunoapi.org"
 
 
 def base_url(value: object) -> URL:
@@ -141,16 +142,31 @@ def key_in(environ: Mapping[str, str]) -> str:
     """The API key of an environment.
 
     Raises:
-        ConfigurationError: there is none; the message names the variable.
+        ConfigurationError: it is not set, or blank; the message names the variable.
     """
-    key = environ.get(KEY_VARIABLE, "")
+    key = environ.get(KEY_VARIABLE)
     del environ  # tracebacks may show local variables
-    if not key.strip():
+    if key is None:
         raise ConfigurationError(f"set the environment variable {KEY_VARIABLE} to your API key")
-    return key
+    return _filled(key, KEY_VARIABLE, "set it to your API key, or unset it")
 
 
 def base_url_in(environ: Mapping[str, str]) -> dict[str, str]:
-    """The client's ``base_url`` argument as an environment gives it; nothing if it does not."""
+    """The client's ``base_url`` argument as an environment gives it; nothing if it does not.
+
+    Raises:
+        ConfigurationError: it is set, but blank; the message names the variable.
+    """
     address = environ.get(BASE_URL_VARIABLE)
-    return {"base_url": address} if address else {}
+    del environ  # tracebacks may show local variables
+    if address is None:
+        return {}
+    # Not taken for unset: a test setup that lost its address would reach the billed API.
+    remedy = f"set it to the address of an API, or unset it for {DEFAULT_BASE_URL}"
+    return {"base_url": _filled(address, BASE_URL_VARIABLE, remedy)}
+
+
+def _filled(value: str, variable: str, remedy: str) -> str:
+    if not value.strip():
+        raise ConfigurationError(f"the environment variable {variable} is empty: {remedy}")
+    return value

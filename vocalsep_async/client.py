@@ -85,7 +85,7 @@ class VocalSepClient:
         self,
         api_key: str,
         *,
-        base_url: str | URL = "https://api.sunoapi.org",
+        base_url: str | URL = _options.DEFAULT_BASE_URL,
         dialect: Dialect | None = None,
         rate_limit: RateLimit | None = RateLimit(20, 10.0),  # noqa: B008 - a frozen value
         request_timeout: float = 30.0,
@@ -140,12 +140,14 @@ class VocalSepClient:
     def from_env(cls, environ: Mapping[str, str] | None = None, **options: Any) -> Self:
         """Make a client from ``VOCALSEP_API_KEY`` and, if set, ``VOCALSEP_BASE_URL``.
 
+        A variable that is set but blank is refused: it is never taken for one that is not set.
+
         Args:
             environ: the variables; None reads ``os.environ`` at the time of the call.
             options: further arguments of the client; they beat the environment.
 
         Raises:
-            ConfigurationError: the key is missing, or an argument is unusable.
+            ConfigurationError: the key is missing, a variable is blank, or an argument is unusable.
         """
         environ = os.environ if environ is None else environ
         try:

@@ -136,6 +136,15 @@ def test_an_address_that_is_none_is_said_so(vocalsep_emulator: Emulator) -> None
     assert OTHER_KEY not in result.output
 
 
+def test_a_blank_address_is_refused_and_not_taken_for_the_real_api(
+    vocalsep_emulator: Emulator,
+) -> None:
+    for address in ("", " "):
+        environ: dict[str, str | None] = {"VOCALSEP_BASE_URL": address}
+        result = call(vocalsep_emulator, "credits", environ=environ)
+        refused(result, "VOCALSEP_BASE_URL is empty", "unset it")
+
+
 # The key shows nowhere; `ended` sees to standard output and standard error, here too.
 
 
