@@ -58,6 +58,18 @@ def test_a_test_of_the_readme_passes(block: str, pytester: pytest.Pytester) -> N
     pytester.runpytest_inprocess("-p", "no:cacheprovider").assert_outcomes(passed=1)
 
 
+def run_fragment(block: str, emulator: Emulator, task_ids: list[str]) -> None:
+    async def run() -> None:
+        async with VocalSepClient("a-key", base_url=emulator.url) as client:
+            names = {"client": client, "task_id": task_ids[0], "task_ids": task_ids}
+            code = compile(block, "README.md", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+            result = eval(code, names)
+            if inspect.isawaitable(result):
+                await result
+
+    asyncio.run(run())
+
+
 @pytest.mark.parametrize("block", FRAGMENTS)
 def test_a_fragment_of_the_readme_runs(
     block: str,
@@ -66,17 +78,24 @@ def test_a_fragment_of_the_readme_runs(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    task_ids = [vocalsep_emulator.add_task(duration=0.1) for _ in range(3)]
+    run_fragment(block, vocalsep_emulator, task_ids)
 
-    async def run() -> None:
-        ids = [vocalsep_emulator.add_task(duration=0.1) for _ in range(3)]
-        async with VocalSepClient("a-key", base_url=vocalsep_emulator.url) as client:
-            names = {"client": client, "task_id": ids[0], "task_ids": ids}
-            code = compile(block, "README.md", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
-            result = eval(code, names)
-            if inspect.isawaitable(result):
-                await result
 
-    asyncio.run(run())
+def test_the_batch_of_the_readme_tells_a_failed_separation_from_a_good_one(
+    vocalsep_emulator: Emulator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good, bad = (vocalsep_emulator.add_task(duration=0.1) for _ in range(2))
+    vocalsep_emulator.fail(bad, message="no voice in this song")
+    (block,) = (each for each in FRAGMENTS if "client.track(" in each)
+    run_fragment(block, vocalsep_emulator, [good, bad])
+    lines = capsys.readouterr().out.splitlines()
+    (of_good,) = (line for line in lines if line.startswith(good))
+    (of_bad,) = (line for line in lines if line.startswith(bad))
+    assert "vocal" in of_good
+    assert "fail" not in of_good
+    assert "failed" in of_bad
+    assert "no voice in this song" in of_bad
 
 
 def test_ci_runs_the_test_command_of_the_readme() -> None:
