@@ -13,7 +13,7 @@ async def main(task_ids: list[str]) -> int:
     """Print one line for each task; return 1 if any did not succeed."""
     all_ok = True
     async with (
-        VocalSepClient.from_env() as client,
+        VocalSepClient() as client,
         client.track(task_ids, timeout=3600) as batch,
     ):
         async for outcome in batch:

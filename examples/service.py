@@ -18,7 +18,7 @@ CLIENT = web.AppKey("client", VocalSepClient)
 
 async def with_client(app: web.Application) -> AsyncIterator[None]:
     """Open the client when the service starts, and close it when it ends."""
-    async with VocalSepClient.from_env() as client:
+    async with VocalSepClient() as client:
         app[CLIENT] = client
         yield
 

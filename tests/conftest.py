@@ -21,6 +21,15 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _without_an_account() -> Iterator[None]:
+    """Take the developer's account away: a client without arguments would use it."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("VOCALSEP_API_KEY", "VOCALSEP_BASE_URL"):
+            patch.delenv(name, raising=False)
+        yield
+
+
 @pytest.fixture
 def provider(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeProvider]:
     """Have clients talk to a provider in virtual time."""

@@ -53,7 +53,7 @@ def signatures(owner: object) -> Iterator[str]:
 def refusal() -> str:
     """The traceback, with local variables, of a client that the environment has a key for."""
     try:
-        VocalSepClient.from_env(request_timeout=-1)
+        VocalSepClient(request_timeout=-1)
     except ConfigurationError as error:
         report = traceback.TracebackException.from_exception(error, capture_locals=True)
         return "".join(report.format())
@@ -62,7 +62,7 @@ def refusal() -> str:
 
 async def reprs() -> list[str]:
     """What a client that was made from the environment says, and what comes from it."""
-    async with VocalSepClient.from_env() as client, client.track(()) as batch:
+    async with VocalSepClient() as client, client.track(()) as batch:
         made = (client, client.stats, client.durations, batch, batch.stats, Emulator())
         return [f"{each!r} {each}" for each in made]
 

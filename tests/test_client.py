@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import math
 import os
+from collections.abc import Callable
 from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
-from inspect import iscoroutine
+from inspect import get_annotations, iscoroutine, signature
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,7 @@ from vocalsep_async import (
     Verdict,
     VocalSepClient,
 )
+from vocalsep_async.client import ClientOptions
 from vocalsep_async.polling import Wait
 from vocalsep_async.transport import Reply, Request
 
@@ -1124,37 +1126,78 @@ async def test_credits_are_asked_for_where_the_dialect_has_them(
 # Construction and closing
 
 
-def test_a_client_comes_from_the_environment() -> None:
-    environ = {"VOCALSEP_API_KEY": "k-123456789", "VOCALSEP_BASE_URL": "https://api.kie.ai"}
-    client = VocalSepClient.from_env(environ)
+def test_a_client_without_arguments_takes_key_and_address_from_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("VOCALSEP_API_KEY", "k-123456789")
+    assert VocalSepClient().base_url == "https://api.sunoapi.org"
+    monkeypatch.setenv("VOCALSEP_BASE_URL", "https://api.kie.ai")
+    client = VocalSepClient()
     assert "api.kie.ai (kie)" in repr(client)
     assert "k-123456789" not in repr(client)
-    assert "localhost" in repr(VocalSepClient.from_env(environ, base_url="http://localhost:1"))
 
 
-def test_the_environment_is_read_at_the_time_of_the_call(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_address_of_the_environment_goes_for_a_client_with_a_key_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("VOCALSEP_BASE_URL", "https://api.kie.ai")
+    assert VocalSepClient("k-123456789").base_url == "https://api.kie.ai"
+
+
+def test_an_argument_beats_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VOCALSEP_API_KEY", " ")
+    monkeypatch.setenv("VOCALSEP_BASE_URL", " ")
+    client = VocalSepClient("k-123456789", base_url="http://localhost:1")
+    assert client.base_url == "http://localhost:1"
+
+
+def test_a_mapping_takes_the_place_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VOCALSEP_BASE_URL", "https://api.example.net")
+    environ = {"VOCALSEP_API_KEY": "k-123456789"}
+    assert VocalSepClient.from_env(environ).base_url == "https://api.sunoapi.org"
+    environ["VOCALSEP_BASE_URL"] = "https://api.kie.ai"
+    assert "api.kie.ai (kie)" in repr(VocalSepClient.from_env(environ))
+    client = VocalSepClient.from_env(environ, base_url="http://localhost:1")
+    assert client.base_url == "http://localhost:1"
+
+
+@pytest.mark.parametrize("make", [VocalSepClient, VocalSepClient.from_env])
+def test_the_environment_is_read_at_the_time_of_the_call(
+    make: Callable[[], VocalSepClient], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("VOCALSEP_API_KEY", "k-123456789")
     for host in ("one.example.net", "two.example.net"):
         monkeypatch.setattr(os, "environ", {**os.environ, "VOCALSEP_BASE_URL": f"https://{host}"})
-        assert VocalSepClient.from_env().base_url == f"https://{host}"
+        assert make().base_url == f"https://{host}"
 
 
-@pytest.mark.parametrize("environ", [{}, {"VOCALSEP_API_KEY": " "}])
-def test_a_missing_key_is_named_by_its_variable(environ: dict[str, str]) -> None:
-    with pytest.raises(ConfigurationError, match="VOCALSEP_API_KEY"):
-        VocalSepClient.from_env(environ)
+@pytest.mark.parametrize("make", [VocalSepClient, VocalSepClient.from_env])
+def test_a_missing_key_is_named_by_its_variable_and_its_argument(
+    make: Callable[[], VocalSepClient],
+) -> None:
+    with pytest.raises(ConfigurationError, match="VOCALSEP_API_KEY, or pass api_key"):
+        make()
 
 
+@pytest.mark.parametrize("name", ["VOCALSEP_API_KEY", "VOCALSEP_BASE_URL"])
 @pytest.mark.parametrize("blank", ["", " "])
-def test_a_blank_address_does_not_mean_the_real_api(blank: str) -> None:
-    environ = {"VOCALSEP_API_KEY": "k-123456789", "VOCALSEP_BASE_URL": blank}
-    with pytest.raises(ConfigurationError, match="VOCALSEP_BASE_URL is empty"):
+def test_a_blank_variable_is_not_taken_for_one_that_is_not_set(
+    name: str, blank: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environ = {"VOCALSEP_API_KEY": "k-123456789", name: blank}
+    with pytest.raises(ConfigurationError, match=f"{name} is empty"):
         VocalSepClient.from_env(environ)
+    for variable, value in environ.items():
+        monkeypatch.setenv(variable, value)
+    with pytest.raises(ConfigurationError, match=f"{name} is empty"):
+        VocalSepClient()
 
 
-def test_without_an_address_a_client_asks_the_real_api() -> None:
-    client = VocalSepClient.from_env({"VOCALSEP_API_KEY": "k-123456789"})
-    assert client.base_url == "https://api.sunoapi.org"
+def test_the_options_of_from_env_are_those_of_the_constructor() -> None:
+    parameters = signature(VocalSepClient).parameters.values()
+    options = {each.name: each.annotation for each in parameters if each.kind is each.KEYWORD_ONLY}
+    typed = get_annotations(ClientOptions)
+    assert {name: each.__forward_arg__ for name, each in typed.items()} == options
 
 
 @pytest.mark.parametrize(

@@ -133,12 +133,18 @@ def test_an_option_of_the_wrong_kind_is_refused_with_the_right_one() -> None:
 def test_the_environment_gives_the_key_and_perhaps_an_address() -> None:
     environ = {"VOCALSEP_API_KEY": "k", "VOCALSEP_BASE_URL": "https://api.example.net"}
     assert _options.key_in(environ) == "k"
-    assert _options.base_url_in(environ) == {"base_url": "https://api.example.net"}
-    assert _options.base_url_in({}) == {}
+    assert _options.base_url_in(environ) == URL("https://api.example.net")
+    assert _options.base_url_in({}) == URL("https://api.sunoapi.org")
 
 
-def test_a_missing_key_is_refused_with_the_name_of_its_variable() -> None:
-    with pytest.raises(ConfigurationError, match="set the environment variable VOCALSEP_API_KEY"):
+@pytest.mark.parametrize("url", ["nonsense", "https://me@api.example.net", "https://h/?key=k"])
+def test_an_unusable_address_of_the_environment_is_named_by_its_variable(url: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"^VOCALSEP_BASE_URL must"):
+        _options.base_url_in({"VOCALSEP_BASE_URL": url})
+
+
+def test_a_missing_key_is_refused_with_its_variable_and_its_argument() -> None:
+    with pytest.raises(ConfigurationError, match="variable VOCALSEP_API_KEY, or pass api_key"):
         _options.key_in({})
 
 

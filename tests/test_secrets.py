@@ -225,6 +225,16 @@ async def test_the_key_reaches_the_server_in_one_header_and_nowhere_else(
         assert not shows(seen.body)
 
 
+async def test_the_key_of_the_environment_reaches_the_server(
+    server: FaultServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VOCALSEP_API_KEY", CANARY)
+    monkeypatch.setenv("VOCALSEP_BASE_URL", f"{server.url}/healthy")
+    async with VocalSepClient() as client:
+        await client.get_task("task-1")
+    assert [seen.headers["authorization"] for seen in server.seen] == [f"Bearer {CANARY}"]
+
+
 async def test_a_result_that_repeats_the_key_is_masked(server: FaultServer) -> None:
     async with client_at(f"{server.url}/echo_key_in_record") as client:
         task = await client.get_task("task-1")
@@ -336,14 +346,34 @@ def test_no_signature_help_page_repr_or_traceback_shows_the_environment() -> Non
     assert not [line[:80] for line in lines if any(form in line for form in sought)]
 
 
-def test_the_traceback_of_a_missing_key_does_not_show_the_rest_of_the_environment(
-    monkeypatch: pytest.MonkeyPatch,
+ENVIRONMENTS: dict[str, dict[str, str]] = {
+    "no key": {},
+    "a blank key": {"VOCALSEP_API_KEY": " "},
+    "a bad key": {"VOCALSEP_API_KEY": f"{CANARY}\n"},
+    "a blank address": {"VOCALSEP_API_KEY": CANARY, "VOCALSEP_BASE_URL": ""},
+    "a bad address": {"VOCALSEP_API_KEY": CANARY, "VOCALSEP_BASE_URL": "nonsense"},
+}
+
+
+@pytest.mark.parametrize("environ", ENVIRONMENTS.values(), ids=ENVIRONMENTS)
+@pytest.mark.parametrize("make", [VocalSepClient, VocalSepClient.from_env])
+def test_the_traceback_of_an_unusable_environment_shows_nothing_of_it(
+    make: Callable[[], VocalSepClient], environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("VOCALSEP_API_KEY", raising=False)
-    monkeypatch.setenv("ANOTHER_PASSWORD", PASSWORD)
+    for name, value in {**environ, "ANOTHER_PASSWORD": PASSWORD}.items():
+        monkeypatch.setenv(name, value)
     with pytest.raises(ConfigurationError) as caught:
-        VocalSepClient.from_env()
-    assert not any(shows(text, PASSWORD) for text in said_by_error(caught.value))
+        make()
+    said = list(said_by_error(caught.value))
+    assert not any(shows(text, CANARY) or shows(text, PASSWORD) for text in said)
+
+
+@pytest.mark.parametrize("environ", ENVIRONMENTS.values(), ids=ENVIRONMENTS)
+def test_nor_does_that_of_an_unusable_mapping(environ: dict[str, str]) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        VocalSepClient.from_env({**environ, "ANOTHER_PASSWORD": PASSWORD})
+    said = list(said_by_error(caught.value))
+    assert not any(shows(text, CANARY) or shows(text, PASSWORD) for text in said)
 
 
 async def cancelled_in(client: VocalSepClient, server: FaultServer, call: Call) -> BaseException:

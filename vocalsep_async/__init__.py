@@ -2,7 +2,7 @@
 
     from vocalsep_async import VocalSepClient
 
-    async with VocalSepClient("API_KEY") as client:
+    async with VocalSepClient() as client:  # reads VOCALSEP_API_KEY
         task = await client.wait_for_task(task_id)
         print(dict(task.stems))
 

@@ -17,13 +17,15 @@ BASE_URL_VARIABLE = "VOCALSEP_BASE_URL"
 DEFAULT_BASE_URL = "https://api.sunoapi.org"
 
 
-def base_url(value: object) -> URL:
+def base_url(value: object, name: str = "base_url") -> URL:
     """Check the address of an API: http(s), a host, perhaps a port and a path."""
-    url = _http_url(value, "base_url")
+    url = _http_url(value, name)
     if url.user is not None or url.password is not None:
-        raise ConfigurationError("base_url must not hold a user or password; the key is api_key=")
+        raise ConfigurationError(
+            f"{name} must not hold a user or password; the key is api_key or {KEY_VARIABLE}"
+        )
     if url.raw_query_string or url.raw_fragment:
-        raise ConfigurationError("base_url must end before any ? or #")
+        raise ConfigurationError(f"{name} must end before any ? or #")
     return url
 
 
@@ -147,23 +149,23 @@ def key_in(environ: Mapping[str, str]) -> str:
     key = environ.get(KEY_VARIABLE)
     del environ  # tracebacks may show local variables
     if key is None:
-        raise ConfigurationError(f"set the environment variable {KEY_VARIABLE} to your API key")
-    return _filled(key, KEY_VARIABLE, "set it to your API key, or unset it")
+        raise ConfigurationError(
+            f"no API key: set the environment variable {KEY_VARIABLE}, or pass api_key"
+        )
+    return _filled(key, KEY_VARIABLE, "set it to your API key, or unset it and pass api_key")
 
 
-def base_url_in(environ: Mapping[str, str]) -> dict[str, str]:
-    """The client's ``base_url`` argument as an environment gives it; nothing if it does not.
+def base_url_in(environ: Mapping[str, str]) -> URL:
+    """The address of the API that an environment gives; the default if it gives none.
 
     Raises:
-        ConfigurationError: it is set, but blank; the message names the variable.
+        ConfigurationError: it is blank, or no address of an API; the message names the variable.
     """
-    address = environ.get(BASE_URL_VARIABLE)
+    address = environ.get(BASE_URL_VARIABLE, DEFAULT_BASE_URL)
     del environ  # tracebacks may show local variables
-    if address is None:
-        return {}
-    # Not taken for unset: a test setup that lost its address would reach the billed API.
+    # Blank is not taken for unset: a test setup that lost its address would reach the billed API.
     remedy = f"set it to the address of an API, or unset it for {DEFAULT_BASE_URL}"
-    return {"base_url": _filled(address, BASE_URL_VARIABLE, remedy)}
+    return base_url(_filled(address, BASE_URL_VARIABLE, remedy), BASE_URL_VARIABLE)
 
 
 def _filled(value: str, variable: str, remedy: str) -> str:

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NoReturn, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self, TypedDict, Unpack
 
 import anyio
 
@@ -51,6 +51,22 @@ if TYPE_CHECKING:
     from vocalsep_async.journal import Journal
 
 
+class ClientOptions(TypedDict, total=False):
+    """The options of `VocalSepClient`, for code that hands them on; it says what they mean."""
+
+    base_url: str | URL | None
+    dialect: Dialect | None
+    rate_limit: RateLimit | None
+    request_timeout: float
+    retry: RetryPolicy
+    poll: PollPolicy
+    allow_private_hosts: bool
+    session: aiohttp.ClientSession | None
+    trace_configs: Sequence[aiohttp.TraceConfig]
+    proxy: str | URL | None
+    user_agent: str | None
+
+
 class VocalSepClient:
     """Waits for the tasks of one account, within one budget of requests.
 
@@ -60,8 +76,10 @@ class VocalSepClient:
     happen in different tasks.
 
     Args:
-        api_key: the key; it never shows in a repr, log, error, traceback or pickle.
-        base_url: where the API is.
+        api_key: the key; it never shows in a repr, log, error, traceback or pickle. None reads the
+            environment variable ``VOCALSEP_API_KEY``.
+        base_url: where the API is. None reads the environment variable ``VOCALSEP_BASE_URL``, also
+            where *api_key* is given, and is https://api.sunoapi.org if that is not set.
         dialect: what its codes mean; None finds it from the host (`SUNOAPI` if nobody listed it).
         rate_limit: what the account may do; None if no ceiling is known, then it is learned.
         request_timeout: seconds for one HTTP exchange, connecting and body included, above 0.
@@ -78,14 +96,15 @@ class VocalSepClient:
         user_agent: how to introduce the client; None for its name and version.
 
     Raises:
-        ConfigurationError: an argument is unusable.
+        ConfigurationError: there is no key, or an argument or a variable is unusable. A variable
+            that is set but blank is unusable.
     """
 
     def __init__(
         self,
-        api_key: str,
+        api_key: str | None = None,
         *,
-        base_url: str | URL = _options.DEFAULT_BASE_URL,
+        base_url: str | URL | None = None,
         dialect: Dialect | None = None,
         rate_limit: RateLimit | None = RateLimit(20, 10.0),  # noqa: B008 - a frozen value
         request_timeout: float = 30.0,
@@ -98,10 +117,10 @@ class VocalSepClient:
         user_agent: str | None = None,
     ) -> None:
         try:
-            key = ApiKey(api_key)
+            key = ApiKey(_options.key_in(os.environ) if api_key is None else api_key)
         finally:
             del api_key  # tracebacks may show local variables
-        url = _options.base_url(base_url)
+        url = _options.base_url_in(os.environ) if base_url is None else _options.base_url(base_url)
         _options.instance(dialect, "dialect", (Dialect, type(None)))
         _options.instance(rate_limit, "rate_limit", (RateLimit, type(None)))
         _options.instance(retry, "retry", RetryPolicy)
@@ -137,25 +156,28 @@ class VocalSepClient:
         self._downloader = Downloader(self._files, self._poller.look_repeatedly, retry)
 
     @classmethod
-    def from_env(cls, environ: Mapping[str, str] | None = None, **options: Any) -> Self:
-        """Make a client from ``VOCALSEP_API_KEY`` and, if set, ``VOCALSEP_BASE_URL``.
-
-        A variable that is set but blank is refused: it is never taken for one that is not set.
+    def from_env(
+        cls, environ: Mapping[str, str] | None = None, **options: Unpack[ClientOptions]
+    ) -> Self:
+        """Make a client from a mapping in place of the environment, as for a test.
 
         Args:
-            environ: the variables; None reads ``os.environ`` at the time of the call.
-            options: further arguments of the client; they beat the environment.
+            environ: where ``VOCALSEP_API_KEY`` and ``VOCALSEP_BASE_URL`` are read; None reads
+                ``os.environ`` at the time of the call, as the constructor does.
+            options: the keyword arguments of the constructor; *base_url* beats the mapping.
 
         Raises:
-            ConfigurationError: the key is missing, a variable is blank, or an argument is unusable.
+            ConfigurationError: as for the constructor.
         """
-        environ = os.environ if environ is None else environ
+        if environ is None:
+            return cls(**options)
         try:
             key: Any = ApiKey(_options.key_in(environ))
-            found = _options.base_url_in(environ)
+            if options.get("base_url") is None:
+                options["base_url"] = _options.base_url_in(environ)
         finally:
             del environ  # tracebacks may show local variables
-        return cls(key, **{**found, **options})
+        return cls(key, **options)
 
     def __repr__(self) -> str:
         if not hasattr(self, "_poller"):

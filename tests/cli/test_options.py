@@ -126,13 +126,13 @@ def test_without_a_key_every_command_says_which_variable_to_set(
     ):
         for key in (None, "", " "):
             result = call(vocalsep_emulator, *words, environ={"VOCALSEP_API_KEY": key})
-            refused(result, "VOCALSEP_API_KEY")
+            refused(result, "VOCALSEP_API_KEY", "--key-file")
 
 
 def test_an_address_that_is_none_is_said_so(vocalsep_emulator: Emulator) -> None:
     environ: dict[str, str | None] = {"VOCALSEP_BASE_URL": f"ftp://{OTHER_KEY}@host"}
     result = call(vocalsep_emulator, "credits", environ=environ)
-    refused(result, "base_url")
+    refused(result, "VOCALSEP_BASE_URL must be a URL")
     assert OTHER_KEY not in result.output
 
 

@@ -38,6 +38,7 @@ from vocalsep_async import (
     VocalSepClient,
     VocalSepError,
 )
+from vocalsep_async.client import ClientOptions
 from vocalsep_async.emulator import Emulator
 
 
@@ -146,7 +147,18 @@ async def constructs() -> None:
         assert_type(client, VocalSepClient)
     VocalSepClient("key", rate_limit=None, poll=Backoff(), retry=RetryPolicy(attempts=1))
     VocalSepClient("key", rate_limit=RateLimit(20, 10.0), poll=Adaptive(cost=0.5))
+    VocalSepClient()
+    VocalSepClient(None, base_url=None)
     assert_type(VocalSepClient.from_env(), VocalSepClient)
+    assert_type(
+        VocalSepClient.from_env({"VOCALSEP_API_KEY": "key"}, poll=Every(5), proxy=None),
+        VocalSepClient,
+    )
+    options: ClientOptions = {"rate_limit": None, "user_agent": "my-service/2"}
+    VocalSepClient("key", **options)
+    VocalSepClient.from_env(**options)
+    VocalSepClient.from_env(request_timout=5)  # type: ignore[call-arg]
+    VocalSepClient.from_env(poll=5)  # type: ignore[arg-type]
     VocalSepClient("key", "https://api.kie.ai")  # type: ignore[call-arg]
     VocalSepClient("key", poll=5)  # type: ignore[arg-type]
     async with Emulator() as emulator:

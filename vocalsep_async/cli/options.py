@@ -64,9 +64,14 @@ class Settings:
             ConfigurationError: there is no key, or others can read it.
             OSError: the file cannot be read.
         """
-        if self.key_file is None:
-            return VocalSepClient.from_env()
-        return VocalSepClient.from_env({**os.environ, "VOCALSEP_API_KEY": _key_in(self.key_file)})
+        if self.key_file is not None:
+            return VocalSepClient(_key_in(self.key_file))
+        if not os.environ.get("VOCALSEP_API_KEY", "").strip():
+            # The client's own message names its argument, which is no option of a command.
+            raise ConfigurationError(
+                "no API key: set the environment variable VOCALSEP_API_KEY, or give --key-file"
+            )
+        return VocalSepClient()
 
 
 def _key_in(file: Path) -> str:
