@@ -32,6 +32,11 @@ def envelope(code: int, msg: str = "success", data: Any = None, **headers: str) 
     return Reply(200, names, json.dumps(body).encode())
 
 
+def bare(status: int, body: bytes = b"", **headers: str) -> Reply:
+    """An answer without an envelope, as a gateway gives it."""
+    return Reply(status, {name.replace("_", "-"): said for name, said in headers.items()}, body)
+
+
 def record(task_id: str, status: str = "PENDING", **fields: Any) -> Reply:
     return envelope(200, data={"taskId": task_id, "successFlag": status, **fields})
 

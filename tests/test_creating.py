@@ -15,7 +15,7 @@ import anyio
 import pytest
 from batch.following import outcomes_of
 from batch.journals import journals_in_virtual_time, process
-from fakes import Answer, FakeProvider, envelope, make_client
+from fakes import Answer, FakeProvider, bare, envelope, make_client
 from virtual_time import VIRTUAL_TIME
 
 from vocalsep_async import (
@@ -147,6 +147,9 @@ async def test_a_refusal_leaves_no_intent(
         envelope(501, "broken"),
         envelope(200, data={"id": 7}),
         envelope(200),
+        bare(429),
+        bare(430, b"<html>slow down</html>"),
+        bare(430, b'{"error": "slow down"}', Retry_After="1"),
     ],
 )
 async def test_an_unclear_error_keeps_the_intent_and_tells_it(

@@ -39,6 +39,7 @@ def example(cls: type[VocalSepError]) -> VocalSepError:
             retry_after=2.5,
             verdict=Verdict.PAUSE_EVERYONE,
             hint="Slow down.",
+            in_envelope=False,
         )
     if issubclass(cls, errors.TransportError):
         return cls("it broke", may_have_arrived=False, verdict=Verdict.RAISE)
@@ -123,6 +124,7 @@ def test_an_api_error_tells_all_it_knows(cls: type[APIError]) -> None:
     assert (error.code, error.http_status, error.message) == (430, 200, "please wait")
     assert (error.task_id, error.retry_after) == (TASK_ID, 2.5)
     assert error.verdict is Verdict.PAUSE_EVERYONE
+    assert not error.in_envelope
     assert str(error) == f"code 430: please wait (task '{TASK_ID}'). Slow down."
 
 
@@ -133,6 +135,7 @@ def test_without_a_hint_of_its_own_an_error_gives_that_of_its_class(cls: type[AP
     assert error.task_id is None
     assert error.retry_after is None
     assert error.verdict is Verdict.RAISE
+    assert error.in_envelope
 
 
 @pytest.mark.parametrize("message", ["", "...", ". "])

@@ -533,8 +533,8 @@ class VocalSepClient:
         """Create a separation task. **Every call is billed**, also for the same song.
 
         It is therefore tried again only where the task cannot have been created: after a refusal
-        (405/430), or when no connection was made. Give either *source_task_id* with *audio_id*,
-        or *audio_url*.
+        by the API itself (405/430 in its envelope), or when no connection was made. Give either
+        *source_task_id* with *audio_id*, or *audio_url*.
 
         Args:
             callback_url: where the API posts the result; it requires one. Waiting does not need
@@ -556,6 +556,8 @@ class VocalSepClient:
             ConfigurationError: an argument is unusable; nothing was sent.
             APIError: the API said no.
             JournalError: it could not be written, before anything was sent or after.
+            RateLimitedError: the account asked too often. One without the API's envelope comes
+                at once, with a note on the error: the task may have been created all the same.
             TransportError, DecodeError, ServerError: no usable answer came back. Where the task
                 may have been created all the same, a note on the error says so.
             ClientClosedError: the client was closed; with the same note if a request was under

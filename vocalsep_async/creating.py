@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from vocalsep_async.decoding import Decoder
 from vocalsep_async.errors import (
+    APIError,
     ClientClosedError,
     DecodeError,
     JournalError,
@@ -96,11 +97,20 @@ def _cannot_have_created(error: VocalSepError) -> bool:
     """Whether a billed call that met *error* may be sent again."""
     if isinstance(error, TransportError):
         return not error.may_have_arrived and error.verdict is Verdict.RETRY
-    return error.verdict is Verdict.PAUSE_EVERYONE
+    return error.verdict is Verdict.PAUSE_EVERYONE and not _is_bare_refusal(error)
 
 
 def _may_have_created(error: VocalSepError) -> bool:
     """Whether a billed call that met *error* may have been carried out."""
     if isinstance(error, (TransportError, ClientClosedError)):
         return error.may_have_arrived
-    return isinstance(error, (DecodeError, ServerError))
+    return isinstance(error, (DecodeError, ServerError)) or _is_bare_refusal(error)
+
+
+def _is_bare_refusal(error: VocalSepError) -> bool:
+    """Whether something else than the API may have said "too many requests".
+
+    A gateway that says so has hardly passed the request on; but nothing tells that it has not.
+    """
+    is_bare = isinstance(error, APIError) and not error.in_envelope
+    return is_bare and error.verdict is Verdict.PAUSE_EVERYONE

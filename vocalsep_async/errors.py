@@ -137,6 +137,8 @@ class APIError(VocalSepError):
         http_status: the HTTP status of the answer, often 200.
         task_id: the task that was asked about; None for calls without one.
         retry_after: seconds the server asked us to wait, within sane bounds; None if it did not.
+        in_envelope: whether the answer was one of this API: JSON with a code. Without, *code* is
+            the HTTP status, which something between the client and the API may have given.
     """
 
     hint = ""
@@ -151,6 +153,7 @@ class APIError(VocalSepError):
         retry_after: float | None = None,
         verdict: Verdict = Verdict.RAISE,
         hint: str = "",
+        in_envelope: bool = True,
     ) -> None:
         about = f" (task {task_id!r})" if task_id is not None else ""
         said = message.rstrip(". ") or "no message"
@@ -161,6 +164,7 @@ class APIError(VocalSepError):
         self.task_id = task_id
         self.retry_after = retry_after
         self.verdict = verdict
+        self.in_envelope = in_envelope
 
 
 class InvalidParametersError(APIError):

@@ -184,6 +184,7 @@ def test_a_bare_status_is_not_the_same_number_in_an_envelope(
 ) -> None:
     error = refused(content, status=status)
     assert (type(error), error.verdict, error.code) == (error_class, verdict, status)
+    assert error.in_envelope is (b'"code"' in content)
     assert "<" not in str(error)
 
 

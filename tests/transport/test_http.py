@@ -465,6 +465,7 @@ MAYBE_CREATED: Rows = {
     "64 MiB": ("huge_json", TransportError),
     "an answer without an id": ("no_such_task", DecodeError),
     "a redirect": ("redirect_307_elsewhere", TransportError),
+    "a refusal by something in between": ("html429", RateLimitedError),
 }
 
 

@@ -109,6 +109,7 @@ class Decoder:
             retry_after=retry_after(headers),
             verdict=rule.verdict,
             hint=rule.hint,
+            in_envelope=envelope.genuine,
         )
 
     def _no_such_task(self, envelope: Envelope, status: int, task_id: str) -> TaskNotFoundError:
@@ -119,6 +120,7 @@ class Decoder:
             http_status=status,
             task_id=task_id,
             verdict=Verdict.RETRY,
+            in_envelope=envelope.genuine,
         )
 
     def _said(self, envelope: Envelope) -> str:
