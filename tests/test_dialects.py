@@ -137,7 +137,7 @@ def test_credits_are_named_before_frequency() -> None:
         (401, errors.AuthenticationError, RAISE, ""),
         (403, APIError, RAISE, "user_agent"),
         (404, errors.NotFoundError, RAISE, ""),
-        (405, APIError, RAISE, "base_url"),
+        (405, errors.RateLimitedError, PAUSE, "base_url"),
         (418, APIError, RAISE, ""),
         (429, errors.RateLimitedError, PAUSE, ""),
         (430, errors.RateLimitedError, PAUSE, ""),

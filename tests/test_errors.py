@@ -44,7 +44,7 @@ def example(cls: type[VocalSepError]) -> VocalSepError:
     if issubclass(cls, errors.TransportError):
         return cls("it broke", may_have_arrived=False, verdict=Verdict.RAISE)
     if issubclass(cls, errors.DecodeError):
-        return cls("it is odd", http_status=502)
+        return cls("it is odd", http_status=502, in_envelope=True)
     if issubclass(cls, errors.TaskFailedError):
         return cls("it failed", TASK)
     if issubclass(cls, errors.TaskTimeoutError):
@@ -161,6 +161,7 @@ def test_what_may_go_away_is_asked_again(cls: type[VocalSepError], verdict: Verd
 def test_a_broken_request_may_have_arrived_unless_it_is_known_not_to() -> None:
     assert errors.TransportError("it broke").may_have_arrived
     assert errors.DecodeError("it is odd").http_status is None
+    assert not errors.DecodeError("it is odd").in_envelope
 
 
 @pytest.mark.parametrize("cls", [errors.TaskFailedError, errors.TaskTimeoutError])

@@ -294,7 +294,10 @@ class VocalSepClient:
             TaskTimeoutError: time ran out, or cannot suffice because everybody is paused for
                 longer; wait again with the same id.
             ConfigurationError: an argument is unusable; nothing was sent.
-            APIError: 400, 401, 404, no credits, or a task the API does not know.
+            APIError: 400, 401, 404, no credits, or a task the API does not know. A
+                `RateLimitedError` if the client never understood an answer, and this wait met
+                a 405 without an envelope as often in a row as the `RetryPolicy` has tries, or
+                the client twelve times in all: *base_url* is rather wrong.
             TransportError: an answer that no repetition changes: a redirect, a bad certificate.
             DecodeError: five answers in a row were not of this API.
             ClientClosedError: the client was closed.

@@ -117,14 +117,22 @@ def says_no_such_record(code: int, message: str) -> bool:
     return code == 422 and _says(_MISSING_RECORD_WORDS, message)
 
 
-# Without an envelope a status is HTTP's own, whatever the provider means by the same number.
+# Without an envelope a status is HTTP's own, whatever the provider means by the same number. But
+# for 405: the provider throttles with it, and a gateway may strip the envelope off.
 _BARE_STATUS: Mapping[int, Rule] = {
     403: Rule(
         APIError,
         hint="Something in front of the API refused the client; try another user_agent.",
     ),
     404: Rule(errors.NotFoundError),
-    405: Rule(APIError, hint="The address does not take this method; check base_url."),
+    405: Rule(
+        errors.RateLimitedError,
+        Verdict.PAUSE_EVERYONE,
+        hint=(
+            "Too many requests on this account; or, if no call ever worked, "
+            "check base_url: the address does not take this method."
+        ),
+    ),
     429: _REFUSED,
 }
 

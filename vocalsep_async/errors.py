@@ -119,13 +119,18 @@ class DecodeError(VocalSepError):
 
     Attributes:
         http_status: the HTTP status it came with; None for a callback.
+        in_envelope: whether it was JSON with a code, as this API wraps its answers, and only what
+            was inside could not be read.
     """
 
     verdict = Verdict.RETRY
 
-    def __init__(self, message: str, *, http_status: int | None = None) -> None:
+    def __init__(
+        self, message: str, *, http_status: int | None = None, in_envelope: bool = False
+    ) -> None:
         super().__init__(message)
         self.http_status = http_status
+        self.in_envelope = in_envelope
 
 
 class APIError(VocalSepError):
@@ -198,7 +203,9 @@ class InsufficientCreditsError(APIError):
 class RateLimitedError(APIError):
     """The account asked too often: 405 and 430 on sunoapi.org, 429 on kie.ai.
 
-    It reaches you only after the tries of the client's `RetryPolicy` were used up.
+    Without an envelope it is 405, 429 or 430 everywhere. It reaches you only after the tries of the
+    client's `RetryPolicy` were used up. A wait gets it where every answer was a 405 without an
+    envelope and the client never got another: then the address is rather a wrong one.
     """
 
     hint = "Too many requests on this account; is something else using the key?"

@@ -139,6 +139,7 @@ def test_a_success_with_something_else_is_a_decode_error(data: Any) -> None:
     with pytest.raises(DecodeError) as caught:
         decoded(answer(data))
     assert caught.value.http_status == 200
+    assert caught.value.in_envelope
 
 
 # Refusals.
@@ -168,9 +169,9 @@ def test_no_refusal_becomes_a_success(
 @pytest.mark.parametrize(
     "status, content, error_class, verdict",
     [
-        (405, HTML, APIError, Verdict.RAISE),
-        (405, b"", APIError, Verdict.RAISE),
-        (405, body({"error": "Method Not Allowed"}), APIError, Verdict.RAISE),
+        (405, HTML, errors.RateLimitedError, Verdict.PAUSE_EVERYONE),
+        (405, b"", errors.RateLimitedError, Verdict.PAUSE_EVERYONE),
+        (405, body({"error": "no"}), errors.RateLimitedError, Verdict.PAUSE_EVERYONE),
         (405, body(refusal(405)), errors.RateLimitedError, Verdict.PAUSE_EVERYONE),
         (429, HTML, errors.RateLimitedError, Verdict.PAUSE_EVERYONE),
         (429, body(refusal(429)), errors.InsufficientCreditsError, Verdict.RAISE),
@@ -197,6 +198,7 @@ def test_what_the_server_asked_to_wait_is_told() -> None:
     content = body(refusal(430, "too frequent"))
     assert refused(content, headers={"Retry-After": "7"}).retry_after == 7.0
     assert refused(content, headers={"Retry-After": "soon"}).retry_after is None
+    assert refused(HTML, status=405, headers={"Retry-After": "7"}).retry_after == 7.0
 
 
 def test_the_words_of_a_refusal_come_out_printable_and_cut() -> None:
@@ -221,6 +223,7 @@ def test_a_broken_body_is_one_decode_error(endpoint: str, content: bytes) -> Non
     with pytest.raises(DecodeError) as caught:
         call(endpoint, 200, content)
     assert caught.value.http_status == (None if endpoint == "callback" else 200)
+    assert not caught.value.in_envelope
     assert caught.value.__context__ is None
 
 
@@ -298,6 +301,7 @@ def test_a_creation_without_a_usable_id_is_a_decode_error(data: Any) -> None:
     with pytest.raises(DecodeError, match="no usable task id") as caught:
         a_decoder().created(201, {}, answer(data))
     assert caught.value.http_status == 201
+    assert caught.value.in_envelope
     assert caught.value.__context__ is None
     assert "hush" not in str(caught.value)
 
@@ -321,6 +325,7 @@ def test_anything_else_is_no_number_of_credits(data: Any) -> None:
     with pytest.raises(DecodeError, match="no number of credits") as caught:
         a_decoder().credits(200, {}, answer(data))
     assert caught.value.http_status == 200
+    assert caught.value.in_envelope
 
 
 def test_credits_are_refused_like_anything_else() -> None:

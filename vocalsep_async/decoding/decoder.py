@@ -17,7 +17,12 @@ from vocalsep_async.decoding.envelope import (
     open_envelope,
     retry_after,
 )
-from vocalsep_async.decoding.records import created_by_epoch, finite, structure_task
+from vocalsep_async.decoding.records import (
+    created_by_epoch,
+    finite,
+    structure_task,
+    unreadable,
+)
 from vocalsep_async.dialects import Dialect, says_no_such_record
 from vocalsep_async.errors import (
     APIError,
@@ -59,7 +64,7 @@ class Decoder:
             taskId=ref.task_id,
         )
         if task.task_id != ref.task_id:
-            raise DecodeError("the answer is about another task", http_status=status)
+            raise unreadable("the answer is about another task", status)
         return task
 
     def created(self, status: int, headers: Headers, body: bytes) -> str:
@@ -75,7 +80,7 @@ class Decoder:
             return TaskRef(task_id).task_id
         except ConfigurationError:
             pass
-        raise DecodeError("the answer holds no usable task id", http_status=status)
+        raise unreadable("the answer holds no usable task id", status)
 
     def credits(self, status: int, headers: Headers, body: bytes) -> float:
         """Read the account's remaining credits.
@@ -86,7 +91,7 @@ class Decoder:
         """
         number = finite(self._payload(status, headers, body, None).data)
         if number is None:
-            raise DecodeError("the answer holds no number of credits", http_status=status)
+            raise unreadable("the answer holds no number of credits", status)
         return number
 
     def _payload(self, status: int, headers: Headers, body: bytes, task_id: str | None) -> Envelope:

@@ -93,7 +93,7 @@ def structure_task(
         DecodeError: it is not a record; the message names the attribute, never its value.
     """
     if not isinstance(record, dict):
-        raise DecodeError(f"the record is {_kind(record)}, not an object", http_status=http_status)
+        raise unreadable(f"the record is {_kind(record)}, not an object", http_status)
     given = {**known, **_without_nulls(_respelled(record, _RECORD)), "raw": record}
     response = given.pop("response", None)
     if response:
@@ -105,7 +105,12 @@ def structure_task(
     except (KeyError, TypeError, ValueError):
         problem = _problem_of(given)
     # Raised outside the handler: the error there may hold a part of the record.
-    raise DecodeError(f"the record does not fit: {problem}", http_status=http_status)
+    raise unreadable(f"the record does not fit: {problem}", http_status)
+
+
+def unreadable(problem: str, http_status: int | None) -> DecodeError:
+    """The error of an answer whose envelope could be opened, but not what it holds."""
+    return DecodeError(problem, http_status=http_status, in_envelope=True)
 
 
 def _problem_of(given: Mapping[str, Any]) -> str:

@@ -6,13 +6,16 @@ import random
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
-from vocalsep_async.errors import Verdict, VocalSepError
+from vocalsep_async.errors import DecodeError, TaskNotFoundError, Verdict, VocalSepError
 from vocalsep_async.polling.gate import Gate, Permit
 from vocalsep_async.schedule import RetryPolicy
 from vocalsep_async.transport import Request, Transport
 
 T = TypeVar("T")
 Decode = Callable[[int, Mapping[str, str], bytes], T]
+
+_UNREADABLE_IN_A_ROW = 5
+"""Answers that do not decode; after so many the address is not this API's."""
 
 
 class Asker:
@@ -65,3 +68,18 @@ class Asker:
                 refused = error.verdict is Verdict.PAUSE_EVERYONE
             if not refused:
                 await self.gate.sleep(self.retry.delay(failures, random.random()))
+
+    def is_hopeless(self, error: VocalSepError, in_a_row: int) -> bool:
+        """Whether a wait ends with *error*.
+
+        Args:
+            error: what a request met.
+            in_a_row: how many requests in a row met this kind. The tries of a `RetryPolicy` are
+                also the grace of a task unknown to the API, and of an address in doubt.
+        """
+        if error.verdict is Verdict.RAISE:
+            return True
+        if isinstance(error, DecodeError):
+            return in_a_row >= _UNREADABLE_IN_A_ROW
+        has_grace = isinstance(error, TaskNotFoundError) or self.gate.doubts(error)
+        return has_grace and in_a_row >= self.retry.attempts

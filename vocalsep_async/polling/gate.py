@@ -11,8 +11,17 @@ from typing import Self
 import anyio
 from anyio.lowlevel import checkpoint_if_cancelled
 
-from vocalsep_async.errors import APIError, ClientClosedError, DecodeError, Verdict
+from vocalsep_async.errors import (
+    APIError,
+    ClientClosedError,
+    DecodeError,
+    RateLimitedError,
+    Verdict,
+)
 from vocalsep_async.pacing import Budget, Ticket
+
+_MOST_DOUBTS = 12
+"""Answers that raise doubts about the address; after so many nothing is sent there."""
 
 _logger = logging.getLogger("vocalsep_async")
 
@@ -35,6 +44,9 @@ class Gate:
         """Called with the moment up to which nobody asks, when that becomes known."""
         self.turn = anyio.Lock()
         """Held by the first in line; whoever holds it may take several permits in a row."""
+        self.is_understood = False
+        """Whether any answer was one of this API; set it where that is known from elsewhere."""
+        self._doubts = 0
         self._changed: anyio.Event | None = None
         self._closing = anyio.Event()
 
@@ -43,6 +55,7 @@ class Gate:
 
         Raises:
             ClientClosedError: the gate was closed, before or meanwhile.
+            RateLimitedError: too many answers raised doubts about the address.
         """
         await checkpoint_if_cancelled()
         if (permit := self.permit_now()) is not None:
@@ -55,6 +68,7 @@ class Gate:
 
         Raises:
             ClientClosedError: the gate was closed.
+            RateLimitedError: too many answers raised doubts about the address.
         """
         # While anybody is in line, the lock is held: it is handed on, never free in between.
         return None if self.turn.locked() else self._permit_now()
@@ -64,6 +78,7 @@ class Gate:
 
         Raises:
             ClientClosedError: the gate was closed, before or meanwhile.
+            RateLimitedError: too many answers raised doubts about the address.
         """
         while (permit := self._permit_now()) is None:
             await self._until_changed()
@@ -72,6 +87,8 @@ class Gate:
     def _permit_now(self) -> Permit | None:
         if self._closing.is_set():
             raise ClientClosedError("the client is closed")
+        if self._doubts >= _MOST_DOUBTS and not self.is_understood:
+            raise _wrong_address()
         now = _now()
         return None if self.budget.wait(now) > 0 else Permit(self, self.budget.start(now))
 
@@ -99,6 +116,7 @@ class Gate:
     def report(self, ticket: Ticket, error: BaseException | None) -> None:
         """Tell the budget how a request ended; *error* is what it met, None for an answer."""
         now = _now()
+        self._judge_address(error)
         match error:
             case None:
                 self.budget.answered(ticket, now)
@@ -114,6 +132,20 @@ class Gate:
                 self.budget.lost(ticket, now)
         self.changed()
 
+    def doubts(self, error: BaseException | None) -> bool:
+        """Whether *error* may mean that the API is not at this address.
+
+        Any other 405 is throttling: in an envelope, or from where an answer was once understood.
+        """
+        if self.is_understood or not isinstance(error, APIError):
+            return False
+        return error.code == 405 and not error.in_envelope
+
+    def _judge_address(self, error: BaseException | None) -> None:
+        if error is None or (isinstance(error, (APIError, DecodeError)) and error.in_envelope):
+            self.is_understood = True
+        self._doubts += self.doubts(error)
+
     def _paused(self, error: APIError, now: float) -> None:
         until = self.budget.paused_until(now)
         _logger.info("code %d: everybody pauses for %.1f s", error.code, until - now)
@@ -123,6 +155,16 @@ class Gate:
         """The budget knows something new: let the first in line look again."""
         if self._changed is not None:
             self._changed.set()
+
+
+def _wrong_address() -> RateLimitedError:
+    return RateLimitedError(
+        "no answer was one of this API",
+        code=405,
+        http_status=405,
+        hint="Nothing more is sent; check base_url: the address does not take this method.",
+        in_envelope=False,
+    )
 
 
 class Permit:

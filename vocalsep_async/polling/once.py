@@ -22,7 +22,7 @@ from vocalsep_async.errors import ConfigurationError, Verdict, VocalSepError
 from vocalsep_async.models import SeparationTask, TaskRef, TaskStatus, as_status
 from vocalsep_async.polling.asking import Asker
 from vocalsep_async.polling.learning import Lessons
-from vocalsep_async.polling.watching import LONGEST_AGE, is_hopeless, record_request
+from vocalsep_async.polling.watching import LONGEST_AGE, kind_of, record_request
 from vocalsep_async.schedule import GUESSED_AGE, PollPolicy, Situation
 
 _BUSY = 1.0
@@ -65,12 +65,21 @@ def _moment(_instance: object, attribute: Any, value: Any) -> None:
         _check.number(value, attribute.name, minimum=-math.inf)
 
 
+def _flag(_instance: object, attribute: Any, value: Any) -> None:
+    if not isinstance(value, bool):
+        raise ConfigurationError(f"{attribute.name} must be True or False")
+
+
 _count = _check.at_least(0)
 
 
 @frozen(kw_only=True)
 class _State:
-    """What is handed on; moments are seconds since 1970."""
+    """What is handed on; moments are seconds since 1970.
+
+    Attributes:
+        understood: whether any answer was one of this API.
+    """
 
     polls: int = field(default=0, validator=_count)
     failures: int = field(default=0, validator=_count)
@@ -79,6 +88,7 @@ class _State:
     status: str | None = field(default=None, validator=_word)
     began: float | None = field(default=None, validator=_moment)
     created: float | None = field(default=None, validator=_moment)
+    understood: bool = field(default=False, validator=_flag)
 
 
 def _read(state: Any) -> _State:
@@ -101,6 +111,7 @@ class Single:
 
     def __init__(self, asker: Asker, decoder: Decoder, lessons: Lessons) -> None:
         self._asker = asker
+        self._gate = asker.gate
         self._decoder = decoder
         self._lessons = lessons
 
@@ -115,7 +126,8 @@ class Single:
         """
         known = _begun(_read(state), ref)
         self._asker.bind()
-        permit = self._asker.gate.permit_now()
+        self._gate.is_understood |= known.understood
+        permit = self._gate.permit_now()
         if permit is None:
             return self._later(known, 0.0)
         try:
@@ -162,27 +174,28 @@ class Single:
         return self._later(known, _check.number(delay, "the delay of a poll policy", minimum=0.0))
 
     def _failed(self, known: _State, error: VocalSepError) -> Pending:
-        kind = type(error).__name__
+        kind = kind_of(error)
         of_a_kind = known.of_a_kind + 1 if known.kind == kind else 1
-        retry = self._asker.retry
-        if error.verdict is Verdict.RAISE or is_hopeless(error, of_a_kind, retry.attempts):
+        if self._asker.is_hopeless(error, of_a_kind):
             raise error
         failures = known.failures + 1
         known = evolve(
             known, polls=known.polls + 1, failures=failures, of_a_kind=of_a_kind, kind=kind
         )
-        is_repeated = error.verdict is Verdict.RETRY
-        return self._later(known, retry.delay(failures, random.random()) if is_repeated else 0.0)
+        if error.verdict is not Verdict.RETRY:
+            return self._later(known, 0.0)
+        return self._later(known, self._asker.retry.delay(failures, random.random()))
 
     def _later(self, known: _State, delay: float) -> Pending:
         """Not before the budget has room either."""
         now = anyio.current_time()
-        budget = self._asker.gate.budget
+        budget = self._gate.budget
         room = budget.wait(now)
         earliest = max(
             delay, budget.paused_until(now) - now, _BUSY if room == float("inf") else room
         )
         status = None if known.status is None else as_status(known.status)
+        known = evolve(known, understood=self._gate.is_understood)
         return Pending(earliest, asdict(known), status)
 
 

@@ -30,7 +30,7 @@ from vocalsep_async.polling.gate import Permit
 from vocalsep_async.polling.learning import Lessons
 from vocalsep_async.polling.once import Single
 from vocalsep_async.polling.waiting import Wait
-from vocalsep_async.polling.watching import Follower, Trouble, Watch, is_hopeless, record_request
+from vocalsep_async.polling.watching import Follower, Trouble, Watch, record_request
 from vocalsep_async.schedule import Durations, Line, Newcomers, Scheduler
 
 _FIRST_LEAD, _LONGEST_LEAD = 0.5, 5.0
@@ -273,7 +273,7 @@ class Poller:
         ends_all = isinstance(
             error, (AuthenticationError, InsufficientCreditsError, ClientClosedError)
         )
-        if ends_all or error.verdict is Verdict.RAISE or self._is_hopeless(trouble):
+        if ends_all or self._asker.is_hopeless(error, trouble.of_a_kind):
             for follower in watch.followers:
                 follower.looked(None)
             self._end(watch, error)
@@ -283,9 +283,6 @@ class Poller:
             self._tell_of_repetition(watch, error)
         if ends_all:
             self._end_all(error)
-
-    def _is_hopeless(self, trouble: Trouble) -> bool:
-        return is_hopeless(trouble.error, trouble.of_a_kind, self._asker.retry.attempts)
 
     def _delay_after(self, trouble: Trouble) -> float:
         """Seconds before the next try; after a refusal there is everybody's pause instead."""

@@ -8,12 +8,7 @@ from typing import Protocol
 
 from vocalsep_async import _check
 from vocalsep_async._text import printable
-from vocalsep_async.errors import (
-    DecodeError,
-    TaskNotFoundError,
-    TaskTimeoutError,
-    VocalSepError,
-)
+from vocalsep_async.errors import APIError, TaskTimeoutError, VocalSepError
 from vocalsep_async.models import SeparationTask, SeparationType, TaskRef, TaskStatus
 from vocalsep_async.schedule import (
     GUESSED_AGE,
@@ -28,8 +23,6 @@ from vocalsep_async.transport import Request
 _RECORD_INFO = "/api/v1/vocal-removal/record-info"
 _SHORTEST_GAP = 1.0
 """Seconds; somebody who joins brings the next look forward, but not closer than this."""
-_UNREADABLE_IN_A_ROW = 5
-"""Answers that do not decode; after so many the address is not this API's."""
 LONGEST_AGE = 7200.0
 """Seconds; an age beyond this is rather a wrong clock or zone than a task so slow."""
 _SHOWN_STATUS = 60
@@ -81,7 +74,7 @@ class Trouble:
     __slots__ = ("error", "failures", "of_a_kind", "repeated_at")
 
     def __init__(self, error: VocalSepError, before: Trouble | None) -> None:
-        same = before is not None and type(error) is type(before.error)
+        same = before is not None and kind_of(error) == kind_of(before.error)
         self.failures: int = 1 if before is None else before.failures + 1
         self.of_a_kind: int = before.of_a_kind + 1 if before is not None and same else 1
         # Without its traceback, which would keep the frames of the look alive.
@@ -276,17 +269,11 @@ def record_request(task_id: str) -> Request:
     return Request("GET", _RECORD_INFO, query={"taskId": task_id})
 
 
-def is_hopeless(error: VocalSepError, in_a_row: int, attempts: int) -> bool:
-    """Whether a wait ends with *error*, met that many times in a row.
-
-    Args:
-        error: what the look met; one that asking again may change.
-        in_a_row: how many looks in a row met this kind.
-        attempts: the tries of one look, which is also the grace of a task nobody knows yet.
-    """
-    if isinstance(error, DecodeError):
-        return in_a_row >= _UNREADABLE_IN_A_ROW
-    return isinstance(error, TaskNotFoundError) and in_a_row >= attempts
+def kind_of(error: VocalSepError) -> str:
+    """What counts as the same trouble when it is met again."""
+    if isinstance(error, APIError) and not error.in_envelope:
+        return f"{type(error).__name__} {error.code}"
+    return type(error).__name__
 
 
 def is_known(status: TaskStatus | str) -> bool:

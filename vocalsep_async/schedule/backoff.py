@@ -32,7 +32,8 @@ def not_below_initial(instance: object, _attribute: object, value: float) -> Non
 class RetryPolicy:
     """How often one look is tried when it meets a broken request, a 5xx or a refusal.
 
-    As often is a task looked for that the API does not know (yet).
+    As often is a task looked for that the API does not know (yet), and a 405 without an envelope
+    taken for throttling by a client that never understood an answer.
 
     Before try ``n + 1`` it waits ``min(maximum, initial * factor ** (n - 1))`` seconds, spread
     evenly by ``± jitter``; after a refusal (405/430) the pacer's pause takes the place of that
