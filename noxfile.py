@@ -1,4 +1,4 @@
-"""One door for every check: ``nox -s tests lint typing readme`` is what CI runs."""
+"""One door for every check; ``.ci/run`` says which of them CI runs."""
 
 import sys
 import tomllib
@@ -18,7 +18,19 @@ NAMED = [
     for words in map(str.split, PROJECT["project"]["classifiers"])
     if words[:3] == ["Programming", "Language", "::"] and "." in words[-1]
 ]
-PYTHONS = NAMED if THIS in NAMED else [*NAMED, THIS]
+OTHERS = [each for each in NAMED if each != THIS]
+
+# Without the current folder on the path, the tests cannot import the checkout by mistake.
+ENV = {"PYTHONSAFEPATH": "1"}
+PARALLEL = ("-n", "auto", "--dist", "worksteal")
+GATE = ("--hypothesis-profile", "gate")
+# What may differ from one Python to another: tasks, timers, SQLite, and how texts are read.
+QUICK = [
+    *(f"tests/{folder}" for folder in ("batch", "decoding", "polling", "schedule")),
+    *map(str, sorted(Path("tests").glob("test_*.py"))),
+    "tests/journal/test_journal.py",
+    "tests/journal/test_store.py",
+]
 
 
 def _install(session: nox.Session, *groups: str) -> None:
@@ -27,26 +39,45 @@ def _install(session: nox.Session, *groups: str) -> None:
     session.install(".[cli]", *requirements)
 
 
-@nox.session(python=PYTHONS)
+@nox.session
 def tests(session: nox.Session) -> None:
-    """Run the tests on every Python that is here, against the installed wheel."""
-    # The page is the same on every Python, and so are the lines: a browser and a tracer take time.
-    is_traced = session.python == THIS
-    _install(session, "tests", *(["browser"] if is_traced else []))
-    # Without the current folder on the path, the tests cannot import the checkout by mistake.
-    env = {"PYTHONSAFEPATH": "1"}
-    command = ("coverage", "run", "-m", "pytest") if is_traced else ("python", "-m", "pytest")
-    session.run(*command, "-n", "auto", "--dist", "worksteal", *session.posargs, env=env)
-    if is_traced and not session.posargs:
-        session.notify("coverage")
+    """Run the tests against the installed wheel, on the Python that runs nox."""
+    _install(session, "tests", "browser")
+    session.run("pytest", *PARALLEL, *GATE, *session.posargs, env=ENV)
+
+
+@nox.session(python=OTHERS)
+def quick(session: nox.Session) -> None:
+    """Run the tests that may differ between Pythons on each other one that is here."""
+    _install(session, "tests")
+    session.run("pytest", *PARALLEL, *GATE, *(session.posargs or QUICK), env=ENV)
 
 
 @nox.session
 def coverage(session: nox.Session) -> None:
-    """Combine what the processes of the tests measured; fails below 100 %."""
-    session.install("coverage[toml]")
-    session.run("coverage", "combine")
+    """Run the tests and measure which lines and branches they reach; fails below 100 %."""
+    _install(session, "tests")
+    session.run("coverage", "erase")
+    session.run("coverage", "run", "-m", "pytest", *PARALLEL, *GATE, *session.posargs, env=ENV)
+    session.run("coverage", "combine", "--quiet")
     session.run("coverage", "report")
+
+
+@nox.session
+def deep(session: nox.Session) -> None:
+    """Run what the long sweeps leave to this session, and ten times as many examples."""
+    _install(session, "tests")
+    wide = ("-m", "deep or hypothesis", "--hypothesis-profile", "deep", "--timeout", "1200")
+    session.run("pytest", *PARALLEL, *wide, *session.posargs, env=ENV)
+
+
+@nox.session
+def kills(session: nox.Session) -> None:
+    """Kill batches and downloads at every write, and see that nothing is lost; minutes."""
+    _install(session, "tests")
+    files = ("tests/journal/test_kills.py", "tests/downloads/test_kills.py")
+    env = ENV | {"VOCALSEP_KILLS": "60"}
+    session.run("pytest", *PARALLEL, "-m", "", *files, *session.posargs, env=env)
 
 
 @nox.session
@@ -68,14 +99,14 @@ def typing(session: nox.Session) -> None:
 def readme(session: nox.Session) -> None:
     """Run every Python block of the README against the emulator."""
     _install(session, "tests")
-    session.run("pytest", "tests/test_readme.py", *session.posargs, env={"PYTHONSAFEPATH": "1"})
+    session.run("pytest", "tests/test_readme.py", *session.posargs, env=ENV)
 
 
 @nox.session
 def demo(session: nox.Session) -> None:
     """Show what the README's first command shows."""
     _install(session)
-    session.run("python", "-m", "vocalsep_async", "demo", env={"PYTHONSAFEPATH": "1"})
+    session.run("python", "-m", "vocalsep_async", "demo", env=ENV)
 
 
 @nox.session
@@ -93,16 +124,7 @@ def benchmarks(session: nox.Session) -> None:
     """Measure; figures of CPU are ratios within one run."""
     _install(session, "benchmarks")
     for script in sorted(Path("benchmarks").glob("*.py")):
-        session.run("python", script, *session.posargs, env={"PYTHONSAFEPATH": "1"})
-
-
-@nox.session
-def chaos(session: nox.Session) -> None:
-    """Kill batches and downloads at every write, and see that nothing is lost; minutes."""
-    _install(session, "tests")
-    kills = ("tests/journal/test_kills.py", "tests/downloads/test_kills.py")
-    env = {"PYTHONSAFEPATH": "1", "VOCALSEP_KILLS": "60"}
-    session.run("pytest", "-n", "auto", "--timeout", "280", *kills, *session.posargs, env=env)
+        session.run("python", script, *session.posargs, env=ENV)
 
 
 @nox.session

@@ -2,6 +2,11 @@
 
 Coroutine tests run on asyncio in real time; a file whose subject is waiting overrides
 ``anyio_backend`` with `VIRTUAL_TIME` and never sees a real second pass.
+
+Hypothesis draws by one of three profiles, chosen with ``--hypothesis-profile``: ``tests`` draws
+other examples in every run, ``gate`` the same in every run, ``deep`` ten times as many of these. A
+test that needs more or fewer examples than others says so as a multiple or a part of
+``settings().max_examples``, so that the profile still decides.
 """
 
 from __future__ import annotations
@@ -11,8 +16,21 @@ from collections.abc import Iterator
 
 import pytest
 from fakes import FakeProvider, provider_in_place
+from hypothesis import HealthCheck, settings
 
 pytest_plugins = ["pytester"]
+
+# A deadline, and the check for slow examples, would judge the machine and not the package.
+settings.register_profile(
+    "tests",
+    parent=settings.get_profile("default"),
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+# What decides whether a change is good draws the same examples every time.
+settings.register_profile("gate", parent=settings.get_profile("tests"), derandomize=True)
+settings.register_profile("deep", parent=settings.get_profile("gate"), max_examples=1000)
+settings.load_profile("tests")
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ TASK_ID = "task-1"
 SIGNATURE = "SIGNED-9f86d081"
 """Stands in the query of every link, as the signature of a storage service would."""
 _DRIP = 0.02
-_PATIENCE = 10.0
+_PATIENCE = 60.0
 
 
 # Answers

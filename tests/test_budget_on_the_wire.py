@@ -1,6 +1,6 @@
 """The budget, judged from outside: by a server on real sockets that knows nothing of the pacer.
 
-For three seconds a crowd of callers makes one client ask in every way it has, cancels much of it
+For some seconds a crowd of callers makes one client ask in every way it has, cancels much of it
 and at last closes the client in the middle of things. The server takes each request at once and
 notes when it arrived, and does with it what the weather says: it answers, late or in pieces, or
 too late, or never, or cuts the connection. Then the judge looks at the server's notes, and at
@@ -28,6 +28,7 @@ import aiohttp
 import pytest
 from attrs import define, field, frozen
 from fault_server import Seen, answer, envelope, record
+from sampling import sampled
 
 from vocalsep_async import (
     ClientStats,
@@ -45,12 +46,12 @@ T = TypeVar("T")
 
 SEEDS = (1, 2, 3)
 SECONDS = 3.0
-"""How long a storm lasts."""
+"""How long a storm lasts at least; it goes on until all that is to be judged has happened."""
 MOST, PERIOD = 10, 0.5
 """What the server allows, and all that the client is told of it."""
 REQUEST_TIMEOUT = 0.4
 CALLERS = 8
-SOON = 20.0
+SOON = 60.0
 """Seconds after which something that should have ended is taken to hang."""
 
 
@@ -77,7 +78,8 @@ def worst_window(arrivals: Iterable[Arrival]) -> int:
     """How many requests one window holds at most, if each is counted where it hurts most."""
     spans = [(each.arrived, each.latest) for each in arrivals]
     return max(
-        sum(first <= end and last > end - PERIOD for first, last in spans) for end, _ in spans
+        (sum(first <= end and last > end - PERIOD for first, last in spans) for end, _ in spans),
+        default=0,
     )
 
 
@@ -514,10 +516,22 @@ class Storm:
         )
         callers = [asyncio.create_task(self._call_on_and_on(client)) for _ in range(CALLERS)]
         await asyncio.sleep(SECONDS)
+        for _ in range(round(SOON / PERIOD)):
+            if self.is_one():
+                break
+            await asyncio.sleep(PERIOD)
         self._over = True
         await client.aclose()
         await asyncio.gather(*callers)
         self.stats, self.unwritten = client.stats, unwritten.number
+
+    def is_one(self) -> bool:
+        """Whether the budget was used up, and everything happened that is to be judged."""
+        return (
+            worst_window(self.server.arrivals) >= MOST - 1
+            and set(self.server.met) == {mood for mood, _ in self.weather.moods}
+            and (self.cancelled > 0 or self.weather.cancelled < 0.5)
+        )
 
     async def _call_on_and_on(self, client: VocalSepClient) -> None:
         while not self._over:
@@ -540,13 +554,13 @@ class Storm:
 async def _rage(storms: Collection[Storm]) -> None:
     complaints: list[Mapping[str, object]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
-    async with asyncio.timeout(SECONDS + SOON):
+    async with asyncio.timeout(SECONDS + 2 * SOON):
         await asyncio.gather(*(storm.rage() for storm in storms))
     for storm in storms:
         storm.complaints = complaints
 
 
-@pytest.fixture(scope="module", params=SEEDS)
+@pytest.fixture(scope="module", params=sampled(SEEDS, one_in=len(SEEDS)))
 def storms(request: pytest.FixtureRequest) -> Mapping[str, Storm]:
     """One storm in each weather, all at the same time, and over."""
     with ExitStack() as stack:
@@ -602,7 +616,4 @@ def test_no_error_is_left_for_the_event_loop_to_report(storm: Storm) -> None:
 
 
 def test_the_storm_was_one(storm: Storm) -> None:
-    """The budget was used up, and everything happened that was to be judged."""
-    assert worst_window(storm.server.arrivals) >= MOST - 1
-    assert set(storm.server.met) == {mood for mood, _ in storm.weather.moods}
-    assert storm.cancelled > 0 or storm.weather.cancelled < 0.5
+    assert storm.is_one()

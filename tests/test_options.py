@@ -4,7 +4,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from yarl import URL
 
@@ -89,7 +89,6 @@ def test_a_base_url_with_more_than_an_address_is_refused_unshown(url: str) -> No
     assert caught.value.__context__ is None
 
 
-@settings(deadline=None)
 @given(st.text() | st.text("/:@[]%.?#a0 é：\ud800").map("http://{}".format))
 def test_any_text_is_an_address_or_a_configuration_error(text: str) -> None:
     with suppress(ConfigurationError):

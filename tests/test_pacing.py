@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import pytest
 from attrs import define, field
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from vocalsep_async.errors import ConfigurationError
@@ -105,7 +105,6 @@ requests = st.builds(
 limits = st.builds(RateLimit, st.integers(1, 25), st.floats(0.1, 20))
 
 
-@settings(deadline=None)
 @given(limits, st.lists(requests, max_size=80))
 def test_no_window_ever_holds_more_than_the_limit(limit: RateLimit, sent: list[Sent]) -> None:
     pacer = Pacer(limit)
@@ -117,7 +116,6 @@ def test_no_window_ever_holds_more_than_the_limit(limit: RateLimit, sent: list[S
     assert pacer.rate <= limit.max_requests / limit.period
 
 
-@settings(deadline=None)
 @given(limits, st.floats(0.01, 15), st.integers(0, 2**32))
 def test_a_crowd_with_nothing_but_answers_stays_within_the_limit(
     limit: RateLimit, slowest: float, seed: int
@@ -129,7 +127,6 @@ def test_a_crowd_with_nothing_but_answers_stays_within_the_limit(
     assert most_in_a_window(counted, limit.period) <= limit.max_requests
 
 
-@settings(deadline=None)
 @given(st.lists(requests, max_size=60))
 def test_whatever_happens_the_pacer_gets_going_again(sent: list[Sent]) -> None:
     for pacer in (Pacer(LIMIT), Pacer(None)):
@@ -426,7 +423,6 @@ def observed(pacer: Pacer, now: float) -> tuple[Any, ...]:
     return starts, pacer.sent, pacer.refusals, pacer.in_flight, pacer.rate
 
 
-@settings(deadline=None)
 @given(
     st.sampled_from([LIMIT, RateLimit(3, 5.0), None]),
     st.lists(requests, max_size=30),

@@ -25,7 +25,7 @@ from vocalsep_async.emulator import Emulator
 PROGRAM = Path(__file__).with_name("waiting_program.py")
 LIMIT = (20, 1.0)
 FAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """Text from elsewhere comes out fit to print, links too short to use, and numbers as words."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from vocalsep_async._text import counted, printable, short_url
@@ -32,7 +32,6 @@ def test_long_text_is_cut_and_says_so() -> None:
     assert printable("abcdef", 3) == "abc…"
 
 
-@settings(deadline=None)
 @given(st.text(st.characters()))
 def test_any_text_comes_out_printable_and_encodable(text: str) -> None:
     shown = printable(text)
@@ -57,7 +56,6 @@ def test_a_link_is_shown_by_host_and_last_part(url: str | None, shown: str) -> N
     assert short_url(url) == shown
 
 
-@settings(deadline=None)
 @given(st.text(st.characters()))
 def test_no_query_is_ever_shown(text: str) -> None:
     shown = short_url(f"{text}?hush-hush=1")

@@ -213,14 +213,10 @@ async def _fetch(batch: BatchRunner, outcomes: dict[str, TaskOutcome]) -> None:
         outcomes[outcome.task_id] = outcome
 
 
-pytestmark = pytest.mark.timeout(300)
-"""Making a failing case small takes time."""
-
-
 def test_however_runs_over_one_journal_are_cut_off_nothing_is_lost_and_nothing_asked_twice() -> (
     None
 ):
     run_state_machine_as_test(
         JournalMachine,
-        settings=settings(max_examples=30, stateful_step_count=10, deadline=None, derandomize=True),
+        settings=settings(max_examples=settings().max_examples // 4, stateful_step_count=10),
     )

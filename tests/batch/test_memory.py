@@ -14,8 +14,7 @@ from fakes import FakeProvider, make_client, record
 from vocalsep_async import Every
 from vocalsep_async.polling import learning
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(240)]
-"""Counting bytes takes time, and more so while coverage is measured."""
+pytestmark = pytest.mark.anyio
 
 NUMBER = 10_000
 

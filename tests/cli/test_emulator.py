@@ -49,7 +49,7 @@ async def test_it_speaks_to_the_other_commands_until_ctrl_c() -> None:
         **options,
     )
     assert process.stdout is not None
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         greeting = (await process.stdout.readline()).decode()
     url = greeting.split()[2].rstrip(",")
     environ = {"VOCALSEP_BASE_URL": url, "VOCALSEP_API_KEY": "any-key"}
@@ -66,6 +66,6 @@ async def test_it_speaks_to_the_other_commands_until_ctrl_c() -> None:
     assert (told.status, told.out) == (0, ["70"])
     assert (waited.status, len(waited.out)) == (0, 1)
     process.send_signal(signal.SIGINT)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         _, err = await process.communicate()
     assert (process.returncode, err) == (0, b"")

@@ -274,7 +274,7 @@ def test_a_thread_whose_loop_has_gone_ends_without_a_word() -> None:
         (thread,) = readers()
         # As when somebody types a line more after Ctrl-C.
         os.write(writing, b"b")
-        thread.join(30)
+        thread.join(60)
         assert not thread.is_alive()
     finally:
         os.close(writing)

@@ -118,7 +118,7 @@ async def test_at_once_means_with_the_files_that_are_drawn_by_then(
 
     def slow(_path: Path) -> None:
         loop.call_soon_threadsafe(begun.set)
-        assert goes_on.wait(30)
+        assert goes_on.wait(60)
 
     monkeypatch.setattr(keeping, "peaks_of", slow)
     async with made() as keeper:
@@ -137,7 +137,7 @@ async def test_what_comes_while_the_report_waits_is_drawn_too(
 
     def after_the_first(path: Path) -> Any:
         if path == songs[1]:
-            assert drawn.wait(30)
+            assert drawn.wait(60)
         drawn.set()
         return peaks_of(path)
 

@@ -292,7 +292,7 @@ async def test_create_that_is_interrupted_says_that_it_may_be_billed(tmp_path: P
         process = await started(
             emulator, *CREATE, "--journal", str(journal), environ=environ, cwd=tmp_path
         )
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             await asked.wait()
         process.send_signal(signal.SIGINT)
         run = await ended(process)
@@ -310,7 +310,7 @@ async def test_a_question_under_way_is_broken_off(
 ) -> None:
     async with Emulator() as emulator, silent_server() as (url, asked):
         process = await started(emulator, *words, environ={"VOCALSEP_BASE_URL": url})
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             await asked.wait()
         process.send_signal(number)
         run = await ended(process)
@@ -326,7 +326,7 @@ async def test_somebody_who_types_nothing_more_can_stop_it() -> None:
         assert json.loads(await first_line(process))["ok"]
         process.send_signal(signal.SIGINT)
         # Its standard input stays open, as that of a terminal does.
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             assert await process.wait() == 130
         run = await ended(process)
     assert "stopped with 0 tasks open" in run.err

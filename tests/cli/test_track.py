@@ -14,7 +14,7 @@ from cli.commands import KEY, Run, ended, first_line, started, vocalsep
 
 from vocalsep_async.emulator import Emulator, Fault
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture

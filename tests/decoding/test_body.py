@@ -5,7 +5,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from payloads import BROKEN_BODIES, SIGNATURE, answer, body, nested, vocals_done
 
@@ -30,13 +30,11 @@ def test_a_body_that_is_no_json_is_one_decode_error(content: bytes) -> None:
     assert len(str(caught.value)) < 200
 
 
-@settings(deadline=None)
 @given(JSON)
 def test_json_comes_through_unchanged(value: Any) -> None:
     assert parse(json.dumps(value).encode()) == value
 
 
-@settings(deadline=None)
 @given(st.binary() | st.text(st.characters(), max_size=20).map(lambda text: repr(text).encode()))
 def test_any_bytes_are_a_value_or_a_decode_error(content: bytes) -> None:
     with suppress(DecodeError):

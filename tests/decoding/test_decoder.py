@@ -7,7 +7,7 @@ from email.utils import format_datetime
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from payloads import (
     BROKEN_BODIES,
@@ -269,7 +269,6 @@ ANYTHING = st.recursive(
 )
 
 
-@settings(deadline=None)
 @given(ENDPOINTS, STATUSES, st.binary() | ANYTHING.map(lambda value: json.dumps(value).encode()))
 def test_any_answer_is_a_value_or_an_error_of_the_family(
     endpoint: str, status: int, content: bytes

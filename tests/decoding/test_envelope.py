@@ -5,7 +5,7 @@ from email.utils import format_datetime
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from payloads import BROKEN_BODIES, HTML, body, envelope, refusal, without
 
@@ -172,14 +172,12 @@ def test_without_a_date_of_the_answer_ours_is_taken(date: dict[str, str]) -> Non
 HEADER_TEXT = st.text() | st.text('0123456789 ,:;-+()GMTWedOctan"\\<>@.', max_size=40)
 
 
-@settings(deadline=None)
 @given(HEADER_TEXT, HEADER_TEXT)
 def test_any_header_is_seconds_within_bounds_or_nothing(value: str, date: str) -> None:
     seconds = retry_after({"Retry-After": value, "Date": date})
     assert seconds is None or 0 <= seconds <= LONGEST_RETRY_AFTER
 
 
-@settings(deadline=None)
 @given(HEADER_TEXT)
 def test_any_date_has_a_zone(value: str) -> None:
     date = http_date(value)

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from payloads import (
     COMPLETED_MS,
@@ -529,7 +529,6 @@ VALUES = st.recursive(
 )
 
 
-@settings(deadline=None)
 @given(st.sampled_from([{}, vocals_done()]), st.dictionaries(KEYS, VALUES))
 def test_any_json_is_a_record_or_a_decode_error(
     known: dict[str, Any], changes: dict[str, Any]

@@ -31,7 +31,7 @@ from vocalsep_async.downloads.meter import Meter
 from vocalsep_async.downloads.remote import Remote
 from vocalsep_async.transport import FileTransport
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 """Seconds after which something that should have happened is taken to hang."""
 TASK_ID = "task-1"
 AUDIO = bytes(range(256)) * 1200

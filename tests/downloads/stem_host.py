@@ -20,7 +20,7 @@ from vocalsep_async import Every, RetryPolicy, VocalSepClient
 KEY = "sk-test-0123456789"
 SIGNATURE = "SIGNED-9f86d081"
 """Stands in the query of every link."""
-SOON = 20.0
+SOON = 60.0
 """Seconds after which something that should have ended is taken to hang."""
 QUICK = RetryPolicy(attempts=3, initial=0.001, maximum=0.001)
 

@@ -37,7 +37,7 @@ class Hook:
         return web.Response(status=status, headers={"Location": "/elsewhere"})
 
     async def body(self) -> dict[str, Any]:
-        with anyio.fail_after(10):
+        with anyio.fail_after(60):
             return await self._receive.receive()
 
     @asynccontextmanager
@@ -57,7 +57,7 @@ class Hook:
 
 async def _settled(caller: Caller, emulator: Emulator, task_id: str) -> dict[str, Any]:
     """Ask until the task is neither pending nor a success any more."""
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         while True:
             data: dict[str, Any] = (await caller.record(emulator, task_id)).data
             if data["successFlag"] not in {"PENDING", "SUCCESS"}:

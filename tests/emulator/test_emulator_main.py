@@ -110,5 +110,5 @@ def test_ctrl_c_ends_it_without_a_traceback() -> None:
         assert process.stdout is not None
         assert "listening on http://127.0.0.1:" in process.stdout.readline()
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=30)
+        _, errors = process.communicate(timeout=60)
     assert (process.returncode, errors) == (0, "")

@@ -117,7 +117,7 @@ class Gate:
 
     def __call__(self) -> None:
         self.reached.set()
-        assert self.may_go.wait(30)
+        assert self.may_go.wait(60)
 
 
 @pytest.fixture

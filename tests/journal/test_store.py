@@ -412,7 +412,6 @@ class TestClosing:
             store.close()
             assert "in use" in refusal(path)
 
-    @pytest.mark.timeout(20)
     def test_it_may_be_closed_by_who_stopped_reading_half_way(self, path: Path) -> None:
         made(path, added("a"), added("b"))
         store = Store.read(path)

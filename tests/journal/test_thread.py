@@ -38,7 +38,7 @@ def thread(name: str) -> Iterator[Thread]:
 def wait_for_the_end_of(name: str) -> None:
     for each in threading.enumerate():
         if each.name == name:
-            each.join(timeout=10)
+            each.join(timeout=60)
     assert name not in {each.name for each in threading.enumerate()}
 
 
@@ -50,7 +50,7 @@ def test_all_is_done_in_its_order_and_elsewhere(thread: Thread, name: str) -> No
         thread.do(partial(done.append, number))
     thread.do(lambda: where.add(threading.current_thread().name))
     thread.do(over.set)
-    assert over.wait(timeout=10)
+    assert over.wait(timeout=60)
     assert done == list(range(1000))
     assert where == {name}
 

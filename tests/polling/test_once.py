@@ -22,7 +22,7 @@ from fakes import (
     provider_in_place,
     record,
 )
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from virtual_time import VIRTUAL_TIME
 
@@ -573,7 +573,6 @@ STATES = JSON | st.dictionaries(st.sampled_from(NAMES), JSON, max_size=4)
 
 class TestGarbage:
     @given(state=STATES, later=st.lists(st.sampled_from(["runs", "cut", "refused"]), max_size=3))
-    @settings(max_examples=150, deadline=None)
     def test_any_other_state_is_refused_or_gives_one_that_is_taken_again(
         self, state: Any, later: list[str]
     ) -> None:

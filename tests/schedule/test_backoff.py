@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from vocalsep_async.errors import ConfigurationError
@@ -36,7 +36,6 @@ def test_a_factor_of_one_changes_nothing(count: int) -> None:
     assert grown(min(count, 10**300), initial=3.0, factor=1.0, maximum=9.0) == 3.0
 
 
-@settings(deadline=None)
 @given(st.integers(0, 2000), st.floats(1e-6, 1e6), st.floats(1, 1e3), st.floats(1, 1e6))
 def test_delays_never_shrink_and_stay_in_bounds(
     count: int, initial: float, factor: float, room: float
@@ -53,7 +52,6 @@ def test_jitter_spreads_evenly_both_ways(jitter: float, draw: float, delay: floa
     assert jittered(10.0, jitter, draw) == pytest.approx(delay)
 
 
-@settings(deadline=None)
 @given(st.floats(0, 1, exclude_max=True), st.floats(0, 1, exclude_max=True))
 def test_a_jittered_delay_is_never_negative(jitter: float, draw: float) -> None:
     assert 10 * (1 - jitter) <= jittered(10.0, jitter, draw) <= 10 * (1 + jitter)

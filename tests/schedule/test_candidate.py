@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from schedule.candidates import MODELS, USUAL, Song, line_of
 
@@ -27,7 +27,6 @@ def test_a_wait_that_began_after_the_last_look_waits_since_it_began() -> None:
     assert song.waiting_since == 20.0
 
 
-@settings(deadline=None)
 @given(models, ages, st.floats(0, 100))
 def test_where_looks_cost_nothing_it_comes_when_its_policy_wants(
     model: DurationModel, age: float, gap: float
@@ -38,7 +37,6 @@ def test_where_looks_cost_nothing_it_comes_when_its_policy_wants(
     assert song.key_at(0.0) == gap
 
 
-@settings(deadline=None)
 @given(models, ages, prices)
 def test_at_a_price_it_comes_when_it_is_worth_the_price(
     model: DurationModel, age: float, price: float
@@ -48,7 +46,6 @@ def test_at_a_price_it_comes_when_it_is_worth_the_price(
     assert song.worth(song.key_at(price)) == pytest.approx(price, rel=1e-3, abs=1e-6)
 
 
-@settings(deadline=None)
 @given(models, ages, prices, st.floats(0, 100))
 def test_whatever_it_is_worth_it_never_comes_before_its_policy_wants(
     model: DurationModel, age: float, price: float, gap: float
@@ -58,7 +55,6 @@ def test_whatever_it_is_worth_it_never_comes_before_its_policy_wants(
     assert song.key_at(price) >= song.wants(price)
 
 
-@settings(deadline=None)
 @given(models, ages, prices, prices)
 def test_the_higher_the_price_the_later_it_comes(
     model: DurationModel, age: float, one: float, two: float

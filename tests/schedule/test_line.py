@@ -45,7 +45,6 @@ def is_overlooked(song: Song, line: Line[Song], now: float, rate: float) -> bool
 # Where looks cost nothing.
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 1000), unique=True, max_size=30))
 def test_while_there_is_room_everybody_comes_when_wanted(moments: list[int]) -> None:
     line = line_of(*(Song(created=-500.0, began=moment) for moment in moments))
@@ -139,7 +138,7 @@ def test_one_who_comes_alone_after_a_rush_is_looked_at_when_wanted() -> None:
     assert look(line, 107.0) is late
 
 
-@settings(deadline=None, max_examples=10)
+@settings(max_examples=settings().max_examples // 20)
 @given(
     st.integers(0, 99),
     st.sampled_from([(50, 2.0), (100, 2.0), (100, 10.0)]),
@@ -255,7 +254,6 @@ class AnyLine(RuleBasedStateMachine):
 
 
 TestAnyLine = AnyLine.TestCase
-TestAnyLine.settings = settings(deadline=None, max_examples=150)
 
 
 def test_whose_moment_has_come_goes_first_whatever_it_is_worth() -> None:
@@ -316,7 +314,7 @@ def bound(size: int, rate: float, latency: float) -> float:
     return max(PATIENCE, 3 * size / rate) + size / rate + latency + 1 / rate
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=settings().max_examples // 5)
 @given(
     st.sampled_from([(3, 0.05), (20, 0.5), (30, 2.0), (60, 1.0), (100, 10.0)]),
     st.lists(st.sampled_from(MODELS), min_size=1, max_size=3),

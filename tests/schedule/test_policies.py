@@ -5,7 +5,7 @@ import random
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from vocalsep_async.errors import ConfigurationError
@@ -85,7 +85,6 @@ def looks(policy: PollPolicy, duration: float, model: DurationModel) -> list[flo
     return ages
 
 
-@settings(deadline=None)
 @given(
     st.sampled_from([COLD, WARM]), st.floats(0, 1e5), st.sampled_from([1e-300, 0.1, 1, 1e3, 1e300])
 )
@@ -120,7 +119,6 @@ def test_nobody_looks_more_often_than_every_second() -> None:
     assert Adaptive(1e-300).delay(at(age=45.0, model=WARM)) == 1.0
 
 
-@settings(deadline=None)
 @given(st.sampled_from([COLD, WARM]), st.floats(0, 1e5), st.floats(0, 100), st.floats(0.01, 10))
 def test_at_a_price_above_its_cost_only_the_shortest_gap_is_wanted(
     model: DurationModel, age: float, price: float, cost: float

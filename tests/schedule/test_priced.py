@@ -3,7 +3,6 @@
 import random
 
 import pytest
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from schedule.candidates import MODELS, Song, crowd
@@ -115,7 +114,6 @@ class AnyOrder(RuleBasedStateMachine):
 
 
 TestAnyOrder = AnyOrder.TestCase
-TestAnyOrder.settings = settings(deadline=None, max_examples=100)
 
 
 def test_candidates_come_out_in_the_order_of_their_keys() -> None:

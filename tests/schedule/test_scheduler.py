@@ -48,7 +48,7 @@ def group(size: int, seed: int = 1) -> list[Song]:
     ]
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=settings().max_examples // 5)
 @given(st.lists(st.integers(1, 60), min_size=1, max_size=6), st.sampled_from([0.5, 2.0]))
 def test_lines_that_always_want_looks_get_the_same_share(sizes: list[int], rate: float) -> None:
     scheduler, lines = scheduler_of(*(group(size, seed) for seed, size in enumerate(sizes)))
@@ -111,7 +111,6 @@ def test_a_line_that_opens_has_its_share_at_once() -> None:
     assert [song.line for song in taken if song is not None].count(line) == 1
 
 
-@settings(deadline=None)
 @given(st.lists(st.lists(st.integers(0, 9), max_size=4), max_size=4), st.sampled_from([0.1, 2.0]))
 def test_as_long_as_somebody_wants_a_look_somebody_is_taken(
     moments: list[list[int]], rate: float

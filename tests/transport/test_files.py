@@ -30,7 +30,7 @@ pytestmark = pytest.mark.anyio
 SECRET = "CANARY-9f86d081"
 LINK = f"/{SECRET}-folder/vocal.mp3?X-Amz-Signature={SECRET}"
 FILE = answer(b"audio", kind="audio/mpeg")
-HANGS = 2.0
+HANGS = 60.0
 """Seconds after which something that must end is taken for something that never will."""
 
 
@@ -49,7 +49,7 @@ async def host() -> AsyncIterator[FileHost]:
 
 @asynccontextmanager
 async def made(api: str, **options: Any) -> AsyncIterator[FileTransport]:
-    settings: dict[str, Any] = {"user_agent": "tester/1", "patience": HANGS} | options
+    settings: dict[str, Any] = {"user_agent": "tester/1", "patience": 2 * HANGS} | options
     transport = FileTransport(URL(api), **settings)
     try:
         yield transport
@@ -1084,7 +1084,7 @@ async def test_closing_ends_a_wait_for_the_rest_of_a_body_and_it_does_not_look_w
 ) -> None:
     host.answers["/a"] = silent_after(sent)
     ends: list[Exception | bytes | None] = []
-    async with made(host.url, patience=60.0) as transport:
+    async with made(host.url, patience=2 * HANGS) as transport:
 
         async def read_on(reply: FileReply) -> None:
             ends.append(await end_of_reading(reply))
@@ -1123,7 +1123,7 @@ async def test_an_end_that_comes_with_the_closing_does_not_look_like_that_of_the
 ) -> None:
     host.answers["/a"] = silent_after(headers_only("Connection: close") + b"12345")
     ends: list[Exception | bytes | None] = []
-    async with made(host.url, patience=60.0) as transport:
+    async with made(host.url, patience=2 * HANGS) as transport:
 
         async def read_on(reply: FileReply) -> None:
             ends.append(await end_of_reading(reply))
@@ -1144,7 +1144,7 @@ async def test_closing_wakes_all_who_read(host: FileHost) -> None:
     host.answers["/a"] = silent_after(SIZED)
     ends: list[Exception | bytes | None] = []
     all_have_come = anyio.Event()
-    async with made(host.url, patience=60.0) as transport:
+    async with made(host.url, patience=2 * HANGS) as transport:
 
         async def read() -> None:
             async with transport.get(f"{host.url}/a", {}) as reply:

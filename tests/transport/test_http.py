@@ -333,7 +333,7 @@ async def connections_dropped(client: VocalSepClient) -> None:
     assert session is not None
     assert session.connector is not None
     pool = session.connector._conns
-    with anyio.fail_after(5):
+    with anyio.fail_after(60):
         while any(kept[0].is_connected() for conns in pool.values() for kept in conns):
             await anyio.lowlevel.checkpoint()
 

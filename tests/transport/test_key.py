@@ -10,7 +10,7 @@ from typing import Any
 
 import attrs
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from yarl import URL
 
@@ -103,7 +103,6 @@ def test_the_server_gets_it_as_it_is() -> None:
     assert ApiKey(KEY).authorization() == f"Bearer {KEY}"
 
 
-@settings(deadline=None)
 @given(KEYS, st.binary(), st.binary())
 def test_it_is_taken_out_of_any_answer(key: str, before: bytes, after: bytes) -> None:
     redacted = ApiKey(key).redact(before + b"\n" + key.encode() + b"\n" + after)
@@ -117,7 +116,6 @@ def test_it_is_taken_out_as_often_as_it_is_said() -> None:
     assert ApiKey(KEY).redact(b"nothing to hide") == b"nothing to hide"
 
 
-@settings(deadline=None, max_examples=500)
 @given(key=KEYS, odd=st.lists(st.sampled_from(["plain", "\\u", "\\U"]), min_size=1))
 def test_an_answer_does_not_repeat_the_key_however_json_spells_it(key: str, odd: list[str]) -> None:
     def spelled(index: int, character: str) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from cli.report.reports import arrival, at, failed_task, outcome, run, sample, task, with_files
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vocalsep_async import SeparationType, Stems, TaskStatus
@@ -182,7 +182,7 @@ def made_of(word: str) -> Run:
     )
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=settings().max_examples // 5)
 @given(hostile)
 def test_no_word_of_anybody_changes_the_shape_of_the_page(word: str) -> None:
     text = rendered(made_of(word))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from cli.report.reports import write_tone
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from vocalsep_async.cli.report import peaks_of, waveform
@@ -105,11 +105,12 @@ def test_audio_without_end_is_given_up(tmp_path: Path, monkeypatch: pytest.Monke
     assert peaks_of(write_tone(tmp_path / "long.wav")) is None
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     start=st.sampled_from([b"", b"RIFF", b"fLaC", b"OggS", b"ID3\x03", mp3(2)]), rest=st.binary()
 )
-def test_any_bytes_are_borne(tmp_path: Path, start: bytes, rest: bytes) -> None:
-    path = tmp_path / "any.mp3"
+def test_any_bytes_are_borne(
+    tmp_path_factory: pytest.TempPathFactory, start: bytes, rest: bytes
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "any.mp3"
     path.write_bytes(start + rest)
     peaks_of(path)

@@ -1,0 +1,16 @@
+"""Long parametrisations, of which the ordinary run takes a sample."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+
+
+def sampled(values: Iterable[Any], one_in: int) -> list[Any]:
+    """Parameters of which each *one_in*-th is always tried, and the others with the marker deep."""
+    return [
+        value if number % one_in == one_in // 2 else pytest.param(value, marks=pytest.mark.deep)
+        for number, value in enumerate(values)
+    ]
