@@ -28,8 +28,8 @@ from unittest.mock import patch
 from attrs import frozen
 
 from vocalsep_async import BatchRunner, SeparationType, TaskRef, VocalSepClient
-from vocalsep_async.schedule.priced import PricedHeap
-from vocalsep_async.transport import Reply, Request
+from vocalsep_async._scheduling.price_heap import PriceHeap
+from vocalsep_async._transport.api import Reply, Request
 
 ROUND_TRIP = 0.1
 INTAKE_SECONDS = 2.0
@@ -141,7 +141,7 @@ class Provider:
     def __init__(
         self, ids: Sequence[str], *, all_pending: bool, most_looks: int | None = None
     ) -> None:
-        self.looks = 0
+        self.polls = 0
         self.enough = asyncio.Event()
         self.all_asked = asyncio.Event()
         self._unasked = set(ids)
@@ -159,11 +159,11 @@ class Provider:
         """Answer a look."""
         await asyncio.sleep(ROUND_TRIP)
         task_id = request.query["taskId"]
-        self.looks += 1
+        self.polls += 1
         self._unasked.discard(task_id)
         if not self._unasked:
             self.all_asked.set()
-        if self.looks == self._most_looks:
+        if self.polls == self._most_looks:
             self.enough.set()
         seconds = self._duration(task_id)
         age = asyncio.get_running_loop().time() - self._began
@@ -237,17 +237,17 @@ def traced() -> int:
     return tracemalloc.get_traced_memory()[0]
 
 
-async def hold_ups(count: int, looks: int) -> None:
+async def hold_ups(count: int, polls: int) -> None:
     """The longest turns of the loop, while the price moves and durations are learned.
 
     The age of all tasks is known, so that each of them has a key from the start.
     """
     ids, created_at = ids_of(count), datetime.now(UTC)
     refs = [TaskRef(each, TYPES[place % 2], created_at) for place, each in enumerate(ids)]
-    provider = Provider(ids, all_pending=False, most_looks=looks)
+    provider = Provider(ids, all_pending=False, most_looks=polls)
     keys = Counter()
     loop_turns = turns()
-    with patch.object(PricedHeap, "reprice_slice", keys.counting(PricedHeap.reprice_slice)):
+    with patch.object(PriceHeap, "reprice_slice", keys.counting(PriceHeap.reprice_slice)):
         async with client_of(provider) as client:
             await asyncio.sleep(0)
             loop_turns.lap()
@@ -262,7 +262,7 @@ async def hold_ups(count: int, looks: int) -> None:
             await asyncio.sleep(0)
             leaving = loop_turns.lap()
     print(
-        f"hold-up  at most {tracking} while {count:,} tasks are tracked, with {provider.looks:,} "
+        f"hold-up  at most {tracking} while {count:,} tasks are tracked, with {provider.polls:,} "
         f"looks and {keys.calls:,} slices of keys (aim below {HOLD_UP_MS} ms)"
     )
     print(f"hold-up  at most {entering} while {count:,} tasks are taken in")
@@ -301,7 +301,7 @@ def main() -> None:
     chosen = options.parse_args()
     in_virtual_time(intake(chosen.ids))
     for count in chosen.held:
-        in_virtual_time(hold_ups(count, chosen.looks))
+        in_virtual_time(hold_ups(count, chosen.polls))
     tracemalloc.start()
     in_virtual_time(memory_unasked(chosen.ids))
     in_virtual_time(memory_asked(chosen.asked))

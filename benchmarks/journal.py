@@ -26,10 +26,11 @@ from pathlib import Path
 from statistics import median, quantiles
 from typing import NamedTuple
 
-from vocalsep_async import Every, RateLimit, SeparationType, TaskRef, VocalSepClient
+from vocalsep_async import Interval, RateLimit, SeparationType, TaskRef, VocalSepClient
+from vocalsep_async._journal.codec import packed
+from vocalsep_async._journal.journal import Journal
+from vocalsep_async._journal.store import Store
 from vocalsep_async.emulator import Emulator
-from vocalsep_async.journal import Journal, Store
-from vocalsep_async.journal.records import packed
 
 GAP = 0.4
 LIMIT = RateLimit(2000, 10.0)
@@ -64,7 +65,7 @@ def keep_to_a_core_each(server: int) -> None:
 class Cost(NamedTuple):
     """Seconds of CPU for each look and each task, and of the median delay until handing out."""
 
-    look: float
+    poll: float
     task: float
     delay: float
 
@@ -73,7 +74,7 @@ async def follow(url: str, ids: list[str], journal: Path | None) -> Cost:
     """Follow tasks to their ends."""
     async with VocalSepClient("no-key-needed", base_url=url, rate_limit=LIMIT) as client:
         await client.get_task(ids[0])
-        async with client.track(ids, poll=Every(GAP), journal=journal) as batch:
+        async with client.track(ids, poll=Interval(GAP), journal=journal) as batch:
             used = time.process_time()
             loop = asyncio.get_running_loop()
             entered = loop.time()
@@ -160,14 +161,14 @@ def main() -> None:
         size = fill(Path(folder) / "many")
         seconds = min(asyncio.run(opened(Path(folder) / "many")) for _ in range(3))
         adding = asyncio.run(added(Path(folder) / "new"))
-    look = median(plain.look for _, plain in pairs)
-    low, more, high = quantiles([100 * (kept.look / plain.look - 1) for kept, plain in pairs], n=4)
+    poll = median(plain.poll for _, plain in pairs)
+    low, more, high = quantiles([100 * (kept.poll / plain.poll - 1) for kept, plain in pairs], n=4)
     once = median(kept.task - plain.task for kept, plain in pairs)
     delay = median(kept.delay - plain.delay for kept, plain in pairs)
-    print(f"a look costs {1e6 * look:.0f} us of CPU, {more:+.1f} % (aim {CPU});", end=" ")
+    print(f"a look costs {1e6 * poll:.0f} us of CPU, {more:+.1f} % (aim {CPU});", end=" ")
     print(f"half of {len(pairs)} pairs: {low:+.1f} to {high:+.1f} %")
     print(f"that is {1e6 * once:.0f} us for each task, once: {CPU} % of", end=" ")
-    print(f"{100 * once / look / CPU:.1f} looks")
+    print(f"{100 * once / poll / CPU:.1f} looks")
     print(f"an outcome is handed out {1e3 * delay:.2f} ms later (aim {DELAY:g})")
     print(f"{MANY:,} tasks are taken up in {seconds:.2f} s (aim {OPEN:g}), added in {adding:.2f} s")
     print(f"{size:.0f} bytes for each task, half of them ended (aim {SIZE})")

@@ -189,8 +189,8 @@ def serve(pipe: Connection, tasks: int, speed: float, seed: int) -> None:
             kinds = [TYPES[number % len(TYPES)] for number in range(tasks)]
             pipe.send([(emulator.add_task(type=kind), kind) for kind in kinds])
             await asyncio.to_thread(pipe.recv)
-            refused = sum(request.refused for request in emulator.requests)
-            pipe.send((len(emulator.requests), refused))
+            throttled = sum(request.throttled for request in emulator.requests)
+            pipe.send((len(emulator.requests), throttled))
 
     asyncio.run(run())
 
@@ -223,8 +223,8 @@ def compete(title: str, chosen: argparse.Namespace) -> list[str]:
         asyncio.run(bounded(SIDES[title](account), chosen.most_seconds))
         wall = time.monotonic() - began
         pipe.send("end")
-        requests, refused = pipe.recv()
-    return line(title, account, wall, requests, refused)
+        requests, throttled = pipe.recv()
+    return line(title, account, wall, requests, throttled)
 
 
 async def bounded(run: Awaitable[None], seconds: float) -> None:
@@ -233,7 +233,7 @@ async def bounded(run: Awaitable[None], seconds: float) -> None:
         await asyncio.wait_for(run, seconds)
 
 
-def line(title: str, account: Account, wall: float, requests: int, refused: int) -> list[str]:
+def line(title: str, account: Account, wall: float, requests: int, throttled: int) -> list[str]:
     """What one side brought; its times in seconds of life."""
     delays = sorted(delay * account.speed for delay in account.delays.values())
     p95 = delays[min(len(delays) - 1, int(0.95 * len(delays)))] if delays else math.nan
@@ -242,13 +242,13 @@ def line(title: str, account: Account, wall: float, requests: int, refused: int)
         f"{fmean(delays):.1f}" if delays else "-",
         f"{p95:.1f}",
         f"{requests}",
-        f"{refused}",
+        f"{throttled}",
         f"{wall:.1f}",
         f"{len(account.refs) - len(delays)}",
     ]
 
 
-TITLES = ["", "mean delay", "p95", "requests", "refused", "wall", "unfinished"]
+TITLES = ["", "mean delay", "p95", "requests", "throttled", "wall", "unfinished"]
 WIDTHS = [24, 10, 6, 8, 8, 6, 10]
 
 

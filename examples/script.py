@@ -18,7 +18,7 @@ async def main(task_ids: list[str]) -> int:
     ):
         async for outcome in batch:
             print(f"{outcome.task_id}: {described(outcome)}")
-            all_ok = all_ok and outcome.ok
+            all_ok = all_ok and outcome.succeeded
     return 0 if all_ok else 1
 
 

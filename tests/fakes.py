@@ -17,8 +17,8 @@ import anyio
 import pytest
 
 from vocalsep_async import VocalSepClient
+from vocalsep_async._transport.api import Reply, Request
 from vocalsep_async.errors import ClientClosedError
-from vocalsep_async.transport import Reply, Request
 
 Answer = Reply | Exception | Callable[[], Reply]
 
@@ -71,9 +71,9 @@ class FakeProvider:
         self.round_trip = 0.1
         self.limit: tuple[int, float] | None = None
         self.refusal = envelope(430, "Your call frequency is too high")
-        self.looks: list[tuple[float, str]] = []
+        self.polls: list[tuple[float, str]] = []
         self.sent: list[str] = []
-        self.refused = 0
+        self.throttled = 0
         self.in_flight = 0
         self.most_in_flight = 0
         self.is_dated = False
@@ -99,7 +99,7 @@ class FakeProvider:
         self.every_answer = finished
 
     def times(self, task_id: str) -> list[float]:
-        return [at for at, looked_at in self.looks if looked_at == task_id]
+        return [at for at, looked_at in self.polls if looked_at == task_id]
 
     def bind(self) -> None:
         if self._closed:
@@ -122,7 +122,7 @@ class FakeProvider:
         self.sent.append(task_id)
         await anyio.sleep(self.round_trip / 2)
         now = anyio.current_time()
-        self.looks.append((now, task_id))
+        self.polls.append((now, task_id))
         if request.json is not None:
             self.posted.append(request.json)
         answer = self._answer(task_id, now)
@@ -133,8 +133,8 @@ class FakeProvider:
 
     def _answer(self, task_id: str, now: float) -> Answer:
         if self.limit is not None and self._over(*self.limit, now):
-            self.refused += 1
-            self.looks.pop()
+            self.throttled += 1
+            self.polls.pop()
             return self.refusal
         if self._scripts.get(task_id):
             return self._scripts[task_id].popleft()
@@ -154,7 +154,7 @@ class FakeProvider:
         return record(task_id, "SUCCESS", response=stems, **times)
 
     def _over(self, most: int, period: float, now: float) -> bool:
-        return sum(1 for at, _ in self.looks if at > now - period) > most
+        return sum(1 for at, _ in self.polls if at > now - period) > most
 
 
 def _milliseconds(moment: float) -> int:

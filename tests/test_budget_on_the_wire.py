@@ -32,7 +32,7 @@ from sampling import sampled
 
 from vocalsep_async import (
     ClientStats,
-    Every,
+    Interval,
     RateLimit,
     RetryPolicy,
     SeparationTask,
@@ -71,7 +71,7 @@ class Arrival:
 
     arrived: float
     latest: float
-    refused: bool = False
+    throttled: bool = False
 
 
 def worst_window(arrivals: Iterable[Arrival]) -> int:
@@ -161,25 +161,25 @@ def _task(draw: random.Random) -> str:
     return f"task-{draw.randrange(12)}"
 
 
-async def look(client: VocalSepClient, draw: random.Random) -> object:
+async def poll(client: VocalSepClient, draw: random.Random) -> object:
     return await client.get_task(_task(draw))
 
 
 async def wait(client: VocalSepClient, draw: random.Random) -> object:
-    poll = Every(draw.uniform(0.02, 0.3))
+    poll = Interval(draw.uniform(0.02, 0.3))
     return await client.wait_for_task(_task(draw), timeout=draw.uniform(0.1, 1.5), poll=poll)
 
 
 async def wait_for_many(client: VocalSepClient, draw: random.Random) -> object:
     tasks = [_task(draw) for _ in range(draw.randrange(1, 9))]
-    poll = Every(draw.uniform(0.02, 0.3))
+    poll = Interval(draw.uniform(0.02, 0.3))
     return await client.wait_for_tasks(tasks, timeout=draw.uniform(0.1, 1.5), poll=poll)
 
 
 async def track(client: VocalSepClient, draw: random.Random) -> object:
     """Track some, add one more and leave, perhaps early."""
     tasks = [_task(draw) for _ in range(draw.randrange(1, 9))]
-    poll = Every(draw.uniform(0.02, 0.3))
+    poll = Interval(draw.uniform(0.02, 0.3))
     limit = draw.randrange(1, 5)
     outcomes: list[TaskOutcome] = []
     async with client.track(
@@ -198,7 +198,7 @@ async def join(client: VocalSepClient, draw: random.Random) -> object:
     """Wait for the same task many times over; some of them leave soon."""
     task = _task(draw)
     waits = [
-        asyncio.ensure_future(client.wait_for_task(task, timeout=1.0, poll=Every(0.05)))
+        asyncio.ensure_future(client.wait_for_task(task, timeout=1.0, poll=Interval(0.05)))
         for _ in range(draw.randrange(5, 15))
     ]
     for each in waits[::3]:
@@ -223,7 +223,7 @@ async def ask_for_credits(client: VocalSepClient, _draw: random.Random) -> objec
 
 
 MIXED: Mapping[Call, int] = {
-    look: 6,
+    poll: 6,
     wait: 6,
     wait_for_many: 4,
     track: 4,
@@ -293,7 +293,7 @@ WEATHERS = (
     Weather(
         "bursts of joins",
         {(answers, AT_ONCE): 8, (answers, SLOWLY): 4, (hangs_up, AT_ONCE): 1},
-        calls={join: 4, wait: 2, look: 1, wait_for_many: 1},
+        calls={join: 4, wait: 2, poll: 1, wait_for_many: 1},
         cancelled=0.3,
     ),
     Weather(
@@ -376,16 +376,16 @@ class Server:
 
     def _serve(self, connection: socket.socket, seen: Seen, arrived: float) -> bool:
         with self._lock:
-            arrival = Arrival(arrived, latest=arrived, refused=self._is_too_soon(arrived))
+            arrival = Arrival(arrived, latest=arrived, throttled=self._is_too_soon(arrived))
             self.arrivals.append(arrival)
             mood, between = next(self._moods)
             seconds = self._random.uniform(*between)
             self.met[mood] += 1
-            says = _refusal() if arrival.refused else _answer_to(seen, self._random)
+            says = _refusal() if arrival.throttled else _answer_to(seen, self._random)
         return mood(Visit(connection, arrival, says, lambda: self._over.wait(seconds)))
 
     def _is_too_soon(self, now: float) -> bool:
-        counted = (each.arrived for each in self.arrivals if not each.refused)
+        counted = (each.arrived for each in self.arrivals if not each.throttled)
         return sum(now - PERIOD < each <= now for each in counted) >= MOST
 
 
@@ -584,8 +584,8 @@ def test_no_window_holds_too_many_wherever_the_server_counts(storm: Storm) -> No
 
 
 def test_a_server_that_counts_arrivals_refuses_nobody(storm: Storm) -> None:
-    assert not any(arrival.refused for arrival in storm.server.arrivals)
-    assert storm.stats.refused == 0
+    assert not any(arrival.throttled for arrival in storm.server.arrivals)
+    assert storm.stats.throttled == 0
 
 
 def test_every_request_of_the_stats_arrived_once_or_was_never_written(storm: Storm) -> None:

@@ -23,7 +23,7 @@ from fault_server import FaultServer
 from vocalsep_async import (
     ClientClosedError,
     ConfigurationError,
-    Every,
+    Interval,
     RateLimit,
     RetryPolicy,
     TaskTimeoutError,
@@ -48,7 +48,7 @@ def server() -> Iterator[FaultServer]:
 
 
 def client_at(url: str, **options: Any) -> VocalSepClient:
-    options = {"rate_limit": None, "retry": QUICK, "poll": Every(0.001)} | options
+    options = {"rate_limit": None, "retry": QUICK, "poll": Interval(0.001)} | options
     return VocalSepClient(KEY, base_url=url, **options)
 
 
@@ -58,7 +58,7 @@ async def create(client: VocalSepClient) -> object:
     )
 
 
-def looks_at(task_id: str) -> Call:
+def polls_of(task_id: str) -> Call:
     return lambda client: client.get_task(task_id)
 
 
@@ -210,8 +210,8 @@ async def never_leaks(
 
 
 SWEEPS: dict[str, tuple[str, Callable[[str], Call]]] = {
-    "a look": ("healthy", looks_at),
-    "a look that is tried again": ("once-fin_before", looks_at),
+    "a look": ("healthy", polls_of),
+    "a look that is tried again": ("once-fin_before", polls_of),
     "a wait": ("pending_twice", waits_for),
     "a wait for three": (
         "pending_twice",
@@ -264,7 +264,7 @@ async def test_closing_can_be_cancelled_at_every_await_and_done_again(
     assert points >= 3
 
 
-@pytest.mark.parametrize("call_of", [looks_at, waits_for, waits_for_all, lambda _: create])
+@pytest.mark.parametrize("call_of", [polls_of, waits_for, waits_for_all, lambda _: create])
 async def test_nothing_is_sent_from_a_scope_that_is_cancelled_already(
     server: FaultServer, call_of: Callable[[str], Call]
 ) -> None:
@@ -280,7 +280,7 @@ async def test_nothing_is_sent_from_a_scope_that_is_cancelled_already(
 # Deadlines of others
 
 LONG_CALLS: dict[str, Call] = {
-    "a look": looks_at("task-1"),
+    "a look": polls_of("task-1"),
     "a wait": waits_for("task-1"),
     "waits": waits_for_all("task-1", "task-2"),
     "a creation": create,
@@ -322,7 +322,7 @@ async def test_two_deadlines_at_one_moment_end_in_one_timeout(server: FaultServe
         await asyncio.sleep(0)
 
 
-@pytest.mark.parametrize("call", [looks_at("task-1"), create, credits_of])
+@pytest.mark.parametrize("call", [polls_of("task-1"), create, credits_of])
 async def test_a_cancellation_in_the_same_turn_as_the_request_timeout_is_not_lost(
     server: FaultServer, call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -355,7 +355,7 @@ async def test_the_deadline_of_a_wait_cuts_a_request_in_flight(server: FaultServ
 async def test_who_waits_for_the_same_task_is_not_hurt_by_a_cancellation(
     server: FaultServer,
 ) -> None:
-    async with client_at(f"{server.url}/pending_twice", poll=Every(0.05)) as client:
+    async with client_at(f"{server.url}/pending_twice", poll=Interval(0.05)) as client:
         first = asyncio.ensure_future(client.wait_for_task("task-1"))
         second = asyncio.ensure_future(client.wait_for_task("task-1"))
         await anyio.to_thread.run_sync(server.wait_for_hits, 1)
@@ -411,7 +411,7 @@ async def test_closing_ends_waits_for_many_with_one_outcome_each(server: FaultSe
 
 
 async def test_closing_ends_a_wait_between_two_looks(server: FaultServer) -> None:
-    client = client_at(f"{server.url}/pending", poll=Every(600))
+    client = client_at(f"{server.url}/pending", poll=Interval(600))
     with pytest.raises(ClientClosedError):
         await ended_by_closing(client, server, waits_for("task-1"))
 
@@ -437,7 +437,7 @@ async def test_closing_ends_a_call_that_pauses_between_two_tries(server: FaultSe
     slow = RetryPolicy(attempts=3, initial=600.0, maximum=600.0)
     client = client_at(f"{server.url}/html502", retry=slow)
     with pytest.raises(ClientClosedError):
-        await ended_by_closing(client, server, looks_at("task-1"), patience=0.5)
+        await ended_by_closing(client, server, polls_of("task-1"), patience=0.5)
 
 
 async def test_closing_ends_a_call_that_is_still_connecting(server: FaultServer) -> None:
@@ -568,7 +568,7 @@ def without_a_loop(call: Awaitable[object]) -> None:
 
 NEEDS_NO_CLOCK: dict[str, Call] = {
     "opening": lambda client: client.__aenter__(),
-    "a look": looks_at("task-1"),
+    "a look": polls_of("task-1"),
     "a creation": create,
     "credits": credits_of,
 }
@@ -620,7 +620,7 @@ async def test_every_call_works_on_every_loop(server: FaultServer) -> None:
         assert updates == ["PENDING", "PENDING", "SUCCESS"]
         assert task == await client.get_task("task-1")
         outcomes = await client.wait_for_tasks([f"task-{n}" for n in range(5)])
-        assert all(outcome.ok for outcome in outcomes.values())
+        assert all(outcome.succeeded for outcome in outcomes.values())
         await create(client)
         await client.get_credits()
         assert server.hits == client.stats.requests
@@ -657,7 +657,7 @@ async def test_closing_twice_at_once_is_closing_once(server: FaultServer) -> Non
     assert [type(error) for error in ended] == [ClientClosedError, ClientClosedError]
 
 
-@pytest.mark.parametrize("call", [looks_at("z"), waits_for("z")], ids=["a look", "a wait"])
+@pytest.mark.parametrize("call", [polls_of("z"), waits_for("z")], ids=["a look", "a wait"])
 async def test_a_session_whose_owner_closes_it_ends_what_waits_for_a_connection(
     server: FaultServer, call: Call
 ) -> None:

@@ -25,28 +25,28 @@ from vocalsep_async import (
     ClientClosedError,
     ConfigurationError,
     DecodeError,
-    Every,
+    ErrorAction,
     InsufficientCreditsError,
+    Interval,
     MaintenanceError,
     NotFoundError,
+    PollContext,
     RateLimit,
     RateLimitedError,
     RetryPolicy,
     SeparationTask,
     SeparationType,
     ServerError,
-    Situation,
     TaskNotFoundError,
     TaskRef,
     TaskStatus,
     TaskTimeoutError,
     TransportError,
-    Verdict,
     VocalSepClient,
 )
+from vocalsep_async._polling.waiter import Waiter
+from vocalsep_async._transport.api import Reply, Request
 from vocalsep_async.client import ClientOptions
-from vocalsep_async.polling import Wait
-from vocalsep_async.transport import Reply, Request
 
 pytestmark = pytest.mark.anyio
 
@@ -87,7 +87,7 @@ async def test_the_first_look_is_immediate(provider: FakeProvider) -> None:
 async def test_every_looks_at_even_gaps(provider: FakeProvider) -> None:
     provider.add("a", 22)
     async with make_client(rate_limit=None) as client:
-        await client.wait_for_task("a", poll=Every(5))
+        await client.wait_for_task("a", poll=Interval(5))
     times = provider.times("a")
     assert [b - a for a, b in pairwise(times)] == pytest.approx([5.0] * 5)
 
@@ -130,8 +130,8 @@ async def test_the_age_comes_from_the_answer_where_the_caller_does_not_know_it(
     seen: list[float] = []
 
     class Watching:
-        def delay(self, situation: Situation) -> float:
-            seen.append(situation.age)
+        def delay(self, context: PollContext) -> float:
+            seen.append(context.age)
             return 10.0
 
     pending = record("a", createTime=1_800_000_000_000)
@@ -146,8 +146,8 @@ async def test_the_callers_creation_time_gives_the_age(provider: FakeProvider) -
     seen: list[float] = []
 
     class Watching:
-        def delay(self, situation: Situation) -> float:
-            seen.append(situation.age)
+        def delay(self, context: PollContext) -> float:
+            seen.append(context.age)
             return 5.0
 
     provider.script("a", record("a"))
@@ -179,7 +179,7 @@ async def test_the_last_look_falls_just_before_the_deadline(provider: FakeProvid
     provider.add("a", 29)
     began = anyio.current_time()
     async with make_client() as client:
-        task = await client.wait_for_task("a", timeout=30, poll=Every(20))
+        task = await client.wait_for_task("a", timeout=30, poll=Interval(20))
     assert task.succeeded
     assert 29 < provider.times("a")[-1] - began < 30
 
@@ -275,7 +275,7 @@ async def test_an_unusable_timeout_is_refused(provider: FakeProvider, unusable: 
     async with make_client() as client:
         with pytest.raises(ConfigurationError, match="timeout"):
             await client.wait_for_task("a", timeout=unusable)
-    assert provider.looks == []
+    assert provider.polls == []
 
 
 # Faults on the way
@@ -387,9 +387,9 @@ async def test_a_refusal_pauses_everybody(provider: FakeProvider) -> None:
         group.start_soon(client.wait_for_task, "b")
         await anyio.sleep(1)
         assert client.stats.paused_for == pytest.approx(19.1, abs=0.2)
-        assert client.stats.refused == 1
+        assert client.stats.throttled == 1
         group.start_soon(client.get_task, "c")
-    assert [at for at, _ in provider.looks if began + 0.2 < at < began + 20] == []
+    assert [at for at, _ in provider.polls if began + 0.2 < at < began + 20] == []
 
 
 async def test_an_unknown_status_is_pending_and_warned_of_once(
@@ -410,7 +410,7 @@ async def test_on_update_is_called_at_each_look(provider: FakeProvider) -> None:
     provider.add("a", 10)
     seen: list[str] = []
     async with make_client() as client:
-        await client.wait_for_task("a", poll=Every(4), on_update=lambda t: seen.append(t.status))
+        await client.wait_for_task("a", poll=Interval(4), on_update=lambda t: seen.append(t.status))
     assert seen == ["PENDING", "PENDING", "PENDING", "SUCCESS"]
 
 
@@ -421,7 +421,7 @@ async def test_an_async_on_update_delays_no_look(provider: FakeProvider) -> None
         await anyio.sleep(3)
 
     async with make_client() as client:
-        await client.wait_for_task("a", poll=Every(4), on_update=slow)
+        await client.wait_for_task("a", poll=Interval(4), on_update=slow)
     times = provider.times("a")
     assert [b - a for a, b in pairwise(times)] == pytest.approx([4, 4, 4])
 
@@ -452,7 +452,7 @@ async def test_two_waits_for_one_task_share_the_looks(provider: FakeProvider) ->
     results: list[SeparationTask] = []
 
     async def wait() -> None:
-        results.append(await client.wait_for_task("a", poll=Every(5)))
+        results.append(await client.wait_for_task("a", poll=Interval(5)))
 
     async with make_client() as client, anyio.create_task_group() as group:
         for _ in range(7):
@@ -465,9 +465,9 @@ async def test_a_wait_that_joins_late_looks_at_once(provider: FakeProvider) -> N
     provider.add("a", 12)
     began = anyio.current_time()
     async with make_client() as client, anyio.create_task_group() as group:
-        group.start_soon(lambda: client.wait_for_task("a", poll=Every(30)))
+        group.start_soon(lambda: client.wait_for_task("a", poll=Interval(30)))
         await anyio.sleep(15)
-        await client.wait_for_task("a", poll=Every(30))
+        await client.wait_for_task("a", poll=Interval(30))
         assert anyio.current_time() == pytest.approx(began + 15.1)
 
 
@@ -477,10 +477,10 @@ async def test_one_of_two_waits_is_cancelled_and_the_other_goes_on(provider: Fak
 
         async def impatient() -> None:
             with anyio.move_on_after(6):
-                await client.wait_for_task("a", poll=Every(2))
+                await client.wait_for_task("a", poll=Interval(2))
 
         group.start_soon(impatient)
-        assert (await client.wait_for_task("a", poll=Every(5))).succeeded
+        assert (await client.wait_for_task("a", poll=Interval(5))).succeeded
 
 
 async def test_waits_with_their_own_deadlines_share_a_task(provider: FakeProvider) -> None:
@@ -526,7 +526,7 @@ async def test_nothing_runs_on_when_nobody_waits(provider: FakeProvider) -> None
 
 async def test_a_policy_that_fails_ends_the_wait_with_its_own_error(provider: FakeProvider) -> None:
     class Broken:
-        def delay(self, situation: Situation) -> float:
+        def delay(self, context: PollContext) -> float:
             raise LookupError("no idea")
 
     provider.add("a", 10)
@@ -538,7 +538,7 @@ async def test_a_policy_that_fails_ends_the_wait_with_its_own_error(provider: Fa
 @pytest.mark.parametrize("delay", [math.nan, -1.0, math.inf, None])
 async def test_a_policy_with_an_unusable_delay_is_named(provider: FakeProvider, delay: Any) -> None:
     class Odd:
-        def delay(self, situation: Situation) -> Any:
+        def delay(self, context: PollContext) -> Any:
             return delay
 
     provider.add("a", 10)
@@ -558,8 +558,8 @@ async def test_many_tasks_get_an_outcome_each_in_the_order_given(provider: FakeP
     async with make_client() as client:
         outcomes = await client.wait_for_tasks(reversed(ids))
     assert list(outcomes) == list(reversed(ids))
-    assert all(outcome.ok for outcome in outcomes.values())
-    assert provider.refused == 0
+    assert all(outcome.succeeded for outcome in outcomes.values())
+    assert provider.throttled == 0
 
 
 async def test_a_task_that_appears_twice_is_waited_for_once(provider: FakeProvider) -> None:
@@ -586,7 +586,7 @@ async def test_one_bad_task_does_not_hurt_the_others(provider: FakeProvider) -> 
         outcomes = await client.wait_for_tasks(["bad", "good", "unreadable"])
     assert isinstance(outcomes["bad"].error, APIError)
     assert isinstance(outcomes["unreadable"].error, DecodeError)
-    assert outcomes["good"].ok
+    assert outcomes["good"].succeeded
     assert outcomes["good"].elapsed == pytest.approx(20, abs=5)
     with pytest.raises(APIError):
         outcomes["bad"].result()
@@ -599,7 +599,7 @@ async def test_a_dead_key_ends_all_without_asking_for_each(provider: FakeProvide
     async with make_client() as client:
         outcomes = await client.wait_for_tasks(ids)
     assert all(isinstance(each.error, AuthenticationError) for each in outcomes.values())
-    assert len(provider.looks) <= 4
+    assert len(provider.polls) <= 4
 
 
 async def test_a_key_that_dies_midway_leaves_what_is_finished(provider: FakeProvider) -> None:
@@ -608,17 +608,17 @@ async def test_a_key_that_dies_midway_leaves_what_is_finished(provider: FakeProv
     for task_id in ids[1:]:
         provider.script(task_id, record(task_id), envelope(401, "no access"))
     async with make_client() as client:
-        outcomes = await client.wait_for_tasks(ids, poll=Every(8))
-    assert outcomes["quick"].ok
+        outcomes = await client.wait_for_tasks(ids, poll=Interval(8))
+    assert outcomes["quick"].succeeded
     assert all(isinstance(outcomes[each].error, AuthenticationError) for each in ids[1:])
-    assert len(provider.looks) <= 40
+    assert len(provider.polls) <= 40
 
 
 async def test_the_first_final_record_counts(provider: FakeProvider) -> None:
     provider.script("a", record("a"), finished("a"), record("a"))
     async with make_client() as client:
         assert (await client.wait_for_task("a")).succeeded
-    assert len(provider.looks) == 2
+    assert len(provider.polls) == 2
 
 
 async def test_at_the_deadline_open_tasks_get_their_timeout_and_last_status(
@@ -628,7 +628,7 @@ async def test_at_the_deadline_open_tasks_get_their_timeout_and_last_status(
     provider.add("quick", 5)
     async with make_client() as client:
         outcomes = await client.wait_for_tasks(["slow", "quick"], timeout=30)
-    assert outcomes["quick"].ok
+    assert outcomes["quick"].succeeded
     slow = outcomes["slow"]
     assert isinstance(slow.error, TaskTimeoutError)
     assert slow.status is TaskStatus.PENDING
@@ -642,9 +642,9 @@ async def test_timeout_zero_looks_at_each_task_once(provider: FakeProvider) -> N
     provider.script("bad", envelope(400, "no"))
     async with make_client() as client:
         outcomes = await client.wait_for_tasks(["slow", "done", "bad"], timeout=0)
-    assert [outcome.ok for outcome in outcomes.values()] == [False, True, False]
+    assert [outcome.succeeded for outcome in outcomes.values()] == [False, True, False]
     assert [outcome.polls for outcome in outcomes.values()] == [1, 1, 1]
-    assert len(provider.looks) == 3
+    assert len(provider.polls) == 3
     assert isinstance(outcomes["slow"].error, TaskTimeoutError)
     assert not isinstance(outcomes["bad"].error, TaskTimeoutError)
 
@@ -710,9 +710,9 @@ async def test_a_client_without_a_known_limit_learns_one(provider: FakeProvider)
     for task_id in ids:
         provider.add(task_id, 60)
     async with make_client(rate_limit=None) as client:
-        outcomes = await client.wait_for_tasks(ids, poll=Every(10))
-    assert all(outcome.ok for outcome in outcomes.values())
-    assert provider.refused <= 48  # 30 of the first 50, and few while the limit is found
+        outcomes = await client.wait_for_tasks(ids, poll=Interval(10))
+    assert all(outcome.succeeded for outcome in outcomes.values())
+    assert provider.throttled <= 48  # 30 of the first 50, and few while the limit is found
 
 
 # What the waits know of each other
@@ -757,7 +757,7 @@ async def test_a_pause_that_a_look_brings_on_ends_waits_that_cannot_outlast_it(
 
         async def wait() -> None:
             with pytest.raises(TaskTimeoutError):
-                await client.wait_for_task("a", timeout=60, poll=Every(20))
+                await client.wait_for_task("a", timeout=60, poll=Interval(20))
             assert anyio.current_time() < began + 6
 
         group.start_soon(wait)
@@ -787,9 +787,9 @@ async def test_what_a_second_wait_knows_of_the_task_counts_for_both(
 async def test_a_wait_without_on_update_keeps_no_pending_records(provider: FakeProvider) -> None:
     provider.add("a", math.inf)
     client = make_client()
-    async with client, client._poller.follow(TaskRef("a"), Wait(Every(1))) as wait:
+    async with client, client._poller.subscribe(TaskRef("a"), Waiter(Interval(1))) as wait:
         await anyio.sleep(100)
-        assert len(provider.looks) > 50
+        assert len(provider.polls) > 50
         assert wait._untold is None
 
 
@@ -803,13 +803,13 @@ async def test_a_second_wait_begins_though_a_failed_one_is_still_busy(
 
         async def busy(task: SeparationTask) -> None:
             with monkeypatch.context() as patch:
-                patch.setattr(client._pacer, "wait", broken)
+                patch.setattr(client._rate_limiter, "wait", broken)
                 await anyio.sleep(5)
             await anyio.sleep(20)
 
         async def fails() -> None:
             with pytest.raises(LookupError):
-                await client.wait_for_task("a", poll=Every(2), on_update=busy)
+                await client.wait_for_task("a", poll=Interval(2), on_update=busy)
 
         provider.add("a", 100)
         group.start_soon(fails)
@@ -842,7 +842,7 @@ async def test_waits_are_not_starved_by_callers_who_look_all_the_time(
 
         for n in range(50):
             group.start_soon(look_all_the_time, f"g{n}")
-        outcomes = await client.wait_for_tasks(ids, timeout=300, poll=Every(5))
+        outcomes = await client.wait_for_tasks(ids, timeout=300, poll=Interval(5))
         group.cancel_scope.cancel()
     assert min(outcome.polls for outcome in outcomes.values()) >= 5
 
@@ -859,7 +859,7 @@ async def test_a_slow_on_update_gets_the_newest_record_and_delays_no_result(
 
     began = anyio.current_time()
     async with make_client(rate_limit=None) as client:
-        await client.wait_for_task("a", poll=Every(1), on_update=slow)
+        await client.wait_for_task("a", poll=Interval(1), on_update=slow)
     assert anyio.current_time() < began + 72
     assert seen[-1] == "SUCCESS"
     assert len(seen) < 15
@@ -877,7 +877,7 @@ async def test_a_tracing_hook_that_fails_ends_the_wait_with_its_own_error(
 
 async def test_a_policy_that_fails_ends_nobody_elses_wait(provider: FakeProvider) -> None:
     class Broken:
-        def delay(self, situation: Situation) -> float:
+        def delay(self, context: PollContext) -> float:
             raise LookupError("no idea")
 
     provider.add("a", 10)
@@ -888,7 +888,7 @@ async def test_a_policy_that_fails_ends_nobody_elses_wait(provider: FakeProvider
                 await client.wait_for_task("a", poll=Broken())
 
         group.start_soon(fails)
-        assert (await client.wait_for_task("a", poll=Every(2))).succeeded
+        assert (await client.wait_for_task("a", poll=Interval(2))).succeeded
 
 
 async def test_a_wait_that_joins_does_not_put_off_anothers_last_look(
@@ -899,10 +899,10 @@ async def test_a_wait_that_joins_does_not_put_off_anothers_last_look(
 
         async def joins_late() -> None:
             await anyio.sleep(9.55)
-            await client.wait_for_task("a", timeout=30, poll=Every(5))
+            await client.wait_for_task("a", timeout=30, poll=Interval(5))
 
         group.start_soon(joins_late)
-        assert (await client.wait_for_task("a", timeout=10, poll=Every(9.2))).succeeded
+        assert (await client.wait_for_task("a", timeout=10, poll=Interval(9.2))).succeeded
 
 
 async def test_a_look_that_somebody_cancels_is_made_again(provider: FakeProvider) -> None:
@@ -911,8 +911,8 @@ async def test_a_look_that_somebody_cancels_is_made_again(provider: FakeProvider
 
         async def vandal() -> None:
             await anyio.sleep(1)
-            looks = [task for task in asyncio.all_tasks() if "look" in task.get_name()]
-            looks[0].cancel()
+            polls = [task for task in asyncio.all_tasks() if "look" in task.get_name()]
+            polls[0].cancel()
 
         group.start_soon(vandal)
         assert (await client.wait_for_task("a", timeout=60)).succeeded
@@ -942,7 +942,7 @@ async def test_unknown_statuses_are_cut_and_warned_of_a_few_times(
     provider.script("a", *[record("a", f"{n}\x1b[31m\n" + "y" * 2000) for n in range(200)])
     async with make_client(rate_limit=None) as client:
         with pytest.raises(TaskTimeoutError) as caught:
-            await client.wait_for_task("a", timeout=100, poll=Every(1))
+            await client.wait_for_task("a", timeout=100, poll=Interval(1))
     assert "\x1b" not in str(caught.value)
     assert len(str(caught.value)) < 300
     assert len(caplog.records) == 20
@@ -955,7 +955,7 @@ async def test_an_on_update_that_cannot_be_called_is_refused(
     async with make_client() as client:
         with pytest.raises(ConfigurationError, match="on_update"):
             await client.wait_for_task("a", on_update=wrong)
-    assert provider.looks == []
+    assert provider.polls == []
 
 
 @pytest.mark.parametrize("wrong", [None, 5])
@@ -1050,7 +1050,7 @@ async def test_a_billed_call_that_may_have_arrived_is_not_repeated(
 
 
 async def test_a_billed_call_that_never_left_says_nothing_of_a_bill(provider: FakeProvider) -> None:
-    fault = TransportError("bad certificate", may_have_arrived=False, verdict=Verdict.RAISE)
+    fault = TransportError("bad certificate", may_have_arrived=False, action=ErrorAction.RAISE)
     provider.script(CREATE, fault)
     async with make_client() as client:
         with pytest.raises(TransportError) as caught:
@@ -1206,8 +1206,8 @@ def test_the_options_of_from_env_are_those_of_the_constructor() -> None:
         {"rate_limit": 20},
         {"retry": 3},
         {"poll": 5},
-        {"poll": Every},
-        {"dialect": "kie"},
+        {"poll": Interval},
+        {"provider": "kie"},
         {"request_timeout": 0},
         {"session": object(), "trace_configs": [object()]},
         {"proxy": "not a url"},

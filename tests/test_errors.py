@@ -11,7 +11,7 @@ from payloads import SIGNATURE, TASK_ID, link
 
 import vocalsep_async
 from vocalsep_async import DownloadReport, errors
-from vocalsep_async.errors import APIError, Verdict, VocalSepError
+from vocalsep_async.errors import APIError, ErrorAction, VocalSepError
 from vocalsep_async.models import SeparationTask, Stems, TaskStatus
 
 FAMILY = sorted(
@@ -37,12 +37,12 @@ def example(cls: type[VocalSepError]) -> VocalSepError:
             http_status=200,
             task_id=TASK_ID,
             retry_after=2.5,
-            verdict=Verdict.PAUSE_EVERYONE,
+            action=ErrorAction.THROTTLE,
             hint="Slow down.",
             in_envelope=False,
         )
     if issubclass(cls, errors.TransportError):
-        return cls("it broke", may_have_arrived=False, verdict=Verdict.RAISE)
+        return cls("it broke", may_have_arrived=False, action=ErrorAction.RAISE)
     if issubclass(cls, errors.DecodeError):
         return cls("it is odd", http_status=502, in_envelope=True)
     if issubclass(cls, errors.TaskFailedError):
@@ -123,7 +123,7 @@ def test_an_api_error_tells_all_it_knows(cls: type[APIError]) -> None:
     assert isinstance(error, APIError)
     assert (error.code, error.http_status, error.message) == (430, 200, "please wait")
     assert (error.task_id, error.retry_after) == (TASK_ID, 2.5)
-    assert error.verdict is Verdict.PAUSE_EVERYONE
+    assert error.action is ErrorAction.THROTTLE
     assert not error.in_envelope
     assert str(error) == f"code 430: please wait (task '{TASK_ID}'). Slow down."
 
@@ -134,7 +134,7 @@ def test_without_a_hint_of_its_own_an_error_gives_that_of_its_class(cls: type[AP
     assert str(error) == f"code -1: no. {cls.hint}".rstrip()
     assert error.task_id is None
     assert error.retry_after is None
-    assert error.verdict is Verdict.RAISE
+    assert error.action is ErrorAction.RAISE
     assert error.in_envelope
 
 
@@ -146,16 +146,16 @@ def test_an_api_error_without_words_says_so(message: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "cls, verdict",
+    "cls, action",
     [
-        (VocalSepError, Verdict.RAISE),
-        (errors.TransportError, Verdict.RETRY),
-        (errors.RequestTimeoutError, Verdict.RETRY),
-        (errors.DecodeError, Verdict.RETRY),
+        (VocalSepError, ErrorAction.RAISE),
+        (errors.TransportError, ErrorAction.RETRY),
+        (errors.RequestTimeoutError, ErrorAction.RETRY),
+        (errors.DecodeError, ErrorAction.RETRY),
     ],
 )
-def test_what_may_go_away_is_asked_again(cls: type[VocalSepError], verdict: Verdict) -> None:
-    assert cls("it broke").verdict is verdict
+def test_what_may_go_away_is_asked_again(cls: type[VocalSepError], action: ErrorAction) -> None:
+    assert cls("it broke").action is action
 
 
 def test_a_broken_request_may_have_arrived_unless_it_is_known_not_to() -> None:

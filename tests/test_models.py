@@ -9,12 +9,7 @@ import attrs
 import pytest
 from payloads import SIGNATURE, TASK_ID, link
 
-from vocalsep_async.errors import (
-    ConfigurationError,
-    ServerError,
-    TaskFailedError,
-    VocalSepError,
-)
+from vocalsep_async.errors import ConfigurationError, ServerError, TaskFailedError, VocalSepError
 from vocalsep_async.models import (
     FINAL_STATUSES,
     STEM_NAMES,
@@ -219,14 +214,14 @@ def an_outcome(task: SeparationTask | None, error: VocalSepError | None) -> Task
 
 def test_an_outcome_gives_the_task_or_raises_why_not() -> None:
     done, error = a_task(stems=STEMS), ServerError("down", code=500, http_status=200)
-    assert an_outcome(done, None).ok
+    assert an_outcome(done, None).succeeded
     assert an_outcome(done, None).result() is done
-    assert not an_outcome(None, error).ok
+    assert not an_outcome(None, error).succeeded
     with pytest.raises(ServerError) as caught:
         an_outcome(None, error).result()
     assert caught.value is not error
     assert str(caught.value) == str(error)
-    assert not an_outcome(a_task(), None).ok
+    assert not an_outcome(a_task(), None).succeeded
     with pytest.raises(TaskFailedError):
         an_outcome(a_task(), None).result()
     with pytest.raises(ConfigurationError, match="without task and error"):

@@ -99,7 +99,7 @@ def test_a_system_clock_that_is_set_moves_no_deadline_and_no_budget(
     assert said == {
         "ended": ["SUCCESS"] * len(ending),
         "endless": "timeout",
-        "refused": 0,
+        "throttled": 0,
         "moved": {"wall": hours, "steady": 0},
     }
     assert most_in_any_window(vocalsep_emulator) <= LIMIT[0]
@@ -122,6 +122,6 @@ def test_a_process_that_was_stopped_catches_up_within_its_budget(
         said = said_by(process)
     assert said["ended"] == ["SUCCESS"] * len(ending)
     assert said["endless"] == "timeout"
-    assert said["refused"] == 0
+    assert said["throttled"] == 0
     assert len(vocalsep_emulator.requests) > before + LIMIT[0]
     assert most_in_any_window(vocalsep_emulator) <= LIMIT[0]

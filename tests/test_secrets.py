@@ -34,7 +34,7 @@ from hypothesis import strategies as st
 from vocalsep_async import (
     ConfigurationError,
     DecodeError,
-    Every,
+    Interval,
     RateLimit,
     RetryPolicy,
     SeparationTask,
@@ -42,10 +42,10 @@ from vocalsep_async import (
     VocalSepClient,
     VocalSepError,
 )
-from vocalsep_async.decoding import Decoder
-from vocalsep_async.dialects import SUNOAPI
+from vocalsep_async._transport.secrets import ApiKey
 from vocalsep_async.emulator import Emulator
-from vocalsep_async.transport import ApiKey
+from vocalsep_async.providers._decoder import Decoder
+from vocalsep_async.providers.base import SUNOAPI
 
 pytestmark = pytest.mark.anyio
 
@@ -83,7 +83,7 @@ def client_at(url: str, **options: Any) -> VocalSepClient:
     defaults: dict[str, Any] = {
         "rate_limit": RateLimit(1000, 0.01),
         "retry": RetryPolicy(attempts=2, initial=0.001, maximum=0.001),
-        "poll": Every(0.001),
+        "poll": Interval(0.001),
         "request_timeout": 0.3,
     }
     return VocalSepClient(CANARY, base_url=url, **(defaults | options))
@@ -177,7 +177,7 @@ FAULTS = {
     "a web page for an error": "html502",
     "a redirect elsewhere": "redirect_302_elsewhere",
     "a redirect that keeps the method": "redirect_307_elsewhere",
-    "refused": "st430",
+    "throttled": "st430",
     "another shape": "json_array",
     "the key in the API's words and headers": "echo_key",
     "the key in a web page": "echo_key_as_html",
@@ -264,7 +264,7 @@ async def test_a_client_cannot_be_dumped_with_its_key(
     dumped: list[object] = []
     async with client_at(f"{server.url}/healthy") as client:
         await client.get_task("task-1")
-        for value in (client, client._transport, client._asker, client._decoder, client._poller):
+        for value in (client, client._transport, client._sender, client._decoder, client._poller):
             try:
                 dumped.append(dump(value))
             except Exception as error:  # noqa: BLE001 - refusing is fine, telling is not
@@ -341,9 +341,9 @@ def test_no_signature_help_page_repr_or_traceback_shows_the_environment() -> Non
     )
     assert not [part for part in RENDERED if part not in run.stdout]
     sought = [*forms(CANARY), *forms(PASSWORD)]
-    lines = (run.stdout + run.stderr).splitlines()
+    queues = (run.stdout + run.stderr).splitlines()
     # Cut, because such a line would show the environment that the tests run in.
-    assert not [line[:80] for line in lines if any(form in line for form in sought)]
+    assert not [queue[:80] for queue in queues if any(form in queue for form in sought)]
 
 
 ENVIRONMENTS: dict[str, dict[str, str]] = {
@@ -477,7 +477,7 @@ async def all_said(url: str, key: str) -> list[str]:
             base_url=url,
             rate_limit=RateLimit(1000, 0.01),
             retry=RetryPolicy(attempts=2, initial=0.001, maximum=0.001),
-            poll=Every(0.001),
+            poll=Interval(0.001),
         )
     except ConfigurationError as error:
         return [*said_by_error(error), pickle.dumps(error).decode("latin-1")]

@@ -14,26 +14,26 @@ from typing import Any
 
 import anyio
 import pytest
-from batch.following import numbered, tracked
 from batch.journals import journals_in_virtual_time
+from batch.tracking import numbered, tracked
 from fakes import Answer, FakeProvider, bare, envelope, finished, make_client, record
 from virtual_time import VIRTUAL_TIME
 
 from vocalsep_async import (
     DecodeError,
-    Done,
-    Every,
+    ErrorAction,
+    Interval,
     Journal,
-    Pending,
+    PollDone,
+    PollPending,
     RateLimitedError,
     RetryPolicy,
     ServerError,
     TaskTimeoutError,
     TransportError,
-    Verdict,
     VocalSepClient,
 )
-from vocalsep_async.transport import Reply
+from vocalsep_async._transport.api import Reply
 
 pytestmark = pytest.mark.anyio
 
@@ -89,15 +89,17 @@ every_wish = pytest.mark.parametrize("asked", ASKED)
 
 
 async def wait(client: VocalSepClient) -> None:
-    assert (await client.wait_for_task("a", poll=Every(5))).succeeded
+    assert (await client.wait_for_task("a", poll=Interval(5))).succeeded
 
 
 async def wait_for_many(client: VocalSepClient) -> None:
-    assert (await client.wait_for_tasks(["a"], poll=Every(5)))["a"].ok
+    assert (await client.wait_for_tasks(["a"], poll=Interval(5)))["a"].succeeded
 
 
 async def track(client: VocalSepClient) -> None:
-    assert [outcome.ok for outcome in await tracked(client, ["a"], poll=Every(5))] == [True]
+    assert [outcome.succeeded for outcome in await tracked(client, ["a"], poll=Interval(5))] == [
+        True
+    ]
 
 
 async def get(client: VocalSepClient) -> None:
@@ -108,12 +110,12 @@ async def poll_once(client: VocalSepClient) -> None:
     assert (await polled(client)).task.succeeded
 
 
-async def polled(client: VocalSepClient, state: Any = None) -> Done:
-    answer = await client.poll_once("a", state=state, poll=Every(5))
-    while isinstance(answer, Pending):
+async def polled(client: VocalSepClient, state: Any = None) -> PollDone:
+    answer = await client.poll_once("a", state=state, poll=Interval(5))
+    while isinstance(answer, PollPending):
         await anyio.sleep(answer.delay)
         state = json.loads(json.dumps(answer.state))
-        answer = await client.poll_once("a", state=state, poll=Every(5))
+        answer = await client.poll_once("a", state=state, poll=Interval(5))
     return answer
 
 
@@ -148,7 +150,7 @@ async def test_a_refusal_is_waited_out_in_every_dress_also_as_the_very_first_ans
     provider.script("a", refusal, finished("a"))
     async with make_client() as client:
         await call(client)
-        assert client.stats.refused == 1
+        assert client.stats.throttled == 1
     first, second = provider.times("a")
     assert second - first == pytest.approx(pause + provider.round_trip, abs=0.2)
 
@@ -281,7 +283,7 @@ async def test_no_number_of_tries_makes_it_more_than_twelve_requests(
     async with make_client(retry=RetryPolicy(attempts=50)) as client:
         with pytest.raises(RateLimitedError, match=CHECK_BASE_URL) as caught:
             await call(client)
-        assert caught.value.verdict is Verdict.RAISE
+        assert caught.value.action is ErrorAction.RAISE
         assert client.stats.requests == len(provider.sent) == 12
 
 
@@ -399,19 +401,21 @@ async def test_an_answer_that_is_understood_late_saves_the_client(provider: Fake
 # One poll at a time, each in a process of its own
 
 
-async def poll_in_a_process(provider: FakeProvider, state: Any, **options: Any) -> Done | Pending:
+async def poll_in_a_process(
+    provider: FakeProvider, state: Any, **options: Any
+) -> PollDone | PollPending:
     provider._closed = False
     async with make_client(**options) as client:
-        answer = await client.poll_once("a", state=state, poll=Every(5))
-    if isinstance(answer, Pending):
+        answer = await client.poll_once("a", state=state, poll=Interval(5))
+    if isinstance(answer, PollPending):
         await anyio.sleep(answer.delay)
-        return Pending(answer.delay, json.loads(json.dumps(answer.state)), answer.status)
+        return PollPending(answer.delay, json.loads(json.dumps(answer.state)), answer.status)
     return answer
 
 
-async def chain(provider: FakeProvider, state: Any = None, **options: Any) -> Done:
+async def chain(provider: FakeProvider, state: Any = None, **options: Any) -> PollDone:
     answer = await poll_in_a_process(provider, state, **options)
-    while isinstance(answer, Pending):
+    while isinstance(answer, PollPending):
         answer = await poll_in_a_process(provider, answer.state, **options)
     return answer
 
@@ -442,7 +446,7 @@ async def test_what_the_client_understood_elsewhere_goes_into_the_state(
     async with make_client() as client:
         await client.get_task("other")
         answer = await client.poll_once("a")
-    assert isinstance(answer, Pending)
+    assert isinstance(answer, PollPending)
     await anyio.sleep(answer.delay)
     assert (await chain(provider, answer.state)).task.succeeded
 
@@ -452,7 +456,7 @@ async def test_a_state_that_knows_the_api_saves_a_client_that_gave_up(
 ) -> None:
     provider.script("a", record("a"))
     answer = await poll_in_a_process(provider, None)
-    assert isinstance(answer, Pending)
+    assert isinstance(answer, PollPending)
     provider.script("b", *[NOT_ALLOWED] * 12)
     provider._closed = False
     async with make_client(retry=RetryPolicy(attempts=50)) as client:

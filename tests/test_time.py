@@ -13,7 +13,7 @@ import pytest
 from fakes import FakeProvider, make_client
 from virtual_time import VIRTUAL_TIME, VirtualTimeLoop
 
-from vocalsep_async import Backoff, Every, SeparationTask, TaskRef, TaskTimeoutError
+from vocalsep_async import Backoff, Interval, SeparationTask, TaskRef, TaskTimeoutError
 
 pytestmark = pytest.mark.anyio
 
@@ -56,7 +56,7 @@ async def test_a_jumping_wall_clock_moves_no_deadline_and_no_look(
     async with make_client() as client:
         ref = TaskRef("a", created_at=datetime.now(UTC))
         with pytest.raises(TaskTimeoutError):
-            await client.wait_for_task(ref, timeout=100, poll=Every(10))
+            await client.wait_for_task(ref, timeout=100, poll=Interval(10))
     assert anyio.current_time() == pytest.approx(began + 100)
     assert len(provider.times("a")) == 11
 
@@ -72,8 +72,8 @@ async def test_a_process_that_was_stopped_sends_no_burst_when_it_goes_on(
         for _ in range(5):
             await anyio.sleep(17)
             stall(30)
-    assert provider.refused == 0
-    assert most_in_a_window([at for at, _ in provider.looks], 10.0) <= 20
+    assert provider.throttled == 0
+    assert most_in_a_window([at for at, _ in provider.polls], 10.0) <= 20
 
 
 async def test_a_stall_beyond_the_deadline_ends_the_wait_and_hangs_nothing(

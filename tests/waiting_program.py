@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from vocalsep_async import Adaptive, Every, RateLimit, TaskRef, TaskTimeoutError, VocalSepClient
+from vocalsep_async import Adaptive, Interval, RateLimit, TaskRef, TaskTimeoutError, VocalSepClient
 
 TIMEOUT = 1.5
 
@@ -54,7 +54,7 @@ async def end_of(client: VocalSepClient, endless: str, clocks: Clocks) -> str:
 async def main(url: str, limit: list[Any], ending: list[str], endless: str, jump: str) -> None:
     clocks = Clocks(jump or None)
     async with VocalSepClient(
-        "a-key", base_url=url, rate_limit=RateLimit(*limit), poll=Every(0.05)
+        "a-key", base_url=url, rate_limit=RateLimit(*limit), poll=Interval(0.05)
     ) as client:
         outcomes, end = await asyncio.gather(
             client.wait_for_tasks(ending, timeout=600), end_of(client, endless, clocks)
@@ -62,7 +62,7 @@ async def main(url: str, limit: list[Any], ending: list[str], endless: str, jump
         said = {
             "ended": [str(outcome.status) for outcome in outcomes.values()],
             "endless": end,
-            "refused": client.stats.refused,
+            "throttled": client.stats.throttled,
             "moved": clocks.moved(),
         }
     json.dump(said, sys.stdout)

@@ -11,11 +11,17 @@ A local server for tests is in `vocalsep_async.emulator`.
 
 import typing
 
+from vocalsep_async._batch.counters import BatchStats
+from vocalsep_async._batch.runner import BatchRunner
+from vocalsep_async._downloads.options import DownloadOptions
+from vocalsep_async._downloads.report import DownloadProgress, DownloadReport, StemFile
+from vocalsep_async._downloads.stream import StemStream
+from vocalsep_async._limiting import RateLimit
+from vocalsep_async._polling.stateless import PollDone, PollPending
+from vocalsep_async._scheduling.backoff import RetryPolicy
+from vocalsep_async._scheduling.hazards import Durations, HazardModel
 from vocalsep_async._version import __version__
-from vocalsep_async.batch import BatchRunner, BatchStats
 from vocalsep_async.client import VocalSepClient
-from vocalsep_async.dialects import KIE, SUNOAPI, Dialect, Rule
-from vocalsep_async.downloads import DownloadReport, DownloadTo, Progress, StemFile, StemStream
 from vocalsep_async.errors import (
     APIError,
     AuthenticationError,
@@ -23,6 +29,7 @@ from vocalsep_async.errors import (
     ConfigurationError,
     DecodeError,
     DownloadError,
+    ErrorAction,
     InsufficientCreditsError,
     InvalidParametersError,
     JournalError,
@@ -36,7 +43,6 @@ from vocalsep_async.errors import (
     TaskNotFoundError,
     TaskTimeoutError,
     TransportError,
-    Verdict,
     VocalSepError,
 )
 from vocalsep_async.models import (
@@ -48,22 +54,12 @@ from vocalsep_async.models import (
     TaskRef,
     TaskStatus,
 )
-from vocalsep_async.pacing import RateLimit
-from vocalsep_async.polling import Done, Pending
-from vocalsep_async.schedule import (
-    Adaptive,
-    Backoff,
-    DurationModel,
-    Durations,
-    Every,
-    PollPolicy,
-    RetryPolicy,
-    Situation,
-)
+from vocalsep_async.policies import Adaptive, Backoff, Interval, PollContext, PollPolicy
+from vocalsep_async.providers.base import KIE, SUNOAPI, ErrorRule, Provider
 from vocalsep_async.stats import ClientStats
 
 if typing.TYPE_CHECKING:
-    from vocalsep_async.journal import Intent, Journal
+    from vocalsep_async._journal.journal import Intent, Journal
 
 __all__ = [
     "KIE",
@@ -78,14 +74,14 @@ __all__ = [
     "ClientStats",
     "ConfigurationError",
     "DecodeError",
-    "Dialect",
-    "Done",
+    "Provider",
+    "PollDone",
     "DownloadError",
     "DownloadReport",
-    "DownloadTo",
-    "DurationModel",
+    "DownloadOptions",
+    "HazardModel",
     "Durations",
-    "Every",
+    "Interval",
     "InsufficientCreditsError",
     "Intent",
     "InvalidParametersError",
@@ -95,18 +91,18 @@ __all__ = [
     "NotFoundError",
     "OriginTrack",
     "PayloadTooLargeError",
-    "Pending",
+    "PollPending",
     "PollPolicy",
-    "Progress",
+    "DownloadProgress",
     "RateLimit",
     "RateLimitedError",
     "RequestTimeoutError",
     "RetryPolicy",
-    "Rule",
+    "ErrorRule",
     "SeparationTask",
     "SeparationType",
     "ServerError",
-    "Situation",
+    "PollContext",
     "StemFile",
     "StemStream",
     "Stems",
@@ -117,7 +113,7 @@ __all__ = [
     "TaskStatus",
     "TaskTimeoutError",
     "TransportError",
-    "Verdict",
+    "ErrorAction",
     "VocalSepClient",
     "VocalSepError",
     "__version__",
@@ -127,8 +123,8 @@ __all__ = [
 def __getattr__(name: str) -> object:
     """Load what is seldom used when it is used first: SQLite takes its time."""
     if name in {"Intent", "Journal"}:
-        from vocalsep_async import journal  # noqa: PLC0415
+        from vocalsep_async import _journal  # noqa: PLC0415
 
-        found: object = getattr(journal, name)
+        found: object = getattr(_journal, name)
         return found
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -12,24 +12,33 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self, TypedDict, Unpack
 
 import anyio
 
-from vocalsep_async import _check, _options
-from vocalsep_async.batch import BatchRunner, Save
-from vocalsep_async.creating import Creator
-from vocalsep_async.decoding import Decoder
-from vocalsep_async.dialects import Dialect, dialect_for
-from vocalsep_async.downloads import (
+from vocalsep_async import _arguments, _validation
+from vocalsep_async._batch.runner import BatchRunner
+from vocalsep_async._batch.saver import Save
+from vocalsep_async._creation import TaskCreator
+from vocalsep_async._downloads.downloader import Downloadable, Downloader
+from vocalsep_async._downloads.options import (
     LARGEST_FILE,
     USUAL_TEMPLATE,
-    Downloadable,
-    Downloader,
-    DownloadReport,
-    DownloadTo,
-    OnProgress,
+    DownloadOptions,
     Order,
     Overwrite,
-    StemStream,
 )
-from vocalsep_async.errors import ClientClosedError, ConfigurationError, Verdict
+from vocalsep_async._downloads.progress import OnProgress
+from vocalsep_async._downloads.report import DownloadReport
+from vocalsep_async._downloads.stream import StemStream
+from vocalsep_async._limiter import Limiter
+from vocalsep_async._limiting import RateLimit, RateLimiter
+from vocalsep_async._polling.poller import Poller
+from vocalsep_async._polling.stateless import PollDone, PollPending
+from vocalsep_async._polling.waiter import OnUpdate, Waiter
+from vocalsep_async._scheduling.backoff import RetryPolicy
+from vocalsep_async._scheduling.hazards import Durations
+from vocalsep_async._sender import RequestSender
+from vocalsep_async._transport.api import Request, Transport
+from vocalsep_async._transport.files import FileTransport
+from vocalsep_async._transport.secrets import ApiKey
+from vocalsep_async.errors import ClientClosedError, ConfigurationError, ErrorAction
 from vocalsep_async.models import (
     SeparationTask,
     SeparationType,
@@ -37,25 +46,24 @@ from vocalsep_async.models import (
     TaskRef,
     separation_type,
 )
-from vocalsep_async.pacing import Pacer, RateLimit
-from vocalsep_async.polling import Asker, Done, Gate, OnUpdate, Pending, Poller, Wait
-from vocalsep_async.schedule import Adaptive, Durations, PollPolicy, RetryPolicy
+from vocalsep_async.policies import Adaptive, PollPolicy
+from vocalsep_async.providers._decoder import Decoder
+from vocalsep_async.providers.base import Provider, provider_for
 from vocalsep_async.stats import ClientStats
-from vocalsep_async.transport import ApiKey, FileTransport, Request, Transport
 
 if TYPE_CHECKING:
     import aiohttp
     from yarl import URL
 
-    from vocalsep_async.batch.recording import Recording
-    from vocalsep_async.journal import Journal
+    from vocalsep_async._batch.recorder import BatchRecorder
+    from vocalsep_async._journal.journal import Journal
 
 
 class ClientOptions(TypedDict, total=False):
     """The options of `VocalSepClient`, for code that hands them on; it says what they mean."""
 
     base_url: str | URL | None
-    dialect: Dialect | None
+    provider: Provider | None
     rate_limit: RateLimit | None
     request_timeout: float
     retry: RetryPolicy
@@ -105,7 +113,7 @@ class VocalSepClient:
         api_key: str | None = None,
         *,
         base_url: str | URL | None = None,
-        dialect: Dialect | None = None,
+        provider: Provider | None = None,
         rate_limit: RateLimit | None = RateLimit(20, 10.0),  # noqa: B008 - a frozen value
         request_timeout: float = 30.0,
         retry: RetryPolicy = RetryPolicy(),  # noqa: B008 - a frozen value
@@ -117,21 +125,25 @@ class VocalSepClient:
         user_agent: str | None = None,
     ) -> None:
         try:
-            key = ApiKey(_options.key_in(os.environ) if api_key is None else api_key)
+            key = ApiKey(_arguments.key_in(os.environ) if api_key is None else api_key)
         finally:
             del api_key  # tracebacks may show local variables
-        url = _options.base_url_in(os.environ) if base_url is None else _options.base_url(base_url)
-        _options.instance(dialect, "dialect", (Dialect, type(None)))
-        _options.instance(rate_limit, "rate_limit", (RateLimit, type(None)))
-        _options.instance(retry, "retry", RetryPolicy)
+        url = (
+            _arguments.base_url_in(os.environ)
+            if base_url is None
+            else _arguments.base_url(base_url)
+        )
+        _arguments.instance(provider, "provider", (Provider, type(None)))
+        _arguments.instance(rate_limit, "rate_limit", (RateLimit, type(None)))
+        _arguments.instance(retry, "retry", RetryPolicy)
         if session is not None and trace_configs:
             raise ConfigurationError("a borrowed session has its own trace_configs")
         self._base_url = str(url)
-        self._dialect = dialect or dialect_for(url.host or "")
-        self._poll = _options.policy(poll)
-        _options.instance(allow_private_hosts, "allow_private_hosts", bool)
-        seconds = _check.number(request_timeout, "request_timeout", minimum=0.0, above=True)
-        name, through = _options.user_agent(user_agent), _options.proxy(proxy)
+        self._provider = provider or provider_for(url.host or "")
+        self._poll = _arguments.policy(poll)
+        _arguments.instance(allow_private_hosts, "allow_private_hosts", bool)
+        seconds = _validation.number(request_timeout, "request_timeout", minimum=0.0, above=True)
+        name, through = _arguments.user_agent(user_agent), _arguments.proxy(proxy)
         self._transport = Transport(
             url,
             key,
@@ -148,12 +160,12 @@ class VocalSepClient:
             allow_private_hosts=allow_private_hosts,
             proxy=through,
         )
-        self._pacer = Pacer(rate_limit)
-        self._asker = Asker(Gate(self._pacer), self._transport, retry)
-        self._decoder = Decoder(self._dialect)
-        self._creator = Creator(self._asker, self._decoder, self._base_url)
-        self._poller = Poller(self._asker, self._decoder, Durations())
-        self._downloader = Downloader(self._files, self._poller.look_repeatedly, retry)
+        self._rate_limiter = RateLimiter(rate_limit)
+        self._sender = RequestSender(Limiter(self._rate_limiter), self._transport, retry)
+        self._decoder = Decoder(self._provider)
+        self._creator = TaskCreator(self._sender, self._decoder, self._base_url)
+        self._poller = Poller(self._sender, self._decoder, Durations())
+        self._downloader = Downloader(self._files, self._poller.poll_repeatedly, retry)
 
     @classmethod
     def from_env(
@@ -172,9 +184,9 @@ class VocalSepClient:
         if environ is None:
             return cls(**options)
         try:
-            key: Any = ApiKey(_options.key_in(environ))
+            key: Any = ApiKey(_arguments.key_in(environ))
             if options.get("base_url") is None:
-                options["base_url"] = _options.base_url_in(environ)
+                options["base_url"] = _arguments.base_url_in(environ)
         finally:
             del environ  # tracebacks may show local variables
         return cls(key, **options)
@@ -182,7 +194,7 @@ class VocalSepClient:
     def __repr__(self) -> str:
         if not hasattr(self, "_poller"):
             return "<VocalSepClient, not made>"  # tracebacks show one that was refused
-        return f"<VocalSepClient of {self._transport.host} ({self._dialect.name}): {self._pacer!r}>"
+        return f"<VocalSepClient of {self._transport.host} ({self._provider.name}): {self._rate_limiter!r}>"
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a client is not copied or pickled; make one in each process")
@@ -235,11 +247,11 @@ class VocalSepClient:
         """What the client has done so far; needs a running event loop."""
         now = anyio.current_time()
         return ClientStats(
-            requests=self._pacer.sent,
-            refused=self._pacer.refusals,
-            in_flight=self._pacer.in_flight,
-            rate=self._pacer.rate,
-            paused_for=self._pacer.paused_until(now) - now,
+            requests=self._rate_limiter.sent,
+            throttled=self._rate_limiter.throttled,
+            in_flight=self._rate_limiter.in_flight,
+            rate=self._rate_limiter.rate,
+            paused_for=self._rate_limiter.paused_until(now) - now,
         )
 
     async def get_task(self, task: str | TaskRef) -> SeparationTask:
@@ -260,7 +272,7 @@ class VocalSepClient:
             DecodeError: the answer was not one of this API in all tries.
             ClientClosedError: the client was closed.
         """
-        return await self._poller.look_repeatedly(TaskRef.of(task))
+        return await self._poller.poll_repeatedly(TaskRef.of(task))
 
     async def wait_for_task(
         self,
@@ -303,11 +315,11 @@ class VocalSepClient:
             ClientClosedError: the client was closed.
         """
         ref, policy = TaskRef.of(task), self._policy_or(poll)
-        _options.callback(on_update)
-        seconds = _check.timeout(timeout)
+        _arguments.callback(on_update)
+        seconds = _validation.timeout(timeout)
         deadline = self._deadline_in(seconds)
-        wait = Wait(policy, deadline, once=seconds == 0, every_look=on_update is not None)
-        async with self._poller.follow(ref, wait):
+        wait = Waiter(policy, deadline, once=seconds == 0, every_look=on_update is not None)
+        async with self._poller.subscribe(ref, wait):
             with anyio.CancelScope(deadline=deadline):
                 return await wait.final(on_update)
             if wait.task is not None and wait.has_final:
@@ -320,11 +332,11 @@ class VocalSepClient:
         *,
         state: Mapping[str, Any] | None = None,
         poll: PollPolicy | None = None,
-    ) -> Done | Pending:
+    ) -> PollDone | PollPending:
         """Look at a task once, at most, and say when to do it again; for those who cannot sleep.
 
         Nothing is waited for but one answer: where the budget has no room, nothing is sent. Call
-        it again after `Pending.delay` with `Pending.state`, in any process: the state is JSON.
+        it again after `PollPending.delay` with `PollPending.state`, in any process: the state is JSON.
 
         Args:
             task: its id or ref.
@@ -335,7 +347,7 @@ class VocalSepClient:
             ConfigurationError: an argument is unusable; nothing was sent.
             VocalSepError: asking again is no use; what `wait_for_task` raises.
         """
-        return await self._poller.single.look(TaskRef.of(task), self._policy_or(poll), state)
+        return await self._poller.single.poll(TaskRef.of(task), self._policy_or(poll), state)
 
     async def wait_for_tasks(
         self,
@@ -361,7 +373,7 @@ class VocalSepClient:
             ConfigurationError: an argument is unusable; nothing was sent.
             ClientClosedError: the client was closed before it began.
         """
-        refs = await _options.refs(tasks, type)
+        refs = await _arguments.refs(tasks, type)
         async with self.track(refs, timeout=timeout, poll=poll) as batch:
             outcomes = {outcome.task_id: outcome async for outcome in batch}
         return {ref.task_id: outcomes[ref.task_id] for ref in refs}
@@ -375,7 +387,7 @@ class VocalSepClient:
         timeout: float | None = None,
         poll: PollPolicy | None = None,
         keep_open: bool = False,
-        download_to: DownloadTo | str | os.PathLike[str] | None = None,
+        download_to: DownloadOptions | str | os.PathLike[str] | None = None,
         journal: Journal | str | os.PathLike[str] | None = None,
     ) -> BatchRunner:
         """Track many tasks at once, and get each outcome as soon as the budget lets it be known.
@@ -399,7 +411,7 @@ class VocalSepClient:
                 what all want, those come first that are most likely to have ended long ago.
             keep_open: whether iteration goes on until `BatchRunner.close`, for tasks added later.
             download_to: a directory in which the stems of each task are saved before its outcome
-                is handed out, as `download_stems` does, four files at a time; or a `DownloadTo`,
+                is handed out, as `download_stems` does, four files at a time; or a `DownloadOptions`,
                 which says it in detail. The looks go on meanwhile. What could not be saved stands
                 in `TaskOutcome.download_error`. None saves nothing.
             journal: a `Journal`, or the path of one, for a batch that may be cut off: whatever
@@ -411,13 +423,13 @@ class VocalSepClient:
         Raises:
             ConfigurationError: an argument is unusable; nothing was sent.
         """
-        _options.instance(keep_open, "keep_open", bool)
+        _arguments.instance(keep_open, "keep_open", bool)
         return BatchRunner(
             self._poller,
-            _options.many(tasks, "track"),
+            _arguments.many(tasks, "track"),
             type_=separation_type(type),
-            max_concurrency=_check.at_least_one(max_concurrency, "max_concurrency"),
-            timeout=_check.timeout(timeout),
+            max_concurrency=_validation.at_least_one(max_concurrency, "max_concurrency"),
+            timeout=_validation.timeout(timeout),
             policy=self._policy_or(poll),
             keep_open=keep_open,
             save=None if download_to is None else self._saving_to(download_to),
@@ -454,7 +466,7 @@ class VocalSepClient:
             overwrite: "if-different" replaces what is not as it was saved, "always" fetches all
                 again, "never" leaves any file of the name alone.
             max_bytes: how large a file may be, at least 1; a larger one is not fetched.
-            on_progress: called with a `Progress`, ten times a second for a file at most. What it
+            on_progress: called with a `DownloadProgress`, ten times a second for a file at most. What it
                 raises ends the call and is raised here.
 
         Returns:
@@ -467,7 +479,7 @@ class VocalSepClient:
             ConfigurationError: an argument is unusable.
             VocalSepError: the look at the task failed; see `get_task`.
         """
-        to = DownloadTo(
+        to = DownloadOptions(
             directory,
             stems=stems,
             template=template,
@@ -499,18 +511,18 @@ class VocalSepClient:
             ConfigurationError: an argument is unusable; nothing was sent.
         """
         return self._downloader.stream(
-            task, _options.text(stem, "stem"), _check.at_least_one(max_bytes, "max_bytes")
+            task, _arguments.text(stem, "stem"), _validation.at_least_one(max_bytes, "max_bytes")
         )
 
     def _recording_in(
         self, journal: Journal | str | os.PathLike[str]
-    ) -> Callable[[Callable[[Exception], None]], Recording]:
+    ) -> Callable[[Callable[[Exception], None]], BatchRecorder]:
         # SQLite and all that is loaded when it is needed: not every start wants to wait for it.
-        from vocalsep_async.batch.recording import Recording  # noqa: PLC0415
-        from vocalsep_async.journal import Journal  # noqa: PLC0415
+        from vocalsep_async._batch.recorder import BatchRecorder  # noqa: PLC0415
+        from vocalsep_async._journal.journal import Journal  # noqa: PLC0415
 
         is_own = not isinstance(journal, Journal)
-        return lambda broken: Recording(
+        return lambda broken: BatchRecorder(
             journal if isinstance(journal, Journal) else Journal(journal),
             is_own=is_own,
             base_url=self._base_url,
@@ -518,8 +530,8 @@ class VocalSepClient:
             broken=broken,
         )
 
-    def _saving_to(self, to: DownloadTo | str | os.PathLike[str]) -> Save:
-        order = Order.of(to if isinstance(to, DownloadTo) else DownloadTo(to))
+    def _saving_to(self, to: DownloadOptions | str | os.PathLike[str]) -> Save:
+        order = Order.of(to if isinstance(to, DownloadOptions) else DownloadOptions(to))
         return partial(self._downloader.save_present, order=order)
 
     async def create_task(
@@ -567,15 +579,15 @@ class VocalSepClient:
                 way.
         """
         kind = separation_type(type)
-        body = _options.song(source_task_id, audio_id, audio_url) | {
+        body = _arguments.song(source_task_id, audio_id, audio_url) | {
             "type": kind,
-            "callBackUrl": _options.link(callback_url, "callback_url"),
+            "callBackUrl": _arguments.link(callback_url, "callback_url"),
         }
         if stem_name is not None:
-            body["stemName"] = _options.text(stem_name, "stem_name")
+            body["stemName"] = _arguments.text(stem_name, "stem_name")
         if journal is None:
             return await self._creator.create(body, kind, None)
-        from vocalsep_async.journal import Journal  # noqa: PLC0415 - see _recording_in
+        from vocalsep_async._journal.journal import Journal  # noqa: PLC0415 - see _recording_in
 
         if isinstance(journal, Journal):
             return await self._creator.create(body, kind, journal)
@@ -591,10 +603,10 @@ class VocalSepClient:
             DecodeError: the answer was not one of this API in all tries.
             ClientClosedError: the client was closed.
         """
-        return await self._asker.repeatedly(
-            Request("GET", self._dialect.credits_path),
+        return await self._sender.repeatedly(
+            Request("GET", self._provider.credits_path),
             self._decoder.credits,
-            lambda error: error.verdict in (Verdict.RETRY, Verdict.PAUSE_EVERYONE),
+            lambda error: error.action in (ErrorAction.RETRY, ErrorAction.THROTTLE),
         )
 
     def _deadline_in(self, seconds: float | None) -> float:
@@ -602,4 +614,4 @@ class VocalSepClient:
         return anyio.current_time() + seconds if seconds else math.inf
 
     def _policy_or(self, poll: PollPolicy | None) -> PollPolicy:
-        return self._poll if poll is None else _options.policy(poll)
+        return self._poll if poll is None else _arguments.policy(poll)

@@ -31,28 +31,28 @@ import enum
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from vocalsep_async.downloads.report import DownloadReport
+    from vocalsep_async._downloads.report import DownloadReport
     from vocalsep_async.models import SeparationTask
 
 
-class Verdict(enum.Enum):
+class ErrorAction(enum.Enum):
     """What an error means for whoever asked."""
 
     RAISE = "raise"
     """Asking again changes nothing."""
     RETRY = "retry"
     """Ask again soon; the next answer may be better."""
-    RETRY_SLOWLY = "retry slowly"
+    MAINTENANCE = "retry slowly"
     """The service is closed for now: everybody waits half a minute or more."""
-    PAUSE_EVERYONE = "pause everyone"
+    THROTTLE = "pause everyone"
     """The account asked too often: nobody asks until the pacer says so."""
 
 
 class VocalSepError(Exception):
     """The root: ``except VocalSepError`` catches all that this package raises on purpose."""
 
-    verdict: Verdict = Verdict.RAISE
-    """What the waiting calls do about it; see `Verdict`."""
+    action: ErrorAction = ErrorAction.RAISE
+    """What the waiting calls do about it; see `ErrorAction`."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         state = self.__dict__.copy()
@@ -96,18 +96,18 @@ class TransportError(VocalSepError):
             repeated.
     """
 
-    verdict = Verdict.RETRY
+    action = ErrorAction.RETRY
 
     def __init__(
         self,
         message: str,
         *,
         may_have_arrived: bool = True,
-        verdict: Verdict = Verdict.RETRY,
+        action: ErrorAction = ErrorAction.RETRY,
     ) -> None:
         super().__init__(message)
         self.may_have_arrived = may_have_arrived
-        self.verdict = verdict
+        self.action = action
 
 
 class RequestTimeoutError(TransportError, TimeoutError):
@@ -123,7 +123,7 @@ class DecodeError(VocalSepError):
             was inside could not be read.
     """
 
-    verdict = Verdict.RETRY
+    action = ErrorAction.RETRY
 
     def __init__(
         self, message: str, *, http_status: int | None = None, in_envelope: bool = False
@@ -156,7 +156,7 @@ class APIError(VocalSepError):
         http_status: int,
         task_id: str | None = None,
         retry_after: float | None = None,
-        verdict: Verdict = Verdict.RAISE,
+        action: ErrorAction = ErrorAction.RAISE,
         hint: str = "",
         in_envelope: bool = True,
     ) -> None:
@@ -168,7 +168,7 @@ class APIError(VocalSepError):
         self.http_status = http_status
         self.task_id = task_id
         self.retry_after = retry_after
-        self.verdict = verdict
+        self.action = action
         self.in_envelope = in_envelope
 
 

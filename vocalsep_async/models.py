@@ -13,12 +13,7 @@ from typing import Any, Literal
 from attrs import field, fields, frozen
 
 from vocalsep_async._text import printable, short_url
-from vocalsep_async.errors import (
-    ConfigurationError,
-    DownloadError,
-    TaskFailedError,
-    VocalSepError,
-)
+from vocalsep_async.errors import ConfigurationError, DownloadError, TaskFailedError, VocalSepError
 
 _LONGEST_ID = 512
 
@@ -306,7 +301,7 @@ class TaskOutcome:
     download_error: DownloadError | None = None
 
     @property
-    def ok(self) -> bool:
+    def succeeded(self) -> bool:
         """Whether the stems are there, and on disk if that was asked for."""
         return self.task is not None and self.task.succeeded and self.download_error is None
 

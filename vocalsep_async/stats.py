@@ -18,7 +18,7 @@ class ClientStats:
     """
 
     requests: int
-    refused: int
+    throttled: int
     in_flight: int
     rate: float
     paused_for: float

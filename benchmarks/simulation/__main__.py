@@ -28,7 +28,7 @@ _SHARED_ENTRANTS = (FIXED, FIXED_BUCKET, EDF, OURS)
 _QUICK_CASES = 3
 
 
-def _options() -> argparse.Namespace:
+def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.simulation",
         description="How long finished tasks stay unnoticed: the package against its rivals.",
@@ -65,7 +65,7 @@ def _report(done: Results, alone: list[str], slow: list[str], beside: list[str])
 
 def main() -> None:
     """Run, print and draw."""
-    options = _options()
+    options = _arguments()
     alone = _chosen(ROWS, options.rows)
     slow = _chosen(SLOW_ROWS, options.rows)
     beside = _chosen(SHARED_ROWS, options.rows)

@@ -130,12 +130,12 @@ def _flow(chain: Chain, count: int) -> csr_array:
 def arrivals(rate: float, *, step: float, kinds: Kinds = USUAL) -> float:
     """The bound for tasks that arrive at random, *rate* a second."""
     chains = [chain_of(law, np.arange(0, _OLDEST, step)) for law in kinds.values()]
-    looks = USUAL_LIMIT.requests / USUAL_LIMIT.period / rate
+    polls = USUAL_LIMIT.requests / USUAL_LIMIT.period / rate
 
-    def missed(price: float) -> float:
-        return price * looks - float(np.mean([_cheapest(chain, price) for chain in chains]))
+    def on_retry(price: float) -> float:
+        return price * polls - float(np.mean([_cheapest(chain, price) for chain in chains]))
 
-    return -float(minimize_scalar(missed, bounds=(0, 500), method="bounded").fun) + _WAY_BACK
+    return -float(minimize_scalar(on_retry, bounds=(0, 500), method="bounded").fun) + _WAY_BACK
 
 
 def _cheapest(chain: Chain, price: float) -> float:

@@ -27,12 +27,12 @@ class Case:
 
     tasks: int
     limit: Limit = USUAL_LIMIT
-    looks: float = float("inf")
+    polls: float = float("inf")
 
     @property
     def is_whole(self) -> bool:
         """Whether it is observed to its end."""
-        return self.looks == float("inf")
+        return self.polls == float("inf")
 
 
 @frozen
@@ -46,7 +46,7 @@ class Cost:
         share: of one core, in the (virtual) time that the looks took.
     """
 
-    looks: int
+    polls: int
     per_look: float
     longest: float
     share: float
@@ -58,7 +58,7 @@ CASES: Sequence[Case] = (
     Case(2000),
     Case(10_000),
     Case(10_000, Limit(2000, 10.0)),
-    Case(100_000, looks=400),
+    Case(100_000, polls=400),
 )
 
 
@@ -88,16 +88,16 @@ class Stopwatch:
 def cost(case: Case) -> Cost:
     """Run *case* and measure."""
     world = new_world(types_known=True, is_batch=False, limit=case.limit)
-    client, watch = Ours(world), Stopwatch()
-    client.timed = watch
+    client, target = Ours(world), Stopwatch()
+    client.timed = target
     jobs = batch(case.tasks, random.Random("cost"))
     introduce(client, jobs, world.timeline)
     unnoticed = Unnoticed(jobs)
-    world.timeline.run(lambda: world.server.looks < case.looks and unnoticed(), float("inf"))
-    looks = world.server.looks
+    world.timeline.run(lambda: world.server.polls < case.polls and unnoticed(), float("inf"))
+    polls = world.server.polls
     return Cost(
-        looks=looks,
-        per_look=watch.total / looks,
-        longest=watch.longest,
-        share=watch.total / world.timeline.now,
+        polls=polls,
+        per_look=target.total / polls,
+        longest=target.longest,
+        share=target.total / world.timeline.now,
     )

@@ -32,7 +32,7 @@ class Job:
         "finished",
         "is_measured",
         "longest_gap",
-        "looks",
+        "polls",
         "noticed",
         "tracked",
         "type",
@@ -54,7 +54,7 @@ class Job:
         self.age_is_known = age_is_known
         self.is_measured = True
         self.noticed = math.nan
-        self.looks = 0
+        self.polls = 0
         self.longest_gap = 0.0
         self._looked_at = math.inf
 

@@ -62,8 +62,8 @@ def draw(results: Results, rows: Sequence[str], path: Path) -> None:
     mpl.rcParams.update({"svg.hashsalt": "delays", "font.size": 10.5})
     figure = Figure(figsize=_SIZE, layout="constrained")
     axes = figure.subplots()
-    for entrant, look in _LOOKS.items():
-        _scatter(axes, look, [results[row, entrant].mean for row in rows])
+    for entrant, poll in _LOOKS.items():
+        _scatter(axes, poll, [results[row, entrant].mean for row in rows])
     _scatter(axes, _BOUND, [LOWER_BOUND.get(row, math.nan) for row in rows])
     _dress(axes, rows)
     figure.legend(
@@ -73,17 +73,17 @@ def draw(results: Results, rows: Sequence[str], path: Path) -> None:
     figure.savefig(path, format="svg", transparent=True, metadata={"Date": None})
 
 
-def _scatter(axes: Axes, look: Look, means: Sequence[float]) -> None:
-    from matplotlib.lines import Line2D  # noqa: PLC0415
+def _scatter(axes: Axes, poll: Look, means: Sequence[float]) -> None:
+    from matplotlib.queues import Line2D  # noqa: PLC0415
 
     axes.scatter(
         means,
         range(len(means)),
-        label=look.label,
-        marker=look.marker,
-        s=look.size,
-        c=look.colour if look.filled else "none",
-        edgecolors=look.colour if look.marker in Line2D.filled_markers else None,
+        label=poll.label,
+        marker=poll.marker,
+        s=poll.size,
+        c=poll.colour if poll.filled else "none",
+        edgecolors=poll.colour if poll.marker in Line2D.filled_markers else None,
         linewidths=1.6,
         zorder=3,
     )

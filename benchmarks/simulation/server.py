@@ -49,7 +49,7 @@ class Answer:
         arrived: when the server got it; no real client knows that.
     """
 
-    refused: bool
+    throttled: bool
     done: bool
     created: float
     sent: float
@@ -86,8 +86,8 @@ class Server:
         self, timeline: Timeline, limit: Limit, round_trip: RoundTrip, chance: random.Random
     ) -> None:
         self.window = Window(limit)
-        self.looks = 0
-        self.refused = 0
+        self.polls = 0
+        self.throttled = 0
         self._timeline = timeline
         self._round_trip = round_trip
         self._chance = chance
@@ -96,20 +96,20 @@ class Server:
         """Seconds that the next request or answer is on its way."""
         return self._round_trip.one_way(self._chance)
 
-    def look(self, job: Job, answered: Callable[[Answer], None]) -> None:
+    def poll(self, job: Job, answered: Callable[[Answer], None]) -> None:
         """Ask about *job* now; *answered* is called with the answer when it is there."""
         sent = self._timeline.now
-        job.looks += 1
-        self.looks += 1
+        job.polls += 1
+        self.polls += 1
         self._timeline.at(sent + self.one_way(), partial(self._arrives, job, sent, answered))
 
     def _arrives(self, job: Job, sent: float, answered: Callable[[Answer], None]) -> None:
         now = self._timeline.now
-        refused = not self.window.accepts(now)
-        self.refused += refused
+        throttled = not self.window.accepts(now)
+        self.throttled += throttled
         answer = Answer(
-            refused=refused,
-            done=not refused and job.finished <= now,
+            throttled=throttled,
+            done=not throttled and job.finished <= now,
             created=job.created,
             sent=sent,
             arrived=now,
@@ -117,7 +117,7 @@ class Server:
         self._timeline.at(now + self.one_way(), partial(self._answers, job, answer, answered))
 
     def _answers(self, job: Job, answer: Answer, answered: Callable[[Answer], None]) -> None:
-        if not answer.refused:
+        if not answer.throttled:
             job.looked_at(answer.sent)
         if answer.done:
             job.noticed = self._timeline.now

@@ -30,10 +30,10 @@ class Measures:
 
     delays: Sequence[float]
     tasks: int
-    looks_at: int
+    polls_of: int
     longest_gap: float
-    looks: int
-    refused: int
+    polls: int
+    throttled: int
     seconds: float
     other_sent: int
     other_refused: int
@@ -58,7 +58,7 @@ class Summary:
     p95: float
     p99: float
     looks_per_task: float
-    refused: float
+    throttled: float
     longest_gap: float
     times_bound: float | None
     ok_rate: float
@@ -72,13 +72,13 @@ def measures(
     return Measures(
         delays=[job.delay for job in jobs if job.is_noticed],
         tasks=len(jobs),
-        looks_at=sum(job.looks for job in jobs),
+        polls_of=sum(job.polls for job in jobs),
         longest_gap=max(job.longest_gap for job in jobs),
-        looks=server.looks,
-        refused=server.refused,
+        polls=server.polls,
+        throttled=server.throttled,
         seconds=seconds,
         other_sent=visits.sent if visits else 0,
-        other_refused=visits.refused if visits else 0,
+        other_refused=visits.throttled if visits else 0,
     )
 
 
@@ -86,18 +86,18 @@ def summary(runs: Sequence[Measures], bound: float | None) -> Summary:
     """Take *runs* together."""
     delays = sorted(delay for each in runs for delay in each.delays)
     mean = fmean(delays)
-    looks = sum(each.looks for each in runs)
-    refused = sum(each.refused for each in runs)
+    polls = sum(each.polls for each in runs)
+    throttled = sum(each.throttled for each in runs)
     return Summary(
         mean=mean,
         p50=_percentile(delays, 0.50),
         p95=_percentile(delays, 0.95),
         p99=_percentile(delays, 0.99),
-        looks_per_task=sum(each.looks_at for each in runs) / sum(each.tasks for each in runs),
-        refused=refused / looks,
+        looks_per_task=sum(each.polls_of for each in runs) / sum(each.tasks for each in runs),
+        throttled=throttled / polls,
         longest_gap=max(each.longest_gap for each in runs),
         times_bound=None if bound is None else mean / bound,
-        ok_rate=(looks - refused) / sum(each.seconds for each in runs),
+        ok_rate=(polls - throttled) / sum(each.seconds for each in runs),
         other_success=_other_success(runs),
     )
 

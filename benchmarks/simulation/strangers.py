@@ -72,7 +72,7 @@ class Visits:
         self, stranger: Stranger, timeline: Timeline, server: Server, chance: random.Random
     ) -> None:
         self.sent = 0
-        self.refused = 0
+        self.throttled = 0
         self._timeline = timeline
         self._server = server
         self._gaps = stranger.gaps(chance)
@@ -87,4 +87,4 @@ class Visits:
         self._plan()
 
     def _arrives(self) -> None:
-        self.refused += not self._server.window.accepts(self._timeline.now)
+        self.throttled += not self._server.window.accepts(self._timeline.now)

@@ -12,7 +12,7 @@ from benchmarks.simulation.statistics import Summary
 
 def compared(results: Results, rows: Sequence[str], entrants: Sequence[Entrant]) -> str:
     """Mean delay, its 99th percentile and requests for each task: all entrants, row by row."""
-    lines = [
+    queues = [
         [
             row,
             *(_brief(results[row, each]) for each in entrants if each is not CLAIRVOYANT),
@@ -22,45 +22,45 @@ def compared(results: Results, rows: Sequence[str], entrants: Sequence[Entrant])
         for row in rows
     ]
     titles = [each.title for each in entrants if each is not CLAIRVOYANT]
-    return _table(["workload", *titles, "lower bound", "clairvoyant"], lines)
+    return _table(["workload", *titles, "lower bound", "clairvoyant"], queues)
 
 
 def detailed(results: Results, rows: Sequence[str], entrants: Sequence[Entrant]) -> str:
     """All that was measured."""
     titles = ["workload", "", *_DETAILS]
-    lines = [
+    queues = [
         [row, each.title, *(show(results[row, each]) for show in _DETAILS.values())]
         for row in rows
         for each in entrants
     ]
-    return _table(titles, lines)
+    return _table(titles, queues)
 
 
 def shared(results: Results, rows: Sequence[str], entrants: Sequence[Entrant]) -> str:
     """How the account is divided between our client and another."""
-    lines = [
+    queues = [
         [row, each.title, *(show(results[row, each]) for show in _SHARES.values())]
         for row in rows
         for each in entrants
     ]
-    return _table(["workload", "", *_SHARES], lines)
+    return _table(["workload", "", *_SHARES], queues)
 
 
 def costs(measured: Mapping[Case, Cost]) -> str:
     """Processor time of the schedule."""
     titles = ["tasks", "requests / 10 s", "looks", "a look", "longest call", "share of a core"]
-    lines = [
+    queues = [
         [
             f"{case.tasks:,}",
             f"{case.limit.requests:,}",
-            f"{cost.looks:,}",
+            f"{cost.polls:,}",
             f"{cost.per_look * 1e6:.0f} µs" if case.is_whole else "–",
             f"{cost.longest * 1e3:.1f} ms",
             f"{cost.share:.3%}" if case.is_whole else "–",
         ]
         for case, cost in measured.items()
     ]
-    return _table(titles, lines)
+    return _table(titles, queues)
 
 
 def _number(seconds: float) -> str:
@@ -84,20 +84,20 @@ _DETAILS: Mapping[str, Callable[[Summary], str]] = {
     "p95": lambda one: _number(one.p95),
     "p99": lambda one: _number(one.p99),
     "requests / task": lambda one: f"{one.looks_per_task:.2f}",
-    "refused": lambda one: f"{one.refused:.1%}",
+    "throttled": lambda one: f"{one.throttled:.1%}",
     "longest gap": lambda one: f"{one.longest_gap:.0f}",
     "x bound": lambda one: "–" if one.times_bound is None else f"{one.times_bound:.2f}",
 }
 _SHARES: Mapping[str, Callable[[Summary], str]] = {
     "answered a second": lambda one: f"{one.ok_rate:.2f}",
-    "refused": lambda one: f"{one.refused:.1%}",
+    "throttled": lambda one: f"{one.throttled:.1%}",
     "answered of the other's": lambda one: f"{one.other_success or 0.0:.0%}",
 }
 
 
-def _table(titles: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+def _table(titles: Sequence[str], queues: Iterable[Sequence[str]]) -> str:
     """Lay out *lines* as Markdown, with columns that line up in a terminal, too."""
-    all_lines = [list(titles), *map(list, lines)]
+    all_lines = [list(titles), *map(list, queues)]
     widths = [max(map(len, column)) for column in zip(*all_lines, strict=True)]
     rule = ["-" * width for width in widths]
     return "\n".join(_line(each, widths) for each in (all_lines[0], rule, *all_lines[1:]))

@@ -12,11 +12,11 @@ from typing import Any, TypeVar
 import anyio
 import pytest
 from anyio.lowlevel import checkpoint
-from batch.following import outcomes_of
+from batch.tracking import outcomes_of
 from fakes import FakeProvider, make_client
 
 from vocalsep_async import Journal, TaskOutcome, VocalSepClient
-from vocalsep_async.journal import Known
+from vocalsep_async._journal.journal import Known
 
 T = TypeVar("T")
 
@@ -58,8 +58,8 @@ def journals_in_virtual_time(patch: pytest.MonkeyPatch) -> Wall:
     """Have journals work in the loop's own thread, and read the clock that is returned."""
     wall = Wall()
     clock = SimpleNamespace(time=wall.time)
-    patch.setattr("vocalsep_async.journal.journal.run_sync", at_once)
-    patch.setattr("vocalsep_async.journal.writer.Thread", AtOnce)
+    patch.setattr("vocalsep_async._journal.journal.run_sync", at_once)
+    patch.setattr("vocalsep_async._journal.writer.Thread", AtOnce)
     for module in ("journal.journal", "polling.once"):
         patch.setattr(f"vocalsep_async.{module}.time", clock)
     return wall

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 import anyio
 import pytest
-from batch.following import NEVER, is_clean
+from batch.tracking import NEVER, is_clean
 from fakes import Answer, FakeProvider, envelope, make_client, provider_in_place, record
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -35,7 +35,7 @@ from virtual_time import VirtualTimeLoop
 
 from vocalsep_async import (
     ConfigurationError,
-    Every,
+    Interval,
     RateLimit,
     TaskFailedError,
     TaskOutcome,
@@ -44,12 +44,13 @@ from vocalsep_async import (
     VocalSepClient,
     VocalSepError,
 )
-from vocalsep_async.batch import BatchRunner, BatchStats
+from vocalsep_async._batch.counters import BatchStats
+from vocalsep_async._batch.runner import BatchRunner
 
 T = TypeVar("T")
 
 FAULTS: dict[str, list[Answer]] = {
-    "refused": [envelope(430, "too often")],
+    "throttled": [envelope(430, "too often")],
     "refused for long": [envelope(405, "too often", Retry_After="40")],
     "failed": [envelope(500, "broken")],
     "closed": [envelope(455, "maintenance")],
@@ -127,7 +128,7 @@ class BatchMachine(RuleBasedStateMachine):
                 kinds[source](ids),
                 max_concurrency=most,
                 timeout=timeout,
-                poll=Every(gap),
+                poll=Interval(gap),
                 keep_open=keep_open,
             )
             await batch.__aenter__()
@@ -286,12 +287,12 @@ class BatchMachine(RuleBasedStateMachine):
         assert stats.finished == stats.succeeded + stats.failed
         assert stats.pending + stats.finished == self.taken.total()
         assert stats.finished >= self.ended.total()
-        assert stats.refused + stats.retried <= stats.polls
-        assert stats.polls <= self.client._pacer.sent * max(1, self.taken.total())
+        assert stats.throttled + stats.retried <= stats.polls
+        assert stats.polls <= self.client._rate_limiter.sent * max(1, self.taken.total())
 
     @invariant()
     def the_budget_is_kept(self) -> None:
-        assert self.provider.limit is None or self.provider.refused == 0
+        assert self.provider.limit is None or self.provider.throttled == 0
 
     def teardown(self) -> None:
         try:

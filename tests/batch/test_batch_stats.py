@@ -8,13 +8,12 @@ from typing import Any
 import anyio
 import pytest
 from attrs.exceptions import FrozenInstanceError
-from batch.following import NEVER, add_all, numbered, outcomes_of
+from batch.tracking import NEVER, add_all, numbered, outcomes_of
 from fakes import FakeProvider, envelope, make_client, record
 
-from vocalsep_async import Every, TransportError
-from vocalsep_async.batch import BatchStats
-from vocalsep_async.batch.stats import Tally
-from vocalsep_async.schedule import Durations
+from vocalsep_async import Interval, TransportError
+from vocalsep_async._batch.counters import BatchCounters, BatchStats
+from vocalsep_async._scheduling.hazards import Durations
 
 pytestmark = pytest.mark.anyio
 
@@ -34,7 +33,7 @@ async def test_stats_count_outcomes_whether_or_not_they_were_fetched(
             succeeded=0,
             failed=0,
             polls=0,
-            refused=0,
+            throttled=0,
             retried=0,
             rate=2.0,
             mean_delay=None,
@@ -43,7 +42,7 @@ async def test_stats_count_outcomes_whether_or_not_they_were_fetched(
         await anyio.sleep(50)
         stats = batch.stats
     assert (stats.pending, stats.finished, stats.succeeded, stats.failed) == (5, 3, 1, 2)
-    assert stats.polls == len(provider.looks)
+    assert stats.polls == len(provider.polls)
 
 
 async def test_stats_do_not_change_once_they_were_asked_for(provider: FakeProvider) -> None:
@@ -56,7 +55,7 @@ async def test_stats_do_not_change_once_they_were_asked_for(provider: FakeProvid
 
 
 @pytest.mark.parametrize(
-    "fault, refused, retried",
+    "fault, throttled, retried",
     [
         (envelope(430, "too often"), 2, 0),
         (envelope(405, "too often"), 2, 0),
@@ -67,13 +66,13 @@ async def test_stats_do_not_change_once_they_were_asked_for(provider: FakeProvid
     ],
 )
 async def test_refusals_and_repetitions_are_counted_apart(
-    provider: FakeProvider, fault: Any, refused: int, retried: int
+    provider: FakeProvider, fault: Any, throttled: int, retried: int
 ) -> None:
     provider.script("a", record("a"), fault, fault)
-    async with make_client() as client, client.track(["a"], poll=Every(5)) as batch:
+    async with make_client() as client, client.track(["a"], poll=Interval(5)) as batch:
         await outcomes_of(batch)
         stats = batch.stats
-    assert (stats.polls, stats.refused, stats.retried) == (4, refused, retried)
+    assert (stats.polls, stats.throttled, stats.retried) == (4, throttled, retried)
 
 
 @pytest.mark.parametrize("code", [400, 401, 404, 429])
@@ -86,7 +85,7 @@ async def test_the_look_that_ended_a_task_is_counted(provider: FakeProvider, cod
 
 async def test_a_policy_s_failure_is_no_look(provider: FakeProvider) -> None:
     class Broken:
-        def delay(self, situation: object) -> float:
+        def delay(self, context: object) -> float:
             raise LookupError("no idea")
 
     provider.add("a", NEVER)
@@ -99,7 +98,7 @@ async def test_a_policy_s_failure_is_no_look(provider: FakeProvider) -> None:
 async def test_looks_that_are_shared_count_for_each_batch(provider: FakeProvider) -> None:
     provider.add("a", 100)
     async with (
-        make_client(poll=Every(10)) as client,
+        make_client(poll=Interval(10)) as client,
         client.track(["a"]) as first,
         client.track(["a"]) as second,
     ):
@@ -128,7 +127,7 @@ async def test_the_delay_runs_from_the_end_of_a_task(provider: FakeProvider) -> 
     add_all(provider, ["a", "b"], 30)
     async with (
         make_client(rate_limit=None) as client,
-        client.track(["a", "b"], poll=Every(20)) as batch,
+        client.track(["a", "b"], poll=Interval(20)) as batch,
     ):
         await outcomes_of(batch)
         # Looks at 0, 20 and 40 s, an answer each a tenth later; dates tell whole seconds.
@@ -142,8 +141,8 @@ async def test_the_delay_of_a_task_that_had_ended_runs_from_its_taking_in(
     provider.add("a", 30)
     async with (
         make_client() as client,
-        client.track(keep_open=True, poll=Every(20)) as batch,
-        client.track(["a"], poll=Every(500)),
+        client.track(keep_open=True, poll=Interval(20)) as batch,
+        client.track(["a"], poll=Interval(500)),
     ):
         await anyio.sleep(100)
         batch.add("a")
@@ -160,10 +159,10 @@ async def test_without_times_no_delay_is_told(provider: FakeProvider) -> None:
 
 
 async def test_the_average_is_over_the_tasks_whose_times_are_known() -> None:
-    tally = Tally()
+    counters = BatchCounters()
     for seconds in (4.0, -1.0, 2.0):
-        tally.learned_of_end(seconds)
-    stats = tally.stats(pending=0, rate=2.0, newest=0.0, model=Durations().model(None))
+        counters.learned_of_end(seconds)
+    stats = counters.stats(pending=0, rate=2.0, newest=0.0, model=Durations().model(None))
     assert stats.mean_delay == 2.0
 
 

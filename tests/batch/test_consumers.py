@@ -12,11 +12,11 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 import pytest
-from batch.following import NEVER, add_all, numbered, outcomes_of
+from batch.tracking import NEVER, add_all, numbered, outcomes_of
 from fakes import FakeProvider, make_client, record
 
-from vocalsep_async import ConfigurationError, Every
-from vocalsep_async.batch import BatchRunner
+from vocalsep_async import ConfigurationError, Interval
+from vocalsep_async._batch.runner import BatchRunner
 
 pytestmark = pytest.mark.anyio
 
@@ -30,12 +30,12 @@ async def test_a_slow_consumer_delays_no_look_and_loses_no_outcome(provider: Fak
         provider.add(task_id, 10 * number)
     began = anyio.current_time()
     got: list[str] = []
-    async with make_client() as client, client.track(ids, poll=Every(5)) as batch:
+    async with make_client() as client, client.track(ids, poll=Interval(5)) as batch:
         async for outcome in batch:
             got.append(outcome.task_id)
             await anyio.sleep(100)
     assert sorted(got) == ids
-    assert max(at for at, _ in provider.looks) < began + 100
+    assert max(at for at, _ in provider.polls) < began + 100
 
 
 async def test_outcomes_are_kept_until_somebody_comes(provider: FakeProvider) -> None:
@@ -116,7 +116,7 @@ async def test_a_cancelled_consumer_takes_no_outcome_with_it(provider: FakeProvi
     for number, task_id in enumerate(ids):
         provider.add(task_id, number)
     got: list[str] = []
-    async with make_client() as client, client.track(ids, poll=Every(2)) as batch:
+    async with make_client() as client, client.track(ids, poll=Interval(2)) as batch:
         while len(got) < 30:
             with anyio.move_on_after(0.35):
                 got.append((await anext(batch)).task_id)

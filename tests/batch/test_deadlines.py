@@ -8,11 +8,11 @@ import math
 
 import anyio
 import pytest
-from batch.following import NEVER, add_all, is_clean, numbered, outcomes_of, slowly, tracked
+from batch.tracking import NEVER, add_all, is_clean, numbered, outcomes_of, slowly, tracked
 from fakes import FakeProvider, envelope, make_client, record
 
 from vocalsep_async import (
-    Every,
+    Interval,
     NotFoundError,
     RateLimit,
     RateLimitedError,
@@ -21,7 +21,7 @@ from vocalsep_async import (
     TaskStatus,
     TaskTimeoutError,
 )
-from vocalsep_async.batch.cohort import Cohort
+from vocalsep_async._batch.groups import ArrivalGroup
 
 pytestmark = pytest.mark.anyio
 
@@ -30,13 +30,13 @@ async def test_a_task_that_is_out_of_time_says_how_it_stood(provider: FakeProvid
     provider.add("a", NEVER)
     began = anyio.current_time()
     async with make_client() as client:
-        (outcome,) = await tracked(client, ["a"], timeout=30, poll=Every(10))
+        (outcome,) = await tracked(client, ["a"], timeout=30, poll=Interval(10))
         assert anyio.current_time() == pytest.approx(began + 30)
     assert isinstance(outcome.error, TaskTimeoutError)
     assert outcome.status is TaskStatus.PENDING
     assert outcome.task is None
     assert outcome.elapsed == pytest.approx(30)
-    assert outcome.polls == outcome.error.polls == len(provider.looks)
+    assert outcome.polls == outcome.error.polls == len(provider.polls)
     assert f"still PENDING after 30.0 s and {outcome.polls} polls" in str(outcome.error)
 
 
@@ -83,9 +83,9 @@ async def test_looks_end_with_the_time_though_nobody_iterates(provider: FakeProv
     add_all(provider, ids, NEVER)
     async with make_client() as client, client.track(ids, timeout=30) as batch:
         await anyio.sleep(31)
-        looks = len(provider.looks)
+        polls = len(provider.polls)
         await anyio.sleep(1000)
-        assert len(provider.looks) == looks
+        assert len(provider.polls) == polls
         assert batch.stats.finished == 5
         outcomes = await outcomes_of(batch)
     assert [outcome.elapsed for outcome in outcomes.values()] == pytest.approx([30] * 5)
@@ -160,16 +160,16 @@ async def test_a_task_that_ends_in_time_has_no_timeout(provider: FakeProvider) -
     add_all(provider, numbered(5), 20)
     async with make_client() as client:
         outcomes = await tracked(client, numbered(5), timeout=60)
-        assert client._poller._watches == {}
-    assert all(outcome.ok for outcome in outcomes)
+        assert client._poller._targets == {}
+    assert all(outcome.succeeded for outcome in outcomes)
 
 
 async def test_one_look_is_held_for_just_before_the_deadline(provider: FakeProvider) -> None:
     provider.add("a", 29)
     began = anyio.current_time()
     async with make_client() as client:
-        (outcome,) = await tracked(client, ["a"], timeout=30, poll=Every(20))
-    assert outcome.ok
+        (outcome,) = await tracked(client, ["a"], timeout=30, poll=Interval(20))
+    assert outcome.succeeded
     assert 29 < provider.times("a")[-1] - began < 30
 
 
@@ -178,8 +178,8 @@ async def test_without_a_timeout_a_task_is_waited_for_for_ever(provider: FakePro
     async with make_client() as client:
         (outcome,) = await tracked(client, ["a"])
         (again,) = await tracked(client, ["a"], timeout=math.inf)
-    assert outcome.ok
-    assert again.ok
+    assert outcome.succeeded
+    assert again.succeeded
 
 
 async def test_a_pause_beyond_the_deadline_ends_nothing_later_than_it(
@@ -212,7 +212,7 @@ async def test_timeout_zero_looks_at_each_task_once(provider: FakeProvider) -> N
     cut = outcomes[ids[41]].error
     assert isinstance(cut, TaskTimeoutError)
     assert isinstance(cut.last_error, ServerError)
-    assert sum(outcome.ok for outcome in outcomes.values()) == 18
+    assert sum(outcome.succeeded for outcome in outcomes.values()) == 18
 
 
 async def test_timeout_zero_counts_a_refusal_as_its_look(provider: FakeProvider) -> None:
@@ -228,11 +228,11 @@ async def test_timeout_zero_looks_though_the_task_was_looked_at_for_others(
     provider: FakeProvider,
 ) -> None:
     provider.add("a", NEVER)
-    async with make_client() as client, client.track(["a"], poll=Every(50)):
+    async with make_client() as client, client.track(["a"], poll=Interval(50)):
         await anyio.sleep(60)
         (outcome,) = await tracked(client, ["a"], timeout=0)
     assert outcome.polls == 1
-    assert len(provider.looks) == 3
+    assert len(provider.polls) == 3
 
 
 async def test_an_added_task_is_looked_at_once_too(provider: FakeProvider) -> None:
@@ -243,7 +243,7 @@ async def test_an_added_task_is_looked_at_once_too(provider: FakeProvider) -> No
         batch.add("b")
         outcome = await anext(batch)
         assert (outcome.task_id, outcome.polls) == ("b", 1)
-    assert len(provider.looks) == 2
+    assert len(provider.polls) == 2
 
 
 # Unasked
@@ -272,11 +272,11 @@ async def test_those_whose_time_ran_out_unasked_are_settled_where_they_are_met(
     async with make_client() as client:
         async with client.track(ids, timeout=20) as batch:
             await anyio.sleep(1000)
-            assert len(provider.looks) <= 50
+            assert len(provider.polls) <= 50
             outcomes = await outcomes_of(batch)
         assert is_clean(client, before)
     assert sorted(outcomes) == sorted(ids)
-    assert 40 <= sum(outcome.ok for outcome in outcomes.values()) <= 50
+    assert 40 <= sum(outcome.succeeded for outcome in outcomes.values()) <= 50
 
 
 # The warning
@@ -340,11 +340,11 @@ async def test_a_task_that_ran_out_of_time_before_it_was_taken_in_is_not_asked_f
     provider: FakeProvider,
 ) -> None:
     async with make_client() as client, client.track(keep_open=True, timeout=10) as batch:
-        roster = batch._entered()
-        roster.take_in(TaskRef("late"), age=1000)
-        cohort = roster._open["late"]
-        assert isinstance(cohort, Cohort)
-        assert roster._admit("late", cohort) is None
+        tracker = batch._entered()
+        tracker.take_in(TaskRef("late"), age=1000)
+        group = tracker._open["late"]
+        assert isinstance(group, ArrivalGroup)
+        assert tracker._admit("late", group) is None
         outcome = await anext(batch)
     assert isinstance(outcome.error, TaskTimeoutError)
     assert "late" not in provider.sent

@@ -7,19 +7,19 @@ from datetime import UTC, datetime, timedelta
 
 import anyio
 import pytest
-from batch.following import NEVER, add_all, numbered, outcomes_of, slowly
+from batch.tracking import NEVER, add_all, numbered, outcomes_of, slowly
 from fakes import FakeProvider, envelope, make_client
 
 from vocalsep_async import (
     ConfigurationError,
-    Every,
+    Interval,
     RateLimit,
     RetryPolicy,
     SeparationType,
     TaskOutcome,
     TaskRef,
 )
-from vocalsep_async.batch import BatchRunner
+from vocalsep_async._batch.runner import BatchRunner
 
 pytestmark = pytest.mark.anyio
 
@@ -101,7 +101,7 @@ async def test_an_unusable_id_is_refused_where_it_is_added(
 
 async def test_a_task_that_is_added_is_looked_at_at_once(provider: FakeProvider) -> None:
     provider.add("a", NEVER)
-    async with make_client() as client, client.track(["a"], poll=Every(500)) as batch:
+    async with make_client() as client, client.track(["a"], poll=Interval(500)) as batch:
         await anyio.sleep(60)
         began = anyio.current_time()
         batch.add("b")
@@ -115,16 +115,16 @@ async def test_what_an_added_ref_knows_of_an_open_task_is_taken_over(
 ) -> None:
     provider.add("a", NEVER)
     ref = TaskRef("a", SeparationType.SPLIT_STEM, datetime.now(UTC) - timedelta(seconds=70))
-    async with make_client() as client, client.track(["a"], poll=Every(50)) as batch:
+    async with make_client() as client, client.track(["a"], poll=Interval(50)) as batch:
         if asked:
             await anyio.sleep(1)
         batch.add(ref)
         await anyio.sleep(1)
-        watch = client._poller._watches["a"]
-        assert watch.type is SeparationType.SPLIT_STEM
-        assert watch.age_is_known
+        target = client._poller._targets["a"]
+        assert target.type is SeparationType.SPLIT_STEM
+        assert target.age_is_known
         assert batch.stats.pending == 1
-    assert len(provider.looks) == 1
+    assert len(provider.polls) == 1
 
 
 async def test_refs_that_know_their_age_leave_nothing_behind(provider: FakeProvider) -> None:
@@ -148,17 +148,17 @@ async def hurried(batch: BatchRunner, task_id: str) -> tuple[TaskOutcome, float]
 
 async def test_a_task_that_is_notified_is_looked_at_soon(provider: FakeProvider) -> None:
     provider.add("a", 60)
-    async with make_client() as client, client.track(["a"], poll=Every(1000)) as batch:
+    async with make_client() as client, client.track(["a"], poll=Interval(1000)) as batch:
         await anyio.sleep(61)
         outcome, took = await hurried(batch, "a")
-    assert outcome.ok
+    assert outcome.succeeded
     assert took == pytest.approx(0.1)
-    assert len(provider.looks) == 2
+    assert len(provider.polls) == 2
 
 
 async def test_one_that_was_looked_at_just_now_waits_a_second(provider: FakeProvider) -> None:
     provider.add("a", 0.2)
-    async with make_client() as client, client.track(["a"], poll=Every(1000)) as batch:
+    async with make_client() as client, client.track(["a"], poll=Interval(1000)) as batch:
         await anyio.sleep(0.3)
         _, took = await hurried(batch, "a")
     assert took == pytest.approx(0.8)
@@ -166,12 +166,12 @@ async def test_one_that_was_looked_at_just_now_waits_a_second(provider: FakeProv
 
 async def test_notifying_again_and_again_makes_one_look(provider: FakeProvider) -> None:
     provider.add("a", NEVER)
-    async with make_client() as client, client.track(["a"], poll=Every(1000)) as batch:
+    async with make_client() as client, client.track(["a"], poll=Interval(1000)) as batch:
         await anyio.sleep(60)
         for _ in range(10):
             assert batch.notify(TaskRef("a"))
         await anyio.sleep(60)
-        assert len(provider.looks) == 2
+        assert len(provider.polls) == 2
 
 
 async def test_a_task_nobody_looked_at_yet_comes_first_when_it_is_notified(
@@ -188,10 +188,10 @@ async def test_a_task_nobody_looked_at_yet_comes_first_when_it_is_notified(
 async def test_a_notification_during_a_look_brings_another_one(provider: FakeProvider) -> None:
     provider.round_trip = 4
     provider.add("a", 2.5)
-    async with make_client() as client, client.track(["a"], poll=Every(1000)) as batch:
+    async with make_client() as client, client.track(["a"], poll=Interval(1000)) as batch:
         await anyio.sleep(3)  # the look was answered before the task ended
         outcome, took = await hurried(batch, "a")
-    assert outcome.ok
+    assert outcome.succeeded
     assert took < 10
 
 
@@ -224,4 +224,4 @@ async def test_notifying_says_whether_the_task_is_open(provider: FakeProvider) -
         assert batch.notify("nobody's") is False
         assert batch.notify("b") is True
         await anyio.sleep(10)
-    assert {task_id for _, task_id in provider.looks} == {"a", "b"}
+    assert {task_id for _, task_id in provider.polls} == {"a", "b"}

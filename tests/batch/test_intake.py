@@ -11,7 +11,7 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 import pytest
-from batch.following import (
+from batch.tracking import (
     NEVER,
     add_all,
     fetched,
@@ -23,13 +23,8 @@ from batch.following import (
 )
 from fakes import FakeProvider, make_client, record
 
-from vocalsep_async import (
-    ConfigurationError,
-    Every,
-    SeparationType,
-    TaskRef,
-)
-from vocalsep_async.batch import runner
+from vocalsep_async import ConfigurationError, Interval, SeparationType, TaskRef
+from vocalsep_async._batch import runner
 
 pytestmark = pytest.mark.anyio
 
@@ -64,7 +59,7 @@ async def test_no_ids_are_a_batch_that_is_over(provider: FakeProvider) -> None:
     async with make_client() as client:
         assert await tracked(client) == []
         assert await tracked(client, iter(())) == []
-    assert provider.looks == []
+    assert provider.polls == []
 
 
 @pytest.mark.parametrize("wrong", ["an-id", b"an-id", TaskRef("an-id")])
@@ -112,7 +107,7 @@ async def test_one_bad_id_in_a_list_is_refused_before_anything_is_sent(
         with pytest.raises(ConfigurationError, match="task id"):
             async with client.track(["good", wrong]):
                 pass
-        assert client._poller._crowds == {}
+        assert client._poller._groups == {}
     assert provider.sent == []
 
 
@@ -208,11 +203,11 @@ async def test_a_source_is_read_on_while_its_tasks_are_pending(
     options = {"rate_limit": None} if rate is None else {}
     async with (
         make_client(**options) as client,
-        client.track(iter(ids), poll=Every(50_000)) as batch,
+        client.track(iter(ids), poll=Interval(50_000)) as batch,
     ):
         await anyio.sleep(2_000)
         assert batch.stats.pending == 3000
-        assert len(provider.looks) == 3000
+        assert len(provider.polls) == 3000
 
 
 async def test_so_many_ids_of_a_source_are_open_at_once_and_no_more(
@@ -251,7 +246,7 @@ async def test_a_hundred_thousand_ids_cost_a_few_steps_each(provider: FakeProvid
     keys = 0
 
     class Counting:
-        def delay(self, situation: object) -> float:
+        def delay(self, context: object) -> float:
             nonlocal keys
             keys += 1
             return 60.0
@@ -282,22 +277,22 @@ async def test_an_id_that_is_added_while_it_is_pending_is_tracked_once(
     provider: FakeProvider,
 ) -> None:
     provider.add("a", 20)
-    async with make_client() as client, client.track(["a"], poll=Every(5)) as batch:
+    async with make_client() as client, client.track(["a"], poll=Interval(5)) as batch:
         batch.add("a")
         await anyio.sleep(1)
         batch.add("a")
         batch.add(TaskRef("a", SeparationType.SPLIT_STEM))
         assert list(await outcomes_of(batch)) == ["a"]
-    assert len(provider.looks) == 5
+    assert len(provider.polls) == 5
 
 
 async def test_an_added_id_that_has_its_outcome_is_tracked_again(provider: FakeProvider) -> None:
     provider.add("a", 5)
     async with make_client() as client, client.track(["a"]) as batch:
-        assert (await anext(batch)).ok
+        assert (await anext(batch)).succeeded
         batch.add("a")
         again = await anext(batch)
-        assert again.ok
+        assert again.succeeded
         assert again.polls == 1
         assert (batch.stats.finished, batch.stats.pending) == (2, 0)
 

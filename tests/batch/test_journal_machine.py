@@ -16,19 +16,19 @@ from typing import Any, Literal, NamedTuple
 
 import anyio
 import pytest
-from batch.following import NEVER
 from batch.journals import journals_in_virtual_time, known_in, process
+from batch.tracking import NEVER
 from fakes import Answer, FakeProvider, envelope, provider_in_place, record
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 from virtual_time import VirtualTimeLoop
 
-from vocalsep_async import Every, TaskOutcome, TransportError
-from vocalsep_async.batch import BatchRunner
+from vocalsep_async import Interval, TaskOutcome, TransportError
+from vocalsep_async._batch.runner import BatchRunner
 
 FAULTS: dict[str, list[Answer]] = {
-    "refused": [envelope(430, "too often")],
+    "throttled": [envelope(430, "too often")],
     "failed": [envelope(500, "broken")],
     "cut": [TransportError("cut")],
     "undecodable for long": [envelope(200, data="strange")] * 6,
@@ -150,7 +150,7 @@ class JournalMachine(RuleBasedStateMachine):
             async with (
                 process(self.provider) as client,
                 client.track(
-                    tasks, journal=self.path, timeout=timeout, poll=Every(10), keep_open=True
+                    tasks, journal=self.path, timeout=timeout, poll=Interval(10), keep_open=True
                 ) as batch,
             ):
                 self.taken.update(batch.pending_ids())

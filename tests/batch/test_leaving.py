@@ -9,11 +9,11 @@ from typing import Any
 
 import anyio
 import pytest
-from batch.following import NEVER, add_all, is_clean, numbered, outcomes_of, slowly
+from batch.tracking import NEVER, add_all, is_clean, numbered, outcomes_of, slowly
 from fakes import FakeProvider, make_client, provider_in_place, record
 from test_cancellation import Mode, broken_off, tasks_left
 
-from vocalsep_async import Every, VocalSepClient
+from vocalsep_async import Interval, VocalSepClient
 
 pytestmark = pytest.mark.anyio
 
@@ -34,7 +34,7 @@ async def test_leaving_early_stops_the_looks_and_leaks_nothing(
     before = asyncio.all_tasks()
 
     async def use() -> None:
-        async with client.track(ids, poll=Every(5)) as batch:
+        async with client.track(ids, poll=Interval(5)) as batch:
             async for _ in batch:
                 if way == "break":
                     break
@@ -139,7 +139,7 @@ async def test_what_others_wait_for_goes_on_when_a_batch_is_left(provider: FakeP
         group.start_soon(client.wait_for_task, "a")
         async with client.track(["a", "b"]) as batch:
             await anext(batch)
-        assert list(client._poller._watches) == ["a"]
+        assert list(client._poller._targets) == ["a"]
 
 
 # Cancelled at every await

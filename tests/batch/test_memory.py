@@ -8,11 +8,11 @@ from collections.abc import Iterator
 
 import anyio
 import pytest
-from batch.following import NEVER, numbered
+from batch.tracking import NEVER, numbered
 from fakes import FakeProvider, make_client, record
 
-from vocalsep_async import Every
-from vocalsep_async.polling import learning
+from vocalsep_async import Interval
+from vocalsep_async._polling import learner
 
 pytestmark = pytest.mark.anyio
 
@@ -60,7 +60,7 @@ async def test_a_pending_task_costs_less_than_600_bytes(
     async with make_client(rate_limit=None) as client:
         await client.get_task("warm")
         held = Held()
-        async with client.track(ids, poll=Every(1e5), timeout=seconds) as batch:
+        async with client.track(ids, poll=Interval(1e5), timeout=seconds) as batch:
             await anyio.sleep(1e4)
             assert batch.stats.polls == batch.stats.pending == NUMBER
             figure = held.by_each(NUMBER)
@@ -72,7 +72,7 @@ async def test_a_pending_task_costs_no_more_after_many_looks(forgetful: FakeProv
     async with make_client(rate_limit=None) as client:
         await client.get_task("warm")
         held = Held()
-        async with client.track(ids, poll=Every(100)) as batch:
+        async with client.track(ids, poll=Interval(100)) as batch:
             await anyio.sleep(3 * 100)
             assert batch.stats.polls >= 2 * 1_000
             figure = held.by_each(1_000)
@@ -124,14 +124,14 @@ async def test_tasks_that_are_added_one_by_one_cost_little_more(forgetful: FakeP
 async def test_finished_tasks_of_an_open_batch_cost_nothing(
     provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(learning, "_REMEMBERED", 50)
+    monkeypatch.setattr(learner, "_REMEMBERED", 50)
     async with make_client(rate_limit=None) as client, client.track(keep_open=True) as batch:
 
         async def round_of(ids: list[str]) -> None:
             for task_id in ids:
                 batch.add(task_id)
                 await anext(batch)
-            provider.looks.clear()
+            provider.polls.clear()
             provider.sent.clear()
 
         tracemalloc.start()
@@ -144,13 +144,13 @@ async def test_finished_tasks_of_an_open_batch_cost_nothing(
 async def test_waits_that_are_over_cost_nothing(
     provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(learning, "_REMEMBERED", 50)
+    monkeypatch.setattr(learner, "_REMEMBERED", 50)
     async with make_client(rate_limit=None) as client:
 
         async def waits_for(ids: list[str]) -> None:
             for task_id in ids:
                 await client.wait_for_task(task_id)
-            provider.looks.clear()
+            provider.polls.clear()
             provider.sent.clear()
 
         tracemalloc.start()

@@ -10,7 +10,7 @@ from typing import Any
 
 import anyio
 import pytest
-from batch.following import (
+from batch.tracking import (
     NEVER,
     add_all,
     fetched,
@@ -29,15 +29,15 @@ from vocalsep_async import (
     ClientClosedError,
     ConfigurationError,
     DecodeError,
-    Every,
+    ErrorAction,
     InsufficientCreditsError,
+    Interval,
     NotFoundError,
+    PollContext,
     PollPolicy,
-    Situation,
     TaskNotFoundError,
     TaskStatus,
     TransportError,
-    Verdict,
 )
 
 pytestmark = pytest.mark.anyio
@@ -55,7 +55,7 @@ async def test_outcomes_come_as_tasks_end_whatever_the_order_they_were_given_in(
         provider.add(task_id, 20 + 20 * number)
     given = random.Random(seed).sample(ids, len(ids))
     async with make_client(rate_limit=None) as client:
-        outcomes = await tracked(client, given, poll=Every(5))
+        outcomes = await tracked(client, given, poll=Interval(5))
     assert [outcome.task_id for outcome in outcomes] == ids
 
 
@@ -63,13 +63,13 @@ async def test_an_outcome_is_there_as_soon_as_it_is_known(provider: FakeProvider
     provider.add("slow", 500)
     provider.add("quick", 10)
     began = anyio.current_time()
-    async with make_client() as client, client.track(["slow", "quick"], poll=Every(5)) as batch:
+    async with make_client() as client, client.track(["slow", "quick"], poll=Interval(5)) as batch:
         assert (await anext(batch)).task_id == "quick"
         assert anyio.current_time() < began + 16
         assert (await anext(batch)).task_id == "slow"
 
 
-@pytest.mark.parametrize("poll", [None, Every(7), Backoff(maximum=60)])
+@pytest.mark.parametrize("poll", [None, Interval(7), Backoff(maximum=60)])
 async def test_every_policy_works_in_batches_without_one_refusal(
     provider: FakeProvider, poll: PollPolicy | None
 ) -> None:
@@ -78,15 +78,15 @@ async def test_every_policy_works_in_batches_without_one_refusal(
     provider.limit = (20, 10.0)
     async with make_client() as client:
         outcomes = await tracked(client, ids, poll=poll)
-        assert client.stats.refused == provider.refused == 0
+        assert client.stats.throttled == provider.throttled == 0
     assert sorted(outcome.task_id for outcome in outcomes) == sorted(ids)
-    assert all(outcome.ok for outcome in outcomes)
+    assert all(outcome.succeeded for outcome in outcomes)
 
 
 async def test_even_gaps_are_even_in_a_batch_too(provider: FakeProvider) -> None:
     provider.add("a", 22)
     async with make_client(rate_limit=None) as client:
-        await tracked(client, ["a"], poll=Every(5))
+        await tracked(client, ["a"], poll=Interval(5))
     first, *rest = provider.times("a")
     assert [at - first for at in rest] == pytest.approx([5, 10, 15, 20, 25])
 
@@ -94,7 +94,7 @@ async def test_even_gaps_are_even_in_a_batch_too(provider: FakeProvider) -> None
 async def test_an_outcome_tells_how_it_came_about(provider: FakeProvider) -> None:
     provider.add("a", 12)
     async with make_client() as client:
-        (outcome,) = await tracked(client, ["a"], poll=Every(5))
+        (outcome,) = await tracked(client, ["a"], poll=Interval(5))
     assert outcome.status is TaskStatus.SUCCESS
     assert outcome.polls == 4
     assert outcome.elapsed == pytest.approx(15.1)
@@ -106,7 +106,7 @@ async def test_no_more_looks_are_under_way_than_allowed(provider: FakeProvider) 
     ids = numbered(60)
     add_all(provider, ids, 30)
     async with make_client(rate_limit=None) as client:
-        await tracked(client, ids, max_concurrency=5, poll=Every(10))
+        await tracked(client, ids, max_concurrency=5, poll=Interval(10))
     assert provider.most_in_flight == 5
 
 
@@ -120,7 +120,7 @@ BAD: dict[str, tuple[list[Any], type[Exception]]] = {
     "unknown": ([envelope(200)] * 9, TaskNotFoundError),
     "unknown, in words": ([envelope(422, "record is null")] * 9, TaskNotFoundError),
     "unreadable": ([envelope(200, data=[])] * 9, DecodeError),
-    "redirected": ([TransportError("moved", verdict=Verdict.RAISE)], TransportError),
+    "redirected": ([TransportError("moved", action=ErrorAction.RAISE)], TransportError),
 }
 
 
@@ -130,10 +130,10 @@ async def test_one_bad_task_hurts_no_other(provider: FakeProvider, what: str) ->
     provider.script("bad", *answers)
     add_all(provider, ["good", "better"], 20)
     async with make_client() as client:
-        outcomes = await tracked(client, ["good", "bad", "better"], poll=Every(5))
+        outcomes = await tracked(client, ["good", "bad", "better"], poll=Interval(5))
     by_id = {outcome.task_id: outcome for outcome in outcomes}
     assert isinstance(by_id["bad"].error, error)
-    assert by_id["good"].ok
+    assert by_id["good"].succeeded
     assert by_id["better"].elapsed == pytest.approx(20, abs=6)
 
 
@@ -153,7 +153,7 @@ async def test_a_passing_fault_is_waited_out(provider: FakeProvider, fault: Any)
     provider.script("a", record("a"), fault, fault)
     async with make_client() as client:
         outcomes = await tracked(client, ["a", "b", "c"])
-    assert all(outcome.ok for outcome in outcomes)
+    assert all(outcome.succeeded for outcome in outcomes)
 
 
 async def test_a_failed_task_is_an_outcome_and_no_error(provider: FakeProvider) -> None:
@@ -161,7 +161,7 @@ async def test_a_failed_task_is_an_outcome_and_no_error(provider: FakeProvider) 
     async with make_client() as client:
         (outcome,) = await tracked(client, ["a"])
     assert outcome.error is None
-    assert not outcome.ok
+    assert not outcome.succeeded
     assert outcome.status is TaskStatus.CREATE_TASK_FAILED
 
 
@@ -245,7 +245,7 @@ async def test_what_is_finished_when_the_key_dies_stays_finished(provider: FakeP
     )
     async with make_client() as client:
         outcomes = await tracked(client, ["done", *numbered(50)])
-    assert [outcome.ok for outcome in outcomes] == [True] + [False] * 50
+    assert [outcome.succeeded for outcome in outcomes] == [True] + [False] * 50
 
 
 async def test_a_good_answer_under_way_counts_though_the_key_died_meanwhile(
@@ -257,7 +257,7 @@ async def test_a_good_answer_under_way_counts_though_the_key_died_meanwhile(
         provider.add("pending", NEVER)
         await anyio.sleep(30)
         outcomes = await outcomes_of(batch)
-    assert outcomes["good"].ok
+    assert outcomes["good"].succeeded
     assert isinstance(outcomes["pending"].error, AuthenticationError)
 
 
@@ -267,7 +267,7 @@ async def test_a_new_batch_after_a_dead_key_asks_again(provider: FakeProvider) -
         (first,) = await tracked(client, ["a"])
         (second,) = await tracked(client, ["a"])
     assert isinstance(first.error, AuthenticationError)
-    assert second.ok
+    assert second.succeeded
 
 
 async def test_a_single_wait_ends_with_a_batch_whose_key_died(provider: FakeProvider) -> None:
@@ -284,17 +284,17 @@ async def test_a_single_wait_ends_with_a_batch_whose_key_died(provider: FakeProv
         await tracked(client, ["a"])
 
 
-@pytest.mark.parametrize("looks", ["none", "between", "during"])
+@pytest.mark.parametrize("polls", ["none", "between", "during"])
 async def test_closing_the_client_is_the_outcome_of_all_that_are_open(
-    provider: FakeProvider, looks: str
+    provider: FakeProvider, polls: str
 ) -> None:
     ids = numbered(30)
     add_all(provider, ids, NEVER)
-    provider.round_trip = 100 if looks == "during" else 0.1
+    provider.round_trip = 100 if polls == "during" else 0.1
     before = asyncio.all_tasks()
     client = make_client(rate_limit=None)
-    async with client.track(ids, keep_open=True, poll=Every(1000)) as batch:
-        if looks != "none":
+    async with client.track(ids, keep_open=True, poll=Interval(1000)) as batch:
+        if polls != "none":
             await anyio.sleep(10)
         await client.aclose()
         outcomes = await outcomes_of(batch)
@@ -317,13 +317,13 @@ async def test_a_batch_of_a_closed_client_is_refused(provider: FakeProvider) -> 
 
 
 class Broken:
-    def delay(self, situation: Situation) -> float:
+    def delay(self, context: PollContext) -> float:
         raise LookupError("no idea")
 
 
 class BrokenLater:
-    def delay(self, situation: Situation) -> float:
-        if situation.polls > 2:
+    def delay(self, context: PollContext) -> float:
+        if context.polls > 2:
             raise LookupError("no idea")
         return 5.0
 
@@ -350,15 +350,15 @@ async def test_a_policy_with_an_unusable_delay_is_named_in_the_outcomes(
     provider: FakeProvider, delay: Any
 ) -> None:
     class Odd:
-        def delay(self, situation: Situation) -> Any:
+        def delay(self, context: PollContext) -> Any:
             return delay
 
     add_all(provider, ["a", "b"], 10)
     async with make_client() as client, client.track(["a", "b"], poll=Odd()) as batch:
         outcomes = await outcomes_of(batch)
         assert client.stats.requests == batch.stats.polls == 2
-        assert len(client._poller._scheduler._lines) == 2
-        assert [len(line) for line in client._poller._scheduler._lines] == [0, 0]
+        assert len(client._poller._scheduler._queues) == 2
+        assert [len(queue) for queue in client._poller._scheduler._queues] == [0, 0]
     for outcome in outcomes.values():
         with pytest.raises(ConfigurationError, match="delay of a poll policy"):
             outcome.result()
@@ -379,18 +379,18 @@ async def test_if_the_budget_fails_iteration_says_so(
 
     async with make_client() as client:
         with monkeypatch.context() as patch:
-            patch.setattr(client._pacer, "wait", broken)
+            patch.setattr(client._rate_limiter, "wait", broken)
             with pytest.raises(LookupError, match="the budget is gone"):
                 await tracked(client, (f"t{number}" for number in count()))
-        assert (await tracked(client, ["a"]))[0].ok
+        assert (await tracked(client, ["a"]))[0].succeeded
 
 
 async def test_an_error_that_is_told_twice_is_one_outcome(provider: FakeProvider) -> None:
     provider.add("a", NEVER)
     async with make_client() as client, client.track(["a"]) as batch:
         await anyio.sleep(1)
-        watch = client._poller._watches["a"]
-        (cohort,) = watch.followers
+        target = client._poller._targets["a"]
+        (group,) = target.subscribers
         for _ in range(2):
-            cohort.fail(watch, ConfigurationError("a delay of nan seconds"))
+            group.on_error(target, ConfigurationError("a delay of nan seconds"))
         assert [type(outcome.error) async for outcome in batch] == [ConfigurationError]

@@ -8,12 +8,12 @@ from typing import Any
 
 import anyio
 import pytest
-from batch.following import NEVER, add_all, is_clean, numbered, outcomes_of, tracked
+from batch.tracking import NEVER, add_all, is_clean, numbered, outcomes_of, tracked
 from fakes import FakeProvider, finished, make_client
 
 from vocalsep_async import (
-    Every,
-    Situation,
+    Interval,
+    PollContext,
     TaskOutcome,
     TaskRef,
     TaskTimeoutError,
@@ -32,26 +32,26 @@ async def both(*calls: Any) -> list[Any]:
 
 async def test_a_batch_and_a_wait_share_the_looks(provider: FakeProvider) -> None:
     provider.add("a", 18)
-    async with make_client(poll=Every(5)) as client:
+    async with make_client(poll=Interval(5)) as client:
         task, (outcome,) = await both(client.wait_for_task("a"), tracked(client, ["a"]))
     assert task == outcome.task
-    assert outcome.polls == len(provider.looks) == 5
+    assert outcome.polls == len(provider.polls) == 5
 
 
 async def test_batches_with_the_same_ids_share_the_looks(provider: FakeProvider) -> None:
     ids = numbered(30)
     add_all(provider, ids, 100)
     provider.limit = (20, 10.0)
-    async with make_client(poll=Every(30)) as client:
+    async with make_client(poll=Interval(30)) as client:
         first, second = await both(tracked(client, ids), tracked(client, reversed(ids)))
-    assert all(outcome.ok for outcome in first + second)
-    assert len(provider.looks) <= 5 * 30 + 30
-    assert provider.refused == 0
+    assert all(outcome.succeeded for outcome in first + second)
+    assert len(provider.polls) <= 5 * 30 + 30
+    assert provider.throttled == 0
 
 
 async def test_looks_that_were_made_before_are_not_counted(provider: FakeProvider) -> None:
     provider.add("a", 100)
-    async with make_client(poll=Every(10)) as client, anyio.create_task_group() as group:
+    async with make_client(poll=Interval(10)) as client, anyio.create_task_group() as group:
         group.start_soon(client.wait_for_task, "a")
         await anyio.sleep(52)
         async with client.track(["a"]) as batch:
@@ -67,9 +67,9 @@ async def test_a_wait_goes_on_when_the_batch_is_left(provider: FakeProvider, whe
     async with make_client() as client, anyio.create_task_group() as group:
 
         async def waits() -> None:
-            assert (await client.wait_for_task("a", poll=Every(5))).succeeded
+            assert (await client.wait_for_task("a", poll=Interval(5))).succeeded
 
-        async with client.track(["a"], poll=Every(7)):
+        async with client.track(["a"], poll=Interval(7)):
             group.start_soon(waits)
             await anyio.sleep(when)
     assert provider.times("a")[-1] < 1026.1
@@ -80,10 +80,10 @@ async def test_a_batch_goes_on_when_a_wait_is_cancelled(
     provider: FakeProvider, when: float
 ) -> None:
     provider.add("a", 20)
-    async with make_client() as client, client.track(["a"], poll=Every(7)) as batch:
+    async with make_client() as client, client.track(["a"], poll=Interval(7)) as batch:
         with anyio.move_on_after(when):
-            await client.wait_for_task("a", poll=Every(5))
-        assert (await anext(batch)).ok
+            await client.wait_for_task("a", poll=Interval(5))
+        assert (await anext(batch)).succeeded
     assert provider.times("a")[-1] < 1030
 
 
@@ -94,7 +94,7 @@ async def test_a_batch_goes_on_when_another_with_its_ids_is_left(
     ids = numbered(20)
     add_all(provider, ids, 60)
     before = asyncio.all_tasks()
-    async with make_client(poll=Every(20)) as client:
+    async with make_client(poll=Interval(20)) as client:
         async with client.track(ids) as batch:
             async with client.track(ids):
                 await anyio.sleep(when)
@@ -110,7 +110,7 @@ async def test_each_batch_has_its_own_deadline_for_a_task(provider: FakeProvider
         )
     assert isinstance(short.error, TaskTimeoutError)
     assert short.elapsed == pytest.approx(20)
-    assert long.ok
+    assert long.succeeded
 
 
 @pytest.mark.parametrize("seconds", [0, 5.0])
@@ -118,7 +118,7 @@ async def test_a_task_that_a_batch_has_given_up_goes_on_being_looked_at_for_a_wa
     provider: FakeProvider, seconds: float
 ) -> None:
     provider.add("a", 50)
-    async with make_client(poll=Every(10)) as client, anyio.create_task_group() as group:
+    async with make_client(poll=Interval(10)) as client, anyio.create_task_group() as group:
 
         async def waits() -> None:
             assert (await client.wait_for_task("a", timeout=500)).succeeded
@@ -132,7 +132,7 @@ async def test_a_task_that_a_batch_has_given_up_goes_on_being_looked_at_for_a_wa
 
 async def test_one_batch_s_broken_policy_hurts_no_other(provider: FakeProvider) -> None:
     class Broken:
-        def delay(self, situation: Situation) -> float:
+        def delay(self, context: PollContext) -> float:
             raise LookupError("no idea")
 
     provider.add("a", 30)
@@ -143,8 +143,8 @@ async def test_one_batch_s_broken_policy_hurts_no_other(provider: FakeProvider) 
                 await tracked(client, ["a"], poll=Broken())
 
         group.start_soon(fails)
-        (outcome,) = await tracked(client, ["a"], poll=Every(5))
-    assert outcome.ok
+        (outcome,) = await tracked(client, ["a"], poll=Interval(5))
+    assert outcome.succeeded
 
 
 async def most_in_flight(provider: FakeProvider, client: VocalSepClient, seconds: float) -> int:
@@ -162,7 +162,7 @@ async def test_the_limit_of_a_batch_holds_when_waits_for_its_tasks_have_left(
     provider.round_trip = 2
     async with (
         make_client(rate_limit=None) as client,
-        client.track(ids, max_concurrency=2, poll=Every(60)),
+        client.track(ids, max_concurrency=2, poll=Interval(60)),
     ):
         await anyio.sleep(100)
         with anyio.move_on_after(100):
@@ -179,9 +179,9 @@ async def test_the_limit_of_a_batch_holds_when_another_has_left(
     provider.round_trip = 2
     async with make_client(rate_limit=None) as client:
         stays, goes = (3, 20) if first_to_leave == "wide" else (20, 3)
-        async with client.track(ids, max_concurrency=stays, poll=Every(60)):
+        async with client.track(ids, max_concurrency=stays, poll=Interval(60)):
             await anyio.sleep(150)
-            async with client.track(ids, max_concurrency=goes, poll=Every(60)):
+            async with client.track(ids, max_concurrency=goes, poll=Interval(60)):
                 await anyio.sleep(150)
             assert await most_in_flight(provider, client, 300) <= stays
 
@@ -192,7 +192,7 @@ async def test_the_limit_of_a_batch_holds_when_another_has_left(
 async def finishing_time(client: VocalSepClient, ids: list[str], **options: Any) -> float:
     began = anyio.current_time()
     outcomes: list[TaskOutcome] = await tracked(client, ids, **options)
-    assert all(outcome.ok for outcome in outcomes)
+    assert all(outcome.succeeded for outcome in outcomes)
     return anyio.current_time() - began
 
 
@@ -203,7 +203,7 @@ async def test_a_small_batch_beside_a_big_one_ends_soon(provider: FakeProvider) 
     provider.limit = (20, 10.0)
     async with make_client() as client, client.track(many):
         assert await finishing_time(client, few) < 60 + 20
-    assert provider.refused == 0
+    assert provider.throttled == 0
 
 
 async def test_a_single_wait_beside_a_big_batch_ends_soon(provider: FakeProvider) -> None:
@@ -225,9 +225,9 @@ async def test_batches_of_one_size_get_the_same(provider: FakeProvider) -> None:
     async with make_client() as client:
         with anyio.move_on_after(100):
             await both(*(tracked(client, ids) for ids in lists))
-    looks = [sum(task_id[0] == prefix for _, task_id in provider.looks) for prefix in "abc"]
-    assert sum(looks) >= 180
-    assert max(looks) - min(looks) <= 4
+    polls = [sum(task_id[0] == prefix for _, task_id in provider.polls) for prefix in "abc"]
+    assert sum(polls) >= 180
+    assert max(polls) - min(polls) <= 4
 
 
 async def test_a_single_look_does_not_queue_behind_a_batch(provider: FakeProvider) -> None:
@@ -263,7 +263,7 @@ async def test_when_looks_are_scarce_a_task_known_to_be_young_is_not_looked_at_f
     async with make_client() as client:
         await learned(client, provider)
         await tracked(client, refs)
-    sweep = [task_id for _, task_id in provider.looks[40:100]]
+    sweep = [task_id for _, task_id in provider.polls[40:100]]
     assert sum(task_id.startswith("old") for task_id in sweep) >= 50
 
 
@@ -274,7 +274,7 @@ async def test_when_looks_are_scarce_those_of_unknown_age_are_looked_at_in_their
     add_all(provider, ids, NEVER)
     async with make_client() as client, client.track(ids, max_concurrency=1):
         await anyio.sleep(20)
-    firsts = list(dict.fromkeys(task_id for _, task_id in provider.looks))
+    firsts = list(dict.fromkeys(task_id for _, task_id in provider.polls))
     assert firsts == ids[: len(firsts)]
     assert len(firsts) >= 30
 
@@ -298,5 +298,5 @@ async def test_between_types_the_one_that_lies_longer_unknown_comes_first(
     add_all(provider, [ref.task_id for ref in refs], NEVER)
     async with make_client() as client, client.track(refs):
         await anyio.sleep(15)
-    firsts = [task_id for _, task_id in provider.looks[:20]]
+    firsts = [task_id for _, task_id in provider.polls[:20]]
     assert all(task_id.startswith("quick") for task_id in firsts)

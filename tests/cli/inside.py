@@ -43,7 +43,7 @@ def call(
     return result
 
 
-def refused(result: Result, *words: str, status: int = 2) -> None:
+def throttled(result: Result, *words: str, status: int = 2) -> None:
     """It says what is wrong in one sentence, and nothing else."""
     assert isinstance(result.exception, SystemExit), result.exception
     assert (result.exit_code, result.stdout) == (status, "")

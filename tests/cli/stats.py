@@ -15,7 +15,7 @@ def batch(**fields: Any) -> BatchStats:
         "succeeded": 11,
         "failed": 1,
         "polls": 50,
-        "refused": 0,
+        "throttled": 0,
         "retried": 0,
         "rate": 2.0,
         "mean_delay": 2.7,
@@ -28,7 +28,7 @@ def client(**fields: Any) -> ClientStats:
     """What its client has done, with 50 requests."""
     usual: dict[str, Any] = {
         "requests": 50,
-        "refused": 0,
+        "throttled": 0,
         "in_flight": 1,
         "rate": 2.0,
         "paused_for": 0.0,

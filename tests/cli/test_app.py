@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli.inside import call, refused
+from cli.inside import call, throttled
 
 import vocalsep_async.__main__ as command_line
 from vocalsep_async import __version__
@@ -148,7 +148,7 @@ def test_where_a_file_stands_no_stems_can_be_saved(
     file = tmp_path / "file"
     file.touch()
     place = file.joinpath(*below)
-    refused(call(vocalsep_emulator, command, "an-id", "--to", place), f"{place}: ")
+    throttled(call(vocalsep_emulator, command, "an-id", "--to", place), f"{place}: ")
     assert vocalsep_emulator.requests == ()
 
 
@@ -176,7 +176,7 @@ def test_a_journal_that_is_none_is_said_so_and_left_alone(
 ) -> None:
     file = tmp_path / "shopping.txt"
     file.write_text("eggs, milk and a pound of butter" * 100)
-    refused(call(vocalsep_emulator, *words, "--journal", file), str(file))
+    throttled(call(vocalsep_emulator, *words, "--journal", file), str(file))
     assert file.read_text().startswith("eggs")
     assert vocalsep_emulator.requests == ()
 
@@ -218,7 +218,7 @@ def test_a_report_says_what_to_install_and_asks_nothing(
     hide(monkeypatch, package, "vocalsep_async.cli.keeping")
     page = tmp_path / "report.html"
     result = call(vocalsep_emulator, "track", "an-id", "--report", page)
-    refused(result, f"needs {package}", 'pip install "vocalsep-async[cli]"')
+    throttled(result, f"needs {package}", 'pip install "vocalsep-async[cli]"')
     assert vocalsep_emulator.requests == ()
     assert not page.exists()
 

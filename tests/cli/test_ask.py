@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from cli.commands import vocalsep
-from cli.inside import call, refused
+from cli.inside import call, throttled
 
 from vocalsep_async.emulator import Emulator, Fault
 
@@ -122,24 +122,24 @@ def test_a_task_that_failed_is_status_1_and_shown_all_the_same(
 
 
 def test_a_task_that_nobody_knows_is_status_1(vocalsep_emulator: Emulator) -> None:
-    refused(call(vocalsep_emulator, "get", "an-id"), "Check the task id", status=1)
+    throttled(call(vocalsep_emulator, "get", "an-id"), "Check the task id", status=1)
 
 
 @pytest.mark.parametrize("words", [("get", "an-id"), ("credits",), ("create", *SONG, *HOOK)])
 def test_a_dead_key_is_status_3(vocalsep_emulator: Emulator, words: tuple[str, ...]) -> None:
     vocalsep_emulator.inject(Fault.UNAUTHORIZED)
-    refused(call(vocalsep_emulator, *words), "Check the API key.", status=3)
+    throttled(call(vocalsep_emulator, *words), "Check the API key.", status=3)
 
 
 @pytest.mark.parametrize("given", ["", " ", "x" * 513])
 def test_what_is_no_id_is_not_asked_for(vocalsep_emulator: Emulator, given: str) -> None:
-    refused(call(vocalsep_emulator, "get", given), "task id")
+    throttled(call(vocalsep_emulator, "get", given), "task id")
     assert vocalsep_emulator.requests == ()
 
 
 def test_maintenance_is_status_1_and_said_so(vocalsep_emulator: Emulator) -> None:
     vocalsep_emulator.maintenance = True
-    refused(call(vocalsep_emulator, "get", "an-id"), "under maintenance", status=1)
+    throttled(call(vocalsep_emulator, "get", "an-id"), "under maintenance", status=1)
 
 
 # create
@@ -162,7 +162,7 @@ def test_create_takes_a_track_of_a_music_task(vocalsep_emulator: Emulator) -> No
 
 def test_an_empty_account_is_status_3(vocalsep_emulator: Emulator) -> None:
     vocalsep_emulator.inject(Fault.NO_CREDITS)
-    refused(call(vocalsep_emulator, "create", *SONG, *HOOK), "Top up the account.", status=3)
+    throttled(call(vocalsep_emulator, "create", *SONG, *HOOK), "Top up the account.", status=3)
     assert vocalsep_emulator.tasks == ()
 
 

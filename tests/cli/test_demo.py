@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from cli.commands import ended
-from cli.inside import call, refused, stopped_before_the_loop_runs
+from cli.inside import call, stopped_before_the_loop_runs, throttled
 
 from vocalsep_async.emulator import Emulator
 
@@ -103,5 +103,5 @@ def test_the_demo_stopped_at_its_very_start_creates_nothing(
 def test_the_demo_asks_nobody_else(vocalsep_emulator: Emulator, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     result = call(vocalsep_emulator, "-q", "demo", "--to", tmp_path / "file")
-    refused(result, "file: File exists")
+    throttled(result, "file: File exists")
     assert vocalsep_emulator.requests == ()

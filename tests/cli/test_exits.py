@@ -36,22 +36,22 @@ DONE = SeparationTask(
 FAILED = SeparationTask(
     task_id="t", status=TaskStatus.GENERATE_AUDIO_FAILED, error_message="no vocals in it"
 )
-REFUSED: dict[str, Any] = {"code": 401, "http_status": 401}
+THROTTLED: dict[str, Any] = {"code": 401, "http_status": 401}
 OUT_OF_TIME = TaskTimeoutError("too late", task_id="t", task=None, polls=1, last_error=None)
 NOT_SAVED = DownloadError("the disk is full", task_id="t", stem="vocal")
 
 STATUS: dict[VocalSepError, Exit] = {
-    AuthenticationError("no", **REFUSED): Exit.REFUSED,
-    InsufficientCreditsError("no", **REFUSED): Exit.REFUSED,
+    AuthenticationError("no", **THROTTLED): Exit.THROTTLED,
+    InsufficientCreditsError("no", **THROTTLED): Exit.THROTTLED,
     ConfigurationError("no"): Exit.USAGE,
     JournalError("no"): Exit.USAGE,
     OUT_OF_TIME: Exit.TIMED_OUT,
     RequestTimeoutError("no answer"): Exit.FAILED,
     TransportError("cut"): Exit.FAILED,
     ClientClosedError("closed"): Exit.FAILED,
-    InvalidParametersError("no", **REFUSED): Exit.FAILED,
-    ServerError("no", **REFUSED): Exit.FAILED,
-    TaskNotFoundError("no", **REFUSED): Exit.FAILED,
+    InvalidParametersError("no", **THROTTLED): Exit.FAILED,
+    ServerError("no", **THROTTLED): Exit.FAILED,
+    TaskNotFoundError("no", **THROTTLED): Exit.FAILED,
     TaskFailedError("no", FAILED): Exit.FAILED,
     NOT_SAVED: Exit.FAILED,
     VocalSepError("no"): Exit.FAILED,
@@ -80,7 +80,7 @@ def test_the_numbers_are_those_of_the_manual() -> None:
         "SUCCEEDED": 0,
         "FAILED": 1,
         "USAGE": 2,
-        "REFUSED": 3,
+        "THROTTLED": 3,
         "TIMED_OUT": 4,
         "INTERRUPTED": 130,
     }
@@ -97,8 +97,8 @@ def test_of_any_two_the_worse_is_one_of_them_whichever_came_first(one: Exit, oth
     [
         (Exit.SUCCEEDED, Exit.TIMED_OUT),
         (Exit.TIMED_OUT, Exit.FAILED),
-        (Exit.FAILED, Exit.REFUSED),
-        (Exit.SUCCEEDED, Exit.REFUSED),
+        (Exit.FAILED, Exit.THROTTLED),
+        (Exit.SUCCEEDED, Exit.THROTTLED),
     ],
 )
 def test_the_worse_one_tells_more_of_what_is_to_be_done(better: Exit, bad: Exit) -> None:

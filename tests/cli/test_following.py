@@ -17,7 +17,7 @@ from vocalsep_async import (
     BatchStats,
     ClientStats,
     DownloadError,
-    Progress,
+    DownloadProgress,
     SeparationTask,
     Stems,
     TaskOutcome,
@@ -44,13 +44,13 @@ class Watched(Screen):
         super().__init__(is_quiet=True)
         self.results: list[Any] = []
         self.shots: list[Snapshot] = []
-        self.look: Callable[[], Snapshot] | None = None
+        self.poll: Callable[[], Snapshot] | None = None
 
     def result(self, result: Any) -> None:
         self.results.append(result)
 
     async def show(self, snapshot: Callable[[], Snapshot]) -> None:
-        self.look = snapshot
+        self.poll = snapshot
         while True:
             self.shots.append(snapshot())
             await anyio.sleep(1)
@@ -99,7 +99,7 @@ async def test_the_worst_of_all_is_what_it_ends_with(provider: FakeProvider) -> 
         order = Order(tasks=["good", "slow"], timeout=60)
         assert await Following(client, order, Watched()).run() is Exit.TIMED_OUT
         provider.script("good", envelope(401, "no"))
-        assert await Following(client, order, Watched()).run() is Exit.REFUSED
+        assert await Following(client, order, Watched()).run() is Exit.THROTTLED
 
 
 async def test_left_early_it_says_what_is_open(provider: FakeProvider) -> None:
@@ -176,7 +176,7 @@ async def test_a_keeper_gets_every_outcome_and_a_sample_a_second(provider: FakeP
     assert len(keeper.samples) == math.ceil(lasted) + 1
     client_stats, batch_stats = keeper.samples[-1]
     assert (batch_stats.finished, batch_stats.pending) == (2, 0)
-    assert client_stats.requests == len(provider.looks)
+    assert client_stats.requests == len(provider.polls)
 
 
 # What was known while its stems were saved
@@ -225,16 +225,16 @@ async def test_of_tasks_that_come_or_are_in_the_journal_only_now_is_known(
 # Files under way
 
 
-def progress(done: int, total: int | None, name: str = "vocal.wav") -> Progress:
+def progress(done: int, total: int | None, name: str = "vocal.wav") -> DownloadProgress:
     path = Path("stems", "a", name)
-    return Progress(task_id="a", stem=path.stem, path=path, done=done, total=total)
+    return DownloadProgress(task_id="a", stem=path.stem, path=path, done=done, total=total)
 
 
-async def files_after(*told: Progress | TaskOutcome) -> tuple[Progress, ...]:
+async def files_after(*told: DownloadProgress | TaskOutcome) -> tuple[DownloadProgress, ...]:
     screen = Watched()
     following = Following(make_client(), Order(tasks=["a"]), screen)
     for each in told:
-        if isinstance(each, Progress):
+        if isinstance(each, DownloadProgress):
             following._progressed(each)
         else:
             following._tell(each)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli.inside import call, refused
+from cli.inside import call, throttled
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -90,7 +90,7 @@ def test_a_file_that_is_no_list_is_refused_before_any_request(
     file = tmp_path / "ids.txt"
     file.write_bytes(content)
     to = ("--to", tmp_path / "stems")
-    refused(call(vocalsep_emulator, command, "good", "--file", file, *to), str(file), hint)
+    throttled(call(vocalsep_emulator, command, "good", "--file", file, *to), str(file), hint)
     assert vocalsep_emulator.requests == ()
     assert list(tmp_path.iterdir()) == [file]
 
@@ -100,7 +100,7 @@ def test_a_file_that_is_not_there_is_said_so(
     vocalsep_emulator: Emulator, tmp_path: Path, command: str
 ) -> None:
     words = (command, "--file", tmp_path / "none", "--to", tmp_path / "stems")
-    refused(call(vocalsep_emulator, *words), "none: No such file or directory")
+    throttled(call(vocalsep_emulator, *words), "none: No such file or directory")
 
 
 @COMMANDS
@@ -108,7 +108,7 @@ def test_a_folder_is_no_file_of_ids(
     vocalsep_emulator: Emulator, tmp_path: Path, command: str
 ) -> None:
     words = (command, "--file", tmp_path, "--to", tmp_path / "stems")
-    refused(call(vocalsep_emulator, *words), f"{tmp_path}: Is a directory")
+    throttled(call(vocalsep_emulator, *words), f"{tmp_path}: Is a directory")
     assert vocalsep_emulator.requests == ()
 
 
@@ -117,7 +117,7 @@ def test_a_folder_is_no_file_of_ids(
 def test_an_argument_that_is_no_id_is_refused_before_any_request(
     vocalsep_emulator: Emulator, command: str, given: str
 ) -> None:
-    refused(call(vocalsep_emulator, command, "good", given), "the arguments: ")
+    throttled(call(vocalsep_emulator, command, "good", given), "the arguments: ")
     assert vocalsep_emulator.requests == ()
 
 
@@ -126,7 +126,7 @@ def test_no_ids_at_all_is_said_so_with_what_could_be_given(
     vocalsep_emulator: Emulator, tmp_path: Path, command: str
 ) -> None:
     result = call(vocalsep_emulator, command, "--to", tmp_path)
-    refused(result, "give ids of tasks, --file, - to read standard input")
+    throttled(result, "give ids of tasks, --file, - to read standard input")
     assert ("--journal" in result.stderr) is (command == "track")
 
 

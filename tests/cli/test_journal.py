@@ -18,10 +18,10 @@ import pytest
 from fakes import FakeProvider, finished, make_client, record
 from typer.testing import CliRunner, Result
 
-from vocalsep_async import Every, Journal, TaskRef
+from vocalsep_async import Interval, Journal, TaskRef
+from vocalsep_async._journal.codec import packed
 from vocalsep_async.cli import journal as command_line
 from vocalsep_async.cli.options import Settings
-from vocalsep_async.journal.records import packed
 
 COMMANDS = ["show", "check", "export"]
 CREATED = datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC)
@@ -59,7 +59,7 @@ def path(tmp_path: Path, provider: FakeProvider) -> Path:
         ):
             ref = TaskRef("runs", "split_stem", CREATED)
             tasks: list[str | TaskRef] = ["done", "bad", ref]
-            async with client.track(tasks, journal=journal, poll=Every(1000)) as batch:
+            async with client.track(tasks, journal=journal, poll=Interval(1000)) as batch:
                 for _ in "12":
                     await anext(batch)
             await journal.intend({"type": "split_stem"})
@@ -182,7 +182,7 @@ async def _looked_into_meanwhile(path: Path, provider: FakeProvider) -> None:
     provider.script("first", finished("first"))
     provider.add("later", 1e6)
     async with make_client(rate_limit=None) as client:  # noqa: SIM117 - what is left in between
-        async with client.track(["first", "later"], journal=path, poll=Every(1000)) as batch:
+        async with client.track(["first", "later"], journal=path, poll=Interval(1000)) as batch:
             assert (await anext(batch)).task_id == "first"
             for command in COMMANDS:
                 process = await asyncio.create_subprocess_exec(
@@ -217,7 +217,7 @@ def test_a_journal_can_be_looked_into_while_a_batch_writes_to_it(
 # What cannot be told
 
 
-def refused(result: Result, *words: str) -> None:
+def throttled(result: Result, *words: str) -> None:
     assert result.exit_code == 1
     assert result.exception is None or isinstance(result.exception, SystemExit)
     assert result.stdout == ""
@@ -242,10 +242,10 @@ def test_what_is_no_journal_is_refused_and_left_alone(tmp_path: Path, command: s
     empty.write_bytes(b"")
     change(foreign, "CREATE TABLE tasks (task_id)")
     before = foreign.read_bytes()
-    refused(call(command, text), "is no journal")
-    refused(call(command, empty), "no journal")
-    refused(call(command, foreign), "no journal of this package")
-    refused(call(command, tmp_path), "is no file")
+    throttled(call(command, text), "is no journal")
+    throttled(call(command, empty), "no journal")
+    throttled(call(command, foreign), "no journal of this package")
+    throttled(call(command, tmp_path), "is no file")
     assert foreign.read_bytes() == before
     assert (text.read_bytes(), empty.read_bytes()) == (b"not a journal", b"")
 
@@ -253,13 +253,13 @@ def test_what_is_no_journal_is_refused_and_left_alone(tmp_path: Path, command: s
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes")
 def test_a_pipe_is_refused_without_waiting_for_a_writer(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    refused(call("check", tmp_path / "pipe"), "is no file")
+    throttled(call("check", tmp_path / "pipe"), "is no file")
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_journal_of_a_newer_version_is_refused(path: Path, command: str) -> None:
     change(path, "PRAGMA user_version = 99")
-    refused(call(command, path), "version 99", "update")
+    throttled(call(command, path), "version 99", "update")
 
 
 @pytest.mark.parametrize(
@@ -281,7 +281,7 @@ def test_a_journal_of_a_newer_version_is_refused(path: Path, command: str) -> No
 def test_a_damaged_task_is_damage(path: Path, damage: str) -> None:
     change(path, f"UPDATE {damage} WHERE number = 1")
     for command in ("check", "export"):
-        refused(call(command, path))
+        throttled(call(command, path))
 
 
 PENDING = packed({"taskId": "done", "successFlag": "PENDING"}, keep_links=False)
@@ -297,7 +297,7 @@ PENDING = packed({"taskId": "done", "successFlag": "PENDING"}, keep_links=False)
 )
 def test_what_a_batch_would_refuse_is_damage(path: Path, damage: str, value: object) -> None:
     change(path, f"UPDATE {damage} WHERE number = 1", value)
-    refused(call("check", path), "of task", "is damaged")
+    throttled(call("check", path), "of task", "is damaged")
     assert call("export", path).exit_code == 0
 
 
@@ -328,13 +328,13 @@ def test_an_output_that_takes_nothing_is_said_so(path: Path, command: str, outpu
 def test_a_damaged_creation_is_damage(path: Path, damage: str) -> None:
     change(path, f"UPDATE intents SET {damage}")
     for command in ("show", "check"):
-        refused(call(command, path))
+        throttled(call(command, path))
 
 
 @pytest.mark.parametrize("told", ["[]", "{}", "{", "[" * 100_000])
 def test_damaged_durations_are_damage(path: Path, told: str) -> None:
     change(path, f"INSERT OR REPLACE INTO meta VALUES ('durations', '{told}')")
-    refused(call("check", path))
+    throttled(call("check", path))
 
 
 def test_a_journal_cut_anywhere_is_found_damaged_and_never_a_traceback(path: Path) -> None:

@@ -11,12 +11,7 @@ from typing import Any
 import pytest
 from cli.stats import batch, client
 
-from vocalsep_async import (
-    RateLimit,
-    SeparationTask,
-    TaskOutcome,
-    TaskStatus,
-)
+from vocalsep_async import RateLimit, SeparationTask, TaskOutcome, TaskStatus
 from vocalsep_async.cli import keeping
 from vocalsep_async.cli.keeping import Keeper
 from vocalsep_async.cli.report import Peaks, Run, peaks_of
@@ -74,7 +69,7 @@ def songs(tmp_path: Path) -> list[Path]:
 async def test_a_report_tells_the_run(written: Written, tmp_path: Path) -> None:
     before = datetime.now(UTC)
     async with made() as keeper:
-        keeper.sampled(client(requests=7, refused=1), batch(pending=3, finished=2))
+        keeper.sampled(client(requests=7, throttled=1), batch(pending=3, finished=2))
         keeper.arrived(outcome(), 30.0)
         await keeper.write(tmp_path / "report.html", at_once=False)
     run = written.run
@@ -82,7 +77,7 @@ async def test_a_report_tells_the_run(written: Written, tmp_path: Path) -> None:
     assert (run.command, run.api, run.limit) == ("vocalsep track a", "api.example", LIMIT)
     assert before <= run.began_at <= run.ended_at <= datetime.now(UTC)
     (sample,) = run.samples
-    assert (sample.requests, sample.refused, sample.pending, sample.finished) == (7, 1, 3, 2)
+    assert (sample.requests, sample.throttled, sample.pending, sample.finished) == (7, 1, 3, 2)
     (arrival,) = run.arrivals
     assert arrival.outcome == outcome()
     assert timedelta(seconds=29) < run.ended_at - arrival.at

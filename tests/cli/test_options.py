@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from cli.commands import KEY, ended, first_line, started, vocalsep
-from cli.inside import call, refused
+from cli.inside import call, throttled
 
 from vocalsep_async.emulator import Emulator
 
@@ -70,7 +70,7 @@ def test_a_file_that_others_can_read_is_refused_with_what_to_do(
 ) -> None:
     key_file.write_text(OTHER_KEY)
     key_file.chmod(mode)
-    refused(asked_with(vocalsep_emulator, key_file), f"chmod 600 {key_file}")
+    throttled(asked_with(vocalsep_emulator, key_file), f"chmod 600 {key_file}")
     assert vocalsep_emulator.requests == ()
     key_file.chmod(0o600)
     assert asked_with(vocalsep_emulator, key_file).exit_code == 0
@@ -81,7 +81,7 @@ def test_a_file_without_a_key_is_said_so(
     vocalsep_emulator: Emulator, key_file: Path, content: bytes
 ) -> None:
     key_file.write_bytes(content)
-    refused(asked_with(vocalsep_emulator, key_file), str(key_file), "holds no key")
+    throttled(asked_with(vocalsep_emulator, key_file), str(key_file), "holds no key")
     assert vocalsep_emulator.requests == ()
 
 
@@ -90,13 +90,13 @@ def test_a_file_with_more_than_a_key_is_refused_and_not_shown(
     vocalsep_emulator: Emulator, key_file: Path, content: str
 ) -> None:
     key_file.write_text(content)
-    refused(asked_with(vocalsep_emulator, key_file), "api_key")
+    throttled(asked_with(vocalsep_emulator, key_file), "api_key")
     debugged = call(vocalsep_emulator, "--debug", "--key-file", key_file, "credits")
     assert OTHER_KEY not in debugged.output
 
 
 def test_a_file_that_is_not_there_is_said_so(vocalsep_emulator: Emulator, tmp_path: Path) -> None:
-    refused(asked_with(vocalsep_emulator, tmp_path / "none"), "none: No such file or directory")
+    throttled(asked_with(vocalsep_emulator, tmp_path / "none"), "none: No such file or directory")
 
 
 @POSIX
@@ -108,7 +108,7 @@ def test_a_folder_holds_no_key_and_keeps_its_mode(
     folder.mkdir()
     folder.chmod(mode)
     result = asked_with(vocalsep_emulator, folder)
-    refused(result, str(folder), "Is a directory")
+    throttled(result, str(folder), "Is a directory")
     # Somebody who did that could not enter it any more.
     assert "chmod 600" not in result.stderr
 
@@ -126,13 +126,13 @@ def test_without_a_key_every_command_says_which_variable_to_set(
     ):
         for key in (None, "", " "):
             result = call(vocalsep_emulator, *words, environ={"VOCALSEP_API_KEY": key})
-            refused(result, "VOCALSEP_API_KEY", "--key-file")
+            throttled(result, "VOCALSEP_API_KEY", "--key-file")
 
 
 def test_an_address_that_is_none_is_said_so(vocalsep_emulator: Emulator) -> None:
     environ: dict[str, str | None] = {"VOCALSEP_BASE_URL": f"ftp://{OTHER_KEY}@host"}
     result = call(vocalsep_emulator, "credits", environ=environ)
-    refused(result, "VOCALSEP_BASE_URL must be a URL")
+    throttled(result, "VOCALSEP_BASE_URL must be a URL")
     assert OTHER_KEY not in result.output
 
 
@@ -142,7 +142,7 @@ def test_a_blank_address_is_refused_and_not_taken_for_the_real_api(
     for address in ("", " "):
         environ: dict[str, str | None] = {"VOCALSEP_BASE_URL": address}
         result = call(vocalsep_emulator, "credits", environ=environ)
-        refused(result, "VOCALSEP_BASE_URL is empty", "unset it")
+        throttled(result, "VOCALSEP_BASE_URL is empty", "unset it")
 
 
 # The key shows nowhere; `ended` sees to standard output and standard error, here too.

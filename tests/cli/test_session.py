@@ -31,8 +31,8 @@ def vocalsep_emulator_options() -> dict[str, Any]:
 
 def test_the_last_words_say_what_came_of_it() -> None:
     counts = "12 tasks: 11 succeeded, 1 failed; 50 requests, 2 refused"
-    assert summary(batch(mean_delay=None), client(refused=2)) == counts
-    assert summary(batch(mean_delay=2.66), client(refused=2)) == (
+    assert summary(batch(mean_delay=None), client(throttled=2)) == counts
+    assert summary(batch(mean_delay=2.66), client(throttled=2)) == (
         f"{counts}; known 2.7 s after their end, on average"
     )
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from vocalsep_async import Progress
+from vocalsep_async import DownloadProgress
 from vocalsep_async.cli.snapshot import Snapshot, duration, plain, rendered
 
 
@@ -29,8 +29,8 @@ def shown(shot: Snapshot) -> list[str]:
     return [line.rstrip() for line in console.export_text().splitlines()]
 
 
-def progress(done: int, total: int | None, path: str = "stems/an-id/vocal.wav") -> Progress:
-    return Progress(task_id="an-id", stem="vocal", path=Path(path), done=done, total=total)
+def progress(done: int, total: int | None, path: str = "stems/an-id/vocal.wav") -> DownloadProgress:
+    return DownloadProgress(task_id="an-id", stem="vocal", path=Path(path), done=done, total=total)
 
 
 # Durations
@@ -87,10 +87,10 @@ def test_a_limit_that_is_not_known_is_not_told() -> None:
 
 
 @pytest.mark.parametrize(
-    "refused, why", [(0, "the API asked for patience"), (3, "the account was refused")]
+    "throttled, why", [(0, "the API asked for patience"), (3, "the account was refused")]
 )
-def test_a_pause_is_told_with_its_reason(refused: int, why: str) -> None:
-    shot = snapshot(client=client(paused_for=8.2, refused=refused))
+def test_a_pause_is_told_with_its_reason(throttled: int, why: str) -> None:
+    shot = snapshot(client=client(paused_for=8.2, throttled=throttled))
     assert plain(shot).endswith(f"; paused 9 s: {why}")
     assert f"paused 9 s: {why}" in shown(shot)
 

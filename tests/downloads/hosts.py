@@ -26,10 +26,10 @@ from attrs import frozen
 from yarl import URL
 
 from vocalsep_async import RetryPolicy, SeparationTask, Stems, TaskStatus
-from vocalsep_async.downloads.links import Links
-from vocalsep_async.downloads.meter import Meter
-from vocalsep_async.downloads.remote import Remote
-from vocalsep_async.transport import FileTransport
+from vocalsep_async._downloads.links import StemLinks
+from vocalsep_async._downloads.progress import ProgressReporter
+from vocalsep_async._downloads.source import RemoteFile
+from vocalsep_async._transport.files import FileTransport
 
 PATIENCE = 60.0
 """Seconds after which something that should have happened is taken to hang."""
@@ -108,7 +108,7 @@ class Host:
     def __init__(self, *turns: Turn, **named: list[Turn]) -> None:
         self.asked: list[Asked] = []
         self.held = 0
-        self.looks = 0
+        self.polls = 0
         self._turns = list(turns)
         self._named = named
         self._met: dict[str, int] = {}
@@ -230,7 +230,7 @@ class Host:
             name.lower(): value.strip() for name, _, value in (x.partition(":") for x in lines[1:])
         }
         if target.path.startswith("/api/"):
-            self.looks += 1
+            self.polls += 1
             writer.write(self._record(parse_qs(target.query)["taskId"][0]))
             return
         name = Path(target.path).stem
@@ -326,7 +326,7 @@ def _chunk(turn: Turn, data: bytes) -> bytes:
 # What reads from it
 
 
-class Told(Meter):
+class Told(ProgressReporter):
     """Hears of every piece, and tells the host, so that it can cut there."""
 
     def __init__(self, host: Host, name: str) -> None:
@@ -350,11 +350,11 @@ def remote_of(
     files: FileTransport,
     name: str = "vocal",
     *,
-    links: Links | None = None,
+    links: StemLinks | None = None,
     retry: RetryPolicy = QUICK,
     max_bytes: int = 1 << 30,
-) -> Remote:
-    return Remote(name, links or Links(host.task(name), no_look), files, retry, max_bytes)
+) -> RemoteFile:
+    return RemoteFile(name, links or StemLinks(host.task(name), no_look), files, retry, max_bytes)
 
 
 def files_of(host: Host) -> FileTransport:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from downloads.hosts import AUDIO
 
-from vocalsep_async.downloads.partfile import PartFile, Saved
-from vocalsep_async.downloads.remote import About, Piece
+from vocalsep_async._downloads.partfile import PartFile, Saved
+from vocalsep_async._downloads.source import Chunk, FileIdentity
 
 NAME = "vocal.mp3"
 PART = f".{NAME}.part"
@@ -20,7 +20,7 @@ NOTE = f"{PART}.json"
 STALE = f".{NAME}.0123456789abcdef.part"
 OWNER = "task-1/vocal"
 HALF = len(AUDIO) // 2
-ABOUT = About('"one"', len(AUDIO), True, "audio/mpeg")
+ABOUT = FileIdentity('"one"', len(AUDIO), True, "audio/mpeg")
 ABOUT_FIELDS = ("validator", "size", "verified", "content_type")
 HOLDER = """
 import fcntl, sys
@@ -52,12 +52,14 @@ def opened(target: Path, owner: str = OWNER, *, anew: bool = False) -> PartFile:
     return PartFile.open(target, target.parent.parent, owner, anew=anew)
 
 
-def pieces(data: bytes = AUDIO, offset: int = 0, about: About = ABOUT) -> list[Piece]:
+def pieces(data: bytes = AUDIO, offset: int = 0, about: FileIdentity = ABOUT) -> list[Chunk]:
     step = 70_000
-    return [Piece(offset + at, data[at : at + step], about) for at in range(0, len(data), step)]
+    return [Chunk(offset + at, data[at : at + step], about) for at in range(0, len(data), step)]
 
 
-def half_of(target: Path, about: About = ABOUT, suffix: str = PART, owner: str = OWNER) -> Path:
+def half_of(
+    target: Path, about: FileIdentity = ABOUT, suffix: str = PART, owner: str = OWNER
+) -> Path:
     """What a process leaves that was killed in the middle."""
     part = target.with_name(suffix)
     part.write_bytes(AUDIO[:HALF])

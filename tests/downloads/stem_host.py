@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Self
 
 from aiohttp import web
 
-from vocalsep_async import Every, RetryPolicy, VocalSepClient
+from vocalsep_async import Interval, RetryPolicy, VocalSepClient
 
 KEY = "sk-test-0123456789"
 SIGNATURE = "SIGNED-9f86d081"
@@ -42,7 +42,7 @@ def audio(seed: object, size: int = 100_000) -> bytes:
 
 
 def client_of(url: str, **options: Any) -> VocalSepClient:
-    options = {"rate_limit": None, "retry": QUICK, "poll": Every(0.001)} | options
+    options = {"rate_limit": None, "retry": QUICK, "poll": Interval(0.001)} | options
     return VocalSepClient(KEY, base_url=url, **options)
 
 
@@ -84,7 +84,7 @@ class StemHost:
         self.files: dict[str, bytes] = {}
         self.tags: dict[str, str | None] = {}
         self.cuts: dict[str, deque[int]] = {}
-        self.looks: list[str] = []
+        self.polls: list[str] = []
         self.seen: list[Seen] = []
         self.pending: dict[str, int] = {}
         self.failed: set[str] = set()
@@ -130,15 +130,15 @@ class StemHost:
     def asked(self, name: str) -> list[Seen]:
         return [seen for seen in self.seen if seen.name == name]
 
-    def link(self, task_id: str, stem: str, look: int) -> str:
-        return f"{self.url}/files/{task_id}/{stem}.mp3?signature={SIGNATURE}&look={look}"
+    def link(self, task_id: str, stem: str, poll: int) -> str:
+        return f"{self.url}/files/{task_id}/{stem}.mp3?signature={SIGNATURE}&look={poll}"
 
     def stems(self, task_id: str) -> Iterable[str]:
         return [name.partition("/")[2] for name in self.files if name.startswith(f"{task_id}/")]
 
     async def _record_info(self, request: web.Request) -> web.Response:
         task_id = request.query["taskId"]
-        self.looks.append(task_id)
+        self.polls.append(task_id)
         data = self._record(task_id)
         return web.json_response({"code": self.api_code, "msg": "as told", "data": data})
 
@@ -151,8 +151,8 @@ class StemHost:
             return record
         if task_id in self.failed:
             return record | {"successFlag": "GENERATE_AUDIO_FAILED", "errorMessage": "too quiet"}
-        look = self.looks.count(task_id)
-        links = {f"{stem}Url": self.link_of(task_id, stem, look) for stem in self.stems(task_id)}
+        poll = self.polls.count(task_id)
+        links = {f"{stem}Url": self.link_of(task_id, stem, poll) for stem in self.stems(task_id)}
         changes = self.changes.get(task_id, {})
         return record | {"successFlag": "SUCCESS", "response": links} | changes
 

@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 from downloads.hosts import left_open, names_in
 
-from vocalsep_async._locks import try_lock
-from vocalsep_async.downloads.disk import (
+from vocalsep_async._downloads.disk import (
     alone_in,
     make_folder,
     read_plain,
@@ -20,6 +19,7 @@ from vocalsep_async.downloads.disk import (
     synchronise_folder,
     write_plain,
 )
+from vocalsep_async._files import try_lock
 
 
 def refusal(number: int) -> Any:

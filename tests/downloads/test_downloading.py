@@ -42,8 +42,8 @@ from vocalsep_async import (
     TaskRef,
     TaskTimeoutError,
 )
-from vocalsep_async.downloads.disk import replace
-from vocalsep_async.downloads.manifest import Manifest
+from vocalsep_async._downloads.disk import replace
+from vocalsep_async._downloads.manifest import Manifest
 from vocalsep_async.emulator import Emulator
 
 pytestmark = pytest.mark.anyio
@@ -274,14 +274,14 @@ async def test_a_folder_in_the_place_of_a_file_is_left_alone(
     ],
 )
 async def test_a_task_may_be_given_as_a_record_an_outcome_an_id_or_a_ref(
-    given: Callable[[SeparationTask], Any], looks: int, tmp_path: Path
+    given: Callable[[SeparationTask], Any], polls: int, tmp_path: Path
 ) -> None:
     async with StemHost() as host, client_of(host.url) as client:
         record = await client.get_task(host.add("a", "vocal"))
-        host.looks.clear()
+        host.polls.clear()
         report = await client.download_stems(given(record), tmp_path)
     assert report.paths["vocal"].read_bytes() == host.files["a/vocal"]
-    assert len(host.looks) == looks
+    assert len(host.polls) == polls
 
 
 async def test_an_outcome_whose_download_failed_is_downloaded_again(tmp_path: Path) -> None:
@@ -298,7 +298,7 @@ async def test_an_outcome_without_a_record_raises_its_error(tmp_path: Path) -> N
     async with StemHost() as host, client_of(host.url) as client:
         with pytest.raises(TaskTimeoutError, match="too late"):
             await client.download_stems(outcome("a", error=error), tmp_path)
-    assert host.looks == []
+    assert host.polls == []
 
 
 async def test_a_task_that_failed_has_nothing_to_download(tmp_path: Path) -> None:
@@ -384,7 +384,7 @@ async def test_what_cannot_be_used_is_refused_before_anything_is_sent(
     async with StemHost() as host, client_of(host.url) as client:
         with pytest.raises(ConfigurationError):
             await client.download_stems(host.add("a", "vocal"), **{"directory": tmp_path} | options)
-    assert host.looks == []
+    assert host.polls == []
     assert host.seen == []
 
 
@@ -613,7 +613,7 @@ async def test_files_that_were_saved_at_once_by_two_calls_stand_both_in_the_mani
             both.wait(timeout=0.2)  # in vain where one waits for the other
         replace(path, content)
 
-    monkeypatch.setattr("vocalsep_async.downloads.manifest.replace", replace_at_once)
+    monkeypatch.setattr("vocalsep_async._downloads.manifest.replace", replace_at_once)
     async with StemHost() as host, client_of(host.url) as client:
         task = await client.get_task(host.add("a", "vocal", "drums"))
         calls = (client.download_stems(task, tmp_path, stems=[stem]) for stem in ("vocal", "drums"))

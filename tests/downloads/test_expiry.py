@@ -48,7 +48,7 @@ async def test_all_stems_of_a_task_share_one_look_when_their_links_have_expired(
         host.hook = old_links_end(status)
         report = await client.download_stems(task, tmp_path, max_concurrency=3)
         requests = client.stats.requests
-    assert host.looks == ["a", "a"]
+    assert host.polls == ["a", "a"]
     assert requests == 2
     assert len(report.files) == 5
     assert all(file.path.read_bytes() == host.files[f"a/{file.stem}"] for file in report.files)
@@ -59,8 +59,8 @@ async def test_ended_links_of_the_emulator_are_renewed_by_one_look(tmp_path: Pat
         task = await client.get_task(emulator.add_task(type="split_stem", duration=0))
         emulator.expire_links()
         report = await client.download_stems(task, tmp_path)
-        looks = [request for request in emulator.requests if request.path.startswith("/api/")]
-    assert len(looks) == 2
+        polls = [request for request in emulator.requests if request.path.startswith("/api/")]
+    assert len(polls) == 2
     assert len(report.files) == 12
 
 
@@ -80,7 +80,7 @@ async def test_links_that_hold_need_no_look(tmp_path: Path) -> None:
         host.link_of = lambda *link: host.link(*link) + in_an_hour
         task = await client.get_task(host.add("a", "vocal", "drums"))
         await client.download_stems(task, tmp_path)
-    assert host.looks == ["a"]
+    assert host.polls == ["a"]
     assert len(host.seen) == 2
 
 
@@ -95,12 +95,12 @@ async def test_a_link_that_says_it_has_ended_is_not_asked_at_all(
     ending: str, tmp_path: Path
 ) -> None:
     async with StemHost() as host, client_of(host.url) as client:
-        host.link_of = lambda task, stem, look: (
-            host.link(task, stem, look) + (ending if look == 1 else "")
+        host.link_of = lambda task, stem, poll: (
+            host.link(task, stem, poll) + (ending if poll == 1 else "")
         )
         task = await client.get_task(host.add("a", "vocal", "drums"))
         report = await client.download_stems(task, tmp_path)
-    assert host.looks == ["a", "a"]
+    assert host.polls == ["a", "a"]
     assert [seen.query["look"] for seen in host.seen] == ["2", "2"]
     assert len(report.files) == 2
 
@@ -121,19 +121,19 @@ async def test_a_link_that_does_not_say_it_has_ended_is_asked(ending: str, tmp_p
         host.link_of = lambda *link: host.link(*link) + ending
         task = await client.get_task(host.add("a", "vocal"))
         await client.download_stems(task, tmp_path)
-    assert host.looks == ["a"]
+    assert host.polls == ["a"]
     assert len(host.seen) == 1
 
 
-@pytest.mark.parametrize("age, looks", [(13 * DAY, 1), (15 * DAY, 2)])
+@pytest.mark.parametrize("age, polls", [(13 * DAY, 1), (15 * DAY, 2)])
 async def test_links_of_a_task_that_ended_14_days_ago_are_taken_to_have_ended(
-    age: float, looks: int, tmp_path: Path
+    age: float, polls: int, tmp_path: Path
 ) -> None:
     async with Emulator() as emulator, client_of(emulator.url) as client:
         task = await client.get_task(emulator.add_task(type="split_stem", duration=0, age=age))
         report = await client.download_stems(task, tmp_path)
         paths = [request.path for request in emulator.requests]
-    assert sum(path.startswith("/api/") for path in paths) == looks
+    assert sum(path.startswith("/api/") for path in paths) == polls
     assert sum(path.startswith("/files/") for path in paths) == len(report.files) == 12
 
 
@@ -144,7 +144,7 @@ async def test_a_link_that_says_it_has_ended_is_asked_if_the_look_brings_no_othe
         host.link_of = lambda task, stem, _: host.link(task, stem, 1) + "&Expires=1000"
         task = await client.get_task(host.add("a", "vocal", "drums"))
         report = await client.download_stems(task, tmp_path)
-    assert host.looks == ["a", "a"]
+    assert host.polls == ["a", "a"]
     assert len(host.seen) == len(report.files) == 2
 
 
@@ -158,7 +158,7 @@ async def test_the_same_dead_link_again_is_an_error_after_one_look(tmp_path: Pat
     assert "the link has expired (403), and a look at the task gave no other" in str(caught.value)
     assert caught.value.report is not None
     assert len(caught.value.report.errors) == 2
-    assert host.looks == ["a", "a"]
+    assert host.polls == ["a", "a"]
     assert len(host.seen) == 2
     assert names_in(tmp_path / "a") == set()
 
@@ -169,7 +169,7 @@ async def test_another_dead_link_is_an_error_after_one_look(tmp_path: Path) -> N
         task = await client.get_task(host.add("a", "vocal", "drums"))
         with pytest.raises(DownloadError, match=r"the link has expired \(410\)"):
             await client.download_stems(task, tmp_path)
-    assert host.looks == ["a", "a"]
+    assert host.polls == ["a", "a"]
     for name in ("a/vocal", "a/drums"):
         # One that was asked for later than the other may know the fresh link at once.
         assert [seen.query["look"] for seen in host.asked(name)] in (["1", "2"], ["2"])
@@ -188,13 +188,13 @@ async def test_a_stem_that_the_look_does_not_find_any_more_is_an_error_of_its_ow
     assert caught.value.url is None
     assert caught.value.report is not None
     assert list(caught.value.report.paths) == ["drums"]
-    assert host.looks == ["a", "a"]
+    assert host.polls == ["a", "a"]
 
 
 async def test_a_link_that_ended_and_is_not_given_again_is_an_error(tmp_path: Path) -> None:
     async with StemHost() as host, client_of(host.url) as client:
-        host.link_of = lambda task, stem, look: (
-            None if look > 1 and stem == "vocal" else host.link(task, stem, look) + "&Expires=1000"
+        host.link_of = lambda task, stem, poll: (
+            None if poll > 1 and stem == "vocal" else host.link(task, stem, poll) + "&Expires=1000"
         )
         task = await client.get_task(host.add("a", "vocal", "drums"))
         with pytest.raises(DownloadError, match="a fresh look at the task gave no link"):
@@ -243,7 +243,7 @@ async def test_a_link_that_ends_in_the_middle_of_a_file_is_renewed_and_the_rest_
     assert report.paths["vocal"].read_bytes() == host.files["a/vocal"]
     assert [seen.query["look"] for seen in host.seen] == ["1", "1", "2"]
     assert host.seen[2].headers["Range"] == host.seen[1].headers["Range"] != "bytes=0-"
-    assert host.looks == ["a", "a"]
+    assert host.polls == ["a", "a"]
 
 
 async def test_another_file_under_the_fresh_link_is_fetched_from_its_beginning(
@@ -271,7 +271,7 @@ async def test_an_expired_link_of_a_stem_that_is_read_is_renewed_too() -> None:
         async with client.open_stem(task, "vocal") as stream:
             read = b"".join([chunk async for chunk in stream])
     assert read == host.files["a/vocal"]
-    assert host.looks == ["a", "a"]
+    assert host.polls == ["a", "a"]
 
 
 async def test_links_that_always_end_at_once_are_no_endless_matter(tmp_path: Path) -> None:
@@ -291,4 +291,4 @@ async def test_a_task_without_the_wanted_stem_costs_no_second_look(tmp_path: Pat
         host.add("a", "vocal")
         with pytest.raises(ConfigurationError):
             await client.download_stems("a", tmp_path, stems=["vocals"])
-    assert host.looks == ["a"]
+    assert host.polls == ["a"]

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vocalsep_async.downloads.links import Links
+from vocalsep_async._downloads.links import StemLinks
 from vocalsep_async.errors import TransportError
 from vocalsep_async.models import SeparationTask, Stems, TaskStatus
 
@@ -57,8 +57,10 @@ class Look:
         return record
 
 
-def links_of(task: SeparationTask, look: Callable[[], Awaitable[SeparationTask]] = never) -> Links:
-    return Links(task, look)
+def links_of(
+    task: SeparationTask, poll: Callable[[], Awaitable[SeparationTask]] = never
+) -> StemLinks:
+    return StemLinks(task, poll)
 
 
 def aws(signed: datetime, seconds: object) -> str:
@@ -136,8 +138,8 @@ def test_a_stem_without_a_link_has_none_that_could_expire() -> None:
 
 @pytest.mark.anyio
 async def test_a_look_brings_another_link() -> None:
-    look = Look(task_with(vocal=FRESH))
-    links = links_of(task_with(), look)
+    poll = Look(task_with(vocal=FRESH))
+    links = links_of(task_with(), poll)
     assert await links.renewed("vocal", OLD) is True
     assert links.get("vocal") == FRESH
     assert links.task == task_with(vocal=FRESH)
@@ -152,27 +154,27 @@ async def test_a_look_brings_another_link() -> None:
     ],
 )
 async def test_a_look_that_brings_no_other_link_is_the_only_one(record: SeparationTask) -> None:
-    look = Look(record)
-    links = links_of(task_with(), look)
+    poll = Look(record)
+    links = links_of(task_with(), poll)
     for _ in range(3):
         assert await links.renewed("vocal", OLD) is False
-    assert look.count == 1
+    assert poll.count == 1
 
 
 @pytest.mark.anyio
 async def test_a_fresh_link_that_is_dead_too_is_not_renewed_again() -> None:
-    look = Look(task_with(vocal=FRESH))
-    links = links_of(task_with(), look)
+    poll = Look(task_with(vocal=FRESH))
+    links = links_of(task_with(), poll)
     await links.renewed("vocal", OLD)
     assert await links.renewed("vocal", FRESH) is False
-    assert look.count == 1
+    assert poll.count == 1
 
 
 @pytest.mark.anyio
 async def test_all_stems_of_a_task_share_one_look() -> None:
-    look = Look(task_with(vocal=FRESH, drums=f"{FRESH}/drums"))
-    look.may_end = anyio.Event()
-    links = links_of(task_with(drums=f"{OLD}/drums"), look)
+    poll = Look(task_with(vocal=FRESH, drums=f"{FRESH}/drums"))
+    poll.may_end = anyio.Event()
+    links = links_of(task_with(drums=f"{OLD}/drums"), poll)
     renewed: dict[str, bool] = {}
 
     async def renew(stem: str, link: str) -> None:
@@ -182,18 +184,18 @@ async def test_all_stems_of_a_task_share_one_look() -> None:
         group.start_soon(renew, "vocal", OLD)
         group.start_soon(renew, "drums", f"{OLD}/drums")
         await anyio.wait_all_tasks_blocked()
-        look.may_end.set()
+        poll.may_end.set()
     assert renewed == {"vocal": True, "drums": True}
     assert await links.renewed("drums", f"{OLD}/drums") is True
-    assert look.count == 1
+    assert poll.count == 1
 
 
 @pytest.mark.anyio
 async def test_a_look_that_failed_is_told_and_not_made_again() -> None:
-    look = Look(TransportError("no connection"))
-    links = links_of(task_with(), look)
+    poll = Look(TransportError("no connection"))
+    links = links_of(task_with(), poll)
     with pytest.raises(TransportError, match="no connection"):
         await links.renewed("vocal", OLD)
     assert await links.renewed("vocal", OLD) is False
     assert links.get("vocal") == OLD
-    assert look.count == 1
+    assert poll.count == 1

@@ -14,9 +14,9 @@ import pytest
 from downloads.hosts import AUDIO, OTHER, TASK_ID, names_in
 
 from vocalsep_async import SeparationTask, TaskStatus
-from vocalsep_async.downloads.disk import alone_in
-from vocalsep_async.downloads.manifest import Manifest
-from vocalsep_async.downloads.partfile import Saved
+from vocalsep_async._downloads.disk import alone_in
+from vocalsep_async._downloads.manifest import Manifest
+from vocalsep_async._downloads.partfile import Saved
 
 RAW = {"taskId": TASK_ID, "successFlag": "SUCCESS", "odd": "\ud800 and caf\u00e9"}
 RECORD = SeparationTask(task_id=TASK_ID, status=TaskStatus.SUCCESS, raw=RAW)

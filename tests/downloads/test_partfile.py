@@ -26,9 +26,9 @@ from downloads.parts import (
     untouched,
 )
 
-from vocalsep_async.downloads import partfile
-from vocalsep_async.downloads.partfile import PartFile, Saved
-from vocalsep_async.downloads.remote import About
+from vocalsep_async._downloads import partfile
+from vocalsep_async._downloads.partfile import PartFile, Saved
+from vocalsep_async._downloads.source import FileIdentity
 
 
 @pytest.fixture
@@ -161,7 +161,7 @@ def test_what_was_discarded_is_gone(target: Path) -> None:
 def test_a_file_that_begins_anew_has_nothing_of_the_old_one(target: Path) -> None:
     half_of(target)
     part = opened(target)
-    other = About('"two"', 90_000)
+    other = FileIdentity('"two"', 90_000)
     part.write(pieces(OTHER[:90_000], about=other))
     assert part.about == other
     part.keep()
@@ -174,7 +174,7 @@ def test_a_file_that_begins_anew_has_nothing_of_the_old_one(target: Path) -> Non
 def test_what_was_begun_for_another_stem_is_dropped(target: Path) -> None:
     half_of(target)
     part = opened(target, "task-2/vocal")
-    assert (part.position, part.about) == (0, About())
+    assert (part.position, part.about) == (0, FileIdentity())
     assert names_in(target.parent) == {PART}
     assert target.with_name(PART).read_bytes() == b""
     saved_anew(part)
@@ -184,9 +184,9 @@ def test_what_was_begun_for_another_stem_is_dropped(target: Path) -> None:
 
 @pytest.mark.parametrize("size", [HALF, len(AUDIO)])
 def test_whoever_wants_it_anew_gets_nothing_that_was_there(target: Path, size: int) -> None:
-    half_of(target, About('"one"', size))
+    half_of(target, FileIdentity('"one"', size))
     part = opened(target, anew=True)
-    assert (part.position, part.about, part.is_complete) == (0, About(), False)
+    assert (part.position, part.about, part.is_complete) == (0, FileIdentity(), False)
     assert names_in(target.parent) == {PART}
     part.write(pieces(OTHER))
     assert part.finish().sha256 == hashlib.sha256(OTHER).hexdigest()
@@ -267,7 +267,7 @@ def test_what_cannot_be_opened_is_an_error(target: Path, monkeypatch: pytest.Mon
 def test_a_part_that_cannot_be_read_again_is_not_left_open(
     target: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
-    half_of(target, ABOUT if call == "read" else About())
+    half_of(target, ABOUT if call == "read" else FileIdentity())
     with left_open(tmp_path) as still_open, monkeypatch.context() as patch:
         patch.setattr(os, call, refusal(errno.EIO))
         with pytest.raises(OSError, match=os.strerror(errno.EIO)):

@@ -13,8 +13,8 @@ from downloads.stem_host import Held, StemHost, client_of
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vocalsep_async import ConfigurationError, DownloadError, Progress, TransportError
-from vocalsep_async.downloads.meter import Meter
+from vocalsep_async import ConfigurationError, DownloadError, DownloadProgress, TransportError
+from vocalsep_async._downloads.progress import ProgressReporter
 from vocalsep_async.emulator import Emulator
 
 pytestmark = pytest.mark.anyio
@@ -26,40 +26,44 @@ def most_in_any_second(moments: list[float]) -> int:
 
 @given(st.lists(st.floats(0, 0.3) | st.just(1 / 9), min_size=1, max_size=60))
 def test_nobody_is_told_of_a_file_more_than_ten_times_in_any_second(gaps: list[float]) -> None:
-    now, moments, told = 1000.0, list[float](), list[Progress]()
+    now, moments, told = 1000.0, list[float](), list[DownloadProgress]()
     path = Path("a.mp3")
 
-    def tell(progress: Progress) -> None:
+    def tell(progress: DownloadProgress) -> None:
         told.append(progress)
         moments.append(now)
 
-    meter = Meter(tell, task_id="a", stem="vocal", path=path)
+    meter = ProgressReporter(tell, task_id="a", stem="vocal", path=path)
     for done, gap in enumerate(gaps):
         now += gap
         meter.tell(done, None, now)
     meter.tell(len(gaps), len(gaps), now, at_end=True)
     assert most_in_any_second(moments) <= 10
-    expected = Progress(task_id="a", stem="vocal", path=path, done=len(gaps), total=len(gaps))
+    expected = DownloadProgress(
+        task_id="a", stem="vocal", path=path, done=len(gaps), total=len(gaps)
+    )
     assert told[-1] == expected
     assert told[0].done == 0
 
 
 def test_a_long_file_is_told_of_about_nine_times_a_second() -> None:
     told: list[object] = []
-    meter = Meter(told.append, task_id="a", stem="vocal", path=Path("a.mp3"))
+    meter = ProgressReporter(told.append, task_id="a", stem="vocal", path=Path("a.mp3"))
     for hundredth in range(1000):
         meter.tell(hundredth, 1000, hundredth / 100)
     assert 80 <= len(told) <= 100
 
 
 def test_nobody_need_be_told() -> None:
-    Meter(None, task_id="a", stem="vocal", path=Path("a.mp3")).tell(1, 1, 0.0, at_end=True)
+    ProgressReporter(None, task_id="a", stem="vocal", path=Path("a.mp3")).tell(
+        1, 1, 0.0, at_end=True
+    )
 
 
 async def test_progress_goes_up_and_ends_with_the_size_of_the_file(tmp_path: Path) -> None:
-    told: dict[str, list[Progress]] = {}
+    told: dict[str, list[DownloadProgress]] = {}
 
-    def tell(progress: Progress) -> None:
+    def tell(progress: DownloadProgress) -> None:
         told.setdefault(progress.stem, []).append(progress)
 
     async with Emulator() as emulator, client_of(emulator.url) as client:
@@ -78,7 +82,7 @@ async def test_progress_goes_up_and_ends_with_the_size_of_the_file(tmp_path: Pat
 async def test_pieces_that_come_at_one_moment_are_told_of_once_and_at_the_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told: list[Progress] = []
+    told: list[DownloadProgress] = []
     async with StemHost() as host, client_of(host.url) as client:
         task_id = host.add("a", "vocal", size=3_000_000)
         with monkeypatch.context() as patch:
@@ -89,7 +93,7 @@ async def test_pieces_that_come_at_one_moment_are_told_of_once_and_at_the_end(
 
 
 async def test_progress_goes_on_after_a_cut(tmp_path: Path) -> None:
-    told: list[Progress] = []
+    told: list[DownloadProgress] = []
     async with StemHost() as host, client_of(host.url) as client:
         host.add("a", "vocal", size=3_000_000)
         host.cut("a/vocal", 1_000_000, 2_000_000)
@@ -100,7 +104,7 @@ async def test_progress_goes_on_after_a_cut(tmp_path: Path) -> None:
 
 
 async def test_nothing_is_told_of_a_file_that_is_there_already(tmp_path: Path) -> None:
-    told: list[Progress] = []
+    told: list[DownloadProgress] = []
     async with StemHost() as host, client_of(host.url) as client:
         await client.download_stems(host.add("a", "vocal"), tmp_path)
         await client.download_stems("a", tmp_path, on_progress=told.append)
@@ -122,7 +126,7 @@ async def test_nothing_is_told_of_a_file_that_is_there_already(tmp_path: Path) -
 async def test_what_the_callback_raises_is_raised_as_it_is(
     error: Exception, *, at_end: bool, tmp_path: Path
 ) -> None:
-    def fail(progress: Progress) -> None:
+    def fail(progress: DownloadProgress) -> None:
         if progress.done == progress.total or not at_end:
             raise error
 
@@ -137,7 +141,7 @@ async def test_what_the_callback_raises_is_raised_as_it_is(
 
 
 async def test_what_the_callback_raises_ends_the_other_stems_too(tmp_path: Path) -> None:
-    def fail(progress: Progress) -> None:
+    def fail(progress: DownloadProgress) -> None:
         raise ValueError(progress.stem)
 
     async with StemHost() as host, client_of(host.url) as client:
@@ -156,7 +160,7 @@ async def test_what_the_callback_raises_ends_the_other_stems_too(tmp_path: Path)
 
 
 class Asynchronous:
-    async def told(self, progress: Progress) -> None:
+    async def told(self, progress: DownloadProgress) -> None:
         raise AssertionError(progress)
 
 
@@ -173,13 +177,13 @@ async def test_an_asynchronous_callback_is_refused_before_anything_is_sent(
     async with StemHost() as host, client_of(host.url) as client:
         with pytest.raises(ConfigurationError, match="on_progress must be a plain function"):
             await client.download_stems("a", tmp_path, on_progress=on_progress)
-    assert host.looks == []
+    assert host.polls == []
 
 
 async def test_progress_counts_what_an_earlier_call_left(tmp_path: Path) -> None:
-    size, told, kept = 3_000_000, list[Progress](), list[Progress]()
+    size, told, kept = 3_000_000, list[DownloadProgress](), list[DownloadProgress]()
 
-    def first(progress: Progress) -> None:
+    def first(progress: DownloadProgress) -> None:
         kept.append(progress)
         raise ValueError("enough")
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from attrs.exceptions import FrozenInstanceError
 
-from vocalsep_async import DownloadError, DownloadReport, Progress, StemFile
+from vocalsep_async import DownloadError, DownloadProgress, DownloadReport, StemFile
 
 FILE = StemFile(
     stem="vocal",
@@ -24,7 +24,7 @@ FILE = StemFile(
 OTHER = StemFile(
     stem="drums", path=Path("x"), size=1, sha256=None, was_fetched=False, verified=False
 )
-PROGRESS = Progress(task_id="t", stem="vocal", path=Path("x"), done=1, total=None)
+PROGRESS = DownloadProgress(task_id="t", stem="vocal", path=Path("x"), done=1, total=None)
 
 
 def failed(stem: str) -> DownloadError:

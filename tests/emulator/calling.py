@@ -49,7 +49,7 @@ class Caller:
         return await self.ask(emulator, "GET", RECORD, params={"taskId": task_id})
 
     async def credits(self, emulator: Emulator) -> Reply:
-        name = {"sunoapi": "generate", "kie": "chat"}[emulator.dialect]
+        name = {"sunoapi": "generate", "kie": "chat"}[emulator.provider]
         return await self.ask(emulator, "GET", f"/api/v1/{name}/credit")
 
     async def create(self, emulator: Emulator, **body: object) -> Reply:

@@ -12,7 +12,7 @@ from anyio.lowlevel import checkpoint
 from emulator.calling import GENERATE, Caller, DialectName
 
 from vocalsep_async.emulator import Emulator
-from vocalsep_async.emulator.drawing import Drawing
+from vocalsep_async.emulator.sampler import Sampler
 from vocalsep_async.emulator.tasks import Ending
 from vocalsep_async.errors import ConfigurationError
 from vocalsep_async.models import SeparationType, TaskStatus
@@ -49,14 +49,14 @@ async def test_a_created_task_is_pending_and_then_has_its_stems(caller: Caller) 
     assert done["createTime"] == pending["createTime"] <= done["completeTime"]
 
 
-@pytest.mark.parametrize("dialect", ["sunoapi", "kie"])
-async def test_two_stems_come_of_a_vocal_separation(caller: Caller, dialect: DialectName) -> None:
-    async with Emulator(dialect=dialect) as emulator:
+@pytest.mark.parametrize("provider", ["sunoapi", "kie"])
+async def test_two_stems_come_of_a_vocal_separation(caller: Caller, provider: DialectName) -> None:
+    async with Emulator(provider=provider) as emulator:
         task_id = emulator.add_task(duration=0)
         response = (await caller.record(emulator, task_id)).data["response"]
     urls = {key for key, value in response.items() if key.endswith("Url") and value}
     assert urls == {"vocalUrl", "instrumentalUrl"}
-    assert ("pianoUrl" in response) == (dialect == "kie")
+    assert ("pianoUrl" in response) == (provider == "kie")
     assert set(TWELVE) < set(response)
     assert {"id", "originUrl", "originData"} < set(response)
     names = [track["stem_type_group_name"] for track in response["originData"]]
@@ -138,11 +138,11 @@ async def test_the_printed_times_give_the_true_duration(caller: Caller) -> None:
         {"audioUrl": 7},
     ],
 )
-@pytest.mark.parametrize("dialect, code", [("sunoapi", 400), ("kie", 422)])
+@pytest.mark.parametrize("provider, code", [("sunoapi", 400), ("kie", 422)])
 async def test_wrong_parameters_are_refused_and_cost_nothing(
-    caller: Caller, body: dict[str, object], dialect: DialectName, code: int
+    caller: Caller, body: dict[str, object], provider: DialectName, code: int
 ) -> None:
-    async with Emulator(dialect=dialect) as emulator:
+    async with Emulator(provider=provider) as emulator:
         answer = await caller.create(emulator, **body)
     assert (answer.http_status, answer.code, answer.data) == (200, code, None)
     assert emulator.credits_left == 1000.0
@@ -173,18 +173,18 @@ def _nested(depth: int) -> bytes:
         pytest.param(b'{"audioUrl": ' + b"1" * 5000 + b"}", "utf-8", id="long-number"),
     ],
 )
-@pytest.mark.parametrize("dialect, code", [("sunoapi", 400), ("kie", 422)])
+@pytest.mark.parametrize("provider, code", [("sunoapi", 400), ("kie", 422)])
 async def test_a_body_that_cannot_be_read_is_refused_without_a_word_in_the_log(
     caller: Caller,
     caplog: pytest.LogCaptureFixture,
     *,
     content: bytes,
     charset: str,
-    dialect: DialectName,
+    provider: DialectName,
     code: int,
 ) -> None:
     headers = {"Content-Type": f"application/json; charset={charset}"}
-    async with Emulator(dialect=dialect) as emulator:
+    async with Emulator(provider=provider) as emulator:
         answer = await caller.ask(emulator, "POST", GENERATE, data=content, headers=headers)
     assert (answer.http_status, answer.code, answer.data) == (200, code, None)
     assert answer.body["msg"] == "The body is not a JSON object."
@@ -227,17 +227,17 @@ async def test_each_task_is_charged(caller: Caller, type_: str, cost: int) -> No
         assert (await caller.credits(emulator)).data == 100 - cost
 
 
-@pytest.mark.parametrize("dialect, code", [("sunoapi", 429), ("kie", 402)])
+@pytest.mark.parametrize("provider, code", [("sunoapi", 429), ("kie", 402)])
 async def test_an_empty_account_gets_no_task(
-    caller: Caller, dialect: DialectName, code: int
+    caller: Caller, provider: DialectName, code: int
 ) -> None:
-    async with Emulator(dialect=dialect, credits=9.5) as emulator:
+    async with Emulator(provider=provider, credits=9.5) as emulator:
         answer = await caller.create(emulator)
         credits_left = (await caller.credits(emulator)).text
     assert answer.code == code
     assert "insufficient" in answer.body["msg"]
     assert emulator.tasks == ()
-    assert ('"data": 9.5}' in credits_left) == (dialect == "kie")
+    assert ('"data": 9.5}' in credits_left) == (provider == "kie")
 
 
 @pytest.mark.parametrize(
@@ -327,7 +327,7 @@ async def test_an_id_that_is_not_blank_may_hold_any_characters(
 
 def test_the_same_seed_draws_the_same_tasks() -> None:
     def draw(seed: int) -> list[tuple[str, float, Ending]]:
-        drawing = Drawing(seed, speed=1.0, failure_rate=0.5)
+        drawing = Sampler(seed, speed=1.0, failure_rate=0.5)
         type_ = SeparationType.SPLIT_STEM
         return [(drawing.task_id(), drawing.duration(type_), drawing.ending()) for _ in range(9)]
 
@@ -338,7 +338,7 @@ def test_the_same_seed_draws_the_same_tasks() -> None:
     "type_, low, high", [("separate_vocal", 20, 90), ("split_stem_advanced", 60, 240)]
 )
 def test_nine_of_ten_durations_lie_in_the_usual_range(type_: str, low: float, high: float) -> None:
-    drawing = Drawing(0, speed=10.0, failure_rate=0.0)
+    drawing = Sampler(0, speed=10.0, failure_rate=0.0)
     drawn = [10.0 * drawing.duration(SeparationType(type_)) for _ in range(2000)]
     assert sum(low <= seconds <= high for seconds in drawn) / 2000 == pytest.approx(0.9, abs=0.03)
 
@@ -349,7 +349,7 @@ async def test_requests_are_written_down_in_the_order_of_their_answers(caller: C
         await caller.credits(emulator)
     first, second = emulator.requests
     assert (first.method, first.path) == ("POST", "/api/v1/vocal-removal/generate")
-    assert (first.task_id, first.code, first.refused) == (created.data["taskId"], 200, False)
+    assert (first.task_id, first.code, first.throttled) == (created.data["taskId"], 200, False)
     assert (second.path, second.task_id) == ("/api/v1/generate/credit", None)
     assert first.at < second.at
 

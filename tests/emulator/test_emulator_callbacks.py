@@ -65,10 +65,10 @@ async def _settled(caller: Caller, emulator: Emulator, task_id: str) -> dict[str
 
 
 @pytest.mark.parametrize(
-    "dialect, key", [("sunoapi", "vocal_removal_info"), ("kie", "vocal_separation_info")]
+    "provider, key", [("sunoapi", "vocal_removal_info"), ("kie", "vocal_separation_info")]
 )
-async def test_the_end_of_a_task_is_posted(caller: Caller, dialect: DialectName, key: str) -> None:
-    async with Hook().listening() as hook, Emulator(dialect=dialect, speed=FAST) as emulator:
+async def test_the_end_of_a_task_is_posted(caller: Caller, provider: DialectName, key: str) -> None:
+    async with Hook().listening() as hook, Emulator(provider=provider, speed=FAST) as emulator:
         created = await caller.create(emulator, callBackUrl=hook.url)
         body = await hook.body()
     assert body["code"] == 200

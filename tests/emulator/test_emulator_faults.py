@@ -20,14 +20,14 @@ async def _codes(caller: Caller, emulator: Emulator, count: int) -> list[int]:
 
 @pytest.mark.parametrize(
     "options, code",
-    [({}, 430), ({"refuse_code": 405}, 405), ({"dialect": "kie"}, 429)],
+    [({}, 430), ({"throttle_code": 405}, 405), ({"provider": "kie"}, 429)],
 )
 async def test_one_request_too_many_is_refused(
     caller: Caller, options: dict[str, Any], code: int
 ) -> None:
     async with Emulator(rate_limit=(2, 3600.0), **options) as emulator:
         assert await _codes(caller, emulator, 3) == [200, 200, code]
-    assert [request.refused for request in emulator.requests] == [False, False, True]
+    assert [request.throttled for request in emulator.requests] == [False, False, True]
 
 
 async def test_without_a_limit_nobody_is_refused(caller: Caller) -> None:
@@ -35,12 +35,12 @@ async def test_without_a_limit_nobody_is_refused(caller: Caller) -> None:
         assert set(await _codes(caller, emulator, 30)) == {200}
 
 
-@pytest.mark.parametrize("refuse_in, status", [("body", 200), ("status", 430)])
+@pytest.mark.parametrize("throttle_in, status", [("body", 200), ("status", 430)])
 async def test_a_refusal_comes_where_it_was_asked_for(
-    caller: Caller, refuse_in: Literal["body", "status"], status: int
+    caller: Caller, throttle_in: Literal["body", "status"], status: int
 ) -> None:
-    async with Emulator(refuse_in=refuse_in, retry_after=7) as emulator:
-        emulator.inject(Fault.REFUSED)
+    async with Emulator(throttle_in=throttle_in, retry_after=7) as emulator:
+        emulator.inject(Fault.THROTTLED)
         answer = await caller.credits(emulator)
     assert (answer.http_status, answer.code) == (status, 430)
     assert answer.headers["Retry-After"] == "7"
@@ -65,13 +65,13 @@ async def test_the_time_of_a_refusal_is_sent_in_plain_decimals(
     caller: Caller, seconds: float, sent: str
 ) -> None:
     async with Emulator(retry_after=seconds) as emulator:
-        emulator.inject(Fault.REFUSED)
+        emulator.inject(Fault.THROTTLED)
         assert (await caller.credits(emulator)).headers["Retry-After"] == sent
 
 
 async def test_a_refusal_names_no_time_unless_asked_to(caller: Caller) -> None:
     async with Emulator() as emulator:
-        emulator.inject(Fault.REFUSED)
+        emulator.inject(Fault.THROTTLED)
         assert "Retry-After" not in (await caller.credits(emulator)).headers
 
 
@@ -103,7 +103,7 @@ async def test_maintenance_holds_until_it_is_switched_off(caller: Caller) -> Non
 @pytest.mark.parametrize(
     "fault, sunoapi, kie",
     [
-        (Fault.REFUSED, 430, 429),
+        (Fault.THROTTLED, 430, 429),
         (Fault.MAINTENANCE, 455, 455),
         (Fault.SERVER_ERROR, 500, 500),
         (Fault.NO_CREDITS, 429, 402),
@@ -114,12 +114,12 @@ async def test_the_next_requests_meet_the_fault(
     caller: Caller, fault: Fault, sunoapi: int, kie: int
 ) -> None:
     codes: dict[DialectName, int] = {"sunoapi": sunoapi, "kie": kie}
-    for dialect, code in codes.items():
-        async with Emulator(dialect=dialect) as emulator:
+    for provider, code in codes.items():
+        async with Emulator(provider=provider) as emulator:
             emulator.inject(fault, times=2)
             assert await _codes(caller, emulator, 3) == [code, code, 200]
         assert [request.code for request in emulator.requests] == [code, code, 200]
-        assert emulator.requests[0].refused == (fault is Fault.REFUSED)
+        assert emulator.requests[0].throttled == (fault is Fault.THROTTLED)
 
 
 async def test_a_faulty_creation_creates_nothing(caller: Caller) -> None:

@@ -8,7 +8,7 @@ from yarl import URL
 
 from vocalsep_async.emulator import Emulator, song
 from vocalsep_async.emulator.files import SongFiles
-from vocalsep_async.emulator.links import Links
+from vocalsep_async.emulator.links import LinkSigner
 from vocalsep_async.emulator.tasks import Clock, Ending, Task
 from vocalsep_async.models import SeparationType, TaskStatus
 
@@ -103,7 +103,7 @@ def test_a_folder_is_the_id_where_that_is_safe() -> None:
 
 
 def test_links_of_two_emulators_differ() -> None:
-    ours, theirs = Links(Clock(), 60.0), Links(Clock(), 60.0)
+    ours, theirs = LinkSigner(Clock(), 60.0), LinkSigner(Clock(), 60.0)
     query = URL(ours.give("t", "bass")).query
     parts = ("t", "bass", query["expires"], query["signature"])
     assert ours.holds(*parts)

@@ -22,12 +22,12 @@ def _accepted(window: SlidingWindow, gaps: list[float]) -> list[float]:
     limit=st.integers(1, 8),
     period=st.floats(0.01, 30),
     gaps=_gaps,
-    count_refused=st.booleans(),
+    count_throttled=st.booleans(),
 )
 def test_no_window_holds_more_than_the_limit(
-    limit: int, period: float, gaps: list[float], *, count_refused: bool
+    limit: int, period: float, gaps: list[float], *, count_throttled: bool
 ) -> None:
-    accepted = _accepted(SlidingWindow(limit, period, count_refused=count_refused), gaps)
+    accepted = _accepted(SlidingWindow(limit, period, count_throttled=count_throttled), gaps)
     for first, last in zip(accepted, accepted[limit:], strict=False):
         assert last - first >= period
 
@@ -52,5 +52,5 @@ def test_a_place_is_free_again_after_exactly_one_period() -> None:
 
 
 def test_refused_requests_keep_the_caller_out_if_they_count() -> None:
-    window = SlidingWindow(1, 10.0, count_refused=True)
+    window = SlidingWindow(1, 10.0, count_throttled=True)
     assert [window.admit(now) for now in (0.0, 6.0, 12.0, 22.0)] == [True, False, False, True]

@@ -37,12 +37,12 @@ def asked_for(monkeypatch: pytest.MonkeyPatch) -> list[Emulator]:
 
 
 def test_options_reach_the_emulator(asked_for: list[Emulator]) -> None:
-    line = "--dialect kie --speed 10 --seed 1 --rate-limit 5/2.5 --refuse-code 430 --count-refused"
+    line = "--provider kie --speed 10 --seed 1 --rate-limit 5/2.5 --throttle-code 430 --count-throttled"
     assert main(line.split()) == 0
     [emulator] = asked_for
-    assert (emulator.dialect, emulator.speed, emulator.seed) == ("kie", 10.0, 1)
-    assert (emulator.rate_limit, emulator.refusal_code) == ((5, 2.5), 430)
-    assert emulator.count_refused
+    assert (emulator.provider, emulator.speed, emulator.seed) == ("kie", 10.0, 1)
+    assert (emulator.rate_limit, emulator.throttling_code) == ((5, 2.5), 430)
+    assert emulator.count_throttled
 
 
 def test_without_options_the_defaults_hold(asked_for: list[Emulator]) -> None:
@@ -60,7 +60,7 @@ def test_the_limit_can_be_switched_off(asked_for: list[Emulator]) -> None:
     [
         ("--rate-limit often", "invalid rate limit value: 'often'"),
         ("--speed 0", "speed must be a finite number above 0"),
-        ("--refuse-code 418", "refuse_code must be one of"),
+        ("--throttle-code 418", "refuse_code must be one of"),
     ],
 )
 def test_wrong_options_exit_with_two(

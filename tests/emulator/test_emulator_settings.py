@@ -18,7 +18,7 @@ from vocalsep_async.errors import ConfigurationError
     [
         ("api_key", ""),
         ("api_key", 7),
-        ("dialect", "klingon"),
+        ("provider", "klingon"),
         ("speed", 0),
         ("speed", math.inf),
         ("speed", math.nan),
@@ -36,12 +36,12 @@ from vocalsep_async.errors import ConfigurationError
         ("rate_limit", (20.0, 10.0)),
         ("rate_limit", (20, 10.0, 1)),
         ("rate_limit", 20),
-        ("refuse_code", 429),
-        ("refuse_code", 430.0),
-        ("refuse_in", "header"),
-        ("refuse_in", ["body"]),
-        ("count_refused", "no"),
-        ("count_refused", 1),
+        ("throttle_code", 429),
+        ("throttle_code", 430.0),
+        ("throttle_in", "header"),
+        ("throttle_in", ["body"]),
+        ("count_throttled", "no"),
+        ("count_throttled", 1),
         ("retry_after", -1),
         ("credits", -1),
         ("credits", None),
@@ -86,23 +86,23 @@ def test_a_key_that_no_request_could_carry_is_refused_and_not_shown(option: str)
     "options, code",
     [
         ({}, 430),
-        ({"refuse_code": 405}, 405),
-        ({"dialect": "kie"}, 429),
-        ({"dialect": "kie", "refuse_code": 430}, 430),
+        ({"throttle_code": 405}, 405),
+        ({"provider": "kie"}, 429),
+        ({"provider": "kie", "throttle_code": 430}, 430),
     ],
 )
 def test_the_code_of_refusals_follows_the_dialect(options: dict[str, Any], code: int) -> None:
-    assert Emulator(**options).refusal_code == code
+    assert Emulator(**options).throttling_code == code
 
 
 def test_a_code_of_the_other_dialect_is_refused() -> None:
     with pytest.raises(ConfigurationError, match=r"refuse_code must be one of \(429, 430\)"):
-        Emulator(dialect="kie", refuse_code=405)
+        Emulator(provider="kie", throttle_code=405)
 
 
 def test_a_word_that_is_not_known_is_told_with_those_that_are() -> None:
     with pytest.raises(ConfigurationError, match="dialect must be one of sunoapi, kie, not 'suno'"):
-        Emulator(dialect="suno")  # type: ignore[arg-type]
+        Emulator(provider="suno")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,9 @@ from typing import Any
 import payloads
 
 from vocalsep_async import JournalError, TaskOutcome, TaskRef
-from vocalsep_async.decoding import restored_task
-from vocalsep_async.journal import Row, Store
-from vocalsep_async.journal.records import packed
-from vocalsep_async.journal.store import Write
+from vocalsep_async._journal.codec import packed
+from vocalsep_async._journal.store import Row, Store, Write
+from vocalsep_async.providers._decoder import restored_task
 
 ADD = "INSERT INTO added (task_id, added_at) VALUES (?, ?)"
 END = (

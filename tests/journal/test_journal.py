@@ -24,8 +24,10 @@ from journal.contents import ODD_IDS, changed, files_of, outcome_of, record_of, 
 from virtual_time import VIRTUAL_TIME
 
 from vocalsep_async import ConfigurationError, Journal, JournalError, TaskOutcome, TaskRef
+from vocalsep_async._journal.codec import unpacked
+from vocalsep_async._journal.journal import Known
+from vocalsep_async._journal.store import Store
 from vocalsep_async.errors import ClientClosedError
-from vocalsep_async.journal import Known, Store, unpacked
 
 pytestmark = pytest.mark.anyio
 
@@ -106,7 +108,7 @@ async def known_in(path: Path) -> list[Known]:
         return await journal.known()
 
 
-class Gate:
+class Limiter:
     """Holds up what journals do in their threads."""
 
     def __init__(self) -> None:
@@ -121,9 +123,9 @@ class Gate:
 
 
 @pytest.fixture
-def opening(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
+def opening(monkeypatch: pytest.MonkeyPatch) -> Iterator[Limiter]:
     """Stores wait here when they are open; they are closed after the test."""
-    gate, stores = Gate(), []
+    gate, stores = Limiter(), []
     really = Store._prepare
 
     def prepared(store: Store) -> None:
@@ -139,7 +141,7 @@ def opening(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
 
 
 @contextmanager
-def held_up(patch: pytest.MonkeyPatch, gate: Gate) -> Iterator[None]:
+def held_up(patch: pytest.MonkeyPatch, gate: Limiter) -> Iterator[None]:
     """Writes wait at the gate before they are begun."""
     really = Store.apply
 
@@ -200,7 +202,9 @@ class TestOpeningAndClosing:
             journal.add(of(["a"]))
         assert len(rows_in(path)) == 1
 
-    async def test_it_is_not_opened_twice_at_the_same_time(self, path: Path, opening: Gate) -> None:
+    async def test_it_is_not_opened_twice_at_the_same_time(
+        self, path: Path, opening: Limiter
+    ) -> None:
         journal = Journal(path)
         first = asyncio.create_task(journal.open())
         await opening.until_reached()
@@ -261,8 +265,8 @@ class TestOpeningAndClosing:
     ) -> None:
         journal = Journal(path)
         with monkeypatch.context() as patch:
-            patch.setattr("vocalsep_async.journal.store.SCHEMA", 0)
-            patch.setattr("vocalsep_async.journal.store._APPLICATION", 7)
+            patch.setattr("vocalsep_async._journal.store.SCHEMA", 0)
+            patch.setattr("vocalsep_async._journal.store._APPLICATION", 7)
             async with Journal(path):
                 pass
         with pytest.raises(JournalError, match="no journal of this package"):
@@ -273,7 +277,7 @@ class TestOpeningAndClosing:
             assert await journal.known() == []
 
     async def test_cancelled_while_it_opens_it_is_free_for_the_next_one(
-        self, path: Path, opening: Gate
+        self, path: Path, opening: Limiter
     ) -> None:
         async def use() -> None:
             async with Journal(path):
@@ -289,7 +293,7 @@ class TestOpeningAndClosing:
             assert await journal.known() == []
 
     async def test_in_a_scope_that_is_cancelled_while_it_opens_it_is_closed_again(
-        self, path: Path, opening: Gate
+        self, path: Path, opening: Limiter
     ) -> None:
         async def cancel() -> None:
             await opening.until_reached()
@@ -400,7 +404,7 @@ class TestWhatItKeeps:
         self, path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         clock = iter([1000.0, 2000.0])
-        monkeypatch.setattr("vocalsep_async.journal.journal.time.time", lambda: next(clock))
+        monkeypatch.setattr("vocalsep_async._journal.journal.time.time", lambda: next(clock))
         async with Journal(path) as journal:
             journal.add(of(["a", "b"]))
             journal.add(of(["b", "c"]))
@@ -541,7 +545,7 @@ class TestSecrets:
         self, path: Path, monkeypatch: pytest.MonkeyPatch, *, keep_links: bool
     ) -> None:
         # Not compressed, so that it would be seen.
-        monkeypatch.setattr("vocalsep_async.journal.records._LEVEL", 0)
+        monkeypatch.setattr("vocalsep_async._journal.codec._LEVEL", 0)
         link = f"https://cdn.example/v.mp3?Signature={CANARY}#{CANARY}"
         record = record_of("a") | {"callbackUrl": link, "errorMessage": f"not reached: {link}"}
         record["response"] = {"vocalUrl": link, "originData": [{"audio_url": link}]}
@@ -625,7 +629,7 @@ class TestIntents:
     async def test_two_at_one_moment_are_two(
         self, path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("vocalsep_async.journal.journal.time.time", lambda: 7.0)
+        monkeypatch.setattr("vocalsep_async._journal.journal.time.time", lambda: 7.0)
         numbers = []
         for n in (1, 2):  # each with a journal of its own, as a call has that is given a path
             async with Journal(path) as journal:
@@ -649,7 +653,7 @@ class TestIntents:
         self, path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         async with Journal(path) as journal:
-            with held_up(monkeypatch, gate := Gate()):
+            with held_up(monkeypatch, gate := Limiter()):
                 task = asyncio.create_task(journal.intend(REQUEST))
                 await gate.until_reached()
                 assert not task.done()
@@ -668,7 +672,7 @@ class TestIntents:
                 with held_up(monkeypatch, gate):
                     await journal.created(number, TaskRef("new"))
 
-        gate = Gate()
+        gate = Limiter()
         task = asyncio.create_task(use())
         await gate.until_reached()
         task.cancel()
@@ -684,7 +688,7 @@ class TestIntents:
         self, path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         async with Journal(path) as journal:
-            with held_up(monkeypatch, gate := Gate()), Full(monkeypatch):
+            with held_up(monkeypatch, gate := Limiter()), Full(monkeypatch):
                 task = asyncio.create_task(journal.intend({"a": "x" * 100_000}))
                 await gate.until_reached()
                 task.cancel()
@@ -714,13 +718,13 @@ class Full:
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self._patch = patch
-        self.refused = 0
+        self.throttled = 0
 
     def __enter__(self) -> Self:
         really = Store.apply
 
         def apply(store: Store, writes: Any, **options: Any) -> None:
-            self.refused += 1
+            self.throttled += 1
             (pages,) = store._one("PRAGMA page_count")
             store._one(f"PRAGMA max_page_count = {pages}")
             really(store, writes, **options)
@@ -770,7 +774,7 @@ class TestDisksThatRefuse:
                 await journal.flush()
         with pytest.raises(JournalError, match="full"):
             await journal.aclose()
-        assert full.refused == 1
+        assert full.throttled == 1
         assert rows_in(path) == []
 
     async def test_one_that_failed_may_be_opened_anew(
@@ -820,8 +824,8 @@ def groups(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, int]]:
         seen.append((anyio.current_time(), len(writes)))
         really(store, writes, durably=durably)
 
-    monkeypatch.setattr("vocalsep_async.journal.journal.run_sync", at_once)
-    monkeypatch.setattr("vocalsep_async.journal.writer.Thread", AtOnce)
+    monkeypatch.setattr("vocalsep_async._journal.journal.run_sync", at_once)
+    monkeypatch.setattr("vocalsep_async._journal.writer.Thread", AtOnce)
     monkeypatch.setattr(Store, "apply", apply)
     return seen
 

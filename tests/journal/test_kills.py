@@ -125,7 +125,7 @@ async def assert_the_next_run_finishes(
     assert asked.isdisjoint(told)
     assert sorted(outcome.task_id for outcome in outcomes) == sorted(IDS)
     for outcome in outcomes:
-        assert outcome.ok
+        assert outcome.succeeded
         assert outcome.task is not None
         assert outcome.task.task_id == outcome.task_id
     assert files_of(path) == [path]

@@ -18,14 +18,14 @@ import pytest
 from journal.contents import made, opened, refusal, rows_in
 
 from vocalsep_async import JournalError
-from vocalsep_async.journal import Store
-from vocalsep_async.journal.lock import Lock
+from vocalsep_async._journal.lock import Lock
+from vocalsep_async._journal.store import Store
 
 IN_USE = "is in use by another batch or process"
 HOLDER = """
 import sys
 from pathlib import Path
-from vocalsep_async.journal import Store
+from vocalsep_async._journal.store import Store
 store = Store.open(Path(sys.argv[1]))
 print("open", flush=True)
 sys.stdin.read()
@@ -34,7 +34,7 @@ sys.stdin.read()
 PARENT = """
 import os, sys, time
 from pathlib import Path
-from vocalsep_async.journal import Store
+from vocalsep_async._journal.store import Store
 store = Store.open(Path(sys.argv[1]))
 child = os.fork()
 if child == 0:
@@ -111,7 +111,7 @@ def test_a_child_that_was_forked_neither_holds_the_journal_nor_gives_it_away(
 def test_a_lock_that_cannot_be_removed_is_let_go_of_all_the_same(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(_path: Path, **_options: bool) -> None:
+    def refuse(_path: Path, **_arguments: bool) -> None:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
     before = descriptors()

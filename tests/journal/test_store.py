@@ -25,8 +25,8 @@ from journal.contents import (
 )
 
 from vocalsep_async import JournalError
-from vocalsep_async.journal import Row, Store, unpacked
-from vocalsep_async.journal.store import SCHEMA
+from vocalsep_async._journal.codec import unpacked
+from vocalsep_async._journal.store import SCHEMA, Row, Store
 
 META = "INSERT OR REPLACE INTO meta VALUES (?, ?)"
 INTEND = "INSERT INTO intents (began_at, request, task_id, error) VALUES (?, ?, ?, ?)"
@@ -378,7 +378,7 @@ class TestWritesAndReads:
     def test_somebody_else_who_keeps_the_database_locked_is_told_of(
         self, path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("vocalsep_async.journal.store._PATIENCE", 0.01)
+        monkeypatch.setattr("vocalsep_async._journal.store._PATIENCE", 0.01)
         with (
             opened(path) as store,
             closing(sqlite3.connect(path, isolation_level=None)) as other,

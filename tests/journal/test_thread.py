@@ -11,10 +11,10 @@ from uuid import uuid4
 
 import pytest
 
-from vocalsep_async.journal.thread import Thread
+from vocalsep_async._journal.thread import Thread
 
 FORGETFUL = """
-from vocalsep_async.journal.thread import Thread
+from vocalsep_async._journal.thread import Thread
 import threading
 thread, done = Thread("left-open"), threading.Event()
 thread.do(done.set)

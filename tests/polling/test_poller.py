@@ -11,9 +11,17 @@ import pytest
 from fakes import FakeProvider, finished, make_client, record
 from virtual_time import VIRTUAL_TIME
 
-from vocalsep_async import Every, RateLimit, Situation, TaskRef, TaskTimeoutError, TransportError
-from vocalsep_async.polling import Wait, learning
-from vocalsep_async.transport import Reply
+from vocalsep_async import (
+    Interval,
+    PollContext,
+    RateLimit,
+    TaskRef,
+    TaskTimeoutError,
+    TransportError,
+)
+from vocalsep_async._polling import learner
+from vocalsep_async._polling.waiter import Waiter
+from vocalsep_async._transport.api import Reply
 
 pytestmark = pytest.mark.anyio
 
@@ -30,7 +38,7 @@ async def test_a_wait_that_joins_during_a_look_shares_it(provider: FakeProvider)
         await anyio.sleep(1)
         outcomes = await client.wait_for_tasks(["a"])
     assert outcomes["a"].polls == 1
-    assert len(provider.looks) == 1
+    assert len(provider.polls) == 1
 
 
 async def test_a_start_that_nobody_needs_any_more_is_given_back(provider: FakeProvider) -> None:
@@ -46,7 +54,7 @@ async def test_a_start_that_nobody_needs_any_more_is_given_back(provider: FakePr
 
             async def needs_no_look_at_first() -> None:
                 with pytest.raises(TaskTimeoutError):
-                    await client.wait_for_task("b", timeout=300, poll=Every(200))
+                    await client.wait_for_task("b", timeout=300, poll=Interval(200))
 
             group.start_soon(needs_no_look_at_first)
             await anyio.sleep(60)
@@ -64,7 +72,7 @@ async def test_if_the_budget_fails_whoever_waits_gets_its_error(
 
     async with make_client() as client:
         with monkeypatch.context() as patch:
-            patch.setattr(client._pacer, "wait", broken)
+            patch.setattr(client._rate_limiter, "wait", broken)
             with pytest.raises(LookupError, match="the budget is gone"):
                 await client.wait_for_task("a")
         assert (await client.wait_for_task("a")).succeeded
@@ -73,7 +81,7 @@ async def test_if_the_budget_fails_whoever_waits_gets_its_error(
 async def test_only_so_many_finished_tasks_are_remembered(
     provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(learning, "_REMEMBERED", 2)
+    monkeypatch.setattr(learner, "_REMEMBERED", 2)
     async with make_client(rate_limit=None) as client:
         for task_id in ("a", "b", "c", "c", "a"):
             await client.get_task(task_id)
@@ -85,7 +93,7 @@ async def test_an_absurd_age_is_not_believed(provider: FakeProvider) -> None:
     provider.script("a", answer._replace(headers={"Date": "Fri, 15 Jan 2027 08:00:30 GMT"}))
     provider.script("a", finished("a"))
     async with make_client() as client:
-        await client.wait_for_task("a", poll=Every(3))
+        await client.wait_for_task("a", poll=Interval(3))
         assert client.durations.model(None).completions == 1
 
 
@@ -93,7 +101,7 @@ async def test_other_code_runs_while_many_keys_are_computed_again(provider: Fake
     turns: list[int] = [0]
 
     class Counting:
-        def delay(self, situation: Situation) -> float:
+        def delay(self, context: PollContext) -> float:
             if turns[-1] == 0:
                 asyncio.get_running_loop().call_soon(turns.append, 0)
             turns[-1] += 1
@@ -125,7 +133,7 @@ async def test_an_error_that_comes_of_breaking_a_look_off_is_nobodys(
             patch.setattr(provider, "exchange", hung_up)
             with pytest.raises(TaskTimeoutError):
                 await client.wait_for_task("a", timeout=5)
-        assert client._poller._watches == {}
+        assert client._poller._targets == {}
         assert client.stats.in_flight == 0
         assert (await client.wait_for_task("a")).succeeded
 
@@ -133,11 +141,11 @@ async def test_an_error_that_comes_of_breaking_a_look_off_is_nobodys(
 async def test_who_wants_nothing_more_is_not_looked_at(provider: FakeProvider) -> None:
     provider.add("a", math.inf)
     async with make_client() as client:
-        async with client._poller.follow(TaskRef("a"), Wait(Every(5))) as wait:
+        async with client._poller.subscribe(TaskRef("a"), Waiter(Interval(5))) as wait:
             await anyio.sleep(1)
-            wait.fail(client._poller._watches["a"], LookupError())
+            wait.on_error(client._poller._targets["a"], LookupError())
             await anyio.sleep(20)
-        assert len(provider.looks) == 1
+        assert len(provider.polls) == 1
 
 
 async def test_a_look_that_somebody_else_cancels_is_made_again(provider: FakeProvider) -> None:
@@ -146,6 +154,6 @@ async def test_a_look_that_somebody_else_cancels_is_made_again(provider: FakePro
     async with make_client() as client:
         waiting = asyncio.create_task(client.wait_for_task("a"))
         await anyio.sleep(2)
-        (look,) = (task for task in asyncio.all_tasks() if task.get_name() == "vocalsep look a")
-        look.cancel()
+        (poll,) = (task for task in asyncio.all_tasks() if task.get_name() == "vocalsep look a")
+        poll.cancel()
         assert (await waiting).succeeded

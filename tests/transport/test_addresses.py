@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from vocalsep_async.transport.addresses import (
+from vocalsep_async._transport.addresses import (
     NotPublicError,
     is_public,
     names_private,
@@ -168,7 +168,7 @@ def test_no_socket_is_made_for_another_address(
     monkeypatch: pytest.MonkeyPatch, family: int, where: tuple[object, ...]
 ) -> None:
     made: list[object] = []
-    monkeypatch.setattr("vocalsep_async.transport.addresses.socket.socket", made.append)
+    monkeypatch.setattr("vocalsep_async._transport.addresses.socket.socket", made.append)
     with pytest.raises(NotPublicError) as caught:
         public_socket((family, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", where))
     assert caught.value.errno == errno.EACCES

@@ -12,8 +12,8 @@ from aiohttp.client_reqrep import ConnectionKey
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
-from vocalsep_async import RequestTimeoutError, TransportError, Verdict
-from vocalsep_async.transport.failures import translated
+from vocalsep_async import ErrorAction, RequestTimeoutError, TransportError
+from vocalsep_async._transport.failures import translated
 
 SECRET = "CANARY-1f0e"
 WHERE = ConnectionKey(f"{SECRET}.example", 443, True, True, URL(f"http://u:{SECRET}@p"), None, None)
@@ -107,7 +107,7 @@ def test_an_error_says_what_happened_and_nothing_of_what_was_sent(
     ours = translated(error, "GET /x at api.example", 2.5)
     assert str(ours) == f"GET /x at api.example: {words}"
     assert ours.may_have_arrived is arrived
-    assert ours.verdict is (Verdict.RAISE if isinstance(error, ONCE) else Verdict.RETRY)
+    assert ours.action is (ErrorAction.RAISE if isinstance(error, ONCE) else ErrorAction.RETRY)
     assert (type(ours) is RequestTimeoutError) is isinstance(error, TimeoutError)
     assert SECRET not in repr(ours) + repr(ours.__dict__)
 

@@ -21,9 +21,9 @@ from fault_server import answer, headers_only
 from transport.file_host import FakeResolver, FileHost, Handler
 from yarl import URL
 
-from vocalsep_async import ClientClosedError, RequestTimeoutError, TransportError, Verdict
-from vocalsep_async.transport import FileReply, FileTransport
-from vocalsep_async.transport.addresses import AddressInfo, public_socket
+from vocalsep_async import ClientClosedError, ErrorAction, RequestTimeoutError, TransportError
+from vocalsep_async._transport.addresses import AddressInfo, public_socket
+from vocalsep_async._transport.files import FileReply, FileTransport
 
 pytestmark = pytest.mark.anyio
 
@@ -101,12 +101,12 @@ def resolve_to(monkeypatch: pytest.MonkeyPatch, *answers: list[str]) -> FakeReso
 
 def allow_port(monkeypatch: pytest.MonkeyPatch, port: int) -> None:
     """So that the address alone decides: nobody may listen at the ports of the web here."""
-    monkeypatch.setattr("vocalsep_async.transport.files._PORTS", frozenset({port}))
+    monkeypatch.setattr("vocalsep_async._transport.files._PORTS", frozenset({port}))
 
 
 def assert_refused(error: TransportError, why: str) -> None:
     assert why in str(error)
-    assert error.verdict is Verdict.RAISE
+    assert error.action is ErrorAction.RAISE
     assert not error.may_have_arrived
 
 
@@ -273,7 +273,7 @@ async def test_what_is_no_link_is_refused_and_never_looked_up(
     resolver = resolve_to(monkeypatch, ["127.0.0.1"])
     error = await failure_of(stranger, link)
     assert "the link is no http(s) URL" in str(error)
-    assert error.verdict is Verdict.RAISE
+    assert error.action is ErrorAction.RAISE
     assert not resolver.asked
 
 
@@ -313,7 +313,7 @@ async def test_a_sixth_redirect_is_not_followed(host: FileHost, transport: FileT
     chain(host, 6)
     error = await failure_of(transport, f"{host.url}/0")
     assert "more than 5 redirects" in str(error)
-    assert error.verdict is Verdict.RAISE
+    assert error.action is ErrorAction.RAISE
     assert [seen.target for seen in host.seen] == [f"/{hop}" for hop in range(6)]
 
 
@@ -335,7 +335,7 @@ async def test_a_redirect_to_nowhere_is_said_so(
     host.answers["/a"] = redirect(location)
     error = await failure_of(transport, f"{host.url}/a?{SECRET}")
     assert "a redirect that leads nowhere" in str(error)
-    assert error.verdict is Verdict.RAISE
+    assert error.action is ErrorAction.RAISE
 
 
 @pytest.mark.parametrize(
@@ -357,7 +357,7 @@ async def test_a_redirect_to_what_is_no_link_is_refused(
     host.answers["/a"] = redirect(location)
     error = await failure_of(transport, f"{host.url}/a")
     assert "the link is no http(s) URL" in str(error)
-    assert error.verdict is Verdict.RAISE
+    assert error.action is ErrorAction.RAISE
     assert len(host.seen) == 1
 
 
@@ -497,7 +497,7 @@ def watch_sockets(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         dialled.append(str(info[4][0]))
         raise ConnectionRefusedError(111, "Connection refused")
 
-    monkeypatch.setattr("vocalsep_async.transport.files.public_socket", refuse)
+    monkeypatch.setattr("vocalsep_async._transport.files.public_socket", refuse)
     return dialled
 
 
@@ -531,7 +531,7 @@ async def test_a_name_that_leads_elsewhere_the_second_time_is_judged_anew(
         link = f"{victim.url_of('cdn.example')}{LINK}"
         first = await failure_of(stranger, link)
         assert "no connection (Connection refused)" in str(first)
-        assert first.verdict is Verdict.RETRY
+        assert first.action is ErrorAction.RETRY
         connector = stranger._session(is_trusted=False).connector
         assert isinstance(connector, aiohttp.TCPConnector)
         connector.clear_dns_cache()
@@ -571,7 +571,7 @@ async def test_a_name_that_does_not_resolve_is_worth_another_try(
     resolve_to(monkeypatch, [])
     error = await failure_of(stranger, f"https://cdn.example{LINK}")
     assert "GET at cdn.example: the name does not resolve" in str(error)
-    assert error.verdict is Verdict.RETRY
+    assert error.action is ErrorAction.RETRY
 
 
 @pytest.mark.parametrize("port", [0, 22, 25, 6379, 8080, 65535])
@@ -686,7 +686,7 @@ async def test_an_answer_that_is_cut_or_damaged_is_worth_another_try(
     assert type(error) is TransportError
     assert str(error).startswith("GET at 127.0.0.1: ")
     assert words in str(error)
-    assert error.verdict is Verdict.RETRY
+    assert error.action is ErrorAction.RETRY
 
 
 async def test_a_body_that_is_reset_is_worth_another_try(
@@ -706,7 +706,7 @@ async def test_a_body_that_is_reset_is_worth_another_try(
         with pytest.raises(TransportError) as caught:
             await reply.read()
     assert type(caught.value) is TransportError
-    assert caught.value.verdict is Verdict.RETRY
+    assert caught.value.action is ErrorAction.RETRY
 
 
 async def end_of_reading(reply: FileReply) -> Exception | bytes | None:
@@ -733,7 +733,7 @@ async def test_a_body_whose_chunks_become_damaged_ends_in_an_error(host: FileHos
         is_read.set()
         end = await end_of_reading(got)
     assert isinstance(end, TransportError)
-    assert end.verdict is Verdict.RETRY
+    assert end.action is ErrorAction.RETRY
 
 
 @pytest.mark.parametrize(
@@ -752,7 +752,7 @@ async def test_silence_is_borne_as_long_as_patience_lasts(host: FileHost, sent: 
         error = await failure_of(transport, f"{host.url}/a")
     assert type(error) is RequestTimeoutError
     assert str(error) == "GET at 127.0.0.1: no complete answer within 0.05 s"
-    assert error.verdict is Verdict.RETRY
+    assert error.action is ErrorAction.RETRY
 
 
 async def test_a_body_of_no_length_ends_with_its_connection_and_is_said_to(
@@ -804,7 +804,7 @@ async def test_an_answer_that_is_longer_than_it_said_is_worth_another_try(
 ) -> None:
     host.answers["/a"] = then(SIZED + b"0123456789 and more")
     error = await failure_of(transport, f"{host.url}/a?{SECRET}")
-    assert error.verdict is Verdict.RETRY
+    assert error.action is ErrorAction.RETRY
 
 
 async def test_a_large_body_comes_in_pieces_and_is_not_held_in_memory(
@@ -1014,7 +1014,7 @@ async def test_a_proxy_that_cannot_be_reached_is_worth_another_try() -> None:
         async with through(proxy) as transport:
             error = await failure_of(transport, f"http://cdn.example{LINK}")
     assert "the proxy cannot be reached" in str(error)
-    assert error.verdict is Verdict.RETRY
+    assert error.action is ErrorAction.RETRY
 
 
 # Closing
@@ -1182,9 +1182,9 @@ def full_backlog() -> Iterator[int]:
 async def test_a_host_that_accepts_nobody_is_given_up(
     monkeypatch: pytest.MonkeyPatch, full_backlog: int
 ) -> None:
-    monkeypatch.setattr("vocalsep_async.transport.files._CONNECT_TIMEOUT", 0.05)
+    monkeypatch.setattr("vocalsep_async._transport.files._CONNECT_TIMEOUT", 0.05)
     async with made(f"http://127.0.0.1:{full_backlog}") as transport:
         error = await failure_of(transport, f"http://127.0.0.1:{full_backlog}{LINK}")
     assert type(error) is RequestTimeoutError
     assert "no connection in time" in str(error)
-    assert error.verdict is Verdict.RETRY
+    assert error.action is ErrorAction.RETRY

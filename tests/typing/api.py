@@ -13,22 +13,22 @@ from vocalsep_async import (
     BatchRunner,
     BatchStats,
     ClientStats,
-    Done,
     DownloadError,
+    DownloadOptions,
+    DownloadProgress,
     DownloadReport,
-    DownloadTo,
     Durations,
-    Every,
     Intent,
+    Interval,
     Journal,
-    Pending,
+    PollContext,
+    PollDone,
+    PollPending,
     PollPolicy,
-    Progress,
     RateLimit,
     RetryPolicy,
     SeparationTask,
     SeparationType,
-    Situation,
     StemFile,
     StemStream,
     TaskOutcome,
@@ -46,7 +46,7 @@ async def waits(client: VocalSepClient) -> None:
     assert_type(await client.get_task("id"), SeparationTask)
     assert_type(await client.get_task(TaskRef("id")), SeparationTask)
     assert_type(await client.wait_for_task("id", timeout=None), SeparationTask)
-    assert_type(await client.wait_for_task("id", timeout=1, poll=Every(5)), SeparationTask)
+    assert_type(await client.wait_for_task("id", timeout=1, poll=Interval(5)), SeparationTask)
     await client.wait_for_task("id", on_update=print)
     await client.wait_for_task("id", on_update=an_async_callback)
     assert_type(await client.wait_for_tasks(["id"]), dict[str, TaskOutcome])
@@ -62,7 +62,7 @@ async def waits(client: VocalSepClient) -> None:
 
 async def tracks(client: VocalSepClient, ids: AsyncIterator[str]) -> None:
     assert_type(client.track(ids), BatchRunner)
-    client.track((), type="split_stem", max_concurrency=4, timeout=None, poll=Every(5))
+    client.track((), type="split_stem", max_concurrency=4, timeout=None, poll=Interval(5))
     async with client.track([TaskRef("id"), "id"], keep_open=True) as batch:
         assert_type(batch, BatchRunner)
         async for outcome in batch:
@@ -85,8 +85,8 @@ async def saves(client: VocalSepClient, task: SeparationTask, outcome: TaskOutco
     await client.download_stems(outcome, "stems", on_progress=shown, max_bytes=1 << 20)
     await client.download_stems(task, "stems", overwrite="sometimes")  # type: ignore[arg-type]
     client.track(["id"], download_to="stems")
-    client.track(["id"], download_to=DownloadTo("stems", stems=["vocal"], on_progress=shown))
-    DownloadTo("stems", overwrite="sometimes")  # type: ignore[arg-type]
+    client.track(["id"], download_to=DownloadOptions("stems", stems=["vocal"], on_progress=shown))
+    DownloadOptions("stems", overwrite="sometimes")  # type: ignore[arg-type]
     assert_type(outcome.files, Mapping[str, Path])
     async with client.open_stem(TaskRef("id"), "vocal") as stream:
         assert_type(stream, StemStream)
@@ -110,9 +110,9 @@ async def keeps(client: VocalSepClient) -> None:
 
 
 async def polls(client: VocalSepClient) -> None:
-    seen = await client.poll_once("id", state=None, poll=Every(5))
-    assert_type(seen, Done | Pending)
-    if isinstance(seen, Pending):
+    seen = await client.poll_once("id", state=None, poll=Interval(5))
+    assert_type(seen, PollDone | PollPending)
+    if isinstance(seen, PollPending):
         assert_type(seen.delay, float)
         assert_type(seen.state, dict[str, Any])
         await client.poll_once("id", state=seen.state)
@@ -120,7 +120,7 @@ async def polls(client: VocalSepClient) -> None:
         assert_type(seen.task, SeparationTask)
 
 
-def shown(progress: Progress) -> None:
+def shown(progress: DownloadProgress) -> None:
     assert_type(progress.total, int | None)
 
 
@@ -151,7 +151,7 @@ async def constructs() -> None:
     VocalSepClient(None, base_url=None)
     assert_type(VocalSepClient.from_env(), VocalSepClient)
     assert_type(
-        VocalSepClient.from_env({"VOCALSEP_API_KEY": "key"}, poll=Every(5), proxy=None),
+        VocalSepClient.from_env({"VOCALSEP_API_KEY": "key"}, poll=Interval(5), proxy=None),
         VocalSepClient,
     )
     options: ClientOptions = {"rate_limit": None, "user_agent": "my-service/2"}
@@ -167,8 +167,8 @@ async def constructs() -> None:
 
 
 class MyPolicy:
-    def delay(self, situation: Situation) -> float:
-        return situation.age / 2
+    def delay(self, context: PollContext) -> float:
+        return context.age / 2
 
 
 policy: PollPolicy = MyPolicy()

@@ -23,7 +23,7 @@ class Exit(IntEnum):
     """Some task did not, or what was asked for could not be had."""
     USAGE = 2
     """The command cannot be carried out as it was given."""
-    REFUSED = 3
+    THROTTLED = 3
     """The account was refused: a dead key, or no credits."""
     TIMED_OUT = 4
     """Some task ran out of time, and nothing worse happened."""
@@ -36,12 +36,12 @@ _SEVERITY = (
     Exit.TIMED_OUT,
     Exit.FAILED,
     Exit.USAGE,
-    Exit.REFUSED,
+    Exit.THROTTLED,
     Exit.INTERRUPTED,
 )
 _STATUS = {
-    AuthenticationError: Exit.REFUSED,
-    InsufficientCreditsError: Exit.REFUSED,
+    AuthenticationError: Exit.THROTTLED,
+    InsufficientCreditsError: Exit.THROTTLED,
     ConfigurationError: Exit.USAGE,
     JournalError: Exit.USAGE,
     TaskTimeoutError: Exit.TIMED_OUT,
@@ -63,6 +63,6 @@ def status_of(error: BaseException | None) -> Exit:
 
 def judged(outcome: TaskOutcome) -> Exit:
     """What a command ends with for one task."""
-    if outcome.ok:
+    if outcome.succeeded:
         return Exit.SUCCEEDED
     return Exit.FAILED if outcome.error is None else status_of(outcome.error)

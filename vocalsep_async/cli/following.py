@@ -15,8 +15,8 @@ from attrs import define, field, frozen
 from vocalsep_async import (
     BatchRunner,
     BatchStats,
-    DownloadTo,
-    Progress,
+    DownloadOptions,
+    DownloadProgress,
     SeparationType,
     TaskOutcome,
     TaskRef,
@@ -85,7 +85,7 @@ class Following:
     open_ids: tuple[str, ...] = field(init=False, default=())
     stats: BatchStats | None = field(init=False, default=None)
     _since: dict[str, float] = field(init=False, factory=dict)
-    _files: dict[Path, Progress] = field(init=False, factory=dict)
+    _files: dict[Path, DownloadProgress] = field(init=False, factory=dict)
     _sent: deque[tuple[float, int]] = field(init=False, factory=_last_samples)
 
     async def run(self) -> Exit:
@@ -119,8 +119,8 @@ class Following:
             download_to=None if order.download_to is None else self._saving(order.download_to),
         )
 
-    def _saving(self, directory: Path) -> DownloadTo:
-        return DownloadTo(directory, stems=self._order.stems, on_progress=self._progressed)
+    def _saving(self, directory: Path) -> DownloadOptions:
+        return DownloadOptions(directory, stems=self._order.stems, on_progress=self._progressed)
 
     def _noted(self, tasks: Tasks) -> Iterable[str | TaskRef] | AsyncIterable[str | TaskRef]:
         if isinstance(tasks, AsyncIterable):
@@ -140,7 +140,7 @@ class Following:
         task_id = task.task_id if isinstance(task, TaskRef) else task
         self._since.setdefault(task_id, anyio.current_time())
 
-    def _progressed(self, progress: Progress) -> None:
+    def _progressed(self, progress: DownloadProgress) -> None:
         self._files[progress.path] = progress
         if progress.done == progress.total:
             del self._files[progress.path]

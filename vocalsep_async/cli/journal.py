@@ -12,13 +12,14 @@ from typing import Annotated, Any
 import typer
 
 from vocalsep_async import ConfigurationError, DecodeError, Durations, JournalError, TaskRef
+from vocalsep_async._journal.codec import unpacked
+from vocalsep_async._journal.store import Row, Store
 from vocalsep_async._text import counted, printable
 from vocalsep_async.cli.exits import Exit
 from vocalsep_async.cli.options import Settings
 from vocalsep_async.cli.running import sentences
 from vocalsep_async.cli.screen import Screen
-from vocalsep_async.decoding import restored_task
-from vocalsep_async.journal import Row, Store, unpacked
+from vocalsep_async.providers._decoder import restored_task
 
 app = typer.Typer(no_args_is_help=True, help="Look into the journal of a batch.")
 

@@ -62,7 +62,7 @@ class Keeper:
     def sampled(self, client: ClientStats, batch: BatchStats) -> None:
         """Note how things stand now."""
         now = datetime.now(UTC)
-        counts = (client.requests, client.refused, batch.pending, batch.finished)
+        counts = (client.requests, client.throttled, batch.pending, batch.finished)
         self._samples.append(Sample(now, *counts))
 
     async def _draw(self, files: Iterable[Path]) -> None:

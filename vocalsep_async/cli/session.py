@@ -105,7 +105,7 @@ def summary(batch: BatchStats, client: ClientStats) -> str:
     """What came of it all, in a line."""
     told = (
         f"{counted(batch.finished, 'task')}: {batch.succeeded} succeeded, {batch.failed} failed; "
-        f"{counted(client.requests, 'request')}, {client.refused:,} refused"
+        f"{counted(client.requests, 'request')}, {client.throttled:,} refused"
     )
     if batch.mean_delay is None:
         return told

@@ -11,7 +11,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from vocalsep_async import BatchStats, ClientStats, Progress
+from vocalsep_async import BatchStats, ClientStats, DownloadProgress
 
 _BAR = 30
 _MINUTE, _HOUR = 60, 3600
@@ -34,7 +34,7 @@ class Snapshot:
     client: ClientStats
     used: float
     slowest: tuple[tuple[str, float], ...] = ()
-    files: tuple[Progress, ...] = ()
+    files: tuple[DownloadProgress, ...] = ()
 
     @property
     def total(self) -> int:
@@ -85,7 +85,7 @@ def _budget(shot: Snapshot) -> str:
     allowed = f" of {shot.client.rate:.1f}" if math.isfinite(shot.client.rate) else ""
     return (
         f"{shot.client.requests} requests, {shot.used:.1f}{allowed} a second; "
-        f"{shot.client.refused} refused"
+        f"{shot.client.throttled} refused"
     )
 
 
@@ -95,7 +95,7 @@ def _troubles(shot: Snapshot) -> Iterator[str]:
         yield f"{shot.batch.retried} looks met an error and were repeated"
     pause = shot.client.paused_for
     if pause > 0:
-        why = "the account was refused" if shot.client.refused else "the API asked for patience"
+        why = "the account was refused" if shot.client.throttled else "the API asked for patience"
         yield f"paused {math.ceil(pause)} s: {why}"
 
 
@@ -104,7 +104,7 @@ def _slowest(shot: Snapshot) -> Iterator[Text]:
         yield Text(f"  {task_id}  waiting for {duration(seconds)}", style="dim")
 
 
-def _file(progress: Progress) -> RenderableType:
+def _file(progress: DownloadProgress) -> RenderableType:
     name = f"  {progress.path.parent.name}/{progress.path.name}"
     size = f"{progress.done / _MEGABYTE:.1f} MB"
     return _row(name, progress.done, progress.total, size)

@@ -22,7 +22,7 @@ def line(outcome: TaskOutcome) -> str:
 
 
 def _ending(outcome: TaskOutcome) -> str | None:
-    if not outcome.ok or outcome.task is None:
+    if not outcome.succeeded or outcome.task is None:
         return _reason(outcome)
     saved = "saved" if outcome.files else "ready"
     return f"{saved}: {_named(list(outcome.files) or list(dict(outcome.task.stems)))}"
@@ -52,7 +52,7 @@ def told(outcome: TaskOutcome) -> dict[str, Any]:
     return {
         "task_id": outcome.task_id,
         "status": outcome.status,
-        "ok": outcome.ok,
+        "ok": outcome.succeeded,
         "stems": {} if outcome.task is None else dict(outcome.task.stems),
         "files": {stem: str(path) for stem, path in outcome.files.items()},
         "error": problem(outcome),

@@ -9,12 +9,12 @@ from typing import Any
 
 from attrs import evolve
 
-from vocalsep_async.emulator import answers, records
-from vocalsep_async.emulator.answers import Answer
-from vocalsep_async.emulator.drawing import Drawing
-from vocalsep_async.emulator.links import Links
+from vocalsep_async.emulator import records, responses
+from vocalsep_async.emulator.links import LinkSigner
+from vocalsep_async.emulator.responses import Answer
+from vocalsep_async.emulator.sampler import Sampler
 from vocalsep_async.emulator.settings import Settings, one_of
-from vocalsep_async.emulator.tasks import Clock, Ending, Task, TaskBook
+from vocalsep_async.emulator.tasks import Clock, Ending, Task, TaskStore
 from vocalsep_async.errors import ConfigurationError
 from vocalsep_async.models import SeparationType
 
@@ -42,9 +42,9 @@ class Backend:
 
     def __init__(self, settings: Settings, clock: Clock) -> None:
         self.clock = clock
-        self.links = Links(clock, settings.link_lifetime)
-        self.tasks = TaskBook()
-        self.drawing = Drawing(
+        self.links = LinkSigner(clock, settings.link_lifetime)
+        self.tasks = TaskStore()
+        self.drawing = Sampler(
             settings.seed, speed=settings.speed, failure_rate=settings.failure_rate
         )
         self.credits_left = settings.credits
@@ -62,9 +62,9 @@ class Backend:
             type_ = _type_of(body)
             music_id, callback_url = _source_of(body), _callback_of(body)
         except _BadRequestError as error:
-            return answers.bad_request(self._settings, str(error)), None
+            return responses.bad_request(self._settings, str(error)), None
         if self.credits_left < _COSTS[type_]:
-            return answers.no_credits(self._settings), None
+            return responses.no_credits(self._settings), None
         self.credits_left -= _COSTS[type_]
         task = evolve(
             self.draw(type_),
@@ -73,26 +73,26 @@ class Backend:
             stem_name=_text(body, "stemName"),
         )
         self.tasks.add(task)
-        return answers.success({"taskId": task.task_id}), task
+        return responses.success({"taskId": task.task_id}), task
 
     def record_info(self, task_id: str) -> Answer:
         """Tell how a task stands; null for one that is not known, or not yet."""
         if not task_id:
-            return answers.bad_request(self._settings, "taskId is missing.")
+            return responses.bad_request(self._settings, "taskId is missing.")
         now = self.clock.now()
         task = self.tasks.find(task_id)
         if task is None or now < task.created_at + self._settings.lookup_lag:
-            return answers.success(None)
-        manners = self._settings.manners
-        return answers.success(records.record(task, now, self.clock, manners, self._link))
+            return responses.success(None)
+        profile = self._settings.profile
+        return responses.success(records.record(task, now, self.clock, profile, self._link))
 
     def credits(self) -> Answer:
         """Tell what is left."""
-        return answers.success(self._settings.manners.credits_type(self.credits_left))
+        return responses.success(self._settings.profile.credits_type(self.credits_left))
 
     def callback(self, task: Task) -> dict[str, Any]:
         """Return what is posted at the end of *task*."""
-        return records.callback(task, self._settings.manners, self._link)
+        return records.callback(task, self._settings.profile, self._link)
 
     def draw(self, type_: SeparationType) -> Task:
         """Return a new task of *type_* that begins now; it is not in the book yet."""

@@ -12,14 +12,14 @@ import attrs
 from aiohttp import web
 from attrs import define, evolve, field, frozen
 
-from vocalsep_async import _check
+from vocalsep_async import _validation
 from vocalsep_async._text import counted
 from vocalsep_async.emulator import song
+from vocalsep_async.emulator.app import App
 from vocalsep_async.emulator.backend import Backend
 from vocalsep_async.emulator.callbacks import CallbackSender
 from vocalsep_async.emulator.faults import Fault, FaultQueue
 from vocalsep_async.emulator.request_log import RequestLog, RequestRecord
-from vocalsep_async.emulator.server import Door
 from vocalsep_async.emulator.settings import Settings, one_of
 from vocalsep_async.emulator.tasks import Clock, Ending
 from vocalsep_async.errors import ConfigurationError
@@ -41,7 +41,7 @@ class _Running:
 
     loop: asyncio.AbstractEventLoop
     callbacks: CallbackSender
-    door: Door
+    door: App
     runner: web.AppRunner
 
     async def aclose(self) -> None:
@@ -117,7 +117,7 @@ class Emulator(Settings):
     def __repr__(self) -> str:
         where = "closed" if self._running is None else self._url
         return (
-            f"<Emulator of {self.dialect}, {where}: {counted(len(self.tasks), 'task')}, "
+            f"<Emulator of {self.provider}, {where}: {counted(len(self.tasks), 'task')}, "
             f"{counted(len(self.requests), 'request')}, {self.credits_left:g} credits left>"
         )
 
@@ -216,12 +216,12 @@ class Emulator(Settings):
         if task_id is not None and not task_id.strip():
             raise ConfigurationError("a task id is a string that is not blank")
         kind = one_of(SeparationType, type, "type")
-        if (seconds := _check.number(age, "age", minimum=0)) > _LONGEST_AGE:
+        if (seconds := _validation.number(age, "age", minimum=0)) > _LONGEST_AGE:
             raise ConfigurationError(
                 f"age must be at most {_LONGEST_AGE}, which is ten years, not {seconds:g}"
             )
         if duration is not None and duration != math.inf:
-            _check.number(duration, "duration", minimum=0)
+            _validation.number(duration, "duration", minimum=0)
         drawn = self._backend.draw(kind)
         created_at = drawn.created_at - age
         lasts = drawn.ends_at - drawn.created_at if duration is None else duration
@@ -289,7 +289,7 @@ class Emulator(Settings):
 
     def _prepared(self) -> _Running:
         callbacks = CallbackSender(self, self._clock, self._backend.callback)
-        door = Door(
+        door = App(
             self,
             self._backend,
             self._log,

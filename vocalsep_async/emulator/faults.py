@@ -16,7 +16,7 @@ class Fault(enum.StrEnum):
     A request that meets a fault still takes its place under the rate limit.
     """
 
-    REFUSED = "refused"
+    THROTTLED = "throttled"
     """The answer to too many requests, in the code and the place the emulator was told."""
     MAINTENANCE = "maintenance"
     """Code 455."""

@@ -18,9 +18,9 @@ class SlidingWindow:
             asking is kept out.
     """
 
-    def __init__(self, limit: int, period: float, *, count_refused: bool = False) -> None:
+    def __init__(self, limit: int, period: float, *, count_throttled: bool = False) -> None:
         self._period = period
-        self._count_refused = count_refused
+        self._count_refused = count_throttled
         # Older ones than the last `limit` decide nothing.
         self._counted: deque[float] = deque(maxlen=limit)
 

@@ -9,7 +9,7 @@ import secrets
 from vocalsep_async.emulator.tasks import Clock
 
 
-class Links:
+class LinkSigner:
     """Gives links and tells which ones are still good.
 
     Args:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from vocalsep_async.emulator import song
-from vocalsep_async.emulator.manners import Manners
+from vocalsep_async.emulator.profiles import ProviderProfile
 from vocalsep_async.emulator.tasks import Clock, Task
 from vocalsep_async.models import TaskStatus
 
@@ -18,7 +18,9 @@ Link = Callable[[Task, str], str]
 _CAMEL_STEMS = ("instrumental", "vocal", *(track for track in song.TRACKS if track != "vocal"))
 
 
-def record(task: Task, now: float, clock: Clock, manners: Manners, link: Link) -> dict[str, Any]:
+def record(
+    task: Task, now: float, clock: Clock, profile: ProviderProfile, link: Link
+) -> dict[str, Any]:
     """Return the ``data`` of record-info for *task* as it stands at *now*."""
     data: dict[str, Any] = {
         "taskId": task.task_id,
@@ -36,7 +38,7 @@ def record(task: Task, now: float, clock: Clock, manners: Manners, link: Link) -
     if ending is not None:
         data |= {
             "completeTime": clock.milliseconds(task.ends_at),
-            "response": _response(task, manners, link) if ending.has_stems else None,
+            "response": _response(task, profile, link) if ending.has_stems else None,
             "successFlag": str(ending.status),
             "errorCode": ending.code,
             "errorMessage": ending.message,
@@ -44,7 +46,7 @@ def record(task: Task, now: float, clock: Clock, manners: Manners, link: Link) -
     return data
 
 
-def callback(task: Task, manners: Manners, link: Link) -> dict[str, Any]:
+def callback(task: Task, profile: ProviderProfile, link: Link) -> dict[str, Any]:
     """Return what is posted when *task* has ended."""
     info: dict[str, Any] | None = None
     if task.ending.has_stems:
@@ -55,15 +57,15 @@ def callback(task: Task, manners: Manners, link: Link) -> dict[str, Any]:
     return {
         "code": task.ending.code or 200,
         "msg": task.ending.message or "The stems are ready.",
-        "data": {"task_id": task.task_id, manners.callback_key: info},
+        "data": {"task_id": task.task_id, profile.callback_key: info},
     }
 
 
-def _response(task: Task, manners: Manners, link: Link) -> dict[str, Any]:
+def _response(task: Task, profile: ProviderProfile, link: Link) -> dict[str, Any]:
     urls = {stem: link(task, mix) for stem, mix in task.mixes.items()}
     return {
         "id": None,
-        **dict.fromkeys(manners.url_keys),
+        **dict.fromkeys(profile.url_keys),
         "originData": _origin_data(task, link),
         **{_camel(f"{stem}_url"): urls.get(stem) for stem in _CAMEL_STEMS},
     }

@@ -24,7 +24,7 @@ class RequestRecord:
     path: str
     task_id: str | None
     code: int | None
-    refused: bool
+    throttled: bool
 
 
 @define(kw_only=True)
@@ -36,7 +36,7 @@ class Entry:
     path: str
     task_id: str | None = None
     code: int | None = None
-    refused: bool = False
+    throttled: bool = False
     unanswered: bool = False
     written: bool = False
 
@@ -65,7 +65,7 @@ class RequestLog:
                 path=entry.path,
                 task_id=entry.task_id,
                 code=None if entry.unanswered else code,
-                refused=entry.refused,
+                throttled=entry.throttled,
             )
         )
 

@@ -10,8 +10,8 @@ import attrs
 from attrs import define, field
 from attrs.validators import optional
 
-from vocalsep_async import _check
-from vocalsep_async.emulator.manners import MANNERS, Manners
+from vocalsep_async import _validation
+from vocalsep_async.emulator.profiles import PROFILES, ProviderProfile
 from vocalsep_async.errors import ConfigurationError
 
 _Validator = Callable[[Any, Any, Any], None]
@@ -55,7 +55,7 @@ def _port(instance: object, attribute: Any, value: Any) -> None:
 
 
 def _share(_instance: object, attribute: Any, value: object) -> None:
-    if _check.number(value, attribute.name, minimum=0) > 1:
+    if _validation.number(value, attribute.name, minimum=0) > 1:
         raise ConfigurationError(f"{attribute.name} must be at most 1, not {value}")
 
 
@@ -80,7 +80,7 @@ def _limit_and_period(_instance: object, _attribute: object, value: Any) -> None
         case None:
             return
         case (limit, period) if type(limit) is int and 1 <= limit <= sys.maxsize:
-            _check.number(period, "the seconds of rate_limit", minimum=0, above=True)
+            _validation.number(period, "the seconds of rate_limit", minimum=0, above=True)
         case _:
             raise ConfigurationError(
                 "rate_limit must be (requests, seconds) such as (20, 10.0), or None for no limit"
@@ -88,10 +88,10 @@ def _limit_and_period(_instance: object, _attribute: object, value: Any) -> None
 
 
 def _code_of_dialect(settings: Any, _attribute: object, value: object) -> None:
-    known = settings.manners.refuse_codes
+    known = settings.profile.throttle_codes
     if value is not None and (type(value) is not int or value not in known):
         raise ConfigurationError(
-            f"refuse_code must be one of {known} in the dialect {settings.dialect!r}, or None"
+            f"refuse_code must be one of {known} in the dialect {settings.provider!r}, or None"
         )
 
 
@@ -111,29 +111,31 @@ class Settings:
     """
 
     api_key: str | None = field(default=None, validator=_usable_key)
-    dialect: Literal["sunoapi", "kie"] = field(default="sunoapi", validator=_word(*MANNERS))
-    speed: float = field(default=1.0, validator=_check.above(0))
+    provider: Literal["sunoapi", "kie"] = field(default="sunoapi", validator=_word(*PROFILES))
+    speed: float = field(default=1.0, validator=_validation.above(0))
     seed: int = field(default=0, validator=_whole)
     rate_limit: tuple[int, float] | None = field(default=(20, 10.0), validator=_limit_and_period)
-    refuse_code: int | None = field(default=None, validator=_code_of_dialect)
-    refuse_in: Literal["body", "status"] = field(default="body", validator=_word("body", "status"))
-    count_refused: bool = field(default=False, validator=_flag)
-    retry_after: float | None = field(default=None, validator=optional(_check.at_least(0)))
-    credits: float = field(default=1000.0, validator=_check.at_least(0))
+    throttle_code: int | None = field(default=None, validator=_code_of_dialect)
+    throttle_in: Literal["body", "status"] = field(
+        default="body", validator=_word("body", "status")
+    )
+    count_throttled: bool = field(default=False, validator=_flag)
+    retry_after: float | None = field(default=None, validator=optional(_validation.at_least(0)))
+    credits: float = field(default=1000.0, validator=_validation.at_least(0))
     failure_rate: float = field(default=0.0, validator=_share)
-    lookup_lag: float = field(default=0.0, validator=_check.at_least(0))
-    link_lifetime: float = field(default=_TWO_WEEKS, validator=_check.at_least(0))
-    latency: float = field(default=0.0, validator=_check.at_least(0))
+    lookup_lag: float = field(default=0.0, validator=_validation.at_least(0))
+    link_lifetime: float = field(default=_TWO_WEEKS, validator=_validation.at_least(0))
+    latency: float = field(default=0.0, validator=_validation.at_least(0))
     webhook_key: str | None = field(default=None, validator=_usable_key)
     port: int = field(default=0, validator=_port)
     host: str = field(default=LOOPBACK, validator=_loopback_only)
 
     @property
-    def manners(self) -> Manners:
-        """The codes and words of `dialect`."""
-        return MANNERS[self.dialect]
+    def profile(self) -> ProviderProfile:
+        """The codes and words of `provider`."""
+        return PROFILES[self.provider]
 
     @property
-    def refusal_code(self) -> int:
+    def throttling_code(self) -> int:
         """The code for too many requests that is in force."""
-        return self.refuse_code or self.manners.refuse_codes[0]
+        return self.throttle_code or self.profile.throttle_codes[0]

@@ -123,7 +123,7 @@ class Task:
         return {"extract": track, "remove": f"without_{track}"}
 
 
-class TaskBook:
+class TaskStore:
     """All tasks by id, in the order they were added."""
 
     def __init__(self) -> None:

@@ -36,7 +36,7 @@ class Clairvoyant:
         now = self._world.timeline.now
         while self._ready and self._has_room(now):
             self._in_flight += 1
-            self._world.server.look(self._ready.popleft(), self._answered)
+            self._world.server.poll(self._ready.popleft(), self._answered)
         if self._ready and self._free_at:
             self._alarm.set(self._free_at[0])
 

@@ -42,9 +42,9 @@ class EarliestDue(Paced[Job]):
         """The job itself."""
         return chosen
 
-    def saw(self, chosen: Job, answer: Answer) -> None:
+    def on_record(self, chosen: Job, answer: Answer) -> None:
         """Come back in five seconds; after a refusal, when there is room."""
-        if answer.refused:
+        if answer.throttled:
             self._enter(chosen, answer.sent)
         elif not answer.done:
             self._enter(chosen, answer.sent + _GAP)

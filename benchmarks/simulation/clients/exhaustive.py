@@ -14,11 +14,11 @@ _RESTLESS = 0.25
 """Seconds until all are compared again, when nobody was worth a look."""
 
 
-class Crowd:
+class PollGroup:
     """Stands where the scheduler and its line stand, and takes whoever is worth most now."""
 
-    def __init__(self, newcomers: Waiting) -> None:
-        self._newcomers = newcomers
+    def __init__(self, backlog: Waiting) -> None:
+        self._backlog = backlog
         self._waiting: dict[Tracked, None] = {}
 
     def enter(self, tracked: Tracked) -> None:
@@ -29,7 +29,7 @@ class Crowd:
         """It is done."""
         self._waiting.pop(tracked, None)
 
-    def done_looking(self) -> None:
+    def done_polling(self) -> None:
         """A look is over; nothing is counted here."""
 
     def tidy(self, _now: float) -> bool:
@@ -38,15 +38,17 @@ class Crowd:
 
     def next_due(self, now: float) -> float:
         """Soon, while anybody waits."""
-        return now + _RESTLESS if self._waiting or self._newcomers else math.inf
+        return now + _RESTLESS if self._waiting or self._backlog else math.inf
 
     def take(self, now: float, _rate: float) -> Tracked | None:
         """Take out whoever is worth most; None if nobody is worth a look."""
-        best = max(self._waiting, key=lambda each: _worth(each, now), default=None)
-        worth = _LOWEST_WORTH if best is None else max(_LOWEST_WORTH, _worth(best, now))
-        if self._newcomers and self._newcomers.worth(now) >= worth:
-            return self._newcomers.admit(now)
-        if best is None or _worth(best, now) < _LOWEST_WORTH:
+        best = max(self._waiting, key=lambda each: _expected_delay(each, now), default=None)
+        expected_delay = (
+            _LOWEST_WORTH if best is None else max(_LOWEST_WORTH, _expected_delay(best, now))
+        )
+        if self._backlog and self._backlog.expected_delay(now) >= expected_delay:
+            return self._backlog.admit(now)
+        if best is None or _expected_delay(best, now) < _LOWEST_WORTH:
             return None
         self.leave(best)
         return best
@@ -57,8 +59,8 @@ class Exhaustive(Ours):
 
     def __init__(self, world: World) -> None:
         super().__init__(world)
-        self._scheduler = self._line = Crowd(self._waiting)  # type: ignore[assignment]
+        self._scheduler = self._line = PollGroup(self._waiting)  # type: ignore[assignment]
 
 
-def _worth(tracked: Tracked, now: float) -> float:
-    return tracked.worth(now) if now - tracked.sent >= _SHORTEST_GAP else 0.0
+def _expected_delay(tracked: Tracked, now: float) -> float:
+    return tracked.expected_delay(now) if now - tracked.sent >= _SHORTEST_GAP else 0.0

@@ -26,7 +26,7 @@ class FixedGap:
 
     seconds: float
 
-    def __call__(self, _looks: int, _chance: random.Random) -> float:
+    def __call__(self, _polls: int, _chance: random.Random) -> float:
         """Seconds to sleep."""
         return self.seconds
 
@@ -38,9 +38,9 @@ class DoublingGap:
     initial: float
     longest: float
 
-    def __call__(self, looks: int, chance: random.Random) -> float:
+    def __call__(self, polls: int, chance: random.Random) -> float:
         """Seconds to sleep after so many looks."""
-        gap = min(self.longest, self.initial * 2.0 ** min(looks - 1, 30))
+        gap = min(self.longest, self.initial * 2.0 ** min(polls - 1, 30))
         return gap * (1 - _JITTER * chance.random())
 
 
@@ -58,13 +58,13 @@ class Loops:
         self._queue.join(partial(self._ask, job))
 
     def _ask(self, job: Job) -> None:
-        self._world.server.look(job, partial(self._answered, job))
+        self._world.server.poll(job, partial(self._answered, job))
 
     def _answered(self, job: Job, answer: Answer) -> None:
         self._queue.leave()
         if not answer.done:
             timeline = self._world.timeline
-            wake = timeline.now + self._gap(job.looks, self._world.chance)
+            wake = timeline.now + self._gap(job.polls, self._world.chance)
             timeline.at(wake, partial(self.track, job))
 
 

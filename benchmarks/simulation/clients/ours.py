@@ -11,15 +11,11 @@ from benchmarks.simulation.clients.client import World
 from benchmarks.simulation.clients.paced import Paced
 from benchmarks.simulation.jobs import Job
 from benchmarks.simulation.server import Answer
-from vocalsep_async.schedule import (
-    GUESSED_AGE,
-    Adaptive,
-    Candidate,
-    Durations,
-    PollPolicy,
-    Scheduler,
-    Situation,
-)
+from vocalsep_async._scheduling.hazards import Durations
+from vocalsep_async._scheduling.queue import GUESSED_AGE
+from vocalsep_async._scheduling.queue_entry import QueueEntry
+from vocalsep_async._scheduling.scheduler import Scheduler
+from vocalsep_async.policies import Adaptive, PollContext, PollPolicy
 
 R = TypeVar("R")
 
@@ -29,10 +25,10 @@ _RESTLESS = 0.05
 """Seconds; a schedule that wants to be asked at once, and then names nobody, is asked so soon."""
 
 
-class Tracked(Candidate):
+class Tracked(QueueEntry):
     """A job as the package sees it."""
 
-    __slots__ = ("job", "looks", "policy", "type", "was_refused")
+    __slots__ = ("job", "polls", "policy", "type", "was_refused")
 
     def __init__(
         self, job: Job, durations: Durations, policy: PollPolicy, now: float, *, type_known: bool
@@ -42,29 +38,29 @@ class Tracked(Candidate):
         super().__init__(durations.model(self.type), created, began=now)
         self.job = job
         self.policy = policy
-        self.looks = 0
+        self.polls = 0
         self.was_refused = False
 
     def wants(self, price: float) -> float:
         """When its policy wants the next look; at once before the first and after a refusal."""
-        if not self.looks or self.was_refused:
+        if not self.polls or self.was_refused:
             return self.waiting_since
-        situation = Situation(
-            polls=self.looks,
+        context = PollContext(
+            polls=self.polls,
             elapsed=self.sent - self.began,
             age=max(self.sent - self.created, 0.0),
             model=self.model,
             draw=self.draw,
             price=price,
         )
-        return self.sent + self.policy.delay(situation)
+        return self.sent + self.policy.delay(context)
 
     def still_runs(self, answer: Answer) -> None:
         """Learn from an answer that says so."""
         self.created = answer.created
         age = self.sent - self.created
         if age > self.running_at:
-            self.model.saw_running(self.running_at, age)
+            self.model.observe_running(self.running_at, age)
             self.running_at = age
 
 
@@ -81,17 +77,17 @@ class Waiting:
         """Let *tracked* wait for its first look."""
         self._fresh[tracked.type].append(tracked)
 
-    def worth(self, now: float) -> float:
+    def expected_delay(self, now: float) -> float:
         """Seconds for which the best of them may have been finished, unnoticed, by *now*."""
-        return self._best(now)[0].worth(now)
+        return self._best(now)[0].expected_delay(now)
 
     def admit(self, now: float) -> Tracked | None:
         """Take the best one out: the first of its type."""
         return self._best(now).popleft()
 
     def _best(self, now: float) -> deque[Tracked]:
-        waiting = [line for line in self._fresh.values() if line]
-        return max(waiting, key=lambda line: line[0].worth(now))
+        waiting = [queue for queue in self._fresh.values() if queue]
+        return max(waiting, key=lambda queue: queue[0].expected_delay(now))
 
 
 class Ours(Paced[Tracked]):
@@ -105,7 +101,7 @@ class Ours(Paced[Tracked]):
         self._waiting = Waiting()
         self._scheduler: Scheduler[Tracked] = Scheduler(world.chance.random)
         limit = _LOOKS_OF_A_BATCH if world.is_batch else math.inf
-        self._line = self._scheduler.line(limit=limit, newcomers=self._waiting)
+        self._line = self._scheduler.queue(limit=limit, backlog=self._waiting)
 
     def track(self, job: Job) -> None:
         """Begin with *job*."""
@@ -122,10 +118,10 @@ class Ours(Paced[Tracked]):
         """Whom the scheduler takes, after all that it had to bring up to date."""
         while self.timed(self._scheduler.tidy, now):
             pass
-        chosen: Tracked | None = self.timed(self._scheduler.take, now, self.pacer.rate)
+        chosen: Tracked | None = self.timed(self._scheduler.take, now, self.rate_limiter.rate)
         if chosen is not None:
             chosen.sent = now
-            chosen.looks += 1
+            chosen.polls += 1
         return chosen
 
     def next_due(self, now: float) -> float:
@@ -137,25 +133,25 @@ class Ours(Paced[Tracked]):
         """The job that is tracked."""
         return chosen.job
 
-    def saw(self, chosen: Tracked, answer: Answer) -> None:
+    def on_record(self, chosen: Tracked, answer: Answer) -> None:
         """Learn, and let it wait for its next look unless it is done."""
         self.timed(self._learn, chosen, answer)
 
     def _learn(self, chosen: Tracked, answer: Answer) -> None:
-        self._line.done_looking()
+        self._line.done_polling()
         if answer.done:
             self._finished(chosen, answer)
             return
-        chosen.was_refused = answer.refused
-        if not answer.refused:
+        chosen.was_refused = answer.throttled
+        if not answer.throttled:
             chosen.still_runs(answer)
         self._line.enter(chosen)
 
     def _finished(self, chosen: Tracked, answer: Answer) -> None:
         duration = chosen.job.finished - answer.created
         since = min(chosen.running_at, duration)
-        self._durations.saw_completion(
-            duration, type_=chosen.job.type, watched_as=chosen.type, since=since
+        self._durations.observe_completion(
+            duration, type_=chosen.job.type, tracked_as=chosen.type, since=since
         )
         self._line.leave(chosen)
 

@@ -11,7 +11,7 @@ from benchmarks.simulation.jobs import Job
 from benchmarks.simulation.server import Answer
 from benchmarks.simulation.timeline import Alarm
 from vocalsep_async import RateLimit
-from vocalsep_async.pacing import Pacer, Ticket
+from vocalsep_async._limiting import Grant, RateLimiter
 
 T = TypeVar("T")
 
@@ -21,7 +21,7 @@ class Paced(ABC, Generic[T]):
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self.pacer = Pacer(RateLimit(world.limit.requests, world.limit.period))
+        self.rate_limiter = RateLimiter(RateLimit(world.limit.requests, world.limit.period))
         self._alarm = Alarm(world.timeline, self._ask)
 
     @abstractmethod
@@ -37,7 +37,7 @@ class Paced(ABC, Generic[T]):
         """The job that *chosen* stands for."""
 
     @abstractmethod
-    def saw(self, chosen: T, answer: Answer) -> None:
+    def on_record(self, chosen: T, answer: Answer) -> None:
         """An answer came."""
 
     def wake(self) -> None:
@@ -46,17 +46,17 @@ class Paced(ABC, Generic[T]):
 
     def _ask(self) -> None:
         now = self.world.timeline.now
-        while (wait := self.pacer.wait(now)) == 0:
+        while (wait := self.rate_limiter.wait(now)) == 0:
             chosen = self.choose(now)
             if chosen is None:
                 self._alarm.set(self.next_due(now))
                 return
-            ticket = self.pacer.start(now)
-            self.world.server.look(self.job_of(chosen), partial(self._answered, chosen, ticket))
+            grant = self.rate_limiter.start(now)
+            self.world.server.poll(self.job_of(chosen), partial(self._answered, chosen, grant))
         self._alarm.set(now + wait)
 
-    def _answered(self, chosen: T, ticket: Ticket, answer: Answer) -> None:
-        report = self.pacer.refused if answer.refused else self.pacer.answered
-        report(ticket, self.world.timeline.now)
-        self.saw(chosen, answer)
+    def _answered(self, chosen: T, grant: Grant, answer: Answer) -> None:
+        report = self.rate_limiter.throttled if answer.throttled else self.rate_limiter.answered
+        report(grant, self.world.timeline.now)
+        self.on_record(chosen, answer)
         self.wake()

@@ -81,8 +81,8 @@ def run(*arrivals: Arrival, **fields: Any) -> Run:
     return Run(**(usual | fields))
 
 
-def sample(second: float, requests: int, refused: int = 0, pending: int = 0) -> Sample:
-    return Sample(at(second), requests, refused, pending, finished=0)
+def sample(second: float, requests: int, throttled: int = 0, pending: int = 0) -> Sample:
+    return Sample(at(second), requests, throttled, pending, finished=0)
 
 
 def with_files(number: int, folder: Path, names: tuple[str, ...] = NAMES) -> TaskOutcome:

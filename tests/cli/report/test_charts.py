@@ -127,7 +127,7 @@ class TestRequests:
 
     def test_refusals_are_counted_where_they_were(self) -> None:
         chart = requests(run(samples=(sample(9, 5, 0), sample(19, 9, 3), sample(29, 12, 3))))
-        assert [(window.requests, window.refused) for window in chart.windows] == [
+        assert [(window.requests, window.throttled) for window in chart.windows] == [
             (5, 0),
             (4, 3),
             (3, 0),
@@ -150,7 +150,7 @@ class TestRequests:
 
     def test_totals_and_clocks_that_go_back_count_for_nothing(self) -> None:
         (window,) = requests(run(samples=(sample(-5, -3, -1),), ended_at=at(-9))).windows
-        assert (window.requests, window.refused) == (0, 0)
+        assert (window.requests, window.throttled) == (0, 0)
         assert window.end >= window.start
 
 

@@ -26,7 +26,7 @@ from vocalsep_async.cli.report.story import Story, stories
 from vocalsep_async.cli.report.tints import tint
 from vocalsep_async.models import STEM_NAMES
 
-REFUSED = AuthenticationError("no", code=401, http_status=200)
+THROTTLED = AuthenticationError("no", code=401, http_status=200)
 UNKNOWN = TaskNotFoundError("no such task", code=404, http_status=200)
 LATE = TaskTimeoutError(
     "too late",
@@ -53,7 +53,7 @@ def told(*given: TaskOutcome, known: float = 12.0, folder: Path = Path("/reports
         (ended_by(UNKNOWN), Ending.FAILED),
         (ended_by(TransportError("no answer")), Ending.FAILED),
         (ended_by(LATE), Ending.OPEN),
-        (ended_by(REFUSED), Ending.OPEN),
+        (ended_by(THROTTLED), Ending.OPEN),
         (outcome(None), Ending.OPEN),
         (outcome(task(status="NEWFANGLED")), Ending.OPEN),
     ],

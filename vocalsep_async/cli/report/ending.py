@@ -45,7 +45,7 @@ _SAYS_NOTHING_OF_THE_TASK = (
 
 def ending_of(outcome: TaskOutcome) -> Ending:
     """What became of the task."""
-    if outcome.ok:
+    if outcome.succeeded:
         return Ending.SUCCEEDED
     if outcome.task is not None and outcome.task.succeeded:
         return Ending.UNSAVED

@@ -82,7 +82,7 @@ def facts(run: Run, told: Sequence[Story], chart: Delays) -> tuple[Fact, ...]:
     return (
         Fact("Wall time", seconds(run.seconds)),
         Fact("Requests", "–" if last is None else f"{last.requests:,}", _limit(run)),
-        Fact("Refused", "–" if last is None else f"{last.refused:,}", "as too many"),
+        Fact("Refused", "–" if last is None else f"{last.throttled:,}", "as too many"),
         Fact("Mean delay", seconds(chart.mean), "from finished to known"),
         Fact("95 % within", seconds(chart.p95), f"of {counted(len(chart.dots), 'delay')}"),
         Fact("Stems saved", f"{saved:,}", _of_tasks(told)),

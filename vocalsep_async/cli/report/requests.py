@@ -27,7 +27,7 @@ class Window:
     start: float
     end: float
     requests: int
-    refused: int
+    throttled: int
 
 
 @frozen
@@ -76,7 +76,7 @@ def _between(first: Sample, last: Sample, began_at: datetime) -> Window:
         start,
         max(start, (last.at - began_at).total_seconds()),
         max(0, last.requests - first.requests),
-        max(0, last.refused - first.refused),
+        max(0, last.throttled - first.throttled),
     )
 
 
@@ -91,5 +91,5 @@ def _fullest(group: Sequence[Window]) -> Window:
         group[0].start,
         group[-1].end,
         max(window.requests for window in group),
-        max(window.refused for window in group),
+        max(window.throttled for window in group),
     )

@@ -38,7 +38,7 @@ class Sample:
 
     at: datetime
     requests: int
-    refused: int
+    throttled: int
     pending: int
     finished: int
 

@@ -1,0 +1,511 @@
+"""Stems saved as tasks end: what `track(download_to=...)` promises. Real sockets, real files."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import AsyncIterator, Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from batch.tracking import is_clean, numbered, outcomes_of, tracked
+from downloads.stem_host import SOON, Held, StemHost, bytes_kept_in, client_of, eventually, names_in
+
+from vocalsep_async import (
+    ClientClosedError,
+    ConfigurationError,
+    DownloadError,
+    DownloadOptions,
+    SeparationTask,
+    Stems,
+    TaskFailedError,
+    TaskOutcome,
+    TaskStatus,
+    TaskTimeoutError,
+)
+from vocalsep_async._batch.saver import StemSaver
+from vocalsep_async._downloads.report import DownloadReport
+from vocalsep_async.emulator import Emulator
+
+pytestmark = pytest.mark.anyio
+
+EAGER: Any = getattr(asyncio, "eager_task_factory", None)
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """Sockets and files are real here, and so is time."""
+    return "asyncio"
+
+
+def open_below(directory: Path) -> list[str]:
+    """The open files of this process that lie in *directory*."""
+    files = {file.resolve() for file in Path("/proc/self/fd").iterdir()}
+    return sorted(str(file) for file in files if file.is_relative_to(directory))
+
+
+async def bad_vocal(request: web.Request) -> web.StreamResponse | None:
+    is_bad = request.match_info["stem"] == "vocal" and request.match_info["task"] == "t1"
+    return web.Response(status=400) if is_bad else None
+
+
+# What is handed out
+
+
+async def test_the_stems_are_on_disk_when_an_outcome_is_handed_out(tmp_path: Path) -> None:
+    async with Emulator(rate_limit=None) as emulator, client_of(emulator.url) as client:
+        ids = [emulator.add_task(f"t{n}", duration=0) for n in range(6)]
+        async with client.track(ids, download_to=tmp_path) as batch:
+            async for outcome in batch:
+                assert outcome.succeeded
+                assert outcome.download_error is None
+                assert outcome.result() is outcome.task
+                assert set(outcome.files) == {"vocal", "instrumental"}
+                for stem, path in outcome.files.items():
+                    assert path == tmp_path / outcome.task_id / f"{stem}.wav"
+                    assert path.stat().st_size > 100_000
+                ids.remove(outcome.task_id)
+    assert ids == []
+
+
+async def test_a_second_batch_asks_for_no_file(tmp_path: Path) -> None:
+    async with StemHost() as host, client_of(host.url) as client:
+        ids = [host.add(task_id, "vocal", "drums") for task_id in numbered(3)]
+        first = await tracked(client, ids, download_to=str(tmp_path))
+        assert len(host.seen) == 6
+        second = await tracked(client, ids, download_to=tmp_path)
+        assert len(host.seen) == 6
+    assert {each.task_id: each.files for each in first} == {
+        each.task_id: each.files for each in second
+    }
+
+
+async def test_nothing_is_saved_unless_it_was_asked_for() -> None:
+    async with StemHost() as host, client_of(host.url) as client:
+        [outcome] = await tracked(client, [host.add("a", "vocal")])
+    assert outcome.succeeded
+    assert outcome.files == {}
+    assert host.seen == []
+
+
+@pytest.mark.parametrize("name", ["drums", "no_such_stem"])
+async def test_a_task_without_a_wanted_stem_has_the_others_saved_and_hurts_no_task(
+    tmp_path: Path, name: str
+) -> None:
+    async with StemHost() as host, client_of(host.url) as client:
+        ids = [host.add("a", "vocal"), host.add("b", "vocal", "drums")]
+        to = DownloadOptions(tmp_path, stems=["vocal", name])
+        async with client.track(ids, download_to=to) as batch:
+            outcomes = await outcomes_of(batch)
+    assert set(outcomes["a"].files) == {"vocal"}
+    error = outcomes["a"].download_error
+    assert error is not None
+    assert (error.stem, error.report is None) == (name, False)
+    assert outcomes["b"].succeeded is (name == "drums")
+    assert outcomes["b"].files["vocal"].is_file()
+
+
+async def test_a_download_that_fails_is_part_of_its_outcome_and_loses_no_task(
+    tmp_path: Path,
+) -> None:
+    async with StemHost() as host, client_of(host.url) as client:
+        host.hook = bad_vocal
+        ids = [host.add(task_id, "vocal", "drums") for task_id in numbered(3)]
+        async with client.track(ids, download_to=tmp_path) as batch:
+            outcomes = await outcomes_of(batch)
+    bad = outcomes.pop("t1")
+    assert all(each.succeeded and len(each.files) == 2 for each in outcomes.values())
+    assert not bad.succeeded
+    assert bad.error is None
+    assert bad.task is not None
+    assert bad.task.succeeded
+    assert list(bad.files) == ["drums"]
+    assert bad.files["drums"].read_bytes() == host.files["t1/drums"]
+    assert bad.download_error is not None
+    assert bad.download_error.report is not None
+    assert bad.download_error.report.paths == bad.files
+    with pytest.raises(DownloadError, match="400") as caught:
+        bad.result()
+    assert caught.value.stem == "vocal"
+    assert caught.value.report is bad.download_error.report
+
+
+async def test_a_failed_download_is_made_up_for_with_the_outcome(tmp_path: Path) -> None:
+    async with StemHost() as host, client_of(host.url) as client:
+        host.hook = bad_vocal
+        [bad] = await tracked(client, [host.add("t1", "vocal", "drums")], download_to=tmp_path)
+
+        async def good(_request: web.Request) -> None:
+            return None
+
+        host.hook = good
+        report = await client.download_stems(bad, tmp_path)
+    assert [file.stem for file in report.files if file.was_fetched] == ["vocal"]
+
+
+async def test_a_task_without_stems_has_no_files(tmp_path: Path) -> None:
+    async with Emulator() as emulator, client_of(emulator.url) as client:
+        emulator.add_task("slow", duration=math.inf)
+        emulator.fail(emulator.add_task("bad"))
+        emulator.add_task("good", duration=0)
+        ids = ["bad", "slow", "good", "unknown"]
+        async with client.track(ids, download_to=tmp_path, timeout=0) as batch:
+            outcomes = await outcomes_of(batch)
+    assert {task_id for task_id, each in outcomes.items() if each.files} == {"good"}
+    assert all(each.download_error is None for each in outcomes.values())
+    with pytest.raises(TaskFailedError):
+        outcomes["bad"].result()
+    with pytest.raises(TaskTimeoutError):
+        outcomes["slow"].result()
+    assert names_in(tmp_path) == {"good"}
+
+
+@pytest.mark.parametrize("directory", ["", b"bytes", 7, "a\0b"])
+async def test_a_directory_that_is_no_path_is_refused_at_once(directory: Any) -> None:
+    async with StemHost() as host, client_of(host.url) as client:
+        with pytest.raises(ConfigurationError, match="directory"):
+            client.track([host.add("a", "vocal")], download_to=directory)
+    assert host.polls == []
+
+
+async def test_a_directory_that_cannot_be_made_is_part_of_each_outcome(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    async with StemHost() as host, client_of(host.url) as client:
+        ids = [host.add(task_id, "vocal") for task_id in numbered(2)]
+        outcomes = await tracked(client, ids, download_to=tmp_path / "file")
+    assert sorted(each.task_id for each in outcomes if each.task and not each.succeeded) == ids
+    assert all("the disk said" in str(each.download_error) for each in outcomes)
+
+
+async def test_links_that_ended_before_their_turn_came_are_renewed(tmp_path: Path) -> None:
+    async def first_links_have_ended(request: web.Request) -> web.StreamResponse | None:
+        return web.Response(status=403) if request.query["look"] == "1" else None
+
+    async with StemHost() as host, client_of(host.url) as client:
+        host.hook = first_links_have_ended
+        ids = [host.add(task_id, "vocal", "drums", "bass") for task_id in numbered(3)]
+        outcomes = await tracked(client, ids, download_to=tmp_path)
+    assert all(each.succeeded and len(each.files) == 3 for each in outcomes)
+    assert sorted(host.polls) == sorted(ids * 2)
+
+
+# Meanwhile
+
+
+async def test_the_looks_go_on_while_a_file_host_stalls(tmp_path: Path) -> None:
+    async with StemHost() as host, client_of(host.url) as client:
+        held = Held("stuck/vocal")
+        host.hook = held
+        host.add("stuck", "vocal", "drums")
+        host.add("late", "vocal")
+        async with client.track(["stuck"], download_to=tmp_path, keep_open=True) as batch:
+            await held.until(lambda: held.under_way == 1)
+            host.pending["late"] = 5
+            batch.add("late")
+            async with asyncio.timeout(SOON):
+                first = await anext(batch)
+            assert first.task_id == "late"
+            assert first.files["vocal"].read_bytes() == host.files["late/vocal"]
+            assert host.polls.count("late") == 6
+            assert held.under_way == 1
+            held.let_go()
+            second = await anext(batch)
+            assert second.task_id == "stuck"
+            assert set(second.files) == {"vocal", "drums"}
+            batch.close()
+            assert [outcome async for outcome in batch] == []
+
+
+async def test_a_stalled_host_keeps_no_task_without_stems_waiting(tmp_path: Path) -> None:
+    async with StemHost() as host, client_of(host.url) as client:
+        host.hook = held = Held()
+        stuck = [host.add(task_id, "vocal") for task_id in numbered(8)]
+        host.failed.add("bad")
+        async with client.track([*stuck, "bad"], download_to=tmp_path) as batch:
+            async with asyncio.timeout(SOON):
+                first = await anext(batch)
+            assert first.task_id == "bad"
+            held.let_go()
+            assert set(await outcomes_of(batch)) == set(stuck)
+
+
+async def test_no_more_than_four_files_are_fetched_at_once(tmp_path: Path) -> None:
+    async with StemHost() as host, client_of(host.url) as client:
+        host.hook = held = Held()
+        ids = [host.add(task_id, "vocal", "drums", "bass") for task_id in numbered(6)]
+        async with client.track(ids, download_to=tmp_path) as batch:
+            await held.until(lambda: held.under_way == 4)
+            await eventually(lambda: batch.stats.finished == len(ids))
+            held.let_go()
+            outcomes = await outcomes_of(batch)
+    assert held.most == 4
+    assert all(each.succeeded and len(each.files) == 3 for each in outcomes.values())
+
+
+async def test_the_files_of_several_tasks_share_the_places(tmp_path: Path) -> None:
+    async with StemHost() as host, client_of(host.url) as client:
+        host.hook = held = Held()
+        ids = [host.add(task_id, "vocal") for task_id in numbered(5)]
+        async with client.track(ids, download_to=tmp_path) as batch:
+            await held.until(lambda: held.under_way == 4)
+            held.let_go()
+            assert len(await outcomes_of(batch)) == 5
+
+
+async def test_the_numbers_count_a_task_whose_files_are_still_fetched(tmp_path: Path) -> None:
+    async with StemHost() as host, client_of(host.url) as client:
+        host.hook = held = Held("a/vocal")
+        host.failed.add("bad")
+        ids = [host.add("a", "vocal"), "bad"]
+        async with client.track(ids, download_to=tmp_path) as batch:
+            await held.until(lambda: held.under_way == 1)
+            assert (await anext(batch)).task_id == "bad"
+            now = batch.stats
+            assert (now.pending, now.finished, now.succeeded, now.failed) == (0, 2, 1, 1)
+            held.let_go()
+            assert (await anext(batch)).task_id == "a"
+            after = batch.stats
+            assert (after.pending, after.finished, after.succeeded, after.failed) == (0, 2, 1, 1)
+            assert after.polls == 2
+
+
+async def test_a_source_without_length_is_read_while_files_are_fetched(tmp_path: Path) -> None:
+    async def source() -> AsyncIterator[str]:
+        yield "a"
+        await held.until(lambda: held.under_way == 1)
+        yield "b"
+
+    async with StemHost() as host, client_of(host.url) as client:
+        host.hook = held = Held("a/vocal")
+        for task_id in ("a", "b"):
+            host.add(task_id, "vocal")
+        async with client.track(source(), download_to=tmp_path) as batch:
+            async with asyncio.timeout(SOON):
+                assert (await anext(batch)).task_id == "b"
+            held.let_go()
+            assert (await anext(batch)).task_id == "a"
+            with pytest.raises(StopAsyncIteration):
+                await anext(batch)
+
+
+# Broken off
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs Linux's list of open files")
+async def test_leaving_the_block_early_ends_the_downloads_and_leaves_nothing_open(
+    tmp_path: Path,
+) -> None:
+    async with StemHost() as host, client_of(host.url) as client:
+        host.hook = held = Held()
+        ids = [host.add(task_id, "vocal", "drums") for task_id in numbered(8)]
+        await client.get_task("t0")
+        before: set[asyncio.Task[object]] = set(asyncio.all_tasks())
+        async with client.track(ids, download_to=tmp_path):
+            await held.until(lambda: held.under_way == 4)
+            assert open_below(tmp_path)
+        assert open_below(tmp_path) == []
+        await held.until(lambda: held.left == 4)
+        asked = len(host.seen)
+        names = {task.get_name() for task in asyncio.all_tasks() - before}
+        assert not any("vocalsep" in name for name in names)
+        assert not client._poller._targets
+        held.let_go()
+        [outcome] = await tracked(client, ["t0"], download_to=tmp_path)
+    assert outcome.succeeded
+    assert len(host.seen) == asked + 2
+
+
+async def test_a_block_that_is_cancelled_ends_the_downloads(tmp_path: Path) -> None:
+    async with StemHost() as host, client_of(host.url) as client:
+        host.hook = held = Held()
+        ids = [host.add(task_id, "vocal") for task_id in numbered(3)]
+        call = asyncio.ensure_future(tracked(client, ids, download_to=tmp_path))
+        await held.until(lambda: held.under_way == 3)
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        await held.until(lambda: held.left == 3)
+
+
+async def test_what_was_broken_off_goes_on_in_the_next_batch(tmp_path: Path) -> None:
+    size = 3_000_000
+
+    async def half_at_first(request: web.Request) -> web.StreamResponse | None:
+        if len(host.seen) > 1:
+            return None
+        response = web.StreamResponse(headers={"ETag": '"one"', "Content-Type": "audio/mpeg"})
+        response.content_length = size
+        await response.prepare(request)
+        await response.write(host.files["a/vocal"][: size // 2])
+        return await held(request)
+
+    async with StemHost() as host, client_of(host.url) as client:
+        held = Held()
+        host.hook = half_at_first
+        host.add("a", "vocal", size=size)
+        host.tags["a/vocal"] = '"one"'
+        async with client.track(["a"], download_to=tmp_path):
+            await held.until(lambda: held.under_way == 1)
+            await eventually(lambda: bytes_kept_in(tmp_path / "a") > 0)
+        left = bytes_kept_in(tmp_path / "a")
+        [outcome] = await tracked(client, ["a"], download_to=tmp_path)
+    assert outcome.files["vocal"].read_bytes() == host.files["a/vocal"]
+    assert host.seen[1].headers["Range"] == f"bytes={left}-"
+
+
+async def test_closing_the_client_loses_no_task_whose_stems_were_on_their_way(
+    tmp_path: Path,
+) -> None:
+    async with StemHost() as host:
+        client = client_of(host.url)
+        before: set[asyncio.Task[object]] = set(asyncio.all_tasks())
+        host.hook = held = Held()
+        ids = [host.add(task_id, "vocal") for task_id in numbered(6)]
+        host.pending["open"] = 10**9
+        async with client.track([*ids, "open"], download_to=tmp_path) as batch:
+            await held.until(lambda: held.under_way == 4)
+            await eventually(lambda: batch.stats.finished == len(ids))
+            await client.aclose()
+            async with asyncio.timeout(SOON):
+                outcomes = {outcome.task_id: outcome async for outcome in batch}
+        await held.until(lambda: held.left == 4)
+    assert isinstance(outcomes.pop("open").error, ClientClosedError)
+    assert set(outcomes) == set(ids)
+    for outcome in outcomes.values():
+        assert outcome.task is not None
+        assert not outcome.succeeded
+        assert outcome.download_error is not None
+    assert is_clean(client, before)
+
+
+async def test_a_fault_of_the_saving_itself_is_raised_to_whoever_iterates(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(task: SeparationTask, order: object) -> DownloadReport:
+        raise ZeroDivisionError
+
+    async with StemHost() as host, client_of(host.url) as client:
+        monkeypatch.setattr(client._downloader, "save_present", broken)
+        before: set[asyncio.Task[object]] = set(asyncio.all_tasks())
+        async with client.track([host.add("a", "vocal")], download_to=tmp_path) as batch:
+            with pytest.raises(ZeroDivisionError):
+                await anext(batch)
+        names = {task.get_name() for task in asyncio.all_tasks() - before}
+        assert not any("vocalsep" in name for name in names)
+
+
+# The savings by themselves
+
+
+def ended(task_id: str) -> TaskOutcome:
+    stems = Stems(vocal="https://cdn.example/v.mp3")
+    task = SeparationTask(task_id=task_id, status=TaskStatus.SUCCESS, stems=stems)
+    return TaskOutcome(
+        task_id=task_id, status=task.status, task=task, error=None, polls=1, elapsed=0.0
+    )
+
+
+def raised(error: Exception) -> None:
+    raise error
+
+
+def unexpected(outcome: TaskOutcome) -> None:
+    raise AssertionError(outcome)
+
+
+async def saved_at_once(task: SeparationTask) -> DownloadReport:
+    return DownloadReport(task_id=task.task_id, files=())
+
+
+def after(rounds: int, call: Callable[[], None]) -> None:
+    """Call when the loop went round so often, after all that is due in that round."""
+    loop = asyncio.get_running_loop()
+    loop.call_soon(call if rounds == 0 else partial(after, rounds - 1, call))
+
+
+@pytest.mark.parametrize("rounds", range(6))
+async def test_a_task_that_comes_the_moment_all_others_are_saved_is_saved_too(rounds: int) -> None:
+    done: list[TaskOutcome] = []
+    savings = StemSaver(saved_at_once, raised)
+    for task_id in numbered(4):
+        savings.save(ended(task_id), done.append)
+    after(rounds, partial(savings.save, ended("last"), done.append))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert [each.task_id for each in done] == [*numbered(4), "last"]
+
+
+@pytest.mark.skipif(EAGER is None, reason="needs eager tasks, of Python 3.12")
+async def test_tasks_are_saved_in_loops_whose_tasks_begin_at_once_too() -> None:
+    asyncio.get_running_loop().set_task_factory(EAGER)
+    done: list[TaskOutcome] = []
+    savings = StemSaver(saved_at_once, raised)
+    for task_id in numbered(6):
+        savings.save(ended(task_id), done.append)
+    for _ in range(20):
+        await asyncio.sleep(0)
+    savings.save(ended("last"), done.append)
+    await savings.ended()
+    assert sorted(each.task_id for each in done) == ["last", *numbered(6)]
+
+
+async def test_nothing_need_be_waited_for_where_nothing_was_saved() -> None:
+    savings = StemSaver(saved_at_once, raised)
+    savings.release()
+    await savings.ended()
+
+
+async def test_all_that_wait_get_their_turn() -> None:
+    let_go = asyncio.Event()
+    done: list[TaskOutcome] = []
+
+    async def save(task: SeparationTask) -> DownloadReport:
+        await let_go.wait()
+        return await saved_at_once(task)
+
+    savings = StemSaver(save, raised)
+    for task_id in numbered(9):
+        savings.save(ended(task_id), done.append)
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert done == []
+    let_go.set()
+    await savings.ended()
+    assert sorted(each.task_id for each in done) == numbered(9)
+
+
+async def test_what_waits_for_its_turn_is_forgotten_when_all_is_broken_off() -> None:
+    begun: list[str] = []
+
+    async def save(task: SeparationTask) -> DownloadReport:
+        begun.append(task.task_id)
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    savings = StemSaver(save, raised)
+    for task_id in numbered(9):
+        savings.save(ended(task_id), unexpected)
+    for _ in range(20):
+        await asyncio.sleep(0)
+    savings.release()
+    await savings.ended()
+    assert begun == numbered(4)
+
+
+async def test_what_comes_when_all_was_broken_off_is_not_begun() -> None:
+    before = asyncio.all_tasks()
+    savings = StemSaver(saved_at_once, raised)
+    savings.release()
+    savings.save(ended("a"), unexpected)
+    assert asyncio.all_tasks() == before
+
+
+async def test_savings_broken_off_before_they_began_end_too() -> None:
+    savings = StemSaver(saved_at_once, raised)
+    savings.save(ended("a"), unexpected)
+    savings.release()
+    async with asyncio.timeout(SOON):
+        await savings.ended()

@@ -1,0 +1,58 @@
+"""What tests of batches do again and again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+
+import anyio
+from fakes import FakeProvider
+
+from vocalsep_async import TaskOutcome, VocalSepClient
+from vocalsep_async._batch.runner import BatchRunner
+
+NEVER = 1e7
+"""Seconds; longer than any test goes on."""
+
+
+def numbered(number: int, prefix: str = "t") -> list[str]:
+    return [f"{prefix}{n}" for n in range(number)]
+
+
+def add_all(provider: FakeProvider, ids: Iterable[str], duration: float) -> None:
+    for task_id in ids:
+        provider.add(task_id, duration)
+
+
+async def outcomes_of(batch: BatchRunner) -> dict[str, TaskOutcome]:
+    """All outcomes up to the end; an id that comes twice is an error."""
+    outcomes: dict[str, TaskOutcome] = {}
+    async for outcome in batch:
+        assert outcome.task_id not in outcomes, "two outcomes for one task"
+        outcomes[outcome.task_id] = outcome
+    return outcomes
+
+
+async def fetched(batch: BatchRunner, ids: list[str]) -> None:
+    """Add the ids of the outcomes to *ids*, also of those before an error."""
+    async for outcome in batch:
+        ids.append(outcome.task_id)  # noqa: PERF401 - it may be broken off
+
+
+async def tracked(client: VocalSepClient, *args: object, **options: object) -> list[TaskOutcome]:
+    """The outcomes of a whole batch."""
+    async with client.track(*args, **options) as batch:  # type: ignore[arg-type]
+        return [outcome async for outcome in batch]
+
+
+def is_clean(client: VocalSepClient, before: set[asyncio.Task[object]]) -> bool:
+    """Whether nothing is left of any batch or wait: no task, no watch, no request."""
+    poller = client._poller
+    kept = poller._targets or poller._groups or poller._waits or poller._waits_alone
+    return not kept and client.stats.in_flight == 0 and not asyncio.all_tasks() - before
+
+
+async def slowly(ids: Iterable[str], gap: float) -> AsyncIterator[str]:
+    for task_id in ids:
+        yield task_id
+        await anyio.sleep(gap)

@@ -1,0 +1,148 @@
+"""What is kept of a record: all of it but the queries of its links, and never a wrong one."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from types import MappingProxyType
+from typing import Any
+
+import payloads
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vocalsep_async._journal.codec import packed, unpacked
+
+RECORDS = {
+    "pending": payloads.pending(callbackUrl=payloads.link("hook")),
+    "vocals": payloads.vocals_done(),
+    "stems": payloads.stems_done(),
+    "kie": payloads.kie_done(),
+    "older": payloads.older_done(),
+    "advanced": payloads.advanced_done(),
+    "failed": payloads.failed(errorMessage=f"could not fetch {payloads.link('song')}"),
+}
+TEXTS = st.text().filter(lambda text: "://" not in text)
+PLAIN = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | TEXTS
+VALUES = st.recursive(
+    PLAIN, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXTS, inner, max_size=4)
+)
+BROKEN = "https://[not-an-address/v.mp3?Signature=hush-hush"
+
+
+def kept(record: Any, *, keep_links: bool = False) -> Any:
+    return unpacked(packed(record, keep_links=keep_links))
+
+
+@given(st.dictionaries(TEXTS, VALUES, max_size=5))
+def test_a_record_without_links_comes_back_as_it_was(record: dict[str, Any]) -> None:
+    assert kept(record) == record
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_whoever_wants_links_kept_gets_the_record_as_it_was(name: str) -> None:
+    assert kept(RECORDS[name], keep_links=True) == RECORDS[name]
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_no_query_of_a_link_is_kept_and_nothing_else_is_missing(name: str) -> None:
+    text = json.dumps(RECORDS[name])
+    assert payloads.SIGNATURE in text or name == "pending"
+    assert kept(RECORDS[name]) == json.loads(text.replace(f"?{payloads.SIGNATURE}", ""))
+
+
+@pytest.mark.parametrize(
+    "text, left",
+    [
+        ("https://cdn.example/v.mp3?Signature=hush", "https://cdn.example/v.mp3"),
+        ("https://cdn.example/v.mp3#hush", "https://cdn.example/v.mp3"),
+        ("HTTPS://cdn.example/v.mp3?a=1#b", "HTTPS://cdn.example/v.mp3"),
+        ("https://cdn.example?u=https://x.example/?hush", "https://cdn.example"),
+        (
+            "see https://a.example/?hush and https://b.example/?hush",
+            "see https://a.example/ and https://b.example/",
+        ),
+        ('"https://a.example/?hush" \\ é', '"https://a.example/ \\ é'),
+        ("https://cdn.example/v.mp3?a\n=hush", "https://cdn.example/v.mp3"),
+        ("https://cdn.example/a_Lead Vocal.mp3?hush", "https://cdn.example/a_Lead Vocal.mp3"),
+        ("https://cdn.example/v.mp3?a=hush and hush", "https://cdn.example/v.mp3"),
+        (
+            "see https://cdn.example/Lead Vocal.mp3?hush and go",
+            "see https://cdn.example/Lead Vocal.mp3 and go",
+        ),
+        (
+            "no https://a.example/v.mp3?a=1,https://a.example/Lead Vocal.mp3?hush #hush, nor more",
+            "no https://a.example/v.mp3 Vocal.mp3  nor more",
+        ),
+        ('"https://a.example/"', '"https://a.example/"'),
+        (BROKEN, BROKEN.partition("?")[0]),
+        ("is it 50 % / 2?", "is it 50 % / 2?"),
+        ("", ""),
+    ],
+)
+def test_a_text_with_a_link_ends_where_its_query_begins(text: str, left: str) -> None:
+    assert kept({"a": text}) == {"a": left}
+
+
+@pytest.mark.parametrize("name", ["audio_url", "vocalUrl", "URL"])
+@pytest.mark.parametrize("address", ["//a.example/Lead Vocal.mp3", "a.example/v", "https:/\\a/v"])
+def test_whatever_is_called_a_link_has_no_query(name: str, address: str) -> None:
+    record = {"a": [{name: f"{address}?sig=hush and hush"}], "b": "why?"}
+    assert kept(record) == {"a": [{name: address}], "b": "why?"}
+    assert kept(record, keep_links=True) == record
+
+
+def test_links_are_found_however_deep_they_are() -> None:
+    link, bare = payloads.link("v"), payloads.link("v").partition("?")[0]
+    record = MappingProxyType({"a": [MappingProxyType({"b": (link, [link])})], "c": link})
+    assert kept(record) == {"a": [{"b": [bare, [bare]]}], "c": bare}
+
+
+@pytest.mark.parametrize("keep_links", [False, True])
+def test_the_record_that_is_packed_stays_as_it_is(*, keep_links: bool) -> None:
+    record = payloads.vocals_done()
+    packed(record, keep_links=keep_links)
+    assert record == payloads.vocals_done()
+
+
+def test_a_record_takes_less_than_half_a_kilobyte() -> None:
+    assert len(packed(payloads.vocals_done(), keep_links=False)) < 512
+
+
+def test_a_packed_record_that_was_cut_anywhere_is_refused() -> None:
+    content = packed(payloads.vocals_done(), keep_links=True)
+    for length in range(len(content)):
+        with pytest.raises(ValueError, match=r"."):
+            unpacked(content[:length])
+
+
+def test_a_packed_record_with_a_changed_byte_is_refused_or_still_right() -> None:
+    record = payloads.vocals_done()
+    content = packed(record, keep_links=True)
+    throttled = 0
+    for place in range(len(content)):
+        for flip in (0x01, 0x80, 0xFF):
+            damaged = bytearray(content)
+            damaged[place] ^= flip
+            try:
+                assert unpacked(bytes(damaged)) == record
+            except ValueError:
+                throttled += 1
+    assert throttled > len(content)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(b"", id="nothing"),
+        pytest.param(b"{}", id="not packed"),
+        pytest.param(zlib.compress(b"{"), id="no JSON"),
+        pytest.param(zlib.compress(b"\xff"), id="no UTF-8"),
+        pytest.param(zlib.compress(b" " * (1 << 24) + b"{}"), id="larger than any record"),
+        pytest.param(zlib.compress(payloads.nested(200_000)), id="deeper than any record"),
+    ],
+)
+def test_what_is_no_packed_record_is_refused(content: bytes) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        unpacked(content)

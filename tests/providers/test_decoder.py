@@ -1,0 +1,426 @@
+"""What each endpoint answers: a value or an error of the family."""
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from payloads import (
+    BROKEN_BODIES,
+    CREATED_MS,
+    HTML,
+    SIGNATURE,
+    TASK_ID,
+    advanced_done,
+    answer,
+    body,
+    callback,
+    envelope,
+    failed_callback,
+    kie_done,
+    link,
+    older_done,
+    pending,
+    refusal,
+    stems_done,
+    vocals_done,
+    without,
+)
+
+from vocalsep_async import errors
+from vocalsep_async.errors import APIError, DecodeError, ErrorAction, VocalSepError
+from vocalsep_async.models import SeparationTask, SeparationType, TaskRef, TaskStatus
+from vocalsep_async.providers._decoder import Decoder, age_of, decode_callback, restored_task
+from vocalsep_async.providers.base import KIE, SUNOAPI, Provider
+
+REF = TaskRef(TASK_ID)
+CREATED = datetime.fromtimestamp(CREATED_MS / 1000, UTC)
+
+
+def a_decoder(provider: Provider = SUNOAPI) -> Decoder:
+    return Decoder(provider)
+
+
+def decoded(
+    content: bytes,
+    *,
+    status: int = 200,
+    ref: TaskRef = REF,
+    headers: Mapping[str, str] | None = None,
+    provider: Provider = SUNOAPI,
+) -> SeparationTask:
+    return a_decoder(provider).task(ref, status, headers or {}, content)
+
+
+def throttled(content: bytes, **how: Any) -> APIError:
+    with pytest.raises(APIError) as caught:
+        decoded(content, **how)
+    return caught.value
+
+
+# Records.
+
+
+def test_the_record_of_the_task_is_read() -> None:
+    task = decoded(answer(vocals_done()))
+    assert task.task_id == TASK_ID
+    assert task.succeeded
+    assert task.raw == vocals_done()
+
+
+@pytest.mark.parametrize("status", [200, 201, 299])
+def test_every_good_status_is_good(status: int) -> None:
+    assert decoded(answer(pending()), status=status).status is TaskStatus.PENDING
+
+
+def test_the_code_may_be_written_as_digits() -> None:
+    assert decoded(body(envelope(vocals_done(), code="200"))).succeeded
+
+
+@pytest.mark.parametrize(
+    "record, told, type_",
+    [
+        (vocals_done(), None, SeparationType.SEPARATE_VOCAL),
+        (older_done(), None, SeparationType.SEPARATE_VOCAL),
+        (stems_done(), None, SeparationType.SPLIT_STEM),
+        (kie_done(), None, SeparationType.SPLIT_STEM),
+        (advanced_done(), None, SeparationType.SPLIT_STEM_ADVANCED),
+        (vocals_done(response={"vocalUrl": link("v")}), None, None),
+        (vocals_done(response={"vocalUrl": link("v"), "originUrl": link("o")}), None, None),
+        (vocals_done(response={"drumsUrl": link("d"), "bassUrl": link("b")}), None, None),
+        (pending(), None, None),
+        (pending(), SeparationType.SPLIT_STEM, SeparationType.SPLIT_STEM),
+        (vocals_done(), SeparationType.SPLIT_STEM, SeparationType.SEPARATE_VOCAL),
+        (vocals_done(type="split_stem"), None, SeparationType.SPLIT_STEM),
+    ],
+)
+def test_the_type_is_said_or_shown_by_the_stems_or_remembered(
+    record: Any, told: SeparationType | None, type_: SeparationType | None
+) -> None:
+    assert decoded(answer(record), ref=TaskRef(TASK_ID, type=told)).type is type_
+
+
+@pytest.mark.parametrize("task_id", ["stranger", TASK_ID.upper(), TASK_ID + " "])
+def test_the_record_of_another_task_is_nobodys(task_id: str) -> None:
+    with pytest.raises(DecodeError, match="another task") as caught:
+        decoded(answer(vocals_done(taskId=task_id)))
+    assert task_id not in str(caught.value)
+
+
+def test_a_record_without_an_id_is_believed() -> None:
+    assert decoded(answer(without(vocals_done(), ["taskId"]))).task_id == TASK_ID
+
+
+# No such task.
+
+
+@pytest.mark.parametrize("content", [envelope(None), without(envelope(None), ["data"])])
+def test_a_success_without_a_record_is_an_unknown_task(content: Any) -> None:
+    error = throttled(body(content))
+    assert type(error) is errors.TaskNotFoundError
+    assert (error.code, error.http_status, error.task_id) == (200, 200, TASK_ID)
+    assert error.message == "no such record"
+    assert error.action is ErrorAction.RETRY
+
+
+@pytest.mark.parametrize("status", [200, 422])
+def test_a_validation_error_may_be_an_unknown_task(status: int) -> None:
+    error = throttled(body(refusal(422, "recordInfo is null")), status=status)
+    assert type(error) is errors.TaskNotFoundError
+    assert (error.code, error.message) == (422, "recordInfo is null")
+
+
+@pytest.mark.parametrize("data", ["", [], {}, 0, False, "text", [1]])
+def test_a_success_with_something_else_is_a_decode_error(data: Any) -> None:
+    with pytest.raises(DecodeError) as caught:
+        decoded(answer(data))
+    assert caught.value.http_status == 200
+    assert caught.value.in_envelope
+
+
+# Refusals.
+
+# A body code that says no counts before the HTTP status; a good code under a bad status counts
+# nothing. Each line: status, code in the body, the code that counts, and what it then is.
+PRECEDENCE = [
+    (status, code, code if code != 200 else status)
+    for status in (200, 400, 401, 404, 405, 429, 430, 455, 500, 503)
+    for code in (200, 400, 401, 404, 405, 429, 430, 455, 500, 503)
+    if (status, code) != (200, 200)
+]
+
+
+@pytest.mark.parametrize("status, code, counts", PRECEDENCE)
+@pytest.mark.parametrize("provider", [SUNOAPI, KIE], ids=lambda provider: provider.name)
+def test_no_refusal_becomes_a_success(
+    provider: Provider, status: int, code: int, counts: int
+) -> None:
+    content = body(envelope(vocals_done(), code=code, msg="no"))
+    error = throttled(content, status=status, provider=provider)
+    assert (error.code, error.http_status) == (counts, status)
+    rule = provider.classify(counts, "no", in_envelope=True)
+    assert (type(error), error.action) == (rule.error, rule.action)
+
+
+@pytest.mark.parametrize(
+    "status, content, error_class, action",
+    [
+        (405, HTML, errors.RateLimitedError, ErrorAction.THROTTLE),
+        (405, b"", errors.RateLimitedError, ErrorAction.THROTTLE),
+        (405, body({"error": "no"}), errors.RateLimitedError, ErrorAction.THROTTLE),
+        (405, body(refusal(405)), errors.RateLimitedError, ErrorAction.THROTTLE),
+        (429, HTML, errors.RateLimitedError, ErrorAction.THROTTLE),
+        (429, body(refusal(429)), errors.InsufficientCreditsError, ErrorAction.RAISE),
+        (404, HTML, errors.NotFoundError, ErrorAction.RAISE),
+        (502, HTML, errors.ServerError, ErrorAction.RETRY),
+        (418, b"teapot", APIError, ErrorAction.RAISE),
+    ],
+)
+def test_a_bare_status_is_not_the_same_number_in_an_envelope(
+    status: int, content: bytes, error_class: type, action: ErrorAction
+) -> None:
+    error = throttled(content, status=status)
+    assert (type(error), error.action, error.code) == (error_class, action, status)
+    assert error.in_envelope is (b'"code"' in content)
+    assert "<" not in str(error)
+
+
+def test_a_client_refused_at_the_door_is_told_what_to_try() -> None:
+    assert "user_agent" in str(throttled(b"error code: 1010", status=403))
+    assert "base_url" in str(throttled(HTML, status=405))
+
+
+def test_what_the_server_asked_to_wait_is_told() -> None:
+    content = body(refusal(430, "too frequent"))
+    assert throttled(content, headers={"Retry-After": "7"}).retry_after == 7.0
+    assert throttled(content, headers={"Retry-After": "soon"}).retry_after is None
+    assert throttled(HTML, status=405, headers={"Retry-After": "7"}).retry_after == 7.0
+
+
+def test_the_words_of_a_refusal_come_out_printable_and_cut() -> None:
+    error = throttled(body(refusal(500, "\x1b[2J\r\n\ud800" + "x" * 400)))
+    assert error.message.startswith(r"\x1b[2J\r\n\ud800x")
+    assert error.message.endswith("x…")
+    assert str(error).isprintable()
+
+
+def test_a_message_that_is_no_text_never_becomes_one() -> None:
+    error = throttled(body(refusal(500, None)))
+    assert error.message == ""
+    assert "None" not in str(error)
+
+
+# Anything at all.
+
+
+@pytest.mark.parametrize("content", BROKEN_BODIES.values(), ids=BROKEN_BODIES)
+@pytest.mark.parametrize("endpoint", ["task", "created", "credits", "callback"])
+def test_a_broken_body_is_one_decode_error(endpoint: str, content: bytes) -> None:
+    with pytest.raises(DecodeError) as caught:
+        call(endpoint, 200, content)
+    assert caught.value.http_status == (None if endpoint == "callback" else 200)
+    assert not caught.value.in_envelope
+    assert caught.value.__context__ is None
+
+
+def call(endpoint: str, status: int, content: bytes) -> Any:
+    match endpoint:
+        case "task":
+            return decoded(content, status=status)
+        case "created":
+            return a_decoder().created(status, {}, content)
+        case "credits":
+            return a_decoder().credits(status, {}, content)
+        case _:
+            return decode_callback(content)
+
+
+def outcome_of(endpoint: str, status: int, content: bytes) -> Any:
+    try:
+        return call(endpoint, status, content)
+    except VocalSepError as error:
+        return error
+
+
+ENDPOINTS = st.sampled_from(["task", "created", "credits", "callback"])
+STATUSES = st.sampled_from([200, 204, 400, 405, 429, 430, 455, 500, 599])
+ANYTHING = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(10**400), 10**400)
+    | st.floats()
+    | st.text(st.characters())
+    | st.sampled_from([200, 430, TASK_ID, "SUCCESS", "rate limit"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                ["code", "msg", "data", "taskId", "task_id", "status", "response", "x"]
+            ),
+            inner,
+            max_size=5,
+        )
+    ),
+    max_leaves=15,
+)
+
+
+@given(ENDPOINTS, STATUSES, st.binary() | ANYTHING.map(lambda value: json.dumps(value).encode()))
+def test_any_answer_is_a_value_or_an_error_of_the_family(
+    endpoint: str, status: int, content: bytes
+) -> None:
+    ended = outcome_of(endpoint, status, content)
+    if isinstance(ended, VocalSepError):
+        assert str(ended).isprintable()
+        assert ended.__context__ is None
+    else:
+        assert endpoint == "callback" or status in (200, 204)
+        assert ended != "None"
+
+
+# Creation and credits.
+
+
+@pytest.mark.parametrize("data", [{"taskId": TASK_ID}, {"task_id": TASK_ID, "taskId": None}])
+def test_the_id_of_a_new_task_is_read(data: Any) -> None:
+    assert a_decoder().created(200, {}, answer(data)) == TASK_ID
+
+
+NO_IDS: list[Any] = [None, "", " ", 7, ["hush"], {}, "hush" * 200, "\ud800"]
+
+
+@pytest.mark.parametrize(
+    "data", [None, "", [], {}, TASK_ID, *({"taskId": value} for value in NO_IDS)]
+)
+def test_a_creation_without_a_usable_id_is_a_decode_error(data: Any) -> None:
+    with pytest.raises(DecodeError, match="no usable task id") as caught:
+        a_decoder().created(201, {}, answer(data))
+    assert caught.value.http_status == 201
+    assert caught.value.in_envelope
+    assert caught.value.__context__ is None
+    assert "hush" not in str(caught.value)
+
+
+def test_a_refused_creation_names_no_task() -> None:
+    with pytest.raises(errors.InvalidParametersError) as caught:
+        a_decoder().created(200, {}, body(refusal(422, "Record does not exist")))
+    assert caught.value.task_id is None
+    assert "task" not in str(caught.value)
+
+
+@pytest.mark.parametrize("data, number", [(100, 100.0), (5916.25, 5916.25), (0, 0.0), ("7", 7.0)])
+def test_credits_are_a_number(data: Any, number: float) -> None:
+    credits_ = a_decoder().credits(200, {}, answer(data))
+    assert credits_ == number
+    assert isinstance(credits_, float)
+
+
+@pytest.mark.parametrize("data", [None, "", "many", True, [], {}, [5], {"credits": 5}, 10**400])
+def test_anything_else_is_no_number_of_credits(data: Any) -> None:
+    with pytest.raises(DecodeError, match="no number of credits") as caught:
+        a_decoder().credits(200, {}, answer(data))
+    assert caught.value.http_status == 200
+    assert caught.value.in_envelope
+
+
+def test_credits_are_refused_like_anything_else() -> None:
+    with pytest.raises(errors.AuthenticationError):
+        a_decoder().credits(200, {}, body(refusal(401)))
+
+
+# The age of a task.
+
+
+@pytest.mark.parametrize(
+    "record, date, age",
+    [
+        (pending(), CREATED + timedelta(seconds=42), 42.0),
+        (pending(createTime=str(CREATED_MS)), CREATED + timedelta(seconds=42), 42.0),
+        (pending(), CREATED - timedelta(seconds=42), 0.0),
+        (pending(), None, None),
+        (pending(createTime=None), CREATED, None),
+        (pending(createTime="2025-12-29 09:20:00"), CREATED, None),
+        (pending(createTime="2025-12-29T09:20:00Z"), CREATED, None),
+        (pending(createTime=-5), CREATED, None),
+    ],
+)
+@pytest.mark.usefixtures("any_zone")
+def test_the_age_of_a_task_is_told_by_the_servers_own_clock(
+    record: Any, date: datetime | None, age: float | None
+) -> None:
+    headers = {"Date": format_datetime(date, usegmt=True)} if date else {}
+    assert age_of(decoded(answer(record)), headers) == age
+    assert age_of(decoded(answer(record)), {"Date": "garbage"}) is None
+
+
+# Records that were kept.
+
+
+def test_a_record_that_was_kept_is_the_task_it_was_of() -> None:
+    task = decoded(answer(stems_done()))
+    assert restored_task(TaskRef(TASK_ID, task.type), task.raw) == task
+
+
+@pytest.mark.parametrize("record", [pending(), {}, [], None, "SUCCESS"])
+def test_what_is_no_record_of_a_task_that_ended_is_refused(record: Any) -> None:
+    with pytest.raises(DecodeError):
+        restored_task(REF, record)
+
+
+# Callbacks.
+
+
+@pytest.mark.parametrize("info", ["vocal_removal_info", "vocal_separation_info", "response"])
+def test_a_callback_of_either_dialect_is_a_success_with_stems(info: str) -> None:
+    task = decode_callback(body(callback(info)))
+    assert (task.task_id, task.status) == (TASK_ID, TaskStatus.SUCCESS)
+    assert dict(task.stems) == {"vocal": link("vocal"), "instrumental": link("instrumental")}
+    assert task.type is SeparationType.SEPARATE_VOCAL
+    assert (task.error_code, task.error_message) == (None, None)
+
+
+def test_an_advanced_callback_has_tracks() -> None:
+    pair = {"extract": {"audio_url": link("a")}, "remove": {"audio_url": link("b")}}
+    data = {"task_id": TASK_ID, "vocal_separation_info": {"origin_data": [pair]}}
+    task = decode_callback(answer(data))
+    assert task.type is SeparationType.SPLIT_STEM_ADVANCED
+    assert len(task.origin_tracks) == 2
+
+
+@pytest.mark.parametrize("code", [400, 451, 500, 531, 0, "501"])
+def test_a_callback_with_another_code_is_a_failure(code: Any) -> None:
+    task = decode_callback(body(failed_callback(code)))
+    assert task.status is TaskStatus.GENERATE_AUDIO_FAILED
+    assert task.error_code == int(code)
+    assert task.error_message == "the source could not be fetched"
+    assert not task.succeeded
+
+
+def test_the_code_of_a_callback_decides_whatever_its_record_says() -> None:
+    data = callback()["data"] | {"status": "SUCCESS"}
+    assert not decode_callback(body(envelope(data, code=500))).succeeded
+    data = callback()["data"] | {"status": "PENDING"}
+    assert decode_callback(answer(data)).succeeded
+
+
+def test_a_digit_code_and_no_words_are_fine_in_a_callback() -> None:
+    assert decode_callback(body(callback(code="200", msg=None))).succeeded
+    assert decode_callback(body(failed_callback() | {"msg": None})).error_message is None
+
+
+@pytest.mark.parametrize("code", [None, True, "OK", 200.0, [200]])
+def test_a_callback_without_a_code_is_refused(code: Any) -> None:
+    with pytest.raises(DecodeError, match="no code"):
+        decode_callback(body(callback(code=code)))
+
+
+@pytest.mark.parametrize("data", [None, "", [], {}, "text", {"task_id": [link("x")]}])
+def test_a_callback_without_a_record_is_refused(data: Any) -> None:
+    with pytest.raises(DecodeError) as caught:
+        decode_callback(body(callback(data=data)))
+    assert SIGNATURE not in str(caught.value)
+    assert caught.value.http_status is None

@@ -1,0 +1,184 @@
+"""Which code counts, and what the server asked us to wait."""
+
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from payloads import BROKEN_BODIES, HTML, body, envelope, refusal, without
+
+from vocalsep_async.errors import DecodeError
+from vocalsep_async.providers._envelope import (
+    LONGEST_RETRY_AFTER,
+    Envelope,
+    code_of,
+    http_date,
+    open_envelope,
+    retry_after,
+)
+
+NOW = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
+UNUSABLE_CODES = [
+    True,
+    False,
+    None,
+    200.0,
+    200.9,
+    "",
+    "OK",
+    " 200",
+    "+200",
+    "-1",
+    "２００",
+    "1" * 10,
+    10**10,
+    -(10**10),
+    [200],
+    {"code": 200},
+]
+
+
+@pytest.mark.parametrize(
+    "code, read", [(200, 200), ("200", 200), (430, 430), ("430", 430), (0, 0), (-1, -1), (999, 999)]
+)
+def test_a_code_is_a_whole_number_or_digits(code: int | str, read: int) -> None:
+    assert code_of({"code": code}) == read
+    assert open_envelope(200, body(refusal(code))).code == read
+
+
+@pytest.mark.parametrize("code", UNUSABLE_CODES)
+def test_nothing_else_is_a_code(code: Any) -> None:
+    assert code_of({"code": code}) is None
+    with pytest.raises(DecodeError, match="no usable code") as caught:
+        open_envelope(200, body(refusal(code)))
+    assert caught.value.http_status == 200
+
+
+@pytest.mark.parametrize("content", [{}, {"msg": "x"}, [], [200], "200", 200, None, True])
+def test_json_without_a_code_is_no_answer_under_a_good_status(content: Any) -> None:
+    for status in (200, 201, 299):
+        with pytest.raises(DecodeError, match="no usable code"):
+            open_envelope(status, body(content))
+
+
+@pytest.mark.parametrize("content", BROKEN_BODIES.values(), ids=BROKEN_BODIES)
+def test_a_broken_body_under_a_bad_status_leaves_the_status(content: bytes) -> None:
+    assert open_envelope(502, content) == Envelope(502, "", None, genuine=False)
+    with pytest.raises(DecodeError):
+        open_envelope(200, content)
+
+
+@pytest.mark.parametrize("code", UNUSABLE_CODES)
+def test_an_unusable_code_under_a_bad_status_leaves_the_status(code: Any) -> None:
+    opened = open_envelope(500, body(refusal(code, "broken")))
+    assert opened == Envelope(500, "broken", None, genuine=False)
+
+
+@pytest.mark.parametrize("code", [0, -1, 401, 418, 429, 430, 455, 500, 999])
+@pytest.mark.parametrize("status", [200, 400, 405, 429, 430, 500, 503])
+def test_a_code_that_says_no_counts_before_the_status(status: int, code: int) -> None:
+    assert open_envelope(status, body(refusal(code))).code == code
+
+
+@pytest.mark.parametrize("status", [199, 300, 400, 405, 429, 430, 500, 503])
+def test_a_bad_status_counts_before_a_code_that_says_yes(status: int) -> None:
+    opened = open_envelope(status, body(envelope({"taskId": "x"})))
+    assert opened.code == status
+    assert opened.genuine
+
+
+@pytest.mark.parametrize("data", [None, "", [], {}, 0, False, "text", [1], {"a": 1}, 5.5])
+def test_the_payload_comes_through_unchanged(data: Any) -> None:
+    assert open_envelope(200, body(envelope(data))).data == data
+
+
+def test_a_missing_payload_is_none() -> None:
+    assert open_envelope(200, body(without(envelope(1), ["data"]))).data is None
+
+
+@pytest.mark.parametrize("msg", [None, 7, True, ["a"], {"a": "b"}])
+def test_words_that_are_no_text_are_no_words(msg: Any) -> None:
+    assert open_envelope(200, body(refusal(500, msg))).message == ""
+    assert open_envelope(500, HTML).message == ""
+
+
+def test_missing_words_are_no_words() -> None:
+    assert open_envelope(200, b'{"code": 500}').message == ""
+
+
+@pytest.mark.parametrize(
+    "value, seconds",
+    [
+        ("20", 20.0),
+        (" 20 ", 20.0),
+        ("0", 0.0),
+        ("1.5", 1.5),
+        ("0.25", 0.25),
+        ("300", 300.0),
+        ("301", 300.0),
+        ("9" * 20, 300.0),
+        ("9" * 21, None),
+        ("-10", None),
+        ("+10", None),
+        ("inf", None),
+        ("Infinity", None),
+        ("nan", None),
+        ("1e3", None),
+        ("0x10", None),
+        ("1_0", None),
+        ("1.", None),
+        (".5", None),
+        ("２０", None),
+        ("20, 30", None),
+        ("20s", None),
+        ("soon", None),
+        ("", None),
+        ("  ", None),
+        ("Wed, 04 Mar 2026 05:06:37 GMT", 30.0),
+        ("Sun, 04 Mar 2026 05:06:37 GMT", 30.0),  # the wrong day of the week
+        ("04 Mar 2026 05:06:37", 30.0),  # no zone
+        ("Wed, 04 Mar 2026 05:06:37 -0000", 30.0),
+        ("Wed, 04 Mar 2026 07:06:37 +0200", 30.0),
+        ("Wed, 04 Mar 2026 05:00:00 GMT", 0.0),
+        ("Wed, 04 Mar 2015 05:00:00 GMT", 0.0),
+        ("Wed, 04 Mar 2026 06:06:07 GMT", 300.0),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", 300.0),
+        ("Wed, 04 Mar 100000 05:06:37 GMT", None),
+        ("Wed, 99 Mar 2026 05:06:37 GMT", None),
+        ("Wed, 04 Mar 2026 05:06:37 +99999999", None),
+    ],
+)
+@pytest.mark.usefixtures("any_zone")
+def test_a_wait_is_seconds_or_a_date_within_sane_bounds(value: str, seconds: float | None) -> None:
+    headers = {"Retry-After": value, "Date": format_datetime(NOW, usegmt=True)}
+    assert retry_after(headers) == seconds
+
+
+def test_without_the_header_nothing_was_asked() -> None:
+    assert retry_after({}) is None
+    assert retry_after({"Date": format_datetime(NOW)}) is None
+
+
+@pytest.mark.parametrize("date", [{}, {"Date": "yesterday"}])
+def test_without_a_date_of_the_answer_ours_is_taken(date: dict[str, str]) -> None:
+    today = datetime.now(UTC)
+    for days, seconds in ((-1, 0.0), (1, LONGEST_RETRY_AFTER)):
+        until = format_datetime(today + timedelta(days=days), usegmt=True)
+        assert retry_after({"Retry-After": until} | date) == seconds
+
+
+HEADER_TEXT = st.text() | st.text('0123456789 ,:;-+()GMTWedOctan"\\<>@.', max_size=40)
+
+
+@given(HEADER_TEXT, HEADER_TEXT)
+def test_any_header_is_seconds_within_bounds_or_nothing(value: str, date: str) -> None:
+    seconds = retry_after({"Retry-After": value, "Date": date})
+    assert seconds is None or 0 <= seconds <= LONGEST_RETRY_AFTER
+
+
+@given(HEADER_TEXT)
+def test_any_date_has_a_zone(value: str) -> None:
+    date = http_date(value)
+    assert date is None or date.tzinfo is not None

@@ -1,0 +1,218 @@
+"""One table per provider: what a code means, whatever the number looks like."""
+
+import copy
+
+import pytest
+
+from vocalsep_async import errors
+from vocalsep_async.errors import APIError, ErrorAction
+from vocalsep_async.providers.base import (
+    KIE,
+    SUNOAPI,
+    ErrorRule,
+    Provider,
+    provider_for,
+    says_no_such_record,
+)
+
+RAISE, RETRY = ErrorAction.RAISE, ErrorAction.RETRY
+SLOWLY, PAUSE = ErrorAction.MAINTENANCE, ErrorAction.THROTTLE
+BOTH = (SUNOAPI, KIE)
+
+# code, what it is at sunoapi.org, what it is at kie.ai; each a class and a verdict.
+TABLE = [
+    (-1, (APIError, RAISE), (APIError, RAISE)),
+    (0, (APIError, RAISE), (APIError, RAISE)),
+    (400, (errors.InvalidParametersError, RAISE), (errors.InvalidParametersError, RAISE)),
+    (401, (errors.AuthenticationError, RAISE), (errors.AuthenticationError, RAISE)),
+    (402, (APIError, RAISE), (errors.InsufficientCreditsError, RAISE)),
+    (403, (APIError, RAISE), (APIError, RAISE)),
+    (404, (errors.NotFoundError, RAISE), (errors.NotFoundError, RAISE)),
+    (405, (errors.RateLimitedError, PAUSE), (APIError, RAISE)),
+    (408, (APIError, RETRY), (APIError, RETRY)),
+    (409, (APIError, RAISE), (APIError, RAISE)),
+    (413, (errors.PayloadTooLargeError, RAISE), (errors.PayloadTooLargeError, RAISE)),
+    (418, (APIError, RAISE), (APIError, RAISE)),
+    (422, (errors.InvalidParametersError, RAISE), (errors.InvalidParametersError, RAISE)),
+    (429, (errors.InsufficientCreditsError, RAISE), (errors.RateLimitedError, PAUSE)),
+    (430, (errors.RateLimitedError, PAUSE), (errors.RateLimitedError, PAUSE)),
+    (433, (APIError, RAISE), (errors.InsufficientCreditsError, RAISE)),
+    (451, (APIError, RAISE), (APIError, RAISE)),
+    (455, (errors.MaintenanceError, SLOWLY), (errors.MaintenanceError, SLOWLY)),
+    (500, (errors.ServerError, RETRY), (errors.ServerError, RETRY)),
+    (501, (errors.ServerError, RAISE), (errors.ServerError, RAISE)),
+    (503, (errors.ServerError, RETRY), (errors.ServerError, RETRY)),
+    (505, (errors.ServerError, RAISE), (errors.ServerError, RAISE)),
+    (531, (errors.ServerError, RAISE), (errors.ServerError, RAISE)),
+    (599, (errors.ServerError, RETRY), (errors.ServerError, RETRY)),
+    (600, (APIError, RAISE), (APIError, RAISE)),
+    (999, (APIError, RAISE), (APIError, RAISE)),
+]
+
+
+@pytest.mark.parametrize("code, at_sunoapi, at_kie", TABLE)
+def test_every_code_has_a_class_and_a_verdict(
+    code: int, at_sunoapi: tuple[type, ErrorAction], at_kie: tuple[type, ErrorAction]
+) -> None:
+    for provider, meaning in ((SUNOAPI, at_sunoapi), (KIE, at_kie)):
+        rule = provider.classify(code, "no", in_envelope=True)
+        assert (rule.error, rule.action) == meaning
+
+
+def test_the_table_above_leaves_no_listed_code_out() -> None:
+    assert set(SUNOAPI.codes) | set(KIE.codes) <= {code for code, *_ in TABLE}
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Insufficient credits",
+        "The current credits are INSUFFICIENT. Please top up.",
+        "please top-up",
+        "Topup needed",
+        "your balance is not enough",
+        "usage exceeds the cap of this key",
+    ],
+)
+@pytest.mark.parametrize("code", [400, 429, 430, 500, 455, 999])
+@pytest.mark.parametrize("provider", BOTH, ids=lambda provider: provider.name)
+def test_words_about_credits_beat_every_code(provider: Provider, code: int, message: str) -> None:
+    rule = provider.classify(code, message, in_envelope=True)
+    assert (rule.error, rule.action) == (errors.InsufficientCreditsError, RAISE)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "insufficient permissions",
+        "Insufficient privileges",
+        "the load balancer failed",
+        "load balance failure",
+        "Insufficient computing resources, please try again later",
+        "Insufficient vocal content",
+        "stop upload",
+    ],
+)
+def test_words_that_only_sound_like_credits_decide_nothing(message: str) -> None:
+    assert SUNOAPI.classify(401, message, in_envelope=True).error is errors.AuthenticationError
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "call frequency is too high",
+        "Too many requests",
+        "Rate limit reached",
+        "requests too FREQUENT",
+    ],
+)
+@pytest.mark.parametrize(
+    "provider, code, is_refusal",
+    [
+        (SUNOAPI, 429, True),
+        (SUNOAPI, 500, True),
+        (SUNOAPI, 503, True),
+        (SUNOAPI, 999, True),
+        (SUNOAPI, 430, True),
+        (KIE, 405, True),
+        (KIE, 433, True),
+        (SUNOAPI, 400, False),
+        (SUNOAPI, 401, False),
+        (SUNOAPI, 408, False),
+        (SUNOAPI, 455, False),
+        (SUNOAPI, 501, False),
+    ],
+)
+def test_words_about_frequency_decide_where_the_code_leaves_room(
+    provider: Provider, code: int, message: str, *, is_refusal: bool
+) -> None:
+    rule = provider.classify(code, message, in_envelope=True)
+    assert (rule.error is errors.RateLimitedError) is is_refusal
+    assert (rule.action is PAUSE) is is_refusal
+
+
+def test_credits_are_named_before_frequency() -> None:
+    rule = SUNOAPI.classify(
+        430, "too many requests, and your balance is insufficient", in_envelope=True
+    )
+    assert rule.error is errors.InsufficientCreditsError
+
+
+@pytest.mark.parametrize(
+    "status, error, action, hint",
+    [
+        (401, errors.AuthenticationError, RAISE, ""),
+        (403, APIError, RAISE, "user_agent"),
+        (404, errors.NotFoundError, RAISE, ""),
+        (405, errors.RateLimitedError, PAUSE, "base_url"),
+        (418, APIError, RAISE, ""),
+        (429, errors.RateLimitedError, PAUSE, ""),
+        (430, errors.RateLimitedError, PAUSE, ""),
+        (455, errors.MaintenanceError, SLOWLY, ""),
+        (502, errors.ServerError, RETRY, ""),
+        (520, errors.ServerError, RETRY, ""),
+    ],
+)
+@pytest.mark.parametrize("provider", BOTH, ids=lambda provider: provider.name)
+def test_a_bare_status_is_read_as_http_means_it(
+    provider: Provider, status: int, error: type, action: ErrorAction, hint: str
+) -> None:
+    rule = provider.classify(status, "", in_envelope=False)
+    assert (rule.error, rule.action) == (error, action)
+    assert hint in rule.hint
+    assert bool(hint) == bool(rule.hint)
+
+
+def test_words_of_a_page_are_not_the_words_of_the_api() -> None:
+    rule = SUNOAPI.classify(502, "insufficient balance, too many requests", in_envelope=False)
+    assert rule.error is errors.ServerError
+
+
+@pytest.mark.parametrize(
+    "code, message, missing",
+    [
+        (422, "The record does not exist", True),
+        (422, "recordInfo is null", True),
+        (422, "RECORD IS NULL", True),
+        (422, "Record does Not Exist.", True),
+        (422, "nullable field", False),
+        (422, "Please enter callBackUrl.", False),
+        (422, "", False),
+        (400, "the record does not exist", False),
+        (500, "recordInfo is null", False),
+    ],
+)
+def test_a_validation_error_may_be_about_an_unknown_task(
+    code: int, message: str, *, missing: bool
+) -> None:
+    assert says_no_such_record(code, message) is missing
+
+
+@pytest.mark.parametrize(
+    "host, provider",
+    [
+        ("api.sunoapi.org", SUNOAPI),
+        ("apibox.erweima.ai", SUNOAPI),
+        ("api.kie.ai", KIE),
+        ("API.KIE.AI", KIE),
+        ("kie.ai.example.net", SUNOAPI),
+        ("localhost", SUNOAPI),
+        ("", SUNOAPI),
+    ],
+)
+def test_the_host_tells_the_dialect(host: str, provider: Provider) -> None:
+    assert provider_for(host) is provider
+
+
+def test_the_providers_count_credits_at_different_places() -> None:
+    assert SUNOAPI.credits_path == "/api/v1/generate/credit"
+    assert KIE.credits_path == "/api/v1/chat/credit"
+
+
+def test_a_dialect_of_ones_own_decides_by_its_own_table() -> None:
+    closed = ErrorRule(errors.MaintenanceError, SLOWLY, hint="Closed on Sundays.")
+    mine = Provider(name="mine", codes={700: closed}, credits_path="/credits")
+    assert mine.classify(700, "", in_envelope=True) is closed
+    assert mine.classify(401, "", in_envelope=True).error is APIError
+    assert hash(mine) == hash(copy.copy(mine))
+    assert "700" not in repr(mine)

@@ -1,0 +1,155 @@
+"""Addresses, words and the environment are checked before any request is made."""
+
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from yarl import URL
+
+from vocalsep_async import _arguments
+from vocalsep_async.errors import ConfigurationError
+
+BAD_URLS: list[Any] = [
+    None,
+    7,
+    b"https://api.example.net",
+    "",
+    "api.example.net",
+    "//api.example.net",
+    "/api",
+    "ftp://api.example.net",
+    "file:///etc/passwd",
+    "data:text/plain,x",
+    "https://",
+    "https://:443",
+    "https://api.example.net:99999",
+    "https://api.example.net:port",
+    "http://[::1",
+    "http://[]@",
+    "https://a..b",
+    "https://" + "a" * 64 + ".example.net",
+]
+
+
+@pytest.mark.parametrize("url", BAD_URLS)
+def test_what_is_no_http_address_is_refused(url: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"^base_url must be a URL"):
+        _arguments.base_url(url)
+    with pytest.raises(ConfigurationError, match=r"^audio_url must be a URL"):
+        _arguments.link(url, "audio_url")
+
+
+@pytest.mark.parametrize("url", BAD_URLS[1:])
+def test_a_proxy_is_an_http_address_too(url: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"^proxy must be a URL"):
+        _arguments.proxy(url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://api.example.net",
+        "http://127.0.0.1:8080/prefix/",
+        "http://[::1]:8080",
+        "https://bücher.example.net",
+        URL("https://api.example.net"),
+    ],
+)
+def test_an_http_address_is_taken(url: str | URL) -> None:
+    assert _arguments.base_url(url) == URL(url)
+    assert _arguments.proxy(url) == URL(url)
+
+
+def test_no_proxy_is_no_proxy() -> None:
+    assert _arguments.proxy(None) is None
+
+
+def test_a_proxy_may_have_a_password() -> None:
+    assert _arguments.proxy("http://me:pw@proxy.example.net:3128") is not None
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://me@api.example.net",
+        "https://me:hush-hush@api.example.net",
+        "https://:hush-hush@api.example.net",
+        "https://api.example.net?key=hush-hush",
+        "https://api.example.net#hush-hush",
+        "ftp://me:hush-hush@api.example.net",
+        "https://me:hush-hush@api.example.net:port",
+    ],
+)
+def test_a_base_url_with_more_than_an_address_is_refused_unshown(url: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        _arguments.base_url(url)
+    assert "hush-hush" not in repr(caught.value)
+    assert caught.value.__context__ is None
+
+
+@given(st.text() | st.text("/:@[]%.?#a0 é：\ud800").map("http://{}".format))
+def test_any_text_is_an_address_or_a_configuration_error(text: str) -> None:
+    with suppress(ConfigurationError):
+        assert _arguments.base_url(text).host
+
+
+def test_a_link_stays_as_it_was_written() -> None:
+    url = "https://files.example.net/a%2Fb.mp3?sig=a%3D"
+    assert _arguments.link(url, "audio_url") == url
+
+
+def test_the_client_introduces_itself_by_name_and_version() -> None:
+    name, _, version = _arguments.user_agent(None).partition("/")
+    assert name == "vocalsep-async"
+    assert version[0].isdigit()
+    assert _arguments.user_agent("my-service/2") == "my-service/2"
+
+
+@pytest.mark.parametrize("value", ["", "  ", 7, "näme", "two\nlines", "esc\x1b", b"bytes"])
+def test_an_introduction_that_fits_no_header_is_refused(value: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"^user_agent must be"):
+        _arguments.user_agent(value)
+
+
+def test_a_word_is_a_string_with_something_in_it() -> None:
+    assert _arguments.text("Cello", "stem_name") == "Cello"
+    for value in ("", "\t ", None, 7):
+        with pytest.raises(ConfigurationError, match=r"^stem_name must be a non-empty string"):
+            _arguments.text(value, "stem_name")
+
+
+def test_an_option_of_the_wrong_kind_is_refused_with_the_right_one() -> None:
+    _arguments.instance(3, "retry", int)
+    _arguments.instance(3, "retry", (str, int))
+    with pytest.raises(ConfigurationError, match=r"^retry must be a int, not str$"):
+        _arguments.instance("3", "retry", int)
+    with pytest.raises(ConfigurationError, match=r"^retry must be a str or int, not NoneType$"):
+        _arguments.instance(None, "retry", (str, int))
+
+
+def test_the_environment_gives_the_key_and_perhaps_an_address() -> None:
+    environ = {"VOCALSEP_API_KEY": "k", "VOCALSEP_BASE_URL": "https://api.example.net"}
+    assert _arguments.key_in(environ) == "k"
+    assert _arguments.base_url_in(environ) == URL("https://api.example.net")
+    assert _arguments.base_url_in({}) == URL("https://api.sunoapi.org")
+
+
+@pytest.mark.parametrize("url", ["nonsense", "https://me@api.example.net", "https://h/?key=k"])
+def test_an_unusable_address_of_the_environment_is_named_by_its_variable(url: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"^VOCALSEP_BASE_URL must"):
+        _arguments.base_url_in({"VOCALSEP_BASE_URL": url})
+
+
+def test_a_missing_key_is_refused_with_its_variable_and_its_argument() -> None:
+    with pytest.raises(ConfigurationError, match="variable VOCALSEP_API_KEY, or pass api_key"):
+        _arguments.key_in({})
+
+
+@pytest.mark.parametrize("blank", ["", " \n"])
+def test_a_blank_variable_is_refused_with_its_name_and_what_to_do(blank: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"VOCALSEP_API_KEY is empty: set it to your API"):
+        _arguments.key_in({"VOCALSEP_API_KEY": blank})
+    with pytest.raises(ConfigurationError, match=r"VOCALSEP_BASE_URL is empty: .*or unset it"):
+        _arguments.base_url_in({"VOCALSEP_BASE_URL": blank})

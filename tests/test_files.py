@@ -1,0 +1,119 @@
+"""Locks on files: held by one at a time, and gone with whoever held them."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from vocalsep_async._files import has_locks, try_lock, wait_for_lock
+
+HOLDER = """
+import os, sys
+from vocalsep_async._files import try_lock
+print(try_lock(os.open(sys.argv[1], os.O_RDWR)), flush=True)
+sys.stdin.read()
+"""
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[int]:
+    descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "file"
+
+
+def no_locks(_descriptor: int, _operation: int) -> None:
+    raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+
+def test_a_file_is_locked_by_one_at_a_time(path: Path) -> None:
+    with opened(path) as one, opened(path) as two:
+        assert try_lock(one)
+        assert not try_lock(two)
+
+
+def test_who_holds_a_lock_gets_it_again(path: Path) -> None:
+    with opened(path) as one:
+        assert try_lock(one)
+        assert try_lock(one)
+
+
+def test_a_lock_ends_when_its_file_is_closed(path: Path) -> None:
+    with opened(path) as two:
+        with opened(path) as one:
+            assert try_lock(one)
+        assert try_lock(two)
+
+
+def test_a_lock_ends_with_the_process_that_is_killed(path: Path) -> None:
+    with opened(path) as ours:
+        command = [sys.executable, "-c", HOLDER, str(path)]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+            assert holder.stdout is not None
+            assert holder.stdout.readline() == b"True\n"
+            assert not try_lock(ours)
+            holder.send_signal(signal.SIGKILL)
+            holder.wait()
+        assert try_lock(ours)
+
+
+def test_where_there_are_no_locks_none_is_held(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    with opened(path) as one:
+        assert not try_lock(one)
+
+
+def test_who_waits_for_a_lock_has_it_when_the_other_lets_go(path: Path) -> None:
+    with opened(path) as waiting:
+        order = []
+
+        def wait() -> None:
+            wait_for_lock(waiting)
+            order.append("locked")
+
+        thread = threading.Thread(target=wait)
+        with opened(path) as one:
+            assert try_lock(one)
+            thread.start()
+            order.append("let go")
+        thread.join()
+        with opened(path) as other:
+            assert not try_lock(other)
+    assert order == ["let go", "locked"]
+
+
+def test_where_there_are_no_locks_nobody_waits_for_one(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    with opened(path) as one:
+        wait_for_lock(one)
+    monkeypatch.undo()
+    with opened(path) as other:
+        assert try_lock(other)
+
+
+def test_a_folder_with_locks_is_told_from_one_without_and_left_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert has_locks(tmp_path)
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    assert not has_locks(tmp_path)
+    assert list(tmp_path.iterdir()) == []

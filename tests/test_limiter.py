@@ -1,0 +1,165 @@
+"""The queue in front of the budget, in virtual time."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import anyio
+import pytest
+from virtual_time import VIRTUAL_TIME
+
+from vocalsep_async._limiter import Limiter
+from vocalsep_async._limiting import RateLimit, RateLimiter
+from vocalsep_async.errors import (
+    APIError,
+    ClientClosedError,
+    DecodeError,
+    ErrorAction,
+    MaintenanceError,
+    RateLimitedError,
+    ServerError,
+    TransportError,
+)
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(params=[VIRTUAL_TIME])
+def anyio_backend(request: pytest.FixtureRequest) -> Any:
+    return request.param
+
+
+def refusal(
+    kind: type[APIError], action: ErrorAction, retry_after: float | None = None
+) -> APIError:
+    return kind("no", code=430, http_status=200, action=action, retry_after=retry_after)
+
+
+async def test_starts_are_granted_first_come_first_served() -> None:
+    limiter = Limiter(RateLimiter(RateLimit(2, 1.0)))
+    order: list[int] = []
+
+    async def start(number: int) -> None:
+        with await limiter.start():
+            order.append(number)
+
+    async with anyio.create_task_group() as group:
+        for number in range(30):
+            group.start_soon(start, number)
+    assert order == list(range(30))
+
+
+async def test_a_cancelled_waiter_leaves_no_hole_and_no_leak() -> None:
+    rate_limiter = RateLimiter(RateLimit(1, 10.0))
+    limiter = Limiter(rate_limiter)
+    began = anyio.current_time()
+    with await limiter.start():
+        pass
+
+    async def impatient() -> None:
+        with anyio.move_on_after(3):
+            await limiter.start()
+
+    async with anyio.create_task_group() as group:
+        for _ in range(5):
+            group.start_soon(impatient)
+        with await limiter.start():
+            assert anyio.current_time() == pytest.approx(began + 10.01)
+    assert (rate_limiter.sent, rate_limiter.in_flight) == (2, 0)
+
+
+async def test_a_permit_that_is_not_used_is_given_back() -> None:
+    rate_limiter = RateLimiter(RateLimit(1, 1000.0))
+    limiter = Limiter(rate_limiter)
+    slot = await limiter.start()
+    slot.give_back()
+    slot.give_back()
+    assert (rate_limiter.sent, rate_limiter.in_flight) == (0, 0)
+    with anyio.fail_after(1):
+        await limiter.start()
+
+
+async def test_an_answer_lets_the_first_in_line_look_again() -> None:
+    limiter = Limiter(RateLimiter(None))
+    slots = [await limiter.start() for _ in range(50)]
+
+    async def answer() -> None:
+        await anyio.sleep(5)
+        with slots[0]:
+            pass
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(answer)
+        began = anyio.current_time()
+        await limiter.start()
+        assert anyio.current_time() == pytest.approx(began + 5)
+
+
+@pytest.mark.parametrize(
+    "error, pause",
+    [
+        (None, 0),
+        (refusal(RateLimitedError, ErrorAction.THROTTLE), 1),
+        (refusal(RateLimitedError, ErrorAction.THROTTLE, retry_after=17), 17),
+        (refusal(MaintenanceError, ErrorAction.MAINTENANCE), 30),
+        (refusal(ServerError, ErrorAction.RETRY), 0),
+        (DecodeError("strange"), 0),
+        (TransportError("cut"), 0),
+        (KeyboardInterrupt(), 0),
+    ],
+)
+async def test_how_a_request_ended_decides_about_a_pause(
+    error: BaseException | None, pause: float
+) -> None:
+    rate_limiter = RateLimiter(RateLimit(20, 10.0))
+    limiter = Limiter(rate_limiter)
+    slot = await limiter.start()
+    caught: BaseException | None = None
+    try:
+        with slot:
+            if error is not None:
+                raise error
+    except BaseException as raised:  # noqa: BLE001 - also what ends a program
+        caught = raised
+    assert caught is error
+    assert limiter.paused_until() - anyio.current_time() == pytest.approx(pause)
+    assert rate_limiter.in_flight == 0
+
+
+async def test_closing_turns_away_those_who_wait_and_those_who_come() -> None:
+    limiter = Limiter(RateLimiter(RateLimit(1, 1000.0)))
+    await limiter.start()
+    turned_away = 0
+
+    async def start() -> None:
+        nonlocal turned_away
+        with pytest.raises(ClientClosedError):
+            await limiter.start()
+        turned_away += 1
+
+    async with anyio.create_task_group() as group:
+        for _ in range(3):
+            group.start_soon(start)
+        await anyio.sleep(1)
+        limiter.close()
+    await start()
+    assert turned_away == 4
+
+
+async def test_a_cancelled_scope_takes_no_slot() -> None:
+    rate_limiter = RateLimiter(RateLimit(20, 10.0))
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        await Limiter(rate_limiter).start()
+    assert scope.cancelled_caught
+    assert rate_limiter.sent == 0
+
+
+async def test_no_wait_is_too_short_to_be_waited() -> None:
+    rate_limiter = RateLimiter(RateLimit(3, math.pi / 1e7))
+    limiter = Limiter(rate_limiter)
+    for _ in range(100):
+        with await limiter.start():
+            await anyio.sleep(1e-9)
+    assert (rate_limiter.sent, rate_limiter.in_flight) == (100, 0)

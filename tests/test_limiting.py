@@ -1,0 +1,650 @@
+"""How fast the account may be asked: a state machine, and a small world to try it in."""
+
+import copy
+import heapq
+import itertools
+import math
+import random
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Any, Literal
+
+import pytest
+from attrs import define, field
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vocalsep_async._limiting import Grant, RateLimit, RateLimiter
+from vocalsep_async.errors import ConfigurationError
+
+Outcome = Literal["answered", "lost", "throttled", "closed", "unsent"]
+LIMIT = RateLimit(20, 10.0)
+LONG = 1000.0
+"""Seconds after which nothing is held and no pause lasts."""
+
+
+@define
+class Sent:
+    """One request of the small world."""
+
+    arrival: float
+    round_trip: float
+    counted: float
+    """When the server counts it, as a fraction of the round trip."""
+    outcome: Outcome
+    retry_after: float | None = None
+    started: float = math.nan
+
+    @property
+    def at_server(self) -> float:
+        return self.started + self.counted * self.round_trip
+
+
+def report(
+    rate_limiter: RateLimiter,
+    grant: Grant,
+    now: float,
+    outcome: Outcome,
+    retry_after: float | None = None,
+) -> None:
+    match outcome:
+        case "answered":
+            rate_limiter.answered(grant, now)
+        case "lost":
+            rate_limiter.lost(grant, now)
+        case "throttled":
+            rate_limiter.on_throttled(grant, now, retry_after)
+        case "closed":
+            rate_limiter.on_maintenance(grant, now, retry_after)
+        case "unsent":
+            rate_limiter.give_back(grant)
+
+
+def play(rate_limiter: RateLimiter, requests: Iterable[Sent]) -> None:
+    """Let *requests* arrive, start each as early as the pacer permits, and report how it ended."""
+    arrivals = deque(sorted(requests, key=lambda request: request.arrival))
+    waiting: deque[Sent] = deque()
+    reports: list[tuple[float, int, Sent, Grant]] = []
+    order = itertools.count()
+    now = 0.0
+    while arrivals or waiting or reports:
+        while reports and reports[0][0] <= now:
+            ended, _, request, grant = heapq.heappop(reports)
+            report(rate_limiter, grant, ended, request.outcome, request.retry_after)
+        while arrivals and arrivals[0].arrival <= now:
+            waiting.append(arrivals.popleft())
+        while waiting and rate_limiter.wait(now) == 0:
+            request = waiting.popleft()
+            request.started = now
+            grant = rate_limiter.start(now)
+            heapq.heappush(reports, (now + request.round_trip, next(order), request, grant))
+        moments = [now + rate_limiter.wait(now)] if waiting else []
+        moments += [arrivals[0].arrival] if arrivals else []
+        moments += [reports[0][0]] if reports else []
+        now = max(now, min(moments, default=now))
+
+
+def most_in_a_window(times: Iterable[float], period: float) -> int:
+    """The largest number of *times* within any stretch of *period* seconds, ends included."""
+    window: deque[float] = deque()
+    most = 0
+    for time in sorted(times):
+        window.append(time)
+        while time - window[0] > period:
+            window.popleft()
+        most = max(most, len(window))
+    return most
+
+
+requests = st.builds(
+    Sent,
+    arrival=st.floats(0, 100),
+    round_trip=st.one_of(st.floats(0, 1), st.floats(0, 40)),
+    counted=st.sampled_from([0.0, 1.0]) | st.floats(0, 1),
+    outcome=st.sampled_from(
+        ["answered", "answered", "answered", "lost", "throttled", "closed", "unsent"]
+    ),
+    retry_after=st.none() | st.floats(0, 300),
+)
+limits = st.builds(RateLimit, st.integers(1, 25), st.floats(0.1, 20))
+
+
+@given(limits, st.lists(requests, max_size=80))
+def test_no_window_ever_holds_more_than_the_limit(limit: RateLimit, sent: list[Sent]) -> None:
+    rate_limiter = RateLimiter(limit)
+    play(rate_limiter, sent)
+    counted = [request.at_server for request in sent if request.outcome != "unsent"]
+    assert most_in_a_window(counted, limit.period) <= limit.max_requests
+    assert rate_limiter.in_flight == 0
+    assert rate_limiter.sent == len(counted)
+    assert rate_limiter.rate <= limit.max_requests / limit.period
+
+
+@given(limits, st.floats(0.01, 15), st.integers(0, 2**32))
+def test_a_crowd_with_nothing_but_answers_stays_within_the_limit(
+    limit: RateLimit, slowest: float, seed: int
+) -> None:
+    random_ = random.Random(seed)
+    sent = [Sent(0.0, random_.uniform(0, slowest), random_.random(), "answered") for _ in range(60)]
+    play(RateLimiter(limit), sent)
+    counted = [request.at_server for request in sent]
+    assert most_in_a_window(counted, limit.period) <= limit.max_requests
+
+
+@given(st.lists(requests, max_size=60))
+def test_whatever_happens_the_pacer_gets_going_again(sent: list[Sent]) -> None:
+    for rate_limiter in (RateLimiter(LIMIT), RateLimiter(None)):
+        play(rate_limiter, [copy.copy(request) for request in sent])
+        now = 1e6
+        assert rate_limiter.wait(now) == 0
+        rate_limiter.answered(rate_limiter.start(now), now)
+        assert rate_limiter.paused_until(now) == now
+
+
+def starts_at(rate_limiter: RateLimiter, now: float) -> list[Grant]:
+    """Start as many requests as the pacer permits at once."""
+    grants = []
+    while rate_limiter.wait(now) == 0:
+        grants.append(rate_limiter.start(now))
+    return grants
+
+
+def answer_all(rate_limiter: RateLimiter, grants: Iterable[Grant], now: float) -> None:
+    for grant in grants:
+        rate_limiter.answered(grant, now)
+
+
+@pytest.mark.parametrize(
+    "limit, burst",
+    [
+        (RateLimit(20, 10.0), 4),
+        (RateLimit(10, 10.0), 2),
+        (RateLimit(3, 10.0), 1),
+        (RateLimit(1, 10.0), 1),
+        (RateLimit(1000, 10.0), 4),
+    ],
+)
+def test_after_idling_only_a_few_start_at_once(limit: RateLimit, burst: int) -> None:
+    rate_limiter = RateLimiter(limit)
+    for now in (0.0, LONG, 2 * LONG):
+        grants = starts_at(rate_limiter, now)
+        assert len(grants) == burst
+        answer_all(rate_limiter, grants, now)
+
+
+def test_after_the_burst_starts_are_evenly_spaced() -> None:
+    rate_limiter = RateLimiter(LIMIT)
+    sent = [Sent(0.0, 0.1, 0.5, "answered") for _ in range(19)]
+    play(rate_limiter, sent)
+    gaps = [later.started - earlier.started for earlier, later in itertools.pairwise(sent)]
+    assert gaps == pytest.approx([0.0] * 3 + [0.5] * 15)
+
+
+def test_the_full_budget_is_used() -> None:
+    sent = [Sent(0.0, 0.1, 0.5, "answered") for _ in range(200)]
+    play(RateLimiter(LIMIT), sent)
+    assert sent[-1].started == pytest.approx(98.0, rel=0.03)
+
+
+def test_a_slot_is_held_until_a_period_after_its_answer() -> None:
+    rate_limiter = RateLimiter(RateLimit(1, 10.0))
+    grant = rate_limiter.start(0.0)
+    assert rate_limiter.wait(5.0) == math.inf
+    assert rate_limiter.in_flight == 1
+    rate_limiter.answered(grant, 30.0)
+    assert rate_limiter.in_flight == 0
+    assert rate_limiter.wait(30.0) == pytest.approx(10.01)
+    assert rate_limiter.wait(40.0) > 0
+    assert rate_limiter.wait(40.011) == 0
+
+
+def test_a_lost_request_holds_its_slot_like_an_answered_one() -> None:
+    rate_limiter = RateLimiter(RateLimit(1, 10.0))
+    rate_limiter.lost(rate_limiter.start(0.0), 30.0)
+    assert rate_limiter.wait(30.0) == pytest.approx(10.01)
+
+
+# Refusals.
+
+
+def stopped(limit: RateLimit | None = LIMIT, *, before: int = 0) -> tuple[RateLimiter, list[Grant]]:
+    """A pacer that met its first refusal at second 0.5, and requests sent before that."""
+    rate_limiter = RateLimiter(limit)
+    first, *others = [rate_limiter.start(0.0) for _ in range(before + 1)]
+    rate_limiter.on_throttled(first, 0.5)
+    return rate_limiter, others
+
+
+def probe(rate_limiter: RateLimiter) -> tuple[float, Grant]:
+    """Start the next probe as soon as it is permitted."""
+    now = rate_limiter.paused_until(0.0)
+    now += rate_limiter.wait(now)
+    return now, rate_limiter.start(now)
+
+
+def test_a_refusal_pauses_everyone() -> None:
+    rate_limiter, _ = stopped()
+    assert rate_limiter.wait(0.5) == 1.0
+    assert rate_limiter.wait(1.0) == 0.5
+    assert rate_limiter.paused_until(0.5) == 1.5
+    assert rate_limiter.paused_until(9.0) == 9.0
+    assert rate_limiter.throttled == 1
+    assert "paused" in repr(rate_limiter)
+
+
+def test_the_first_pause_fits_a_short_period() -> None:
+    rate_limiter, _ = stopped(RateLimit(5, 0.6))
+    assert rate_limiter.paused_until(0.5) == pytest.approx(0.8)
+
+
+def test_pauses_double_up_to_the_period() -> None:
+    rate_limiter, _ = stopped()
+    pauses = []
+    for _ in range(6):
+        now, grant = probe(rate_limiter)
+        rate_limiter.on_throttled(grant, now)
+        pauses.append(rate_limiter.paused_until(now) - now)
+    assert pauses == pytest.approx([2.0, 4.0, 8.0, 10.0, 10.0, 10.0])
+
+
+def test_one_probe_goes_out_at_a_time() -> None:
+    rate_limiter, _ = stopped()
+    now, grant = probe(rate_limiter)
+    assert rate_limiter.wait(now + 5) == math.inf
+    rate_limiter.answered(grant, now + 5)
+    assert rate_limiter.wait(now + 5) == 0
+    assert "paused" not in repr(rate_limiter)
+
+
+def test_a_lost_probe_makes_room_for_the_next() -> None:
+    rate_limiter, _ = stopped()
+    now, grant = probe(rate_limiter)
+    rate_limiter.lost(grant, now + 1)
+    assert rate_limiter.wait(now + 1) == 0
+    rate_limiter.start(now + 1)
+    assert rate_limiter.wait(now + 2) == math.inf
+
+
+def test_an_unsent_probe_makes_room_for_the_next() -> None:
+    rate_limiter, _ = stopped()
+    now, grant = probe(rate_limiter)
+    rate_limiter.give_back(grant)
+    assert rate_limiter.wait(now) == 0
+
+
+def test_an_answer_from_before_the_stop_does_not_end_it() -> None:
+    rate_limiter, (earlier, later) = stopped(before=2)
+    rate_limiter.answered(earlier, 0.6)
+    assert rate_limiter.paused_until(0.6) == 1.5
+    now, _ = probe(rate_limiter)
+    rate_limiter.answered(later, now)
+    assert rate_limiter.wait(now) == math.inf
+
+
+def test_refusals_from_before_the_stop_change_nothing() -> None:
+    rate_limiter, earlier = stopped(before=3)
+    rate = rate_limiter.rate
+    for grant in earlier:
+        rate_limiter.on_throttled(grant, 0.7)
+    assert rate_limiter.paused_until(0.7) == 1.5
+    assert rate_limiter.rate == rate
+    assert rate_limiter.throttled == 4
+
+
+def test_a_refusal_from_before_the_stop_cuts_nothing_however_late() -> None:
+    rate_limiter, (late,) = stopped(before=1)
+    now, grant = probe(rate_limiter)
+    rate_limiter.answered(grant, now)
+    rate = rate_limiter.rate
+    rate_limiter.on_throttled(late, now + 25)
+    assert rate_limiter.rate == rate
+
+
+def test_one_episode_cuts_once() -> None:
+    rate_limiter, _ = stopped()
+    assert rate_limiter.rate == pytest.approx(0.65 * 2)
+    for _ in range(3):
+        now, grant = probe(rate_limiter)
+        rate_limiter.on_throttled(grant, now)
+    assert rate_limiter.rate == pytest.approx(0.65 * 2)
+
+
+def test_the_next_episode_cuts_again_but_not_within_a_period() -> None:
+    rate_limiter, _ = stopped()
+    now, grant = probe(rate_limiter)
+    rate_limiter.answered(grant, now)
+    rate = rate_limiter.rate
+    rate_limiter.on_throttled(rate_limiter.start(now + 1), now + 2)
+    assert rate_limiter.rate == rate
+    now, grant = probe(rate_limiter)
+    rate_limiter.answered(grant, now)
+    rate_limiter.on_throttled(rate_limiter.start(11.0), 11.5)
+    assert rate_limiter.rate == pytest.approx(0.65 * rate, rel=0.01)
+
+
+def test_the_rate_never_falls_below_one_request_a_period() -> None:
+    rate_limiter = RateLimiter(RateLimit(2, 10.0))
+    for episode in range(1, 20):
+        now = episode * LONG
+        for moment in (now, now + 100):
+            report(
+                rate_limiter,
+                rate_limiter.start(moment),
+                moment,
+                "throttled" if moment == now else "answered",
+            )
+        assert rate_limiter.rate >= 0.1
+
+
+def test_the_rate_recovers_step_by_step_to_the_ceiling() -> None:
+    rate_limiter, _ = stopped()
+    now, grant = probe(rate_limiter)
+    rate_limiter.answered(grant, now)
+    rates = [rate_limiter.rate]
+    while rate_limiter.rate < 2.0 and len(rates) < 500:
+        now += 0.7
+        rate_limiter.answered(rate_limiter.start(now), now)
+        rates.append(rate_limiter.rate)
+    steps = [later - earlier for earlier, later in itertools.pairwise(rates)]
+    assert rates[-1] == 2.0
+    assert all(0 < step < 0.02 for step in steps)
+    assert 80 < now < 300
+    rate_limiter.answered(rate_limiter.start(now + 1), now + 1)
+    assert rate_limiter.rate == 2.0
+
+
+def test_the_longer_the_rate_held_the_larger_the_steps() -> None:
+    def step_after(seconds: float) -> float:
+        rate_limiter, _ = stopped()
+        now, grant = probe(rate_limiter)
+        rate_limiter.answered(grant, now)
+        rate = rate_limiter.rate
+        rate_limiter.answered(rate_limiter.start(seconds), seconds)
+        return rate_limiter.rate - rate
+
+    steps = [step_after(seconds) for seconds in (5, 79, 81, 159, 161, 500)]
+    assert steps == pytest.approx([steps[0] * times for times in (1, 1, 2, 2, 4, 4)])
+
+
+@pytest.mark.parametrize(
+    "retry_after, pause",
+    [(None, 1.0), (0.0, 1.0), (0.3, 1.0), (7.5, 7.5), (300.0, 300.0)],
+)
+def test_what_the_server_asked_for_is_waited(retry_after: float | None, pause: float) -> None:
+    rate_limiter = RateLimiter(LIMIT)
+    rate_limiter.on_throttled(rate_limiter.start(0.0), 1.0, retry_after)
+    assert rate_limiter.wait(1.0) == pytest.approx(pause)
+
+
+def test_what_the_server_asked_for_counts_from_every_refusal() -> None:
+    rate_limiter, (earlier,) = stopped(before=1)
+    rate_limiter.on_throttled(earlier, 0.7, 20.0)
+    assert rate_limiter.paused_until(0.7) == pytest.approx(20.7)
+    now, grant = probe(rate_limiter)
+    rate_limiter.on_throttled(grant, now, 30.0)
+    assert rate_limiter.paused_until(now) == pytest.approx(now + 30)
+
+
+def test_maintenance_pauses_half_a_minute_then_a_minute_each() -> None:
+    rate_limiter = RateLimiter(LIMIT)
+    rate_limiter.on_maintenance(rate_limiter.start(0.0), 1.0)
+    pauses = [rate_limiter.paused_until(1.0) - 1.0]
+    for _ in range(3):
+        now, grant = probe(rate_limiter)
+        assert rate_limiter.wait(now) == math.inf
+        rate_limiter.on_maintenance(grant, now)
+        pauses.append(rate_limiter.paused_until(now) - now)
+    assert pauses == [30.0, 60.0, 60.0, 60.0]
+    assert rate_limiter.rate == 2.0
+    assert rate_limiter.throttled == 0
+    now, grant = probe(rate_limiter)
+    rate_limiter.answered(grant, now)
+    assert rate_limiter.wait(now) == 0
+
+
+def test_maintenance_says_how_long_it_takes() -> None:
+    rate_limiter = RateLimiter(LIMIT)
+    rate_limiter.on_maintenance(rate_limiter.start(0.0), 1.0, 120.0)
+    assert rate_limiter.paused_until(1.0) == 121.0
+
+
+def test_maintenance_found_by_a_probe_takes_half_a_minute_at_least() -> None:
+    rate_limiter, _ = stopped()
+    now, grant = probe(rate_limiter)
+    rate_limiter.on_maintenance(grant, now)
+    assert rate_limiter.paused_until(now) == now + 30
+
+
+# Giving back.
+
+
+def observed(rate_limiter: RateLimiter, now: float) -> tuple[Any, ...]:
+    """All that can be told from outside about what *pacer* will do from *now* on."""
+    ahead = copy.deepcopy(rate_limiter)
+    starts = []
+    for _ in range(30):
+        wait = ahead.wait(now)
+        if math.isinf(wait):
+            break
+        now += wait
+        ahead.answered(ahead.start(now), now)
+        starts.append(round(now, 6))
+    return (
+        starts,
+        rate_limiter.sent,
+        rate_limiter.throttled,
+        rate_limiter.in_flight,
+        rate_limiter.rate,
+    )
+
+
+@given(
+    st.sampled_from([LIMIT, RateLimit(3, 5.0), None]),
+    st.lists(requests, max_size=30),
+    st.lists(st.floats(0, 20), max_size=5),
+)
+def test_a_request_given_back_leaves_no_trace(
+    limit: RateLimit | None, earlier: list[Sent], gaps: list[float]
+) -> None:
+    rate_limiter = RateLimiter(limit)
+    play(rate_limiter, earlier)
+    now = max((request.started + request.round_trip for request in earlier), default=0.0)
+    for gap in gaps:
+        now += gap
+        if rate_limiter.wait(now) == 0:
+            before = observed(rate_limiter, now)
+            rate_limiter.give_back(rate_limiter.start(now))
+            assert observed(rate_limiter, now) == before
+
+
+def test_giving_back_returns_exactly_what_was_taken() -> None:
+    """Also where the allowance changed in between."""
+    plain, _ = stopped(before=3)
+    rate_limiter = RateLimiter(LIMIT)
+    first, *_, unsent = [rate_limiter.start(0.0) for _ in range(5)]
+    rate_limiter.on_throttled(first, 0.5)
+    rate_limiter.give_back(unsent)
+    assert observed(rate_limiter, 1.5) == observed(plain, 1.5)
+
+
+# No ceiling known.
+
+
+def test_without_a_known_ceiling_nothing_is_limited_until_the_first_refusal() -> None:
+    rate_limiter = RateLimiter(None)
+    assert rate_limiter.rate == math.inf
+    for _ in range(1000):
+        rate_limiter.answered(rate_limiter.start(1.0), 1.0)
+    assert rate_limiter.wait(1.0) == 0
+    assert rate_limiter.rate == math.inf
+
+
+def test_without_a_known_ceiling_there_are_still_not_thousands_in_flight() -> None:
+    rate_limiter = RateLimiter(None)
+    grants = starts_at(rate_limiter, 0.0)
+    assert len(grants) == 50
+    assert rate_limiter.wait(1.0) == math.inf
+    rate_limiter.answered(grants[0], 1.0)
+    assert rate_limiter.wait(1.0) == 0
+
+
+def learned(accepted: int) -> tuple[RateLimiter, float]:
+    """A pacer that was first refused after *accepted* answers in ten seconds."""
+    rate_limiter = RateLimiter(None)
+    answer_all(rate_limiter, [rate_limiter.start(0.0) for _ in range(7)], 0.0)
+    now = 20.0
+    for _ in range(accepted):
+        now += 9.0 / max(accepted, 1)
+        rate_limiter.answered(rate_limiter.start(now), now)
+    rate_limiter.on_throttled(rate_limiter.start(now), now)
+    return rate_limiter, now
+
+
+@pytest.mark.parametrize("accepted, rate", [(30, 2.1), (20, 1.4), (1, 0.1), (0, 0.1)])
+def test_the_first_refusal_teaches_a_ceiling_from_what_was_accepted(
+    accepted: int, rate: float
+) -> None:
+    assert learned(accepted)[0].rate == pytest.approx(rate)
+
+
+def test_a_learned_rate_doubles_a_period_until_refused_and_then_rises_slowly() -> None:
+    rate_limiter, now = learned(20)
+    for expected in (2.8, 5.6):
+        now += 15
+        for _ in range(round(rate_limiter.rate * 10)):
+            rate_limiter.answered(rate_limiter.start(now), now)
+        assert rate_limiter.rate == pytest.approx(expected)
+    rate_limiter.on_throttled(rate_limiter.start(now), now)
+    assert rate_limiter.rate == pytest.approx(0.65 * 5.6)
+    now += 5
+    rate = rate_limiter.rate
+    for _ in range(round(rate * 10)):
+        rate_limiter.answered(rate_limiter.start(now), now)
+    assert rate_limiter.rate == pytest.approx(rate + 0.05, rel=0.01)
+
+
+# A stranger on the same account.
+
+
+@define
+class World:
+    """A server with a sliding window, this client, and another one with a rate of its own."""
+
+    rate_limiter: RateLimiter
+    stranger_gap: Callable[[random.Random], float]
+    random: random.Random
+    limit: RateLimit = LIMIT
+    ours: list[int] = field(factory=lambda: [0, 0])
+    """Requests of ours: accepted, refused."""
+    theirs: list[int] = field(factory=lambda: [0, 0])
+    _accepted: deque[float] = field(factory=deque)
+    _events: list[tuple[float, int, Callable[[float], None]]] = field(factory=list)
+    _order: Any = field(factory=itertools.count)
+
+    def run(self, seconds: float) -> None:
+        self._at(0.0, self._we_look)
+        self._at(self.stranger_gap(self.random), self._they_ask)
+        while self._events[0][0] <= seconds:
+            now, _, event = heapq.heappop(self._events)
+            event(now)
+
+    def _at(self, moment: float, event: Callable[[float], None]) -> None:
+        heapq.heappush(self._events, (moment, next(self._order), event))
+
+    def _accepts(self, now: float) -> bool:
+        while self._accepted and self._accepted[0] <= now - self.limit.period:
+            self._accepted.popleft()
+        accepted = len(self._accepted) < self.limit.max_requests
+        if accepted:
+            self._accepted.append(now)
+        return accepted
+
+    def _they_ask(self, now: float) -> None:
+        self.theirs[0 if self._accepts(now) else 1] += 1
+        self._at(now + self.stranger_gap(self.random), self._they_ask)
+
+    def _we_look(self, now: float) -> None:
+        wait = self.rate_limiter.wait(now)
+        if wait == 0:
+            self._send(self.rate_limiter.start(now), now)
+        self._at(now + min(max(wait, 0.001), 0.05), self._we_look)
+
+    def _send(self, grant: Grant, now: float) -> None:
+        there, back = (self.random.uniform(0.025, 0.1) for _ in range(2))
+        self._at(now + there, lambda arrived: self._we_arrive(grant, arrived, back))
+
+    def _we_arrive(self, grant: Grant, now: float, back: float) -> None:
+        accepted = self._accepts(now)
+        self.ours[0 if accepted else 1] += 1
+        outcome: Outcome = "answered" if accepted else "throttled"
+        self._at(now + back, lambda later: report(self.rate_limiter, grant, later, outcome))
+
+
+def a_world(
+    seed: int, gap: Callable[[random.Random], float], limit: RateLimit | None = LIMIT
+) -> World:
+    return World(RateLimiter(limit), gap, random.Random(seed))
+
+
+def refused_share(counts: list[int]) -> float:
+    return counts[1] / sum(counts)
+
+
+STRANGERS: dict[str, Callable[[random.Random], float]] = {
+    "steadily": lambda random_: random_.uniform(0.8, 1.2),
+    "at random": lambda random_: random_.expovariate(1.0),
+}
+
+
+@pytest.mark.parametrize("how", STRANGERS)
+def test_it_settles_beside_a_stranger_who_spends_half_of_the_budget(how: str) -> None:
+    worlds = [a_world(seed, STRANGERS[how]) for seed in range(4)]
+    for world in worlds:
+        world.run(1200.0)
+    ours = [sum(counts) for counts in zip(*(world.ours for world in worlds), strict=True)]
+    theirs = [sum(counts) for counts in zip(*(world.theirs for world in worlds), strict=True)]
+    assert refused_share(ours) <= 0.06
+    assert refused_share(theirs) <= 0.10
+    assert ours[0] >= 0.5 * 1200 * len(worlds)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_alone_it_is_never_refused(seed: int) -> None:
+    world = a_world(seed, lambda _: math.inf)
+    world.run(600.0)
+    assert world.ours[1] == 0
+    assert world.ours[0] >= 0.93 * 2 * 600
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_without_a_known_ceiling_it_finds_one(seed: int) -> None:
+    world = a_world(seed, lambda _: math.inf, None)
+    world.run(1200.0)
+    assert refused_share(world.ours) <= 0.06
+    assert world.ours[0] >= 0.6 * 2 * 1200
+
+
+# Words.
+
+
+@pytest.mark.parametrize("max_requests", [0, -1, 1.5, True, "20", None, math.nan])
+def test_a_limit_allows_one_request_at_least(max_requests: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"^max_requests must be"):
+        RateLimit(max_requests, 10.0)
+
+
+@pytest.mark.parametrize("period", [0, -1, math.nan, math.inf, True, "10", None])
+def test_a_limit_has_a_period(period: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"^period must be"):
+        RateLimit(20, period)
+
+
+def test_a_limit_is_a_value() -> None:
+    assert RateLimit() == RateLimit(20, 10.0)
+    assert RateLimit(5, 1) == RateLimit(5, 1.0)
+
+
+def test_a_pacer_says_how_it_stands() -> None:
+    rate_limiter = RateLimiter(LIMIT)
+    rate_limiter.start(0.0)
+    assert repr(rate_limiter) == "<Pacer: 2.00 requests/s, 1 in flight, 1 sent, 0 refused>"

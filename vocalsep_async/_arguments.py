@@ -1,0 +1,174 @@
+"""What users pass to the client, checked before any request is made."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, Iterable, Mapping
+from typing import Any
+
+from yarl import URL
+
+from vocalsep_async._version import __version__
+from vocalsep_async.errors import ConfigurationError
+from vocalsep_async.models import SeparationType, TaskRef, separation_type
+from vocalsep_async.policies import PollPolicy
+
+KEY_VARIABLE = "VOCALSEP_API_KEY"
+BASE_URL_VARIABLE = "VOCALSEP_BASE_URL"
+DEFAULT_BASE_URL = "https://api.sunoapi.org"
+
+
+def base_url(value: object, name: str = "base_url") -> URL:
+    """Check the address of an API: http(s), a host, perhaps a port and a path."""
+    url = _http_url(value, name)
+    if url.user is not None or url.password is not None:
+        raise ConfigurationError(
+            f"{name} must not hold a user or password; the key is api_key or {KEY_VARIABLE}"
+        )
+    if url.raw_query_string or url.raw_fragment:
+        raise ConfigurationError(f"{name} must end before any ? or #")
+    return url
+
+
+def proxy(value: object) -> URL | None:
+    """Check the address of an HTTP proxy; None for none."""
+    return None if value is None else _http_url(value, "proxy")
+
+
+def link(value: object, name: str) -> str:
+    """Check a URL that the API is asked to use."""
+    _http_url(value, name)
+    return str(value)
+
+
+def _http_url(value: object, name: str) -> URL:
+    if not isinstance(value, (str, URL)):
+        raise ConfigurationError(f"{name} must be a URL, not {type(value).__name__}")
+    try:
+        url = URL(value)
+        usable = url.scheme in ("http", "https") and bool(url.host) and url.port is not None
+        (url.raw_host or "").encode("idna")
+    except (ValueError, IndexError):  # yarl has an IndexError for "http://[]@"
+        usable = False
+    if not usable:
+        # The value is not shown: a mistyped URL may hold a password.
+        raise ConfigurationError(f"{name} must be a URL such as https://api.example.com")
+    return url
+
+
+def user_agent(value: object) -> str:
+    """Check how the client introduces itself; None for its own name and version."""
+    if value is None:
+        return f"vocalsep-async/{__version__}"
+    if not isinstance(value, str) or not value.strip():
+        raise ConfigurationError("user_agent must be a non-empty string")
+    if not (value.isascii() and value.isprintable()):
+        raise ConfigurationError("user_agent must be printable ASCII, in one line")
+    return value
+
+
+def text(value: object, name: str) -> str:
+    """Check a word that the API is told."""
+    if not isinstance(value, str) or not value.strip():
+        raise ConfigurationError(f"{name} must be a non-empty string")
+    return value
+
+
+def instance(value: object, name: str, kind: type | tuple[type, ...]) -> None:
+    """Check that an option is what it has to be."""
+    if not isinstance(value, kind):
+        kinds = kind if isinstance(kind, tuple) else (kind,)
+        names = ("None" if each is type(None) else each.__name__ for each in kinds)
+        wanted = " or ".join(names)
+        raise ConfigurationError(f"{name} must be a {wanted}, not {type(value).__name__}")
+
+
+def callback(value: object) -> None:
+    """Check what is to be called back; None for nothing."""
+    if value is not None and not callable(value):
+        raise ConfigurationError(f"on_update must be callable, not {type(value).__name__}")
+
+
+def policy(poll: PollPolicy) -> PollPolicy:
+    """Check a poll policy."""
+    if isinstance(poll, type) or not callable(getattr(poll, "delay", None)):
+        raise ConfigurationError(
+            f"poll must be a poll policy such as Adaptive() or Every(5), not {poll!r}"
+        )
+    return poll
+
+
+def many(
+    tasks: Iterable[str | TaskRef] | AsyncIterable[str | TaskRef], call: str
+) -> Iterable[str | TaskRef] | AsyncIterable[str | TaskRef]:
+    """Check that *tasks* can hold many ids; *call* is what they were passed to."""
+    if isinstance(tasks, (str, bytes, TaskRef)):
+        raise ConfigurationError(
+            f"{call}() takes many ids: pass a list, as in {call}([task_id]), "
+            "or use wait_for_task(task_id)"
+        )
+    if not isinstance(tasks, (Iterable, AsyncIterable)):
+        raise ConfigurationError(f"tasks must be ids to iterate over, not {type(tasks).__name__}")
+    return tasks
+
+
+async def refs(
+    tasks: Iterable[str | TaskRef] | AsyncIterable[str | TaskRef],
+    type_: SeparationType | str | None,
+) -> list[TaskRef]:
+    """Check the ids and refs of many tasks; two for the same task become one."""
+    many(tasks, "wait_for_tasks")
+    kind = separation_type(type_)
+    if isinstance(tasks, AsyncIterable):
+        given = [TaskRef.of(task) async for task in tasks]
+    else:
+        given = [TaskRef.of(task) for task in tasks]
+    merged: dict[str, TaskRef] = {}
+    for ref in given:
+        merged[ref.task_id] = merged.get(ref.task_id, ref).merged(ref)
+    return [ref.merged(TaskRef(ref.task_id, kind)) for ref in merged.values()]
+
+
+def song(source_task_id: str | None, audio_id: str | None, audio_url: str | None) -> dict[str, Any]:
+    """Check which song is to be separated, and name it as the API does."""
+    if audio_url is not None and source_task_id is None and audio_id is None:
+        return {"audioUrl": link(audio_url, "audio_url")}
+    if audio_url is None and source_task_id is not None and audio_id is not None:
+        return {
+            "taskId": TaskRef(source_task_id).task_id,
+            "audioId": text(audio_id, "audio_id"),
+        }
+    raise ConfigurationError("give either source_task_id with audio_id, or audio_url alone")
+
+
+def key_in(environ: Mapping[str, str]) -> str:
+    """The API key of an environment.
+
+    Raises:
+        ConfigurationError: it is not set, or blank; the message names the variable.
+    """
+    key = environ.get(KEY_VARIABLE)
+    del environ  # tracebacks may show local variables
+    if key is None:
+        raise ConfigurationError(
+            f"no API key: set the environment variable {KEY_VARIABLE}, or pass api_key"
+        )
+    return _filled(key, KEY_VARIABLE, "set it to your API key, or unset it and pass api_key")
+
+
+def base_url_in(environ: Mapping[str, str]) -> URL:
+    """The address of the API that an environment gives; the default if it gives none.
+
+    Raises:
+        ConfigurationError: it is blank, or no address of an API; the message names the variable.
+    """
+    address = environ.get(BASE_URL_VARIABLE, DEFAULT_BASE_URL)
+    del environ  # tracebacks may show local variables
+    # Blank is not taken for unset: a test setup that lost its address would reach the billed API.
+    remedy = f"set it to the address of an API, or unset it for {DEFAULT_BASE_URL}"
+    return base_url(_filled(address, BASE_URL_VARIABLE, remedy), BASE_URL_VARIABLE)
+
+
+def _filled(value: str, variable: str, remedy: str) -> str:
+    if not value.strip():
+        raise ConfigurationError(f"the environment variable {variable} is empty: {remedy}")
+    return value

@@ -1,0 +1,1 @@
+"""One exchange over HTTP: the only part of the core that knows aiohttp."""

@@ -1,0 +1,324 @@
+"""One request on the wire, and its whole answer.
+
+aiohttp sends a GET again by itself when a connection breaks before the answer. That second
+request would slip past the account's budget, so it is stopped here (`_OneSend`) and left to the
+caller, who asks the pacer first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple, cast
+from urllib.parse import quote
+
+import aiohttp
+from aiohttp import hdrs
+from yarl import URL
+
+from vocalsep_async._transport.failures import translated
+from vocalsep_async._transport.secrets import ApiKey, proxy_login
+from vocalsep_async.errors import (
+    ClientClosedError,
+    ConfigurationError,
+    ErrorAction,
+    TransportError,
+    VocalSepError,
+)
+
+LARGEST_ANSWER = 1 << 20
+"""Bytes of one answer after decompression; real ones have some thousand."""
+_CONNECT_TIMEOUT = 10.0
+_CONNECT_SHARE = 0.9
+"""Of the request timeout: it must not run out first, or nobody knows that nothing was sent."""
+_KEEPALIVE = 30.0
+"""Seconds; below what common servers keep an idle connection open."""
+_CONNECTIONS = 100
+_KEPT = ("Date", "Retry-After")
+"""Headers that mean something; what else a server sends may be an echo of the key."""
+
+
+class Reply(NamedTuple):
+    """One answer: the headers are those that mean something, the body is without the API key."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Request(NamedTuple):
+    """One request, still without key and host.
+
+    Attributes:
+        method: GET, or POST for what is billed.
+        path: the path at the API, beginning with a slash.
+        query: names and values; they arrive unchanged, whatever characters they hold.
+        json: the body; None for none.
+    """
+
+    method: Literal["GET", "POST"]
+    path: str
+    query: Mapping[str, str] = MappingProxyType({})
+    json: Mapping[str, Any] | None = None
+
+
+class Transport:
+    """Sends requests to one API with one key.
+
+    The session is made at the first exchange and belongs to the event loop of that moment; a
+    borrowed one is used as it is and never closed.
+
+    Args:
+        base_url: scheme, host and perhaps a path prefix.
+        key: sent as a bearer token.
+        request_timeout: seconds for one exchange, connecting and the whole body included.
+        user_agent: how to introduce the client.
+        session: one to borrow; None to make one.
+        trace_configs: for the session that is made.
+        proxy: URL of an HTTP proxy; None for none. The environment's is never used.
+
+    Raises:
+        ConfigurationError: *session* is no aiohttp session.
+    """
+
+    def __init__(
+        self,
+        base_url: URL,
+        key: ApiKey,
+        *,
+        request_timeout: float,
+        user_agent: str,
+        session: aiohttp.ClientSession | None = None,
+        trace_configs: Sequence[aiohttp.TraceConfig] = (),
+        proxy: URL | None = None,
+    ) -> None:
+        if session is not None and not isinstance(session, aiohttp.ClientSession):
+            raise ConfigurationError(
+                f"session must be an aiohttp.ClientSession, not {type(session).__name__}"
+            )
+        self._base_url = str(base_url).rstrip("/")
+        self.host = base_url.host
+        self._key = key
+        self._request_timeout = request_timeout
+        connect_timeout = _CONNECT_SHARE * request_timeout
+        self._defaults: dict[str, Any] = {
+            "timeout": aiohttp.ClientTimeout(
+                # The whole exchange is timed by asyncio, in `_until_closed`: aiohttp's own timer
+                # swallows a cancellation that comes in the same turn of the event loop.
+                total=None,
+                connect=connect_timeout,
+                sock_connect=min(_CONNECT_TIMEOUT, connect_timeout),
+                ceil_threshold=math.inf,
+            ),
+            "headers": {
+                hdrs.USER_AGENT: user_agent,
+                hdrs.ACCEPT: "application/json",
+                # One provider wants it on every call, also on those without a body.
+                hdrs.CONTENT_TYPE: "application/json",
+            },
+            "raise_for_status": False,
+            "auto_decompress": True,
+        }
+        # A session of our own is made with these; a borrowed one is told each time.
+        self._arguments: dict[str, Any] = {} if session is None else self._defaults
+        self._trace_configs = list(trace_configs)
+        # aiohttp would keep the login in connection keys, which tracebacks show.
+        self._proxy_login = None if proxy is None else proxy_login(proxy)
+        if proxy is not None:
+            # The login is used here where a tunnel is asked for; otherwise `_OneSend` adds it.
+            self._arguments |= {"proxy": proxy.with_user(None), "proxy_headers": self._proxy_login}
+        self._borrowed = session is not None
+        self._session = session
+        self._loop = None if session is None else session._loop  # noqa: SLF001
+        self._under_way: set[asyncio.Task[Any]] = set()
+        self._closed = False
+
+    @property
+    def needs_closing(self) -> bool:
+        """Whether it holds a session of its own that is still open."""
+        return self._session is not None and not self._borrowed and not self._session.closed
+
+    def bind(self) -> aiohttp.ClientSession:
+        """Return the session, made now if there is none.
+
+        Raises:
+            ClientClosedError: the transport or the borrowed session was closed.
+            ConfigurationError: no asyncio event loop is running, or another one than before.
+        """
+        if self._closed:
+            raise ClientClosedError("the client is closed; make a new one")
+        self._check_loop()
+        if self._session is None:
+            self._session = self._make_session()
+        if self._session.closed:
+            raise ClientClosedError("the borrowed session is closed")
+        return self._session
+
+    def _check_loop(self) -> None:
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            loop = None
+        if loop is None:
+            raise ConfigurationError("the client needs asyncio: no asyncio event loop is running")
+        if self._loop is not None and self._loop is not loop:
+            raise ConfigurationError(
+                "the client belongs to another event loop, in which it was used before or its "
+                "borrowed session was made; make one client for each asyncio.run()"
+            )
+        self._loop = loop
+
+    def _make_session(self) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=_CONNECTIONS, keepalive_timeout=_KEEPALIVE),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            trace_configs=self._trace_configs,
+            **self._defaults,
+        )
+
+    async def exchange(self, request: Request) -> Reply:
+        """Send *request* once and read the whole answer.
+
+        Raises:
+            TransportError: no usable answer came back; redirects are not followed.
+            RequestTimeoutError: it took longer than the request timeout.
+            ClientClosedError: the client was closed, before or meanwhile.
+            ConfigurationError: see `bind`.
+        """
+        session = self.bind()
+        name = f"{request.method} {request.path} at {self.host}"
+        outcome = await self._until_closed(session, request, name)
+        if isinstance(outcome, Reply):
+            return outcome
+        # Raised here, outside every handler and away from the frames that hold the answer:
+        # aiohttp's errors hold the headers of the request, and answers hold links.
+        raise outcome
+
+    async def _until_closed(
+        self, session: aiohttp.ClientSession, request: Request, name: str
+    ) -> Reply | VocalSepError:
+        # A coroutine that aiohttp can run is driven by a task.
+        task = cast("asyncio.Task[Any]", asyncio.current_task())
+        self._under_way.add(task)
+        try:
+            async with asyncio.timeout(self._request_timeout):
+                return await self._send(session, request, name)
+        except (aiohttp.ClientError, OSError) as error:
+            if not session.closed:
+                return translated(error, name, self._request_timeout)
+        except asyncio.CancelledError:
+            if not self._ended_by_closing(session, task):
+                raise
+        finally:
+            self._under_way.discard(task)
+        return ClientClosedError(
+            "the client, or the session it borrowed, was closed while a request was under way",
+            may_have_arrived=True,
+        )
+
+    def _ended_by_closing(self, session: aiohttp.ClientSession, task: asyncio.Task[Any]) -> bool:
+        """Whether a cancellation came from closing; anybody else's passes through."""
+        if self._closed:
+            return task.uncancel() == 0
+        # aiohttp cancels, without its task, what waits for a connection of a closed session.
+        return session.closed and not task.cancelling()
+
+    async def _send(
+        self, session: aiohttp.ClientSession, request: Request, name: str
+    ) -> Reply | TransportError:
+        async with session.request(
+            request.method,
+            self._url(request),
+            json=request.json,
+            allow_redirects=False,
+            **self._arguments,
+            # What is given here takes the place of a borrowed session's own middlewares.
+            middlewares=(*session._middlewares, _OneSend(self._key, self._proxy_login)),  # noqa: SLF001
+        ) as response:
+            if (refusal := _not_an_answer(response.status, name)) is not None:
+                return refusal
+            body = await _read(response)
+            if body is None:
+                return TransportError(f"{name}: the answer is larger than {LARGEST_ANSWER:,} bytes")
+            headers = {name: response.headers[name] for name in _KEPT if name in response.headers}
+            return Reply(response.status, headers, self._key.redact(body))
+
+    def _url(self, request: Request) -> URL:
+        return _encoded(self._base_url + request.path, *request.query.items())
+
+    async def aclose(self) -> None:
+        """End what is under way and close the session, unless it is borrowed.
+
+        It may be called again.
+        """
+        if not self._closed:
+            self._closed = True
+            for task in self._under_way:
+                task.cancel()
+        if self._session is not None and not self._borrowed:
+            await self._session.close()
+
+
+@lru_cache(maxsize=1024)
+def _encoded(address: str, *query: tuple[str, str]) -> URL:
+    """The URL with that query. The same tasks are asked about again: this saves 2 % of the CPU."""
+    pairs = "&".join(f"{name}={quote(value, safe='')}" for name, value in query)
+    return URL(f"{address}?{pairs}" if pairs else address, encoded=True)
+
+
+class _OneSend:
+    """A client middleware: adds the key, and lets one request through, once.
+
+    The key is added here and nowhere else: a header set by a middleware is not among the
+    arguments that tracebacks show, and does not collide with credentials from a netrc file.
+    """
+
+    def __init__(self, key: ApiKey, proxy_login: Mapping[str, str] | None) -> None:
+        self._key = key
+        self._proxy_login = proxy_login
+        self._failure: Exception | None = None
+
+    async def __call__(
+        self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        if self._failure is not None:
+            raise self._failure
+        request.headers[hdrs.AUTHORIZATION] = self._key.authorization()
+        if self._proxy_login is not None and not request.is_ssl():
+            request.headers.update(self._proxy_login)
+        try:
+            return await handler(request)
+        except (aiohttp.ClientError, OSError) as error:
+            self._failure = error
+            raise
+
+
+def _not_an_answer(status: int, name: str) -> TransportError | None:
+    """The error for a status that does not come from the API itself; None for the others."""
+    if 300 <= status <= 399:
+        return TransportError(
+            f"{name}: it was redirected ({status}), which is not followed; check base_url",
+            action=ErrorAction.RAISE,
+        )
+    if status == 407:
+        return TransportError(
+            f"{name}: the proxy wants a login (407)",
+            may_have_arrived=False,
+            action=ErrorAction.RAISE,
+        )
+    return None
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes | None:
+    """The whole body; None if it is larger than `LARGEST_ANSWER`."""
+    chunks, size = [], 0
+    while chunk := await response.content.readany():
+        size += len(chunk)
+        if size > LARGEST_ANSWER:
+            response.close()
+            return None
+        chunks.append(chunk)
+    return b"".join(chunks)

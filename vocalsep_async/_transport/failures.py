@@ -1,0 +1,103 @@
+"""aiohttp's errors in the words of this package.
+
+Nothing is taken over from their texts but what the operating system said: they hold headers,
+addresses with queries, and whatever bytes the server sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import aiohttp
+
+from vocalsep_async._text import printable
+from vocalsep_async.errors import ErrorAction, RequestTimeoutError, TransportError
+
+
+def translated(error: Exception, exchange: str, timeout: float) -> TransportError:
+    """Word *error*, which ended *exchange* (such as "GET /path at host").
+
+    *timeout* is the request timeout in seconds, for the message.
+    """
+    for kind, translate in _TRANSLATIONS:
+        if isinstance(error, kind):
+            return translate(error, exchange, timeout)
+    return TransportError(f"{exchange}: failed ({type(error).__name__})")
+
+
+def _no_connection_in_time(_error: Any, exchange: str, _timeout: float) -> TransportError:
+    return RequestTimeoutError(f"{exchange}: no connection in time", may_have_arrived=False)
+
+
+def _no_answer_in_time(_error: Any, exchange: str, timeout: float) -> TransportError:
+    return RequestTimeoutError(f"{exchange}: no complete answer within {timeout:g} s")
+
+
+def _bad_certificate(_error: Any, exchange: str, _timeout: float) -> TransportError:
+    return TransportError(
+        f"{exchange}: the server's certificate was not accepted",
+        may_have_arrived=False,
+        action=ErrorAction.RAISE,
+    )
+
+
+def _no_such_name(_error: Any, exchange: str, _timeout: float) -> TransportError:
+    return TransportError(f"{exchange}: the name does not resolve", may_have_arrived=False)
+
+
+def _no_proxy(error: Any, exchange: str, _timeout: float) -> TransportError:
+    return TransportError(
+        f"{exchange}: the proxy cannot be reached{_reason(error.os_error)}", may_have_arrived=False
+    )
+
+
+def _refused_by_proxy(error: Any, exchange: str, _timeout: float) -> TransportError:
+    return TransportError(
+        f"{exchange}: the proxy answered {error.status}",
+        may_have_arrived=False,
+        action=ErrorAction.RAISE,
+    )
+
+
+def _no_connection(error: Any, exchange: str, _timeout: float) -> TransportError:
+    return TransportError(
+        f"{exchange}: no connection{_reason(error.os_error)}", may_have_arrived=False
+    )
+
+
+def _closed(_error: Any, exchange: str, _timeout: float) -> TransportError:
+    return TransportError(f"{exchange}: the server closed the connection before it answered")
+
+
+def _cut(_error: Any, exchange: str, _timeout: float) -> TransportError:
+    return TransportError(f"{exchange}: the answer was cut or damaged")
+
+
+def _not_http(_error: Any, exchange: str, _timeout: float) -> TransportError:
+    return TransportError(f"{exchange}: the answer is not HTTP")
+
+
+def _broken(error: Any, exchange: str, _timeout: float) -> TransportError:
+    return TransportError(f"{exchange}: the connection broke{_reason(error)}")
+
+
+def _reason(error: OSError) -> str:
+    return f" ({printable(error.strerror)})" if error.strerror else ""
+
+
+# The first class that fits counts, so the narrower ones stand above those they derive from.
+_TRANSLATIONS: tuple[tuple[type[Exception], Callable[[Any, str, float], TransportError]], ...] = (
+    (aiohttp.ConnectionTimeoutError, _no_connection_in_time),
+    (TimeoutError, _no_answer_in_time),
+    (aiohttp.ClientConnectorCertificateError, _bad_certificate),
+    (aiohttp.ServerFingerprintMismatch, _bad_certificate),
+    (aiohttp.ClientConnectorDNSError, _no_such_name),
+    (aiohttp.ClientProxyConnectionError, _no_proxy),
+    (aiohttp.ClientHttpProxyError, _refused_by_proxy),
+    (aiohttp.ClientConnectorError, _no_connection),
+    (aiohttp.ServerDisconnectedError, _closed),
+    (aiohttp.ClientPayloadError, _cut),
+    (aiohttp.ClientResponseError, _not_http),
+    (OSError, _broken),
+)

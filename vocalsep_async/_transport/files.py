@@ -1,0 +1,335 @@
+"""Files from wherever the links of a task lead: no key, no cookies, public addresses only.
+
+The body comes as it was sent: nothing is decompressed, for a compressed body that was cut would
+pass for a whole one. Redirects are followed here, not by aiohttp, and each hop is checked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import re
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import aiohttp
+from aiohttp import hdrs
+from yarl import URL
+
+from vocalsep_async._text import printable
+from vocalsep_async._transport.addresses import NotPublicError, names_private, public_socket
+from vocalsep_async._transport.failures import translated
+from vocalsep_async._transport.secrets import proxy_login
+from vocalsep_async.errors import ClientClosedError, ErrorAction, TransportError
+
+_CONNECT_TIMEOUT = 10.0
+_READ_AHEAD = 1 << 18
+"""Bytes that may lie unread in a connection."""
+_MOST_REDIRECTS = 5
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_PORTS = frozenset({80, 443})
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+_HINT = "allow_private_hosts=True on the client allows it"
+_PLAIN = frozenset({None, "", "identity", "chunked"})
+"""How a body may be coded without being anything else than the file."""
+_ILLEGAL = re.compile(r"[^!#$%&'()*+,\-./0-9:;=?@A-Z\[\]_a-z~]")
+"""What may not stand in a URL."""
+_CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-\d{1,18}/(\d{1,18}|\*)", re.ASCII)
+
+
+class FileReply:
+    """The answer of a file host, whose body is still to be read.
+
+    Attributes:
+        status: the HTTP status; no redirect.
+        start: the first byte of the file that the body holds.
+        size: bytes of the whole file; None if not said.
+        is_delimited: whether the end of the body can be told from a connection that was cut.
+        content_type: what the host says it is, without parameters; None if it does not.
+        encoding: how the body is encoded; None for not at all.
+        validator: what to ask for further parts of this very file with; None if there is nothing
+            that identifies it.
+    """
+
+    def __init__(
+        self,
+        response: aiohttp.ClientResponse,
+        name: str,
+        timeout: float,
+        was_closed: Callable[[], bool],
+    ) -> None:
+        headers = response.headers
+        self._response = response
+        self._was_closed = was_closed
+        self._name = name
+        self._timeout = timeout
+        self.status = response.status
+        self.start, self.size = _extent(response.status, headers)
+        transfer = _word(headers, hdrs.TRANSFER_ENCODING)
+        self.is_delimited = transfer == "chunked" or (
+            transfer is None and hdrs.CONTENT_LENGTH in headers
+        )
+        self.content_type = _word(headers, hdrs.CONTENT_TYPE)
+        stated = (each.strip().lower() for each in headers.getall(hdrs.CONTENT_ENCODING, ()))
+        codings = {transfer, *stated} - _PLAIN
+        self.encoding = next(iter(codings), None)
+        self.validator = _validator(headers)
+
+    async def read(self) -> bytes:
+        """The next bytes of the body; none at its end.
+
+        Raises:
+            TransportError: the body was cut, or nothing came in time.
+            ClientClosedError: the client was closed meanwhile.
+        """
+        failure: TransportError | ClientClosedError
+        try:
+            # aiohttp's own timer begins again with every byte, also with those that are no body.
+            async with asyncio.timeout(self._timeout):
+                data = await self._response.content.readany()
+            if data or not self._was_closed():
+                return data
+            failure = _closed()
+        except (aiohttp.ClientError, OSError) as error:
+            failure = (
+                _closed() if self._was_closed() else translated(error, self._name, self._timeout)
+            )
+        # Raised here: aiohttp's error holds the link.
+        raise failure
+
+
+class FileTransport:
+    """Fetches files, with sessions of its own.
+
+    A session is made at the first request and belongs to the event loop of that moment.
+
+    Args:
+        api: the API's own address: its host and port may be anywhere.
+        user_agent: how to introduce the client.
+        patience: seconds without a byte after which a request is given up.
+        allow_private_hosts: whether every address and port may be dialled.
+        proxy: URL of an HTTP proxy; None for none. It resolves the names then, so that only
+            addresses written in links can be checked.
+    """
+
+    def __init__(
+        self,
+        api: URL,
+        *,
+        user_agent: str,
+        patience: float,
+        allow_private_hosts: bool = False,
+        proxy: URL | None = None,
+    ) -> None:
+        self._trusted_origin = None if allow_private_hosts else api.origin()
+        self._user_agent = user_agent
+        self._patience = patience
+        self._proxy = {} if proxy is None else _through(proxy)
+        self._sessions: dict[bool, aiohttp.ClientSession] = {}
+        """Whether any address may be dialled, and the session that does."""
+        self._open: set[aiohttp.ClientResponse] = set()
+        self._closed = False
+
+    @property
+    def needs_closing(self) -> bool:
+        """Whether a session is open."""
+        return any(not session.closed for session in self._sessions.values())
+
+    @asynccontextmanager
+    async def get(self, link: str, headers: Mapping[str, str]) -> AsyncIterator[FileReply]:
+        """Ask for the file at *link*, following redirects.
+
+        Args:
+            link: where it is.
+            headers: sent to each hop: which part is wanted, and of what.
+
+        Raises:
+            TransportError: no answer came, or one of the addresses on the way is not allowed;
+                `action` says whether another try could help.
+            ClientClosedError: the client was closed, before or meanwhile.
+        """
+        response, name = await self._arrived(_url(link), headers)
+        self._open.add(response)
+        try:
+            yield FileReply(response, name, self._patience, lambda: self._closed)
+        finally:
+            self._open.discard(response)
+            # Not released: reading the rest of a file only to keep its connection costs more.
+            response.close()
+
+    async def _arrived(
+        self, url: URL, headers: Mapping[str, str]
+    ) -> tuple[aiohttp.ClientResponse, str]:
+        first = url
+        for _ in range(1 + _MOST_REDIRECTS):
+            response = await self._send(url, headers)
+            if response.status not in _REDIRECTS:
+                return response, _named(url)
+            response.close()
+            url = _next_hop(url, response.headers.get(hdrs.LOCATION), _named(first))
+        raise TransportError(
+            f"{_named(first)}: more than {_MOST_REDIRECTS} redirects", action=ErrorAction.RAISE
+        )
+
+    async def _send(self, url: URL, headers: Mapping[str, str]) -> aiohttp.ClientResponse:
+        name = _named(url)
+        is_trusted = self._is_trusted(url)
+        if not is_trusted:
+            self._validation(url, name)
+        session = self._session(is_trusted=is_trusted)
+        try:
+            async with asyncio.timeout(_CONNECT_TIMEOUT + self._patience):
+                return await session.get(
+                    url,
+                    headers={**headers, **self._login_for(url)},
+                    allow_redirects=False,
+                    **self._proxy,
+                )
+        except (aiohttp.ClientError, OSError) as error:
+            failure = _closed() if session.closed else _failure(error, name, self._patience)
+        raise failure
+
+    def _login_for(self, url: URL) -> Mapping[str, str]:
+        """The proxy's login, where the request itself goes to the proxy and not into a tunnel."""
+        return self._proxy.get("proxy_headers") or {} if url.scheme == "http" else {}
+
+    def _is_trusted(self, url: URL) -> bool:
+        """Whether *url* may lead anywhere: as it is written, not by what it resolves to."""
+        return self._trusted_origin is None or url.origin() == self._trusted_origin
+
+    def _validation(self, url: URL, name: str) -> None:
+        if url.port not in _PORTS:
+            raise _refused(name, f"the port {url.port} is not one of the web's; {_HINT}")
+        if names_private((url.host or "").rstrip(".")):
+            raise _refused(name, f"the address is not public; {_HINT}")
+
+    def _session(self, *, is_trusted: bool) -> aiohttp.ClientSession:
+        if self._closed:
+            raise ClientClosedError("the client is closed; make a new one")
+        session = self._sessions.get(is_trusted)
+        if session is None:
+            session = self._sessions[is_trusted] = self._make_session(is_trusted=is_trusted)
+        return session
+
+    def _make_session(self, *, is_trusted: bool) -> aiohttp.ClientSession:
+        # A proxy may stand anywhere; it is the user's.
+        is_guarded = not is_trusted and not self._proxy
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                # How many files are fetched at once is for callers to say.
+                limit=0,
+                socket_factory=public_socket if is_guarded else None,
+            ),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers={hdrs.USER_AGENT: self._user_agent, hdrs.ACCEPT_ENCODING: "identity"},
+            auto_decompress=False,
+            read_bufsize=_READ_AHEAD,
+            timeout=aiohttp.ClientTimeout(
+                total=None,
+                connect=_CONNECT_TIMEOUT,
+                sock_connect=_CONNECT_TIMEOUT,
+                sock_read=self._patience,
+                ceil_threshold=math.inf,
+            ),
+        )
+
+    async def aclose(self) -> None:
+        """End what is under way and close the sessions; may be called again."""
+        self._closed = True
+        # A closed session does not wake those who read from one of its connections.
+        for response in self._open:
+            response.close()
+        for session in self._sessions.values():
+            await session.close()
+
+
+def _word(headers: Mapping[str, str], name: str) -> str | None:
+    """A header without parameters, in small letters; None if it is not there or empty."""
+    return headers.get(name, "").partition(";")[0].strip().lower() or None
+
+
+def _closed() -> ClientClosedError:
+    return ClientClosedError("the client was closed while a file was fetched")
+
+
+def _extent(status: int, headers: Mapping[str, str]) -> tuple[int, int | None]:
+    """The first byte of the file that the body holds, and the size of the file."""
+    if status == 206:
+        found = _CONTENT_RANGE.fullmatch(headers.get(hdrs.CONTENT_RANGE, "").strip())
+        if found is None:
+            return -1, None
+        return int(found[1]), None if found[2] == "*" else int(found[2])
+    length = headers.get(hdrs.CONTENT_LENGTH)
+    return 0, None if length is None else int(length)
+
+
+def _validator(headers: Mapping[str, str]) -> str | None:
+    """The strong entity tag, or else the time of the last change."""
+    tag = headers.get(hdrs.ETAG)
+    if tag is not None and not tag.startswith('"'):
+        return None
+    validator = tag or headers.get(hdrs.LAST_MODIFIED, "")
+    # It is sent back: what cannot stand in a header identifies nothing.
+    return validator if validator and validator.isascii() and validator.isprintable() else None
+
+
+def _url(link: str) -> URL:
+    """*link* as it is: signed links hold escapes that must not be written in another way."""
+    try:
+        url = _as_written(link)
+        is_usable = url.scheme in _DEFAULT_PORTS and bool(url.host) and url.port is not None
+        is_usable = is_usable and url.user is None and url.password is None
+        (url.raw_host or "").encode("idna")
+    except (ValueError, IndexError):
+        is_usable = False
+    if not is_usable:
+        raise TransportError("the link is no http(s) URL", action=ErrorAction.RAISE)
+    return url
+
+
+def _as_written(link: str) -> URL:
+    """*link* with nothing quoted but what cannot stand in a URL; a host may have any letters."""
+    parts = urlsplit(link)
+    host = URL(f"//{parts.netloc}").raw_authority if parts.netloc else ""
+    rest = parts._replace(scheme="", netloc="", fragment="").geturl()
+    quoted = _ILLEGAL.sub(lambda found: quote(found[0], safe=""), rest)
+    scheme = f"{parts.scheme}:" if parts.scheme else ""
+    return URL(f"{scheme}//{host}{quoted}" if host else f"{scheme}{quoted}", encoded=True)
+
+
+def _next_hop(url: URL, location: str | None, name: str) -> URL:
+    if not location:
+        raise TransportError(f"{name}: a redirect that leads nowhere", action=ErrorAction.RAISE)
+    try:
+        target = str(url.join(_as_written(location)))
+    except ValueError:
+        target = ""
+    hop = _url(target)
+    if url.scheme == "https" and hop.scheme != "https":
+        raise _refused(name, "it is redirected from https to http")
+    return hop
+
+
+def _failure(
+    error: aiohttp.ClientError | OSError, name: str, patience: float
+) -> TransportError | ClientClosedError:
+    if isinstance(error, aiohttp.ClientConnectorError) and isinstance(
+        error.os_error, NotPublicError
+    ):
+        return _refused(name, f"the address is not public; {_HINT}")
+    return translated(error, name, patience)
+
+
+def _refused(name: str, why: str) -> TransportError:
+    return TransportError(f"{name}: {why}", may_have_arrived=False, action=ErrorAction.RAISE)
+
+
+def _named(url: URL) -> str:
+    """The host: a link's path and query are nobody's business."""
+    return f"GET at {printable(url.host or '')}"
+
+
+def _through(proxy: URL) -> dict[str, Any]:
+    return {"proxy": proxy.with_user(None), "proxy_headers": proxy_login(proxy)}

@@ -1,0 +1,158 @@
+"""What a provider's codes mean: one table per provider, from code to error class and verdict.
+
+The same number means opposite things to different providers (429 is "no credits" to one and
+"too many requests" to the other), so nobody else decides what to do about a code.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from attrs import field, frozen
+
+from vocalsep_async import errors
+from vocalsep_async.errors import APIError, ErrorAction
+
+
+@frozen
+class ErrorRule:
+    """What one code means.
+
+    Attributes:
+        error: the class that is raised.
+        verdict: what the waiting calls do about it.
+        hint: what the user can do; "" takes the sentence of the error class.
+    """
+
+    error: type[APIError]
+    action: ErrorAction = ErrorAction.RAISE
+    hint: str = ""
+
+
+_INVALID = ErrorRule(errors.InvalidParametersError)
+_NO_CREDITS = ErrorRule(errors.InsufficientCreditsError)
+_REFUSED = ErrorRule(errors.RateLimitedError, ErrorAction.THROTTLE)
+_SERVER_FAILED = ErrorRule(errors.ServerError, ErrorAction.RETRY)
+_OTHER = ErrorRule(APIError)
+
+_COMMON: Mapping[int, ErrorRule] = {
+    400: _INVALID,
+    401: ErrorRule(errors.AuthenticationError),
+    404: ErrorRule(errors.NotFoundError),
+    408: ErrorRule(APIError, ErrorAction.RETRY),
+    413: ErrorRule(errors.PayloadTooLargeError),
+    422: _INVALID,
+    430: _REFUSED,
+    455: ErrorRule(errors.MaintenanceError, ErrorAction.MAINTENANCE),
+    500: _SERVER_FAILED,
+    501: ErrorRule(errors.ServerError),
+    505: ErrorRule(errors.ServerError),
+    531: ErrorRule(errors.ServerError),
+}
+
+# Patterns are compiled where they are first needed: most programs never meet these errors.
+_MONEY = r"\b(?:credits?|balance|funds?|quota)\b"
+_CREDITS_WORDS = (
+    rf"{_MONEY}.{{0,20}}\b(?:insufficient|not enough|isn't enough|too low|exhausted)\b"
+    rf"|\b(?:insufficient|not enough|low|no)\b.{{0,20}}{_MONEY}"
+    r"|\btop[ -]?up\b|usage exceed"
+)
+_REFUSAL_WORDS = r"frequen|too many|rate limit"
+_MISSING_RECORD_WORDS = r"\bnull\b|not exist"
+
+
+@frozen(kw_only=True)
+class Provider:
+    """How one provider words its answers.
+
+    Pass your own as ``VocalSepClient(provider=...)`` for another reseller of the same API.
+
+    Attributes:
+        name: what to call it in messages.
+        codes: from code to `ErrorRule`. Codes that are not listed: 5xx is retried as a
+            `ServerError`, anything else is raised as an `APIError`.
+        credits_path: where the account's remaining credits are asked for.
+        hosts: the hosts that speak it; only those of the built-in dialects are looked up.
+    """
+
+    name: str
+    codes: Mapping[int, ErrorRule] = field(repr=False, hash=False)
+    credits_path: str
+    hosts: frozenset[str] = frozenset()
+
+    def classify(self, code: int, message: str, *, in_envelope: bool) -> ErrorRule:
+        """Say what *code* with *message* means.
+
+        Args:
+            code: the code that counts: the one of the body or, without one, the HTTP status.
+            message: the API's words; "" if there are none.
+            in_envelope: whether the answer was one of this API (JSON with a code). A bare HTTP
+                status comes from something in between or from a wrong address.
+        """
+        if not in_envelope:
+            return _BARE_STATUS.get(code) or self._by_code(code)
+        if _says(_CREDITS_WORDS, message):
+            return _NO_CREDITS
+        rule = self._by_code(code)
+        if _says(_REFUSAL_WORDS, message) and _may_be_refusal(rule):
+            return _REFUSED
+        return rule
+
+    def _by_code(self, code: int) -> ErrorRule:
+        return self.codes.get(code) or (_SERVER_FAILED if 500 <= code <= 599 else _OTHER)
+
+
+def _may_be_refusal(rule: ErrorRule) -> bool:
+    """Words about frequency decide only where the code itself leaves room for them."""
+    return rule in (_NO_CREDITS, _SERVER_FAILED, _OTHER)
+
+
+def _says(words: str, message: str) -> bool:
+    return re.search(words, message, re.IGNORECASE) is not None
+
+
+def says_no_such_record(code: int, message: str) -> bool:
+    """Whether a validation error is this API's other way to say "unknown task"."""
+    return code == 422 and _says(_MISSING_RECORD_WORDS, message)
+
+
+# Without an envelope a status is HTTP's own, whatever the provider means by the same number. But
+# for 405: the provider throttles with it, and a gateway may strip the envelope off.
+_BARE_STATUS: Mapping[int, ErrorRule] = {
+    403: ErrorRule(
+        APIError,
+        hint="Something in front of the API refused the client; try another user_agent.",
+    ),
+    404: ErrorRule(errors.NotFoundError),
+    405: ErrorRule(
+        errors.RateLimitedError,
+        ErrorAction.THROTTLE,
+        hint=(
+            "Too many requests on this account; or, if no call ever worked, "
+            "check base_url: the address does not take this method."
+        ),
+    ),
+    429: _REFUSED,
+}
+
+SUNOAPI = Provider(
+    name="sunoapi",
+    codes={**_COMMON, 405: _REFUSED, 429: _NO_CREDITS},
+    credits_path="/api/v1/generate/credit",
+    hosts=frozenset({"api.sunoapi.org", "apibox.erweima.ai"}),
+)
+"""sunoapi.org, by its documentation of 2025 and 2026; never tried against the live service."""
+
+KIE = Provider(
+    name="kie",
+    codes={**_COMMON, 402: _NO_CREDITS, 429: _REFUSED, 433: _NO_CREDITS},
+    credits_path="/api/v1/chat/credit",
+    hosts=frozenset({"api.kie.ai"}),
+)
+"""kie.ai, by its documentation of 2025 and 2026; never tried against the live service."""
+
+
+def provider_for(host: str) -> Provider:
+    """Return the built-in dialect that *host* speaks; `SUNOAPI` for hosts that nobody listed."""
+    return next((each for each in (SUNOAPI, KIE) if host.lower() in each.hosts), SUNOAPI)
