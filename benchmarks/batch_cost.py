@@ -243,7 +243,10 @@ async def hold_ups(count: int, polls: int) -> None:
     The age of all tasks is known, so that each of them has a key from the start.
     """
     ids, created_at = ids_of(count), datetime.now(UTC)
-    refs = [TaskRef(each, TYPES[place % 2], created_at) for place, each in enumerate(ids)]
+    refs = [
+        TaskRef(each, type=TYPES[place % 2], created_at=created_at)
+        for place, each in enumerate(ids)
+    ]
     provider = Provider(ids, all_pending=False, most_looks=polls)
     keys = Counter()
     loop_turns = turns()

@@ -28,9 +28,9 @@ from typing import NamedTuple
 
 from vocalsep_async import Interval, RateLimit, SeparationType, TaskRef, VocalSepClient
 from vocalsep_async._journal.codec import packed
-from vocalsep_async._journal.journal import Journal
 from vocalsep_async._journal.store import Store
 from vocalsep_async.emulator import Emulator
+from vocalsep_async.journal import Journal
 
 GAP = 0.4
 LIMIT = RateLimit(2000, 10.0)

@@ -217,7 +217,7 @@ def compete(title: str, chosen: argparse.Namespace) -> list[str]:
     with emulator(chosen.tasks, chosen.speed, chosen.seed) as (url, pipe):
         pipe.send("begin")
         created_at = datetime.now(UTC)
-        refs = [TaskRef(task_id, kind, created_at) for task_id, kind in pipe.recv()]
+        refs = [TaskRef(task_id, type=kind, created_at=created_at) for task_id, kind in pipe.recv()]
         account = Account(url, chosen.speed, refs)
         began = time.monotonic()
         asyncio.run(bounded(SIDES[title](account), chosen.most_seconds))

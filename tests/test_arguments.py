@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from yarl import URL
 
 from vocalsep_async import _arguments
-from vocalsep_async.errors import ConfigurationError
+from vocalsep_async.errors import ConfigurationError, InvalidArgumentError
 
 BAD_URLS: list[Any] = [
     None,
@@ -35,15 +35,15 @@ BAD_URLS: list[Any] = [
 
 @pytest.mark.parametrize("url", BAD_URLS)
 def test_what_is_no_http_address_is_refused(url: Any) -> None:
-    with pytest.raises(ConfigurationError, match=r"^base_url must be a URL"):
+    with pytest.raises(InvalidArgumentError, match=r"^base_url must be a URL"):
         _arguments.base_url(url)
-    with pytest.raises(ConfigurationError, match=r"^audio_url must be a URL"):
+    with pytest.raises(InvalidArgumentError, match=r"^audio_url must be a URL"):
         _arguments.link(url, "audio_url")
 
 
 @pytest.mark.parametrize("url", BAD_URLS[1:])
 def test_a_proxy_is_an_http_address_too(url: Any) -> None:
-    with pytest.raises(ConfigurationError, match=r"^proxy must be a URL"):
+    with pytest.raises(InvalidArgumentError, match=r"^proxy must be a URL"):
         _arguments.proxy(url)
 
 
@@ -83,7 +83,7 @@ def test_a_proxy_may_have_a_password() -> None:
     ],
 )
 def test_a_base_url_with_more_than_an_address_is_refused_unshown(url: str) -> None:
-    with pytest.raises(ConfigurationError) as caught:
+    with pytest.raises(InvalidArgumentError) as caught:
         _arguments.base_url(url)
     assert "hush-hush" not in repr(caught.value)
     assert caught.value.__context__ is None
@@ -91,7 +91,7 @@ def test_a_base_url_with_more_than_an_address_is_refused_unshown(url: str) -> No
 
 @given(st.text() | st.text("/:@[]%.?#a0 é：\ud800").map("http://{}".format))
 def test_any_text_is_an_address_or_a_configuration_error(text: str) -> None:
-    with suppress(ConfigurationError):
+    with suppress(InvalidArgumentError):
         assert _arguments.base_url(text).host
 
 
@@ -109,23 +109,23 @@ def test_the_client_introduces_itself_by_name_and_version() -> None:
 
 @pytest.mark.parametrize("value", ["", "  ", 7, "näme", "two\nlines", "esc\x1b", b"bytes"])
 def test_an_introduction_that_fits_no_header_is_refused(value: Any) -> None:
-    with pytest.raises(ConfigurationError, match=r"^user_agent must be"):
+    with pytest.raises(InvalidArgumentError, match=r"^user_agent must be"):
         _arguments.user_agent(value)
 
 
 def test_a_word_is_a_string_with_something_in_it() -> None:
     assert _arguments.text("Cello", "stem_name") == "Cello"
     for value in ("", "\t ", None, 7):
-        with pytest.raises(ConfigurationError, match=r"^stem_name must be a non-empty string"):
+        with pytest.raises(InvalidArgumentError, match=r"^stem_name must be a non-empty string"):
             _arguments.text(value, "stem_name")
 
 
 def test_an_option_of_the_wrong_kind_is_refused_with_the_right_one() -> None:
     _arguments.instance(3, "retry", int)
     _arguments.instance(3, "retry", (str, int))
-    with pytest.raises(ConfigurationError, match=r"^retry must be a int, not str$"):
+    with pytest.raises(InvalidArgumentError, match=r"^retry must be a int, not str$"):
         _arguments.instance("3", "retry", int)
-    with pytest.raises(ConfigurationError, match=r"^retry must be a str or int, not NoneType$"):
+    with pytest.raises(InvalidArgumentError, match=r"^retry must be a str or int, not NoneType$"):
         _arguments.instance(None, "retry", (str, int))
 
 
@@ -138,7 +138,7 @@ def test_the_environment_gives_the_key_and_perhaps_an_address() -> None:
 
 @pytest.mark.parametrize("url", ["nonsense", "https://me@api.example.net", "https://h/?key=k"])
 def test_an_unusable_address_of_the_environment_is_named_by_its_variable(url: str) -> None:
-    with pytest.raises(ConfigurationError, match=r"^VOCALSEP_BASE_URL must"):
+    with pytest.raises(InvalidArgumentError, match=r"^VOCALSEP_BASE_URL must"):
         _arguments.base_url_in({"VOCALSEP_BASE_URL": url})
 
 

@@ -28,6 +28,7 @@ from vocalsep_async import (
     ErrorAction,
     InsufficientCreditsError,
     Interval,
+    InvalidArgumentError,
     MaintenanceError,
     NotFoundError,
     PollContext,
@@ -107,9 +108,9 @@ async def test_the_adaptive_policy_learns_from_each_finished_task(provider: Fake
             provider.script(f"t{n}", finished(f"t{n}", seconds=60))
             await client.wait_for_task(TaskRef(f"t{n}", type=SeparationType.SEPARATE_VOCAL))
         provider.add("late", 60)
-        ref = TaskRef("late", SeparationType.SEPARATE_VOCAL, datetime.now(UTC))
+        ref = TaskRef("late", type=SeparationType.SEPARATE_VOCAL, created_at=datetime.now(UTC))
         await client.wait_for_task(ref)
-    assert client.durations.model(SeparationType.SEPARATE_VOCAL).completions == 41
+    assert client.durations.view(SeparationType.SEPARATE_VOCAL).completions == 41
     began, *rest = (at - provider.times("late")[0] for at in provider.times("late"))
     assert began == 0
     assert sum(1 for at in rest if at < 45) <= 3  # nothing ends that early
@@ -121,7 +122,7 @@ async def test_a_task_is_learned_from_once(provider: FakeProvider) -> None:
         for _ in range(3):
             await client.wait_for_task("a")
             await client.get_task("a")
-        assert client.durations.model(None).completions == 1
+        assert client.durations.view(None).completions == 1
 
 
 async def test_the_age_comes_from_the_answer_where_the_caller_does_not_know_it(
@@ -273,7 +274,7 @@ async def test_the_callers_own_timeout_passes_through(provider: FakeProvider) ->
 @pytest.mark.parametrize("unusable", [-1, math.nan, -math.inf, "10", True])
 async def test_an_unusable_timeout_is_refused(provider: FakeProvider, unusable: Any) -> None:
     async with make_client() as client:
-        with pytest.raises(ConfigurationError, match="timeout"):
+        with pytest.raises(InvalidArgumentError, match="timeout"):
             await client.wait_for_task("a", timeout=unusable)
     assert provider.polls == []
 
@@ -543,7 +544,7 @@ async def test_a_policy_with_an_unusable_delay_is_named(provider: FakeProvider, 
 
     provider.add("a", 10)
     async with make_client() as client:
-        with pytest.raises(ConfigurationError, match="delay of a poll policy"):
+        with pytest.raises(InvalidArgumentError, match="delay of a poll policy"):
             await client.wait_for_task("a", poll=Odd())
 
 
@@ -654,7 +655,7 @@ async def test_one_id_instead_of_many_is_refused_with_the_right_call(
     provider: FakeProvider, tasks: Any
 ) -> None:
     async with make_client() as client:
-        with pytest.raises(ConfigurationError, match=r"wait_for_tasks\(\[task_id\]\)"):
+        with pytest.raises(InvalidArgumentError, match=r"wait_for_tasks\(\[task_id\]\)"):
             await client.wait_for_tasks(tasks)
 
 
@@ -662,7 +663,7 @@ async def test_the_type_of_plain_ids_can_be_told(provider: FakeProvider) -> None
     provider.script("a", record("a", "GENERATE_AUDIO_FAILED"))
     async with make_client() as client:
         outcomes = await client.wait_for_tasks(
-            ["a", TaskRef("b", SeparationType.SPLIT_STEM)], type="separate_vocal"
+            ["a", TaskRef("b", type=SeparationType.SPLIT_STEM)], type="separate_vocal"
         )
     task = outcomes["a"].task
     assert task is not None
@@ -780,7 +781,7 @@ async def test_what_a_second_wait_knows_of_the_task_counts_for_both(
         group.start_soon(wait)
         await anyio.sleep(1)
         created = datetime.now(UTC)
-        await client.wait_for_task(TaskRef("a", SeparationType.SPLIT_STEM, created))
+        await client.wait_for_task(TaskRef("a", type=SeparationType.SPLIT_STEM, created_at=created))
     assert types == [SeparationType.SPLIT_STEM]
 
 
@@ -825,7 +826,7 @@ async def test_a_time_without_a_zone_beside_one_with_it_teaches_nothing(
     provider.script("a", done._replace(body=odd))
     async with make_client() as client:
         assert (await client.get_task("a")).duration is not None
-        assert client.durations.model(None).completions == 0
+        assert client.durations.view(None).completions == 0
 
 
 async def test_waits_are_not_starved_by_callers_who_look_all_the_time(
@@ -953,7 +954,7 @@ async def test_an_on_update_that_cannot_be_called_is_refused(
     provider: FakeProvider, wrong: Any
 ) -> None:
     async with make_client() as client:
-        with pytest.raises(ConfigurationError, match="on_update"):
+        with pytest.raises(InvalidArgumentError, match="on_update"):
             await client.wait_for_task("a", on_update=wrong)
     assert provider.polls == []
 
@@ -961,7 +962,7 @@ async def test_an_on_update_that_cannot_be_called_is_refused(
 @pytest.mark.parametrize("wrong", [None, 5])
 async def test_what_holds_no_ids_is_refused(provider: FakeProvider, wrong: Any) -> None:
     async with make_client() as client:
-        with pytest.raises(ConfigurationError, match="tasks must be"):
+        with pytest.raises(InvalidArgumentError, match="tasks must be"):
             await client.wait_for_tasks(wrong)
 
 
@@ -1106,7 +1107,7 @@ async def test_an_unusable_creation_is_refused_before_it_is_sent(
     provider: FakeProvider, wrong: dict[str, Any]
 ) -> None:
     async with make_client() as client:
-        with pytest.raises(ConfigurationError):
+        with pytest.raises(InvalidArgumentError):
             await client.create_task(**{"callback_url": "https://x.example/cb", **wrong})
     assert provider.posted == []
 

@@ -21,9 +21,9 @@ from virtual_time import VIRTUAL_TIME
 from vocalsep_async import (
     APIError,
     ClientClosedError,
-    ConfigurationError,
     ErrorAction,
     Intent,
+    InvalidArgumentError,
     Journal,
     JournalError,
     RateLimit,
@@ -86,7 +86,7 @@ async def test_the_intent_is_written_before_the_request_and_the_id_after_it(
         ref = await create(client, journal, type="split_stem")
         assert ref.task_id == "new"
         assert await journal.intents() == ()
-        (known,) = await journal.known()
+        (known,) = await journal._file.known()
         assert known.ref.task_id == "new"
         assert known.ref.type is SeparationType.SPLIT_STEM
         assert known.ref.created_at is not None
@@ -194,7 +194,7 @@ async def test_a_creation_that_is_cancelled_under_way_is_told(
                 await create(client, journal)
         (intent,) = await journal.intents()
         assert intent.error is None
-        assert await journal.known() == []
+        assert await journal._file.known() == []
     assert len(await intents_in(path)) == 1
 
 
@@ -208,14 +208,14 @@ async def test_however_early_a_creation_is_cancelled_it_is_told_if_it_was_sent(
         while not is_made:
             provider.script(GENERATE, envelope(200, data={"taskId": f"t{steps}"}))
             sent, begun = len(provider.posted), len(await journal.intents())
-            made = len(await journal.known())
+            made = len(await journal._file.known())
             call = asyncio.create_task(create(client, journal))
             for _ in range(steps):
                 await asyncio.sleep(0)
             call.cancel()
             await asyncio.wait([call])
             is_made = not call.cancelled()
-            told = len(await journal.intents()) - begun + len(await journal.known()) - made
+            told = len(await journal.intents()) - begun + len(await journal._file.known()) - made
             assert told >= len(provider.posted) - sent, f"after {steps} steps"
             assert told <= 1
             provider._scripts.clear()
@@ -251,7 +251,7 @@ async def test_creations_at_the_same_time_are_told_apart(
         assert [isinstance(each, TransportError) for each in made] == [False, True, False]
         (intent,) = await journal.intents()
         assert intent.request["stemName"] == "bass"
-        assert [known.ref.task_id for known in await journal.known()] == ["one", "two"]
+        assert [known.ref.task_id for known in await journal._file.known()] == ["one", "two"]
 
 
 async def test_no_link_and_no_key_is_in_the_journal(provider: FakeProvider, path: Path) -> None:
@@ -291,7 +291,7 @@ async def test_a_batch_warns_of_what_may_have_been_created(
     async with process(provider) as client, Journal(path) as journal:
         with pytest.raises(TransportError):
             await create(client, journal)
-        await journal.intend({"type": "split_stem"})
+        await journal._file.intend({"type": "split_stem"})
     with caplog.at_level(logging.WARNING, "vocalsep_async"):
         async with process(provider) as client, client.track(journal=path) as batch:
             assert await outcomes_of(batch) == {}
@@ -310,9 +310,9 @@ async def test_where_the_intent_cannot_be_written_nothing_is_sent(
     provider: FakeProvider, path: Path
 ) -> None:
     async with make_client() as client, Journal(path) as journal:
-        await journal.belongs_to("https://api.sunoapi.org")
-        assert journal._store is not None
-        journal._store._connection.execute("PRAGMA query_only = ON")
+        await journal._file.belongs_to("https://api.sunoapi.org")
+        assert journal._file._store is not None
+        journal._file._store._connection.execute("PRAGMA query_only = ON")
         with pytest.raises(JournalError, match="readonly"):
             await create(client, journal)
     assert provider.sent == []
@@ -324,8 +324,8 @@ async def test_where_the_id_cannot_be_written_the_error_says_so_and_the_intent_s
     async with make_client() as client, Journal(path) as journal:
 
         def answered() -> Any:
-            assert journal._store is not None
-            journal._store._connection.execute("PRAGMA query_only = ON")
+            assert journal._file._store is not None
+            journal._file._store._connection.execute("PRAGMA query_only = ON")
             return CREATED
 
         provider.script(GENERATE, answered)
@@ -342,8 +342,8 @@ async def test_where_a_failure_cannot_be_written_it_is_raised_and_says_so(
     async with make_client() as client, Journal(path) as journal:
 
         def answered() -> Any:
-            assert journal._store is not None
-            journal._store._connection.execute("PRAGMA query_only = ON")
+            assert journal._file._store is not None
+            journal._file._store._connection.execute("PRAGMA query_only = ON")
             return answer
 
         provider.script(GENERATE, answered)
@@ -384,7 +384,7 @@ async def test_what_is_no_journal_is_refused(
 ) -> None:
     monkeypatch.chdir(path.parent)
     async with make_client() as client:
-        with pytest.raises(ConfigurationError, match="journal"):
+        with pytest.raises(InvalidArgumentError, match="journal"):
             await create(client, journal)
     assert provider.sent == []
 
@@ -394,7 +394,7 @@ async def test_the_path_of_a_journal_will_do(provider: FakeProvider, path: Path)
     async with process(provider) as client:
         ref = await create(client, path)
     async with Journal(path) as journal:
-        assert [known.ref.task_id for known in await journal.known()] == [ref.task_id]
+        assert [known.ref.task_id for known in await journal._file.known()] == [ref.task_id]
 
 
 async def test_a_journal_of_another_api_or_label_is_refused(
@@ -421,7 +421,7 @@ async def test_unusable_arguments_leave_the_journal_untouched(
     provider: FakeProvider, path: Path
 ) -> None:
     async with make_client() as client, Journal(path) as journal:
-        with pytest.raises(ConfigurationError):
+        with pytest.raises(InvalidArgumentError):
             await create(client, journal, audio_id="alone")
         assert await journal.intents() == ()
     assert on_disk(path, "SELECT * FROM meta") == []

@@ -10,7 +10,7 @@ import pytest
 from virtual_time import VIRTUAL_TIME
 
 from vocalsep_async._limiter import Limiter
-from vocalsep_async._limiting import RateLimit, RateLimiter
+from vocalsep_async._limiting import RateLimiter
 from vocalsep_async.errors import (
     APIError,
     ClientClosedError,
@@ -21,6 +21,7 @@ from vocalsep_async.errors import (
     ServerError,
     TransportError,
 )
+from vocalsep_async.policies import RateLimit
 
 pytestmark = pytest.mark.anyio
 

@@ -14,8 +14,9 @@ from attrs import define, field
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vocalsep_async._limiting import Grant, RateLimit, RateLimiter
-from vocalsep_async.errors import ConfigurationError
+from vocalsep_async._limiting import Grant, RateLimiter
+from vocalsep_async.errors import InvalidArgumentError
+from vocalsep_async.policies import RateLimit
 
 Outcome = Literal["answered", "lost", "throttled", "closed", "unsent"]
 LIMIT = RateLimit(20, 10.0)
@@ -629,13 +630,13 @@ def test_without_a_known_ceiling_it_finds_one(seed: int) -> None:
 
 @pytest.mark.parametrize("max_requests", [0, -1, 1.5, True, "20", None, math.nan])
 def test_a_limit_allows_one_request_at_least(max_requests: Any) -> None:
-    with pytest.raises(ConfigurationError, match=r"^max_requests must be"):
+    with pytest.raises(InvalidArgumentError, match=r"^max_requests must be"):
         RateLimit(max_requests, 10.0)
 
 
 @pytest.mark.parametrize("period", [0, -1, math.nan, math.inf, True, "10", None])
 def test_a_limit_has_a_period(period: Any) -> None:
-    with pytest.raises(ConfigurationError, match=r"^period must be"):
+    with pytest.raises(InvalidArgumentError, match=r"^period must be"):
         RateLimit(20, period)
 
 

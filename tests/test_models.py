@@ -9,7 +9,7 @@ import attrs
 import pytest
 from payloads import SIGNATURE, TASK_ID, link
 
-from vocalsep_async.errors import ConfigurationError, ServerError, TaskFailedError, VocalSepError
+from vocalsep_async.errors import InvalidArgumentError, ServerError, TaskFailedError, VocalSepError
 from vocalsep_async.models import (
     FINAL_STATUSES,
     STEM_NAMES,
@@ -51,9 +51,9 @@ def test_any_text_that_can_be_sent_is_a_task_id(task_id: str) -> None:
     ],
 )
 def test_what_cannot_be_sent_is_no_task_id(task_id: Any, problem: str) -> None:
-    with pytest.raises(ConfigurationError, match=problem):
+    with pytest.raises(InvalidArgumentError, match=problem):
         TaskRef(task_id)
-    with pytest.raises(ConfigurationError, match=problem):
+    with pytest.raises(InvalidArgumentError, match=problem):
         TaskRef.of(task_id)
 
 
@@ -66,14 +66,16 @@ def test_a_ref_of_a_ref_is_the_ref() -> None:
 
 @pytest.mark.parametrize("type_", ["", "SPLIT_STEM", "new_type", 7, ["split_stem"], {}])
 def test_an_unknown_type_is_refused_with_the_known_ones(type_: Any) -> None:
-    with pytest.raises(ConfigurationError, match="separate_vocal, split_stem, split_stem_adv") as e:
+    with pytest.raises(
+        InvalidArgumentError, match="separate_vocal, split_stem, split_stem_adv"
+    ) as e:
         TaskRef(TASK_ID, type=type_)
     assert e.value.__context__ is None
 
 
 @pytest.mark.parametrize("created_at", [datetime(2026, 1, 2), 1_767_000_000, "2026-01-02"])  # noqa: DTZ001
 def test_a_creation_time_has_a_zone(created_at: Any) -> None:
-    with pytest.raises(ConfigurationError, match="time zone"):
+    with pytest.raises(InvalidArgumentError, match="time zone"):
         TaskRef(TASK_ID, created_at=created_at)
 
 
@@ -224,5 +226,5 @@ def test_an_outcome_gives_the_task_or_raises_why_not() -> None:
     assert not an_outcome(a_task(), None).succeeded
     with pytest.raises(TaskFailedError):
         an_outcome(a_task(), None).result()
-    with pytest.raises(ConfigurationError, match="without task and error"):
+    with pytest.raises(InvalidArgumentError, match="without task and error"):
         an_outcome(None, None).result()

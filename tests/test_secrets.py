@@ -44,8 +44,8 @@ from vocalsep_async import (
 )
 from vocalsep_async._transport.secrets import ApiKey
 from vocalsep_async.emulator import Emulator
+from vocalsep_async.providers import SUNOAPI
 from vocalsep_async.providers._decoder import Decoder
-from vocalsep_async.providers.base import SUNOAPI
 
 pytestmark = pytest.mark.anyio
 

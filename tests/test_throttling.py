@@ -409,7 +409,8 @@ async def poll_in_a_process(
         answer = await client.poll_once("a", state=state, poll=Interval(5))
     if isinstance(answer, PollPending):
         await anyio.sleep(answer.delay)
-        return PollPending(answer.delay, json.loads(json.dumps(answer.state)), answer.status)
+        state = json.loads(json.dumps(answer.state))
+        return PollPending(delay=answer.delay, state=state, status=answer.status)
     return answer
 
 

@@ -7,7 +7,7 @@ import pytest
 from attrs import field, frozen
 
 from vocalsep_async import _validation
-from vocalsep_async.errors import ConfigurationError
+from vocalsep_async.errors import InvalidArgumentError
 
 NO_NUMBERS: list[Any] = [None, "5", b"5", True, False, [5], {}, 5 + 0j, object()]
 HUGE = pytest.param(10**400, id="huge")
@@ -25,7 +25,7 @@ class _Options:
 @pytest.mark.parametrize("value", NO_NUMBERS + NOT_FINITE)
 @pytest.mark.parametrize("name", ["low", "positive", "share", "count"])
 def test_what_is_no_finite_number_is_refused_by_name(name: str, value: Any) -> None:
-    with pytest.raises(ConfigurationError, match=f"^{name} must be"):
+    with pytest.raises(InvalidArgumentError, match=f"^{name} must be"):
         _Options(**{name: value})
 
 
@@ -44,7 +44,7 @@ def test_what_is_no_finite_number_is_refused_by_name(name: str, value: Any) -> N
     ],
 )
 def test_a_number_out_of_its_range_is_refused(name: str, value: float) -> None:
-    with pytest.raises(ConfigurationError, match=f"^{name} must be"):
+    with pytest.raises(InvalidArgumentError, match=f"^{name} must be"):
         _Options(**{name: value})
 
 
@@ -65,9 +65,9 @@ def test_a_number_in_its_range_is_kept(name: str, value: float) -> None:
 
 
 def test_the_message_names_the_bound() -> None:
-    with pytest.raises(ConfigurationError, match=r"at least 2, not 1\.5$"):
+    with pytest.raises(InvalidArgumentError, match=r"at least 2, not 1\.5$"):
         _validation.number(1.5, "patience", minimum=2)
-    with pytest.raises(ConfigurationError, match=r"above 2, not 2\.0$"):
+    with pytest.raises(InvalidArgumentError, match=r"above 2, not 2\.0$"):
         _validation.number(2, "patience", minimum=2, above=True)
 
 
@@ -84,5 +84,5 @@ def test_a_timeout_is_seconds_or_no_limit(value: float | None, seconds: float | 
 
 @pytest.mark.parametrize("value", [-1, -math.inf, math.nan, "10", True, HUGE])
 def test_a_timeout_that_means_nothing_is_refused(value: Any) -> None:
-    with pytest.raises(ConfigurationError, match=r"^request_timeout must be"):
+    with pytest.raises(InvalidArgumentError, match=r"^request_timeout must be"):
         _validation.timeout(value, "request_timeout")

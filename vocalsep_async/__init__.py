@@ -9,19 +9,11 @@
 A local server for tests is in `vocalsep_async.emulator`.
 """
 
-import typing
-
-from vocalsep_async._batch.counters import BatchStats
-from vocalsep_async._batch.runner import BatchRunner
-from vocalsep_async._downloads.options import DownloadOptions
-from vocalsep_async._downloads.report import DownloadProgress, DownloadReport, StemFile
-from vocalsep_async._downloads.stream import StemStream
-from vocalsep_async._limiting import RateLimit
-from vocalsep_async._polling.stateless import PollDone, PollPending
-from vocalsep_async._scheduling.backoff import RetryPolicy
-from vocalsep_async._scheduling.hazards import Durations, HazardModel
 from vocalsep_async._version import __version__
+from vocalsep_async.batch import BatchRunner
 from vocalsep_async.client import VocalSepClient
+from vocalsep_async.downloads import DownloadOptions, StemStream
+from vocalsep_async.durations import Durations, DurationView
 from vocalsep_async.errors import (
     APIError,
     AuthenticationError,
@@ -31,6 +23,7 @@ from vocalsep_async.errors import (
     DownloadError,
     ErrorAction,
     InsufficientCreditsError,
+    InvalidArgumentError,
     InvalidParametersError,
     JournalError,
     MaintenanceError,
@@ -45,21 +38,34 @@ from vocalsep_async.errors import (
     TransportError,
     VocalSepError,
 )
+from vocalsep_async.journal import Journal
 from vocalsep_async.models import (
+    BatchStats,
+    ClientStats,
+    DownloadProgress,
+    DownloadReport,
+    Intent,
     OriginTrack,
+    PollDone,
+    PollPending,
     SeparationTask,
     SeparationType,
+    StemFile,
     Stems,
     TaskOutcome,
     TaskRef,
     TaskStatus,
 )
-from vocalsep_async.policies import Adaptive, Backoff, Interval, PollContext, PollPolicy
-from vocalsep_async.providers.base import KIE, SUNOAPI, ErrorRule, Provider
-from vocalsep_async.stats import ClientStats
-
-if typing.TYPE_CHECKING:
-    from vocalsep_async._journal.journal import Intent, Journal
+from vocalsep_async.policies import (
+    Adaptive,
+    Backoff,
+    Interval,
+    PollContext,
+    PollPolicy,
+    RateLimit,
+    RetryPolicy,
+)
+from vocalsep_async.providers import KIE, SUNOAPI, ErrorRule, Provider
 
 __all__ = [
     "KIE",
@@ -74,16 +80,18 @@ __all__ = [
     "ClientStats",
     "ConfigurationError",
     "DecodeError",
-    "Provider",
-    "PollDone",
     "DownloadError",
-    "DownloadReport",
     "DownloadOptions",
-    "HazardModel",
+    "DownloadProgress",
+    "DownloadReport",
+    "DurationView",
     "Durations",
-    "Interval",
+    "ErrorAction",
+    "ErrorRule",
     "InsufficientCreditsError",
     "Intent",
+    "Interval",
+    "InvalidArgumentError",
     "InvalidParametersError",
     "Journal",
     "JournalError",
@@ -91,18 +99,18 @@ __all__ = [
     "NotFoundError",
     "OriginTrack",
     "PayloadTooLargeError",
+    "PollContext",
+    "PollDone",
     "PollPending",
     "PollPolicy",
-    "DownloadProgress",
+    "Provider",
     "RateLimit",
     "RateLimitedError",
     "RequestTimeoutError",
     "RetryPolicy",
-    "ErrorRule",
     "SeparationTask",
     "SeparationType",
     "ServerError",
-    "PollContext",
     "StemFile",
     "StemStream",
     "Stems",
@@ -113,18 +121,7 @@ __all__ = [
     "TaskStatus",
     "TaskTimeoutError",
     "TransportError",
-    "ErrorAction",
     "VocalSepClient",
     "VocalSepError",
     "__version__",
 ]
-
-
-def __getattr__(name: str) -> object:
-    """Load what is seldom used when it is used first: SQLite takes its time."""
-    if name in {"Intent", "Journal"}:
-        from vocalsep_async import _journal  # noqa: PLC0415
-
-        found: object = getattr(_journal, name)
-        return found
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Iterable, Mapping
+from collections.abc import AsyncIterable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from yarl import URL
 
 from vocalsep_async._version import __version__
-from vocalsep_async.errors import ConfigurationError
+from vocalsep_async.errors import ConfigurationError, InvalidArgumentError
 from vocalsep_async.models import SeparationType, TaskRef, separation_type
 from vocalsep_async.policies import PollPolicy
 
@@ -17,15 +18,28 @@ BASE_URL_VARIABLE = "VOCALSEP_BASE_URL"
 DEFAULT_BASE_URL = "https://api.sunoapi.org"
 
 
+@contextmanager
+def setting_up() -> Iterator[None]:
+    """Run the checks of a constructor: a wrong argument there is an error of the set-up.
+
+    Raises:
+        ConfigurationError: an argument is unusable.
+    """
+    try:
+        yield
+    except InvalidArgumentError as error:
+        raise ConfigurationError(str(error)) from None
+
+
 def base_url(value: object, name: str = "base_url") -> URL:
     """Check the address of an API: http(s), a host, perhaps a port and a path."""
     url = _http_url(value, name)
     if url.user is not None or url.password is not None:
-        raise ConfigurationError(
+        raise InvalidArgumentError(
             f"{name} must not hold a user or password; the key is api_key or {KEY_VARIABLE}"
         )
     if url.raw_query_string or url.raw_fragment:
-        raise ConfigurationError(f"{name} must end before any ? or #")
+        raise InvalidArgumentError(f"{name} must end before any ? or #")
     return url
 
 
@@ -42,7 +56,7 @@ def link(value: object, name: str) -> str:
 
 def _http_url(value: object, name: str) -> URL:
     if not isinstance(value, (str, URL)):
-        raise ConfigurationError(f"{name} must be a URL, not {type(value).__name__}")
+        raise InvalidArgumentError(f"{name} must be a URL, not {type(value).__name__}")
     try:
         url = URL(value)
         usable = url.scheme in ("http", "https") and bool(url.host) and url.port is not None
@@ -51,7 +65,7 @@ def _http_url(value: object, name: str) -> URL:
         usable = False
     if not usable:
         # The value is not shown: a mistyped URL may hold a password.
-        raise ConfigurationError(f"{name} must be a URL such as https://api.example.com")
+        raise InvalidArgumentError(f"{name} must be a URL such as https://api.example.com")
     return url
 
 
@@ -60,16 +74,16 @@ def user_agent(value: object) -> str:
     if value is None:
         return f"vocalsep-async/{__version__}"
     if not isinstance(value, str) or not value.strip():
-        raise ConfigurationError("user_agent must be a non-empty string")
+        raise InvalidArgumentError("user_agent must be a non-empty string")
     if not (value.isascii() and value.isprintable()):
-        raise ConfigurationError("user_agent must be printable ASCII, in one line")
+        raise InvalidArgumentError("user_agent must be printable ASCII, in one line")
     return value
 
 
 def text(value: object, name: str) -> str:
     """Check a word that the API is told."""
     if not isinstance(value, str) or not value.strip():
-        raise ConfigurationError(f"{name} must be a non-empty string")
+        raise InvalidArgumentError(f"{name} must be a non-empty string")
     return value
 
 
@@ -79,19 +93,19 @@ def instance(value: object, name: str, kind: type | tuple[type, ...]) -> None:
         kinds = kind if isinstance(kind, tuple) else (kind,)
         names = ("None" if each is type(None) else each.__name__ for each in kinds)
         wanted = " or ".join(names)
-        raise ConfigurationError(f"{name} must be a {wanted}, not {type(value).__name__}")
+        raise InvalidArgumentError(f"{name} must be a {wanted}, not {type(value).__name__}")
 
 
 def callback(value: object) -> None:
     """Check what is to be called back; None for nothing."""
     if value is not None and not callable(value):
-        raise ConfigurationError(f"on_update must be callable, not {type(value).__name__}")
+        raise InvalidArgumentError(f"on_update must be callable, not {type(value).__name__}")
 
 
 def policy(poll: PollPolicy) -> PollPolicy:
     """Check a poll policy."""
     if isinstance(poll, type) or not callable(getattr(poll, "delay", None)):
-        raise ConfigurationError(
+        raise InvalidArgumentError(
             f"poll must be a poll policy such as Adaptive() or Every(5), not {poll!r}"
         )
     return poll
@@ -102,12 +116,12 @@ def many(
 ) -> Iterable[str | TaskRef] | AsyncIterable[str | TaskRef]:
     """Check that *tasks* can hold many ids; *call* is what they were passed to."""
     if isinstance(tasks, (str, bytes, TaskRef)):
-        raise ConfigurationError(
+        raise InvalidArgumentError(
             f"{call}() takes many ids: pass a list, as in {call}([task_id]), "
             "or use wait_for_task(task_id)"
         )
     if not isinstance(tasks, (Iterable, AsyncIterable)):
-        raise ConfigurationError(f"tasks must be ids to iterate over, not {type(tasks).__name__}")
+        raise InvalidArgumentError(f"tasks must be ids to iterate over, not {type(tasks).__name__}")
     return tasks
 
 
@@ -125,7 +139,7 @@ async def refs(
     merged: dict[str, TaskRef] = {}
     for ref in given:
         merged[ref.task_id] = merged.get(ref.task_id, ref).merged(ref)
-    return [ref.merged(TaskRef(ref.task_id, kind)) for ref in merged.values()]
+    return [ref.merged(TaskRef(ref.task_id, type=kind)) for ref in merged.values()]
 
 
 def song(source_task_id: str | None, audio_id: str | None, audio_url: str | None) -> dict[str, Any]:
@@ -137,7 +151,7 @@ def song(source_task_id: str | None, audio_id: str | None, audio_url: str | None
             "taskId": TaskRef(source_task_id).task_id,
             "audioId": text(audio_id, "audio_id"),
         }
-    raise ConfigurationError("give either source_task_id with audio_id, or audio_url alone")
+    raise InvalidArgumentError("give either source_task_id with audio_id, or audio_url alone")
 
 
 def key_in(environ: Mapping[str, str]) -> str:
@@ -165,7 +179,8 @@ def base_url_in(environ: Mapping[str, str]) -> URL:
     del environ  # tracebacks may show local variables
     # Blank is not taken for unset: a test setup that lost its address would reach the billed API.
     remedy = f"set it to the address of an API, or unset it for {DEFAULT_BASE_URL}"
-    return base_url(_filled(address, BASE_URL_VARIABLE, remedy), BASE_URL_VARIABLE)
+    with setting_up():
+        return base_url(_filled(address, BASE_URL_VARIABLE, remedy), BASE_URL_VARIABLE)
 
 
 def _filled(value: str, variable: str, remedy: str) -> str:

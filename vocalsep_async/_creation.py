@@ -21,7 +21,7 @@ from vocalsep_async.models import SeparationType, TaskRef
 from vocalsep_async.providers._decoder import Decoder
 
 if TYPE_CHECKING:
-    from vocalsep_async._journal.journal import Journal
+    from vocalsep_async._journal.journal import JournalFile
 from vocalsep_async._transport.api import Request
 
 _GENERATE = "/api/v1/vocal-removal/generate"
@@ -45,7 +45,7 @@ class TaskCreator:
         self._decoder = decoder
 
     async def create(
-        self, body: Mapping[str, Any], kind: SeparationType | None, journal: Journal | None
+        self, body: Mapping[str, Any], kind: SeparationType | None, journal: JournalFile | None
     ) -> TaskRef:
         """Create a task of *kind*, as *body* says it.
 
@@ -84,7 +84,7 @@ class TaskCreator:
         return TaskRef(task_id, type=kind, created_at=datetime.now(UTC))
 
 
-async def _tell(journal: Journal, number: int, error: VocalSepError) -> None:
+async def _tell(journal: JournalFile, number: int, error: VocalSepError) -> None:
     """Write down what a creation met; the intent stays as it is where that cannot be done."""
     try:
         await journal.not_created(number, str(error) if _may_have_created(error) else None)

@@ -22,9 +22,7 @@ import math
 from collections import deque
 from typing import Protocol
 
-from attrs import field, frozen
-
-from vocalsep_async import _validation
+from vocalsep_async.policies import RateLimit
 
 _MARGIN = 0.010
 """Seconds added to the period: the server's timer and ours do not tick together."""
@@ -46,22 +44,6 @@ random or on and off: at most 6 % of ours are refused, and they keep 90 % of the
 _SHORTEST_PAUSE = 1.0
 _MAINTENANCE_PAUSE = 30.0
 _LONGEST_MAINTENANCE_PAUSE = 60.0
-
-
-@frozen
-class RateLimit:
-    """What the account may do, as the provider words it.
-
-    Attributes:
-        max_requests: requests in any *period*, at least 1.
-        period: seconds, above 0.
-
-    Raises:
-        ConfigurationError: a value is out of its range.
-    """
-
-    max_requests: int = field(default=20, validator=_validation.whole)
-    period: float = field(default=10.0, validator=_validation.above(0))
 
 
 class Grant:

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from vocalsep_async._limiter import Limiter, Slot
-from vocalsep_async._scheduling.backoff import RetryPolicy
 from vocalsep_async._transport.api import Request, Transport
 from vocalsep_async.errors import DecodeError, ErrorAction, TaskNotFoundError, VocalSepError
+from vocalsep_async.policies import RetryPolicy
 
 T = TypeVar("T")
 Decode = Callable[[int, Mapping[str, str], bytes], T]

@@ -39,3 +39,11 @@ def short_url(url: str | None) -> str:
     except ValueError:
         return "<unreadable link>"
     return printable(f"<{host}/…/{parts.path.rpartition('/')[2]}>")
+
+
+def bare_url(url: str) -> str:
+    """*url* without query and fragment, where signatures stand; "" if it cannot be read."""
+    try:
+        return urlsplit(url)._replace(query="", fragment="").geturl()
+    except ValueError:
+        return ""

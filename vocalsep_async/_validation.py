@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from vocalsep_async.errors import ConfigurationError
+from vocalsep_async.errors import InvalidArgumentError
 
 _Validator = Callable[[Any, Any, Any], None]
 
@@ -15,14 +15,16 @@ def number(value: object, name: str, *, minimum: float, above: bool = False) -> 
     """Return *value* as a float.
 
     Raises:
-        ConfigurationError: it is no finite number, or below *minimum* (or equal, with *above*).
+        InvalidArgumentError: it is no finite number, or below *minimum* (or equal, with *above*).
     """
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise ConfigurationError(f"{name} must be a number, not {type(value).__name__}")
+        raise InvalidArgumentError(f"{name} must be a number, not {type(value).__name__}")
     exact = _as_float(value)
     if not math.isfinite(exact) or exact < minimum or (above and exact == minimum):
         bound = "above" if above else "at least"
-        raise ConfigurationError(f"{name} must be a finite number {bound} {minimum:g}, not {exact}")
+        raise InvalidArgumentError(
+            f"{name} must be a finite number {bound} {minimum:g}, not {exact}"
+        )
     return exact
 
 
@@ -48,7 +50,7 @@ def above(minimum: float) -> _Validator:
 def fraction(_instance: object, attribute: Any, value: object) -> None:
     """A validator for numbers from 0 up to, not including, 1."""
     if number(value, attribute.name, minimum=0.0) >= 1:
-        raise ConfigurationError(f"{attribute.name} must be below 1, not {value}")
+        raise InvalidArgumentError(f"{attribute.name} must be below 1, not {value}")
 
 
 def whole(_instance: object, attribute: Any, value: object) -> None:
@@ -60,10 +62,10 @@ def at_least_one(value: object, name: str) -> int:
     """Return *value* if it is a whole number from 1.
 
     Raises:
-        ConfigurationError: it is not.
+        InvalidArgumentError: it is not.
     """
     if isinstance(value, bool) or not isinstance(value, int):
-        raise ConfigurationError(f"{name} must be a whole number, not {type(value).__name__}")
+        raise InvalidArgumentError(f"{name} must be a whole number, not {type(value).__name__}")
     number(value, name, minimum=1)
     return value
 
@@ -72,7 +74,7 @@ def timeout(value: object, name: str = "timeout") -> float | None:
     """Return a timeout in seconds: 0 or more, infinity and None both meaning no limit.
 
     Raises:
-        ConfigurationError: it is negative, not a number, or NaN.
+        InvalidArgumentError: it is negative, not a number, or NaN.
     """
     if value is None or (isinstance(value, float) and value == math.inf):
         return None

@@ -13,50 +13,52 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self, TypedDict, Unpack
 import anyio
 
 from vocalsep_async import _arguments, _validation
-from vocalsep_async._batch.runner import BatchRunner
+from vocalsep_async._batch.runner import Runner
 from vocalsep_async._batch.saver import Save
 from vocalsep_async._creation import TaskCreator
-from vocalsep_async._downloads.downloader import Downloadable, Downloader
-from vocalsep_async._downloads.options import (
-    LARGEST_FILE,
-    USUAL_TEMPLATE,
-    DownloadOptions,
-    Order,
-    Overwrite,
-)
-from vocalsep_async._downloads.progress import OnProgress
-from vocalsep_async._downloads.report import DownloadReport
-from vocalsep_async._downloads.stream import StemStream
+from vocalsep_async._downloads.downloader import Downloader
+from vocalsep_async._downloads.plan import DownloadPlan
 from vocalsep_async._limiter import Limiter
-from vocalsep_async._limiting import RateLimit, RateLimiter
+from vocalsep_async._limiting import RateLimiter
 from vocalsep_async._polling.poller import Poller
-from vocalsep_async._polling.stateless import PollDone, PollPending
 from vocalsep_async._polling.waiter import OnUpdate, Waiter
-from vocalsep_async._scheduling.backoff import RetryPolicy
-from vocalsep_async._scheduling.hazards import Durations
 from vocalsep_async._sender import RequestSender
 from vocalsep_async._transport.api import Request, Transport
 from vocalsep_async._transport.files import FileTransport
 from vocalsep_async._transport.secrets import ApiKey
+from vocalsep_async.batch import BatchRunner
+from vocalsep_async.downloads import (
+    LARGEST_FILE,
+    USUAL_TEMPLATE,
+    Downloadable,
+    DownloadOptions,
+    OnProgress,
+    Overwrite,
+    StemStream,
+)
+from vocalsep_async.durations import Durations
 from vocalsep_async.errors import ClientClosedError, ConfigurationError, ErrorAction
+from vocalsep_async.journal import Journal
 from vocalsep_async.models import (
+    ClientStats,
+    DownloadReport,
+    PollDone,
+    PollPending,
     SeparationTask,
     SeparationType,
     TaskOutcome,
     TaskRef,
     separation_type,
 )
-from vocalsep_async.policies import Adaptive, PollPolicy
+from vocalsep_async.policies import Adaptive, PollPolicy, RateLimit, RetryPolicy
+from vocalsep_async.providers import Provider, provider_for
 from vocalsep_async.providers._decoder import Decoder
-from vocalsep_async.providers.base import Provider, provider_for
-from vocalsep_async.stats import ClientStats
 
 if TYPE_CHECKING:
     import aiohttp
     from yarl import URL
 
     from vocalsep_async._batch.recorder import BatchRecorder
-    from vocalsep_async._journal.journal import Journal
 
 
 class ClientOptions(TypedDict, total=False):
@@ -128,22 +130,25 @@ class VocalSepClient:
             key = ApiKey(_arguments.key_in(os.environ) if api_key is None else api_key)
         finally:
             del api_key  # tracebacks may show local variables
-        url = (
-            _arguments.base_url_in(os.environ)
-            if base_url is None
-            else _arguments.base_url(base_url)
-        )
-        _arguments.instance(provider, "provider", (Provider, type(None)))
-        _arguments.instance(rate_limit, "rate_limit", (RateLimit, type(None)))
-        _arguments.instance(retry, "retry", RetryPolicy)
+        with _arguments.setting_up():
+            url = (
+                _arguments.base_url_in(os.environ)
+                if base_url is None
+                else _arguments.base_url(base_url)
+            )
+            _arguments.instance(provider, "provider", (Provider, type(None)))
+            _arguments.instance(rate_limit, "rate_limit", (RateLimit, type(None)))
+            _arguments.instance(retry, "retry", RetryPolicy)
+            _arguments.instance(allow_private_hosts, "allow_private_hosts", bool)
+            self._poll = _arguments.policy(poll)
+            seconds = _validation.number(
+                request_timeout, "request_timeout", minimum=0.0, above=True
+            )
+            name, through = _arguments.user_agent(user_agent), _arguments.proxy(proxy)
         if session is not None and trace_configs:
             raise ConfigurationError("a borrowed session has its own trace_configs")
         self._base_url = str(url)
         self._provider = provider or provider_for(url.host or "")
-        self._poll = _arguments.policy(poll)
-        _arguments.instance(allow_private_hosts, "allow_private_hosts", bool)
-        seconds = _validation.number(request_timeout, "request_timeout", minimum=0.0, above=True)
-        name, through = _arguments.user_agent(user_agent), _arguments.proxy(proxy)
         self._transport = Transport(
             url,
             key,
@@ -164,7 +169,10 @@ class VocalSepClient:
         self._sender = RequestSender(Limiter(self._rate_limiter), self._transport, retry)
         self._decoder = Decoder(self._provider)
         self._creator = TaskCreator(self._sender, self._decoder, self._base_url)
-        self._poller = Poller(self._sender, self._decoder, Durations())
+        self._durations = Durations()
+        # Users hold what was learned; the poller holds the table behind it.
+        hazards = self._durations._hazards  # noqa: SLF001
+        self._poller = Poller(self._sender, self._decoder, hazards)
         self._downloader = Downloader(self._files, self._poller.poll_repeatedly, retry)
 
     @classmethod
@@ -240,7 +248,7 @@ class VocalSepClient:
     @property
     def durations(self) -> Durations:
         """What this client has learned about durations; has ``save(path)`` and ``load(path)``."""
-        return self._poller.durations
+        return self._durations
 
     @property
     def stats(self) -> ClientStats:
@@ -266,7 +274,7 @@ class VocalSepClient:
             task: its id or ref.
 
         Raises:
-            ConfigurationError: the id is unusable; nothing was sent.
+            InvalidArgumentError: the id is unusable; nothing was sent.
             APIError: the API said no; maintenance (455) is not waited out.
             TransportError: no usable answer came back in all tries.
             DecodeError: the answer was not one of this API in all tries.
@@ -305,7 +313,7 @@ class VocalSepClient:
         Raises:
             TaskTimeoutError: time ran out, or cannot suffice because everybody is paused for
                 longer; wait again with the same id.
-            ConfigurationError: an argument is unusable; nothing was sent.
+            InvalidArgumentError: an argument is unusable; nothing was sent.
             APIError: 400, 401, 404, no credits, or a task the API does not know. A
                 `RateLimitedError` if the client never understood an answer, and this wait met
                 a 405 without an envelope as often in a row as the `RetryPolicy` has tries, or
@@ -344,7 +352,7 @@ class VocalSepClient:
             poll: when to look again; None takes the client's policy.
 
         Raises:
-            ConfigurationError: an argument is unusable; nothing was sent.
+            InvalidArgumentError: an argument is unusable; nothing was sent.
             VocalSepError: asking again is no use; what `wait_for_task` raises.
         """
         return await self._poller.single.poll(TaskRef.of(task), self._policy_or(poll), state)
@@ -370,7 +378,7 @@ class VocalSepClient:
             One outcome for each id, in the order given.
 
         Raises:
-            ConfigurationError: an argument is unusable; nothing was sent.
+            InvalidArgumentError: an argument is unusable; nothing was sent.
             ClientClosedError: the client was closed before it began.
         """
         refs = await _arguments.refs(tasks, type)
@@ -421,10 +429,10 @@ class VocalSepClient:
                 out. None keeps none.
 
         Raises:
-            ConfigurationError: an argument is unusable; nothing was sent.
+            InvalidArgumentError: an argument is unusable; nothing was sent.
         """
         _arguments.instance(keep_open, "keep_open", bool)
-        return BatchRunner(
+        return Runner(
             self._poller,
             _arguments.many(tasks, "track"),
             type_=separation_type(type),
@@ -442,7 +450,7 @@ class VocalSepClient:
         directory: str | os.PathLike[str],
         *,
         stems: Iterable[str] | None = None,
-        template: str = USUAL_TEMPLATE.text,
+        template: str = USUAL_TEMPLATE,
         max_concurrency: int = 4,
         overwrite: Overwrite = "if-different",
         max_bytes: int = LARGEST_FILE,
@@ -476,7 +484,7 @@ class VocalSepClient:
             DownloadError: some stems are not; the others are. ``error.report`` says which.
             TaskFailedError: the task has not ended, or ended without stems.
             ClientClosedError: the client was closed.
-            ConfigurationError: an argument is unusable.
+            InvalidArgumentError: an argument is unusable.
             VocalSepError: the look at the task failed; see `get_task`.
         """
         to = DownloadOptions(
@@ -488,7 +496,7 @@ class VocalSepClient:
             max_bytes=max_bytes,
             on_progress=on_progress,
         )
-        report = await self._downloader.save(task, Order.of(to))
+        report = await self._downloader.save(task, DownloadPlan.of(to))
         if report.error is None:
             return report
         cause = report.error.__cause__
@@ -508,7 +516,7 @@ class VocalSepClient:
             max_bytes: how large it may be, at least 1; a larger one is not read.
 
         Raises:
-            ConfigurationError: an argument is unusable; nothing was sent.
+            InvalidArgumentError: an argument is unusable; nothing was sent.
         """
         return self._downloader.stream(
             task, _arguments.text(stem, "stem"), _validation.at_least_one(max_bytes, "max_bytes")
@@ -517,22 +525,22 @@ class VocalSepClient:
     def _recording_in(
         self, journal: Journal | str | os.PathLike[str]
     ) -> Callable[[Callable[[Exception], None]], BatchRecorder]:
-        # SQLite and all that is loaded when it is needed: not every start wants to wait for it.
+        # SQLite and all that it brings is loaded when it is needed: not every start wants to wait.
         from vocalsep_async._batch.recorder import BatchRecorder  # noqa: PLC0415
-        from vocalsep_async._journal.journal import Journal  # noqa: PLC0415
 
         is_own = not isinstance(journal, Journal)
+        opened = journal if isinstance(journal, Journal) else Journal(journal)
         return lambda broken: BatchRecorder(
-            journal if isinstance(journal, Journal) else Journal(journal),
+            opened._file,  # noqa: SLF001 - the machinery behind what users hold
             is_own=is_own,
             base_url=self._base_url,
-            durations=self.durations,
+            hazards=self._durations._hazards,  # noqa: SLF001
             broken=broken,
         )
 
     def _saving_to(self, to: DownloadOptions | str | os.PathLike[str]) -> Save:
-        order = Order.of(to if isinstance(to, DownloadOptions) else DownloadOptions(to))
-        return partial(self._downloader.save_present, order=order)
+        plan = DownloadPlan.of(to if isinstance(to, DownloadOptions) else DownloadOptions(to))
+        return partial(self._downloader.save_present, plan=plan)
 
     async def create_task(
         self,
@@ -568,7 +576,7 @@ class VocalSepClient:
             The id, the type and the time of creation: what `wait_for_task` can use best.
 
         Raises:
-            ConfigurationError: an argument is unusable; nothing was sent.
+            InvalidArgumentError: an argument is unusable; nothing was sent.
             APIError: the API said no.
             JournalError: it could not be written, before anything was sent or after.
             RateLimitedError: the account asked too often. One without the API's envelope comes
@@ -587,12 +595,10 @@ class VocalSepClient:
             body["stemName"] = _arguments.text(stem_name, "stem_name")
         if journal is None:
             return await self._creator.create(body, kind, None)
-        from vocalsep_async._journal.journal import Journal  # noqa: PLC0415 - see _recording_in
-
         if isinstance(journal, Journal):
-            return await self._creator.create(body, kind, journal)
+            return await self._creator.create(body, kind, journal._file)  # noqa: SLF001
         async with Journal(journal) as opened:
-            return await self._creator.create(body, kind, opened)
+            return await self._creator.create(body, kind, opened._file)  # noqa: SLF001
 
     async def get_credits(self) -> float:
         """Ask how many credits the account has left.

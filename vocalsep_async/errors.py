@@ -1,7 +1,8 @@
 """The error family: one root, drawn here as a tree.
 
     VocalSepError
-     ├─ ConfigurationError           a bad argument or a missing key (also ValueError)
+     ├─ ConfigurationError           a client cannot be set up or used like that (also ValueError)
+     ├─ InvalidArgumentError         a wrong argument of a call or a value (also ValueError)
      ├─ ClientClosedError            the client was closed, before the call or during it
      ├─ TransportError               no usable answer: refused, reset, cut, redirected, too large
      │   └─ RequestTimeoutError      no complete answer within request_timeout (also TimeoutError)
@@ -28,11 +29,7 @@ processes; none of them ever holds the API key.
 from __future__ import annotations
 
 import enum
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from vocalsep_async._downloads.report import DownloadReport
-    from vocalsep_async.models import SeparationTask
+from typing import Any
 
 
 class ErrorAction(enum.Enum):
@@ -72,7 +69,15 @@ def _rebuild(
 
 
 class ConfigurationError(VocalSepError, ValueError):
-    """A bad argument or a missing key, found before any request was made."""
+    """A client cannot be set up, or not be used like that; nothing was sent.
+
+    Raised for a missing key, for an unusable argument of a constructor, and for objects used in
+    the wrong event loop, thread or block.
+    """
+
+
+class InvalidArgumentError(VocalSepError, ValueError):
+    """A wrong argument of a call or of a value, such as an id; nothing was sent."""
 
 
 class ClientClosedError(VocalSepError):
@@ -238,7 +243,7 @@ class TaskFailedError(VocalSepError):
         task: the final record.
     """
 
-    def __init__(self, message: str, task: SeparationTask) -> None:
+    def __init__(self, message: str, task: models.SeparationTask) -> None:
         super().__init__(message)
         self.task = task
 
@@ -260,7 +265,7 @@ class TaskTimeoutError(VocalSepError, TimeoutError):
         message: str,
         *,
         task_id: str,
-        task: SeparationTask | None,
+        task: models.SeparationTask | None,
         polls: int,
         last_error: VocalSepError | None,
     ) -> None:
@@ -300,7 +305,7 @@ class DownloadError(VocalSepError):
         self.stem = stem
         self.path = path
         self.url = url
-        self.report: DownloadReport | None = None
+        self.report: models.DownloadReport | None = None
 
 
 class JournalError(VocalSepError):
@@ -309,3 +314,8 @@ class JournalError(VocalSepError):
     A batch whose journal cannot be written any more ends with it: an outcome that was handed out
     and not written down would be forgotten by the next run.
     """
+
+
+# At the end: models derive from nothing here but raise these errors, so they import this module.
+# Annotations name them as ``models.X``, which resolves whichever of the two is imported first.
+from vocalsep_async import models  # noqa: E402

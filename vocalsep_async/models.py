@@ -6,16 +6,24 @@ import copy
 import enum
 from collections.abc import Iterator, Mapping
 from datetime import datetime
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
 from attrs import field, fields, frozen
 
-from vocalsep_async._text import printable, short_url
-from vocalsep_async.errors import ConfigurationError, DownloadError, TaskFailedError, VocalSepError
+from vocalsep_async._text import bare_url, printable, short_url
+from vocalsep_async.errors import (
+    DownloadError,
+    InvalidArgumentError,
+    TaskFailedError,
+    VocalSepError,
+)
 
 _LONGEST_ID = 512
+
+
+SeparationTypeName = Literal["separate_vocal", "split_stem", "split_stem_advanced"]
+"""The names of `SeparationType`, for arguments."""
 
 
 class TaskStatus(enum.StrEnum):
@@ -51,18 +59,18 @@ def as_status(word: str) -> TaskStatus | str:
 
 def _usable_task_id(_instance: object, _attribute: object, value: Any) -> None:
     if not isinstance(value, str):
-        raise ConfigurationError(
+        raise InvalidArgumentError(
             f"a task id is a string, not {type(value).__name__}: pass what create_task() "
             'returned, or the id itself, as in get_task("5c79…be8e")'
         )
     if not value.strip():
-        raise ConfigurationError("the task id is empty")
+        raise InvalidArgumentError("the task id is empty")
     if len(value) > _LONGEST_ID:
-        raise ConfigurationError(
+        raise InvalidArgumentError(
             f"the task id has {len(value)} characters; at most {_LONGEST_ID} are sent"
         )
     if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
-        raise ConfigurationError(
+        raise InvalidArgumentError(
             "the task id holds a lone surrogate, which no server could read back"
         )
 
@@ -70,16 +78,18 @@ def _usable_task_id(_instance: object, _attribute: object, value: Any) -> None:
 def _aware_time(_instance: object, _attribute: object, value: Any) -> None:
     if value is None or (isinstance(value, datetime) and value.utcoffset() is not None):
         return
-    raise ConfigurationError(
+    raise InvalidArgumentError(
         "created_at must be a datetime with a time zone, as in datetime.now(timezone.utc), or None"
     )
 
 
-def separation_type(value: SeparationType | str | None) -> SeparationType | None:
+def separation_type(
+    value: SeparationTypeName | SeparationType | str | None,
+) -> SeparationType | None:
     """Return *value* as a `SeparationType`, None as None.
 
     Raises:
-        ConfigurationError: there is no such type; the message names those there are.
+        InvalidArgumentError: there is no such type; the message names those there are.
     """
     if value is None:
         return None
@@ -88,7 +98,11 @@ def separation_type(value: SeparationType | str | None) -> SeparationType | None
     except ValueError:
         pass
     known = ", ".join(SeparationType)
-    raise ConfigurationError(f"unknown separation type {value!r}; the API knows: {known}")
+    raise InvalidArgumentError(f"unknown separation type {value!r}; the API knows: {known}")
+
+
+def _separation_type(value: SeparationTypeName | SeparationType | None) -> SeparationType | None:
+    return separation_type(value)
 
 
 @frozen(slots=False)
@@ -102,31 +116,28 @@ class TaskRef:
         created_at: when it was created, with a time zone; None if not known.
 
     Raises:
-        ConfigurationError: the id is not a string, blank, longer than 512 characters or not
+        InvalidArgumentError: the id is not a string, blank, longer than 512 characters or not
             encodable, the type is unknown, or the time has no zone.
     """
 
     task_id: str = field(validator=_usable_task_id)
-    type: SeparationType | None = field(default=None, converter=separation_type)
-    created_at: datetime | None = field(default=None, validator=_aware_time)
+    type: SeparationType | None = field(default=None, converter=_separation_type, kw_only=True)
+    created_at: datetime | None = field(default=None, validator=_aware_time, kw_only=True)
 
     @classmethod
     def of(cls, task: str | TaskRef) -> TaskRef:
         """Return *task* itself if it is a ref, or a ref of that id."""
         if isinstance(task, TaskRef):
             return task
-        given: object = task
-        return _ref_of(given) if isinstance(given, str) else cls(task)
+        return cls(task)
 
     def merged(self, other: TaskRef) -> TaskRef:
         """Return what this ref and *other*, of the same task, know together; this one first."""
-        return TaskRef(self.task_id, self.type or other.type, self.created_at or other.created_at)
-
-
-@lru_cache(maxsize=1024)
-def _ref_of(task_id: str) -> TaskRef:
-    """A ref of a plain id. The same ids are asked about again: this saves 3 % of a look's CPU."""
-    return TaskRef(task_id)
+        return TaskRef(
+            self.task_id,
+            type=self.type or other.type,
+            created_at=self.created_at or other.created_at,
+        )
 
 
 @frozen(kw_only=True, repr=False, slots=False)
@@ -171,7 +182,11 @@ class Stems:
         return any(name == present for present, _ in self)
 
     def __getitem__(self, name: str) -> str:
-        return dict(self)[name]
+        present = dict(self)
+        if name in present:
+            return present[name]
+        there = ", ".join(present) or "none"
+        raise KeyError(f"no stem {printable(str(name))!r}; there are: {there}")
 
 
 STEM_NAMES = tuple(attribute.name for attribute in fields(Stems))
@@ -263,9 +278,13 @@ class SeparationTask:
         """
         if self.succeeded:
             return self
-        raise TaskFailedError(self._why_not(), self)
+        raise TaskFailedError(str(self.reason), self)
 
-    def _why_not(self) -> str:
+    @property
+    def reason(self) -> str | None:
+        """Why the stems are not there, in a sentence; None if they are."""
+        if self.succeeded:
+            return None
         task = f"task {printable(self.task_id)!r}"
         if not self.is_final:
             return f"{task} has not ended: {printable(str(self.status))}"
@@ -305,6 +324,16 @@ class TaskOutcome:
         """Whether the stems are there, and on disk if that was asked for."""
         return self.task is not None and self.task.succeeded and self.download_error is None
 
+    @property
+    def reason(self) -> str | None:
+        """Why the task did not succeed, in a sentence; None if it did."""
+        if self.succeeded:
+            return None
+        if self.task is not None and not self.task.succeeded:
+            return self.task.reason
+        error = self.error or self.download_error
+        return "nothing is known of the task" if error is None else str(error)
+
     def result(self) -> SeparationTask:
         """Return the task with its stems.
 
@@ -315,4 +344,185 @@ class TaskOutcome:
             return self.task.raise_for_failure()
         error = self.error or self.download_error
         # A copy: raising one error again and again would pile up its traceback.
-        raise copy.copy(error or ConfigurationError("an outcome without task and error"))
+        raise copy.copy(error or InvalidArgumentError("an outcome without task and error"))
+
+    def to_dict(self, *, keep_links: bool = False) -> dict[str, Any]:
+        """The outcome as plain JSON values, as ``vocalsep track --json`` prints it.
+
+        Args:
+            keep_links: whether links are kept whole. Their queries may be signatures that let
+                every reader fetch the files.
+        """
+        stems = {} if self.task is None else dict(self.task.stems)
+        return {
+            "task_id": self.task_id,
+            "status": None if self.status is None else str(self.status),
+            "succeeded": self.succeeded,
+            "reason": self.reason,
+            "stems": stems if keep_links else {name: bare_url(url) for name, url in stems.items()},
+            "files": {stem: str(path) for stem, path in self.files.items()},
+            "polls": self.polls,
+            "elapsed": self.elapsed,
+        }
+
+
+@frozen
+class PollDone:
+    """The task has ended.
+
+    Attributes:
+        task: the final record.
+    """
+
+    task: SeparationTask
+
+
+@frozen(kw_only=True)
+class PollPending:
+    """The task has not ended, as far as is known.
+
+    Attributes:
+        delay: seconds after which to call again; not earlier, or the budget may not allow it.
+        state: what to pass to the next call as ``state=``; plain JSON.
+        status: the last status seen; None if no look succeeded.
+    """
+
+    delay: float
+    state: dict[str, Any]
+    status: TaskStatus | str | None
+
+
+@frozen(kw_only=True)
+class ClientStats:
+    """What a client has done and may do now.
+
+    Attributes:
+        requests: requests sent, each counted once on the wire.
+        refused: how many of them the API refused as too many (405/430 and their like).
+        in_flight: requests sent and not answered yet.
+        rate: requests per second that the pacer allows now; infinity while no limit is known.
+        paused_for: seconds for which nobody asks, after a refusal or in maintenance; 0 if not.
+    """
+
+    requests: int
+    throttled: int
+    in_flight: int
+    rate: float
+    paused_for: float
+
+
+@frozen(kw_only=True)
+class BatchStats:
+    """What a batch has done so far, at one moment.
+
+    Attributes:
+        pending: tasks taken in whose outcome is not known yet.
+        finished: tasks with an outcome, whether or not it was fetched; succeeded and failed.
+        succeeded: those whose stems are there.
+        failed: the others: failed at the provider, ended by an error, out of time.
+        polls: looks that the batch made or shared.
+        refused: how many of them the API refused as too many (405/430 and their like).
+        retried: how many of them met another error and were repeated.
+        rate: requests per second that the pacer allows now, for everybody who uses the client;
+            infinity while no limit is known.
+        mean_delay: seconds from the end of a task (or of taking it in, if that was later) until
+            it was known, on average; None until one was known whose times are.
+        eta: seconds until all outcomes will be known, roughly, as tasks of this type go.
+    """
+
+    pending: int
+    finished: int
+    succeeded: int
+    failed: int
+    polls: int
+    throttled: int
+    retried: int
+    rate: float
+    mean_delay: float | None
+    eta: float
+
+
+@frozen(kw_only=True)
+class DownloadProgress:
+    """How far one file is.
+
+    Attributes:
+        task_id: the task.
+        stem: the stem's name.
+        path: where it will be.
+        done: bytes that have arrived, those of an earlier try included.
+        total: bytes in all; None if the host does not say.
+    """
+
+    task_id: str
+    stem: str
+    path: Path
+    done: int
+    total: int | None
+
+
+@frozen(kw_only=True)
+class StemFile:
+    """One stem on disk.
+
+    Attributes:
+        stem: its name.
+        path: where it is.
+        size: bytes.
+        sha256: of its content, in hexadecimal; None for a file that was left as it stood
+            (``overwrite="never"``).
+        was_fetched: whether this call fetched it; False if it was there already.
+        verified: whether it is known to be whole: the host said how long it is, or where it ends.
+    """
+
+    stem: str
+    path: Path
+    size: int
+    sha256: str | None
+    was_fetched: bool
+    verified: bool
+
+
+@frozen(kw_only=True)
+class DownloadReport:
+    """What became of the stems of one task.
+
+    Attributes:
+        task_id: the task.
+        files: the stems that are on disk now.
+        errors: why the others are not.
+    """
+
+    task_id: str
+    files: tuple[StemFile, ...]
+    errors: tuple[DownloadError, ...] = ()
+
+    @property
+    def paths(self) -> dict[str, Path]:
+        """Where each stem is, by its name."""
+        return {file.stem: file.path for file in self.files}
+
+    @property
+    def error(self) -> DownloadError | None:
+        """The first error, which carries this report; None if all stems are on disk."""
+        if not self.errors:
+            return None
+        # A copy: a report and its errors that hold each other could not be pickled.
+        error = copy.copy(self.errors[0])
+        error.report, error.__cause__ = self, self.errors[0].__cause__
+        return error
+
+
+@frozen(kw_only=True)
+class Intent:
+    """A creation that may have been carried out without its task id being known.
+
+    Attributes:
+        began_at: when it was asked for, aware UTC.
+        request: what it asked for, without links.
+        error: what went wrong; None if the program ended before anything was known.
+    """
+
+    began_at: datetime
+    request: Mapping[str, Any]
+    error: str | None

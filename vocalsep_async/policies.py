@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from attrs import field, frozen
 
 from vocalsep_async import _validation
-from vocalsep_async._scheduling.backoff import grown, jittered, not_below_initial
-from vocalsep_async._scheduling.hazards import HazardModel
+from vocalsep_async.durations import DurationView
+from vocalsep_async.errors import InvalidArgumentError
 
 _SHORTEST_GAP = 1.0
 _SHORTEST_GAP_PER_WAIT = 0.01
@@ -19,7 +19,28 @@ _COLD_GAP = 2.0
 _COLD_GAP_PER_AGE = 0.5
 
 
-class PollContext(NamedTuple):
+def _grown(count: int, *, initial: float, factor: float, maximum: float) -> float:
+    """``initial * factor ** count``, at most *maximum*; never overflows."""
+    try:
+        return min(maximum, initial * float(factor) ** count)
+    except OverflowError:
+        return maximum
+
+
+def _jittered(delay: float, jitter: float, draw: float) -> float:
+    """Spread *delay* evenly over ``delay * (1 ± jitter)``; *draw* is uniform in [0, 1)."""
+    return delay * (1 + jitter * (2 * draw - 1))
+
+
+def _not_below_initial(instance: object, _attribute: object, value: float) -> None:
+    """Validate that the longest delay is not shorter than the first."""
+    initial = getattr(instance, "initial", value)
+    if value < initial:
+        raise InvalidArgumentError(f"maximum ({value}) must not be below initial ({initial})")
+
+
+@frozen(kw_only=True)
+class PollContext:
     """What a policy may know when it decides about the next look.
 
     Attributes:
@@ -27,7 +48,7 @@ class PollContext(NamedTuple):
         elapsed: seconds since the first of these waits began.
         age: seconds since the task was created, when the last look was sent; a guess where
             nobody knows.
-        model: what is known about how long such tasks take.
+        durations: what is known about how long such tasks take.
         draw: a number uniform in [0, 1), for jitter.
         price: seconds of delay that a look costs others now; 0 while the budget has room. The
             schedule itself holds looks back that are not worth it, whatever the policy.
@@ -36,7 +57,7 @@ class PollContext(NamedTuple):
     polls: int
     elapsed: float
     age: float
-    model: HazardModel
+    durations: DurationView
     draw: float
     price: float = 0.0
 
@@ -48,7 +69,7 @@ class PollPolicy(Protocol):
         """Seconds from the start of the last look, which said PENDING, to the next one."""
 
 
-@frozen
+@frozen(kw_only=True)
 class Adaptive:
     """Look when a look is worth it, judged by how long such tasks took so far (the default).
 
@@ -62,24 +83,24 @@ class Adaptive:
         cost: seconds of delay that one request is worth, above 0. Smaller looks more often.
 
     Raises:
-        ConfigurationError: *cost* is out of its range.
+        InvalidArgumentError: *cost* is out of its range.
     """
 
     cost: float = field(default=0.1, validator=_validation.above(0))
 
     def delay(self, context: PollContext) -> float:
         """Seconds until the next look; see the class."""
-        age, model = context.age, context.model
+        age, durations = context.age, context.durations
         shortest = max(_SHORTEST_GAP, _SHORTEST_GAP_PER_WAIT * context.elapsed)
         if context.price > self.cost:
             return shortest
         longest = max(_IDLE_GAP, _IDLE_GAP_PER_AGE * age)
-        if model.completions < _COLD_COMPLETIONS:
+        if durations.completions < _COLD_COMPLETIONS:
             longest = min(longest, max(_COLD_GAP, _COLD_GAP_PER_AGE * age))
-        return min(max(model.due(age, self.cost) - age, shortest), longest)
+        return min(max(durations.due(age, self.cost) - age, shortest), longest)
 
 
-@frozen
+@frozen(kw_only=True)
 class Backoff:
     """Exponential growth: ``min(maximum, initial * factor ** (polls - 1))``, spread by jitter.
 
@@ -90,20 +111,20 @@ class Backoff:
         jitter: each gap is spread evenly over ``gap * (1 ± jitter)``; from 0 to below 1.
 
     Raises:
-        ConfigurationError: a value is out of its range.
+        InvalidArgumentError: a value is out of its range.
     """
 
     initial: float = field(default=2.0, validator=_validation.above(0))
     factor: float = field(default=1.5, validator=_validation.at_least(1))
-    maximum: float = field(default=30.0, validator=[_validation.above(0), not_below_initial])
+    maximum: float = field(default=30.0, validator=[_validation.above(0), _not_below_initial])
     jitter: float = field(default=0.2, validator=_validation.fraction)
 
     def delay(self, context: PollContext) -> float:
         """Seconds until the next look; see the class."""
-        gap = grown(
+        gap = _grown(
             context.polls - 1, initial=self.initial, factor=self.factor, maximum=self.maximum
         )
-        return jittered(gap, self.jitter, context.draw)
+        return _jittered(gap, self.jitter, context.draw)
 
 
 @frozen
@@ -114,7 +135,7 @@ class Interval:
         seconds: the gap, above 0.
 
     Raises:
-        ConfigurationError: *seconds* is out of its range.
+        InvalidArgumentError: *seconds* is out of its range.
     """
 
     seconds: float = field(validator=_validation.above(0))
@@ -122,3 +143,56 @@ class Interval:
     def delay(self, context: PollContext) -> float:  # noqa: ARG002 - the protocol's
         """Seconds until the next look: always the same."""
         return self.seconds
+
+
+@frozen(kw_only=True)
+class RetryPolicy:
+    """How often one look is tried when it meets a broken request, a 5xx or a refusal.
+
+    As often a task is polled that the API does not know (yet), and so is a 405 without an envelope,
+    which a client that never understood an answer takes for throttling.
+
+    Before try ``n + 1`` it waits ``min(maximum, initial * factor ** (n - 1))`` seconds, spread
+    evenly by ``± jitter``; after a refusal (405/430) the pacer's pause takes the place of that
+    delay. A wait or a batch goes on past the last try until its own deadline.
+
+    Attributes:
+        attempts: tries of one look in all, at least 1.
+        initial: seconds before the second try, above 0.
+        factor: growth of the delay, at least 1.
+        maximum: the longest delay in seconds, not below *initial*.
+        jitter: spread of each delay as a fraction, from 0 to below 1.
+
+    Raises:
+        InvalidArgumentError: a value is out of its range.
+    """
+
+    attempts: int = field(default=4, validator=_validation.whole)
+    initial: float = field(default=0.5, validator=_validation.above(0))
+    factor: float = field(default=2.0, validator=_validation.at_least(1))
+    maximum: float = field(default=8.0, validator=[_validation.above(0), _not_below_initial])
+    jitter: float = field(default=0.25, validator=_validation.fraction)
+
+    def delay(self, failures: int, draw: float) -> float:
+        """Seconds to wait after *failures* failures in a row (1 or more).
+
+        *draw* is uniform in [0, 1) and decides the jitter.
+        """
+        delay = _grown(failures - 1, initial=self.initial, factor=self.factor, maximum=self.maximum)
+        return _jittered(delay, self.jitter, draw)
+
+
+@frozen
+class RateLimit:
+    """What the account may do, as the provider words it.
+
+    Attributes:
+        max_requests: requests in any *period*, at least 1.
+        period: seconds, above 0.
+
+    Raises:
+        InvalidArgumentError: a value is out of its range.
+    """
+
+    max_requests: int = field(default=20, validator=_validation.whole)
+    period: float = field(default=10.0, validator=_validation.above(0))

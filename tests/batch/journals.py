@@ -60,7 +60,7 @@ def journals_in_virtual_time(patch: pytest.MonkeyPatch) -> Wall:
     clock = SimpleNamespace(time=wall.time)
     patch.setattr("vocalsep_async._journal.journal.run_sync", at_once)
     patch.setattr("vocalsep_async._journal.writer.Thread", AtOnce)
-    for module in ("journal.journal", "polling.once"):
+    for module in ("_journal.journal", "_polling.stateless"):
         patch.setattr(f"vocalsep_async.{module}.time", clock)
     return wall
 
@@ -86,4 +86,4 @@ async def run(
 
 async def known_in(path: Path) -> dict[str, Known]:
     async with Journal(path) as journal:
-        return {known.ref.task_id: known for known in await journal.known()}
+        return {known.ref.task_id: known for known in await journal._file.known()}

@@ -44,8 +44,8 @@ from vocalsep_async import (
     VocalSepClient,
     VocalSepError,
 )
-from vocalsep_async._batch.counters import BatchStats
-from vocalsep_async._batch.runner import BatchRunner
+from vocalsep_async.batch import BatchRunner
+from vocalsep_async.models import BatchStats
 
 T = TypeVar("T")
 

@@ -12,8 +12,9 @@ from batch.tracking import NEVER, add_all, numbered, outcomes_of
 from fakes import FakeProvider, envelope, make_client, record
 
 from vocalsep_async import Interval, TransportError
-from vocalsep_async._batch.counters import BatchCounters, BatchStats
-from vocalsep_async._scheduling.hazards import Durations
+from vocalsep_async._batch.counters import BatchCounters
+from vocalsep_async._scheduling.hazards import HazardModel
+from vocalsep_async.models import BatchStats
 
 pytestmark = pytest.mark.anyio
 
@@ -162,7 +163,7 @@ async def test_the_average_is_over_the_tasks_whose_times_are_known() -> None:
     counters = BatchCounters()
     for seconds in (4.0, -1.0, 2.0):
         counters.learned_of_end(seconds)
-    stats = counters.stats(pending=0, rate=2.0, newest=0.0, model=Durations().model(None))
+    stats = counters.stats(pending=0, rate=2.0, newest=0.0, model=HazardModel())
     assert stats.mean_delay == 2.0
 
 

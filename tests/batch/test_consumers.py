@@ -16,7 +16,7 @@ from batch.tracking import NEVER, add_all, numbered, outcomes_of
 from fakes import FakeProvider, make_client, record
 
 from vocalsep_async import ConfigurationError, Interval
-from vocalsep_async._batch.runner import BatchRunner
+from vocalsep_async.batch import BatchRunner
 
 pytestmark = pytest.mark.anyio
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+from typing import Any, cast
 
 import anyio
 import pytest
@@ -259,7 +260,7 @@ async def test_those_that_wait_for_their_first_look_end_in_time_too(
         outcomes = await outcomes_of(batch)
         assert anyio.current_time() == pytest.approx(began + 20)
         assert batch.stats.failed == 200
-        assert batch._entered().unasked == 0
+        assert cast("Any", batch)._entered().unasked == 0
     assert len(outcomes) == 200
     assert {outcome.status for outcome in outcomes.values()} == {None, TaskStatus.PENDING}
 
@@ -340,7 +341,7 @@ async def test_a_task_that_ran_out_of_time_before_it_was_taken_in_is_not_asked_f
     provider: FakeProvider,
 ) -> None:
     async with make_client() as client, client.track(keep_open=True, timeout=10) as batch:
-        tracker = batch._entered()
+        tracker = cast("Any", batch)._entered()
         tracker.take_in(TaskRef("late"), age=1000)
         group = tracker._open["late"]
         assert isinstance(group, ArrivalGroup)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from datetime import UTC, datetime, timedelta
+from typing import Any, cast
 
 import anyio
 import pytest
@@ -19,7 +20,7 @@ from vocalsep_async import (
     TaskOutcome,
     TaskRef,
 )
-from vocalsep_async._batch.runner import BatchRunner
+from vocalsep_async.batch import BatchRunner
 
 pytestmark = pytest.mark.anyio
 
@@ -114,7 +115,9 @@ async def test_what_an_added_ref_knows_of_an_open_task_is_taken_over(
     provider: FakeProvider, *, asked: bool
 ) -> None:
     provider.add("a", NEVER)
-    ref = TaskRef("a", SeparationType.SPLIT_STEM, datetime.now(UTC) - timedelta(seconds=70))
+    ref = TaskRef(
+        "a", type=SeparationType.SPLIT_STEM, created_at=datetime.now(UTC) - timedelta(seconds=70)
+    )
     async with make_client() as client, client.track(["a"], poll=Interval(50)) as batch:
         if asked:
             await anyio.sleep(1)
@@ -132,7 +135,7 @@ async def test_refs_that_know_their_age_leave_nothing_behind(provider: FakeProvi
         for task_id in numbered(100):
             batch.add(TaskRef(task_id, created_at=datetime.now(UTC)))
             await anext(batch)
-        waiting = batch._entered()._unasked._ids.values()
+        waiting = cast("Any", batch)._entered()._unasked._ids.values()
         assert sum(len(ids) for ids in waiting) < 10
 
 

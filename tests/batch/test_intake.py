@@ -266,7 +266,10 @@ async def test_a_hundred_thousand_ids_cost_a_few_steps_each(provider: FakeProvid
 
 async def test_what_two_refs_of_a_task_know_is_put_together(provider: FakeProvider) -> None:
     provider.script("a", record("a", "GENERATE_AUDIO_FAILED"))
-    refs = [TaskRef("a", created_at=datetime.now(UTC)), TaskRef("a", SeparationType.SPLIT_STEM)]
+    refs = [
+        TaskRef("a", created_at=datetime.now(UTC)),
+        TaskRef("a", type=SeparationType.SPLIT_STEM),
+    ]
     async with make_client() as client:
         (outcome,) = await tracked(client, refs)
     assert outcome.task is not None
@@ -281,7 +284,7 @@ async def test_an_id_that_is_added_while_it_is_pending_is_tracked_once(
         batch.add("a")
         await anyio.sleep(1)
         batch.add("a")
-        batch.add(TaskRef("a", SeparationType.SPLIT_STEM))
+        batch.add(TaskRef("a", type=SeparationType.SPLIT_STEM))
         assert list(await outcomes_of(batch)) == ["a"]
     assert len(provider.polls) == 5
 
@@ -328,7 +331,7 @@ async def test_a_ref_says_its_type_itself_and_the_batch_says_it_for_the_others(
 ) -> None:
     for task_id in "abc":
         provider.script(task_id, record(task_id, "GENERATE_AUDIO_FAILED"))
-    refs = ["a", TaskRef("b", "split_stem"), TaskRef("c")]
+    refs = ["a", TaskRef("b", type="split_stem"), TaskRef("c")]
     async with make_client() as client:
         outcomes = await tracked(client, refs, type="separate_vocal")
     types = {outcome.task_id: outcome.task.type for outcome in outcomes if outcome.task}

@@ -25,7 +25,7 @@ from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_a
 from virtual_time import VirtualTimeLoop
 
 from vocalsep_async import Interval, TaskOutcome, TransportError
-from vocalsep_async._batch.runner import BatchRunner
+from vocalsep_async.batch import BatchRunner
 
 FAULTS: dict[str, list[Answer]] = {
     "throttled": [envelope(430, "too often")],

@@ -27,8 +27,8 @@ from vocalsep_async import (
     TaskTimeoutError,
 )
 from vocalsep_async._batch.saver import StemSaver
-from vocalsep_async._downloads.report import DownloadReport
 from vocalsep_async.emulator import Emulator
+from vocalsep_async.models import DownloadReport
 
 pytestmark = pytest.mark.anyio
 

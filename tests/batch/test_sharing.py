@@ -14,6 +14,7 @@ from fakes import FakeProvider, finished, make_client
 from vocalsep_async import (
     Interval,
     PollContext,
+    SeparationType,
     TaskOutcome,
     TaskRef,
     TaskTimeoutError,
@@ -257,8 +258,8 @@ async def test_when_looks_are_scarce_a_task_known_to_be_young_is_not_looked_at_f
     provider: FakeProvider,
 ) -> None:
     old, young = numbered(60, "old"), numbered(60, "young")
-    refs = [TaskRef(task_id, "separate_vocal", created(2)) for task_id in young]
-    refs += [TaskRef(task_id, "separate_vocal", created(70)) for task_id in old]
+    refs = [TaskRef(task_id, type="separate_vocal", created_at=created(2)) for task_id in young]
+    refs += [TaskRef(task_id, type="separate_vocal", created_at=created(70)) for task_id in old]
     add_all(provider, young, 58)
     async with make_client() as client:
         await learned(client, provider)
@@ -285,16 +286,16 @@ async def test_a_type_that_is_told_is_learned_from_and_used(provider: FakeProvid
     provider.is_dated = True
     async with make_client() as client:
         await tracked(client, ids, type="split_stem")
-        watched = client.durations.model("split_stem")  # type: ignore[arg-type]
-    assert watched.completions == 0 or watched.version > 0
+        learned = client.durations._hazards.model(SeparationType.SPLIT_STEM)
+    assert learned.completions == 0 or learned.version > 0
 
 
 async def test_between_types_the_one_that_lies_longer_unknown_comes_first(
     provider: FakeProvider,
 ) -> None:
     # Vocals take a minute, all stems take several.
-    refs = [TaskRef(each, "split_stem") for each in numbered(40, "slow")]
-    refs += [TaskRef(each, "separate_vocal") for each in numbered(40, "quick")]
+    refs = [TaskRef(each, type="split_stem") for each in numbered(40, "slow")]
+    refs += [TaskRef(each, type="separate_vocal") for each in numbered(40, "quick")]
     add_all(provider, [ref.task_id for ref in refs], NEVER)
     async with make_client() as client, client.track(refs):
         await anyio.sleep(15)

@@ -9,7 +9,7 @@ import anyio
 from fakes import FakeProvider
 
 from vocalsep_async import TaskOutcome, VocalSepClient
-from vocalsep_async._batch.runner import BatchRunner
+from vocalsep_async.batch import BatchRunner
 
 NEVER = 1e7
 """Seconds; longer than any test goes on."""

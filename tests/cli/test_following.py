@@ -118,7 +118,7 @@ async def test_tasks_are_followed_as_they_come(provider: FakeProvider) -> None:
     async def come() -> AsyncIterator[TaskRef]:
         for name in "abc":
             provider.add(name, 5)
-            yield TaskRef(name, "split_stem")
+            yield TaskRef(name, type="split_stem")
             await anyio.sleep(30)
 
     screen = Watched()
@@ -134,7 +134,7 @@ async def test_those_that_have_waited_longest_are_shown(provider: FakeProvider) 
     for number, name in enumerate(names):
         provider.add(name, 60 + 60 * number)
     screen = Watched()
-    refs = [TaskRef(name, "split_stem") for name in names]
+    refs = [TaskRef(name, type="split_stem") for name in names]
     async with make_client() as client:
         await Following(client, Order(tasks=refs), screen).run()
     first = screen.shots[0]

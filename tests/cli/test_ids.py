@@ -17,7 +17,7 @@ from cli.inside import call, throttled
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vocalsep_async import ConfigurationError
+from vocalsep_async import InvalidArgumentError
 from vocalsep_async.cli import ids
 from vocalsep_async.cli.ids import Ids
 from vocalsep_async.emulator import Emulator
@@ -225,7 +225,7 @@ def test_a_standard_input_that_is_closed_is_said_so_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(sys, "stdin", None)
-    with pytest.raises(ConfigurationError, match="standard input is closed"):
+    with pytest.raises(InvalidArgumentError, match="standard input is closed"):
         Ids(("-",), None, nobody_is_warned)
     assert at_once("a") == ["a"]
 

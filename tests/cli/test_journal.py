@@ -57,14 +57,14 @@ def path(tmp_path: Path, provider: FakeProvider) -> Path:
             Journal(path, label="mine") as journal,
             make_client(rate_limit=None) as client,
         ):
-            ref = TaskRef("runs", "split_stem", CREATED)
+            ref = TaskRef("runs", type="split_stem", created_at=CREATED)
             tasks: list[str | TaskRef] = ["done", "bad", ref]
             async with client.track(tasks, journal=journal, poll=Interval(1000)) as batch:
                 for _ in "12":
                     await anext(batch)
-            await journal.intend({"type": "split_stem"})
-            number = await journal.intend({"type": "[bold]other"})
-            await journal.not_created(number, "the answer was cut")
+            await journal._file.intend({"type": "split_stem"})
+            number = await journal._file.intend({"type": "[bold]other"})
+            await journal._file.not_created(number, "the answer was cut")
 
     asyncio.run(make())
     return path

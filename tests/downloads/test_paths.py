@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from vocalsep_async._downloads.paths import MANIFEST, Template, extension, manifest_path, safe
-from vocalsep_async.errors import ConfigurationError
+from vocalsep_async.errors import InvalidArgumentError
 
 DIRECTORY = Path("/music/stems")
 LINK = "https://cdn.example/vocal.mp3?sig=1"
@@ -96,7 +96,7 @@ def test_any_template_gives_a_harmless_path_or_is_refused(
 ) -> None:
     try:
         path = Template(text).path(DIRECTORY, task_id, stem, LINK)
-    except ConfigurationError:
+    except InvalidArgumentError:
         return
     parts = path.relative_to(DIRECTORY).parts
     assert parts
@@ -245,7 +245,7 @@ def test_a_template_says_where_files_go() -> None:
     ],
 )
 def test_a_template_that_cannot_be_used_is_refused(text: Any, words: str) -> None:
-    with pytest.raises(ConfigurationError) as caught:
+    with pytest.raises(InvalidArgumentError) as caught:
         Template(text)
     assert words in str(caught.value)
     assert str(caught.value).isprintable()
@@ -254,5 +254,5 @@ def test_a_template_that_cannot_be_used_is_refused(text: Any, words: str) -> Non
 def test_a_name_that_becomes_too_long_with_its_task_is_refused() -> None:
     template = Template("{task_id}-{task_id}/{stem}")
     assert template.path(DIRECTORY, "t", "vocal", LINK).name == "vocal"
-    with pytest.raises(ConfigurationError, match="at most 200 are used"):
+    with pytest.raises(InvalidArgumentError, match="at most 200 are used"):
         template.path(DIRECTORY, "x" * 512, "vocal", LINK)

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vocalsep_async._downloads.progress import OnProgress, ProgressReporter, ToldError
-from vocalsep_async._downloads.report import DownloadProgress
+from vocalsep_async._downloads.progress import ProgressReporter, ToldError
+from vocalsep_async.downloads import OnProgress
+from vocalsep_async.models import DownloadProgress
 
 PATH = Path("music/vocal.mp3")
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from vocalsep_async._downloads.paths import Template
 from vocalsep_async._downloads.selection import chosen, links_of, names
-from vocalsep_async.errors import ConfigurationError, DownloadError
+from vocalsep_async.errors import DownloadError, InvalidArgumentError
 from vocalsep_async.models import OriginTrack, SeparationTask, Stems, TaskStatus
 
 STEMS = Stems(vocal="https://a.example/v.mp3", drums="https://a.example/d.mp3")
@@ -55,7 +55,7 @@ def test_names_are_taken_once_each_in_their_order(given: Any, checked: Any) -> N
     ],
 )
 def test_what_names_no_stems_is_refused(given: Any, words: str) -> None:
-    with pytest.raises(ConfigurationError) as caught:
+    with pytest.raises(InvalidArgumentError) as caught:
         names(given)
     assert words in str(caught.value)
 
@@ -124,7 +124,7 @@ def test_all_stems_are_chosen_unless_some_are_wanted() -> None:
 
 
 def test_a_stem_that_no_task_has_is_a_mistake_and_those_there_are_are_named() -> None:
-    with pytest.raises(ConfigurationError) as caught:
+    with pytest.raises(InvalidArgumentError) as caught:
         chosen(task_with(STEMS), ("vocal", "vocals\x1b"))
     assert str(caught.value) == (r"task 't\\x1b1' has no stem 'vocals\\x1b'; it has vocal, drums")
 

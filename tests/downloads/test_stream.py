@@ -21,7 +21,7 @@ from vocalsep_async import (
     TaskRef,
     VocalSepClient,
 )
-from vocalsep_async._downloads.stream import StemStream
+from vocalsep_async.downloads import StemStream
 from vocalsep_async.emulator import Emulator
 
 pytestmark = pytest.mark.anyio

@@ -35,9 +35,9 @@ from downloads.hosts import (
 from vocalsep_async import TransportError, VocalSepClient
 from vocalsep_async._downloads.partfile import PartFile, Saved
 from vocalsep_async._downloads.progress import ProgressReporter, ToldError
-from vocalsep_async._downloads.report import DownloadProgress
 from vocalsep_async._downloads.source import Chunk, FileIdentity, RemoteFile, UselessError
 from vocalsep_async._downloads.transfer import _ROOM, fill, taken_up
+from vocalsep_async.models import DownloadProgress
 
 pytestmark = pytest.mark.anyio
 

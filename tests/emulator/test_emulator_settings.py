@@ -10,7 +10,7 @@ import pytest
 
 import vocalsep_async.emulator
 from vocalsep_async.emulator import Emulator
-from vocalsep_async.errors import ConfigurationError
+from vocalsep_async.errors import InvalidArgumentError
 
 
 @pytest.mark.parametrize(
@@ -63,21 +63,21 @@ from vocalsep_async.errors import ConfigurationError
     ],
 )
 def test_an_option_out_of_range_is_refused_by_its_name(option: str, value: Any) -> None:
-    with pytest.raises(ConfigurationError, match=f"{option}|listens on 127.0.0.1 only"):
+    with pytest.raises(InvalidArgumentError, match=f"{option}|listens on 127.0.0.1 only"):
         Emulator(**{option: value})
 
 
 def test_the_range_of_a_number_is_told() -> None:
-    with pytest.raises(ConfigurationError, match=r"failure_rate must be at most 1, not 2"):
+    with pytest.raises(InvalidArgumentError, match=r"failure_rate must be at most 1, not 2"):
         Emulator(failure_rate=2)
-    with pytest.raises(ConfigurationError, match=r"speed must be a finite number above 0, not 0"):
+    with pytest.raises(InvalidArgumentError, match=r"speed must be a finite number above 0, not 0"):
         Emulator(speed=0)
 
 
 @pytest.mark.parametrize("option", ["api_key", "webhook_key"])
 def test_a_key_that_no_request_could_carry_is_refused_and_not_shown(option: str) -> None:
     options: dict[str, Any] = {option: "secret\ud83c"}
-    with pytest.raises(ConfigurationError, match=f"^{option} holds a lone surrogate") as caught:
+    with pytest.raises(InvalidArgumentError, match=f"^{option} holds a lone surrogate") as caught:
         Emulator(**options)
     assert "secret" not in str(caught.value)
 
@@ -96,12 +96,14 @@ def test_the_code_of_refusals_follows_the_dialect(options: dict[str, Any], code:
 
 
 def test_a_code_of_the_other_dialect_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match=r"refuse_code must be one of \(429, 430\)"):
+    with pytest.raises(InvalidArgumentError, match=r"refuse_code must be one of \(429, 430\)"):
         Emulator(provider="kie", throttle_code=405)
 
 
 def test_a_word_that_is_not_known_is_told_with_those_that_are() -> None:
-    with pytest.raises(ConfigurationError, match="dialect must be one of sunoapi, kie, not 'suno'"):
+    with pytest.raises(
+        InvalidArgumentError, match="dialect must be one of sunoapi, kie, not 'suno'"
+    ):
         Emulator(provider="suno")  # type: ignore[arg-type]
 
 

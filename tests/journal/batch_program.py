@@ -17,7 +17,7 @@ import sys
 from anyio.to_thread import current_default_thread_limiter
 
 from vocalsep_async import JournalError, VocalSepClient
-from vocalsep_async._batch.runner import BatchRunner
+from vocalsep_async.batch import BatchRunner
 
 
 def say(word: str, text: object) -> None:

@@ -23,11 +23,11 @@ from batch.journals import AtOnce, at_once
 from journal.contents import ODD_IDS, changed, files_of, outcome_of, record_of, rows_in
 from virtual_time import VIRTUAL_TIME
 
-from vocalsep_async import ConfigurationError, Journal, JournalError, TaskOutcome, TaskRef
+from vocalsep_async import Journal, JournalError, TaskOutcome, TaskRef
 from vocalsep_async._journal.codec import unpacked
-from vocalsep_async._journal.journal import Known
+from vocalsep_async._journal.journal import JournalFile, Known
 from vocalsep_async._journal.store import Store
-from vocalsep_async.errors import ClientClosedError
+from vocalsep_async.errors import ClientClosedError, InvalidArgumentError
 
 pytestmark = pytest.mark.anyio
 
@@ -36,10 +36,11 @@ CANARY = "canary-in-the-coal-mine"
 CREATING = """
 import asyncio, json, sys
 from journal.contents import outcome_of
-from vocalsep_async import Journal, TaskRef
+from vocalsep_async._journal.journal import JournalFile
+from vocalsep_async import TaskRef
 
 async def main():
-    async with Journal(sys.argv[1]) as journal:
+    async with JournalFile(sys.argv[1]) as journal:
         for number in range(50):
             journal.add([TaskRef(f"t{number}")])
             journal.end(outcome_of(f"t{number}"), lambda failure: None)
@@ -92,9 +93,9 @@ def unfinished(task_id: str) -> TaskOutcome:
 
 
 @asynccontextmanager
-async def abandonable(path: Path) -> AsyncIterator[Journal]:
+async def abandonable(path: Path) -> AsyncIterator[JournalFile]:
     """An open journal, which is let go of even if it cannot be written."""
-    journal = Journal(path)
+    journal = JournalFile(path)
     await journal.open()
     try:
         yield journal
@@ -104,7 +105,7 @@ async def abandonable(path: Path) -> AsyncIterator[Journal]:
 
 
 async def known_in(path: Path) -> list[Known]:
-    async with Journal(path) as journal:
+    async with JournalFile(path) as journal:
         return await journal.known()
 
 
@@ -162,18 +163,18 @@ class TestItsArguments:
 
     @pytest.mark.parametrize("unusable", [None, 7, b"bytes", "", " \n", "a\0b", ["a"]])
     def test_a_path_that_is_none_is_refused(self, unusable: Any) -> None:
-        with pytest.raises(ConfigurationError, match="the path of a file"):
+        with pytest.raises(InvalidArgumentError, match="the path of a file"):
             Journal(unusable)
 
     @pytest.mark.parametrize("unusable", [7, b"team", "two\nlines", "\ud800", "\x1b[31m"])
     def test_a_label_that_cannot_be_printed_is_refused(self, unusable: Any) -> None:
-        with pytest.raises(ConfigurationError, match="label must be a printable string"):
+        with pytest.raises(InvalidArgumentError, match="label must be a printable string"):
             Journal("path", label=unusable)
 
     def test_nothing_is_made_before_it_is_opened(self, path: Path) -> None:
         journal = Journal(str(path), label="team")
         assert (journal.path, journal.label, journal.keep_links) == (path, "team", False)
-        assert not journal.is_open
+        assert "closed" in repr(journal)
         assert files_of(path) == []
 
 
@@ -181,22 +182,22 @@ class TestOpeningAndClosing:
     """One at a time, and always closed in the end."""
 
     async def test_it_says_how_it_stands(self, path: Path) -> None:
-        journal = Journal(path)
-        assert repr(journal) == f"<Journal {str(path)!r}, closed>"
+        journal = JournalFile(path)
+        assert repr(journal) == f"<JournalFile {str(path)!r}, closed>"
         async with journal:
             journal.note("a", "PENDING", 1)
-            assert repr(journal) == f"<Journal {str(path)!r}, 1 writes waiting>"
+            assert repr(journal) == f"<JournalFile {str(path)!r}, 1 writes waiting>"
             assert journal.is_open
-        assert repr(journal) == f"<Journal {str(path)!r}, closed>"
+        assert repr(journal) == f"<JournalFile {str(path)!r}, closed>"
         assert not journal.is_open
 
     async def test_a_second_writer_is_refused_at_once(self, path: Path) -> None:
-        async with Journal(path):
+        async with JournalFile(path):
             with pytest.raises(JournalError, match="in use by another batch or process"):
-                await Journal(path).open()
+                await JournalFile(path).open()
 
     async def test_it_is_not_opened_twice(self, path: Path) -> None:
-        async with Journal(path) as journal:
+        async with JournalFile(path) as journal:
             with pytest.raises(JournalError, match="is open already"):
                 await journal.open()
             journal.add(of(["a"]))
@@ -205,7 +206,7 @@ class TestOpeningAndClosing:
     async def test_it_is_not_opened_twice_at_the_same_time(
         self, path: Path, opening: Limiter
     ) -> None:
-        journal = Journal(path)
+        journal = JournalFile(path)
         first = asyncio.create_task(journal.open())
         await opening.until_reached()
         with pytest.raises(JournalError):
@@ -215,7 +216,7 @@ class TestOpeningAndClosing:
         await journal.aclose()
 
     async def test_it_may_be_closed_again_and_opened_again(self, path: Path) -> None:
-        journal = Journal(path)
+        journal = JournalFile(path)
         await journal.aclose()
         for task_id in ("a", "b"):
             async with journal:
@@ -224,13 +225,13 @@ class TestOpeningAndClosing:
         assert [row.task_id for row in rows_in(path)] == ["a", "b"]
 
     async def test_two_may_close_it_at_the_same_time(self, path: Path) -> None:
-        async with Journal(path) as journal:
+        async with JournalFile(path) as journal:
             journal.add(of(["a"]))
             await asyncio.gather(journal.aclose(), journal.aclose())
         assert len(await known_in(path)) == 1
 
     async def test_a_closed_one_says_that_it_is(self, path: Path) -> None:
-        journal = Journal(path)
+        journal = JournalFile(path)
         uses: list[Callable[[], Any]] = [
             lambda: journal.add(of(["a"])),
             lambda: journal.note("a", "PENDING", 1),
@@ -246,7 +247,7 @@ class TestOpeningAndClosing:
             await journal.intend({})
 
     def test_one_of_a_loop_that_has_ended_says_so_and_lets_go(self, path: Path) -> None:
-        journal = Journal(path)
+        journal = JournalFile(path)
         asyncio.run(journal.open())
 
         async def use_it_in_another() -> None:
@@ -263,11 +264,11 @@ class TestOpeningAndClosing:
     async def test_one_that_could_not_be_opened_is_closed(
         self, path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        journal = Journal(path)
+        journal = JournalFile(path)
         with monkeypatch.context() as patch:
             patch.setattr("vocalsep_async._journal.store.SCHEMA", 0)
             patch.setattr("vocalsep_async._journal.store._APPLICATION", 7)
-            async with Journal(path):
+            async with JournalFile(path):
                 pass
         with pytest.raises(JournalError, match="no journal of this package"):
             await journal.open()
@@ -280,7 +281,7 @@ class TestOpeningAndClosing:
         self, path: Path, opening: Limiter
     ) -> None:
         async def use() -> None:
-            async with Journal(path):
+            async with JournalFile(path):
                 await anyio.sleep_forever()
 
         task = asyncio.create_task(use())
@@ -289,7 +290,7 @@ class TestOpeningAndClosing:
         opening.may_go.set()
         with pytest.raises(asyncio.CancelledError):
             await task
-        async with Journal(path) as journal:
+        async with JournalFile(path) as journal:
             assert await journal.known() == []
 
     async def test_in_a_scope_that_is_cancelled_while_it_opens_it_is_closed_again(
@@ -302,10 +303,10 @@ class TestOpeningAndClosing:
 
         canceller = asyncio.create_task(cancel())
         with anyio.CancelScope() as scope:
-            async with Journal(path):
+            async with JournalFile(path):
                 await anyio.sleep_forever()
         await canceller
-        async with Journal(path) as journal:
+        async with JournalFile(path) as journal:
             assert await journal.known() == []
 
     @pytest.mark.parametrize("shape", ["task", "scope"])
@@ -314,7 +315,7 @@ class TestOpeningAndClosing:
     ) -> None:
         async def use() -> None:
             with anyio.CancelScope() as scope:
-                async with Journal(path) as journal:
+                async with JournalFile(path) as journal:
                     journal.add(of(["a", "b"]))
                     journal.end(outcome_of("a"), told)
                     if shape == "scope":
@@ -335,30 +336,30 @@ class TestWhoseItIs:
 
     async def test_a_new_one_belongs_to_the_first_who_uses_it(self, path: Path) -> None:
         for _ in range(2):
-            async with Journal(path, label="team") as journal:
+            async with JournalFile(path, label="team") as journal:
                 await journal.belongs_to(URL)
 
     @pytest.mark.parametrize("label", ["other", "", None])
     async def test_another_label_is_refused_with_both_named(
         self, path: Path, label: str | None
     ) -> None:
-        async with Journal(path, label="team") as journal:
+        async with JournalFile(path, label="team") as journal:
             await journal.belongs_to(URL)
-        async with Journal(path, label=label) as journal:
+        async with JournalFile(path, label=label) as journal:
             with pytest.raises(JournalError, match="label") as caught:
                 await journal.belongs_to(URL)
         assert f"has the label 'team', not {label or ''!r}" in str(caught.value)
         assert str(path) in str(caught.value)
 
     async def test_another_api_is_refused_with_both_named(self, path: Path) -> None:
-        async with Journal(path) as journal:
+        async with JournalFile(path) as journal:
             await journal.belongs_to(URL)
             with pytest.raises(JournalError, match="use another file") as caught:
                 await journal.belongs_to("https://api.example:8443")
         assert f"has the base_url '{URL}', not 'https://api.example:8443'" in str(caught.value)
 
     async def test_a_slash_at_its_end_makes_no_other_api(self, path: Path) -> None:
-        async with Journal(path) as journal:
+        async with JournalFile(path) as journal:
             await journal.belongs_to("https://api.example/")
             await journal.belongs_to("https://api.example")
 
@@ -368,7 +369,7 @@ class TestWhatItKeeps:
 
     async def test_tasks_come_back_with_all_that_is_known_of_them(self, path: Path) -> None:
         ref = TaskRef("a", type="split_stem", created_at=WHEN)
-        async with Journal(path) as journal:
+        async with JournalFile(path) as journal:
             journal.add([ref, TaskRef("b")])
             journal.note("b", "QUEUED", 3)
             journal.end(outcome_of("a"), Told())
@@ -382,7 +383,7 @@ class TestWhatItKeeps:
 
     @pytest.mark.parametrize("task_id", ODD_IDS, ids=range(len(ODD_IDS)))
     async def test_an_id_is_kept_as_it_is_whatever_is_in_it(self, path: Path, task_id: str) -> None:
-        async with Journal(path) as journal:
+        async with JournalFile(path) as journal:
             journal.add(of([task_id, "another"]))
             journal.note(task_id, "PENDING", 1)
             journal.end(outcome_of(task_id), Told())
@@ -405,7 +406,7 @@ class TestWhatItKeeps:
     ) -> None:
         clock = iter([1000.0, 2000.0])
         monkeypatch.setattr("vocalsep_async._journal.journal.time.time", lambda: next(clock))
-        async with Journal(path) as journal:
+        async with JournalFile(path) as journal:
             journal.add(of(["a", "b"]))
             journal.add(of(["b", "c"]))
             known = await journal.known()
@@ -416,7 +417,7 @@ class TestWhatItKeeps:
         ]
 
     async def test_a_note_that_comes_late_takes_nothing_back(self, path: Path) -> None:
-        async with Journal(path) as journal:
+        async with JournalFile(path) as journal:
             journal.add(of(["a"]))
             journal.end(outcome_of("a"), Told())
             journal.note("a", "PENDING", 9)
@@ -424,7 +425,7 @@ class TestWhatItKeeps:
         assert (known.status, known.polls, known.has_ended) == ("SUCCESS", 2, True)
 
     async def test_an_outcome_without_a_record_leaves_the_task_open(self, path: Path) -> None:
-        async with Journal(path) as journal:
+        async with JournalFile(path) as journal:
             journal.add(of(["a"]))
             journal.end(unfinished("a"), told := Told())
             await journal.flush()
@@ -434,7 +435,7 @@ class TestWhatItKeeps:
 
     async def test_files_that_were_saved_are_kept_and_none_are_none(self, path: Path) -> None:
         saved = attrs.evolve(outcome_of("a"), files={"vocal": Path("é/v.mp3")})
-        async with Journal(path) as journal:
+        async with JournalFile(path) as journal:
             journal.add(of(["a", "b"]))
             for task_id in ("a", "b"):
                 journal.end(outcome_of(task_id), Told())
@@ -444,15 +445,15 @@ class TestWhatItKeeps:
         assert [row.files for row in rows_in(path)] == ['{"vocal": "\\u00e9/v.mp3"}', None]
 
     async def test_what_was_learned_is_kept_in_its_last_form(self, path: Path) -> None:
-        async with Journal(path) as journal:
+        async with JournalFile(path) as journal:
             assert await journal.durations() is None
             journal.learned({"a": [1, 2]})
             journal.learned({"a": [3]})
-        async with Journal(path) as journal:
+        async with JournalFile(path) as journal:
             assert await journal.durations() == {"a": [3]}
 
     async def test_those_that_have_ended_come_some_at_a_time(self, path: Path) -> None:
-        async with Journal(path) as journal:
+        async with JournalFile(path) as journal:
             journal.add(of(["a", "b", "c"]))
             for task_id in ("c", "a"):
                 journal.end(outcome_of(task_id), Told())
@@ -464,7 +465,7 @@ class TestWhatItKeeps:
 
     async def test_a_hundred_tasks_take_less_than_a_kilobyte_each(self, path: Path) -> None:
         ids = [f"{number:032x}" for number in range(100)]
-        async with Journal(path) as journal:
+        async with JournalFile(path) as journal:
             journal.add(of(ids))
             for task_id in ids:
                 journal.end(outcome_of(task_id), Told())
@@ -474,11 +475,11 @@ class TestWhatItKeeps:
 class TestDamage:
     """What cannot have been written by this package is an error, not a traceback."""
 
-    async def damaged(self, path: Path, *statements: str) -> Journal:
-        async with Journal(path):
+    async def damaged(self, path: Path, *statements: str) -> JournalFile:
+        async with JournalFile(path):
             pass
         changed(path, *statements)
-        return Journal(path)
+        return JournalFile(path)
 
     @pytest.mark.parametrize(
         "columns, values",
@@ -549,7 +550,7 @@ class TestSecrets:
         link = f"https://cdn.example/v.mp3?Signature={CANARY}#{CANARY}"
         record = record_of("a") | {"callbackUrl": link, "errorMessage": f"not reached: {link}"}
         record["response"] = {"vocalUrl": link, "originData": [{"audio_url": link}]}
-        async with Journal(path, keep_links=keep_links) as journal:
+        async with JournalFile(path, keep_links=keep_links) as journal:
             journal.add(of(["a"]))
             journal.note("a", "PENDING", 1)
             journal.end(outcome_of("a", record), Told())
@@ -571,9 +572,9 @@ class TestIntents:
 
     async def test_one_that_was_begun_is_told_by_the_next_run(self, path: Path) -> None:
         before = datetime.now(UTC)
-        async with Journal(path) as journal:
+        async with JournalFile(path) as journal:
             await journal.intend(REQUEST)
-        async with Journal(path) as journal:
+        async with JournalFile(path) as journal:
             (intent,) = await journal.intents()
         assert intent.request == REQUEST
         assert intent.error is None
@@ -582,7 +583,7 @@ class TestIntents:
 
     async def test_one_that_came_to_a_task_is_a_task_that_is_tracked(self, path: Path) -> None:
         ref = TaskRef("new", type="split_stem", created_at=WHEN)
-        async with Journal(path) as journal:
+        async with JournalFile(path) as journal:
             number = await journal.intend(REQUEST)
             await journal.created(number, ref)
             assert await journal.intents() == ()
@@ -591,13 +592,13 @@ class TestIntents:
         assert not known.has_ended
 
     async def test_one_that_came_to_a_task_without_a_date_is_one(self, path: Path) -> None:
-        async with Journal(path) as journal:
+        async with JournalFile(path) as journal:
             await journal.created(await journal.intend(REQUEST), TaskRef("new"))
         (known,) = await known_in(path)
         assert known.ref == TaskRef("new")
 
     async def test_one_that_came_to_nothing_is_forgotten(self, path: Path) -> None:
-        async with Journal(path) as journal:
+        async with JournalFile(path) as journal:
             await journal.not_created(await journal.intend(REQUEST), None)
             assert await journal.intents() == ()
 
@@ -605,7 +606,7 @@ class TestIntents:
     async def test_one_of_which_nobody_knows_is_told_with_what_went_wrong(
         self, path: Path, error: str
     ) -> None:
-        async with Journal(path) as journal:
+        async with JournalFile(path) as journal:
             await journal.not_created(await journal.intend(REQUEST), error)
             (intent,) = await journal.intents()
         assert intent.error is not None
@@ -619,7 +620,7 @@ class TestIntents:
             (True, error),
             (False, "cannot fetch https://cdn.example/v.mp3 404"),
         ):
-            async with Journal(path, keep_links=keep_links) as journal:
+            async with JournalFile(path, keep_links=keep_links) as journal:
                 number = await journal.intend(REQUEST)
                 await journal.not_created(number, error)
                 (intent,) = await journal.intents()
@@ -632,9 +633,9 @@ class TestIntents:
         monkeypatch.setattr("vocalsep_async._journal.journal.time.time", lambda: 7.0)
         numbers = []
         for n in (1, 2):  # each with a journal of its own, as a call has that is given a path
-            async with Journal(path) as journal:
+            async with JournalFile(path) as journal:
                 numbers.append(await journal.intend({"n": n}))
-        async with Journal(path) as journal:
+        async with JournalFile(path) as journal:
             await journal.not_created(numbers[0], None)
             assert [intent.request for intent in await journal.intents()] == [{"n": 2}]
 
@@ -652,7 +653,7 @@ class TestIntents:
     async def test_one_is_on_the_disk_before_anything_is_sent(
         self, path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        async with Journal(path) as journal:
+        async with JournalFile(path) as journal:
             with held_up(monkeypatch, gate := Limiter()):
                 task = asyncio.create_task(journal.intend(REQUEST))
                 await gate.until_reached()
@@ -667,7 +668,7 @@ class TestIntents:
         self, path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         async def use() -> None:
-            async with Journal(path) as journal:
+            async with JournalFile(path) as journal:
                 number = await journal.intend(REQUEST)
                 with held_up(monkeypatch, gate):
                     await journal.created(number, TaskRef("new"))
@@ -680,14 +681,14 @@ class TestIntents:
         gate.may_go.set()
         with pytest.raises(asyncio.CancelledError):
             await task
-        async with Journal(path) as journal:
+        async with JournalFile(path) as journal:
             assert [known.ref.task_id for known in await journal.known()] == ["new"]
             assert await journal.intents() == ()
 
     async def test_a_cancellation_is_not_hidden_by_what_went_wrong_meanwhile(
         self, path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        async with Journal(path) as journal:
+        async with JournalFile(path) as journal:
             with held_up(monkeypatch, gate := Limiter()), Full(monkeypatch):
                 task = asyncio.create_task(journal.intend({"a": "x" * 100_000}))
                 await gate.until_reached()
@@ -699,7 +700,7 @@ class TestIntents:
         assert "is full" in "".join(caught.value.__notes__)
 
     async def test_one_that_was_created_is_taken_in_by_the_next_batch(self, path: Path) -> None:
-        async with Journal(path) as journal:
+        async with JournalFile(path) as journal:
             await journal.created(await journal.intend(REQUEST), TaskRef("new"))
             journal.add(of(["old"]))
             before = await journal.known()
@@ -743,7 +744,7 @@ class TestDisksThatRefuse:
         self, path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         told = Told()
-        journal = Journal(path)
+        journal = JournalFile(path)
         await journal.open()
         journal.add(of(["a"]))
         await journal.flush()
@@ -763,7 +764,7 @@ class TestDisksThatRefuse:
     async def test_after_a_failure_nothing_more_is_written_even_if_there_is_room_again(
         self, path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        journal = Journal(path)
+        journal = JournalFile(path)
         await journal.open()
         with Full(monkeypatch) as full:
             journal.add(of([f"{number:0500}" for number in range(100)]))
@@ -780,7 +781,7 @@ class TestDisksThatRefuse:
     async def test_one_that_failed_may_be_opened_anew(
         self, path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        journal = Journal(path)
+        journal = JournalFile(path)
         await journal.open()
         with Full(monkeypatch):
             journal.add(of([f"{number:0500}" for number in range(100)]))
@@ -793,7 +794,7 @@ class TestDisksThatRefuse:
     async def test_an_intent_that_was_not_written_is_an_error(
         self, path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        async with Journal(path) as journal:
+        async with JournalFile(path) as journal:
             with Full(monkeypatch), pytest.raises(JournalError, match="full"):
                 await journal.intend({"a": "x" * 100_000})
             assert await journal.intents() == ()
@@ -837,7 +838,7 @@ class TestWhenItWrites:
     async def test_notes_of_ten_seconds_are_written_together(
         self, path: Path, groups: list[tuple[float, int]]
     ) -> None:
-        async with Journal(path) as journal:
+        async with JournalFile(path) as journal:
             began = anyio.current_time()
             for polls in range(4):
                 journal.note("a", "PENDING", polls)
@@ -850,7 +851,7 @@ class TestWhenItWrites:
     async def test_an_outcome_is_written_at_once_and_makes_notes_of_its_task_needless(
         self, path: Path, groups: list[tuple[float, int]]
     ) -> None:
-        async with Journal(path) as journal:
+        async with JournalFile(path) as journal:
             began = anyio.current_time()
             journal.note("a", "PENDING", 1)
             journal.note("b", "PENDING", 1)
@@ -866,7 +867,7 @@ class TestWhenItWrites:
     async def test_notes_wait_no_longer_for_company_that_is_not_needed_any_more(
         self, path: Path, groups: list[tuple[float, int]]
     ) -> None:
-        async with Journal(path) as journal:
+        async with JournalFile(path) as journal:
             began = anyio.current_time()
             journal.note("a", "PENDING", 1)
             await anyio.sleep(1)
@@ -878,7 +879,7 @@ class TestWhenItWrites:
     async def test_new_tasks_are_written_at_once_and_together(
         self, path: Path, groups: list[tuple[float, int]]
     ) -> None:
-        async with Journal(path) as journal:
+        async with JournalFile(path) as journal:
             began = anyio.current_time()
             journal.add(of(["a", "b", "c"]))
             journal.add(of(["d"]))
@@ -893,7 +894,7 @@ class TestWhenItWrites:
         def noted(task_id: str, _failure: JournalError | None) -> None:
             order.append(task_id)
 
-        async with Journal(path) as journal:
+        async with JournalFile(path) as journal:
             for task_id in ("a", "b", "c"):
                 journal.end(outcome_of(task_id), partial(noted, task_id))
             await journal.flush()
@@ -915,7 +916,7 @@ class TestWhenItWrites:
             asyncio.get_running_loop().call_soon(as_another_task_would)
             journal.end(outcome_of("b"), noted("b"))
 
-        async with Journal(path) as journal:
+        async with JournalFile(path) as journal:
             journal.end(outcome_of("a"), told)
             await journal.flush()
         assert order == ["b", "later"]
@@ -924,7 +925,7 @@ class TestWhenItWrites:
     async def test_an_outcome_with_nothing_to_write_is_told_without_a_write(
         self, path: Path, groups: list[tuple[float, int]]
     ) -> None:
-        async with Journal(path) as journal:
+        async with JournalFile(path) as journal:
             journal.end(unfinished("a"), told := Told())
             journal.saved(unfinished("a"), told)
             await journal.flush()
@@ -935,7 +936,7 @@ class TestWhenItWrites:
         self, path: Path, groups: list[tuple[float, int]]
     ) -> None:
         seen: list[int] = []
-        async with Journal(path) as journal:
+        async with JournalFile(path) as journal:
             journal.add(of(["a"]))
             journal.end(outcome_of("a"), lambda _failure: seen.append(len(rows_in(path))))
             await journal.flush()
@@ -945,7 +946,7 @@ class TestWhenItWrites:
     async def test_a_creation_waits_for_no_company(
         self, path: Path, groups: list[tuple[float, int]]
     ) -> None:
-        async with Journal(path) as journal:
+        async with JournalFile(path) as journal:
             began = anyio.current_time()
             journal.note("a", "PENDING", 1)
             await journal.intend(REQUEST)
@@ -960,7 +961,7 @@ class TestWhenItWrites:
             await journal.aclose()
             assert not journal.is_open
 
-        async with Journal(path) as journal:
+        async with JournalFile(path) as journal:
             journal.add(of(["a"]))
             await asyncio.gather(*(close(turns) for turns in range(30)))
         assert len(groups) == 1
@@ -979,7 +980,7 @@ class TestWhenItWrites:
                 told(error)
 
         told = Told()
-        async with Journal(path) as journal:
+        async with JournalFile(path) as journal:
             journal.add(of(["a"]))
             await asyncio.gather(journal.aclose(), write())
         assert len(told) == 1
@@ -998,7 +999,7 @@ class TestWhenItWrites:
                 journal.note("a", "PENDING", 1)
                 journal.learned({"a": []})
 
-        journal = Journal(path)
+        journal = JournalFile(path)
         async with journal:
             await asyncio.gather(journal.aclose(), note())
         with pytest.raises(JournalError, match="is not open"):
@@ -1012,7 +1013,7 @@ class TestWhenItWrites:
         self, path: Path, groups: list[tuple[float, int]]
     ) -> None:
         began = anyio.current_time()
-        async with Journal(path) as journal:
+        async with JournalFile(path) as journal:
             journal.note("a", "PENDING", 1)
         assert groups == [(began, 1)]
         assert anyio.current_time() == began

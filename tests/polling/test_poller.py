@@ -85,7 +85,7 @@ async def test_only_so_many_finished_tasks_are_remembered(
     async with make_client(rate_limit=None) as client:
         for task_id in ("a", "b", "c", "c", "a"):
             await client.get_task(task_id)
-        assert client.durations.model(None).completions == 4
+        assert client.durations.view(None).completions == 4
 
 
 async def test_an_absurd_age_is_not_believed(provider: FakeProvider) -> None:
@@ -94,7 +94,7 @@ async def test_an_absurd_age_is_not_believed(provider: FakeProvider) -> None:
     provider.script("a", finished("a"))
     async with make_client() as client:
         await client.wait_for_task("a", poll=Interval(3))
-        assert client.durations.model(None).completions == 1
+        assert client.durations.view(None).completions == 1
 
 
 async def test_other_code_runs_while_many_keys_are_computed_again(provider: FakeProvider) -> None:

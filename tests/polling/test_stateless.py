@@ -30,11 +30,11 @@ from vocalsep_async import (
     APIError,
     AuthenticationError,
     ClientClosedError,
-    ConfigurationError,
     DecodeError,
     ErrorAction,
     InsufficientCreditsError,
     Interval,
+    InvalidArgumentError,
     NotFoundError,
     PollContext,
     PollDone,
@@ -108,7 +108,9 @@ async def poll(
     async with process(provider, **options) as client:
         answer = await client.poll_once(task, state=state, poll=poll)
     if isinstance(answer, PollPending):
-        return PollPending(answer.delay, json.loads(json.dumps(answer.state)), answer.status)
+        return PollPending(
+            delay=answer.delay, state=json.loads(json.dumps(answer.state)), status=answer.status
+        )
     return answer
 
 
@@ -182,7 +184,7 @@ async def test_a_client_learns_from_what_it_sees_and_uses_it(provider: FakeProvi
     async with make_client() as client:
         for task_id in ("a", "a", "b"):
             await client.poll_once(task_id)
-        assert client.durations.model(None).completions == 2
+        assert client.durations.view(None).completions == 2
 
 
 async def test_looks_need_no_client_of_their_own(provider: FakeProvider) -> None:
@@ -203,9 +205,9 @@ async def test_a_closed_client_says_so(provider: FakeProvider) -> None:
 
 async def test_an_id_or_a_policy_that_is_unusable_is_refused(provider: FakeProvider) -> None:
     async with make_client() as client:
-        with pytest.raises(ConfigurationError):
+        with pytest.raises(InvalidArgumentError):
             await client.poll_once(" ")
-        with pytest.raises(ConfigurationError):
+        with pytest.raises(InvalidArgumentError):
             await client.poll_once("a", poll=7)  # type: ignore[arg-type]
     assert provider.sent == []
 
@@ -214,7 +216,7 @@ async def test_an_id_or_a_policy_that_is_unusable_is_refused(provider: FakeProvi
 async def test_a_policy_that_gives_no_delay_is_told_so(provider: FakeProvider, delay: Any) -> None:
     provider.add("a", 30)
     async with make_client() as client:
-        with pytest.raises(ConfigurationError, match="the delay of a poll policy"):
+        with pytest.raises(InvalidArgumentError, match="the delay of a poll policy"):
             await client.poll_once("a", poll=Seen(delay))
 
 
@@ -341,7 +343,7 @@ async def test_failures_back_off_across_processes(provider: FakeProvider, error:
     assert delays == pytest.approx([0.5, 1, 2, 4, 8, 8, 8])
     provider.add("a", 1000)
     answer = pending(await poll(provider, "a", state, retry=STEADY, rate_limit=None))
-    assert (answer.state["failures"], answer.state["of_a_kind"]) == (0, 0)
+    assert (answer.state["failures"], answer.state["same_kind"]) == (0, 0)
     assert answer.state["polls"] == 8
     provider.script("a", envelope(500, "broken"))
     answer = pending(await poll(provider, "a", answer.state, retry=STEADY, rate_limit=None))
@@ -349,7 +351,7 @@ async def test_failures_back_off_across_processes(provider: FakeProvider, error:
 
 
 @pytest.mark.parametrize(
-    "answers, error, looks",
+    "answers, error, polls",
     [
         ([envelope(401, "no")], AuthenticationError, 1),
         ([envelope(404, "no")], NotFoundError, 1),
@@ -422,7 +424,7 @@ async def test_policies_see_the_age_that_the_caller_knows(
 ) -> None:
     provider.add("a", 1e6)
     policy = Seen()
-    ref = TaskRef("a", "split_stem", datetime.fromtimestamp(wall() - 300, UTC))
+    ref = TaskRef("a", type="split_stem", created_at=datetime.fromtimestamp(wall() - 300, UTC))
     first = pending(await poll(provider, ref, poll=policy))
     await anyio.sleep(first.delay)
     await poll(provider, "a", first.state, poll=policy)
@@ -433,8 +435,8 @@ async def test_policies_see_the_model_of_the_type(provider: FakeProvider) -> Non
     provider.add("a", 1e6)
     policy = Seen()
     async with make_client(poll=policy) as client:
-        await client.poll_once(TaskRef("a", "split_stem"))
-        assert policy.contexts[0].model is client.durations.model(SeparationType.SPLIT_STEM)
+        await client.poll_once(TaskRef("a", type="split_stem"))
+        assert policy.contexts[0].durations == client.durations.view(SeparationType.SPLIT_STEM)
 
 
 async def test_policies_see_the_age_that_the_server_tells(
@@ -545,7 +547,7 @@ async def test_the_state_is_small_and_plain(provider: FakeProvider) -> None:
         {"polls": None},
         {"polls": 10**400},
         {"failures": math.nan},
-        {"of_a_kind": math.inf},
+        {"same_kind": math.inf},
         {"kind": 7},
         {"status": ["PENDING"]},
         {"began": math.inf},
@@ -557,7 +559,7 @@ async def test_a_state_that_no_look_gave_is_refused_and_nothing_is_sent(
     provider: FakeProvider, state: Any
 ) -> None:
     async with make_client() as client:
-        with pytest.raises(ConfigurationError):
+        with pytest.raises(InvalidArgumentError):
             await client.poll_once("a", state=state)
     assert provider.sent == []
 
@@ -567,7 +569,17 @@ JSON = st.recursive(
     lambda each: st.lists(each, max_size=2) | st.dictionaries(st.text(max_size=3), each),
     max_leaves=3,
 )
-NAMES = ["polls", "failures", "of_a_kind", "kind", "status", "began", "created", "other"]
+NAMES = [
+    "polls",
+    "failures",
+    "same_kind",
+    "kind",
+    "status",
+    "began",
+    "created",
+    "understood",
+    "other",
+]
 STATES = JSON | st.dictionaries(st.sampled_from(NAMES), JSON, max_size=4)
 
 
@@ -590,7 +602,7 @@ class TestGarbage:
                 for _ in range(len(later) + 1):
                     try:
                         answer = pending(await poll(provider, "a", told))
-                    except ConfigurationError:
+                    except InvalidArgumentError:
                         assert told is state
                         assert provider.sent == []
                         return

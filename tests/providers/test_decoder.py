@@ -34,8 +34,8 @@ from payloads import (
 from vocalsep_async import errors
 from vocalsep_async.errors import APIError, DecodeError, ErrorAction, VocalSepError
 from vocalsep_async.models import SeparationTask, SeparationType, TaskRef, TaskStatus
+from vocalsep_async.providers import KIE, SUNOAPI, Provider
 from vocalsep_async.providers._decoder import Decoder, age_of, decode_callback, restored_task
-from vocalsep_async.providers.base import KIE, SUNOAPI, Provider
 
 REF = TaskRef(TASK_ID)
 CREATED = datetime.fromtimestamp(CREATED_MS / 1000, UTC)
@@ -362,7 +362,7 @@ def test_the_age_of_a_task_is_told_by_the_servers_own_clock(
 
 def test_a_record_that_was_kept_is_the_task_it_was_of() -> None:
     task = decoded(answer(stems_done()))
-    assert restored_task(TaskRef(TASK_ID, task.type), task.raw) == task
+    assert restored_task(TaskRef(TASK_ID, type=task.type), task.raw) == task
 
 
 @pytest.mark.parametrize("record", [pending(), {}, [], None, "SUCCESS"])

@@ -6,14 +6,8 @@ import pytest
 
 from vocalsep_async import errors
 from vocalsep_async.errors import APIError, ErrorAction
-from vocalsep_async.providers.base import (
-    KIE,
-    SUNOAPI,
-    ErrorRule,
-    Provider,
-    provider_for,
-    says_no_such_record,
-)
+from vocalsep_async.providers import KIE, SUNOAPI, ErrorRule, Provider, provider_for
+from vocalsep_async.providers.base import says_no_such_record
 
 RAISE, RETRY = ErrorAction.RAISE, ErrorAction.RETRY
 SLOWLY, PAUSE = ErrorAction.MAINTENANCE, ErrorAction.THROTTLE
@@ -210,7 +204,7 @@ def test_the_providers_count_credits_at_different_places() -> None:
 
 
 def test_a_dialect_of_ones_own_decides_by_its_own_table() -> None:
-    closed = ErrorRule(errors.MaintenanceError, SLOWLY, hint="Closed on Sundays.")
+    closed = ErrorRule(errors.MaintenanceError, action=SLOWLY, hint="Closed on Sundays.")
     mine = Provider(name="mine", codes={700: closed}, credits_path="/credits")
     assert mine.classify(700, "", in_envelope=True) is closed
     assert mine.classify(401, "", in_envelope=True).error is APIError

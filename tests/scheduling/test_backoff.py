@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vocalsep_async._scheduling.backoff import RetryPolicy, grown, jittered
-from vocalsep_async.errors import ConfigurationError
+from vocalsep_async.errors import InvalidArgumentError
+from vocalsep_async.policies import RetryPolicy
+from vocalsep_async.policies import _grown as grown
+from vocalsep_async.policies import _jittered as jittered
 
 ALMOST_ONE = math.nextafter(1.0, 0.0)
 
@@ -66,7 +68,7 @@ def test_the_delays_between_tries_follow_the_policy() -> None:
 @pytest.mark.parametrize("value", [math.nan, math.inf, -1, True, "1", None, [1]])
 @pytest.mark.parametrize("name", ["attempts", "initial", "factor", "maximum", "jitter"])
 def test_every_option_is_checked(name: str, value: Any) -> None:
-    with pytest.raises(ConfigurationError, match=f"^{name} must be"):
+    with pytest.raises(InvalidArgumentError, match=f"^{name} must be"):
         RetryPolicy(**{name: value})
 
 
@@ -84,12 +86,14 @@ def test_every_option_is_checked(name: str, value: Any) -> None:
     ],
 )
 def test_an_option_out_of_its_range_is_refused(options: dict[str, Any]) -> None:
-    with pytest.raises(ConfigurationError):
+    with pytest.raises(InvalidArgumentError):
         RetryPolicy(**options)
 
 
 def test_the_longest_delay_is_not_below_the_first() -> None:
-    with pytest.raises(ConfigurationError, match=r"maximum \(1\) must not be below initial \(2\)"):
+    with pytest.raises(
+        InvalidArgumentError, match=r"maximum \(1\) must not be below initial \(2\)"
+    ):
         RetryPolicy(initial=2, maximum=1)
     assert RetryPolicy(initial=2, maximum=2).delay(5, 0.5) == 2
 

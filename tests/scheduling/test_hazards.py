@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vocalsep_async._scheduling.hazards import _BINS, _EDGES, Durations, HazardModel, _bin
-from vocalsep_async.errors import ConfigurationError
+from vocalsep_async._scheduling.hazards import _BINS, _EDGES, HazardModel, _bin
+from vocalsep_async.durations import Durations
+from vocalsep_async.errors import InvalidArgumentError
 from vocalsep_async.models import SeparationType
 
 VOCAL, SPLIT = SeparationType.SEPARATE_VOCAL, SeparationType.SPLIT_STEM
@@ -116,7 +117,7 @@ def test_the_tables_follow_what_is_learned() -> None:
 def test_after_the_time_that_is_left_the_share_that_was_asked_about_still_runs(
     model: HazardModel, since: float, share: float
 ) -> None:
-    left = model.left(since, share)
+    left = model.remaining(since, share)
     assert left >= 0
     # The hazards say it too, second by second or finer.
     ends = [since, *(edge for edge in _EDGES[1:-1] if since < edge < since + left), since + left]
@@ -129,17 +130,17 @@ def test_the_fewer_shall_run_the_longer_it_takes(
     model: HazardModel, since: float, one: float, two: float
 ) -> None:
     few, many = sorted((one, two))
-    assert model.left(since, many) <= model.left(since, few) + 1e-6
+    assert model.remaining(since, many) <= model.remaining(since, few) + 1e-6
 
 
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("since", [0.0, 60.0, 7200.0, 1e6])
 def test_all_that_run_now_run_now(model: HazardModel, since: float) -> None:
-    assert model.left(since, 1.0) == 0.0
+    assert model.remaining(since, 1.0) == 0.0
 
 
 def test_half_of_what_was_learned_from_is_left_at_its_median() -> None:
-    assert taught(lognormal(11)).left(0.0, 0.5) == pytest.approx(45.0, rel=0.15)
+    assert taught(lognormal(11)).remaining(0.0, 0.5) == pytest.approx(45.0, rel=0.15)
 
 
 def test_nothing_goes_unnoticed_in_no_time() -> None:
@@ -160,7 +161,7 @@ def test_it_is_the_integral_that_it_says() -> None:
 
 @pytest.mark.parametrize("median", [0, 0.5, -1, math.nan, math.inf, True, "75", None])
 def test_a_guess_is_a_number_of_seconds(median: Any) -> None:
-    with pytest.raises(ConfigurationError, match=r"^median must be"):
+    with pytest.raises(InvalidArgumentError, match=r"^median must be"):
         HazardModel(median)
 
 
@@ -270,22 +271,26 @@ def test_a_finished_task_teaches_its_type_and_the_unknown(
     type_: SeparationType | None, learned_from: set[SeparationType | None]
 ) -> None:
     durations = Durations()
-    durations.observe_completion(60.0, type_=type_)
-    taught_kinds = {kind for kind in (*SeparationType, None) if durations.model(kind).completions}
+    durations._hazards.observe_completion(60.0, type_=type_)
+    taught_kinds = {
+        kind for kind in (*SeparationType, None) if durations._hazards.model(kind).completions
+    }
     assert taught_kinds == learned_from
 
 
 def test_time_reported_under_one_type_is_counted_whole_under_another() -> None:
     durations = Durations()
-    durations.model(None).observe_running(0.0, 50.0)
-    durations.observe_completion(60.0, type_=VOCAL, tracked_as=None, since=50.0)
-    assert sum(durations.model(VOCAL).to_dict()["running"]) == pytest.approx(60.0)
-    assert sum(durations.model(None).to_dict()["running"]) == pytest.approx(60.0, rel=0.01)
+    durations._hazards.model(None).observe_running(0.0, 50.0)
+    durations._hazards.observe_completion(60.0, type_=VOCAL, tracked_as=None, since=50.0)
+    assert sum(durations._hazards.model(VOCAL).to_dict()["running"]) == pytest.approx(60.0)
+    assert sum(durations._hazards.model(None).to_dict()["running"]) == pytest.approx(60.0, rel=0.01)
 
 
 def test_types_begin_with_guesses_of_their_own() -> None:
     durations = Durations()
-    assert median_of(durations.model(SPLIT)) > 1.5 * median_of(durations.model(VOCAL))
+    assert median_of(durations._hazards.model(SPLIT)) > 1.5 * median_of(
+        durations._hazards.model(VOCAL)
+    )
 
 
 # The file.
@@ -294,24 +299,26 @@ def test_types_begin_with_guesses_of_their_own() -> None:
 def some_durations() -> Durations:
     durations = Durations()
     for duration in lognormal(7):
-        durations.observe_completion(duration, type_=VOCAL)
-        durations.observe_completion(2 * duration, type_=SPLIT)
+        durations._hazards.observe_completion(duration, type_=VOCAL)
+        durations._hazards.observe_completion(2 * duration, type_=SPLIT)
     return durations
 
 
 def state(durations: Durations) -> list[dict[str, Any]]:
-    return [durations.model(kind).to_dict() for kind in (*SeparationType, None)]
+    return [durations._hazards.model(kind).to_dict() for kind in (*SeparationType, None)]
 
 
 def test_what_was_learned_survives_a_run(tmp_path: Path) -> None:
     path, learned, fresh = tmp_path / "durations.json", some_durations(), Durations()
-    held = fresh.model(VOCAL)
+    held = fresh._hazards.model(VOCAL)
     learned.save(path)
     fresh.load(str(path))
     assert state(fresh) == state(learned)
     assert repr(fresh) == "<Durations: 400 completions>"
     # Who holds a model, as a waiting poller does, has the loaded one.
-    assert held.due(30.0, 0.1) == pytest.approx(learned.model(VOCAL).due(30.0, 0.1), rel=0.05)
+    assert held.due(30.0, 0.1) == pytest.approx(
+        learned._hazards.model(VOCAL).due(30.0, 0.1), rel=0.05
+    )
     assert held.version > 0
 
 
@@ -362,7 +369,7 @@ def test_the_example_is_good(tmp_path: Path) -> None:
     path.write_text(json.dumps(saved()))
     durations = Durations()
     durations.load(path)
-    assert durations.model(VOCAL).completions == 3
+    assert durations._hazards.model(VOCAL).completions == 3
 
 
 def damaged(key: str, value: Any) -> str:
@@ -406,7 +413,7 @@ def test_a_damaged_or_foreign_file_is_refused_and_nothing_taken_over(
     path.write_text(content)
     durations = some_durations()
     before = state(durations)
-    with pytest.raises(ConfigurationError, match="holds no saved durations") as caught:
+    with pytest.raises(InvalidArgumentError, match="holds no saved durations") as caught:
         durations.load(path)
     assert str(path) in str(caught.value)
     assert state(durations) == before
@@ -416,7 +423,7 @@ def test_a_damaged_or_foreign_file_is_refused_and_nothing_taken_over(
 def test_a_file_of_another_kind_is_refused(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "durations.json"
     path.write_bytes(content)
-    with pytest.raises(ConfigurationError, match="holds no saved durations"):
+    with pytest.raises(InvalidArgumentError, match="holds no saved durations"):
         Durations().load(path)
 
 

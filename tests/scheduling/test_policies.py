@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vocalsep_async._scheduling.hazards import HazardModel
-from vocalsep_async.errors import ConfigurationError
+from vocalsep_async.durations import DurationView
+from vocalsep_async.errors import InvalidArgumentError
 from vocalsep_async.policies import Adaptive, Backoff, Interval, PollContext, PollPolicy
 
 ALMOST_ONE = math.nextafter(1.0, 0.0)
@@ -39,7 +40,9 @@ def at(
     model: HazardModel = COLD,
     price: float = 0.0,
 ) -> PollContext:
-    return PollContext(polls=polls, elapsed=age, age=age, model=model, draw=draw, price=price)
+    return PollContext(
+        polls=polls, elapsed=age, age=age, durations=DurationView(model), draw=draw, price=price
+    )
 
 
 # Plain policies.
@@ -88,7 +91,7 @@ def test_gaps_of_adaptive_stay_within_its_bounds(
     longest = max(20.0, age / 4)
     if model is COLD:
         longest = min(longest, max(2.0, age / 2))
-    assert 1.0 <= Adaptive(cost).delay(at(age=age, model=model)) <= longest
+    assert 1.0 <= Adaptive(cost=cost).delay(at(age=age, model=model)) <= longest
 
 
 @pytest.mark.parametrize(
@@ -97,20 +100,20 @@ def test_gaps_of_adaptive_stay_within_its_bounds(
 def test_until_ten_tasks_were_seen_gaps_are_short(age: float, longest: float) -> None:
     model = HazardModel()
     for duration in durations(3, 9):
-        assert Adaptive(1e300).delay(at(age=age, model=model)) == longest
+        assert Adaptive(cost=1e300).delay(at(age=age, model=model)) == longest
         model.observe_completion(0.0, duration)
-    assert Adaptive(1e300).delay(at(age=age, model=model)) == longest
+    assert Adaptive(cost=1e300).delay(at(age=age, model=model)) == longest
     model.observe_completion(0.0, 45.0)
-    assert Adaptive(1e300).delay(at(age=age, model=model)) >= 20.0
+    assert Adaptive(cost=1e300).delay(at(age=age, model=model)) >= 20.0
 
 
 @pytest.mark.parametrize("age, longest", [(0, 20.0), (10, 20.0), (80, 20.0), (400, 100.0)])
 def test_later_no_gap_is_longer_than_a_quarter_of_the_age(age: float, longest: float) -> None:
-    assert Adaptive(1e300).delay(at(age=age, model=WARM)) == longest
+    assert Adaptive(cost=1e300).delay(at(age=age, model=WARM)) == longest
 
 
 def test_nobody_looks_more_often_than_every_second() -> None:
-    assert Adaptive(1e-300).delay(at(age=45.0, model=WARM)) == 1.0
+    assert Adaptive(cost=1e-300).delay(at(age=45.0, model=WARM)) == 1.0
 
 
 @given(st.sampled_from([COLD, WARM]), st.floats(0, 1e5), st.floats(0, 100), st.floats(0.01, 10))
@@ -118,7 +121,7 @@ def test_at_a_price_above_its_cost_only_the_shortest_gap_is_wanted(
     model: HazardModel, age: float, price: float, cost: float
 ) -> None:
     """The schedule itself holds back whom it is not worth it."""
-    policy = Adaptive(cost)
+    policy = Adaptive(cost=cost)
     gap = policy.delay(at(age=age, model=model, price=price))
     if price > cost:
         assert gap == pytest.approx(max(1.0, age / 100))
@@ -132,7 +135,7 @@ def test_plain_policies_know_no_price() -> None:
 
 
 def test_a_lower_cost_looks_more_often() -> None:
-    gaps = [Adaptive(cost).delay(at(age=40.0, model=WARM)) for cost in (0.02, 0.1, 0.5, 2.0)]
+    gaps = [Adaptive(cost=cost).delay(at(age=40.0, model=WARM)) for cost in (0.02, 0.1, 0.5, 2.0)]
     assert gaps == sorted(gaps)
     assert gaps[0] < gaps[-1]
 
@@ -159,7 +162,7 @@ def test_what_was_learned_saves_looks_at_the_same_delay() -> None:
         late = sum(ages[-1] - duration for ages, duration in zip(seen, tasks, strict=True))
         return late / len(tasks), sum(len(ages) - 1 for ages in seen) / len(tasks)
 
-    learned_delay, learned_polls = cost(Adaptive(0.32))
+    learned_delay, learned_polls = cost(Adaptive(cost=0.32))
     fixed_delay, fixed_polls = cost(Interval(5))
     assert learned_delay <= fixed_delay
     assert learned_polls <= 0.85 * fixed_polls
@@ -176,7 +179,7 @@ WRONG: list[Any] = [0, -1, math.nan, math.inf, True, "5", None, [5]]
     [(Interval, "seconds"), (Adaptive, "cost"), (Backoff, "initial"), (Backoff, "maximum")],
 )
 def test_seconds_are_finite_numbers_above_zero(policy: Any, name: str, value: Any) -> None:
-    with pytest.raises(ConfigurationError, match=f"^{name} must be"):
+    with pytest.raises(InvalidArgumentError, match=f"^{name} must be"):
         policy(**{name: value})
 
 
@@ -184,17 +187,17 @@ def test_seconds_are_finite_numbers_above_zero(policy: Any, name: str, value: An
     "options", [{"factor": 0.9}, {"factor": math.nan}, {"jitter": 1}, {"jitter": -0.1}]
 )
 def test_growth_and_jitter_have_their_ranges(options: dict[str, float]) -> None:
-    with pytest.raises(ConfigurationError, match=f"^{next(iter(options))} must be"):
+    with pytest.raises(InvalidArgumentError, match=f"^{next(iter(options))} must be"):
         Backoff(**options)
 
 
 def test_the_longest_gap_is_not_below_the_first() -> None:
-    with pytest.raises(ConfigurationError, match="must not be below initial"):
+    with pytest.raises(InvalidArgumentError, match="must not be below initial"):
         Backoff(initial=40.0)
 
 
 def test_policies_are_values() -> None:
-    assert Adaptive() == Adaptive(0.1)
+    assert Adaptive() == Adaptive(cost=0.1)
     assert Interval(5) == Interval(5.0)
     assert {Backoff(), Backoff(initial=2.0)} == {Backoff()}
 

@@ -28,7 +28,7 @@ from scheduling.entries import (
     taught,
 )
 
-from vocalsep_async._scheduling import backlog as line_module
+from vocalsep_async._scheduling import queue as line_module
 from vocalsep_async._scheduling.hazards import HazardModel
 from vocalsep_async._scheduling.queue import PollQueue
 

@@ -27,6 +27,7 @@ from vocalsep_async import (
     DecodeError,
     ErrorAction,
     InsufficientCreditsError,
+    InvalidArgumentError,
     InvalidParametersError,
     MaintenanceError,
     NotFoundError,
@@ -906,7 +907,7 @@ async def test_an_unusable_id_is_refused_before_anything_is_sent(
 ) -> None:
     async with client_at(f"{server.url}/healthy") as client:
         call: Callable[[Any], Awaitable[object]] = getattr(client, method)
-        with pytest.raises(ConfigurationError):
+        with pytest.raises(InvalidArgumentError):
             await call(task_id)
         assert client.stats.requests == 0
     assert server.hits == 0

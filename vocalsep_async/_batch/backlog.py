@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from vocalsep_async._batch.groups import ArrivalGroup
 from vocalsep_async._polling.target import PollTarget
-from vocalsep_async._scheduling.hazards import Durations
+from vocalsep_async._scheduling.hazards import HazardTable
 from vocalsep_async._scheduling.queue import GUESSED_AGE
 from vocalsep_async.models import SeparationType
 
@@ -19,18 +19,18 @@ class UnpolledIds:
     """First come, first served within a type; between types, who is worth more.
 
     Args:
-        durations: what is known about how long tasks take.
+        hazards: what is known about how long tasks take.
         cohort_of: gives the cohort of an id; None if it does not wait here any more.
         admit: takes an id that was first; returns its watch, None if it needs no look of its own.
     """
 
     def __init__(
         self,
-        durations: Durations,
+        hazards: HazardTable,
         cohort_of: Callable[[str], ArrivalGroup | None],
         admit: Callable[[str, ArrivalGroup], PollTarget | None],
     ) -> None:
-        self._durations = durations
+        self._hazards = hazards
         self._cohort_of = cohort_of
         self._admit = admit
         self._ids: dict[SeparationType | None, deque[str]] = {}
@@ -68,7 +68,7 @@ class UnpolledIds:
         if group is None:
             return 0.0
         waited = now - group.started
-        return self._durations.model(type_).expected_delay(0.0, GUESSED_AGE + waited)
+        return self._hazards.model(type_).expected_delay(0.0, GUESSED_AGE + waited)
 
     def _first(self, type_: SeparationType | None) -> ArrivalGroup | None:
         ids = self._ids.get(type_)

@@ -2,45 +2,12 @@
 
 from __future__ import annotations
 
-from attrs import frozen
-
 from vocalsep_async._scheduling.hazards import HazardModel
 from vocalsep_async.errors import ErrorAction, VocalSepError
-from vocalsep_async.models import TaskOutcome
+from vocalsep_async.models import BatchStats, TaskOutcome
 
 _STILL_RUNNING = 0.5
 """Tasks that may be expected to run still when a batch is taken to have run to its end."""
-
-
-@frozen(kw_only=True)
-class BatchStats:
-    """What a batch has done so far, at one moment.
-
-    Attributes:
-        pending: tasks taken in whose outcome is not known yet.
-        finished: tasks with an outcome, whether or not it was fetched; succeeded and failed.
-        succeeded: those whose stems are there.
-        failed: the others: failed at the provider, ended by an error, out of time.
-        polls: looks that the batch made or shared.
-        refused: how many of them the API refused as too many (405/430 and their like).
-        retried: how many of them met another error and were repeated.
-        rate: requests per second that the pacer allows now, for everybody who uses the client;
-            infinity while no limit is known.
-        mean_delay: seconds from the end of a task (or of taking it in, if that was later) until
-            it was known, on average; None until one was known whose times are.
-        eta: seconds until all outcomes will be known, roughly, as tasks of this type go.
-    """
-
-    pending: int
-    finished: int
-    succeeded: int
-    failed: int
-    polls: int
-    throttled: int
-    retried: int
-    rate: float
-    mean_delay: float | None
-    eta: float
 
 
 class BatchCounters:
@@ -107,5 +74,5 @@ class BatchCounters:
         if not pending:
             return 0.0
         polls = (self.polls + pending) / (self.finished + pending)
-        slowest = model.left(0.0, min(1.0, _STILL_RUNNING / pending))
+        slowest = model.remaining(0.0, min(1.0, _STILL_RUNNING / pending))
         return max(pending * polls / rate, slowest - newest)

@@ -10,9 +10,9 @@ from pathlib import Path
 import attrs
 
 from vocalsep_async._journal.codec import unpacked
-from vocalsep_async._journal.journal import Journal, Known, type_of
+from vocalsep_async._journal.journal import JournalFile, Known, type_of
 from vocalsep_async._journal.store import Row
-from vocalsep_async._scheduling.hazards import Durations
+from vocalsep_async._scheduling.hazards import HazardTable
 from vocalsep_async._text import printable
 from vocalsep_async.errors import DecodeError, JournalError, TaskTimeoutError
 from vocalsep_async.models import SeparationTask, TaskOutcome, TaskRef, TaskStatus
@@ -35,24 +35,24 @@ class BatchRecorder:
         journal: where to write.
         is_own: whether the batch opens and closes it.
         base_url: which API the tasks are of.
-        durations: what is learned; taken over from the journal by a client that knows nothing.
+        hazards: what is learned; taken over from the journal by a client that knows nothing.
         broken: called with what went wrong when something could not be written, such as to a
             journal that was closed too early; nobody here could hear it otherwise.
     """
 
     def __init__(
         self,
-        journal: Journal,
+        journal: JournalFile,
         *,
         is_own: bool,
         base_url: str,
-        durations: Durations,
+        hazards: HazardTable,
         broken: Callable[[Exception], None],
     ) -> None:
         self._journal = journal
         self._is_own = is_own
         self._base_url = base_url
-        self._durations = durations
+        self._hazards = hazards
         self._broken = broken
         self._known: set[str] = set()
         self._ended: set[str] = set()
@@ -101,9 +101,9 @@ class BatchRecorder:
 
     async def _learn(self) -> None:
         told = await self._journal.durations()
-        if told is not None and self._durations.model(None).completions == 0:
+        if told is not None and self._hazards.model(None).completions == 0:
             try:
-                self._durations.update_from(told)
+                self._hazards.update_from(told)
             except ValueError as error:
                 raise JournalError(f"{self._journal.path}: damaged durations: {error}") from None
 
@@ -124,7 +124,7 @@ class BatchRecorder:
         """
         try:
             if self._journal.is_open:
-                self._journal.learned(self._durations.to_dict())
+                self._journal.learned(self._hazards.to_dict())
                 await self._journal.flush()
         finally:
             await self._let_go()
@@ -175,7 +175,7 @@ class BatchRecorder:
     def _note_durations(self) -> None:
         self._ends += 1
         if self._ends % _ENDS_BETWEEN == 0:
-            self._journal.learned(self._durations.to_dict())
+            self._journal.learned(self._hazards.to_dict())
 
     def saved(self, outcome: TaskOutcome, done: Done) -> None:
         """Write down where its stems are; *done* gets it then."""
@@ -229,7 +229,7 @@ class BatchRecorder:
         raise JournalError(f"{self._journal.path}: the files of task {row.task_id!r} are damaged")
 
     def _task(self, row: Row) -> SeparationTask:
-        ref = TaskRef(row.task_id, type_of(row))
+        ref = TaskRef(row.task_id, type=type_of(row))
         try:
             return restored_task(ref, unpacked(row.record or b""))
         except (ValueError, DecodeError) as error:

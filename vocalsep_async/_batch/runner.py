@@ -10,14 +10,14 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from vocalsep_async._batch.counters import BatchStats
 from vocalsep_async._batch.intake import Tasks, all_at_once, one_by_one
 from vocalsep_async._batch.saver import Save, StemSaver
 from vocalsep_async._batch.tracker import BatchTracker
 from vocalsep_async._polling.poller import Poller
 from vocalsep_async._tasks import to_its_end
+from vocalsep_async.batch import BatchRunner
 from vocalsep_async.errors import ConfigurationError
-from vocalsep_async.models import SeparationType, TaskOutcome, TaskRef
+from vocalsep_async.models import BatchStats, SeparationType, TaskOutcome, TaskRef
 from vocalsep_async.policies import PollPolicy
 
 if TYPE_CHECKING:
@@ -37,19 +37,8 @@ Record = Callable[[Callable[[Exception], None]], "BatchRecorder"]
 """Makes a recording that tells of what breaks it."""
 
 
-class BatchRunner:
-    """Tracks many tasks; made by `VocalSepClient.track`.
-
-    An async context manager and an async iterator: one `TaskOutcome` for each id, in the order in
-    which they are known. Leaving the block early ends the looks; the tasks at the provider go on.
-
-        async with client.track(task_ids) as batch:
-            async for outcome in batch:
-                print(outcome.task_id, outcome.ok)
-
-    A consumer that is slower than the looks delays none of them: outcomes are kept for it.
-    Several may iterate at once; each outcome goes to one of them.
-    """
+class Runner(BatchRunner):
+    """The batch behind `BatchRunner`."""
 
     def __init__(
         self,
@@ -182,16 +171,6 @@ class BatchRunner:
     # What goes in
 
     def add(self, task: str | TaskRef) -> None:
-        """Track one more task, from now on; one that is open already is tracked once.
-
-        With a journal, one whose end is known there is not tracked again.
-
-        Args:
-            task: its id or ref.
-
-        Raises:
-            ConfigurationError: the id is unusable, or the batch was closed or not entered.
-        """
         tracker = self._entered()
         if self._is_closed:
             raise ConfigurationError("the batch is closed; add tasks before close()")
@@ -206,28 +185,13 @@ class BatchRunner:
         if self._recording is not None:
             if self._recording.is_over(ref.task_id):
                 return
-            self._recording.add(ref.merged(TaskRef(ref.task_id, self._type)))
+            self._recording.add(ref.merged(TaskRef(ref.task_id, type=self._type)))
         tracker.take_in(ref)
 
     def notify(self, task: str | TaskRef) -> bool:
-        """Look at a task soon, because something happened to it: for webhooks.
-
-        Args:
-            task: its id or ref.
-
-        Returns:
-            Whether the batch tracks it and has no outcome yet.
-
-        Raises:
-            ConfigurationError: the id is unusable, or the batch was not entered.
-        """
         return self._entered().poll_soon(TaskRef.of(task).task_id)
 
     def close(self) -> None:
-        """Take no more tasks: iteration ends when those that are open have their outcomes.
-
-        Only needed with ``keep_open=True``; may be called again.
-        """
         self._is_closed, self._keep_open = True, False
         self._news.set()
 
@@ -345,20 +309,10 @@ class BatchRunner:
         return is_read and not expects_more and not len(tracker) and not self._passing
 
     def pending_ids(self) -> tuple[str, ...]:
-        """The ids of the tasks that have no outcome yet, or had none when the block was left.
-
-        Raises:
-            ConfigurationError: the batch was not entered.
-        """
         return self._entered().pending()
 
     @property
     def stats(self) -> BatchStats:
-        """What the batch has done so far.
-
-        Raises:
-            ConfigurationError: the batch was not entered.
-        """
         return self._entered().stats()
 
 

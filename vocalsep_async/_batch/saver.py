@@ -8,8 +8,7 @@ from collections.abc import Awaitable, Callable
 
 import attrs
 
-from vocalsep_async._downloads.report import DownloadReport
-from vocalsep_async.models import SeparationTask, TaskOutcome
+from vocalsep_async.models import DownloadReport, SeparationTask, TaskOutcome
 
 _TASKS_AT_ONCE = 4
 """Whose files share the places: so none is empty while one task waits for its last file."""

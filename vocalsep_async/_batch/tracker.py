@@ -11,13 +11,20 @@ from collections.abc import Callable
 import anyio
 
 from vocalsep_async._batch.backlog import UnpolledIds
-from vocalsep_async._batch.counters import BatchCounters, BatchStats
+from vocalsep_async._batch.counters import BatchCounters
 from vocalsep_async._batch.groups import ArrivalGroup
 from vocalsep_async._polling.poller import Poller
 from vocalsep_async._polling.target import PollTarget, timed_out
 from vocalsep_async._scheduling.queue import PollQueue
 from vocalsep_async.errors import VocalSepError
-from vocalsep_async.models import SeparationTask, SeparationType, TaskOutcome, TaskRef, TaskStatus
+from vocalsep_async.models import (
+    BatchStats,
+    SeparationTask,
+    SeparationType,
+    TaskOutcome,
+    TaskRef,
+    TaskStatus,
+)
 from vocalsep_async.policies import PollPolicy
 
 _logger = logging.getLogger("vocalsep_async")
@@ -77,7 +84,7 @@ class BatchTracker:
         self._note = note
         self._open: dict[str, PollTarget | ArrivalGroup] = {}
         """What is known of each id: its watch, or only its cohort before the first look."""
-        self._unasked = UnpolledIds(poller.durations, self._unasked_cohort, self._admit)
+        self._unasked = UnpolledIds(poller.hazards, self._unasked_cohort, self._admit)
         self.queue: PollQueue[PollTarget] = poller.open_group(
             self, limit=limit, backlog=self._unasked
         )
@@ -152,7 +159,7 @@ class BatchTracker:
 
     def _watch(self, ref: TaskRef, group: ArrivalGroup) -> None:
         before = self._poller.polls_of(ref.task_id)
-        ref = ref.merged(TaskRef(ref.task_id, group.type))
+        ref = ref.merged(TaskRef(ref.task_id, type=group.type))
         self._open[ref.task_id] = self._poller.join(ref, group)
         self._note_polls_before(ref.task_id, before)
 
@@ -162,7 +169,7 @@ class BatchTracker:
         self._changed()
         self._unasked.has_left()
         before = self._poller.polls_of(task_id)
-        target, needs_look = self._poller.admit(TaskRef(task_id, group.type), group)
+        target, needs_look = self._poller.admit(TaskRef(task_id, type=group.type), group)
         self._open[task_id] = target
         self._note_polls_before(task_id, before)
         return target if needs_look else None
@@ -348,7 +355,7 @@ class BatchTracker:
             pending=len(self._open),
             rate=self._poller.rate,
             newest=now - self._newest,
-            model=self._poller.durations.model(self._type),
+            model=self._poller.hazards.model(self._type),
         )
 
     def release(self) -> None:

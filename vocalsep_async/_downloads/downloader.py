@@ -10,15 +10,13 @@ from attrs import evolve
 from vocalsep_async._downloads import selection
 from vocalsep_async._downloads.job import TaskDownload, refusal
 from vocalsep_async._downloads.links import StemLinks
-from vocalsep_async._downloads.options import Order
-from vocalsep_async._downloads.report import DownloadReport
+from vocalsep_async._downloads.plan import DownloadPlan
 from vocalsep_async._downloads.source import RemoteFile
-from vocalsep_async._downloads.stream import Source, StemStream
-from vocalsep_async._scheduling.backoff import RetryPolicy
+from vocalsep_async._downloads.stream import Source, Stream
 from vocalsep_async._transport.files import FileTransport
-from vocalsep_async.models import SeparationTask, TaskOutcome, TaskRef
-
-Downloadable = SeparationTask | TaskOutcome | TaskRef | str
+from vocalsep_async.downloads import Downloadable
+from vocalsep_async.models import DownloadReport, SeparationTask, TaskOutcome, TaskRef
+from vocalsep_async.policies import RetryPolicy
 
 
 class Downloader:
@@ -40,34 +38,34 @@ class Downloader:
         self._poll = poll
         self._retry = retry
 
-    async def save(self, task: Downloadable, order: Order) -> DownloadReport:
-        """Save what *order* says; what cannot be saved stands in the report.
+    async def save(self, task: Downloadable, plan: DownloadPlan) -> DownloadReport:
+        """Save what *plan* says; what cannot be saved stands in the report.
 
         Raises:
             VocalSepError: the task has no such stems, or cannot be looked at.
-            Exception: what the order's ``on_progress`` raised.
+            Exception: what the plan's ``on_progress`` raised.
         """
         record = await self._record(task)
-        return await self._saved(record, selection.chosen(record, order.to.stems), order)
+        return await self._saved(record, selection.chosen(record, plan.options.stems), plan)
 
-    async def save_present(self, record: SeparationTask, order: Order) -> DownloadReport:
-        """Save what *order* says as far as the task has it; what it has not stands in the report.
+    async def save_present(self, record: SeparationTask, plan: DownloadPlan) -> DownloadReport:
+        """Save what *plan* says as far as the task has it; what it has not stands in the report.
 
         Raises:
-            Exception: what the order's ``on_progress`` raised.
+            Exception: what the plan's ``on_progress`` raised.
         """
-        stems, absent = selection.parted(record, order.to.stems)
-        report = await self._saved(record, stems, order)
+        stems, absent = selection.parted(record, plan.options.stems)
+        report = await self._saved(record, stems, plan)
         return evolve(report, errors=(*absent, *report.errors))
 
     async def _saved(
-        self, record: SeparationTask, stems: tuple[str, ...], order: Order
+        self, record: SeparationTask, stems: tuple[str, ...], plan: DownloadPlan
     ) -> DownloadReport:
         links = self._links(record)
-        remote = partial(self._remote, links=links, max_bytes=order.to.max_bytes)
-        return await TaskDownload(record, stems, order, links, remote).run()
+        remote = partial(self._remote, links=links, max_bytes=plan.options.max_bytes)
+        return await TaskDownload(record, stems, plan, links, remote).run()
 
-    def stream(self, task: Downloadable, stem: str, max_bytes: int) -> StemStream:
+    def stream(self, task: Downloadable, stem: str, max_bytes: int) -> Stream:
         """One stem, to be read."""
 
         async def find() -> Source:
@@ -77,7 +75,7 @@ class Downloader:
             refuse = partial(refusal, record.task_id, stem, links.get(stem), None)
             return Source(self._remote(stem, links=links, max_bytes=max_bytes), refuse)
 
-        return StemStream(stem, find)
+        return Stream(stem, find)
 
     async def _record(self, task: Downloadable) -> SeparationTask:
         """The final record, looked up if need be.
@@ -94,7 +92,7 @@ class Downloader:
 
     def _links(self, task: SeparationTask) -> StemLinks:
         """The links of a task, with a look at it when they have expired."""
-        return StemLinks(task, partial(self._poll, TaskRef(task.task_id, task.type)))
+        return StemLinks(task, partial(self._poll, TaskRef(task.task_id, type=task.type)))
 
     def _remote(self, stem: str, *, links: StemLinks, max_bytes: int) -> RemoteFile:
         """A stem at its host."""

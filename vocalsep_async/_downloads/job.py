@@ -13,15 +13,14 @@ from anyio.to_thread import run_sync
 
 from vocalsep_async._downloads.links import StemLinks
 from vocalsep_async._downloads.manifest import Manifest
-from vocalsep_async._downloads.options import Order
 from vocalsep_async._downloads.partfile import PartFile, Saved
+from vocalsep_async._downloads.plan import DownloadPlan
 from vocalsep_async._downloads.progress import ProgressReporter, ToldError
-from vocalsep_async._downloads.report import DownloadReport, StemFile
 from vocalsep_async._downloads.source import RemoteFile
 from vocalsep_async._downloads.transfer import fill, taken_up
 from vocalsep_async._text import printable, short_url
 from vocalsep_async.errors import DownloadError, VocalSepError
-from vocalsep_async.models import SeparationTask
+from vocalsep_async.models import DownloadReport, SeparationTask, StemFile
 
 
 class TaskDownload:
@@ -30,7 +29,7 @@ class TaskDownload:
     Args:
         task: whose stems; for its id.
         stems: which of them.
-        order: where to, and how.
+        plan: where to, and how.
         links: where they are.
         remote: makes a stem at its host from its name.
     """
@@ -39,12 +38,12 @@ class TaskDownload:
         self,
         task: SeparationTask,
         stems: tuple[str, ...],
-        order: Order,
+        plan: DownloadPlan,
         links: StemLinks,
         remote: Callable[[str], RemoteFile],
     ) -> None:
         self._task_id = task.task_id
-        self._order = order
+        self._plan = plan
         self._links = links
         self._remote = remote
         self._paths = {stem: self._path(stem) for stem in stems}
@@ -56,13 +55,13 @@ class TaskDownload:
 
     def _path(self, stem: str) -> Path:
         link = self._links.get(stem) or ""
-        return self._order.to.template.path(self._order.to.directory, self._task_id, stem, link)
+        return self._plan.template.path(self._plan.options.directory, self._task_id, stem, link)
 
     async def run(self) -> DownloadReport:
         """Save them; what cannot be saved stands in the report.
 
         Raises:
-            Exception: what the order's ``on_progress`` raised.
+            Exception: what the plan's ``on_progress`` raised.
         """
         async with anyio.create_task_group() as group:
             for stem in self._paths:
@@ -88,7 +87,7 @@ class TaskDownload:
 
     async def _there(self, stem: str, path: Path) -> StemFile | None:
         """The file, if it need not be fetched."""
-        overwrite = self._order.to.overwrite
+        overwrite = self._plan.options.overwrite
         if overwrite == "always":
             return None
         if overwrite == "never" and (there := await run_sync(_as_it_stands, stem, path)):
@@ -99,17 +98,21 @@ class TaskDownload:
     async def _opened_manifest(self) -> Manifest:
         async with self._lock:
             if self._manifest is None:
-                self._manifest = await run_sync(Manifest, self._order.to.directory, self._task_id)
+                self._manifest = await run_sync(
+                    Manifest, self._plan.options.directory, self._task_id
+                )
             return self._manifest
 
     async def _fetched(self, stem: str, path: Path) -> StemFile:
-        order = self._order
-        meter = ProgressReporter(order.to.on_progress, task_id=self._task_id, stem=stem, path=path)
-        owner, anew = f"{self._task_id}/{stem}", order.to.overwrite == "always"
+        plan = self._plan
+        meter = ProgressReporter(
+            plan.options.on_progress, task_id=self._task_id, stem=stem, path=path
+        )
+        owner, anew = f"{self._task_id}/{stem}", plan.options.overwrite == "always"
         async with AsyncExitStack() as stack:
-            async with order.limiter:
+            async with plan.limiter:
                 part = await stack.enter_async_context(
-                    taken_up(path, order.to.directory, owner, anew=anew)
+                    taken_up(path, plan.options.directory, owner, anew=anew)
                 )
                 async with self._remote(stem) as remote:
                     await fill(remote, part, meter)

@@ -17,8 +17,7 @@ from typing import Any
 from vocalsep_async._downloads.disk import alone_in, make_folder, read_plain, replace
 from vocalsep_async._downloads.partfile import Saved
 from vocalsep_async._downloads.paths import manifest_path
-from vocalsep_async._downloads.report import StemFile
-from vocalsep_async.models import SeparationTask
+from vocalsep_async.models import SeparationTask, StemFile
 
 _logger = logging.getLogger("vocalsep_async")
 _SCHEMA = 1

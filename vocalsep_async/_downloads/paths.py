@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from string import Formatter
 from urllib.parse import urlsplit
 
-from vocalsep_async.errors import ConfigurationError
+from vocalsep_async.errors import InvalidArgumentError
 
 MANIFEST = "manifest.json"
 _FIELDS = ("task_id", "stem", "ext")
@@ -55,7 +55,7 @@ class Template:
         text: with ``{stem}``, and perhaps ``{task_id}`` and ``{ext}``; parts are divided by ``/``.
 
     Raises:
-        ConfigurationError: it cannot be used; the message says why.
+        InvalidArgumentError: it cannot be used; the message says why.
     """
 
     def __init__(self, text: object) -> None:
@@ -70,7 +70,7 @@ class Template:
         """Where *stem* of a task belongs.
 
         Raises:
-            ConfigurationError: a part of the path is too long.
+            InvalidArgumentError: a part of the path is too long.
         """
         relative = self._path(safe(task_id), stem, extension(link))
         for part in relative.split("/"):
@@ -85,37 +85,39 @@ def manifest_path(directory: Path, task_id: str) -> Path:
 
 def _checked(text: object) -> str:
     if not isinstance(text, str):
-        raise ConfigurationError(f"template must be a string, not {type(text).__name__}")
+        raise InvalidArgumentError(f"template must be a string, not {type(text).__name__}")
     try:
         pieces = list(Formatter().parse(text))
     except ValueError as error:
-        raise ConfigurationError(f"template: {error}") from None
+        raise InvalidArgumentError(f"template: {error}") from None
     fields = [name for _, name, spec, conversion in pieces if name is not None]
     if any(name not in _FIELDS for name in fields) or any(
         spec or conversion for _, name, spec, conversion in pieces if name is not None
     ):
-        raise ConfigurationError(
+        raise InvalidArgumentError(
             "template may hold {task_id}, {stem} and {ext}, and nothing else in braces"
         )
     if "stem" not in fields:
-        raise ConfigurationError("template must hold {stem}, or all stems would be one file")
+        raise InvalidArgumentError("template must hold {stem}, or all stems would be one file")
     return text
 
 
 def _check_part(part: str) -> None:
     """Refuse what is no name of a file everywhere."""
     if part in ("", ".", ".."):
-        raise ConfigurationError("template must be a path below the directory, without . and ..")
+        raise InvalidArgumentError("template must be a path below the directory, without . and ..")
     if _UNUSABLE.search(part) or part[-1] in ". " or is_device(part):
-        raise ConfigurationError(f"template gives {part!r}, which is no name of a file everywhere")
+        raise InvalidArgumentError(
+            f"template gives {part!r}, which is no name of a file everywhere"
+        )
     if part.casefold() == MANIFEST:
-        raise ConfigurationError(f"template gives {part!r}, which is the list of the files")
+        raise InvalidArgumentError(f"template gives {part!r}, which is the list of the files")
     try:
         size = len(part.encode())
     except UnicodeEncodeError:
-        raise ConfigurationError("template holds a lone surrogate") from None
+        raise InvalidArgumentError("template holds a lone surrogate") from None
     if size > _LONGEST_NAME:
-        raise ConfigurationError(
+        raise InvalidArgumentError(
             f"template gives a name of {size} bytes; at most {_LONGEST_NAME} are used"
         )
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from pathlib import Path
 
-from vocalsep_async._downloads.report import DownloadProgress
-
-OnProgress = Callable[[DownloadProgress], object]
+from vocalsep_async.downloads import OnProgress
+from vocalsep_async.models import DownloadProgress
 
 _GAP = 1 / 9
 """Seconds: nine times a second, and once more at the end of the file."""

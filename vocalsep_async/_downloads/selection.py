@@ -8,7 +8,7 @@ from typing import Any
 
 from vocalsep_async._downloads.paths import is_device
 from vocalsep_async._text import printable
-from vocalsep_async.errors import ConfigurationError, DownloadError
+from vocalsep_async.errors import DownloadError, InvalidArgumentError
 from vocalsep_async.models import STEM_NAMES, OriginTrack, SeparationTask
 
 _LONGEST_NAME = 40
@@ -18,15 +18,15 @@ def names(stems: object) -> tuple[str, ...] | None:
     """Check the names that a caller wants; None for all.
 
     Raises:
-        ConfigurationError: they are no names, or none at all.
+        InvalidArgumentError: they are no names, or none at all.
     """
     if stems is None:
         return None
     if isinstance(stems, str):
-        raise ConfigurationError(f"stems takes several names: pass stems=[{stems!r}]")
+        raise InvalidArgumentError(f"stems takes several names: pass stems=[{stems!r}]")
     given: list[Any] = list(stems) if isinstance(stems, Iterable) else []
     if not given or not all(isinstance(name, str) for name in given):
-        raise ConfigurationError("stems must be names of stems, or None for all")
+        raise InvalidArgumentError("stems must be names of stems, or None for all")
     return tuple(dict.fromkeys(given))
 
 
@@ -64,12 +64,12 @@ def chosen(task: SeparationTask, wanted: tuple[str, ...] | None) -> tuple[str, .
     """The names of the stems to fetch.
 
     Raises:
-        ConfigurationError: the task has none of that name; the message names those it has.
+        InvalidArgumentError: the task has none of that name; the message names those it has.
         DownloadError: the task can have such a stem, and this one has not.
     """
     stems, absent = parted(task, wanted)
     for error in absent:
-        raise error if error.stem in STEM_NAMES else ConfigurationError(str(error))
+        raise error if error.stem in STEM_NAMES else InvalidArgumentError(str(error))
     return stems
 
 

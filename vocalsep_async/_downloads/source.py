@@ -17,9 +17,9 @@ from attrs import frozen
 
 from vocalsep_async._downloads.links import StemLinks
 from vocalsep_async._downloads.stall import StallDetector
-from vocalsep_async._scheduling.backoff import RetryPolicy
 from vocalsep_async._transport.files import FileReply, FileTransport
 from vocalsep_async.errors import ConfigurationError, ErrorAction, TransportError, VocalSepError
+from vocalsep_async.policies import RetryPolicy
 
 _EXPIRED = frozenset({403, 404, 410})
 _TOO_EARLY_OR_TOO_MUCH = frozenset({408, 425, 429})

@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 from vocalsep_async._downloads.source import Chunk, FileIdentity, RemoteFile
+from vocalsep_async.downloads import StemStream
 from vocalsep_async.errors import (
     ClientClosedError,
     ConfigurationError,
@@ -23,18 +24,11 @@ class Source(NamedTuple):
     refuse: Callable[[VocalSepError], DownloadError]
 
 
-class StemStream:
-    """The bytes of one stem; made by `VocalSepClient.open_stem`.
-
-    An async context manager, and an async iterator of the chunks in which they come. A connection
-    that breaks is mended: the rest follows, as if nothing had been.
-
-    Attributes:
-        stem: its name.
-    """
+class Stream(StemStream):
+    """The stream behind `StemStream`."""
 
     def __init__(self, stem: str, find: Callable[[], Awaitable[Source]]) -> None:
-        self.stem = stem
+        self._stem = stem
         self._find = find
         self._is_entered = False
         self._found: Source | None = None
@@ -43,24 +37,18 @@ class StemStream:
 
     def __repr__(self) -> str:
         state = "not entered" if self._found is None else f"{self._handed_out:,} bytes read"
-        return f"<StemStream of {self.stem}, {state}>"
+        return f"<StemStream of {self._stem}, {state}>"
+
+    @property
+    def stem(self) -> str:
+        return self._stem
 
     @property
     def size(self) -> int | None:
-        """Bytes in all; None if the host does not say.
-
-        Raises:
-            ConfigurationError: the stream was not entered.
-        """
         return self._source().remote.about.size
 
     @property
     def content_type(self) -> str | None:
-        """What the host calls it, such as ``audio/mpeg``; None if it does not.
-
-        Raises:
-            ConfigurationError: the stream was not entered.
-        """
         return self._source().remote.about.content_type
 
     async def __aenter__(self) -> Self:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
@@ -15,15 +14,21 @@ from typing import Any, NamedTuple, Self
 
 import anyio
 from anyio.to_thread import run_sync
-from attrs import frozen
 
 from vocalsep_async._journal.codec import packed, without_queries
 from vocalsep_async._journal.store import Row, Store, Write
 from vocalsep_async._journal.writer import Then, Writer
 from vocalsep_async._tasks import to_its_end
 from vocalsep_async._text import printable
-from vocalsep_async.errors import ConfigurationError, JournalError
-from vocalsep_async.models import SeparationType, TaskOutcome, TaskRef, TaskStatus, as_status
+from vocalsep_async.errors import InvalidArgumentError, JournalError
+from vocalsep_async.models import (
+    Intent,
+    SeparationType,
+    TaskOutcome,
+    TaskRef,
+    TaskStatus,
+    as_status,
+)
 
 _ADD = (
     "INSERT INTO added (task_id, type, created_at, added_at) VALUES (?, ?, ?, ?) "
@@ -42,21 +47,6 @@ _INTEND = "INSERT INTO intents (began_at, request) VALUES (?, ?)"
 _CREATED = "UPDATE intents SET task_id = ? WHERE number = ?"
 _FAILED = "UPDATE intents SET error = ? WHERE number = ?"
 _NOT_CREATED = "DELETE FROM intents WHERE number = ?"
-
-
-@frozen
-class Intent:
-    """A creation of which nobody knows whether it was carried out.
-
-    Attributes:
-        began_at: when it was asked for, aware UTC.
-        request: what it asked for, without links.
-        error: what went wrong; None if the program ended before anything was known.
-    """
-
-    began_at: datetime
-    request: Mapping[str, Any]
-    error: str | None
 
 
 class Known(NamedTuple):
@@ -81,40 +71,17 @@ class Known(NamedTuple):
         return 0.0 if self.added_at is None else max(0.0, time.time() - self.added_at)
 
 
-class Journal:
-    """Keeps what a batch knows in a file, so that another run goes on where one ended.
-
-    It holds the ids, the last status of each task and its final record, the files that were
-    saved, what was learned about durations, and creations that were begun; never the key, and no
-    query of a link unless *keep_links*. Pass it, or its path alone, to `VocalSepClient.track` and
-    `VocalSepClient.create_task`. Use it as ``async with Journal(path) as journal`` to pass it to
-    several calls in a row; a call that is given a path opens and closes it itself.
-
-    After a kill all is there that was handed out; how often pending tasks were looked at, and what
-    was learned, may be ten seconds old. After a power cut the last seconds may be missing; what
-    they told is asked again.
+class JournalFile:
+    """The journal behind `Journal`.
 
     Args:
-        path: the file; made if it is not there, readable by its owner alone. One process at a
-            time may write to it; a file of the same name with ``.lock`` beside it says so.
-        label: what to call the account; a journal with another label is refused. None for no
-            label.
-        keep_links: whether links are kept whole. Their queries may be signatures that let every
-            reader fetch the files; without them each link costs one look when it is used.
-
-    Raises:
-        ConfigurationError: an argument is unusable.
+        path: the file.
+        label: what to call the account; None for no label.
+        keep_links: whether links are kept whole.
     """
 
-    def __init__(
-        self,
-        path: str | os.PathLike[str],
-        *,
-        label: str | None = None,
-        keep_links: bool = False,
-    ) -> None:
-        self.path = _checked_path(path)
-        _check_label(label)
+    def __init__(self, path: Path, *, label: str | None = None, keep_links: bool = False) -> None:
+        self.path = path
         self.label = label
         self.keep_links = keep_links
         self._store: Store | None = None
@@ -230,8 +197,8 @@ class Journal:
     def _known(self, row: Row) -> Known:
         created = None if row.created_at is None else self._time(row.created_at)
         try:
-            ref = TaskRef(row.task_id, type_of(row), created)
-        except ConfigurationError as error:
+            ref = TaskRef(row.task_id, type=type_of(row), created_at=created)
+        except InvalidArgumentError as error:
             raise JournalError(f"the journal {self.path} is damaged: {error}") from None
         status = as_status(row.status) if row.status else None
         return Known(ref, row.added_at, status, row.polls, row.record is not None)
@@ -268,7 +235,7 @@ class Journal:
         await self.flush()
         rows = await run_sync(self._opened().intents)
         return tuple(
-            Intent(self._time(began), self._request(request), error)
+            Intent(began_at=self._time(began), request=self._request(request), error=error)
             for began, request, error in rows
         )
 
@@ -400,18 +367,6 @@ async def _joined(task: asyncio.Task[None]) -> None:
     """Wait for what several wait for: none of them cancels it."""
     await asyncio.wait([task])
     task.result()
-
-
-def _checked_path(path: object) -> Path:
-    name: object = os.fspath(path) if isinstance(path, (str, os.PathLike)) else None
-    if not isinstance(name, str) or not name.strip() or "\0" in name:
-        raise ConfigurationError("a journal needs the path of a file")
-    return Path(name)
-
-
-def _check_label(label: object) -> None:
-    if label is not None and not (isinstance(label, str) and label.isprintable()):
-        raise ConfigurationError("label must be a printable string, or None")
 
 
 def type_of(row: Row) -> SeparationType | None:

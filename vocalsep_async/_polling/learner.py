@@ -6,7 +6,7 @@ import logging
 from collections import OrderedDict
 
 from vocalsep_async._polling.target import PollTarget, is_known, shown
-from vocalsep_async._scheduling.hazards import Durations
+from vocalsep_async._scheduling.hazards import HazardTable
 from vocalsep_async.models import SeparationTask, SeparationType
 from vocalsep_async.providers._records import certain_duration
 
@@ -20,8 +20,8 @@ _REMEMBERED = 10_000
 class DurationLearner:
     """Learns durations, each task's once, and warns of statuses that nobody knows, each once."""
 
-    def __init__(self, durations: Durations) -> None:
-        self.durations = durations
+    def __init__(self, hazards: HazardTable) -> None:
+        self.hazards = hazards
         self._warned: set[str] = set()
         self._learned: OrderedDict[str, None] = OrderedDict()
 
@@ -45,7 +45,7 @@ class DurationLearner:
         self._learned[task.task_id] = None
         if len(self._learned) > _REMEMBERED:
             self._learned.popitem(last=False)
-        self.durations.observe_completion(
+        self.hazards.observe_completion(
             duration,
             type_=task.type,
             tracked_as=tracked_as,

@@ -21,7 +21,7 @@ from vocalsep_async._polling.loop import PollLoop
 from vocalsep_async._polling.stateless import StatelessPoller
 from vocalsep_async._polling.target import FailureStreak, PollTarget, Subscriber, record_request
 from vocalsep_async._polling.waiter import Waiter
-from vocalsep_async._scheduling.hazards import Durations
+from vocalsep_async._scheduling.hazards import HazardTable
 from vocalsep_async._scheduling.queue import Backlog, PollQueue
 from vocalsep_async._scheduling.scheduler import Scheduler
 from vocalsep_async._sender import RequestSender
@@ -49,11 +49,11 @@ class PollGroup(Protocol):
 class Poller:
     """All waits of one client."""
 
-    def __init__(self, sender: RequestSender, decoder: Decoder, durations: Durations) -> None:
-        self.durations = durations
+    def __init__(self, sender: RequestSender, decoder: Decoder, hazards: HazardTable) -> None:
+        self.hazards = hazards
         self._sender = sender
         self._decoder = decoder
-        self._learner = DurationLearner(durations)
+        self._learner = DurationLearner(hazards)
         self.single = StatelessPoller(sender, decoder, self._learner)
         self._scheduler: Scheduler[PollTarget] = Scheduler(random.random)
         self._waits_alone = self._scheduler.queue()
@@ -153,7 +153,7 @@ class Poller:
 
     def _begin(self, ref: TaskRef, subscriber: Subscriber) -> PollTarget:
         now = anyio.current_time()
-        target = PollTarget(ref, self.durations, _age_now(ref), now)
+        target = PollTarget(ref, self.hazards, _age_now(ref), now)
         target.queue = subscriber.queue
         target.subscribe(subscriber)
         target.poll_before(subscriber.deadline - self._lead)
@@ -162,7 +162,7 @@ class Poller:
 
     def _share(self, target: PollTarget, ref: TaskRef, subscriber: Subscriber) -> None:
         now = anyio.current_time()
-        target.told(ref, self.durations, _age_now(ref), now)
+        target.told(ref, self.hazards, _age_now(ref), now)
         target.subscribe(subscriber)
         target.poll_before(subscriber.deadline - self._lead)
         if not target.is_polling:
@@ -171,7 +171,7 @@ class Poller:
 
     def tell(self, target: PollTarget, ref: TaskRef) -> None:
         """Somebody who follows it already knows more of it."""
-        target.told(ref, self.durations, _age_now(ref), anyio.current_time())
+        target.told(ref, self.hazards, _age_now(ref), anyio.current_time())
         if target.waits:
             target.queue.move(target)
 
@@ -252,7 +252,7 @@ class Poller:
     def _sighting(
         self, target: PollTarget, status: int, headers: Mapping[str, str], body: bytes
     ) -> tuple[SeparationTask, float | None]:
-        task = self._decoder.task(TaskRef(target.task_id, target.type), status, headers, body)
+        task = self._decoder.task(TaskRef(target.task_id, type=target.type), status, headers, body)
         return task, None if task.is_final else age_of(task, headers)
 
     def _saw(self, target: PollTarget, task: SeparationTask, age: float | None) -> None:

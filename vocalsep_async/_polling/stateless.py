@@ -21,8 +21,9 @@ from vocalsep_async._polling.learner import DurationLearner
 from vocalsep_async._polling.target import LONGEST_AGE, kind_of, record_request
 from vocalsep_async._scheduling.queue import GUESSED_AGE
 from vocalsep_async._sender import RequestSender
-from vocalsep_async.errors import ConfigurationError, ErrorAction, VocalSepError
-from vocalsep_async.models import SeparationTask, TaskRef, TaskStatus, as_status
+from vocalsep_async.durations import DurationView
+from vocalsep_async.errors import ErrorAction, InvalidArgumentError, VocalSepError
+from vocalsep_async.models import PollDone, PollPending, SeparationTask, TaskRef, as_status
 from vocalsep_async.policies import PollContext, PollPolicy
 from vocalsep_async.providers._decoder import Decoder, age_of
 
@@ -30,35 +31,9 @@ _BUSY = 1.0
 """Seconds until asking again, where only an answer that is on its way makes room."""
 
 
-@frozen
-class PollDone:
-    """The task has ended.
-
-    Attributes:
-        task: the final record.
-    """
-
-    task: SeparationTask
-
-
-@frozen
-class PollPending:
-    """The task has not ended, as far as is known.
-
-    Attributes:
-        delay: seconds after which to call again; not earlier, or the budget may not allow it.
-        state: what to pass to the next call as ``state=``; plain JSON.
-        status: the last status seen; None if no look succeeded.
-    """
-
-    delay: float
-    state: dict[str, Any]
-    status: TaskStatus | str | None
-
-
 def _word(_instance: object, _attribute: object, value: Any) -> None:
     if value is not None and not isinstance(value, str):
-        raise ConfigurationError("kind and status must be strings, or None")
+        raise InvalidArgumentError("kind and status must be strings, or None")
 
 
 def _moment(_instance: object, attribute: Any, value: Any) -> None:
@@ -68,7 +43,7 @@ def _moment(_instance: object, attribute: Any, value: Any) -> None:
 
 def _flag(_instance: object, attribute: Any, value: Any) -> None:
     if not isinstance(value, bool):
-        raise ConfigurationError(f"{attribute.name} must be True or False")
+        raise InvalidArgumentError(f"{attribute.name} must be True or False")
 
 
 _count = _validation.at_least(0)
@@ -97,7 +72,7 @@ def _read(state: Any) -> _State:
         return _State()
     names = {attribute.name for attribute in fields(_State)}
     if not isinstance(state, Mapping) or not set(state) <= names:
-        raise ConfigurationError("state must be what the last Pending had, or None")
+        raise InvalidArgumentError("state must be what the last PollPending had, or None")
     return _State(**state)
 
 
@@ -123,7 +98,7 @@ class StatelessPoller:
 
         Raises:
             VocalSepError: asking again is no use.
-            ConfigurationError: *state* is not what an earlier call gave.
+            InvalidArgumentError: *state* is not what an earlier call gave.
         """
         known = _begun(_read(state), ref)
         self._sender.bind()
@@ -168,7 +143,7 @@ class StatelessPoller:
             polls=known.polls,
             elapsed=_elapsed(known, now),
             age=_age(known, now),
-            model=self._learner.durations.model(ref.type),
+            durations=DurationView(self._learner.hazards.model(ref.type)),
             draw=random.random(),
         )
         delay = policy.delay(context)
@@ -199,7 +174,7 @@ class StatelessPoller:
         )
         status = None if known.status is None else as_status(known.status)
         known = evolve(known, understood=self._limiter.is_understood)
-        return PollPending(earliest, asdict(known), status)
+        return PollPending(delay=earliest, state=asdict(known), status=status)
 
 
 def _begun(known: _State, ref: TaskRef) -> _State:

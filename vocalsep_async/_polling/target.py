@@ -7,11 +7,12 @@ import math
 from typing import Protocol
 
 from vocalsep_async import _validation
-from vocalsep_async._scheduling.hazards import Durations
+from vocalsep_async._scheduling.hazards import HazardTable
 from vocalsep_async._scheduling.queue import GUESSED_AGE, PollQueue
 from vocalsep_async._scheduling.queue_entry import QueueEntry
-from vocalsep_async._text import printable
+from vocalsep_async._text import counted, printable
 from vocalsep_async._transport.api import Request
+from vocalsep_async.durations import DurationView
 from vocalsep_async.errors import APIError, TaskTimeoutError, VocalSepError
 from vocalsep_async.models import SeparationTask, SeparationType, TaskRef, TaskStatus
 from vocalsep_async.policies import PollContext, PollPolicy
@@ -83,7 +84,7 @@ class PollTarget(QueueEntry):
 
     Args:
         ref: the task.
-        durations: what is known about how long tasks take.
+        hazards: what is known about how long tasks take.
         age: how old it is in seconds; None if nobody knows.
         now: the event loop's clock.
 
@@ -111,8 +112,8 @@ class PollTarget(QueueEntry):
 
     queue: PollQueue[PollTarget]
 
-    def __init__(self, ref: TaskRef, durations: Durations, age: float | None, now: float) -> None:
-        super().__init__(durations.model(ref.type), now - GUESSED_AGE, now)
+    def __init__(self, ref: TaskRef, hazards: HazardTable, age: float | None, now: float) -> None:
+        super().__init__(hazards.model(ref.type), now - GUESSED_AGE, now)
         self.task_id = ref.task_id
         self.type: SeparationType | None = ref.type
         self.age_is_known = False
@@ -126,10 +127,10 @@ class PollTarget(QueueEntry):
 
     # Who follows
 
-    def told(self, ref: TaskRef, durations: Durations, age: float | None, now: float) -> None:
+    def told(self, ref: TaskRef, hazards: HazardTable, age: float | None, now: float) -> None:
         """Somebody else who follows knows *ref* of it, and perhaps its age."""
         if self.type is None and ref.type is not None:
-            self.type, self.model = ref.type, durations.model(ref.type)
+            self.type, self.model = ref.type, hazards.model(ref.type)
             self.running_at = 0.0
         if age is not None:
             self.learn_age(max(age, 0.0), now)
@@ -197,7 +198,7 @@ class PollTarget(QueueEntry):
             polls=self.polls,
             elapsed=self.sent - self.began,
             age=max(self.sent - self.created, 0.0),
-            model=self.model,
+            durations=DurationView(self.model),
             draw=self.draw,
             price=price,
         )
@@ -248,10 +249,9 @@ def timed_out(
     seen = None if target is None else target.status
     error = None if target is None or target.streak is None else target.streak.error
     status = "never seen" if seen is None else f"still {shown(seen)}"
-    polls = "1 poll" if polls == 1 else f"{polls} polls"
-    met = "" if error is None else f" The last look met: {error}"
+    met = "" if error is None else f" The last poll met: {error}"
     return TaskTimeoutError(
-        f"task {task_id!r} was {status} after {elapsed:.1f} s and {polls}; it "
+        f"task {task_id!r} was {status} after {elapsed:.1f} s and {counted(polls, 'poll')}; it "
         f"goes on at the provider: wait again with the same id.{met}",
         task_id=task_id,
         task=task,

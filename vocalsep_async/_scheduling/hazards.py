@@ -18,19 +18,14 @@ reaches y" has one answer, `HazardModel.due`.
 
 from __future__ import annotations
 
-import json
 import math
-import os
-import tempfile
 from bisect import bisect_right
 from collections.abc import Mapping
 from functools import cache
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 from vocalsep_async import _validation
-from vocalsep_async.errors import ConfigurationError
 from vocalsep_async.models import SeparationType
 
 _LONGEST = 7200.0
@@ -48,6 +43,7 @@ _PRIOR_MEDIANS: Mapping[SeparationType | None, float] = {
     None: 75.0,
 }
 _LARGEST_COUNT = 1e12
+_FORMAT = "vocalsep-durations-1"
 _HAZARD_RANGE = 100.0
 """No bin's hazard is further than this factor from the mean: nothing is ever written off."""
 
@@ -180,7 +176,7 @@ class HazardModel:
             start = _EDGES[index + 1]
         return start + _solve(self._hazards[-1], running, missing, math.inf)
 
-    def left(self, since: float, share: float) -> float:
+    def remaining(self, since: float, share: float) -> float:
         """Seconds until only *share* of the tasks running at age *since* (seconds) still run."""
         missing, start = -math.log(share), since
         for index in range(_bin(since), _BINS - 1):
@@ -244,17 +240,11 @@ def _saved_bins(values: Any) -> list[float]:
     return [float(value) for value in values]
 
 
-class Durations:
-    """What a client has learned about durations: one model a type, and one for unknown types.
-
-    `save` and `load` carry it from one run to the next.
-    """
+class HazardTable:
+    """One model for each type of task, and one for tasks whose type is not known."""
 
     def __init__(self) -> None:
         self._models = {type_: HazardModel(median) for type_, median in _PRIOR_MEDIANS.items()}
-
-    def __repr__(self) -> str:
-        return f"<Durations: {self._models[None].completions} completions>"
 
     def model(self, type_: SeparationType | None) -> HazardModel:
         """The model for tasks of *type_*; None for tasks whose type is not known."""
@@ -273,42 +263,11 @@ class Durations:
         Args:
             duration: seconds it took.
             type_: what it turned out to be; None if that is still not known.
-            watched_as: the type under which its running time was reported so far.
+            tracked_as: the type under which its running time was reported so far.
             since: the age up to which it was reported there.
         """
         for kind in {type_, None}:
             self._models[kind].observe_completion(since if kind == tracked_as else 0.0, duration)
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write what was learned to the JSON file *path*, whole or not at all.
-
-        Raises:
-            OSError: the file cannot be written.
-        """
-        target = Path(path)
-        with tempfile.NamedTemporaryFile(
-            "w", encoding="ascii", dir=target.parent, prefix=target.name, delete=False
-        ) as file:
-            try:
-                json.dump(self.to_dict(), file)
-                file.close()
-                Path(file.name).replace(target)
-            except BaseException:
-                Path(file.name).unlink(missing_ok=True)
-                raise
-
-    def load(self, path: str | os.PathLike[str]) -> None:
-        """Take over what an earlier run saved to *path*.
-
-        Raises:
-            ConfigurationError: the file was not written by `save`; nothing is taken over.
-            OSError: the file cannot be read.
-        """
-        content = Path(path).read_bytes()
-        try:
-            self.update_from(json.loads(content))
-        except (ValueError, RecursionError) as error:
-            raise ConfigurationError(f"{path} holds no saved durations: {error}") from None
 
     def to_dict(self) -> dict[str, Any]:
         """What was learned, as plain JSON values."""
@@ -322,7 +281,7 @@ class Durations:
             ValueError: it is not that; nothing is taken over.
         """
         models = _saved_models(saved)
-        # Only now that all of them were found usable; who holds a model sees it change.
+        # Only now that all of them were found usable; a holder of a model sees it change.
         for kind, model in self._models.items():
             model.update_from(models[_key(kind)])
 
@@ -336,9 +295,6 @@ def _saved_models(content: Any) -> dict[str, Any]:
     for kind in _PRIOR_MEDIANS:
         _saved(models.get(_key(kind)))
     return models
-
-
-_FORMAT = "vocalsep-durations-1"
 
 
 def _key(kind: SeparationType | None) -> str:

@@ -8,6 +8,7 @@ from vocalsep_async import (
     AuthenticationError,
     ConfigurationError,
     InsufficientCreditsError,
+    InvalidArgumentError,
     JournalError,
     TaskOutcome,
     TaskTimeoutError,
@@ -43,6 +44,7 @@ _STATUS = {
     AuthenticationError: Exit.THROTTLED,
     InsufficientCreditsError: Exit.THROTTLED,
     ConfigurationError: Exit.USAGE,
+    InvalidArgumentError: Exit.USAGE,
     JournalError: Exit.USAGE,
     TaskTimeoutError: Exit.TIMED_OUT,
 }

@@ -17,7 +17,7 @@ from typing import Any
 import anyio
 from anyio.abc import ObjectSendStream
 
-from vocalsep_async import ConfigurationError, TaskRef
+from vocalsep_async import InvalidArgumentError, TaskRef
 
 _CHUNK = 65536
 _STANDARD_INPUT = "-"
@@ -38,7 +38,7 @@ class Ids:
         warn: told of lines of standard input that are no ids: what came before is under way.
 
     Raises:
-        ConfigurationError: an argument or a line of the file is no id, or the file is empty.
+        InvalidArgumentError: an argument or a line of the file is no id, or the file is empty.
         OSError: the file cannot be read.
     """
 
@@ -53,7 +53,7 @@ class Ids:
         self._reads_on = _STANDARD_INPUT in given
         # Its number may be that of a socket by now.
         if self._reads_on and sys.stdin is None:
-            raise ConfigurationError("standard input is closed: nothing can be read from it")
+            raise InvalidArgumentError("standard input is closed: nothing can be read from it")
         self._warn = warn
         self.has_bad_lines = False
         """Whether a line of standard input was no id."""
@@ -78,7 +78,7 @@ class Ids:
     def _usable(self, line: str) -> str | None:
         try:
             return _checked(line, "standard input")
-        except ConfigurationError as error:
+        except InvalidArgumentError as error:
             self.has_bad_lines = True
             self._warn(f"left out: {error}")
         return None
@@ -92,19 +92,19 @@ def _in_file(file: Path) -> Iterator[str]:
                 found = True
                 yield _checked(line.strip(), f"{file}, line {number}")
     except UnicodeDecodeError as error:
-        raise ConfigurationError(f"{file} is no text: {error.reason}") from None
+        raise InvalidArgumentError(f"{file} is no text: {error.reason}") from None
     if not found:
-        raise ConfigurationError(f"{file} holds no ids: write one a line")
+        raise InvalidArgumentError(f"{file} holds no ids: write one a line")
 
 
 def _checked(task_id: str, where: str) -> str:
     """An id as it was given; none of the API's holds a blank, but lists of two on a line do."""
     if len(task_id.split()) > 1:
-        raise ConfigurationError(f"{where}: {task_id!r} is more than one word: one id a line")
+        raise InvalidArgumentError(f"{where}: {task_id!r} is more than one word: one id a line")
     try:
         return TaskRef(task_id).task_id
-    except ConfigurationError as error:
-        raise ConfigurationError(f"{where}: {error}") from None
+    except InvalidArgumentError as error:
+        raise InvalidArgumentError(f"{where}: {error}") from None
 
 
 class _Lines:

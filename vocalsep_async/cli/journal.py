@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from vocalsep_async import ConfigurationError, DecodeError, Durations, JournalError, TaskRef
+from vocalsep_async import DecodeError, Durations, InvalidArgumentError, JournalError, TaskRef
 from vocalsep_async._journal.codec import unpacked
 from vocalsep_async._journal.store import Row, Store
 from vocalsep_async._text import counted, printable
@@ -101,7 +101,7 @@ def _check_usable(row: Row) -> None:
         ref = TaskRef(row.task_id)
         if record is not None:
             restored_task(ref, record)
-    except (ConfigurationError, DecodeError) as error:
+    except (InvalidArgumentError, DecodeError) as error:
         raise _damaged(row, error) from None
 
 

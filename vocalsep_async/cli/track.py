@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 from attrs import evolve
 
-from vocalsep_async import ConfigurationError
+from vocalsep_async import InvalidArgumentError
 from vocalsep_async.cli import options
 from vocalsep_async.cli.exits import Exit, worse
 from vocalsep_async.cli.following import Order
@@ -106,9 +106,9 @@ def _follow(
     async def work(stop: Stop) -> Exit:
         ids = Ids(given, file, screen.warn)
         if not ids and order.journal is None:
-            raise ConfigurationError(_nothing_given(context))
+            raise InvalidArgumentError(_nothing_given(context))
         if order.stems and order.download_to is None:
-            raise ConfigurationError("--stem says which stems to save: say where, with --to")
+            raise InvalidArgumentError("--stem says which stems to save: say where, with --to")
         async with settings.client() as client:
             session = Session(evolve(order, tasks=ids.all()), screen, stop, report)
             status = await session.run(client)

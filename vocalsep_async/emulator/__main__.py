@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from vocalsep_async.emulator.emulator import Emulator
-from vocalsep_async.errors import ConfigurationError
+from vocalsep_async.errors import InvalidArgumentError
 
 
 def _rate_limit(text: str) -> tuple[int, float] | None:
@@ -82,7 +82,7 @@ def main(
     options = vars(parser.parse_args(arguments))
     try:
         emulator = Emulator(**options)
-    except ConfigurationError as error:
+    except InvalidArgumentError as error:
         parser.error(str(error))
     try:
         asyncio.run(serve(emulator))

@@ -15,7 +15,7 @@ from vocalsep_async.emulator.responses import Answer
 from vocalsep_async.emulator.sampler import Sampler
 from vocalsep_async.emulator.settings import Settings, one_of
 from vocalsep_async.emulator.tasks import Clock, Ending, Task, TaskStore
-from vocalsep_async.errors import ConfigurationError
+from vocalsep_async.errors import InvalidArgumentError
 from vocalsep_async.models import SeparationType
 
 _COSTS: Mapping[SeparationType, int] = MappingProxyType(
@@ -109,11 +109,11 @@ class Backend:
         """End a task now, whatever was drawn for it, and return it.
 
         Raises:
-            ConfigurationError: there is no such task.
+            InvalidArgumentError: there is no such task.
         """
         task = self.tasks.find(task_id)
         if task is None:
-            raise ConfigurationError(f"there is no task {task_id!r}")
+            raise InvalidArgumentError(f"there is no task {task_id!r}")
         # In this order: who looks between the two sees a pending task, never a wrong ending.
         task.ending = ending
         task.ends_at = self.clock.now()
@@ -143,7 +143,7 @@ def _text(body: Mapping[str, Any], key: str) -> str | None:
 def _type_of(body: Mapping[str, Any]) -> SeparationType:
     try:
         return one_of(SeparationType, body.get("type", SeparationType.SEPARATE_VOCAL), "type")
-    except ConfigurationError:
+    except InvalidArgumentError:
         raise _BadRequestError(f"type is one of {', '.join(SeparationType)}.") from None
 
 

@@ -22,7 +22,7 @@ from vocalsep_async.emulator.faults import Fault, FaultQueue
 from vocalsep_async.emulator.request_log import RequestLog, RequestRecord
 from vocalsep_async.emulator.settings import Settings, one_of
 from vocalsep_async.emulator.tasks import Clock, Ending
-from vocalsep_async.errors import ConfigurationError
+from vocalsep_async.errors import ConfigurationError, InvalidArgumentError
 from vocalsep_async.models import SeparationType, TaskStatus
 
 _LONGEST_AGE = 10 * 365 * 86_400  # seconds; a record prints the time of creation
@@ -98,7 +98,7 @@ class Emulator(Settings):
         maintenance: while true, every request to the API is answered with code 455.
 
     Raises:
-        ConfigurationError: an option is out of its range.
+        InvalidArgumentError: an option is out of its range.
     """
 
     maintenance: bool = field(default=False, init=False, on_setattr=attrs.setters.NO_OP)
@@ -208,16 +208,16 @@ class Emulator(Settings):
             The id.
 
         Raises:
-            ConfigurationError: there is a task of that id, or the id is no string or blank,
+            InvalidArgumentError: there is a task of that id, or the id is no string or blank,
                 there is no such type, or a number is out of its range.
         """
         if task_id is not None and not isinstance(task_id, str):
-            raise ConfigurationError(f"a task id is a string, not {task_id.__class__.__name__}")
+            raise InvalidArgumentError(f"a task id is a string, not {task_id.__class__.__name__}")
         if task_id is not None and not task_id.strip():
-            raise ConfigurationError("a task id is a string that is not blank")
+            raise InvalidArgumentError("a task id is a string that is not blank")
         kind = one_of(SeparationType, type, "type")
         if (seconds := _validation.number(age, "age", minimum=0)) > _LONGEST_AGE:
-            raise ConfigurationError(
+            raise InvalidArgumentError(
                 f"age must be at most {_LONGEST_AGE}, which is ten years, not {seconds:g}"
             )
         if duration is not None and duration != math.inf:
@@ -242,7 +242,7 @@ class Emulator(Settings):
             status: SUCCESS or CALLBACK_EXCEPTION.
 
         Raises:
-            ConfigurationError: there is no such task, or the status is another.
+            InvalidArgumentError: there is no such task, or the status is another.
         """
         self._end(task_id, Ending(one_of(_WITH_STEMS, status, "status")))
 
@@ -263,7 +263,7 @@ class Emulator(Settings):
             message: the record's error message.
 
         Raises:
-            ConfigurationError: there is no such task, or the status is another.
+            InvalidArgumentError: there is no such task, or the status is another.
         """
         self._end(task_id, Ending(one_of(_WITHOUT_STEMS, status, "status"), code, message))
 
@@ -275,7 +275,7 @@ class Emulator(Settings):
             times: how many requests, from 1 to a million.
 
         Raises:
-            ConfigurationError: there is no such fault, or *times* is not from 1 to a million.
+            InvalidArgumentError: there is no such fault, or *times* is not from 1 to a million.
         """
         self._faults.add(fault, times)
 

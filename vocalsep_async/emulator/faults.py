@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from collections import deque
 
-from vocalsep_async.errors import ConfigurationError
+from vocalsep_async.errors import InvalidArgumentError
 
 _MOST = 1_000_000
 
@@ -52,12 +52,12 @@ class FaultQueue:
         """Let *times* more requests meet *fault*.
 
         Raises:
-            ConfigurationError: there is no such fault, or *times* is not from 1 to a million.
+            InvalidArgumentError: there is no such fault, or *times* is not from 1 to a million.
         """
         if fault not in list(Fault):
-            raise ConfigurationError(f"{fault!r} is no fault; there are: {', '.join(Fault)}")
+            raise InvalidArgumentError(f"{fault!r} is no fault; there are: {', '.join(Fault)}")
         if type(times) is not int or not 1 <= times <= _MOST:
-            raise ConfigurationError(f"times must be a whole number from 1 to {_MOST}")
+            raise InvalidArgumentError(f"times must be a whole number from 1 to {_MOST}")
         self._waiting.extend([Fault(fault)] * times)
 
     def pop(self) -> Fault | None:

@@ -12,7 +12,7 @@ from attrs.validators import optional
 
 from vocalsep_async import _validation
 from vocalsep_async.emulator.profiles import PROFILES, ProviderProfile
-from vocalsep_async.errors import ConfigurationError
+from vocalsep_async.errors import InvalidArgumentError
 
 _Validator = Callable[[Any, Any, Any], None]
 _Word = TypeVar("_Word", bound=str)
@@ -24,14 +24,14 @@ def one_of(known: Iterable[_Word], value: object, name: str) -> _Word:
     """Return the one of *known* that *value* is.
 
     Raises:
-        ConfigurationError: it is none of them.
+        InvalidArgumentError: it is none of them.
     """
     words = tuple(known)
     for word in words:
         if word == value:
             return word
     given = repr(value) if isinstance(value, str) else type(value).__name__
-    raise ConfigurationError(f"{name} must be one of {', '.join(words)}, not {given}")
+    raise InvalidArgumentError(f"{name} must be one of {', '.join(words)}, not {given}")
 
 
 def _word(*known: str) -> _Validator:
@@ -43,7 +43,7 @@ def _word(*known: str) -> _Validator:
 
 def _whole(_instance: object, attribute: Any, value: object) -> None:
     if type(value) is not int:
-        raise ConfigurationError(
+        raise InvalidArgumentError(
             f"{attribute.name} must be a whole number, not {type(value).__name__}"
         )
 
@@ -51,26 +51,26 @@ def _whole(_instance: object, attribute: Any, value: object) -> None:
 def _port(instance: object, attribute: Any, value: Any) -> None:
     _whole(instance, attribute, value)
     if not 0 <= value <= 65_535:
-        raise ConfigurationError(f"{attribute.name} must be from 0 to 65535")
+        raise InvalidArgumentError(f"{attribute.name} must be from 0 to 65535")
 
 
 def _share(_instance: object, attribute: Any, value: object) -> None:
     if _validation.number(value, attribute.name, minimum=0) > 1:
-        raise ConfigurationError(f"{attribute.name} must be at most 1, not {value}")
+        raise InvalidArgumentError(f"{attribute.name} must be at most 1, not {value}")
 
 
 def _flag(_instance: object, attribute: Any, value: object) -> None:
     if not isinstance(value, bool):
-        raise ConfigurationError(
+        raise InvalidArgumentError(
             f"{attribute.name} must be True or False, not {type(value).__name__}"
         )
 
 
 def _usable_key(_instance: object, attribute: Any, value: object) -> None:
     if value is not None and (not isinstance(value, str) or not value.strip()):
-        raise ConfigurationError(f"{attribute.name} must be a string that is not blank, or None")
+        raise InvalidArgumentError(f"{attribute.name} must be a string that is not blank, or None")
     if value is not None and any("\ud800" <= character <= "\udfff" for character in value):
-        raise ConfigurationError(
+        raise InvalidArgumentError(
             f"{attribute.name} holds a lone surrogate, which no request could carry"
         )
 
@@ -82,7 +82,7 @@ def _limit_and_period(_instance: object, _attribute: object, value: Any) -> None
         case (limit, period) if type(limit) is int and 1 <= limit <= sys.maxsize:
             _validation.number(period, "the seconds of rate_limit", minimum=0, above=True)
         case _:
-            raise ConfigurationError(
+            raise InvalidArgumentError(
                 "rate_limit must be (requests, seconds) such as (20, 10.0), or None for no limit"
             )
 
@@ -90,14 +90,14 @@ def _limit_and_period(_instance: object, _attribute: object, value: Any) -> None
 def _code_of_dialect(settings: Any, _attribute: object, value: object) -> None:
     known = settings.profile.throttle_codes
     if value is not None and (type(value) is not int or value not in known):
-        raise ConfigurationError(
+        raise InvalidArgumentError(
             f"refuse_code must be one of {known} in the dialect {settings.provider!r}, or None"
         )
 
 
 def _loopback_only(_instance: object, _attribute: object, value: object) -> None:
     if value != LOOPBACK:
-        raise ConfigurationError(
+        raise InvalidArgumentError(
             f"the emulator listens on {LOOPBACK} only: it is no server for others to reach"
         )
 
@@ -107,7 +107,7 @@ class Settings:
     """The options of an `Emulator`, which says what each of them means.
 
     Raises:
-        ConfigurationError: an option is out of its range.
+        InvalidArgumentError: an option is out of its range.
     """
 
     api_key: str | None = field(default=None, validator=_usable_key)

@@ -9,7 +9,7 @@ import time
 from attrs import define, field, frozen
 
 from vocalsep_async.emulator import song
-from vocalsep_async.errors import ConfigurationError
+from vocalsep_async.errors import InvalidArgumentError
 from vocalsep_async.models import SeparationType, TaskStatus
 
 _PLAIN = re.compile(r"[A-Za-z0-9_-]{1,128}")
@@ -134,10 +134,10 @@ class TaskStore:
         """Take *task* in.
 
         Raises:
-            ConfigurationError: there is one of that id.
+            InvalidArgumentError: there is one of that id.
         """
         if task.task_id in self._tasks:
-            raise ConfigurationError(f"there is a task {task.task_id!r} already")
+            raise InvalidArgumentError(f"there is a task {task.task_id!r} already")
         self._tasks[task.task_id] = task
         self._by_folder[task.folder] = task.task_id
 

@@ -1,5 +1,31 @@
-"""From an HTTP answer to a value or an error: functions over (status, headers, body).
+"""The providers of the API, one file each: all that differs between them.
 
-`body` turns bytes into JSON, `envelope` turns JSON into the payload or an `APIError`, `records`
-turns a payload into a model. `Decoder` is the three in a row, one method for each endpoint.
+Answers go through three steps: `_envelope` turns bytes into the payload or an error, `_records`
+turns a payload into a model, `_decoder` does both for each endpoint.
 """
+
+from vocalsep_async.providers.base import (
+    COMMON_CODES,
+    NO_CREDITS,
+    THROTTLED,
+    ErrorRule,
+    Provider,
+)
+from vocalsep_async.providers.kie import KIE
+from vocalsep_async.providers.sunoapi import SUNOAPI
+
+__all__ = [
+    "COMMON_CODES",
+    "KIE",
+    "NO_CREDITS",
+    "SUNOAPI",
+    "THROTTLED",
+    "ErrorRule",
+    "Provider",
+    "provider_for",
+]
+
+
+def provider_for(host: str) -> Provider:
+    """The built-in provider that *host* belongs to; `SUNOAPI` for hosts that are not listed."""
+    return next((each for each in (SUNOAPI, KIE) if host.lower() in each.hosts), SUNOAPI)

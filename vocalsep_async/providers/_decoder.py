@@ -10,9 +10,9 @@ from attrs import evolve
 from vocalsep_async._text import printable
 from vocalsep_async.errors import (
     APIError,
-    ConfigurationError,
     DecodeError,
     ErrorAction,
+    InvalidArgumentError,
     TaskNotFoundError,
 )
 from vocalsep_async.models import SeparationTask, TaskRef, TaskStatus
@@ -73,7 +73,7 @@ class Decoder:
         task_id = _of(data, "taskId") or _of(data, "task_id")
         try:
             return TaskRef(task_id).task_id
-        except ConfigurationError:
+        except InvalidArgumentError:
             pass
         raise unreadable("the answer holds no usable task id", status)
 

@@ -1,7 +1,7 @@
-"""What a provider's codes mean: one table per provider, from code to error class and verdict.
+"""What a provider is: its codes, each with an error class and an action, and its addresses.
 
 The same number means opposite things to different providers (429 is "no credits" to one and
-"too many requests" to the other), so nobody else decides what to do about a code.
+"too many requests" to the other), so all decisions about a code are made here.
 """
 
 from __future__ import annotations
@@ -21,35 +21,38 @@ class ErrorRule:
 
     Attributes:
         error: the class that is raised.
-        verdict: what the waiting calls do about it.
+        action: what the waiting calls do about it.
         hint: what the user can do; "" takes the sentence of the error class.
     """
 
     error: type[APIError]
-    action: ErrorAction = ErrorAction.RAISE
-    hint: str = ""
+    action: ErrorAction = field(default=ErrorAction.RAISE, kw_only=True)
+    hint: str = field(default="", kw_only=True)
 
 
 _INVALID = ErrorRule(errors.InvalidParametersError)
-_NO_CREDITS = ErrorRule(errors.InsufficientCreditsError)
-_REFUSED = ErrorRule(errors.RateLimitedError, ErrorAction.THROTTLE)
-_SERVER_FAILED = ErrorRule(errors.ServerError, ErrorAction.RETRY)
+NO_CREDITS = ErrorRule(errors.InsufficientCreditsError)
+"""The account is empty."""
+THROTTLED = ErrorRule(errors.RateLimitedError, action=ErrorAction.THROTTLE)
+"""Too many requests: the whole client pauses."""
+_SERVER_FAILED = ErrorRule(errors.ServerError, action=ErrorAction.RETRY)
 _OTHER = ErrorRule(APIError)
 
-_COMMON: Mapping[int, ErrorRule] = {
+COMMON_CODES: Mapping[int, ErrorRule] = {
     400: _INVALID,
     401: ErrorRule(errors.AuthenticationError),
     404: ErrorRule(errors.NotFoundError),
-    408: ErrorRule(APIError, ErrorAction.RETRY),
+    408: ErrorRule(APIError, action=ErrorAction.RETRY),
     413: ErrorRule(errors.PayloadTooLargeError),
     422: _INVALID,
-    430: _REFUSED,
-    455: ErrorRule(errors.MaintenanceError, ErrorAction.MAINTENANCE),
+    430: THROTTLED,
+    455: ErrorRule(errors.MaintenanceError, action=ErrorAction.MAINTENANCE),
     500: _SERVER_FAILED,
     501: ErrorRule(errors.ServerError),
     505: ErrorRule(errors.ServerError),
     531: ErrorRule(errors.ServerError),
 }
+"""Codes that mean the same to all known providers."""
 
 # Patterns are compiled where they are first needed: most programs never meet these errors.
 _MONEY = r"\b(?:credits?|balance|funds?|quota)\b"
@@ -58,22 +61,22 @@ _CREDITS_WORDS = (
     rf"|\b(?:insufficient|not enough|low|no)\b.{{0,20}}{_MONEY}"
     r"|\btop[ -]?up\b|usage exceed"
 )
-_REFUSAL_WORDS = r"frequen|too many|rate limit"
+_THROTTLING_WORDS = r"frequen|too many|rate limit"
 _MISSING_RECORD_WORDS = r"\bnull\b|not exist"
 
 
 @frozen(kw_only=True)
 class Provider:
-    """How one provider words its answers.
+    """What one provider of the API does in its own way.
 
     Pass your own as ``VocalSepClient(provider=...)`` for another reseller of the same API.
 
     Attributes:
-        name: what to call it in messages.
+        name: its name in messages.
         codes: from code to `ErrorRule`. Codes that are not listed: 5xx is retried as a
             `ServerError`, anything else is raised as an `APIError`.
-        credits_path: where the account's remaining credits are asked for.
-        hosts: the hosts that speak it; only those of the built-in dialects are looked up.
+        credits_path: path of the request for the account's remaining credits.
+        hosts: the hosts that belong to it; only those of the built-in providers are searched.
     """
 
     name: str
@@ -82,7 +85,7 @@ class Provider:
     hosts: frozenset[str] = frozenset()
 
     def classify(self, code: int, message: str, *, in_envelope: bool) -> ErrorRule:
-        """Say what *code* with *message* means.
+        """Classify *code* with *message*.
 
         Args:
             code: the code that counts: the one of the body or, without one, the HTTP status.
@@ -93,19 +96,19 @@ class Provider:
         if not in_envelope:
             return _BARE_STATUS.get(code) or self._by_code(code)
         if _says(_CREDITS_WORDS, message):
-            return _NO_CREDITS
+            return NO_CREDITS
         rule = self._by_code(code)
-        if _says(_REFUSAL_WORDS, message) and _may_be_refusal(rule):
-            return _REFUSED
+        if _says(_THROTTLING_WORDS, message) and _may_be_throttling(rule):
+            return THROTTLED
         return rule
 
     def _by_code(self, code: int) -> ErrorRule:
         return self.codes.get(code) or (_SERVER_FAILED if 500 <= code <= 599 else _OTHER)
 
 
-def _may_be_refusal(rule: ErrorRule) -> bool:
-    """Words about frequency decide only where the code itself leaves room for them."""
-    return rule in (_NO_CREDITS, _SERVER_FAILED, _OTHER)
+def _may_be_throttling(rule: ErrorRule) -> bool:
+    """Words about frequency decide only where the code itself leaves room for doubt."""
+    return rule in (NO_CREDITS, _SERVER_FAILED, _OTHER)
 
 
 def _says(words: str, message: str) -> bool:
@@ -127,32 +130,11 @@ _BARE_STATUS: Mapping[int, ErrorRule] = {
     404: ErrorRule(errors.NotFoundError),
     405: ErrorRule(
         errors.RateLimitedError,
-        ErrorAction.THROTTLE,
+        action=ErrorAction.THROTTLE,
         hint=(
             "Too many requests on this account; or, if no call ever worked, "
             "check base_url: the address does not take this method."
         ),
     ),
-    429: _REFUSED,
+    429: THROTTLED,
 }
-
-SUNOAPI = Provider(
-    name="sunoapi",
-    codes={**_COMMON, 405: _REFUSED, 429: _NO_CREDITS},
-    credits_path="/api/v1/generate/credit",
-    hosts=frozenset({"api.sunoapi.org", "apibox.erweima.ai"}),
-)
-"""sunoapi.org, by its documentation of 2025 and 2026; never tried against the live service."""
-
-KIE = Provider(
-    name="kie",
-    codes={**_COMMON, 402: _NO_CREDITS, 429: _REFUSED, 433: _NO_CREDITS},
-    credits_path="/api/v1/chat/credit",
-    hosts=frozenset({"api.kie.ai"}),
-)
-"""kie.ai, by its documentation of 2025 and 2026; never tried against the live service."""
-
-
-def provider_for(host: str) -> Provider:
-    """Return the built-in dialect that *host* speaks; `SUNOAPI` for hosts that nobody listed."""
-    return next((each for each in (SUNOAPI, KIE) if host.lower() in each.hosts), SUNOAPI)

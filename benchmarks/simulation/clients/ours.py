@@ -11,10 +11,10 @@ from benchmarks.simulation.clients.client import World
 from benchmarks.simulation.clients.paced import Paced
 from benchmarks.simulation.jobs import Job
 from benchmarks.simulation.server import Answer
-from vocalsep_async._scheduling.hazards import Durations
 from vocalsep_async._scheduling.queue import GUESSED_AGE
 from vocalsep_async._scheduling.queue_entry import QueueEntry
 from vocalsep_async._scheduling.scheduler import Scheduler
+from vocalsep_async.durations import Durations
 from vocalsep_async.policies import Adaptive, PollContext, PollPolicy
 
 R = TypeVar("R")
