@@ -337,9 +337,12 @@ def test_damaged_durations_are_damage(path: Path, told: str) -> None:
     throttled(call("check", path))
 
 
-def test_a_journal_cut_anywhere_is_found_damaged_and_never_a_traceback(path: Path) -> None:
+@pytest.mark.parametrize("step", [5003, pytest.param(509, marks=pytest.mark.deep)])
+def test_a_journal_cut_anywhere_is_found_damaged_and_never_a_traceback(
+    path: Path, step: int
+) -> None:
     content, exported = path.read_bytes(), call("export", path).stdout
-    for length in range(1, len(content), 509):
+    for length in range(1, len(content), step):
         path.write_bytes(content[:length])
         checked = call("check", path)
         if checked.exit_code == 0:
@@ -353,11 +356,12 @@ def test_a_journal_cut_anywhere_is_found_damaged_and_never_a_traceback(path: Pat
             side.unlink()
 
 
-def test_whatever_bytes_are_flipped_no_command_ends_in_a_traceback(path: Path) -> None:
+@pytest.mark.parametrize("number", [20, pytest.param(200, marks=pytest.mark.deep)])
+def test_whatever_bytes_are_flipped_no_command_ends_in_a_traceback(path: Path, number: int) -> None:
     content = path.read_bytes()
     used = [place for place, byte in enumerate(content) if byte]
-    draw = random.Random(5)
-    for place in draw.sample(used, 150):
+    draw = random.Random(number)
+    for place in draw.sample(used, number):
         flipped = bytearray(content)
         flipped[place] ^= 1 << draw.randrange(8)
         path.write_bytes(flipped)
