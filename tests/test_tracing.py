@@ -57,7 +57,7 @@ def tracing() -> Tracing:
     return Tracing()
 
 
-def client_at(url: str, tracing: Tracing, request_timeout: float = 5.0) -> VocalSepClient:
+def client_at(url: str, tracing: Tracing, request_timeout: float = 60.0) -> VocalSepClient:
     return VocalSepClient(
         CANARY,
         base_url=url,

@@ -194,7 +194,7 @@ async def test_a_source_without_end_is_read_about_a_thousand_ahead(
         assert source.read > 1_000
 
 
-@pytest.mark.parametrize("rate", [None, "the account's"])
+@pytest.mark.parametrize("rate", [pytest.param(None, marks=pytest.mark.deep), "the account's"])
 async def test_a_source_is_read_on_while_its_tasks_are_pending(
     provider: FakeProvider, rate: str | None
 ) -> None:

@@ -46,6 +46,8 @@ from vocalsep_async._transport.secrets import ApiKey
 pytestmark = pytest.mark.anyio
 
 KEY = "sk-test-0123456789"
+PATIENCE = 60.0
+"""Seconds after which something that must end is taken for something that never will."""
 CALLBACK = "https://callback.example/"
 
 
@@ -68,7 +70,7 @@ def tries(attempts: int) -> RetryPolicy:
 
 def client_at(url: str, *, attempts: int = 2, **options: Any) -> VocalSepClient:
     """A client that asks as fast as it can."""
-    options = {"rate_limit": None, "retry": tries(attempts), "request_timeout": 5.0} | options
+    options = {"rate_limit": None, "retry": tries(attempts), "request_timeout": PATIENCE} | options
     return VocalSepClient(KEY, base_url=url, **options)
 
 
@@ -157,7 +159,7 @@ def table(*rows: Rows) -> pytest.MarkDecorator:
 
 
 def options_for(kind: type[VocalSepError]) -> dict[str, Any]:
-    return {"request_timeout": 0.3} if kind is LATE else {}
+    return {"request_timeout": 1.0} if kind is LATE else {}
 
 
 @table(BROKEN, SLOW)
@@ -334,7 +336,7 @@ async def connections_dropped(client: VocalSepClient) -> None:
     assert session is not None
     assert session.connector is not None
     pool = session.connector._conns
-    with anyio.fail_after(60):
+    with anyio.fail_after(PATIENCE):
         while any(kept[0].is_connected() for conns in pool.values() for kept in conns):
             await anyio.lowlevel.checkpoint()
 
@@ -410,11 +412,27 @@ def full_backlog() -> Iterator[int]:
             filler.close()
 
 
+@pytest.fixture
+def soon_without_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clients give up connecting long before the exchange: no stall lets both be due at once."""
+    monkeypatch.setattr("vocalsep_async.transport.http._CONNECT_SHARE", 0.3 / PATIENCE)
+
+
+@pytest.mark.parametrize("request_timeout", [0.001, 1.0, 3600.0])
+def test_connecting_gets_less_time_than_the_exchange(request_timeout: float) -> None:
+    transport = Transport(
+        URL("http://api.example"), ApiKey(KEY), request_timeout=request_timeout, user_agent="x"
+    )
+    timeout = transport._defaults["timeout"]
+    assert timeout.sock_connect <= timeout.connect < request_timeout
+
+
+@pytest.mark.usefixtures("soon_without_connection")
 async def test_a_host_that_never_accepts_is_known_not_to_have_seen_the_request(
     full_backlog: int,
 ) -> None:
     url = f"http://127.0.0.1:{full_backlog}"
-    async with client_at(url, attempts=1, request_timeout=0.3) as client:
+    async with client_at(url, attempts=1) as client:
         error = await failure_of(client.get_task(TASK_ID))
     assert isinstance(error, RequestTimeoutError)
     assert isinstance(error, TimeoutError)
@@ -422,6 +440,7 @@ async def test_a_host_that_never_accepts_is_known_not_to_have_seen_the_request(
     assert not error.may_have_arrived
 
 
+@pytest.mark.usefixtures("soon_without_connection")
 async def test_waiting_for_a_free_connection_is_told_apart_from_a_slow_server(
     server: FaultServer,
 ) -> None:
@@ -432,7 +451,7 @@ async def test_waiting_for_a_free_connection_is_told_apart_from_a_slow_server(
         async with anyio.create_task_group() as group:
             group.start_soon(expect_cancellation, held)
             await anyio.to_thread.run_sync(server.wait_for_hits, 1)
-            async with client_at(url, attempts=1, request_timeout=0.3, session=session) as client:
+            async with client_at(url, attempts=1, session=session) as client:
                 error = await failure_of(client.get_task(TASK_ID))
             group.cancel_scope.cancel()
     assert isinstance(error, RequestTimeoutError)
@@ -507,9 +526,10 @@ async def test_a_billed_call_that_met_a_closed_port_is_tried_again() -> None:
     assert not hasattr(error, "__notes__")
 
 
+@pytest.mark.usefixtures("soon_without_connection")
 async def test_a_billed_call_that_was_never_accepted_is_tried_again(full_backlog: int) -> None:
     url = f"http://127.0.0.1:{full_backlog}"
-    async with client_at(url, attempts=2, request_timeout=0.2) as client:
+    async with client_at(url, attempts=2) as client:
         error = await failure_of(create(client))
         assert client.stats.requests == 2
     assert not hasattr(error, "__notes__")
@@ -597,9 +617,10 @@ async def test_plain_http_at_a_tls_port_is_one_error(authority: trustme.CA) -> N
         assert server.hits == 0
 
 
+@pytest.mark.usefixtures("soon_without_connection")
 async def test_tls_at_a_plain_port_ends_by_its_own_timeout(server: FaultServer) -> None:
     url = server.url.replace("http", "https") + "/healthy"
-    async with client_at(url, attempts=1, request_timeout=0.3) as client:
+    async with client_at(url, attempts=1) as client:
         error = await failure_of(client.get_task(TASK_ID))
     assert isinstance(error, TransportError)
     assert not error.may_have_arrived
@@ -919,7 +940,7 @@ async def test_an_unusable_id_is_refused_before_anything_is_sent(
 @pytest.fixture
 async def transport(server: FaultServer) -> Transport:
     return Transport(
-        URL(f"{server.url}/healthy/"), ApiKey(KEY), request_timeout=5.0, user_agent="x"
+        URL(f"{server.url}/healthy/"), ApiKey(KEY), request_timeout=PATIENCE, user_agent="x"
     )
 
 
@@ -956,7 +977,7 @@ async def test_the_key_is_taken_out_of_a_reply_unless_it_is_an_ordinary_word(
     server: FaultServer, key: str, *, masked: bool
 ) -> None:
     transport = Transport(
-        URL(f"{server.url}/echo_key"), ApiKey(key), request_timeout=5.0, user_agent="x"
+        URL(f"{server.url}/echo_key"), ApiKey(key), request_timeout=PATIENCE, user_agent="x"
     )
     reply = await transport.exchange(Request("GET", "/credit"))
     await transport.aclose()

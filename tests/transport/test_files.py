@@ -728,7 +728,7 @@ async def test_a_body_whose_chunks_become_damaged_ends_in_an_error(host: FileHos
         await then(b"zz\r\n12345\r\n")(_, writer)
 
     host.answers["/a"] = fault
-    async with made(host.url, patience=0.2) as transport, transport.get(f"{host.url}/a", {}) as got:
+    async with made(host.url, patience=1.0) as transport, transport.get(f"{host.url}/a", {}) as got:
         assert await got.read() == b"12345"
         is_read.set()
         end = await end_of_reading(got)
