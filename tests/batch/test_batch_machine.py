@@ -355,6 +355,8 @@ async def _cancelled(wait: asyncio.Task[object]) -> None:
     await asyncio.wait([wait])
 
 
+pytestmark = pytest.mark.hypothesis
+
 SETTINGS = settings(stateful_step_count=25)
 
 

@@ -213,6 +213,9 @@ async def _fetch(batch: BatchRunner, outcomes: dict[str, TaskOutcome]) -> None:
         outcomes[outcome.task_id] = outcome
 
 
+pytestmark = pytest.mark.hypothesis
+
+
 def test_however_runs_over_one_journal_are_cut_off_nothing_is_lost_and_nothing_asked_twice() -> (
     None
 ):

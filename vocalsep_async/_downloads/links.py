@@ -56,7 +56,7 @@ class StemLinks:
                 self._has_looked = True
                 self.task = await self._poll()
                 self._links = links_of(self.task)
-        return self.get(stem) not in (None, link)
+            return self.get(stem) not in (None, link)
 
 
 def _end(link: str) -> datetime | None:

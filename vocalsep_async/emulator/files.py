@@ -62,7 +62,7 @@ class SongFiles:
         async with self._lock:
             if self._folder is not None:
                 await to_thread.run_sync(self._folder.cleanup)
-                self._folder = None
+            self._folder = None
 
     def _write(self, mix: str) -> Path:
         if self._folder is None:
