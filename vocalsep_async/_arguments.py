@@ -1,4 +1,4 @@
-"""What users pass to the client, checked before any request is made."""
+"""Checks of what users pass to the client, made before any request is sent."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def user_agent(value: object) -> str:
 
 
 def text(value: object, name: str) -> str:
-    """Check a word that the API is told."""
+    """Check a word that is sent to the API."""
     if not isinstance(value, str) or not value.strip():
         raise InvalidArgumentError(f"{name} must be a non-empty string")
     return value

@@ -1,4 +1,4 @@
-"""Text made fit to print: what came from elsewhere, and numbers."""
+"""Text made safe to print: what came from elsewhere, links and numbers."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def counted(number: int, noun: str) -> str:
 def short_url(url: str | None) -> str:
     """Host and last part of the path: enough to recognise a link, too little to use one.
 
-    Links of this API are signed: whoever reads the query in a log can fetch the file.
+    Links of this API are signed: every reader of a query in a log could fetch the file.
     """
     if url is None:
         return "None"

@@ -1,4 +1,4 @@
-"""The front door: one client for one account."""
+"""The client: one for each account and process; everything else hangs on it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Self, TypedDict, Unpack
 
+import aiohttp
 import anyio
+from yarl import URL
 
 from vocalsep_async import _arguments, _validation
 from vocalsep_async._batch.runner import Runner
@@ -46,6 +48,7 @@ from vocalsep_async.models import (
     PollPending,
     SeparationTask,
     SeparationType,
+    SeparationTypeName,
     TaskOutcome,
     TaskRef,
     separation_type,
@@ -55,9 +58,6 @@ from vocalsep_async.providers import Provider, provider_for
 from vocalsep_async.providers._decoder import Decoder
 
 if TYPE_CHECKING:
-    import aiohttp
-    from yarl import URL
-
     from vocalsep_async._batch.recorder import BatchRecorder
 
 
@@ -78,23 +78,24 @@ class ClientOptions(TypedDict, total=False):
 
 
 class VocalSepClient:
-    """Waits for the tasks of one account, within one budget of requests.
+    """Waits for the tasks of one account, within one rate limit.
 
-    Use one client for each key and process: all its waits share a pacer, a schedule and what was
-    learned about durations. Constructing needs no running event loop; the client then belongs to
-    the loop it is first used in. Close it with ``async with`` or `aclose`; opening and closing may
-    happen in different tasks.
+    Use one client for each key and process: all its waits share a rate limiter, a schedule and
+    what was learned about durations. Constructing needs no running event loop; the client belongs
+    to the loop it is first used in. Close it with ``async with`` or `aclose`; opening and closing
+    may happen in different tasks.
 
     Args:
         api_key: the key; it never shows in a repr, log, error, traceback or pickle. None reads the
             environment variable ``VOCALSEP_API_KEY``.
         base_url: where the API is. None reads the environment variable ``VOCALSEP_BASE_URL``, also
             where *api_key* is given, and is https://api.sunoapi.org if that is not set.
-        dialect: what its codes mean; None finds it from the host (`SUNOAPI` if nobody listed it).
-        rate_limit: what the account may do; None if no ceiling is known, then it is learned.
+        provider: whose API it is, which decides what its codes mean; None finds it from the host
+            of *base_url* (`SUNOAPI` if the host is not a known one).
+        rate_limit: the limit of the account; None if it is not known: then it is learned.
         request_timeout: seconds for one HTTP exchange, connecting and body included, above 0.
-        retry: how often one look that met a broken request is tried.
-        poll: when to look again at a pending task, unless a call says otherwise.
+        retry: how often a request that failed is tried.
+        poll: when a pending task is polled again, unless a call says otherwise.
         allow_private_hosts: whether stems may be fetched from any address and port. By default
             only from public ones, and from the very host and port of *base_url*.
         session: an aiohttp session to borrow for the API; it is never closed. None makes one,
@@ -103,7 +104,7 @@ class VocalSepClient:
         trace_configs: aiohttp trace configs for the session that is made.
         proxy: URL of an HTTP proxy; None for none. Where stems are fetched through one, it
             resolves the names, and what they resolve to is not checked.
-        user_agent: how to introduce the client; None for its name and version.
+        user_agent: value of the User-Agent header; None for the package's name and version.
 
     Raises:
         ConfigurationError: there is no key, or an argument or a variable is unusable. A variable
@@ -201,7 +202,7 @@ class VocalSepClient:
 
     def __repr__(self) -> str:
         if not hasattr(self, "_poller"):
-            return "<VocalSepClient, not made>"  # tracebacks show one that was refused
+            return "<VocalSepClient, not made>"  # tracebacks may show one whose set-up failed
         return f"<VocalSepClient of {self._transport.host} ({self._provider.name}): {self._rate_limiter!r}>"
 
     def __reduce__(self) -> NoReturn:
@@ -234,7 +235,7 @@ class VocalSepClient:
 
         Calls that are under way end with `ClientClosedError`. The tasks at the provider go on.
         """
-        # Shielded: whoever leaves because it was cancelled still wants its sockets closed.
+        # Shielded, so that sockets are closed even when the caller is cancelled.
         with anyio.CancelScope(shield=True):
             await self._poller.aclose()
             await self._files.aclose()
@@ -242,12 +243,12 @@ class VocalSepClient:
 
     @property
     def base_url(self) -> str:
-        """Where the API is that it asks."""
+        """The address of the API."""
         return self._base_url
 
     @property
     def durations(self) -> Durations:
-        """What this client has learned about durations; has ``save(path)`` and ``load(path)``."""
+        """What this client has learned about durations; to save, to load and to read."""
         return self._durations
 
     @property
@@ -263,11 +264,11 @@ class VocalSepClient:
         )
 
     async def get_task(self, task: str | TaskRef) -> SeparationTask:
-        """Look at a task once.
+        """Poll a task once.
 
-        A broken request, a 5xx, a refusal (405/430) or a task that the API does not know yet is
-        tried again as the client's `RetryPolicy` says. There is no timeout: each try queues for
-        the budget and observes everybody's pauses, of up to 300 s. Bound it with
+        A failed request, a 5xx, a throttled one (405/430) or a task that the API does not know
+        yet is tried again as the client's `RetryPolicy` says. There is no timeout: each try queues
+        for the rate limit and observes the client's pauses, of up to 300 s. Bound it with
         ``asyncio.timeout`` where that matters.
 
         Args:
@@ -290,34 +291,34 @@ class VocalSepClient:
         poll: PollPolicy | None = None,
         on_update: OnUpdate | None = None,
     ) -> SeparationTask:
-        """Look at a task until its status leaves PENDING, and return it, whatever it became.
+        """Poll a task until its status leaves PENDING, and return it, whatever it became.
 
-        The first look is immediate and the last one just before the deadline. Refusals (405/430),
-        maintenance (455), 5xx and network faults are waited out. Two waits for one task share the
-        looks. A cancelled wait never touches the task at the provider.
+        The first poll is immediate and the last one just before the deadline. Throttling
+        (405/430), maintenance (455), 5xx and network faults are waited out. Two waits for one task
+        share the polls. A cancelled wait never touches the task at the provider.
 
         Args:
             task: its id or ref.
-            timeout: seconds for the whole wait, pauses and queueing for the budget included; it
-                cuts a request in flight, whose answer is then dropped. None waits for ever; 0
-                looks exactly once, after queueing for the budget.
-            poll: when to look again; None takes the client's policy.
-            on_update: called with the record of each look, the final one included; may be async.
-                One that is slower than the looks gets the newest record next. What it raises ends
-                the wait and is raised here.
+            timeout: seconds for the whole wait, pauses and queueing for the rate limit included;
+                it cuts a request in flight, whose answer is then dropped. None waits for ever; 0
+                polls exactly once, after queueing for the rate limit.
+            poll: when the task is polled again; None takes the client's policy.
+            on_update: called with the record of each poll, the final one included; may be async.
+                If it is slower than the polls, it gets the newest record next. An exception that
+                it raises ends the wait and is raised here.
 
         Returns:
             The final record; `SeparationTask.succeeded` and `SeparationTask.raise_for_failure`
             tell whether stems are there.
 
         Raises:
-            TaskTimeoutError: time ran out, or cannot suffice because everybody is paused for
-                longer; wait again with the same id.
+            TaskTimeoutError: time ran out, or the client is paused beyond the deadline; wait again
+                with the same id.
             InvalidArgumentError: an argument is unusable; nothing was sent.
             APIError: 400, 401, 404, no credits, or a task the API does not know. A
                 `RateLimitedError` if the client never understood an answer, and this wait met
                 a 405 without an envelope as often in a row as the `RetryPolicy` has tries, or
-                the client twelve times in all: *base_url* is rather wrong.
+                the client twelve times in all: *base_url* is probably wrong.
             TransportError: an answer that no repetition changes: a redirect, a bad certificate.
             DecodeError: five answers in a row were not of this API.
             ClientClosedError: the client was closed.
@@ -341,19 +342,20 @@ class VocalSepClient:
         state: Mapping[str, Any] | None = None,
         poll: PollPolicy | None = None,
     ) -> PollDone | PollPending:
-        """Look at a task once, at most, and say when to do it again; for those who cannot sleep.
+        """Poll a task at most once, and say when to poll it again; for callers that cannot sleep.
 
-        Nothing is waited for but one answer: where the budget has no room, nothing is sent. Call
-        it again after `PollPending.delay` with `PollPending.state`, in any process: the state is JSON.
+        Nothing but one answer is waited for: where the rate limit has no room, nothing is sent.
+        Call it again after `PollPending.delay` seconds with `PollPending.state`, in any process:
+        the state is JSON.
 
         Args:
             task: its id or ref.
-            state: what the last call gave; None at first.
-            poll: when to look again; None takes the client's policy.
+            state: `PollPending.state` of the last call; None for the first call.
+            poll: when the task is polled again; None takes the client's policy.
 
         Raises:
             InvalidArgumentError: an argument is unusable; nothing was sent.
-            VocalSepError: asking again is no use; what `wait_for_task` raises.
+            VocalSepError: no repetition would help; see `wait_for_task`.
         """
         return await self._poller.single.poll(TaskRef.of(task), self._policy_or(poll), state)
 
@@ -361,18 +363,18 @@ class VocalSepClient:
         self,
         tasks: Iterable[str | TaskRef] | AsyncIterable[str | TaskRef],
         *,
-        type: SeparationType | str | None = None,  # noqa: A002 - the API's own word
+        type: SeparationTypeName | SeparationType | None = None,  # noqa: A002 - the API's own word
         timeout: float | None = 900.0,  # noqa: ASYNC109 - the field's name for a whole wait
         poll: PollPolicy | None = None,
     ) -> dict[str, TaskOutcome]:
-        """Wait for many tasks at once; one that fails does not hurt the others.
+        """Wait for many tasks together; one that fails does not affect the others.
 
         Args:
             tasks: ids or refs; one that appears twice is waited for once.
-            type: what kind of separation they are; refs that say it themselves keep theirs. None
-                if not known.
-            timeout: as in `wait_for_task`, for all of them together; 0 looks at each once.
-            poll: when to look again; None takes the client's policy.
+            type: what kind of separation they are; a ref with a type keeps its own. None if not
+                known.
+            timeout: as in `wait_for_task`, for all of them together; 0 polls each once.
+            poll: when a task is polled again; None takes the client's policy.
 
         Returns:
             One outcome for each id, in the order given.
@@ -390,7 +392,7 @@ class VocalSepClient:
         self,
         tasks: Iterable[str | TaskRef] | AsyncIterable[str | TaskRef] = (),
         *,
-        type: SeparationType | str | None = None,  # noqa: A002 - the API's own word
+        type: SeparationTypeName | SeparationType | None = None,  # noqa: A002 - the API's own word
         max_concurrency: int = 8,
         timeout: float | None = None,
         poll: PollPolicy | None = None,
@@ -398,35 +400,35 @@ class VocalSepClient:
         download_to: DownloadOptions | str | os.PathLike[str] | None = None,
         journal: Journal | str | os.PathLike[str] | None = None,
     ) -> BatchRunner:
-        """Track many tasks at once, and get each outcome as soon as the budget lets it be known.
+        """Track many tasks, and get each outcome as soon as the rate limit allows it to be known.
 
-        Use it as ``async with client.track(ids) as batch`` and iterate over *batch*. One bad task
-        hurts no other. A dead key or an empty account ends the batch: every id that is open gets
-        that error as its outcome.
+        Use it as ``async with client.track(ids) as batch`` and iterate over *batch*. One failed
+        task does not affect the others. A key that is not accepted or an empty account ends the
+        batch: every id that is open gets that error as its outcome.
 
         Args:
             tasks: ids or refs, from an iterable or an async iterable; an id that comes twice is
-                tracked once. What has a length is read, and checked, on entering the block; what
-                comes one by one is read as it is needed, without end (an id that comes again is
-                recognised among the last 100,000).
-            type: what kind of separation they are; refs that say it themselves keep theirs. None
-                if not known. Knowing it saves about a third of the delay in big batches.
-            max_concurrency: looks that may be under way at once, at least 1; it does not limit how
+                tracked once. A collection is read, and checked, on entering the block; a generator
+                is read as ids are needed, without end (an id that comes again is recognised among
+                the last 100,000).
+            type: what kind of separation they are; a ref with a type keeps its own. None if not
+                known. Knowing it saves about a third of the delay in big batches.
+            max_concurrency: polls in flight at the same time, at least 1; it does not limit how
                 many tasks are tracked.
-            timeout: seconds for each task from the moment it was taken in; then its outcome is a
-                `TaskTimeoutError`. 0 looks at each once. None waits for ever.
-            poll: when to look again; None takes the client's policy. Where the budget is short of
-                what all want, those come first that are most likely to have ended long ago.
+            timeout: seconds for each task from the moment it was added; then its outcome is a
+                `TaskTimeoutError`. 0 polls each once. None waits for ever.
+            poll: when a task is polled again; None takes the client's policy. Where the rate limit
+                is too low for all, those tasks come first that have most likely ended long ago.
             keep_open: whether iteration goes on until `BatchRunner.close`, for tasks added later.
             download_to: a directory in which the stems of each task are saved before its outcome
-                is handed out, as `download_stems` does, four files at a time; or a `DownloadOptions`,
-                which says it in detail. The looks go on meanwhile. What could not be saved stands
-                in `TaskOutcome.download_error`. None saves nothing.
-            journal: a `Journal`, or the path of one, for a batch that may be cut off: whatever
-                another run left in it is taken up on entering the block. Tasks that had ended are
-                handed out again without a look; the others are tracked, with *timeout* counted
-                from when they were first taken in. An outcome is written down before it is handed
-                out. None keeps none.
+                is handed out, as `download_stems` does, four files at a time; or `DownloadOptions`
+                for the details. Polls go on meanwhile. What could not be saved is in
+                `TaskOutcome.download_error`. None saves nothing.
+            journal: a `Journal`, or the path of one, for a batch that may be interrupted: what an
+                earlier run left in it is resumed on entering the block. Tasks that had ended are
+                handed out again without a poll; the others are tracked, with *timeout* counted
+                from when they were first added. An outcome is written before it is handed out.
+                None keeps no journal.
 
         Raises:
             InvalidArgumentError: an argument is unusable; nothing was sent.
@@ -460,17 +462,17 @@ class VocalSepClient:
 
         A file gets its name when it is whole and on the disk; until then it is hidden beside it.
         A cut is resumed, in this call or in a later one. A link that has expired is renewed by
-        one look at the task. ``<directory>/<task id>/manifest.json`` lists what was saved, so a
+        one poll of the task. ``<directory>/<task id>/manifest.json`` lists what was saved, so a
         second call fetches nothing that is already there. Task ids that are no good file names
         are changed for the path. The key is sent to no file host.
 
         Args:
-            task: its record, outcome, id or ref; an id is looked at first.
+            task: its record, outcome, id or ref; an id is polled first.
             directory: where files go, made if need be.
             stems: their names, such as ``["vocal", "drums"]``; None for all that are there.
             template: where each file goes below *directory*, with ``{task_id}``, ``{stem}`` and
-                ``{ext}`` (``.mp3`` where the link does not tell).
-            max_concurrency: files that are fetched at once, at least 1.
+                ``{ext}`` (``.mp3`` where the link has no known one).
+            max_concurrency: files that are fetched at the same time, at least 1.
             overwrite: "if-different" replaces what is not as it was saved, "always" fetches all
                 again, "never" leaves any file of the name alone.
             max_bytes: how large a file may be, at least 1; a larger one is not fetched.
@@ -485,7 +487,7 @@ class VocalSepClient:
             TaskFailedError: the task has not ended, or ended without stems.
             ClientClosedError: the client was closed.
             InvalidArgumentError: an argument is unusable.
-            VocalSepError: the look at the task failed; see `get_task`.
+            VocalSepError: the poll of the task failed; see `get_task`.
         """
         to = DownloadOptions(
             directory,
@@ -507,11 +509,12 @@ class VocalSepClient:
     ) -> StemStream:
         """Read one stem, to store it elsewhere; as ``async with client.open_stem(...) as stream``.
 
-        Its size and content type are known in the block, and iterating gives its bytes. What is
-        said of `download_stems` about cuts, links and the key is true here too.
+        Its size and content type are known in the block, and iterating gives its bytes.
+        Connections that break are resumed and expired links renewed, as in `download_stems`; the
+        key is sent to no file host.
 
         Args:
-            task: its record, outcome, id or ref; an id is looked at first.
+            task: its record, outcome, id or ref; an id is polled first.
             stem: its name, such as "vocal".
             max_bytes: how large it may be, at least 1; a larger one is not read.
 
@@ -549,13 +552,13 @@ class VocalSepClient:
         source_task_id: str | None = None,
         audio_id: str | None = None,
         audio_url: str | None = None,
-        type: SeparationType | str = SeparationType.SEPARATE_VOCAL,  # noqa: A002 - the API's word
+        type: SeparationTypeName | SeparationType = "separate_vocal",  # noqa: A002 - the API's word
         stem_name: str | None = None,
         journal: Journal | str | os.PathLike[str] | None = None,
     ) -> TaskRef:
         """Create a separation task. **Every call is billed**, also for the same song.
 
-        It is therefore tried again only where the task cannot have been created: after a refusal
+        It is therefore sent again only where the task cannot have been created: after throttling
         by the API itself (405/430 in its envelope), or when no connection was made. Give either
         *source_task_id* with *audio_id*, or *audio_url*.
 
@@ -564,13 +567,12 @@ class VocalSepClient:
                 it to work: a task whose webhook failed still has its stems.
             source_task_id: the music task that made the song.
             audio_id: which of its tracks.
-            audio_url: a song from elsewhere.
-            type: what to make of it.
+            audio_url: URL of a song from elsewhere.
+            type: what to make of the song.
             stem_name: the instrument for `SeparationType.SPLIT_STEM_ADVANCED`; None leaves it out.
-            journal: an open `Journal`, or the path of one. What is asked for is written to it
-                before the request, the id after it: if the program ends in between,
-                `Journal.intents` says so, and the task is not silently created again. None keeps
-                nothing.
+            journal: an open `Journal`, or the path of one. The request is written to it before it
+                is sent, the id after it: if the program ends in between, `Journal.intents` shows
+                it, and the task is not silently created again. None keeps no journal.
 
         Returns:
             The id, the type and the time of creation: what `wait_for_task` can use best.
@@ -578,9 +580,9 @@ class VocalSepClient:
         Raises:
             InvalidArgumentError: an argument is unusable; nothing was sent.
             APIError: the API said no.
-            JournalError: it could not be written, before anything was sent or after.
-            RateLimitedError: the account asked too often. One without the API's envelope comes
-                at once, with a note on the error: the task may have been created all the same.
+            JournalError: the journal could not be written, before anything was sent or after.
+            RateLimitedError: too many requests. Without the API's envelope it is raised without
+                another try, with a note: the task may have been created all the same.
             TransportError, DecodeError, ServerError: no usable answer came back. Where the task
                 may have been created all the same, a note on the error says so.
             ClientClosedError: the client was closed; with the same note if a request was under
@@ -601,7 +603,7 @@ class VocalSepClient:
             return await self._creator.create(body, kind, opened._file)  # noqa: SLF001
 
     async def get_credits(self) -> float:
-        """Ask how many credits the account has left.
+        """How many credits the account has left.
 
         Raises:
             APIError: the API said no.
@@ -616,7 +618,7 @@ class VocalSepClient:
         )
 
     def _deadline_in(self, seconds: float | None) -> float:
-        self._transport.bind()  # says better than the clock that no event loop is running
+        self._transport.bind()  # its error, not the clock's, for a call without an event loop
         return anyio.current_time() + seconds if seconds else math.inf
 
     def _policy_or(self, poll: PollPolicy | None) -> PollPolicy:

@@ -4,7 +4,7 @@
      ├─ ConfigurationError           a client cannot be set up or used like that (also ValueError)
      ├─ InvalidArgumentError         a wrong argument of a call or a value (also ValueError)
      ├─ ClientClosedError            the client was closed, before the call or during it
-     ├─ TransportError               no usable answer: refused, reset, cut, redirected, too large
+     ├─ TransportError               no usable answer: no connection, cut, redirected, too large
      │   └─ RequestTimeoutError      no complete answer within request_timeout (also TimeoutError)
      ├─ DecodeError                  an answer, but not one of this API
      ├─ APIError                     the API said no
@@ -33,16 +33,16 @@ from typing import Any
 
 
 class ErrorAction(enum.Enum):
-    """What an error means for whoever asked."""
+    """What the waiting calls do about an error."""
 
     RAISE = "raise"
-    """Asking again changes nothing."""
+    """No repetition changes anything: the error is raised."""
     RETRY = "retry"
-    """Ask again soon; the next answer may be better."""
+    """The request is sent again soon: the next answer may be better."""
     MAINTENANCE = "retry slowly"
-    """The service is closed for now: everybody waits half a minute or more."""
+    """The service is closed for now: the whole client pauses for half a minute or more."""
     THROTTLE = "pause everyone"
-    """The account asked too often: nobody asks until the pacer says so."""
+    """Too many requests on the account: the whole client pauses, then goes on more slowly."""
 
 
 class VocalSepError(Exception):
@@ -97,8 +97,8 @@ class TransportError(VocalSepError):
 
     Attributes:
         may_have_arrived: False where no connection was made, so that the server cannot have
-            seen the request; True where nobody knows. It decides whether a billed call may be
-            repeated.
+            seen the request; True where that is not known. It decides whether a billed call may
+            be repeated.
     """
 
     action = ErrorAction.RETRY
@@ -112,7 +112,7 @@ class TransportError(VocalSepError):
     ) -> None:
         super().__init__(message)
         self.may_have_arrived = may_have_arrived
-        self.action = action
+        self.action: ErrorAction = action
 
 
 class RequestTimeoutError(TransportError, TimeoutError):
@@ -165,9 +165,8 @@ class APIError(VocalSepError):
         hint: str = "",
         in_envelope: bool = True,
     ) -> None:
-        about = f" (task {task_id!r})" if task_id is not None else ""
-        said = message.rstrip(". ") or "no message"
-        super().__init__(f"code {code}: {said}{about}. {hint or self.hint}".rstrip())
+        summary = self._summary(message.rstrip(". "), code, task_id)
+        super().__init__(f"{summary}. {hint or self.hint}".rstrip())
         self.code = code
         self.message = message
         self.http_status = http_status
@@ -176,11 +175,15 @@ class APIError(VocalSepError):
         self.action = action
         self.in_envelope = in_envelope
 
+    def _summary(self, message: str, code: int, task_id: str | None) -> str:
+        about = "" if task_id is None else f" (task {task_id!r})"
+        return f"code {code}: {message or 'no message'}{about}"
+
 
 class InvalidParametersError(APIError):
-    """The request was understood and refused: 400, 422."""
+    """The API does not accept the parameters: 400, 422."""
 
-    hint = "The parameters were refused; asking again would not help."
+    hint = "The parameters were not accepted; no repetition would help."
 
 
 class AuthenticationError(APIError):
@@ -235,6 +238,11 @@ class TaskNotFoundError(APIError):
 
     hint = "Check the task id and that the key belongs to the account that created it."
 
+    def _summary(self, message: str, code: int, task_id: str | None) -> str:
+        # With code 200 the answer is a success that holds no record.
+        reason = "" if code == 200 else f" (code {code}: {message or 'no message'})"
+        return f"task not found: {task_id!r}{reason}"
+
 
 class TaskFailedError(VocalSepError):
     """The task ended without stems.
@@ -255,9 +263,9 @@ class TaskTimeoutError(VocalSepError, TimeoutError):
 
     Attributes:
         task_id: the task that was waited for.
-        task: the last record seen; None if no look succeeded.
-        polls: looks made by this wait or shared with it.
-        last_error: what the last look met; None if it succeeded.
+        task: the last record seen; None if no poll succeeded.
+        polls: polls made by this wait or shared with it.
+        last_error: the error of the last poll; None if it succeeded.
     """
 
     def __init__(

@@ -112,7 +112,7 @@ class TaskRef:
     Attributes:
         task_id: the id that the API gave; opaque, sent unchanged.
         type: the type it was created with; None if not known. The API does not tell it while
-            the task is pending, and knowing it lets the schedule look at better moments.
+            the task is pending, and knowing it lets the schedule choose better moments to poll.
         created_at: when it was created, with a time zone; None if not known.
 
     Raises:
@@ -224,7 +224,7 @@ class SeparationTask:
             where that is not possible.
         stems: the URLs.
         created_at: when the provider created it, aware UTC; None if not said. A time that came
-            without a zone is taken as UTC, which nobody documents.
+            without a zone is taken as UTC; the API does not document its zone.
         completed_at: when it ended, aware UTC, with the same reservation; None if it has not.
         music_id: the source song; None if not said.
         music_index: which of the song's two tracks; None if not said.
@@ -301,10 +301,10 @@ class TaskOutcome:
 
     Attributes:
         task_id: the task.
-        status: the last status seen; None if no look succeeded.
+        status: the last status seen; None if no poll succeeded.
         task: the final record; None if the wait ended without one.
         error: what ended the wait; None if a final record was seen.
-        polls: looks made for it.
+        polls: polls made for it.
         elapsed: seconds from the start of the wait to its end.
         files: where each stem was saved, by its name; empty if that was not asked for.
         download_error: why a stem was not saved; None if all were, or none was to be.
@@ -382,9 +382,10 @@ class PollPending:
     """The task has not ended, as far as is known.
 
     Attributes:
-        delay: seconds after which to call again; not earlier, or the budget may not allow it.
+        delay: seconds after which to call again; an earlier call may find no room in the rate
+            limit.
         state: what to pass to the next call as ``state=``; plain JSON.
-        status: the last status seen; None if no look succeeded.
+        status: the last status seen; None if no poll succeeded.
     """
 
     delay: float
@@ -398,10 +399,11 @@ class ClientStats:
 
     Attributes:
         requests: requests sent, each counted once on the wire.
-        refused: how many of them the API refused as too many (405/430 and their like).
+        throttled: how many of them the API throttled (405/430 and their equivalents).
         in_flight: requests sent and not answered yet.
-        rate: requests per second that the pacer allows now; infinity while no limit is known.
-        paused_for: seconds for which nobody asks, after a refusal or in maintenance; 0 if not.
+        rate: requests per second that are allowed now; infinity while no limit is known.
+        paused_for: seconds for which nothing is sent, after throttling or in maintenance; 0 if the
+            client is not paused.
     """
 
     requests: int
@@ -420,11 +422,11 @@ class BatchStats:
         finished: tasks with an outcome, whether or not it was fetched; succeeded and failed.
         succeeded: those whose stems are there.
         failed: the others: failed at the provider, ended by an error, out of time.
-        polls: looks that the batch made or shared.
-        refused: how many of them the API refused as too many (405/430 and their like).
+        polls: polls that the batch made or shared.
+        throttled: how many of them the API throttled (405/430 and their equivalents).
         retried: how many of them met another error and were repeated.
-        rate: requests per second that the pacer allows now, for everybody who uses the client;
-            infinity while no limit is known.
+        rate: requests per second that are allowed now, for the whole client; infinity while no
+            limit is known.
         mean_delay: seconds from the end of a task (or of taking it in, if that was later) until
             it was known, on average; None until one was known whose times are.
         eta: seconds until all outcomes will be known, roughly, as tasks of this type go.

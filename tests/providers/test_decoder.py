@@ -123,7 +123,8 @@ def test_a_success_without_a_record_is_an_unknown_task(content: Any) -> None:
     error = throttled(body(content))
     assert type(error) is errors.TaskNotFoundError
     assert (error.code, error.http_status, error.task_id) == (200, 200, TASK_ID)
-    assert error.message == "no such record"
+    assert error.message == ""
+    assert str(error).startswith("task not found: ")
     assert error.action is ErrorAction.RETRY
 
 

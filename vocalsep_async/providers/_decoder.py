@@ -1,4 +1,4 @@
-"""What each endpoint answers: one method an endpoint, each a value or an error."""
+"""Reads answers: one method for each endpoint, which gives a value or raises an error."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from vocalsep_async.errors import (
     TaskNotFoundError,
 )
 from vocalsep_async.models import SeparationTask, TaskRef, TaskStatus
-from vocalsep_async.providers import _body as _body
 from vocalsep_async.providers._envelope import (
     Envelope,
     code_of,
     http_date,
     message_of,
     open_envelope,
+    parse_json,
     retry_after,
 )
 from vocalsep_async.providers._records import created_by_epoch, finite, structure_task, unreadable
@@ -35,7 +35,7 @@ class Decoder:
     """Reads the answers of one provider.
 
     Args:
-        dialect: what its codes mean.
+        provider: decides what its codes mean.
     """
 
     def __init__(self, provider: Provider) -> None:
@@ -45,7 +45,7 @@ class Decoder:
         """Read the record of the task *ref*.
 
         Raises:
-            APIError: what the dialect makes of the code; `TaskNotFoundError` (verdict RETRY,
+            APIError: the provider's error for the code; `TaskNotFoundError` (action RETRY,
                 because a new task may not be readable yet) where the API knows no such task.
             DecodeError: not an answer of this API, or another task's record.
         """
@@ -66,7 +66,7 @@ class Decoder:
         """Read the id of a task that was just created.
 
         Raises:
-            APIError: it was refused.
+            APIError: the API answered with an error.
             DecodeError: the answer holds no task id.
         """
         data = self._payload(status, headers, body, None).data
@@ -81,7 +81,7 @@ class Decoder:
         """Read the account's remaining credits.
 
         Raises:
-            APIError: it was refused.
+            APIError: the API answered with an error.
             DecodeError: the answer is no number.
         """
         number = finite(self._payload(status, headers, body, None).data)
@@ -93,9 +93,9 @@ class Decoder:
         envelope = open_envelope(status, body)
         if envelope.genuine and envelope.code == 200:
             return envelope
-        raise self._refusal(envelope, status, headers, task_id)
+        raise self._error(envelope, status, headers, task_id)
 
-    def _refusal(
+    def _error(
         self, envelope: Envelope, status: int, headers: Headers, task_id: str | None
     ) -> APIError:
         if task_id is not None and says_no_such_record(envelope.code, envelope.message):
@@ -104,7 +104,7 @@ class Decoder:
             envelope.code, envelope.message, in_envelope=envelope.genuine
         )
         return rule.error(
-            self._said(envelope),
+            self._message(envelope),
             code=envelope.code,
             http_status=status,
             task_id=task_id,
@@ -115,9 +115,10 @@ class Decoder:
         )
 
     def _no_such_task(self, envelope: Envelope, status: int, task_id: str) -> TaskNotFoundError:
-        words = "no such record" if envelope.code == 200 else self._said(envelope)
+        # The words of a success say nothing about the missing record.
+        message = "" if envelope.code == 200 else self._message(envelope)
         return TaskNotFoundError(
-            words,
+            message,
             code=envelope.code,
             http_status=status,
             task_id=task_id,
@@ -125,8 +126,8 @@ class Decoder:
             in_envelope=envelope.genuine,
         )
 
-    def _said(self, envelope: Envelope) -> str:
-        # In this order: a key that the cut went through would not be recognised.
+    def _message(self, envelope: Envelope) -> str:
+        # The key was taken out before: after the cut, a part of it would not be recognised.
         return printable(envelope.message)
 
 
@@ -147,27 +148,27 @@ def age_of(task: SeparationTask, headers: Headers) -> float | None:
 
 
 def restored_task(ref: TaskRef, record: Any) -> SeparationTask:
-    """Read a record that was kept: ``SeparationTask.raw`` of the task *ref*, which had ended.
+    """Read a stored record: ``SeparationTask.raw`` of the task *ref*, which had ended.
 
     Raises:
         DecodeError: it is no record, or one of a task that goes on.
     """
     task = structure_task(record, type_=ref.type, taskId=ref.task_id)
     if not task.is_final:
-        raise DecodeError(f"a task that ended was kept as {printable(str(task.status))}")
+        raise DecodeError(f"a stored task has the status {printable(str(task.status))}")
     return task
 
 
 def decode_callback(body: bytes) -> SeparationTask:
     """Read what the API posts to a callback URL.
 
-    Nothing in it is proven: a callback is a reason to look at the task, not a result.
+    Nothing in it is proven: a callback is a reason to poll the task, not a result.
     The status is SUCCESS for code 200 and GENERATE_AUDIO_FAILED for any other.
 
     Raises:
         DecodeError: it is not a callback of this API.
     """
-    content = _body.parse(body)
+    content = parse_json(body)
     code = code_of(content)
     if code is None:
         raise DecodeError("the callback has no code")

@@ -1,35 +1,39 @@
-"""``{"code": …, "msg": …, "data": …}``: which code counts, and what the server asked us to wait.
+"""The envelope of every answer: ``{"code": …, "msg": …, "data": …}``.
 
-A code in the body counts before the HTTP status, because most errors travel under HTTP 200.
+Bytes become JSON, JSON becomes the payload with its code, and headers tell how long to wait. A code
+in the body counts before the HTTP status, because most errors travel under HTTP 200.
 """
 
 from __future__ import annotations
 
+import json
+import math
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
 
+from vocalsep_async._text import printable
 from vocalsep_async.errors import DecodeError
-from vocalsep_async.providers import _body as _body
 
 LONGEST_RETRY_AFTER = 300.0
-"""Seconds; a server that asks for more is asked again after this."""
+"""Seconds; a longer pause that a server asks for is cut to this."""
 
 _SECONDS = r"[0-9]{1,20}(\.[0-9]{1,20})?"
 _DIGITS = r"[0-9]{1,9}"
 _LARGEST_CODE = 999_999_999
+_TAG = rb"\s*(<[!?]?[A-Za-z]{1,20})"
 
 
 class Envelope(NamedTuple):
-    """One answer, opened.
+    """One opened answer.
 
     Attributes:
         code: the code that counts.
         message: the API's words as they came; "" if there are none.
         data: the payload; None if there is none.
-        genuine: whether the answer was an envelope at all. Without one, *code* is the HTTP
+        genuine: whether the answer was an envelope. Without one, *code* is the HTTP
             status.
     """
 
@@ -43,21 +47,21 @@ def open_envelope(status: int, body: bytes) -> Envelope:
     """Open the answer that came with HTTP *status*.
 
     Raises:
-        DecodeError: HTTP said it is fine, but it is no envelope.
+        DecodeError: the HTTP status says success, but the body is no envelope.
     """
-    fine = 200 <= status <= 299
+    is_success = 200 <= status <= 299
     try:
-        content = _body.parse(body, status)
+        content = parse_json(body, status)
     except DecodeError:
-        if fine:
+        if is_success:
             raise
         content = None
     code = code_of(content)
     if code is None:
-        if fine:
+        if is_success:
             raise DecodeError("the answer has no usable code", http_status=status)
         return Envelope(status, message_of(content), None, genuine=False)
-    counts = code if code != 200 or fine else status
+    counts = code if code != 200 or is_success else status
     return Envelope(counts, message_of(content), content.get("data"), genuine=True)
 
 
@@ -77,7 +81,7 @@ def message_of(content: Any) -> str:
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds the server asked us to wait: 0 to 300; None if it did not, or not readably.
+    """Seconds that the server asks the client to wait, from 0 to 300; None if it does not.
 
     A date is measured from the answer's own Date where there is one, so that a wrong clock on
     this side does not matter.
@@ -99,3 +103,46 @@ def http_date(value: str) -> datetime | None:
     except (ValueError, OverflowError):
         return None
     return date if date.tzinfo is not None else date.replace(tzinfo=UTC)
+
+
+def parse_json(body: bytes, http_status: int | None = None) -> Any:
+    """Parse *body* as one JSON document in UTF-8 (a byte order mark is accepted).
+
+    Raises:
+        DecodeError: it is empty, not UTF-8, not JSON, holds NaN, Infinity, or numbers or
+            nesting beyond what Python takes. The message shows nothing of it but a first tag.
+    """
+    try:
+        # json.loads(bytes) would guess UTF-16 and UTF-32 too, which this API never sends.
+        return _JSON.decode(body.decode("utf-8-sig"))
+    except UnicodeDecodeError:
+        problem = "it is not UTF-8"
+    except RecursionError:
+        problem = "it is nested too deeply"
+    except ValueError as error:
+        problem = printable(str(error), 80)
+    if not body.strip():
+        problem = "it is empty"
+    # Raised outside the handler: the parser's error holds the whole body, links included.
+    raise DecodeError(
+        f"the answer is not JSON ({problem}){_beginning(body)}", http_status=http_status
+    )
+
+
+def _refuse(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if math.isinf(number):
+        raise ValueError("a number is too large")
+    return number
+
+
+_JSON = json.JSONDecoder(parse_constant=_refuse, parse_float=_finite)
+
+
+def _beginning(body: bytes) -> str:
+    tag = re.match(_TAG, body)
+    return "" if tag is None else f"; it begins with {tag[1].decode()!r}"

@@ -1,10 +1,10 @@
-"""A payload to a `SeparationTask`.
+"""Turns a payload into a `SeparationTask`.
 
 The API spells its keys in several ways: camelCase in answers, snake_case in callbacks, other
-names in other dialects. A record is first brought to the spelling of an answer (`_respelled`) and
+names at other providers. A record is first brought to the spelling of an answer (`_respelled`) and
 then structured by one private cattrs converter whose hooks never coerce: what decides about the
 result (id, status, links) is held to its type, what only describes it becomes None when unusable,
-because a strange time must not cost anybody a paid result.
+because an odd time must not cost a paid result.
 """
 
 from __future__ import annotations

@@ -125,7 +125,7 @@ def says_no_such_record(code: int, message: str) -> bool:
 _BARE_STATUS: Mapping[int, ErrorRule] = {
     403: ErrorRule(
         APIError,
-        hint="Something in front of the API refused the client; try another user_agent.",
+        hint="Something in front of the API rejects the client; try another user_agent.",
     ),
     404: ErrorRule(errors.NotFoundError),
     405: ErrorRule(
