@@ -138,7 +138,7 @@ def test_the_environment_gives_the_key_and_perhaps_an_address() -> None:
 
 @pytest.mark.parametrize("url", ["nonsense", "https://me@api.example.net", "https://h/?key=k"])
 def test_an_unusable_address_of_the_environment_is_named_by_its_variable(url: str) -> None:
-    with pytest.raises(InvalidArgumentError, match=r"^VOCALSEP_BASE_URL must"):
+    with pytest.raises(ConfigurationError, match=r"^VOCALSEP_BASE_URL must"):
         _arguments.base_url_in({"VOCALSEP_BASE_URL": url})
 
 

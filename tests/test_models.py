@@ -1,15 +1,24 @@
 """What the API's answers mean, as values."""
 
 import copy
+import json
 import pickle
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import attrs
 import pytest
 from payloads import SIGNATURE, TASK_ID, link
 
-from vocalsep_async.errors import InvalidArgumentError, ServerError, TaskFailedError, VocalSepError
+from vocalsep_async.errors import (
+    DownloadError,
+    InvalidArgumentError,
+    NotFoundError,
+    ServerError,
+    TaskFailedError,
+    VocalSepError,
+)
 from vocalsep_async.models import (
     FINAL_STATUSES,
     STEM_NAMES,
@@ -228,3 +237,69 @@ def test_an_outcome_gives_the_task_or_raises_why_not() -> None:
         an_outcome(a_task(), None).result()
     with pytest.raises(InvalidArgumentError, match="without task and error"):
         an_outcome(None, None).result()
+
+
+# The outcome in a word, in a sentence, and as plain values.
+
+LINK = "https://cdn.example/v.mp3?signature=s#part"
+DONE = SeparationTask(task_id="a", status=TaskStatus.SUCCESS, stems=Stems(vocal=LINK))
+BAD = SeparationTask(
+    task_id="a", status=TaskStatus.GENERATE_AUDIO_FAILED, error_code=500, error_message="no voice"
+)
+NOT_SAVED = DownloadError("stem vocal: the disk is full", task_id="a", stem="vocal")
+
+
+def outcome_with(**fields: Any) -> TaskOutcome:
+    known = {"task_id": "a", "status": None, "task": None, "error": None, "polls": 2}
+    return TaskOutcome(**{**known, "elapsed": 1.5, **fields})
+
+
+@pytest.mark.parametrize(
+    "outcome, reason",
+    [
+        (outcome_with(task=DONE), None),
+        (
+            outcome_with(task=BAD),
+            "task 'a' ended as GENERATE_AUDIO_FAILED (code 500): no voice",
+        ),
+        (outcome_with(error=NotFoundError("gone", code=404, http_status=404)), "code 404: gone."),
+        (outcome_with(task=DONE, download_error=NOT_SAVED), "stem vocal: the disk is full"),
+        (outcome_with(), "nothing is known of the task"),
+    ],
+    ids=["succeeded", "failed", "ended by an error", "not saved", "empty"],
+)
+def test_an_outcome_gives_its_reason_in_a_sentence(
+    outcome: TaskOutcome, reason: str | None
+) -> None:
+    assert outcome.succeeded is (reason is None)
+    assert reason is None or (outcome.reason or "").startswith(reason)
+    assert json.loads(json.dumps(outcome.to_dict()))["reason"] == outcome.reason
+
+
+def test_an_outcome_gives_links_without_their_queries_unless_asked() -> None:
+    outcome = outcome_with(task=DONE, status=DONE.status, files={"vocal": Path("a/vocal.mp3")})
+    assert outcome.to_dict() == {
+        "task_id": "a",
+        "status": "SUCCESS",
+        "succeeded": True,
+        "reason": None,
+        "stems": {"vocal": "https://cdn.example/v.mp3"},
+        "files": {"vocal": str(Path("a/vocal.mp3"))},
+        "polls": 2,
+        "elapsed": 1.5,
+    }
+    assert outcome.to_dict(keep_links=True)["stems"] == {"vocal": LINK}
+
+
+def test_a_link_that_cannot_be_read_is_not_given_without_its_query() -> None:
+    task = SeparationTask(
+        task_id="a", status=TaskStatus.SUCCESS, stems=Stems(vocal="http://[?signature=s")
+    )
+    assert outcome_with(task=task).to_dict()["stems"] == {"vocal": ""}
+
+
+def test_a_stem_that_is_not_there_is_answered_with_those_that_are() -> None:
+    with pytest.raises(KeyError, match="no stem 'vocals'; there are: vocal"):
+        DONE.stems["vocals"]
+    with pytest.raises(KeyError, match="no stem 'vocal'; there are: none"):
+        Stems()["vocal"]

@@ -38,7 +38,10 @@ from vocalsep_async._transport.api import Reply
 pytestmark = pytest.mark.anyio
 
 GENERATE = "/api/v1/vocal-removal/generate"
-SONG = {"callback_url": "https://hook.example/cb", "audio_url": "https://songs.example/a.mp3"}
+SONG: dict[str, Any] = {
+    "callback_url": "https://hook.example/cb",
+    "audio_url": "https://songs.example/a.mp3",
+}
 HTML = b"<html><h1>405 Not Allowed</h1></html>"
 NOT_ALLOWED = bare(405)
 CHECK_BASE_URL = "check base_url: the address does not take this method"

@@ -203,7 +203,8 @@ class VocalSepClient:
     def __repr__(self) -> str:
         if not hasattr(self, "_poller"):
             return "<VocalSepClient, not made>"  # tracebacks may show one whose set-up failed
-        return f"<VocalSepClient of {self._transport.host} ({self._provider.name}): {self._rate_limiter!r}>"
+        about = f"{self._transport.host} ({self._provider.name})"
+        return f"<VocalSepClient of {about}: {self._rate_limiter!r}>"
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a client is not copied or pickled; make one in each process")
@@ -476,8 +477,8 @@ class VocalSepClient:
             overwrite: "if-different" replaces what is not as it was saved, "always" fetches all
                 again, "never" leaves any file of the name alone.
             max_bytes: how large a file may be, at least 1; a larger one is not fetched.
-            on_progress: called with a `DownloadProgress`, ten times a second for a file at most. What it
-                raises ends the call and is raised here.
+            on_progress: called with a `DownloadProgress`, ten times a second for a file at most. An
+                exception that it raises ends the call and is raised here.
 
         Returns:
             What is on disk now.

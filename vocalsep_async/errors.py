@@ -28,6 +28,7 @@ processes; none of them ever holds the API key.
 
 from __future__ import annotations
 
+import copyreg
 import enum
 from typing import Any
 
@@ -54,18 +55,17 @@ class VocalSepError(Exception):
     def __reduce__(self) -> tuple[Any, ...]:
         state = self.__dict__.copy()
         if "__notes__" in state:
+            # A copy and its original add notes of their own.
             state["__notes__"] = list(state["__notes__"])
-        return _rebuild, (type(self), self.args, state)
+        # Not the class itself: most constructors take more than the message. Nor a function of
+        # ours, whose name would be in every pickle.
+        make = copyreg.__newobj__  # type: ignore[attr-defined]
+        return make, (type(self), *self.args), (self.args, state)
 
-
-def _rebuild(
-    cls: type[VocalSepError], args: tuple[Any, ...], state: dict[str, Any]
-) -> VocalSepError:
-    error = cls.__new__(cls, *args)
-    # OSError.__new__ (TimeoutError is one) leaves args empty when __init__ is overridden.
-    error.args = args
-    error.__dict__.update(state)
-    return error
+    def __setstate__(self, state: Any) -> None:
+        # OSError.__new__ (TimeoutError is one) leaves args empty where __init__ is overridden.
+        self.args, attributes = state
+        self.__dict__.update(attributes)
 
 
 class ConfigurationError(VocalSepError, ValueError):
@@ -101,7 +101,7 @@ class TransportError(VocalSepError):
             be repeated.
     """
 
-    action = ErrorAction.RETRY
+    action: ErrorAction = ErrorAction.RETRY
 
     def __init__(
         self,
@@ -112,7 +112,7 @@ class TransportError(VocalSepError):
     ) -> None:
         super().__init__(message)
         self.may_have_arrived = may_have_arrived
-        self.action: ErrorAction = action
+        self.action = action
 
 
 class RequestTimeoutError(TransportError, TimeoutError):
@@ -128,7 +128,7 @@ class DecodeError(VocalSepError):
             was inside could not be read.
     """
 
-    action = ErrorAction.RETRY
+    action: ErrorAction = ErrorAction.RETRY
 
     def __init__(
         self, message: str, *, http_status: int | None = None, in_envelope: bool = False

@@ -32,8 +32,8 @@ class Job:
         "finished",
         "is_measured",
         "longest_gap",
-        "polls",
         "noticed",
+        "polls",
         "tracked",
         "type",
     )

@@ -18,6 +18,7 @@ from vocalsep_async import (
     DownloadProgress,
     DownloadReport,
     Durations,
+    DurationView,
     Intent,
     Interval,
     Journal,
@@ -57,12 +58,18 @@ async def waits(client: VocalSepClient) -> None:
     assert_type(client.stats, ClientStats)
     assert_type(client.durations, Durations)
     client.durations.save("path")
+    assert_type(client.durations.view("split_stem"), DurationView)
+    assert_type(client.durations.view().expected_delay(0.0, 60.0), float)
     await client.aclose()
 
 
 async def tracks(client: VocalSepClient, ids: AsyncIterator[str]) -> None:
     assert_type(client.track(ids), BatchRunner)
     client.track((), type="split_stem", max_concurrency=4, timeout=None, poll=Interval(5))
+    client.track((), type=SeparationType.SPLIT_STEM)
+    client.track((), type="karaoke")  # type: ignore[arg-type]
+    TaskRef("id", type="split_stem")
+    TaskRef("id", "split_stem")  # type: ignore[call-arg]
     async with client.track([TaskRef("id"), "id"], keep_open=True) as batch:
         assert_type(batch, BatchRunner)
         async for outcome in batch:
@@ -99,6 +106,7 @@ async def keeps(client: VocalSepClient) -> None:
     async with Journal("path", label="team", keep_links=True) as journal:
         assert_type(journal, Journal)
         assert_type(await journal.intents(), tuple[Intent, ...])
+        assert_type((journal.path, journal.label), tuple[Path, str | None])
         await client.create_task(
             audio_url="https://example.com/a.mp3",
             callback_url="https://example.com",
@@ -168,7 +176,7 @@ async def constructs() -> None:
 
 class MyPolicy:
     def delay(self, context: PollContext) -> float:
-        return context.age / 2
+        return context.durations.due(context.age, 0.1)
 
 
 policy: PollPolicy = MyPolicy()
@@ -182,6 +190,10 @@ def values(task: SeparationTask, outcome: TaskOutcome, error: TaskTimeoutError) 
     assert_type(task.raw, Mapping[str, Any])
     assert_type(task.raise_for_failure(), SeparationTask)
     assert_type(outcome.result(), SeparationTask)
+    assert_type(outcome.succeeded, bool)
+    assert_type(outcome.reason, str | None)
+    assert_type(task.reason, str | None)
+    assert_type(outcome.to_dict(keep_links=True), dict[str, Any])
     assert_type(outcome.error, VocalSepError | None)
     assert_type(error.task, SeparationTask | None)
     task.status = "SUCCESS"  # type: ignore[misc]

@@ -68,7 +68,7 @@ class FailureStreak:
         repeated_at: when the next one is wanted.
     """
 
-    __slots__ = ("error", "failures", "same_kind", "retry_at")
+    __slots__ = ("error", "failures", "retry_at", "same_kind")
 
     def __init__(self, error: VocalSepError, before: FailureStreak | None) -> None:
         same = before is not None and kind_of(error) == kind_of(before.error)
@@ -101,12 +101,12 @@ class PollTarget(QueueEntry):
 
     __slots__ = (
         "age_is_known",
-        "subscribers",
         "poll",
         "polls",
         "status",
-        "task_id",
         "streak",
+        "subscribers",
+        "task_id",
         "type",
     )
 

@@ -32,12 +32,12 @@ class QueueEntry(Linked):
     __slots__ = (
         "began",
         "created",
+        "deadline_item",
         "draw",
         "heap_item",
         "latest",
-        "queue",
         "model",
-        "deadline_item",
+        "queue",
         "running_at",
         "sent",
     )

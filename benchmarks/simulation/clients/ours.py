@@ -28,7 +28,7 @@ _RESTLESS = 0.05
 class Tracked(QueueEntry):
     """A job as the package sees it."""
 
-    __slots__ = ("job", "polls", "policy", "type", "was_refused")
+    __slots__ = ("job", "policy", "polls", "type", "was_refused")
 
     def __init__(
         self, job: Job, durations: Durations, policy: PollPolicy, now: float, *, type_known: bool

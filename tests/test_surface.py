@@ -1,0 +1,218 @@
+"""What users hold on to: paths in pickles, annotations, sources and help of public classes."""
+
+from __future__ import annotations
+
+import inspect
+import pickle
+import pickletools
+import pydoc
+import subprocess
+import sys
+import typing
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, cast
+
+import attrs
+import cattrs
+import pytest
+from test_errors import FAMILY, example
+
+import vocalsep_async
+from vocalsep_async import (
+    KIE,
+    SUNOAPI,
+    Adaptive,
+    Backoff,
+    BatchStats,
+    ClientStats,
+    DownloadOptions,
+    DownloadProgress,
+    DownloadReport,
+    ErrorAction,
+    ErrorRule,
+    Intent,
+    Interval,
+    OriginTrack,
+    PollDone,
+    PollPending,
+    RateLimit,
+    RetryPolicy,
+    SeparationTask,
+    SeparationType,
+    StemFile,
+    Stems,
+    TaskOutcome,
+    TaskRef,
+    TaskStatus,
+)
+
+WHEN = datetime(2026, 3, 1, 12, 30, tzinfo=UTC)
+TASK = SeparationTask(
+    task_id="a",
+    status=TaskStatus.SUCCESS,
+    type=SeparationType.SPLIT_STEM,
+    stems=Stems(vocal="https://cdn.example/v.mp3"),
+    created_at=WHEN,
+    origin_tracks=(OriginTrack(url="https://cdn.example/o.mp3"),),
+    raw={"taskId": "a"},
+)
+FILE = StemFile(
+    stem="vocal", path=Path("a.mp3"), size=1, sha256=None, was_fetched=True, verified=True
+)
+VALUES: list[Any] = [
+    TASK,
+    TASK.stems,
+    TASK.origin_tracks[0],
+    TaskRef("a", type="split_stem", created_at=WHEN),
+    TaskOutcome(
+        task_id="a",
+        status=TaskStatus.SUCCESS,
+        task=TASK,
+        error=None,
+        polls=1,
+        elapsed=2.0,
+        files={"vocal": Path("a.mp3")},
+    ),
+    PollDone(TASK),
+    PollPending(delay=1.0, state={"polls": 1}, status=TaskStatus.PENDING),
+    ClientStats(requests=1, throttled=0, in_flight=0, rate=2.0, paused_for=0.0),
+    BatchStats(
+        pending=1,
+        finished=0,
+        succeeded=0,
+        failed=0,
+        polls=1,
+        throttled=0,
+        retried=0,
+        rate=2.0,
+        mean_delay=None,
+        eta=1.0,
+    ),
+    DownloadProgress(task_id="a", stem="vocal", path=Path("a.mp3"), done=1, total=None),
+    FILE,
+    DownloadReport(task_id="a", files=(FILE,)),
+    Intent(began_at=WHEN, request={"type": "split_stem"}, error=None),
+    DownloadOptions("stems", stems=["vocal"]),
+    RateLimit(20, 10.0),
+    RetryPolicy(),
+    Adaptive(),
+    Backoff(),
+    Interval(5),
+    ErrorRule(vocalsep_async.APIError),
+    SUNOAPI,
+    KIE,
+    TaskStatus.PENDING,
+    SeparationType.SPLIT_STEM,
+    ErrorAction.RETRY,
+]
+CLASSES = [
+    value
+    for name in vocalsep_async.__all__
+    if inspect.isclass(value := getattr(vocalsep_async, name))
+]
+UNPICKLED = {"VocalSepClient", "BatchRunner", "StemStream", "Journal", "Durations"} | {
+    "DurationView",
+    "PollContext",
+    "PollPolicy",
+}
+"""Live objects, what refers to one, and a protocol."""
+
+
+def named_in(pickled: bytes) -> Iterator[str]:
+    """The module and class names that loading *pickled* imports."""
+    strings: list[str] = []
+    for opcode, argument, _ in pickletools.genops(pickled):
+        if opcode.name == "GLOBAL":
+            yield str(argument).replace(" ", ".")
+        elif isinstance(argument, str):
+            strings.append(argument)
+        elif opcode.name == "STACK_GLOBAL":
+            yield ".".join(strings[-2:])
+
+
+def test_every_value_policy_and_error_is_pickled_here() -> None:
+    pickled = {type(value).__name__ for value in VALUES} | {error.__name__ for error in FAMILY}
+    assert pickled | UNPICKLED == {each.__name__ for each in CLASSES}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [*VALUES, *(example(cast("Any", error)) for error in FAMILY)],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_pickle_names_no_private_module(value: object) -> None:
+    for protocol in range(2, pickle.HIGHEST_PROTOCOL + 1):
+        pickled = pickle.dumps(value, protocol)
+        ours = [name for name in named_in(pickled) if name.startswith("vocalsep_async")]
+        assert ours
+        assert not [name for name in ours if "._" in name]
+
+
+@pytest.mark.parametrize("value", VALUES, ids=lambda value: type(value).__name__)
+def test_a_value_survives_a_pickle(value: object) -> None:
+    assert pickle.loads(pickle.dumps(value)) == value
+
+
+@pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: str(cls.__name__))
+class TestPublicClass:
+    """Of every public class, from tools that know nothing of the package."""
+
+    def test_is_defined_in_a_public_module(self, cls: type) -> None:
+        assert not any(part.startswith("_") for part in cls.__module__.split("."))
+        assert getattr(sys.modules[cls.__module__], cls.__name__) is cls
+
+    def test_shows_its_own_source(self, cls: type) -> None:
+        assert f"class {cls.__name__}" in inspect.getsource(cls)
+
+    def test_has_annotations_that_resolve(self, cls: type) -> None:
+        typing.get_type_hints(cls)
+        for name, function in inspect.getmembers(cls, inspect.isfunction):
+            if name.startswith("__") or not name.startswith("_"):
+                typing.get_type_hints(function)
+        if attrs.has(cls):
+            attrs.resolve_types(cls)
+
+    def test_has_help_and_names(self, cls: type) -> None:
+        text = pydoc.plain(pydoc.render_doc(cls))
+        assert cls.__name__ in text
+        assert dir(cls)
+
+    def test_shows_no_private_name_in_its_help(self, cls: type) -> None:
+        text = pydoc.plain(pydoc.render_doc(cls))
+        assert "vocalsep_async._" not in text
+
+
+@pytest.mark.parametrize(
+    "value",
+    [each for each in VALUES if attrs.has(type(each))],
+    ids=lambda each: type(each).__name__,
+)
+def test_a_plain_cattrs_converter_takes_a_value_apart(value: object) -> None:
+    taken_apart = cattrs.Converter().unstructure(value)
+    assert isinstance(taken_apart, dict)
+    assert set(taken_apart) == {field.name for field in attrs.fields(cast("Any", type(value)))}
+
+
+@pytest.mark.parametrize("first", ["errors", "models", "client", "providers", "policies"])
+def test_a_public_module_can_be_imported_first(first: str) -> None:
+    program = (
+        f"import vocalsep_async.{first}, typing, vocalsep_async\n"
+        "for name in vocalsep_async.__all__:\n"
+        "    value = getattr(vocalsep_async, name)\n"
+        "    if isinstance(value, type): typing.get_type_hints(value.__init__)\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_a_star_import_brings_every_listed_name() -> None:
+    names: dict[str, object] = {}
+    exec("from vocalsep_async import *", names)
+    assert set(vocalsep_async.__all__) <= set(names)
+    assert set(vocalsep_async.__all__) <= set(dir(vocalsep_async))
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="has no attribute 'journals'"):
+        getattr(vocalsep_async, "journals")  # noqa: B009 - not as type checkers see it
