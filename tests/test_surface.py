@@ -10,103 +10,17 @@ import subprocess
 import sys
 import typing
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
 import attrs
 import cattrs
 import pytest
-from test_errors import FAMILY, example
+from pickled import FOLDER, VALUES, path_of
+from test_errors import FAMILY, example, state
 
 import vocalsep_async
-from vocalsep_async import (
-    KIE,
-    SUNOAPI,
-    Adaptive,
-    Backoff,
-    BatchStats,
-    ClientStats,
-    DownloadOptions,
-    DownloadProgress,
-    DownloadReport,
-    ErrorAction,
-    ErrorRule,
-    Intent,
-    Interval,
-    OriginTrack,
-    PollDone,
-    PollPending,
-    RateLimit,
-    RetryPolicy,
-    SeparationTask,
-    SeparationType,
-    StemFile,
-    Stems,
-    TaskOutcome,
-    TaskRef,
-    TaskStatus,
-)
 
-WHEN = datetime(2026, 3, 1, 12, 30, tzinfo=UTC)
-TASK = SeparationTask(
-    task_id="a",
-    status=TaskStatus.SUCCESS,
-    type=SeparationType.SPLIT_STEM,
-    stems=Stems(vocal="https://cdn.example/v.mp3"),
-    created_at=WHEN,
-    origin_tracks=(OriginTrack(url="https://cdn.example/o.mp3"),),
-    raw={"taskId": "a"},
-)
-FILE = StemFile(
-    stem="vocal", path=Path("a.mp3"), size=1, sha256=None, was_fetched=True, verified=True
-)
-VALUES: list[Any] = [
-    TASK,
-    TASK.stems,
-    TASK.origin_tracks[0],
-    TaskRef("a", type="split_stem", created_at=WHEN),
-    TaskOutcome(
-        task_id="a",
-        status=TaskStatus.SUCCESS,
-        task=TASK,
-        error=None,
-        polls=1,
-        elapsed=2.0,
-        files={"vocal": Path("a.mp3")},
-    ),
-    PollDone(TASK),
-    PollPending(delay=1.0, state={"polls": 1}, status=TaskStatus.PENDING),
-    ClientStats(requests=1, throttled=0, in_flight=0, rate=2.0, paused_for=0.0),
-    BatchStats(
-        pending=1,
-        finished=0,
-        succeeded=0,
-        failed=0,
-        polls=1,
-        throttled=0,
-        retried=0,
-        rate=2.0,
-        mean_delay=None,
-        eta=1.0,
-    ),
-    DownloadProgress(task_id="a", stem="vocal", path=Path("a.mp3"), done=1, total=None),
-    FILE,
-    DownloadReport(task_id="a", files=(FILE,)),
-    Intent(began_at=WHEN, request={"type": "split_stem"}, error=None),
-    DownloadOptions("stems", stems=["vocal"]),
-    RateLimit(20, 10.0),
-    RetryPolicy(),
-    Adaptive(),
-    Backoff(),
-    Interval(5),
-    ErrorRule(vocalsep_async.APIError),
-    SUNOAPI,
-    KIE,
-    TaskStatus.PENDING,
-    SeparationType.SPLIT_STEM,
-    ErrorAction.RETRY,
-]
 CLASSES = [
     value
     for name in vocalsep_async.__all__
@@ -153,6 +67,15 @@ def test_a_pickle_names_no_private_module(value: object) -> None:
 @pytest.mark.parametrize("value", VALUES, ids=lambda value: type(value).__name__)
 def test_a_value_survives_a_pickle(value: object) -> None:
     assert pickle.loads(pickle.dumps(value)) == value
+
+
+@pytest.mark.parametrize("version", sorted(path.name for path in FOLDER.iterdir()))
+def test_pickles_of_earlier_releases_are_loaded(version: str) -> None:
+    for value in VALUES:
+        assert pickle.loads(path_of(version, value).read_bytes()) == value
+    for cls in FAMILY:
+        error = example(cast("Any", cls))
+        assert state(pickle.loads(path_of(version, error).read_bytes())) == state(error)
 
 
 @pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: str(cls.__name__))
@@ -216,3 +139,37 @@ def test_a_star_import_brings_every_listed_name() -> None:
 def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="has no attribute 'journals'"):
         getattr(vocalsep_async, "journals")  # noqa: B009 - not as type checkers see it
+
+
+def test_two_threads_that_import_simultaneously_get_the_same_objects() -> None:
+    program = (
+        "import threading\n"
+        "found = []\n"
+        "def load():\n"
+        "    import vocalsep_async\n"
+        "    found.append([id(getattr(vocalsep_async, name)) for name in vocalsep_async.__all__])\n"
+        "threads = [threading.Thread(target=load) for _ in range(2)]\n"
+        "for thread in threads: thread.start()\n"
+        "for thread in threads: thread.join()\n"
+        "assert len(found) == 2 and found[0] == found[1]\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_every_attribute_of_every_public_module_can_be_read() -> None:
+    modules = [
+        module
+        for name, module in sorted(sys.modules.items())
+        if name.startswith("vocalsep_async") and "._" not in name
+    ]
+    assert len(modules) > 10
+    for module in modules:
+        for name in dir(module):
+            getattr(module, name)
+        assert inspect.getmembers(module)
+
+
+def test_a_program_of_the_type_checkers_imports_every_public_name() -> None:
+    program = Path(__file__).with_name("typing").joinpath("user.py").read_text(encoding="utf-8")
+    for name in set(vocalsep_async.__all__) - {"__version__"}:
+        assert f"    vocalsep_async.{name},\n" in program

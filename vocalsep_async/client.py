@@ -316,10 +316,9 @@ class VocalSepClient:
             TaskTimeoutError: time ran out, or the client is paused beyond the deadline; wait again
                 with the same id.
             InvalidArgumentError: an argument is unusable; nothing was sent.
-            APIError: 400, 401, 404, no credits, or a task the API does not know. A
-                `RateLimitedError` if the client never understood an answer, and this wait met
-                a 405 without an envelope as often in a row as the `RetryPolicy` has tries, or
-                the client twelve times in all: *base_url* is probably wrong.
+            APIError: 400, 401, 404, no credits, or a task the API does not know; a
+                `RateLimitedError` if 405 is all that the client ever got: *base_url* is probably
+                wrong.
             TransportError: an answer that no repetition changes: a redirect, a bad certificate.
             DecodeError: five answers in a row were not of this API.
             ClientClosedError: the client was closed.
@@ -409,9 +408,8 @@ class VocalSepClient:
 
         Args:
             tasks: ids or refs, from an iterable or an async iterable; an id that comes twice is
-                tracked once. A collection is read, and checked, on entering the block; a generator
-                is read as ids are needed, without end (an id that comes again is recognised among
-                the last 100,000).
+                tracked once. A collection is read and checked on entering the block, a generator
+                as ids are needed, without end (repetitions are found among the last 100,000).
             type: what kind of separation they are; a ref with a type keeps its own. None if not
                 known. Knowing it saves about a third of the delay in big batches.
             max_concurrency: polls in flight at the same time, at least 1; it does not limit how
@@ -582,12 +580,9 @@ class VocalSepClient:
             InvalidArgumentError: an argument is unusable; nothing was sent.
             APIError: the API said no.
             JournalError: the journal could not be written, before anything was sent or after.
-            RateLimitedError: too many requests. Without the API's envelope it is raised without
-                another try, with a note: the task may have been created all the same.
-            TransportError, DecodeError, ServerError: no usable answer came back. Where the task
-                may have been created all the same, a note on the error says so.
-            ClientClosedError: the client was closed; with the same note if a request was under
-                way.
+            RateLimitedError: too many requests; without the API's envelope there is no second try.
+            TransportError, DecodeError, ServerError, ClientClosedError: no usable answer came. A
+                note on the error says so where the task may have been created all the same.
         """
         kind = separation_type(type)
         body = _arguments.song(source_task_id, audio_id, audio_url) | {

@@ -1,0 +1,164 @@
+"""A user's program: every public name, from the package and from its module.
+
+Type checkers read it outside of the checkout, beside the installed wheel, in their strictest modes.
+"""
+
+from __future__ import annotations
+
+import vocalsep_async
+import vocalsep_async.batch
+import vocalsep_async.client
+import vocalsep_async.downloads
+import vocalsep_async.durations
+import vocalsep_async.emulator
+import vocalsep_async.errors
+import vocalsep_async.journal
+import vocalsep_async.models
+import vocalsep_async.policies
+import vocalsep_async.providers
+from vocalsep_async import Interval, Journal, PollContext, PollPolicy, VocalSepClient
+
+EXPORTED: tuple[object, ...] = (
+    vocalsep_async.APIError,
+    vocalsep_async.Adaptive,
+    vocalsep_async.AuthenticationError,
+    vocalsep_async.Backoff,
+    vocalsep_async.BatchRunner,
+    vocalsep_async.BatchStats,
+    vocalsep_async.ClientClosedError,
+    vocalsep_async.ClientStats,
+    vocalsep_async.ConfigurationError,
+    vocalsep_async.DecodeError,
+    vocalsep_async.DownloadError,
+    vocalsep_async.DownloadOptions,
+    vocalsep_async.DownloadProgress,
+    vocalsep_async.DownloadReport,
+    vocalsep_async.DurationView,
+    vocalsep_async.Durations,
+    vocalsep_async.ErrorAction,
+    vocalsep_async.ErrorRule,
+    vocalsep_async.InsufficientCreditsError,
+    vocalsep_async.Intent,
+    vocalsep_async.Interval,
+    vocalsep_async.InvalidArgumentError,
+    vocalsep_async.InvalidParametersError,
+    vocalsep_async.Journal,
+    vocalsep_async.JournalError,
+    vocalsep_async.KIE,
+    vocalsep_async.MaintenanceError,
+    vocalsep_async.NotFoundError,
+    vocalsep_async.OriginTrack,
+    vocalsep_async.PayloadTooLargeError,
+    vocalsep_async.PollContext,
+    vocalsep_async.PollDone,
+    vocalsep_async.PollPending,
+    vocalsep_async.PollPolicy,
+    vocalsep_async.Provider,
+    vocalsep_async.RateLimit,
+    vocalsep_async.RateLimitedError,
+    vocalsep_async.RequestTimeoutError,
+    vocalsep_async.RetryPolicy,
+    vocalsep_async.SUNOAPI,
+    vocalsep_async.SeparationTask,
+    vocalsep_async.SeparationType,
+    vocalsep_async.ServerError,
+    vocalsep_async.StemFile,
+    vocalsep_async.StemStream,
+    vocalsep_async.Stems,
+    vocalsep_async.TaskFailedError,
+    vocalsep_async.TaskNotFoundError,
+    vocalsep_async.TaskOutcome,
+    vocalsep_async.TaskRef,
+    vocalsep_async.TaskStatus,
+    vocalsep_async.TaskTimeoutError,
+    vocalsep_async.TransportError,
+    vocalsep_async.VocalSepClient,
+    vocalsep_async.VocalSepError,
+)
+IN_THEIR_MODULES: tuple[object, ...] = (
+    vocalsep_async.batch.BatchRunner,
+    vocalsep_async.client.ClientOptions,
+    vocalsep_async.client.VocalSepClient,
+    vocalsep_async.downloads.DownloadOptions,
+    vocalsep_async.downloads.Downloadable,
+    vocalsep_async.downloads.OnProgress,
+    vocalsep_async.downloads.Overwrite,
+    vocalsep_async.downloads.StemStream,
+    vocalsep_async.durations.DurationView,
+    vocalsep_async.durations.Durations,
+    vocalsep_async.emulator.Emulator,
+    vocalsep_async.emulator.Fault,
+    vocalsep_async.emulator.RequestRecord,
+    vocalsep_async.errors.APIError,
+    vocalsep_async.errors.AuthenticationError,
+    vocalsep_async.errors.ClientClosedError,
+    vocalsep_async.errors.ConfigurationError,
+    vocalsep_async.errors.DecodeError,
+    vocalsep_async.errors.DownloadError,
+    vocalsep_async.errors.ErrorAction,
+    vocalsep_async.errors.InsufficientCreditsError,
+    vocalsep_async.errors.InvalidArgumentError,
+    vocalsep_async.errors.InvalidParametersError,
+    vocalsep_async.errors.JournalError,
+    vocalsep_async.errors.MaintenanceError,
+    vocalsep_async.errors.NotFoundError,
+    vocalsep_async.errors.PayloadTooLargeError,
+    vocalsep_async.errors.RateLimitedError,
+    vocalsep_async.errors.RequestTimeoutError,
+    vocalsep_async.errors.ServerError,
+    vocalsep_async.errors.TaskFailedError,
+    vocalsep_async.errors.TaskNotFoundError,
+    vocalsep_async.errors.TaskTimeoutError,
+    vocalsep_async.errors.TransportError,
+    vocalsep_async.errors.VocalSepError,
+    vocalsep_async.journal.Journal,
+    vocalsep_async.models.BatchStats,
+    vocalsep_async.models.ClientStats,
+    vocalsep_async.models.DownloadProgress,
+    vocalsep_async.models.DownloadReport,
+    vocalsep_async.models.Intent,
+    vocalsep_async.models.OriginTrack,
+    vocalsep_async.models.PollDone,
+    vocalsep_async.models.PollPending,
+    vocalsep_async.models.SeparationTask,
+    vocalsep_async.models.SeparationType,
+    vocalsep_async.models.SeparationTypeName,
+    vocalsep_async.models.StemFile,
+    vocalsep_async.models.Stems,
+    vocalsep_async.models.TaskOutcome,
+    vocalsep_async.models.TaskRef,
+    vocalsep_async.models.TaskStatus,
+    vocalsep_async.policies.Adaptive,
+    vocalsep_async.policies.Backoff,
+    vocalsep_async.policies.Interval,
+    vocalsep_async.policies.PollContext,
+    vocalsep_async.policies.PollPolicy,
+    vocalsep_async.policies.RateLimit,
+    vocalsep_async.policies.RetryPolicy,
+    vocalsep_async.providers.COMMON_CODES,
+    vocalsep_async.providers.ErrorRule,
+    vocalsep_async.providers.KIE,
+    vocalsep_async.providers.NO_CREDITS,
+    vocalsep_async.providers.Provider,
+    vocalsep_async.providers.SUNOAPI,
+    vocalsep_async.providers.THROTTLED,
+    vocalsep_async.providers.provider_for,
+)
+
+
+async def separate(song: str) -> dict[str, str]:
+    async with VocalSepClient() as client:
+        ref = await client.create_task(audio_url=song, callback_url="https://example.com/hook")
+        task = await client.wait_for_task(ref, timeout=600, poll=Interval(5))
+        await client.download_stems(task, "stems", stems=["vocal"])
+        async with client.track([ref, "id"], type="split_stem", journal=Journal("j")) as batch:
+            reasons = {outcome.task_id: outcome.reason async for outcome in batch}
+    return dict(task.raise_for_failure().stems) | {"why": str(reasons)}
+
+
+class MyPolicy:
+    def delay(self, context: PollContext) -> float:
+        return context.durations.due(context.age, 0.5) - context.age
+
+
+POLICY: PollPolicy = MyPolicy()
