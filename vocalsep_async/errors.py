@@ -49,6 +49,7 @@ class ErrorAction(enum.Enum):
 class VocalSepError(Exception):
     """The root: ``except VocalSepError`` catches all that this package raises on purpose."""
 
+    args: tuple[Any, ...]
     action: ErrorAction = ErrorAction.RAISE
     """What the waiting calls do about it; see `ErrorAction`."""
 
