@@ -1,7 +1,7 @@
-"""Every Python block of the README runs, against the emulator.
+"""Every Python block of the README and of ``docs/`` runs, against the emulator.
 
-A whole program runs as one, with a task id as its argument; a test file runs under pytest; a
-fragment runs inside a coroutine that has a ``client``, a ``task_id`` and ``task_ids``.
+A whole program runs in a process of its own; a test file runs under pytest; a fragment runs inside
+a coroutine that has a ``client``, a ``task_id`` and ``task_ids``.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -21,11 +23,54 @@ from vocalsep_async import VocalSepClient
 from vocalsep_async.emulator import Emulator
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-PROGRAMS = [block for block in BLOCKS if "asyncio.run(main" in block]
-TEST_FILES = [block for block in BLOCKS if "def test_" in block]
-FRAGMENTS = [block for block in BLOCKS if block not in PROGRAMS + TEST_FILES]
+PAGES = {
+    str(path.relative_to(ROOT)): path.read_text(encoding="utf-8")
+    for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+}
+README = PAGES["README.md"]
+BLOCKS_OF = {
+    "README.md": 1,
+    "docs/batches.md": 5,
+    "docs/downloads.md": 4,
+    "docs/errors.md": 3,
+    "docs/providers.md": 2,
+    "docs/schedule.md": 2,
+    "docs/testing.md": 3,
+    "docs/timeouts.md": 4,
+}
+"""How many Python blocks each page has. Every one runs: none is left out."""
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+LINK = re.compile(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)")
+HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
+
+
+class Block(NamedTuple):
+    page: str
+    number: int
+    code: str
+
+    def __str__(self) -> str:
+        return f"{self.page}-{self.number}"
+
+    @property
+    def is_program(self) -> bool:
+        return "asyncio.run(main" in self.code
+
+    @property
+    def is_test_file(self) -> bool:
+        return "def test_" in self.code
+
+
+def found_blocks() -> Iterator[Block]:
+    for page, text in PAGES.items():
+        codes = [code for language, code in FENCE.findall(text) if language == "python"]
+        yield from (Block(page, number, code) for number, code in enumerate(codes, 1))
+
+
+BLOCKS = tuple(found_blocks())
+PROGRAMS = [block for block in BLOCKS if block.is_program]
+TEST_FILES = [block for block in BLOCKS if block.is_test_file]
+FRAGMENTS = [block for block in BLOCKS if not (block.is_program or block.is_test_file)]
 
 
 @pytest.fixture
@@ -33,36 +78,52 @@ def vocalsep_emulator_options() -> dict[str, object]:
     return {"speed": 1000.0}
 
 
-def test_the_readme_shows_all_three_kinds() -> None:
-    assert PROGRAMS
-    assert TEST_FILES
-    assert FRAGMENTS
+def test_every_page_runs_as_many_blocks_as_it_shows() -> None:
+    pages = [block.page for block in (*PROGRAMS, *TEST_FILES, *FRAGMENTS)]
+    assert {page: pages.count(page) for page in pages} == BLOCKS_OF
 
 
-@pytest.mark.parametrize("block", PROGRAMS)
-def test_a_program_of_the_readme_runs(block: str, vocalsep_emulator: Emulator) -> None:
-    task_id = vocalsep_emulator.add_task(duration=0.1)
+@pytest.mark.parametrize("page", PAGES)
+def test_every_fence_names_a_language_that_is_known(page: str) -> None:
+    fences = re.findall(r"^\s*```(.*)$", PAGES[page], re.MULTILINE)
+    assert len(fences) == 2 * len(FENCE.findall(PAGES[page]))
+    assert set(fences[::2]) <= {"python", "sh", "console", "text"}
+
+
+@pytest.mark.parametrize("block", PROGRAMS, ids=str)
+def test_a_program_creates_a_task_and_saves_its_stems(
+    block: Block, vocalsep_emulator: Emulator, tmp_path: Path
+) -> None:
     environ = {
         **os.environ,
         "VOCALSEP_API_KEY": "a-key",
         "VOCALSEP_BASE_URL": vocalsep_emulator.url,
     }
-    command = [sys.executable, "-c", block, task_id]
-    run = subprocess.run(command, env=environ, capture_output=True, text=True, check=True)
-    assert "vocal http" in run.stdout
+    command = [sys.executable, "-c", block.code, "https://example.com/song.mp3"]
+    run = subprocess.run(
+        command, cwd=tmp_path, env=environ, capture_output=True, text=True, check=True
+    )
+    saved = {(tmp_path / line).stem for line in run.stdout.splitlines()}
+    assert saved == {"vocal", "instrumental"}
+    assert all((tmp_path / line).is_file() for line in run.stdout.splitlines())
 
 
-@pytest.mark.parametrize("block", TEST_FILES)
-def test_a_test_of_the_readme_passes(block: str, pytester: pytest.Pytester) -> None:
-    pytester.makepyfile(block)
+@pytest.mark.parametrize("block", TEST_FILES, ids=str)
+def test_a_test_file_passes(block: Block, pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(block.code)
     pytester.runpytest_inprocess("-p", "no:cacheprovider").assert_outcomes(passed=1)
 
 
-def run_fragment(block: str, emulator: Emulator, task_ids: list[str]) -> None:
+def run_fragment(block: Block, emulator: Emulator, task_ids: list[str]) -> None:
     async def run() -> None:
         async with VocalSepClient("a-key", base_url=emulator.url) as client:
-            names = {"client": client, "task_id": task_ids[0], "task_ids": task_ids}
-            code = compile(block, "README.md", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+            names = {
+                "__name__": "fragment",
+                "client": client,
+                "task_id": task_ids[0],
+                "task_ids": task_ids,
+            }
+            code = compile(block.code, str(block), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
             result = eval(code, names)
             if inspect.isawaitable(result):
                 await result
@@ -70,9 +131,9 @@ def run_fragment(block: str, emulator: Emulator, task_ids: list[str]) -> None:
     asyncio.run(run())
 
 
-@pytest.mark.parametrize("block", FRAGMENTS)
-def test_a_fragment_of_the_readme_runs(
-    block: str,
+@pytest.mark.parametrize("block", FRAGMENTS, ids=str)
+def test_a_fragment_runs(
+    block: Block,
     vocalsep_emulator: Emulator,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -82,12 +143,12 @@ def test_a_fragment_of_the_readme_runs(
     run_fragment(block, vocalsep_emulator, task_ids)
 
 
-def test_the_batch_of_the_readme_tells_a_failed_separation_from_a_good_one(
+def test_the_first_batch_prints_stems_and_the_reason_of_a_failure(
     vocalsep_emulator: Emulator, capsys: pytest.CaptureFixture[str]
 ) -> None:
     good, bad = (vocalsep_emulator.add_task(duration=0.1) for _ in range(2))
     vocalsep_emulator.fail(bad, message="no voice in this song")
-    (block,) = (each for each in FRAGMENTS if "client.track(" in each)
+    (block,) = (each for each in FRAGMENTS if str(each) == "docs/batches.md-1")
     run_fragment(block, vocalsep_emulator, [good, bad])
     lines = capsys.readouterr().out.splitlines()
     (of_good,) = (line for line in lines if line.startswith(good))
@@ -96,6 +157,28 @@ def test_the_batch_of_the_readme_tells_a_failed_separation_from_a_good_one(
     assert "fail" not in of_good
     assert "failed" in of_bad
     assert "no voice in this song" in of_bad
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_link_to_a_file_or_heading_leads_there(page: str) -> None:
+    for name, heading in LINK.findall(PAGES[page]):
+        target = (ROOT / page).parent / name if name else ROOT / page
+        assert target.exists(), name
+        if heading:
+            headings = HEADING.findall(target.read_text(encoding="utf-8"))
+            assert heading in {anchor(each) for each in headings}, heading
+
+
+def anchor(heading: str) -> str:
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+def test_the_readme_is_short() -> None:
+    assert len(README.splitlines()) <= 150
+
+
+def test_the_first_program_of_the_readme_is_short() -> None:
+    assert len(PROGRAMS[0].code.splitlines()) <= 15
 
 
 def test_ci_runs_the_test_command_of_the_readme() -> None:
