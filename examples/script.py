@@ -1,4 +1,4 @@
-"""Follow the tasks whose ids are given, and print the stems of each as soon as it is known.
+"""Track the tasks whose ids are given, and print how each one ended as soon as it is known.
 
 VOCALSEP_API_KEY=... python examples/script.py ID [ID ...]
 """
@@ -6,28 +6,20 @@ VOCALSEP_API_KEY=... python examples/script.py ID [ID ...]
 import asyncio
 import sys
 
-from vocalsep_async import TaskOutcome, VocalSepClient, VocalSepError
+from vocalsep_async import VocalSepClient
 
 
 async def main(task_ids: list[str]) -> int:
     """Print one line for each task; return 1 if any did not succeed."""
-    all_ok = True
-    async with (
-        VocalSepClient() as client,
-        client.track(task_ids, timeout=3600) as batch,
-    ):
+    status = 0
+    async with VocalSepClient() as client, client.track(task_ids, timeout=3600) as batch:
         async for outcome in batch:
-            print(f"{outcome.task_id}: {described(outcome)}")
-            all_ok = all_ok and outcome.succeeded
-    return 0 if all_ok else 1
-
-
-def described(outcome: TaskOutcome) -> str:
-    """The stems, or why there are none."""
-    try:
-        return ", ".join(name for name, _ in outcome.result().stems)
-    except VocalSepError as error:
-        return str(error)
+            if outcome.succeeded:
+                print(outcome.task_id, *dict(outcome.result().stems))
+            else:
+                print(outcome.task_id, outcome.reason)
+                status = 1
+    return status
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""A web service that awaits a separation inside a request handler.
+"""A web service that waits for a separation inside a request handler.
 
     VOCALSEP_API_KEY=... python examples/service.py
     curl http://127.0.0.1:8000/stems/TASK_ID
 
-One client serves all requests: they share the account's budget, and two requests for the same task
-share its looks.
+One client serves all requests: they share the rate limit, and requests for the same task share its
+polls.
 """
 
 from collections.abc import AsyncIterator
@@ -14,22 +14,23 @@ from aiohttp import web
 from vocalsep_async import TaskTimeoutError, VocalSepClient, VocalSepError
 
 CLIENT = web.AppKey("client", VocalSepClient)
+TIMEOUT = 25.0  # seconds; below the usual limits of browsers and proxies
 
 
 async def with_client(app: web.Application) -> AsyncIterator[None]:
-    """Open the client when the service starts, and close it when it ends."""
+    """Open the client when the service starts, and close it when the service ends."""
     async with VocalSepClient() as client:
         app[CLIENT] = client
         yield
 
 
 async def stems(request: web.Request) -> web.Response:
-    """Answer with the stems of a task, or say that it is not done yet."""
-    client = request.app[CLIENT]
+    """Answer with the stems of a task, or with 202 if it has not ended yet."""
+    client, task_id = request.app[CLIENT], request.match_info["task_id"]
     try:
-        task = await client.wait_for_task(request.match_info["task_id"], timeout=25)
+        task = await client.wait_for_task(task_id, timeout=TIMEOUT)
     except TaskTimeoutError:
-        return web.json_response({"status": "PENDING"}, status=202, headers={"Retry-After": "25"})
+        return web.json_response({"status": "PENDING"}, status=202)
     except VocalSepError as error:
         return web.json_response({"error": str(error)}, status=502)
     return web.json_response({"status": task.status, "stems": dict(task.stems)})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 import os
 import subprocess
 import sys
@@ -45,8 +46,8 @@ def test_the_script_prints_a_line_for_each_task(vocalsep_emulator: Emulator) -> 
     )
     assert run.returncode == 1
     first, second = run.stdout.splitlines()
-    assert first == f"{good}: instrumental, vocal"
-    assert second.startswith(f"{bad}: task")
+    assert first == f"{good} instrumental vocal"
+    assert second.startswith(f"{bad} task {bad!r} ended as GENERATE_AUDIO_FAILED")
 
 
 @pytest.mark.anyio
@@ -60,5 +61,20 @@ async def test_the_service_answers_with_the_stems(
         answer = await client.get(f"/stems/{task_id}")
         assert answer.status == 200
         assert set((await answer.json())["stems"]) == {"vocal", "instrumental"}
-        unknown: aiohttp.ClientResponse = await client.get("/stems/nobody-knows-it")
+        unknown: aiohttp.ClientResponse = await client.get("/stems/an-unknown-id")
         assert unknown.status == 502
+
+
+@pytest.mark.anyio
+async def test_the_service_answers_202_while_a_task_is_pending(
+    vocalsep_emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in environ(vocalsep_emulator).items():
+        monkeypatch.setenv(name, value)
+    task_id = vocalsep_emulator.add_task(duration=math.inf)
+    service = load("service")
+    monkeypatch.setattr(service, "TIMEOUT", 0)
+    async with TestClient(TestServer(service.make_app())) as client:
+        answer = await client.get(f"/stems/{task_id}")
+        assert answer.status == 202
+        assert await answer.json() == {"status": "PENDING"}
