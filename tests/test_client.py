@@ -788,7 +788,7 @@ async def test_what_a_second_wait_knows_of_the_task_counts_for_both(
 async def test_a_wait_without_on_update_keeps_no_pending_records(provider: FakeProvider) -> None:
     provider.add("a", math.inf)
     client = make_client()
-    async with client, client._poller.subscribe(TaskRef("a"), Waiter(Interval(1))) as wait:
+    async with client, client._poller.subscription(TaskRef("a"), Waiter(Interval(1))) as wait:
         await anyio.sleep(100)
         assert len(provider.polls) > 50
         assert wait._untold is None

@@ -42,7 +42,7 @@ async def test_starts_are_granted_first_come_first_served() -> None:
     order: list[int] = []
 
     async def start(number: int) -> None:
-        with await limiter.start():
+        with await limiter.acquire():
             order.append(number)
 
     async with anyio.create_task_group() as group:
@@ -55,17 +55,17 @@ async def test_a_cancelled_waiter_leaves_no_hole_and_no_leak() -> None:
     rate_limiter = RateLimiter(RateLimit(1, 10.0))
     limiter = Limiter(rate_limiter)
     began = anyio.current_time()
-    with await limiter.start():
+    with await limiter.acquire():
         pass
 
     async def impatient() -> None:
         with anyio.move_on_after(3):
-            await limiter.start()
+            await limiter.acquire()
 
     async with anyio.create_task_group() as group:
         for _ in range(5):
             group.start_soon(impatient)
-        with await limiter.start():
+        with await limiter.acquire():
             assert anyio.current_time() == pytest.approx(began + 10.01)
     assert (rate_limiter.sent, rate_limiter.in_flight) == (2, 0)
 
@@ -73,17 +73,17 @@ async def test_a_cancelled_waiter_leaves_no_hole_and_no_leak() -> None:
 async def test_a_permit_that_is_not_used_is_given_back() -> None:
     rate_limiter = RateLimiter(RateLimit(1, 1000.0))
     limiter = Limiter(rate_limiter)
-    slot = await limiter.start()
+    slot = await limiter.acquire()
     slot.give_back()
     slot.give_back()
     assert (rate_limiter.sent, rate_limiter.in_flight) == (0, 0)
     with anyio.fail_after(1):
-        await limiter.start()
+        await limiter.acquire()
 
 
 async def test_an_answer_lets_the_first_in_line_look_again() -> None:
     limiter = Limiter(RateLimiter(None))
-    slots = [await limiter.start() for _ in range(50)]
+    slots = [await limiter.acquire() for _ in range(50)]
 
     async def answer() -> None:
         await anyio.sleep(5)
@@ -93,7 +93,7 @@ async def test_an_answer_lets_the_first_in_line_look_again() -> None:
     async with anyio.create_task_group() as group:
         group.start_soon(answer)
         began = anyio.current_time()
-        await limiter.start()
+        await limiter.acquire()
         assert anyio.current_time() == pytest.approx(began + 5)
 
 
@@ -115,7 +115,7 @@ async def test_how_a_request_ended_decides_about_a_pause(
 ) -> None:
     rate_limiter = RateLimiter(RateLimit(20, 10.0))
     limiter = Limiter(rate_limiter)
-    slot = await limiter.start()
+    slot = await limiter.acquire()
     caught: BaseException | None = None
     try:
         with slot:
@@ -130,13 +130,13 @@ async def test_how_a_request_ended_decides_about_a_pause(
 
 async def test_closing_turns_away_those_who_wait_and_those_who_come() -> None:
     limiter = Limiter(RateLimiter(RateLimit(1, 1000.0)))
-    await limiter.start()
+    await limiter.acquire()
     turned_away = 0
 
     async def start() -> None:
         nonlocal turned_away
         with pytest.raises(ClientClosedError):
-            await limiter.start()
+            await limiter.acquire()
         turned_away += 1
 
     async with anyio.create_task_group() as group:
@@ -152,7 +152,7 @@ async def test_a_cancelled_scope_takes_no_slot() -> None:
     rate_limiter = RateLimiter(RateLimit(20, 10.0))
     with anyio.CancelScope() as scope:
         scope.cancel()
-        await Limiter(rate_limiter).start()
+        await Limiter(rate_limiter).acquire()
     assert scope.cancelled_caught
     assert rate_limiter.sent == 0
 
@@ -161,6 +161,6 @@ async def test_no_wait_is_too_short_to_be_waited() -> None:
     rate_limiter = RateLimiter(RateLimit(3, math.pi / 1e7))
     limiter = Limiter(rate_limiter)
     for _ in range(100):
-        with await limiter.start():
+        with await limiter.acquire():
             await anyio.sleep(1e-9)
     assert (rate_limiter.sent, rate_limiter.in_flight) == (100, 0)

@@ -74,7 +74,7 @@ class TaskCreator:
     async def _send(self, body: Mapping[str, Any], kind: SeparationType | None) -> TaskRef:
         request = Request("POST", _GENERATE, json=body)
         try:
-            task_id = await self._sender.repeatedly(
+            task_id = await self._sender.send_with_retries(
                 request, self._decoder.created, _cannot_have_created
             )
         except VocalSepError as error:

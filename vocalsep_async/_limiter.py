@@ -50,7 +50,7 @@ class Limiter:
         self._changed: anyio.Event | None = None
         self._closing = anyio.Event()
 
-    async def start(self) -> Slot:
+    async def acquire(self) -> Slot:
         """Wait for room and take it.
 
         Raises:

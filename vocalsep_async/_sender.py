@@ -44,7 +44,7 @@ class RequestSender:
         with slot:
             return decode(*await self._transport.exchange(request))
 
-    async def repeatedly(
+    async def send_with_retries(
         self, request: Request, decode: Decode[T], may_repeat: Callable[[VocalSepError], bool]
     ) -> T:
         """Queue, send *request* and decode its answer, in as many tries as the `RetryPolicy` gives.
@@ -58,7 +58,7 @@ class RequestSender:
         self.bind()
         failures = 0
         while True:
-            slot = await self.limiter.start()
+            slot = await self.limiter.acquire()
             try:
                 return await self.send(slot, request, decode)
             except VocalSepError as error:

@@ -11,7 +11,7 @@ import anyio
 T = TypeVar("T")
 
 
-async def to_its_end(coroutine: Coroutine[Any, Any, T]) -> T:
+async def run_to_completion(coroutine: Coroutine[Any, Any, T]) -> T:
     """Run *coroutine* to its end, also if whoever waits for it is cancelled meanwhile.
 
     The cancellation is raised afterwards. A shielded scope alone would not do: it keeps other

@@ -174,7 +174,7 @@ class VocalSepClient:
         # Users hold what was learned; the poller holds the table behind it.
         hazards = self._durations._hazards  # noqa: SLF001
         self._poller = Poller(self._sender, self._decoder, hazards)
-        self._downloader = Downloader(self._files, self._poller.poll_repeatedly, retry)
+        self._downloader = Downloader(self._files, self._poller.poll_with_retries, retry)
 
     @classmethod
     def from_env(
@@ -282,7 +282,7 @@ class VocalSepClient:
             DecodeError: the answer was not one of this API in all tries.
             ClientClosedError: the client was closed.
         """
-        return await self._poller.poll_repeatedly(TaskRef.of(task))
+        return await self._poller.poll_with_retries(TaskRef.of(task))
 
     async def wait_for_task(
         self,
@@ -328,7 +328,7 @@ class VocalSepClient:
         seconds = _validation.timeout(timeout)
         deadline = self._deadline_in(seconds)
         wait = Waiter(policy, deadline, once=seconds == 0, every_look=on_update is not None)
-        async with self._poller.subscribe(ref, wait):
+        async with self._poller.subscription(ref, wait):
             with anyio.CancelScope(deadline=deadline):
                 return await wait.final(on_update)
             if wait.task is not None and wait.has_final:
@@ -357,7 +357,7 @@ class VocalSepClient:
             InvalidArgumentError: an argument is unusable; nothing was sent.
             VocalSepError: no repetition would help; see `wait_for_task`.
         """
-        return await self._poller.single.poll(TaskRef.of(task), self._policy_or(poll), state)
+        return await self._poller.stateless.poll(TaskRef.of(task), self._policy_or(poll), state)
 
     async def wait_for_tasks(
         self,
@@ -607,7 +607,7 @@ class VocalSepClient:
             DecodeError: the answer was not one of this API in all tries.
             ClientClosedError: the client was closed.
         """
-        return await self._sender.repeatedly(
+        return await self._sender.send_with_retries(
             Request("GET", self._provider.credits_path),
             self._decoder.credits,
             lambda error: error.action in (ErrorAction.RETRY, ErrorAction.THROTTLE),

@@ -141,7 +141,7 @@ async def test_an_error_that_comes_of_breaking_a_look_off_is_nobodys(
 async def test_who_wants_nothing_more_is_not_looked_at(provider: FakeProvider) -> None:
     provider.add("a", math.inf)
     async with make_client() as client:
-        async with client._poller.subscribe(TaskRef("a"), Waiter(Interval(5))) as wait:
+        async with client._poller.subscription(TaskRef("a"), Waiter(Interval(5))) as wait:
             await anyio.sleep(1)
             wait.on_error(client._poller._targets["a"], LookupError())
             await anyio.sleep(20)

@@ -14,7 +14,7 @@ from vocalsep_async._batch.intake import Tasks, all_at_once, one_by_one
 from vocalsep_async._batch.saver import Save, StemSaver
 from vocalsep_async._batch.tracker import BatchTracker
 from vocalsep_async._polling.poller import Poller
-from vocalsep_async._tasks import to_its_end
+from vocalsep_async._tasks import run_to_completion
 from vocalsep_async.batch import BatchRunner
 from vocalsep_async.errors import ConfigurationError
 from vocalsep_async.models import BatchStats, SeparationType, TaskOutcome, TaskRef
@@ -146,7 +146,7 @@ class Runner(BatchRunner):
         self._news.set()
         for task in self._sources():
             task.cancel()
-        await to_its_end(self._ended())
+        await run_to_completion(self._ended())
 
     def _sources(self) -> list[asyncio.Task[None]]:
         return [task for task in (self._reader, self._replayer) if task is not None]
@@ -157,7 +157,7 @@ class Runner(BatchRunner):
             await asyncio.wait(sources)
         if self._savings is not None:
             await self._savings.ended()
-        await self._poller.ended()
+        await self._poller.wait_closed()
         if self._recording is not None:
             await self._recording.close()
 

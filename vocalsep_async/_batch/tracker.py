@@ -14,7 +14,7 @@ from vocalsep_async._batch.backlog import UnpolledIds
 from vocalsep_async._batch.counters import BatchCounters
 from vocalsep_async._batch.groups import ArrivalGroup
 from vocalsep_async._polling.poller import Poller
-from vocalsep_async._polling.target import PollTarget, timed_out
+from vocalsep_async._polling.target import PollTarget, timeout_error
 from vocalsep_async._scheduling.queue import PollQueue
 from vocalsep_async.errors import VocalSepError
 from vocalsep_async.models import (
@@ -118,7 +118,7 @@ class BatchTracker:
         """
         known = self._open.get(ref.task_id)
         if isinstance(known, PollTarget):
-            self._poller.tell(known, ref)
+            self._poller.update(known, ref)
         elif known is None:
             self._begin(ref, age)
         elif ref.type is not None or ref.created_at is not None:
@@ -160,7 +160,7 @@ class BatchTracker:
     def _watch(self, ref: TaskRef, group: ArrivalGroup) -> None:
         before = self._poller.polls_of(ref.task_id)
         ref = ref.merged(TaskRef(ref.task_id, type=group.type))
-        self._open[ref.task_id] = self._poller.join(ref, group)
+        self._open[ref.task_id] = self._poller.subscribe(ref, group)
         self._note_polls_before(ref.task_id, before)
 
     def _admit(self, task_id: str, group: ArrivalGroup) -> PollTarget | None:
@@ -332,7 +332,7 @@ class BatchTracker:
         polls = 0 if target is None else target.polls - self._polls_before.pop(task_id, 0)
         elapsed = anyio.current_time() - group.started
         if task is None and error is None:
-            error = timed_out(task_id, target, elapsed=elapsed, polls=polls)
+            error = timeout_error(task_id, target, elapsed=elapsed, polls=polls)
         outcome = TaskOutcome(
             task_id=task_id,
             status=None if target is None else target.status,
@@ -344,7 +344,7 @@ class BatchTracker:
         if target is None:
             self._unasked.has_left()
         else:
-            self._poller.leave(target, group)
+            self._poller.unsubscribe(target, group)
         self.counters.ended(outcome)
         self._deliver(outcome)
 
@@ -359,12 +359,12 @@ class BatchTracker:
         )
 
     def release(self) -> None:
-        """End all looks that nobody else waits for; `Poller.ended` waits until they have ended."""
+        """End all looks that nobody else waits for; `Poller.wait_closed` waits until they have ended."""
         self._stop_sweeping()
         self._poller.close_group(self.queue)
         for known in self._open.values():
             if isinstance(known, PollTarget):
-                self._poller.leave(known, self._cohort_among(known))
+                self._poller.unsubscribe(known, self._cohort_among(known))
         self._left = tuple(self._open)
         self._open.clear()
 

@@ -19,7 +19,7 @@ from anyio.to_thread import run_sync
 from vocalsep_async._downloads.partfile import PartFile
 from vocalsep_async._downloads.progress import ProgressReporter
 from vocalsep_async._downloads.source import Chunk, RemoteFile, UselessError
-from vocalsep_async._tasks import to_its_end
+from vocalsep_async._tasks import run_to_completion
 from vocalsep_async.errors import VocalSepError
 
 _ROOM = 16
@@ -44,11 +44,11 @@ async def taken_up(
         opened.append(await run_sync(partial(PartFile.open, path, directory, owner, anew=anew)))
 
     try:
-        await to_its_end(open_part())
+        await run_to_completion(open_part())
         yield opened[0]
     except BaseException as error:
         for part in opened:
-            await to_its_end(run_sync(part.keep if _may_go_on(error) else part.discard))
+            await run_to_completion(run_sync(part.keep if _may_go_on(error) else part.discard))
         raise
 
 

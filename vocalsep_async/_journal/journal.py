@@ -18,7 +18,7 @@ from anyio.to_thread import run_sync
 from vocalsep_async._journal.codec import packed, without_queries
 from vocalsep_async._journal.store import Row, Store, Write
 from vocalsep_async._journal.writer import Then, Writer
-from vocalsep_async._tasks import to_its_end
+from vocalsep_async._tasks import run_to_completion
 from vocalsep_async._text import printable
 from vocalsep_async.errors import InvalidArgumentError, JournalError
 from vocalsep_async.models import (
@@ -125,7 +125,7 @@ class JournalFile:
         if self._store is not None:
             raise JournalError(f"the journal {self.path} is open already")
         try:
-            await to_its_end(self._open())
+            await run_to_completion(self._open())
         except asyncio.CancelledError:
             await self.aclose()
             raise
@@ -147,7 +147,7 @@ class JournalFile:
         if self._closing is None:
             closing = self._close(store, writer)
             self._closing = asyncio.create_task(closing, name="vocalsep journal closing")
-        await to_its_end(_joined(self._closing))
+        await run_to_completion(_joined(self._closing))
 
     async def _close(self, store: Store, writer: Writer) -> None:
         try:
@@ -322,7 +322,9 @@ class JournalFile:
             await self._now((_FAILED, (printable(told), number)))
 
     async def _now(self, *writes: Write) -> int:
-        return await to_its_end(run_sync(partial(self._opened().apply, writes, durably=True)))
+        return await run_to_completion(
+            run_sync(partial(self._opened().apply, writes, durably=True))
+        )
 
     async def flush(self) -> None:
         """Wait until all is written.

@@ -71,7 +71,7 @@ class PollLoop:
             self._broken_off.add(task)
             task.add_done_callback(self._broken_off.discard)
 
-    async def ended(self) -> None:
+    async def wait_closed(self) -> None:
         """Wait until what was broken off has ended."""
         if self._broken_off:
             with anyio.CancelScope(shield=True):

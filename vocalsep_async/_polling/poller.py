@@ -54,7 +54,7 @@ class Poller:
         self._sender = sender
         self._decoder = decoder
         self._learner = DurationLearner(hazards)
-        self.single = StatelessPoller(sender, decoder, self._learner)
+        self.stateless = StatelessPoller(sender, decoder, self._learner)
         self._scheduler: Scheduler[PollTarget] = Scheduler(random.random)
         self._waits_alone = self._scheduler.queue()
         self._targets: dict[str, PollTarget] = {}
@@ -77,14 +77,14 @@ class Poller:
 
     # Looking once
 
-    async def poll_repeatedly(self, ref: TaskRef) -> SeparationTask:
+    async def poll_with_retries(self, ref: TaskRef) -> SeparationTask:
         """Look at *ref*, in as many tries as the `RetryPolicy` gives.
 
         Raises:
             VocalSepError: what the last try met; maintenance is not waited out.
         """
         return self._learner.observe(
-            await self._sender.repeatedly(
+            await self._sender.send_with_retries(
                 record_request(ref.task_id),
                 partial(self._decoder.task, ref),
                 lambda error: error.action in (ErrorAction.RETRY, ErrorAction.THROTTLE),
@@ -94,7 +94,7 @@ class Poller:
     # Following
 
     @asynccontextmanager
-    async def subscribe(self, ref: TaskRef, wait: Waiter) -> AsyncIterator[Waiter]:
+    async def subscription(self, ref: TaskRef, wait: Waiter) -> AsyncIterator[Waiter]:
         """Have *ref* looked at, at once and then as *wait* wants, until the block is left.
 
         All who follow a task share its looks.
@@ -105,15 +105,15 @@ class Poller:
         """
         self._sender.bind()
         wait.queue = self._waits_alone
-        target = self._waits[wait] = self.join(ref, wait)
+        target = self._waits[wait] = self.subscribe(ref, wait)
         wait.joins(target)
         self._give_up(wait, target, self._sender.limiter.paused_until())
         try:
             yield wait
         finally:
             del self._waits[wait]
-            self.leave(target, wait)
-            await self.ended()
+            self.unsubscribe(target, wait)
+            await self.wait_closed()
 
     def open_group(
         self, group: PollGroup, *, limit: float, backlog: Backlog[PollTarget]
@@ -135,7 +135,7 @@ class Poller:
             self._scheduler.close(queue)
             self._rest_if_idle()
 
-    def join(self, ref: TaskRef, subscriber: Subscriber) -> PollTarget:
+    def subscribe(self, ref: TaskRef, subscriber: Subscriber) -> PollTarget:
         """Have *follower* told of *ref*, which waits in its line for its looks."""
         target = self._targets.get(ref.task_id)
         if target is None:
@@ -146,9 +146,9 @@ class Poller:
         return target
 
     def admit(self, ref: TaskRef, subscriber: Subscriber) -> tuple[PollTarget, bool]:
-        """As `join`, for a look that begins now; whether it needs one of its own."""
+        """As `subscribe`, for a look that begins now; whether it needs one of its own."""
         if ref.task_id in self._targets:
-            return self.join(ref, subscriber), False
+            return self.subscribe(ref, subscriber), False
         return self._begin(ref, subscriber), True
 
     def _begin(self, ref: TaskRef, subscriber: Subscriber) -> PollTarget:
@@ -169,7 +169,7 @@ class Poller:
             target.is_wanted_soon(now)
             self._enter(target)
 
-    def tell(self, target: PollTarget, ref: TaskRef) -> None:
+    def update(self, target: PollTarget, ref: TaskRef) -> None:
         """Somebody who follows it already knows more of it."""
         target.told(ref, self.hazards, _age_now(ref), anyio.current_time())
         if target.waits:
@@ -187,7 +187,7 @@ class Poller:
             target.queue.move(target)
             self.wake()
 
-    def leave(self, target: PollTarget, subscriber: Subscriber) -> None:
+    def unsubscribe(self, target: PollTarget, subscriber: Subscriber) -> None:
         """Take *follower* out; a look that nobody waits for any more is broken off."""
         target.unsubscribe(subscriber)
         if not target.subscribers:
@@ -217,9 +217,9 @@ class Poller:
         """Somebody is to be looked at, or sooner than was thought."""
         self._loop_.wake()
 
-    async def ended(self) -> None:
+    async def wait_closed(self) -> None:
         """Wait until the looks that were broken off have ended."""
-        await self._loop_.ended()
+        await self._loop_.wait_closed()
 
     async def aclose(self) -> None:
         """End every wait with `ClientClosedError`."""
@@ -230,7 +230,7 @@ class Poller:
             self._drop(target)
             self._loop_.break_off(target.poll)
         self._rest_if_idle()
-        await self.ended()
+        await self.wait_closed()
 
     # What looks bring
 

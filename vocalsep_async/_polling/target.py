@@ -229,7 +229,7 @@ class PollTarget(QueueEntry):
             self.latest = moment
 
 
-def timed_out(
+def timeout_error(
     task_id: str,
     target: PollTarget | None,
     *,

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 
 import anyio
 
-from vocalsep_async._polling.target import PollTarget, timed_out
+from vocalsep_async._polling.target import PollTarget, timeout_error
 from vocalsep_async._scheduling.queue import PollQueue
 from vocalsep_async.errors import TaskTimeoutError, VocalSepError
 from vocalsep_async.models import SeparationTask
@@ -123,7 +123,7 @@ class Waiter:
 
     def timeout_error(self) -> TaskTimeoutError:
         """The error of this wait if it ran out of time now."""
-        return timed_out(
+        return timeout_error(
             self._watch.task_id,
             self._watch,
             elapsed=anyio.current_time() - self.started,
