@@ -791,7 +791,7 @@ async def test_a_wait_without_on_update_keeps_no_pending_records(provider: FakeP
     async with client, client._poller.subscription(TaskRef("a"), Waiter(Interval(1))) as wait:
         await anyio.sleep(100)
         assert len(provider.polls) > 50
-        assert wait._untold is None
+        assert wait._unread is None
 
 
 async def test_a_second_wait_begins_though_a_failed_one_is_still_busy(
@@ -912,7 +912,7 @@ async def test_a_look_that_somebody_cancels_is_made_again(provider: FakeProvider
 
         async def vandal() -> None:
             await anyio.sleep(1)
-            polls = [task for task in asyncio.all_tasks() if "look" in task.get_name()]
+            polls = [task for task in asyncio.all_tasks() if "vocalsep poll a" in task.get_name()]
             polls[0].cancel()
 
         group.start_soon(vandal)

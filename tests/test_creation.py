@@ -351,7 +351,7 @@ async def test_where_a_failure_cannot_be_written_it_is_raised_and_says_so(
             await create(client, journal)
     notes = " ".join(caught.value.__notes__)
     assert ("may have been created" in notes) is isinstance(caught.value, ServerError)
-    assert re.search("The journal was not told: .*readonly", notes)
+    assert re.search("The journal could not record this: .*readonly", notes)
     assert len(await intents_in(path)) == 1
 
 

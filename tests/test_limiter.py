@@ -74,8 +74,8 @@ async def test_a_permit_that_is_not_used_is_given_back() -> None:
     rate_limiter = RateLimiter(RateLimit(1, 1000.0))
     limiter = Limiter(rate_limiter)
     slot = await limiter.acquire()
-    slot.give_back()
-    slot.give_back()
+    slot.release()
+    slot.release()
     assert (rate_limiter.sent, rate_limiter.in_flight) == (0, 0)
     with anyio.fail_after(1):
         await limiter.acquire()

@@ -1,4 +1,4 @@
-"""Creating a task is billed each time: it is sent again only where nothing can have come of it."""
+"""Creates tasks. Each creation is billed, so it is sent again only if it cannot have succeeded."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from vocalsep_async._sender import RequestSender
+from vocalsep_async._transport.api import Request
 from vocalsep_async.errors import (
     APIError,
     ClientClosedError,
@@ -22,21 +23,20 @@ from vocalsep_async.providers._decoder import Decoder
 
 if TYPE_CHECKING:
     from vocalsep_async._journal.journal import JournalFile
-from vocalsep_async._transport.api import Request
 
 _GENERATE = "/api/v1/vocal-removal/generate"
-_PERHAPS_CREATED = "The task may have been created and billed; it is not sent again."
+_MAY_BE_CREATED = "The task may have been created and billed; it is not sent again."
 _LINKS = frozenset({"audioUrl", "callBackUrl"})
-"""What a journal is not told: links may hold secrets."""
+"""Parameters that are left out of a journal: links may hold secrets."""
 
 
 class TaskCreator:
     """Creates tasks.
 
     Args:
-        asker: sends the requests.
+        sender: sends the requests.
         decoder: reads the answers.
-        base_url: which API it is, for journals.
+        base_url: where the API is; a journal belongs to one API.
     """
 
     def __init__(self, sender: RequestSender, decoder: Decoder, base_url: str) -> None:
@@ -47,21 +47,22 @@ class TaskCreator:
     async def create(
         self, body: Mapping[str, Any], kind: SeparationType | None, journal: JournalFile | None
     ) -> TaskRef:
-        """Create a task of *kind*, as *body* says it.
+        """Create a task of *kind* with the request *body*; a *journal* records the intent first.
 
         Raises:
-            VocalSepError: what the last try met; with a note where the task may be there.
+            VocalSepError: the last try failed; a note says so where the task may exist.
         """
         if journal is None:
             return await self._send(body, kind)
         await journal.belongs_to(self._base_url)
-        told = {name: value for name, value in body.items() if name not in _LINKS}
-        # Whatever ends this but an answer leaves the intent as it is: nobody knows.
-        number = await journal.intend(told)
+        recorded = {name: value for name, value in body.items() if name not in _LINKS}
+        # Only an answer settles the intent. After a cancellation or a crash it stays open,
+        # because the task may exist.
+        number = await journal.intend(recorded)
         try:
             ref = await self._send(body, kind)
         except VocalSepError as error:
-            await _tell(journal, number, error)
+            await _record_failure(journal, number, error)
             raise
         try:
             await journal.created(number, ref)
@@ -79,38 +80,35 @@ class TaskCreator:
             )
         except VocalSepError as error:
             if _may_have_created(error):
-                error.add_note(_PERHAPS_CREATED)
+                error.add_note(_MAY_BE_CREATED)
             raise
         return TaskRef(task_id, type=kind, created_at=datetime.now(UTC))
 
 
-async def _tell(journal: JournalFile, number: int, error: VocalSepError) -> None:
-    """Write down what a creation met; the intent stays as it is where that cannot be done."""
+async def _record_failure(journal: JournalFile, number: int, error: VocalSepError) -> None:
     try:
         await journal.not_created(number, str(error) if _may_have_created(error) else None)
     except JournalError as failure:
-        # Whoever called must hear of the creation, which may have been billed.
-        error.add_note(f"The journal was not told: {failure}")
+        # The caller must get the error of the creation, which may have been billed.
+        error.add_note(f"The journal could not record this: {failure}")
 
 
 def _cannot_have_created(error: VocalSepError) -> bool:
-    """Whether a billed call that met *error* may be sent again."""
+    """Whether a billed request that failed with *error* may be sent again."""
     if isinstance(error, TransportError):
         return not error.may_have_arrived and error.action is ErrorAction.RETRY
-    return error.action is ErrorAction.THROTTLE and not _is_bare_refusal(error)
+    return error.action is ErrorAction.THROTTLE and not _is_bare_throttling(error)
 
 
 def _may_have_created(error: VocalSepError) -> bool:
-    """Whether a billed call that met *error* may have been carried out."""
+    """Whether the task of a billed request that failed with *error* may exist."""
     if isinstance(error, (TransportError, ClientClosedError)):
         return error.may_have_arrived
-    return isinstance(error, (DecodeError, ServerError)) or _is_bare_refusal(error)
+    return isinstance(error, (DecodeError, ServerError)) or _is_bare_throttling(error)
 
 
-def _is_bare_refusal(error: VocalSepError) -> bool:
-    """Whether something else than the API may have said "too many requests".
-
-    A gateway that says so has hardly passed the request on; but nothing tells that it has not.
-    """
+def _is_bare_throttling(error: VocalSepError) -> bool:
+    # Without the API's envelope, "too many requests" may come from a gateway. A gateway that
+    # throttles has hardly passed the request on, but nothing proves that it has not.
     is_bare = isinstance(error, APIError) and not error.in_envelope
     return is_bare and error.action is ErrorAction.THROTTLE

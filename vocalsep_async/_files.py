@@ -1,4 +1,4 @@
-"""Locks on files: they end with the process, however that ends."""
+"""Locks on open files, released by the system when the process ends, however it ends."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ import sys
 import tempfile
 from pathlib import Path
 
-if sys.platform != "win32":  # pragma: no branch - the other one has no such locks
+if sys.platform != "win32":  # pragma: no branch - Windows has no such locks
     import fcntl
 
 
 def has_locks(folder: Path) -> bool:
-    """Whether files in *folder* can be locked; some network file systems cannot."""
-    if sys.platform == "win32":  # pragma: no cover - there are no such locks
+    """Whether files in *folder* can be locked; on some network file systems they cannot."""
+    if sys.platform == "win32":  # pragma: no cover - Windows has no such locks
         return False
     with tempfile.TemporaryFile(dir=folder) as file:
         return try_lock(file.fileno())
 
 
 def try_lock(descriptor: int) -> bool:
-    """Lock an open file; False if somebody else holds it, or the file system has no locks."""
-    if sys.platform == "win32":  # pragma: no cover - there are no such locks
+    """Lock an open file; False if another process or descriptor holds it, or locks do not work."""
+    if sys.platform == "win32":  # pragma: no cover - Windows has no such locks
         return False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -31,8 +31,8 @@ def try_lock(descriptor: int) -> bool:
 
 
 def wait_for_lock(descriptor: int) -> None:
-    """Lock an open file when nobody else holds it; where there are no locks, at once."""
-    if sys.platform == "win32":  # pragma: no cover - there are no such locks
+    """Wait until an open file can be locked, and lock it; return immediately without locks."""
+    if sys.platform == "win32":  # pragma: no cover - Windows has no such locks
         return
     with contextlib.suppress(OSError):
         fcntl.flock(descriptor, fcntl.LOCK_EX)

@@ -1,9 +1,10 @@
-"""Where everybody queues who wants to send a request: first come, first served."""
+"""Queue in front of the rate limiter: requests start in the order in which they came."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable
 from types import TracebackType
 from typing import Self
@@ -20,41 +21,42 @@ from vocalsep_async.errors import (
     RateLimitedError,
 )
 
-_MOST_DOUBTS = 12
+_MAX_DOUBTS = 12
 """Answers that raise doubts about the address; after so many nothing is sent there."""
 
 _logger = logging.getLogger("vocalsep_async")
 
 
 def _now() -> float:
-    """`anyio.current_time`, without looking for the backend at every request."""
+    # Cheaper than `anyio.current_time`, which finds out the backend at every request.
     return asyncio.get_running_loop().time()
 
 
 class Limiter:
-    """Lets requests start when the budget has room.
+    """Grants slots, one for each request, as the rate limiter allows.
 
-    Only the first in line watches the budget; the others wait for their turn behind it, so a
-    cancelled waiter leaves neither a hole nor a used slot.
+    Only the request at the head of the queue waits for the rate limiter; the others wait for
+    their turn. A cancelled request therefore leaves neither a hole nor a used slot.
     """
 
-    def __init__(self, budget: Budget) -> None:
-        self.budget = budget
+    def __init__(self, rate_limiter: Budget) -> None:
+        self.rate_limiter = rate_limiter
         self.on_pause: Callable[[float], None] = lambda _until: None
-        """Called with the moment up to which nobody asks, when that becomes known."""
+        """Called when a pause begins or gets longer, with the moment of its end."""
         self.turn = anyio.Lock()
-        """Held by the first in line; whoever holds it may take several permits in a row."""
+        """Held by the head of the queue, which may take several slots in a row."""
         self.is_understood = False
-        """Whether any answer was one of this API; set it where that is known from elsewhere."""
+        """Whether any answer came from this API; set it where that is known from elsewhere."""
         self._doubts = 0
+        self._announced_until = -math.inf
         self._changed: anyio.Event | None = None
         self._closing = anyio.Event()
 
     async def acquire(self) -> Slot:
-        """Wait for room and take it.
+        """Queue for a slot and take it.
 
         Raises:
-            ClientClosedError: the gate was closed, before or meanwhile.
+            ClientClosedError: the limiter was closed, before or meanwhile.
             RateLimitedError: too many answers raised doubts about the address.
         """
         await checkpoint_if_cancelled()
@@ -64,20 +66,20 @@ class Limiter:
             return await self.next_slot()
 
     def try_acquire(self) -> Slot | None:
-        """Take room that there is and nobody waits for; None if there is none.
+        """Take a slot; None if there is none now, or a request queues for it.
 
         Raises:
-            ClientClosedError: the gate was closed.
+            ClientClosedError: the limiter was closed.
             RateLimitedError: too many answers raised doubts about the address.
         """
-        # While anybody is in line, the lock is held: it is handed on, never free in between.
+        # The lock is handed over, so it is never free while a request queues.
         return None if self.turn.locked() else self._try_acquire()
 
     async def next_slot(self) -> Slot:
-        """Wait for room and take it, for whoever holds the turn.
+        """Wait for a slot and take it; the caller must hold the turn.
 
         Raises:
-            ClientClosedError: the gate was closed, before or meanwhile.
+            ClientClosedError: the limiter was closed, before or meanwhile.
             RateLimitedError: too many answers raised doubts about the address.
         """
         while (slot := self._try_acquire()) is None:
@@ -87,55 +89,55 @@ class Limiter:
     def _try_acquire(self) -> Slot | None:
         if self._closing.is_set():
             raise ClientClosedError("the client is closed")
-        if self._doubts >= _MOST_DOUBTS and not self.is_understood:
+        if self._doubts >= _MAX_DOUBTS and not self.is_understood:
             raise _wrong_address()
         now = _now()
-        return None if self.budget.wait(now) > 0 else Slot(self, self.budget.start(now))
+        return None if self.rate_limiter.wait(now) > 0 else Slot(self, self.rate_limiter.start(now))
 
     async def _until_changed(self) -> None:
-        """Wait until the budget may say something new."""
         self._changed = anyio.Event()
-        with anyio.move_on_after(self.budget.wait(_now())):
+        with anyio.move_on_after(self.rate_limiter.wait(_now())):
             await self._changed.wait()
         self._changed = None
 
     async def sleep(self, seconds: float) -> None:
-        """Sleep, but not beyond the closing of the gate."""
+        """Sleep for *seconds*, or until the limiter is closed."""
         with anyio.move_on_after(seconds):
             await self._closing.wait()
 
     def paused_until(self) -> float:
-        """The moment (of the event loop's clock) up to which nobody asks."""
-        return self.budget.paused_until(_now())
+        """The end of the pause, on the event loop's clock; now if there is none."""
+        return self.rate_limiter.paused_until(_now())
 
     def close(self) -> None:
-        """Turn away everybody who waits or comes later."""
+        """Fail every request that queues now or comes later."""
         self._closing.set()
         self.changed()
 
     def report(self, grant: Grant, error: BaseException | None) -> None:
-        """Tell the budget how a request ended; *error* is what it met, None for an answer."""
+        """Report how a request ended: with *error*, or None for an answer."""
         now = _now()
         self._judge_address(error)
         match error:
             case None:
-                self.budget.answered(grant, now)
+                self.rate_limiter.answered(grant, now)
             case APIError(action=ErrorAction.THROTTLE):
-                self.budget.on_throttled(grant, now, error.retry_after)
-                self._paused(error, now)
+                self.rate_limiter.on_throttled(grant, now, error.retry_after)
+                self._announce_pause(error, now)
             case APIError(action=ErrorAction.MAINTENANCE):
-                self.budget.on_maintenance(grant, now, error.retry_after)
-                self._paused(error, now)
+                self.rate_limiter.on_maintenance(grant, now, error.retry_after)
+                self._announce_pause(error, now)
             case APIError() | DecodeError():
-                self.budget.answered(grant, now)
+                self.rate_limiter.answered(grant, now)
             case _:
-                self.budget.lost(grant, now)
+                self.rate_limiter.lost(grant, now)
         self.changed()
 
-    def doubts(self, error: BaseException | None) -> bool:
+    def doubts_address(self, error: BaseException | None) -> bool:
         """Whether *error* may mean that the API is not at this address.
 
-        Any other 405 is throttling: in an envelope, or from where an answer was once understood.
+        Only a 405 without an envelope may, and only until an answer came from this API; any other
+        405 is throttling.
         """
         if self.is_understood or not isinstance(error, APIError):
             return False
@@ -144,15 +146,18 @@ class Limiter:
     def _judge_address(self, error: BaseException | None) -> None:
         if error is None or (isinstance(error, (APIError, DecodeError)) and error.in_envelope):
             self.is_understood = True
-        self._doubts += self.doubts(error)
+        self._doubts += self.doubts_address(error)
 
-    def _paused(self, error: APIError, now: float) -> None:
-        until = self.budget.paused_until(now)
-        _logger.info("code %d: everybody pauses for %.1f s", error.code, until - now)
-        self.on_pause(until)
+    def _announce_pause(self, error: APIError, now: float) -> None:
+        until = self.rate_limiter.paused_until(now)
+        # Requests that were under way when the pause began are throttled too, and change nothing.
+        if until > self._announced_until:
+            self._announced_until = until
+            _logger.info("code %d: all requests pause for %.1f s", error.code, until - now)
+            self.on_pause(until)
 
     def changed(self) -> None:
-        """The budget knows something new: let the first in line look again."""
+        """Have the head of the queue try again: the rate limiter may allow more than before."""
         if self._changed is not None:
             self._changed.set()
 
@@ -170,7 +175,7 @@ def _wrong_address() -> RateLimitedError:
 class Slot:
     """The right to send one request.
 
-    Send it within the permit's ``with`` block, which reports how it went; or give it back.
+    Send it within the slot's ``with`` block, which reports how it ended; or `release` the slot.
     """
 
     def __init__(self, limiter: Limiter, grant: Grant) -> None:
@@ -190,9 +195,12 @@ class Slot:
     ) -> None:
         self._limiter.report(self._grant, error)
 
-    def give_back(self, _poll: object = None) -> None:
-        """Return it, unless it was used or given back before; fits as a task's done callback."""
+    def release(self, _task: object = None) -> None:
+        """Give the slot back, unless it was used or released before.
+
+        Fits as the done callback of an asyncio task.
+        """
         if not self._used:
             self._used = True
-            self._limiter.budget.give_back(self._grant)
+            self._limiter.rate_limiter.give_back(self._grant)
             self._limiter.changed()

@@ -1,4 +1,4 @@
-"""What has to be finished once it was begun."""
+"""Asyncio tasks that must run to completion once they began."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ T = TypeVar("T")
 
 
 async def run_to_completion(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run *coroutine* to its end, also if whoever waits for it is cancelled meanwhile.
+    """Run *coroutine* to completion, even when the caller is cancelled.
 
-    The cancellation is raised afterwards. A shielded scope alone would not do: it keeps other
-    scopes away, and not those who cancel the task itself.
+    The cancellation is raised afterwards.
     """
     task = asyncio.ensure_future(coroutine)
     cancellation: asyncio.CancelledError | None = None
+    # The shield alone would not do: it stops the cancellation of other scopes, but not a
+    # `Task.cancel` of the caller.
     with anyio.CancelScope(shield=True):
         while not task.done():
             try:
@@ -26,7 +27,7 @@ async def run_to_completion(coroutine: Coroutine[Any, Any, T]) -> T:
             except asyncio.CancelledError as error:
                 cancellation = error
     if cancellation is not None:
-        # What went wrong in between is not more than the wish to stop.
+        # The cancellation takes precedence over a failure meanwhile, which becomes a note.
         if not task.cancelled() and task.exception() is not None:
             cancellation.add_note(f"meanwhile: {task.exception()}")
         raise cancellation

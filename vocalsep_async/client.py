@@ -327,7 +327,7 @@ class VocalSepClient:
         _arguments.callback(on_update)
         seconds = _validation.timeout(timeout)
         deadline = self._deadline_in(seconds)
-        wait = Waiter(policy, deadline, once=seconds == 0, every_look=on_update is not None)
+        wait = Waiter(policy, deadline, once=seconds == 0, every_record=on_update is not None)
         async with self._poller.subscription(ref, wait):
             with anyio.CancelScope(deadline=deadline):
                 return await wait.final(on_update)

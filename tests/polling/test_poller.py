@@ -154,6 +154,6 @@ async def test_a_look_that_somebody_else_cancels_is_made_again(provider: FakePro
     async with make_client() as client:
         waiting = asyncio.create_task(client.wait_for_task("a"))
         await anyio.sleep(2)
-        (poll,) = (task for task in asyncio.all_tasks() if task.get_name() == "vocalsep look a")
+        (poll,) = (task for task in asyncio.all_tasks() if task.get_name() == "vocalsep poll a")
         poll.cancel()
         assert (await waiting).succeeded

@@ -1,7 +1,6 @@
-"""The one loop that asks, shared by every wait of a client.
+"""The polling engine of a client: one loop sends the polls of all waits and batches.
 
-`limiter` lets requests start at the budget's pace, `asking` makes one request through it, `watching`
-keeps what is known of one task that is followed, `waiting` is one who follows it, `learning` notes
-what records teach, `loop` is the loop over all of them, `poller` knows who follows whom; `once`
-looks for those who must not wait.
+`poller` holds the subscriptions and the loop, `target` is one task that is polled, `waiter` waits
+for one task, `learner` learns durations from records, `stateless` polls once for callers that
+keep no client running.
 """

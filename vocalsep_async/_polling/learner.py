@@ -1,24 +1,24 @@
-"""What a client learns from the records it sees, whatever they were asked for."""
+"""Learns how long tasks take from every record that a client receives."""
 
 from __future__ import annotations
 
 import logging
 from collections import OrderedDict
 
-from vocalsep_async._polling.target import PollTarget, is_known, shown
+from vocalsep_async._polling.target import PollTarget, printable_status
 from vocalsep_async._scheduling.hazards import HazardTable
-from vocalsep_async.models import SeparationTask, SeparationType
+from vocalsep_async.models import SeparationTask, SeparationType, TaskStatus
 from vocalsep_async.providers._records import certain_duration
 
 _logger = logging.getLogger("vocalsep_async")
 
-_MOST_WARNINGS = 20
+_MAX_WARNINGS = 20
 _REMEMBERED = 10_000
-"""Finished tasks that are not learned from twice."""
+"""Finished tasks that are remembered, so that none is learned from twice."""
 
 
 class DurationLearner:
-    """Learns durations, each task's once, and warns of statuses that nobody knows, each once."""
+    """Learns the duration of each finished task once, and warns of each unknown status once."""
 
     def __init__(self, hazards: HazardTable) -> None:
         self.hazards = hazards
@@ -26,7 +26,7 @@ class DurationLearner:
         self._learned: OrderedDict[str, None] = OrderedDict()
 
     def observe(self, task: SeparationTask, target: PollTarget | None = None) -> SeparationTask:
-        """Learn from *task*, which *watch* waited for, and return it."""
+        """Learn from *task* and return it; *target* is None for a poll outside the poller."""
         self._warn_of_unknown(task)
         if task.is_final:
             tracked_as, running_at = (target.type, target.running_at) if target else (None, 0.0)
@@ -36,7 +36,6 @@ class DurationLearner:
     def _learn(
         self, task: SeparationTask, tracked_as: SeparationType | None, running_at: float
     ) -> None:
-        """Learn from a finished task, once; up to *running_at* its age was learned from before."""
         if task.task_id in self._learned:
             return
         duration = certain_duration(task)
@@ -49,13 +48,14 @@ class DurationLearner:
             duration,
             type_=task.type,
             tracked_as=tracked_as,
+            # The seconds up to this age were counted when the task was seen running.
             since=min(running_at, duration),
         )
 
     def _warn_of_unknown(self, task: SeparationTask) -> None:
-        if is_known(task.status):
+        if isinstance(task.status, TaskStatus):
             return
-        status = shown(task.status)
-        if status not in self._warned and len(self._warned) < _MOST_WARNINGS:
+        status = printable_status(task.status)
+        if status not in self._warned and len(self._warned) < _MAX_WARNINGS:
             self._warned.add(status)
             _logger.warning("unknown status %r is taken for pending", status)

@@ -1,25 +1,32 @@
-"""Who is followed, and what becomes of them.
+"""The poller: all subscriptions of one client, and the loop that sends their polls.
 
-A wait, or a batch for many, follows a watch; all who follow a task share its looks, and whoever
-leaves last ends them. Users never hold a task group or a cancel scope of this package open.
+One asyncio task drives the loop while there is anything to poll, and each poll under way has a
+task of its own. A task that waits for its next poll costs one entry in a queue.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextvars
 import random
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from functools import partial
-from typing import Protocol
+from typing import Any
 
 import anyio
+from anyio.lowlevel import checkpoint
 
 from vocalsep_async._limiter import Slot
 from vocalsep_async._polling.learner import DurationLearner
-from vocalsep_async._polling.loop import PollLoop
 from vocalsep_async._polling.stateless import StatelessPoller
-from vocalsep_async._polling.target import FailureStreak, PollTarget, Subscriber, record_request
+from vocalsep_async._polling.target import (
+    PollGroup,
+    PollTarget,
+    Subscriber,
+    decode_record,
+    record_request,
+)
 from vocalsep_async._polling.waiter import Waiter
 from vocalsep_async._scheduling.hazards import HazardTable
 from vocalsep_async._scheduling.queue import Backlog, PollQueue
@@ -33,55 +40,49 @@ from vocalsep_async.errors import (
     VocalSepError,
 )
 from vocalsep_async.models import SeparationTask, TaskRef
-from vocalsep_async.providers._decoder import Decoder, age_of
+from vocalsep_async.providers._decoder import Decoder
 
 _FIRST_LEAD, _LONGEST_LEAD = 0.5, 5.0
-"""Seconds that an answer is given before a deadline: at first, and at most."""
-
-
-class PollGroup(Protocol):
-    """Many who wait together."""
-
-    def end(self, error: Exception) -> None:
-        """Nobody looks for any of them any more, because of *error*."""
+"""Seconds by which the last poll comes before a deadline: at first, and at most."""
 
 
 class Poller:
-    """All waits of one client."""
+    """Polls the tasks of all waits and batches of one client.
+
+    All subscribers of a task share its polls, and the last one to unsubscribe ends them.
+    """
+
+    # Subscribers get callbacks, and no task group or cancel scope of this package is open in a
+    # task of the user: a user's task may then end in any order and be cancelled at any point.
 
     def __init__(self, sender: RequestSender, decoder: Decoder, hazards: HazardTable) -> None:
         self.hazards = hazards
         self._sender = sender
+        self._limiter = sender.limiter
         self._decoder = decoder
         self._learner = DurationLearner(hazards)
         self.stateless = StatelessPoller(sender, decoder, self._learner)
         self._scheduler: Scheduler[PollTarget] = Scheduler(random.random)
-        self._waits_alone = self._scheduler.queue()
+        self._single_waits = self._scheduler.queue()
         self._targets: dict[str, PollTarget] = {}
-        self._waits: dict[Waiter, PollTarget] = {}
+        self._waiters: dict[Waiter, PollTarget] = {}
         self._groups: dict[PollQueue[PollTarget], PollGroup] = {}
         self._lead = _FIRST_LEAD
-        self._loop_ = PollLoop(
-            self._scheduler,
-            sender.limiter,
-            poll=self._poll,
-            cut_off=self._was_cut_off,
-            broken=self._end_all,
-        )
-        sender.limiter.on_pause = self._give_up_behind
+        self._loop: asyncio.Task[None] | None = None
+        self._cancelled: set[asyncio.Task[None]] = set()
+        self._changed = anyio.Event()
+        self._limiter.on_pause = self._on_pause
 
     @property
     def rate(self) -> float:
-        """Requests per second that the budget allows now; infinity while no limit is known."""
-        return self._sender.limiter.budget.rate
-
-    # Looking once
+        """Requests per second that are allowed now; infinity while no limit is known."""
+        return self._limiter.rate_limiter.rate
 
     async def poll_with_retries(self, ref: TaskRef) -> SeparationTask:
-        """Look at *ref*, in as many tries as the `RetryPolicy` gives.
+        """Poll *ref* once, in as many tries as the `RetryPolicy` allows.
 
         Raises:
-            VocalSepError: what the last try met; maintenance is not waited out.
+            VocalSepError: the last try failed; maintenance is not waited out.
         """
         return self._learner.observe(
             await self._sender.send_with_retries(
@@ -91,34 +92,112 @@ class Poller:
             )
         )
 
-    # Following
+    # Subscribing
 
     @asynccontextmanager
-    async def subscription(self, ref: TaskRef, wait: Waiter) -> AsyncIterator[Waiter]:
-        """Have *ref* looked at, at once and then as *wait* wants, until the block is left.
-
-        All who follow a task share its looks.
+    async def subscription(self, ref: TaskRef, waiter: Waiter) -> AsyncIterator[Waiter]:
+        """Subscribe *waiter* to *ref* until the block is left; the first poll is immediate.
 
         Raises:
             ClientClosedError: the client was closed.
             ConfigurationError: the client cannot be used in this event loop.
         """
         self._sender.bind()
-        wait.queue = self._waits_alone
-        target = self._waits[wait] = self.subscribe(ref, wait)
-        wait.joins(target)
-        self._give_up(wait, target, self._sender.limiter.paused_until())
+        waiter.queue = self._single_waits
+        target = self._waiters[waiter] = self.subscribe(ref, waiter)
+        waiter.on_subscribed(target)
+        waiter.on_pause(self._limiter.paused_until())
         try:
-            yield wait
+            yield waiter
         finally:
-            del self._waits[wait]
-            self.unsubscribe(target, wait)
+            del self._waiters[waiter]
+            self.unsubscribe(target, waiter)
             await self.wait_closed()
+
+    def subscribe(self, ref: TaskRef, subscriber: Subscriber) -> PollTarget:
+        """Subscribe *subscriber* to *ref*, which waits in the subscriber's queue for its polls."""
+        target = self._targets.get(ref.task_id)
+        if target is None:
+            target = self._begin(ref, subscriber)
+            self._enter(target)
+        else:
+            self._share(target, ref, subscriber)
+        return target
+
+    def admit(self, ref: TaskRef, subscriber: Subscriber) -> tuple[PollTarget, bool]:
+        """Subscribe as `subscribe` does, for a poll that begins now; False if one is not needed."""
+        if ref.task_id in self._targets:
+            return self.subscribe(ref, subscriber), False
+        return self._begin(ref, subscriber), True
+
+    def _begin(self, ref: TaskRef, subscriber: Subscriber) -> PollTarget:
+        target = PollTarget(ref, self.hazards, anyio.current_time())
+        target.queue = subscriber.queue
+        target.subscribe(subscriber)
+        target.poll_by(subscriber.deadline - self._lead)
+        self._targets[ref.task_id] = target
+        return target
+
+    def _share(self, target: PollTarget, ref: TaskRef, subscriber: Subscriber) -> None:
+        now = anyio.current_time()
+        target.update(ref, self.hazards, now)
+        target.subscribe(subscriber)
+        target.poll_by(subscriber.deadline - self._lead)
+        if not target.is_polling:
+            target.poll_soon(now)
+            self._enter(target)
+
+    def update(self, target: PollTarget, ref: TaskRef) -> None:
+        """Take over what a subscriber knows of the task besides."""
+        target.update(ref, self.hazards, anyio.current_time())
+        if target.waits:
+            target.queue.move(target)
+
+    def polls_of(self, task_id: str) -> int:
+        """Polls of a task that have ended."""
+        target = self._targets.get(task_id)
+        return 0 if target is None else target.polls - target.is_polling
+
+    def poll_soon(self, target: PollTarget) -> None:
+        """Poll the task soon, because something happened to it."""
+        target.poll_soon(anyio.current_time())
+        if target.waits:
+            target.queue.move(target)
+            self.wake()
+
+    def unsubscribe(self, target: PollTarget, subscriber: Subscriber) -> None:
+        """Remove *subscriber*; without any subscriber left, the poll under way is cancelled."""
+        target.unsubscribe(subscriber)
+        if not target.subscribers:
+            self._drop(target)
+            self._cancel(target.poll)
+            self._stop_if_idle()
+        elif target.waits:
+            self._enter(target)
+
+    def _drop(self, target: PollTarget) -> None:
+        target.queue.leave(target)
+        if self._targets.get(target.task_id) is target:
+            del self._targets[target.task_id]
+
+    def _enter(self, target: PollTarget) -> None:
+        """Have *target* wait for its next poll, in the queue of the newest subscriber."""
+        target.queue.leave(target)
+        queues = (subscriber.queue for subscriber in reversed(target.subscribers))
+        next((queue for queue in queues if queue.is_open), self._single_waits).enter(target)
+        self.wake()
+
+    # Groups
 
     def open_group(
         self, group: PollGroup, *, limit: float, backlog: Backlog[PollTarget]
     ) -> PollQueue[PollTarget]:
-        """Open a line for *crowd*; close it with `close_group`.
+        """Open a queue for *group*; close it with `close_group`.
+
+        Args:
+            group: is told when polling ends for all.
+            limit: polls of the group that may be under way at once.
+            backlog: its tasks that were never polled.
 
         Raises:
             ClientClosedError: the client was closed.
@@ -130,135 +209,129 @@ class Poller:
         return queue
 
     def close_group(self, queue: PollQueue[PollTarget]) -> None:
-        """Close *line*: nobody in it is looked at any more; it may be called again."""
+        """Close the queue of a group, whose tasks are not polled again; may be called again."""
         if self._groups.pop(queue, None) is not None:
             self._scheduler.close(queue)
-            self._rest_if_idle()
+            self._stop_if_idle()
 
-    def subscribe(self, ref: TaskRef, subscriber: Subscriber) -> PollTarget:
-        """Have *follower* told of *ref*, which waits in its line for its looks."""
-        target = self._targets.get(ref.task_id)
-        if target is None:
-            target = self._begin(ref, subscriber)
-            self._enter(target)
-        else:
-            self._share(target, ref, subscriber)
-        return target
-
-    def admit(self, ref: TaskRef, subscriber: Subscriber) -> tuple[PollTarget, bool]:
-        """As `subscribe`, for a look that begins now; whether it needs one of its own."""
-        if ref.task_id in self._targets:
-            return self.subscribe(ref, subscriber), False
-        return self._begin(ref, subscriber), True
-
-    def _begin(self, ref: TaskRef, subscriber: Subscriber) -> PollTarget:
-        now = anyio.current_time()
-        target = PollTarget(ref, self.hazards, _age_now(ref), now)
-        target.queue = subscriber.queue
-        target.subscribe(subscriber)
-        target.poll_before(subscriber.deadline - self._lead)
-        self._targets[ref.task_id] = target
-        return target
-
-    def _share(self, target: PollTarget, ref: TaskRef, subscriber: Subscriber) -> None:
-        now = anyio.current_time()
-        target.told(ref, self.hazards, _age_now(ref), now)
-        target.subscribe(subscriber)
-        target.poll_before(subscriber.deadline - self._lead)
-        if not target.is_polling:
-            target.is_wanted_soon(now)
-            self._enter(target)
-
-    def update(self, target: PollTarget, ref: TaskRef) -> None:
-        """Somebody who follows it already knows more of it."""
-        target.told(ref, self.hazards, _age_now(ref), anyio.current_time())
-        if target.waits:
-            target.queue.move(target)
-
-    def polls_of(self, task_id: str) -> int:
-        """Looks at a task that its followers have seen the end of."""
-        target = self._targets.get(task_id)
-        return 0 if target is None else target.polls - target.is_polling
-
-    def poll_soon(self, target: PollTarget) -> None:
-        """Something happened to the task: look at it soon."""
-        target.is_wanted_soon(anyio.current_time())
-        if target.waits:
-            target.queue.move(target)
-            self.wake()
-
-    def unsubscribe(self, target: PollTarget, subscriber: Subscriber) -> None:
-        """Take *follower* out; a look that nobody waits for any more is broken off."""
-        target.unsubscribe(subscriber)
-        if not target.subscribers:
-            self._drop(target)
-            self._loop_.break_off(target.poll)
-            self._rest_if_idle()
-        elif target.waits:
-            self._enter(target)
-
-    def _rest_if_idle(self) -> None:
-        if not self._targets and not self._groups:
-            self._loop_.rest()
-
-    def _drop(self, target: PollTarget) -> None:
-        target.queue.leave(target)
-        if self._targets.get(target.task_id) is target:
-            del self._targets[target.task_id]
-
-    def _enter(self, target: PollTarget) -> None:
-        """Let it wait for its next look in the line of who follows it newest."""
-        target.queue.leave(target)
-        queues = (subscriber.queue for subscriber in reversed(target.subscribers))
-        next((queue for queue in queues if queue.is_open), self._waits_alone).enter(target)
-        self.wake()
+    # The loop
 
     def wake(self) -> None:
-        """Somebody is to be looked at, or sooner than was thought."""
-        self._loop_.wake()
+        """Have the loop find out which poll is due next, because that may have changed."""
+        self._changed.set()
+        if self._loop is None or self._loop.done():
+            self._loop = _task(self._run(), "vocalsep poll loop")
+
+    def _stop_if_idle(self) -> None:
+        if not self._targets and not self._groups:
+            self._cancel(self._loop)
+            self._loop = None
+
+    def _cancel(self, task: asyncio.Task[None] | None) -> None:
+        if task is not None and not task.done():
+            task.cancel()
+            self._cancelled.add(task)
+            task.add_done_callback(self._cancelled.discard)
 
     async def wait_closed(self) -> None:
-        """Wait until the looks that were broken off have ended."""
-        await self._loop_.wait_closed()
+        """Wait until the cancelled polls have ended."""
+        if self._cancelled:
+            # Shielded: a caller that is itself cancelled must leave no request behind.
+            with anyio.CancelScope(shield=True):
+                await asyncio.wait(self._cancelled)
 
     async def aclose(self) -> None:
         """End every wait with `ClientClosedError`."""
-        self._sender.limiter.close()
+        self._limiter.close()
         targets = list(self._targets.values())
         self._end_all(ClientClosedError("the client was closed while a wait was under way"))
         for target in targets:
             self._drop(target)
-            self._loop_.break_off(target.poll)
-        self._rest_if_idle()
+            self._cancel(target.poll)
+        self._stop_if_idle()
         await self.wait_closed()
 
-    # What looks bring
+    async def _run(self) -> None:
+        try:
+            # An eager task factory runs this line before `_loop` is set.
+            await asyncio.sleep(0)
+            while True:
+                await self._until_due()
+                await self._start_due_polls()
+        except Exception as error:  # noqa: BLE001 - handed to the subscribers
+            # Without the loop no subscriber would ever hear anything, so each gets the error.
+            self._end_all(error)
+
+    async def _until_due(self) -> None:
+        while True:
+            self._changed = anyio.Event()
+            while self._scheduler.tidy(anyio.current_time()):
+                await checkpoint()
+            now = anyio.current_time()
+            if (wait := self._scheduler.next_due(now) - now) <= 0:
+                return
+            with anyio.move_on_after(wait):
+                await self._changed.wait()
+
+    async def _start_due_polls(self) -> None:
+        # As many slots in a turn as requests queue behind it: polls get half of all slots.
+        async with self._limiter.turn:
+            for _ in range(1 + self._limiter.turn.statistics().tasks_waiting):
+                slot = await self._limiter.next_slot()
+                target = self._next_wanted(anyio.current_time())
+                if target is None:
+                    slot.release()
+                    return
+                self._start_poll(target, slot)
+
+    def _next_wanted(self, now: float) -> PollTarget | None:
+        while (target := self._scheduler.take(now, self.rate)) is not None:
+            if target.is_wanted(now):
+                return target
+            target.queue.done_polling()
+        return None
+
+    def _start_poll(self, target: PollTarget, slot: Slot) -> None:
+        target.on_sent(anyio.current_time())
+        poll = _task(self._poll(target, slot), f"vocalsep poll {target.task_id}")
+        target.poll = poll
+        # A poll that is cancelled before it begins never enters the slot's block.
+        poll.add_done_callback(slot.release)
+        poll.add_done_callback(partial(self._on_poll_done, target, target.queue))
+
+    def _on_poll_done(
+        self, target: PollTarget, queue: PollQueue[PollTarget], poll: asyncio.Task[None]
+    ) -> None:
+        queue.done_polling()
+        self._changed.set()
+        if poll.cancelled() and target.poll is poll:
+            target.poll = None
+            self._plan(target)  # cancelled from outside: the subscribers still want a record
+
+    # What polls find
 
     async def _poll(self, target: PollTarget, slot: Slot) -> None:
         try:
             task, age = await self._sender.send(
-                slot, record_request(target.task_id), partial(self._sighting, target)
+                slot,
+                record_request(target.task_id),
+                # The type is read when the answer comes: a subscriber may tell it meanwhile.
+                lambda *answer: decode_record(self._decoder, target.ref, *answer),
             )
             target.poll = None
-            self._saw(target, task, age)
+            self._on_record(target, task, age)
         except VocalSepError as error:
             target.poll = None
-            self._met(target, error)
-        except Exception as error:  # noqa: BLE001 - handed to whoever waits
-            # A user's tracing hook failed: whoever waits gets that very error.
+            self._on_error(target, error)
+        except Exception as error:  # noqa: BLE001 - handed to the subscribers
+            # A user's tracing hook failed: the subscribers get that very error.
             target.poll = None
             self._end(target, error)
 
-    def _sighting(
-        self, target: PollTarget, status: int, headers: Mapping[str, str], body: bytes
-    ) -> tuple[SeparationTask, float | None]:
-        task = self._decoder.task(TaskRef(target.task_id, type=target.type), status, headers, body)
-        return task, None if task.is_final else age_of(task, headers)
-
-    def _saw(self, target: PollTarget, task: SeparationTask, age: float | None) -> None:
+    def _on_record(self, target: PollTarget, task: SeparationTask, age: float | None) -> None:
         now = anyio.current_time()
         self._lead = min(max(2 * (now - target.sent), 0.8 * self._lead), _LONGEST_LEAD)
-        target.status, target.streak = task.status, None
+        target.on_record(task)
         if age is not None:
             target.learn_age(age, now)
         self._learner.observe(task, target)
@@ -268,58 +341,45 @@ class Poller:
             subscriber.on_poll(None)
             subscriber.on_record(target, task)
         if not task.is_final and target.subscribers:
-            target.still_runs()
+            target.on_running()
             self._plan(target)
-            self._give_up_behind(self._sender.limiter.paused_until())
 
-    def _met(self, target: PollTarget, error: VocalSepError) -> None:
-        streak = target.failed(error)
+    def _on_error(self, target: PollTarget, error: VocalSepError) -> None:
+        streak = target.on_error(error)
+        # These concern the account or the client, so no other poll can succeed either.
         ends_all = isinstance(
             error, (AuthenticationError, InsufficientCreditsError, ClientClosedError)
         )
-        if ends_all or self._sender.is_permanent(error, streak.same_kind):
+        if ends_all or self._sender.is_permanent(error, streak):
             for subscriber in target.subscribers:
                 subscriber.on_poll(None)
             self._end(target, error)
         elif target.subscribers:
-            streak.retry_at = anyio.current_time() + self._delay_after(streak)
+            delay = streak.delay(error, self._sender.retry, random.random)
+            target.retry_at = anyio.current_time() + delay
+            for subscriber in target.subscribers:
+                subscriber.on_poll(error)
+                subscriber.on_retry(target, error)
             self._plan(target)
-            self._tell_of_repetition(target, error)
         if ends_all:
             self._end_all(error)
 
-    def _delay_after(self, streak: FailureStreak) -> float:
-        """Seconds before the next try; after a refusal there is everybody's pause instead."""
-        if streak.error.action is not ErrorAction.RETRY:
-            return 0.0
-        return self._sender.retry.delay(streak.failures, random.random())
-
-    def _was_cut_off(self, target: PollTarget) -> None:
-        """Whoever cancelled a look from outside did not mean those who wait for it."""
-        if self._targets.get(target.task_id) is target:
-            self._plan(target)
-
     def _plan(self, target: PollTarget) -> None:
-        target.hold_last_polls(self._lead)
+        # The last subscriber may have left when it received what the poll found.
+        if self._targets.get(target.task_id) is not target:
+            return
+        target.poll_before_deadlines(self._lead)
         self._enter(target)
-
-    def _tell_of_repetition(self, target: PollTarget, error: VocalSepError) -> None:
+        # A pause that began during the poll concerns its waiters only now.
         for subscriber in target.subscribers:
-            subscriber.on_poll(error)
-            subscriber.on_retry(target, error)
-        self._give_up_behind(self._sender.limiter.paused_until())
+            if isinstance(subscriber, Waiter):
+                subscriber.on_pause(self._limiter.paused_until())
 
     # Giving up
 
-    def _give_up_behind(self, pause_end: float) -> None:
-        """End the waits whose deadline comes before anybody may ask again."""
-        for wait, target in self._waits.items():
-            self._give_up(wait, target, pause_end)
-
-    def _give_up(self, wait: Waiter, target: PollTarget, pause_end: float) -> None:
-        # A look that is under way may still bring the end of its task.
-        if wait.deadline < pause_end and not target.is_polling:
-            wait.on_error(target, wait.timeout_error())
+    def _on_pause(self, until: float) -> None:
+        for waiter in self._waiters:
+            waiter.on_pause(until)
 
     def _end(self, target: PollTarget, error: Exception) -> None:
         self._drop(target)
@@ -330,12 +390,11 @@ class Poller:
         for queue, group in list(self._groups.items()):
             self.close_group(queue)
             group.end(error)
-        for target in list(self._waits.values()):
+        for target in list(self._waiters.values()):
             self._end(target, error)
 
 
-def _age_now(ref: TaskRef) -> float | None:
-    """Seconds since the creation, if the caller knows it; from here on the loop's clock runs."""
-    if ref.created_at is None:
-        return None
-    return (datetime.now(UTC) - ref.created_at).total_seconds()
+def _task(coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+    # An empty context: the task serves all subscribers, and must not run in the context
+    # variables of the one that happened to start it.
+    return asyncio.create_task(coroutine, name=name, context=contextvars.Context())

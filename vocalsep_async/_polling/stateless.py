@@ -1,7 +1,7 @@
-"""One look at a time, for those who must not sleep: what there is to know travels as JSON.
+"""Polls once and says when to poll again, for callers that keep no client running.
 
-Airflow triggers, Temporal activities, Celery tasks and cron jobs end after each look, and are run
-again later, perhaps in another process. What a wait keeps in memory, they hand on.
+Airflow triggers, Temporal activities, Celery tasks and cron jobs end after each poll and run again
+later, perhaps in another process. What a waiter keeps in memory, they pass on as JSON.
 """
 
 from __future__ import annotations
@@ -17,18 +17,19 @@ import anyio
 from attrs import asdict, evolve, field, fields, frozen
 
 from vocalsep_async import _validation
+from vocalsep_async._failures import FailureStreak
 from vocalsep_async._polling.learner import DurationLearner
-from vocalsep_async._polling.target import LONGEST_AGE, kind_of, record_request
+from vocalsep_async._polling.target import LONGEST_AGE, decode_record, record_request
 from vocalsep_async._scheduling.queue import GUESSED_AGE
 from vocalsep_async._sender import RequestSender
 from vocalsep_async.durations import DurationView
-from vocalsep_async.errors import ErrorAction, InvalidArgumentError, VocalSepError
+from vocalsep_async.errors import InvalidArgumentError, VocalSepError
 from vocalsep_async.models import PollDone, PollPending, SeparationTask, TaskRef, as_status
 from vocalsep_async.policies import PollContext, PollPolicy
-from vocalsep_async.providers._decoder import Decoder, age_of
+from vocalsep_async.providers._decoder import Decoder
 
 _BUSY = 1.0
-"""Seconds until asking again, where only an answer that is on its way makes room."""
+"""Seconds before the next call while only the answer to a request under way frees a slot."""
 
 
 def _word(_instance: object, _attribute: object, value: Any) -> None:
@@ -51,12 +52,18 @@ _count = _validation.at_least(0)
 
 @frozen(kw_only=True)
 class _State:
-    """What is handed on; moments are seconds since 1970.
+    """What one call passes on to the next; moments are seconds since 1970.
 
     Attributes:
-        understood: whether any answer was one of this API.
+        polls: polls that were sent.
+        failures: of the `FailureStreak`, as are *same_kind* and *kind*.
+        status: of the last record; None before the first.
+        began: the moment of the first call.
+        created: when the task was created; None if not known.
+        understood: whether any answer came from this API.
     """
 
+    # Flat, because it is what users store as JSON.
     polls: int = field(default=0, validator=_count)
     failures: int = field(default=0, validator=_count)
     same_kind: int = field(default=0, validator=_count)
@@ -65,6 +72,14 @@ class _State:
     began: float | None = field(default=None, validator=_moment)
     created: float | None = field(default=None, validator=_moment)
     understood: bool = field(default=False, validator=_flag)
+
+    @property
+    def streak(self) -> FailureStreak:
+        return FailureStreak(self.failures, self.same_kind, self.kind)
+
+    def polled(self, streak: FailureStreak, **changes: Any) -> _State:
+        """The state after one more poll, whose failures in a row *streak* counts."""
+        return evolve(self, polls=self.polls + 1, **asdict(streak), **changes)
 
 
 def _read(state: Any) -> _State:
@@ -77,12 +92,12 @@ def _read(state: Any) -> _State:
 
 
 class StatelessPoller:
-    """One look at one task.
+    """Polls one task once.
 
     Args:
-        asker: sends it.
+        sender: sends the request.
         decoder: reads the answer.
-        lessons: learns from it.
+        learner: learns from it.
     """
 
     def __init__(self, sender: RequestSender, decoder: Decoder, learner: DurationLearner) -> None:
@@ -94,32 +109,26 @@ class StatelessPoller:
     async def poll(
         self, ref: TaskRef, policy: PollPolicy, state: Mapping[str, Any] | None
     ) -> PollDone | PollPending:
-        """Look at *ref* if the budget has room now.
+        """Poll *ref* if the rate limit allows it now.
 
         Raises:
-            VocalSepError: asking again is no use.
-            InvalidArgumentError: *state* is not what an earlier call gave.
+            VocalSepError: no later poll can succeed.
+            InvalidArgumentError: *state* is not the state of an earlier call.
         """
         known = _begun(_read(state), ref)
         self._sender.bind()
         self._limiter.is_understood |= known.understood
         slot = self._limiter.try_acquire()
         if slot is None:
-            return self._later(known, 0.0)
+            return self._pending(known, 0.0)
         try:
             task, age = await self._sender.send(
-                slot, record_request(ref.task_id), partial(self._sighting, ref)
+                slot, record_request(ref.task_id), partial(decode_record, self._decoder, ref)
             )
         except VocalSepError as error:
             return self._failed(known, error)
         self._learner.observe(task)
         return PollDone(task) if task.is_final else self._running(known, ref, policy, task, age)
-
-    def _sighting(
-        self, ref: TaskRef, status: int, headers: Mapping[str, str], body: bytes
-    ) -> tuple[SeparationTask, float | None]:
-        task = self._decoder.task(ref, status, headers, body)
-        return task, None if task.is_final else age_of(task, headers)
 
     def _running(
         self,
@@ -130,12 +139,8 @@ class StatelessPoller:
         age: float | None,
     ) -> PollPending:
         now = time.time()
-        known = evolve(
-            known,
-            polls=known.polls + 1,
-            failures=0,
-            same_kind=0,
-            kind=None,
+        known = known.polled(
+            FailureStreak(),
             status=str(task.status),
             created=known.created if age is None else now - age,
         )
@@ -147,30 +152,25 @@ class StatelessPoller:
             draw=random.random(),
         )
         delay = policy.delay(context)
-        return self._later(
+        return self._pending(
             known, _validation.number(delay, "the delay of a poll policy", minimum=0.0)
         )
 
     def _failed(self, known: _State, error: VocalSepError) -> PollPending:
-        kind = kind_of(error)
-        same_kind = known.same_kind + 1 if known.kind == kind else 1
-        if self._sender.is_permanent(error, same_kind):
+        streak = known.streak.record(error)
+        if self._sender.is_permanent(error, streak):
             raise error
-        failures = known.failures + 1
-        known = evolve(
-            known, polls=known.polls + 1, failures=failures, same_kind=same_kind, kind=kind
+        return self._pending(
+            known.polled(streak), streak.delay(error, self._sender.retry, random.random)
         )
-        if error.action is not ErrorAction.RETRY:
-            return self._later(known, 0.0)
-        return self._later(known, self._sender.retry.delay(failures, random.random()))
 
-    def _later(self, known: _State, delay: float) -> PollPending:
-        """Not before the budget has room either."""
+    def _pending(self, known: _State, delay: float) -> PollPending:
+        """Have the caller poll after *delay* seconds, or later if the rate limit wants it."""
         now = anyio.current_time()
-        budget = self._limiter.budget
-        room = budget.wait(now)
+        rate_limiter = self._limiter.rate_limiter
+        wait = rate_limiter.wait(now)
         earliest = max(
-            delay, budget.paused_until(now) - now, _BUSY if room == float("inf") else room
+            delay, rate_limiter.paused_until(now) - now, _BUSY if math.isinf(wait) else wait
         )
         status = None if known.status is None else as_status(known.status)
         known = evolve(known, understood=self._limiter.is_understood)
@@ -178,7 +178,7 @@ class StatelessPoller:
 
 
 def _begun(known: _State, ref: TaskRef) -> _State:
-    """Take over what the caller knows."""
+    """Fill in what the first call, and the caller, know of the times."""
     if known.began is None:
         known = evolve(known, began=time.time())
     if known.created is None and ref.created_at is not None:
@@ -187,7 +187,7 @@ def _begun(known: _State, ref: TaskRef) -> _State:
 
 
 def _elapsed(known: _State, now: float) -> float:
-    """Seconds since the first call; not less than 0, whatever the clock was set to meanwhile."""
+    """Seconds since the first call; at least 0, although the clock may have been set back."""
     return 0.0 if known.began is None else max(0.0, now - known.began)
 
 

@@ -1,37 +1,42 @@
-"""One task that somebody waits for: what is known of it, and who follows it."""
+"""One task that is polled: what is known of it, its subscribers, and when its next poll is due."""
 
 from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Protocol
 
 from vocalsep_async import _validation
+from vocalsep_async._failures import FailureStreak
 from vocalsep_async._scheduling.hazards import HazardTable
 from vocalsep_async._scheduling.queue import GUESSED_AGE, PollQueue
 from vocalsep_async._scheduling.queue_entry import QueueEntry
 from vocalsep_async._text import counted, printable
 from vocalsep_async._transport.api import Request
 from vocalsep_async.durations import DurationView
-from vocalsep_async.errors import APIError, TaskTimeoutError, VocalSepError
+from vocalsep_async.errors import TaskTimeoutError, VocalSepError
 from vocalsep_async.models import SeparationTask, SeparationType, TaskRef, TaskStatus
 from vocalsep_async.policies import PollContext, PollPolicy
+from vocalsep_async.providers._decoder import Decoder, age_of
 
 _RECORD_INFO = "/api/v1/vocal-removal/record-info"
 _SHORTEST_GAP = 1.0
-"""Seconds; somebody who joins brings the next look forward, but not closer than this."""
+"""Seconds between two polls, at least, where a new subscriber brings the second one forward."""
 LONGEST_AGE = 7200.0
-"""Seconds; an age beyond this is rather a wrong clock or zone than a task so slow."""
+"""Seconds; a greater age points to a wrong clock or time zone, not to so slow a task."""
 _SHOWN_STATUS = 60
-"""Characters of a status that are worth showing."""
+"""Characters of a status that a message shows."""
+_NO_FAILURES = FailureStreak()
 
 
 class Subscriber(Protocol):
-    """Somebody who is told what becomes of a task; one follower may follow many."""
+    """Receives what polls find; one subscriber may subscribe to many tasks."""
 
     @property
     def policy(self) -> PollPolicy:
-        """When it wants the next look."""
+        """When it wants the next poll."""
 
     @property
     def deadline(self) -> float:
@@ -39,72 +44,60 @@ class Subscriber(Protocol):
 
     @property
     def queue(self) -> PollQueue[PollTarget]:
-        """Where its tasks wait for their looks."""
+        """The queue in which its tasks wait for their polls."""
 
     @property
     def has_ended(self) -> bool:
-        """Whether it wants nothing more."""
+        """Whether it wants no more polls."""
 
     def on_poll(self, error: VocalSepError | None) -> None:
-        """A look ended; *error* is what it met, if it is repeated for that."""
+        """A poll ended; *error* is the reason if it will be retried."""
 
     def on_record(self, target: PollTarget, task: SeparationTask) -> None:
-        """A look succeeded."""
+        """A poll returned the record *task*."""
 
     def on_retry(self, target: PollTarget, error: VocalSepError) -> None:
-        """A look met *error*, and there will be another one."""
+        """A poll failed with *error* and will be retried."""
 
     def on_error(self, target: PollTarget, error: Exception) -> None:
-        """There will be no other look, because of *error*."""
+        """Polling ended with *error*."""
 
 
-class FailureStreak:
-    """What a look met, and those that failed before it.
+class PollGroup(Protocol):
+    """A group of tasks that share a queue, such as a batch."""
 
-    Attributes:
-        failures: looks in a row that failed.
-        of_a_kind: how many of the last ones met this kind of error.
-        error: what the last one met.
-        repeated_at: when the next one is wanted.
-    """
-
-    __slots__ = ("error", "failures", "retry_at", "same_kind")
-
-    def __init__(self, error: VocalSepError, before: FailureStreak | None) -> None:
-        same = before is not None and kind_of(error) == kind_of(before.error)
-        self.failures: int = 1 if before is None else before.failures + 1
-        self.same_kind: int = before.same_kind + 1 if before is not None and same else 1
-        # Without its traceback, which would keep the frames of the look alive.
-        self.error: VocalSepError = error.with_traceback(None)
-        self.retry_at = -math.inf
+    def end(self, error: Exception) -> None:
+        """None of its tasks will be polled again, because of *error*."""
 
 
 class PollTarget(QueueEntry):
-    """What is known of one task that is looked at.
+    """One task that is polled.
 
     Args:
         ref: the task.
         hazards: what is known about how long tasks take.
-        age: how old it is in seconds; None if nobody knows.
         now: the event loop's clock.
 
     Attributes:
         task_id: the task.
-        type: what kind of separation it is; None if nobody knows.
+        type: what kind of separation it is; None if not known.
         age_is_known: whether `created` is more than a guess.
-        polls: looks sent.
-        look: the look that is under way; None if there is none.
-        followers: who waits for it.
-        status: the last one seen; None before the first.
-        trouble: what the last looks met; None if the last one succeeded.
+        polls: polls sent.
+        poll: the poll under way; None if there is none.
+        subscribers: those who receive what polls find, in the order in which they came.
+        status: of the last record; None before the first.
+        last_error: of the last poll; None if it returned a record.
+        retry_at: when the next poll is due after one that failed.
     """
 
     __slots__ = (
+        "_streak",
         "age_is_known",
+        "last_error",
         "poll",
         "polls",
+        "retry_at",
         "status",
-        "streak",
         "subscribers",
         "task_id",
         "type",
@@ -112,7 +105,7 @@ class PollTarget(QueueEntry):
 
     queue: PollQueue[PollTarget]
 
-    def __init__(self, ref: TaskRef, hazards: HazardTable, age: float | None, now: float) -> None:
+    def __init__(self, ref: TaskRef, hazards: HazardTable, now: float) -> None:
         super().__init__(hazards.model(ref.type), now - GUESSED_AGE, now)
         self.task_id = ref.task_id
         self.type: SeparationType | None = ref.type
@@ -121,77 +114,90 @@ class PollTarget(QueueEntry):
         self.poll: asyncio.Task[None] | None = None
         self.subscribers: tuple[Subscriber, ...] = ()
         self.status: TaskStatus | str | None = None
-        self.streak: FailureStreak | None = None
-        if age is not None:
-            self.learn_age(max(age, 0.0), now)
-
-    # Who follows
-
-    def told(self, ref: TaskRef, hazards: HazardTable, age: float | None, now: float) -> None:
-        """Somebody else who follows knows *ref* of it, and perhaps its age."""
-        if self.type is None and ref.type is not None:
-            self.type, self.model = ref.type, hazards.model(ref.type)
-            self.running_at = 0.0
-        if age is not None:
-            self.learn_age(max(age, 0.0), now)
-
-    def subscribe(self, subscriber: Subscriber) -> None:
-        """Add *follower*."""
-        self.subscribers = (*self.subscribers, subscriber)
-
-    def unsubscribe(self, subscriber: Subscriber) -> None:
-        """Take *follower* out."""
-        self.subscribers = tuple(each for each in self.subscribers if each is not subscriber)
-
-    def is_wanted(self, now: float) -> bool:
-        """Whether anybody still waits for it."""
-        return any(now <= each.deadline and not each.has_ended for each in self.subscribers)
-
-    # Looks
+        self.last_error: VocalSepError | None = None
+        self._streak = _NO_FAILURES
+        self.retry_at = -math.inf
+        self._learn_creation(ref, now)
 
     @property
-    def is_polling(self) -> bool:
-        """Whether a look is under way."""
-        return self.poll is not None and not self.poll.done()
+    def ref(self) -> TaskRef:
+        """The task with its type, as far as that is known."""
+        return TaskRef(self.task_id, type=self.type)
 
-    def begin_poll(self, now: float) -> None:
-        """A look is sent now."""
-        self.sent, self.latest = now, math.inf
-        self.polls += 1
+    # What callers know
+
+    def update(self, ref: TaskRef, hazards: HazardTable, now: float) -> None:
+        """Take over the type and the creation time of *ref* where they were not known."""
+        if self.type is None and ref.type is not None:
+            self.type, self.model = ref.type, hazards.model(ref.type)
+            # The model of this type has not counted the seconds for which the task ran.
+            self.running_at = 0.0
+        self._learn_creation(ref, now)
+
+    def _learn_creation(self, ref: TaskRef, now: float) -> None:
+        if ref.created_at is not None:
+            # The wall clock is read once; from here on the event loop's clock counts.
+            age = (datetime.now(UTC) - ref.created_at).total_seconds()
+            self.learn_age(max(age, 0.0), now)
 
     def learn_age(self, age: float, now: float) -> None:
-        """The task is *age* seconds old, as the server or somebody who follows it says."""
+        """The task is *age* seconds old; the first age that can be true is kept."""
         if not self.age_is_known and age <= LONGEST_AGE:
             self.created, self.age_is_known = now - age, True
 
-    def still_runs(self) -> None:
-        """The last look said so: learn from it."""
+    def subscribe(self, subscriber: Subscriber) -> None:
+        """Add *subscriber*."""
+        self.subscribers = (*self.subscribers, subscriber)
+
+    def unsubscribe(self, subscriber: Subscriber) -> None:
+        """Remove *subscriber*."""
+        self.subscribers = tuple(each for each in self.subscribers if each is not subscriber)
+
+    def is_wanted(self, now: float) -> bool:
+        """Whether a subscriber still wants a poll."""
+        return any(now <= each.deadline and not each.has_ended for each in self.subscribers)
+
+    # What polls find
+
+    @property
+    def is_polling(self) -> bool:
+        """Whether a poll is under way."""
+        return self.poll is not None and not self.poll.done()
+
+    def on_sent(self, now: float) -> None:
+        """A poll is sent."""
+        self.sent, self.latest = now, math.inf
+        self.polls += 1
+
+    def on_record(self, task: SeparationTask) -> None:
+        """A poll returned the record *task*."""
+        self.status, self.last_error, self._streak = task.status, None, _NO_FAILURES
+
+    def on_running(self) -> None:
+        """The task was still running at the last poll: learn from its age."""
         age = self.sent - self.created
         if self.age_is_known and age > self.running_at:
             self.model.observe_running(self.running_at, age)
             self.running_at = age
-        self.streak = None
 
-    def failed(self, error: VocalSepError) -> FailureStreak:
-        """A look met *error*."""
-        self.streak = FailureStreak(error, self.streak)
-        return self.streak
-
-    def is_wanted_soon(self, now: float) -> None:
-        """Somebody joined, or something happened to the task."""
-        self.poll_before(max(now, self.sent + _SHORTEST_GAP))
+    def on_error(self, error: VocalSepError) -> FailureStreak:
+        """A poll failed with *error*; return the streak that it belongs to."""
+        # Without its traceback, which would keep the frames of the poll alive.
+        self.last_error = error.with_traceback(None)
+        self._streak = self._streak.record(error)
+        return self._streak
 
     def ended_at(self, task: SeparationTask) -> float | None:
-        """When it ended, on the event loop's clock; None if nobody knows."""
+        """When the finished *task* ended, on the event loop's clock; None if not known."""
         duration = task.duration if self.age_is_known else None
         return None if duration is None else self.created + duration
 
-    # The schedule
+    # When the next poll is due
 
     def wants(self, price: float) -> float:
-        """When the first of its followers wants the next look."""
-        if self.streak is not None:
-            return self.streak.retry_at
+        """When the first of its subscribers wants the next poll."""
+        if self.last_error is not None:
+            return self.retry_at
         if not self.polls:
             return self.began
         context = PollContext(
@@ -205,26 +211,29 @@ class PollTarget(QueueEntry):
         return min((self._wanted_by(each, context) for each in self.subscribers), default=math.inf)
 
     def _wanted_by(self, subscriber: Subscriber, context: PollContext) -> float:
-        """When *follower* wants the next look; infinity if its wait is over."""
         if subscriber.has_ended:
             return math.inf
         try:
             delay = subscriber.policy.delay(context)
             return self.sent + _validation.number(delay, "the delay of a poll policy", minimum=0.0)
-        except Exception as error:  # noqa: BLE001 - a user's policy; its owner alone gets the error
-            # Not at once: the schedule asks for this while it puts the watch in its place.
+        except Exception as error:  # noqa: BLE001 - a user's policy; only its owner gets the error
+            # Deferred: the queue calls this while it moves the target, and must not be reentered.
             asyncio.get_running_loop().call_soon(subscriber.on_error, self, error)
             return math.inf
 
-    def hold_last_polls(self, lead: float) -> None:
-        """Hold one more look for just before each deadline, *lead* seconds for its answer."""
-        for subscriber in self.subscribers:
-            # The one that was held is not followed by another, though answers became quicker.
-            if subscriber.deadline - self.sent > 2 * lead:
-                self.poll_before(subscriber.deadline - lead)
+    def poll_soon(self, now: float) -> None:
+        """Poll as soon as the gap after the last poll is long enough, whatever policies want."""
+        self.poll_by(max(now, self.sent + _SHORTEST_GAP))
 
-    def poll_before(self, moment: float) -> None:
-        """Hold one more look for that moment, whatever others are worth."""
+    def poll_before_deadlines(self, lead: float) -> None:
+        """Poll once more *lead* seconds before each deadline: the time for its answer."""
+        for subscriber in self.subscribers:
+            # A last poll is not followed by another one because answers became faster meanwhile.
+            if subscriber.deadline - self.sent > 2 * lead:
+                self.poll_by(subscriber.deadline - lead)
+
+    def poll_by(self, moment: float) -> None:
+        """Poll at *moment* at the latest, whatever policies want and the queue's price is."""
         if self.sent < moment < self.latest:
             self.latest = moment
 
@@ -237,22 +246,22 @@ def timeout_error(
     polls: int,
     task: SeparationTask | None = None,
 ) -> TaskTimeoutError:
-    """The error of a wait that ran out of time, as things stand now.
+    """The error of a wait that runs out of time now.
 
     Args:
         task_id: the task.
-        watch: what is known of it; None if it was never looked at.
-        elapsed: seconds for which was waited.
-        polls: looks made meanwhile.
+        target: what is known of it; None if it was never polled.
+        elapsed: seconds that the wait took.
+        polls: polls made meanwhile.
         task: the last record, where it was kept.
     """
     seen = None if target is None else target.status
-    error = None if target is None or target.streak is None else target.streak.error
-    status = "never seen" if seen is None else f"still {shown(seen)}"
-    met = "" if error is None else f" The last poll met: {error}"
+    error = None if target is None else target.last_error
+    status = "never seen" if seen is None else f"still {printable_status(seen)}"
+    suffix = "" if error is None else f" The last poll met: {error}"
     return TaskTimeoutError(
         f"task {task_id!r} was {status} after {elapsed:.1f} s and {counted(polls, 'poll')}; it "
-        f"goes on at the provider: wait again with the same id.{met}",
+        f"goes on at the provider: wait again with the same id.{suffix}",
         task_id=task_id,
         task=task,
         polls=polls,
@@ -261,22 +270,18 @@ def timeout_error(
 
 
 def record_request(task_id: str) -> Request:
-    """The request that looks at a task."""
+    """The request that polls a task."""
     return Request("GET", _RECORD_INFO, query={"taskId": task_id})
 
 
-def kind_of(error: VocalSepError) -> str:
-    """What counts as the same trouble when it is met again."""
-    if isinstance(error, APIError) and not error.in_envelope:
-        return f"{type(error).__name__} {error.code}"
-    return type(error).__name__
+def decode_record(
+    decoder: Decoder, ref: TaskRef, status: int, headers: Mapping[str, str], body: bytes
+) -> tuple[SeparationTask, float | None]:
+    """The record in an answer, and the task's age in seconds while it runs; None if not known."""
+    task = decoder.task(ref, status, headers, body)
+    return task, None if task.is_final else age_of(task, headers)
 
 
-def is_known(status: TaskStatus | str) -> bool:
-    """Whether the status is one that the API documents."""
-    return isinstance(status, TaskStatus)
-
-
-def shown(status: TaskStatus | str) -> str:
-    """The status, as far as it is worth showing."""
+def printable_status(status: TaskStatus | str) -> str:
+    """The status as a message shows it: cut, with control characters escaped."""
     return printable(str(status), _SHOWN_STATUS)

@@ -1,4 +1,4 @@
-"""One wait for one task."""
+"""Waits for one task."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ OnUpdate = Callable[[SeparationTask], Awaitable[object] | object]
 
 
 class Waiter:
-    """Somebody who waits for one task.
+    """A subscriber that waits for one task.
 
     Args:
-        policy: when this wait wants the task looked at again.
-        deadline: when the wait ends, on the event loop's clock; infinity for never.
-        once: whether the wait ends with the first look, whatever it saw.
-        every_look: whether `next` returns each look, or only the one that saw the end.
+        policy: when it wants the next poll.
+        deadline: when it ends, on the event loop's clock; infinity for never.
+        once: whether it ends with the first poll, whatever that found.
+        every_record: whether `next` returns pending records too, or only the final one.
 
     Attributes:
         started: when it began.
-        task: the last record seen; None before the first.
+        task: the last record; None before the first.
     """
 
     queue: PollQueue[PollTarget]
-    """Where its task waits for its looks: with all those that are waited for alone."""
+    """The queue in which its task waits for polls: the one that all waiters share."""
 
     def __init__(
         self,
@@ -41,7 +41,7 @@ class Waiter:
         deadline: float = math.inf,
         *,
         once: bool = False,
-        every_look: bool = False,
+        every_record: bool = False,
     ) -> None:
         self.policy = policy
         self.deadline = deadline
@@ -49,24 +49,25 @@ class Waiter:
         self.has_ended = False
         self.task: SeparationTask | None = None
         self._once = once
-        self._every_look = every_look
-        self._untold: SeparationTask | None = None
+        self._every_record = every_record
+        self._unread: SeparationTask | None = None
         self._error: Exception | None = None
         self._arrived = anyio.Event()
 
-    def joins(self, target: PollTarget) -> None:
-        """It follows *watch*, whose look under way, if there is one, counts as its first."""
-        self._watch = target
+    def on_subscribed(self, target: PollTarget) -> None:
+        """It was subscribed to *target*; a poll under way counts as its first."""
+        self._target = target
         self._polls_before = target.polls - target.is_polling
 
     def on_poll(self, error: VocalSepError | None) -> None:
-        """A look ended: waits for one task count those of the watch."""
+        """A poll ended: the target counts them."""
 
     def on_record(self, target: PollTarget, task: SeparationTask) -> None:
-        """A look succeeded."""
+        """A poll returned the record *task*."""
         self.task = task
-        if task.is_final or self._every_look:
-            self._untold = task
+        if task.is_final or self._every_record:
+            # A newer record replaces one that was not read: a slow reader gets the newest.
+            self._unread = task
             self._arrived.set()
         if task.is_final:
             self.has_ended = True
@@ -74,36 +75,43 @@ class Waiter:
             self.on_error(target, self.timeout_error())
 
     def on_retry(self, target: PollTarget, error: VocalSepError) -> None:  # noqa: ARG002 - the protocol's
-        """A look failed and is repeated, for those who wait for more than one."""
+        """A poll failed and will be retried, unless the wait is for a single poll."""
         if self._once:
             self.on_error(target, self.timeout_error())
 
     def on_error(self, target: PollTarget, error: Exception) -> None:  # noqa: ARG002 - the protocol's
-        """The wait is over: *error* is raised to whoever waits, unless it was over before."""
+        """End the wait with *error*, unless it has ended."""
         if not self.has_ended:
             self.has_ended = True
             self._error = error
             self._arrived.set()
 
+    def on_pause(self, until: float) -> None:
+        """No request is sent before *until*: end the wait if its deadline comes first."""
+        # A poll under way may still return the final record.
+        if self.deadline < until and not self._target.is_polling:
+            self.on_error(self._target, self.timeout_error())
+
     async def next(self) -> SeparationTask:
-        """Wait for the next look, or for the end, and return the newest record.
+        """Wait for the next record or the end, and return the newest record.
 
         Raises:
             VocalSepError: what ended the wait.
         """
         while True:
-            if self._untold is not None:
-                task, self._untold = self._untold, None
+            if self._unread is not None:
+                task, self._unread = self._unread, None
                 return task
             if self._error is not None:
-                # One error may end many waits: a copy for each, or tracebacks would pile up.
-                ours = isinstance(self._error, VocalSepError)
-                raise copy.copy(self._error) if ours else self._error
+                # One error may end many waits. Each raises a copy: a shared one would collect
+                # the tracebacks of all.
+                is_ours = isinstance(self._error, VocalSepError)
+                raise copy.copy(self._error) if is_ours else self._error
             self._arrived = anyio.Event()
             await self._arrived.wait()
 
     async def final(self, on_update: OnUpdate | None) -> SeparationTask:
-        """Wait for the end, tell *on_update* of each look, and return the final record.
+        """Wait for the final record, calling *on_update* with each record, and return it.
 
         Raises:
             VocalSepError: what ended the wait.
@@ -111,22 +119,22 @@ class Waiter:
         """
         while True:
             task = await self.next()
-            if on_update is not None and inspect.isawaitable(told := on_update(task)):
-                await told
+            if on_update is not None and inspect.isawaitable(updated := on_update(task)):
+                await updated
             if task.is_final:
                 return task
 
     @property
     def has_final(self) -> bool:
-        """Whether the final record was seen."""
+        """Whether the final record came."""
         return self.task is not None and self.task.is_final
 
     def timeout_error(self) -> TaskTimeoutError:
-        """The error of this wait if it ran out of time now."""
+        """The error of this wait if it runs out of time now."""
         return timeout_error(
-            self._watch.task_id,
-            self._watch,
+            self._target.task_id,
+            self._target,
             elapsed=anyio.current_time() - self.started,
-            polls=self._watch.polls - self._polls_before,
+            polls=self._target.polls - self._polls_before,
             task=self.task,
         )
