@@ -49,7 +49,7 @@ class JumpingClock(datetime):
 async def test_a_jumping_wall_clock_moves_no_deadline_and_no_look(
     provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("_polling.poller", "_creation", "providers._envelope"):
+    for module in ("_polling.target", "_creation", "providers._envelope"):
         monkeypatch.setattr(f"vocalsep_async.{module}.datetime", JumpingClock)
     provider.add("a", math.inf)
     began = anyio.current_time()

@@ -162,7 +162,7 @@ class VocalSepClient:
         self._files = FileTransport(
             url,
             user_agent=name,
-            patience=seconds,
+            read_timeout=seconds,
             allow_private_hosts=allow_private_hosts,
             proxy=through,
         )

@@ -358,7 +358,7 @@ def remote_of(
 
 
 def files_of(host: Host) -> FileTransport:
-    return FileTransport(URL(host.url), user_agent="tests", patience=PATIENCE)
+    return FileTransport(URL(host.url), user_agent="tests", read_timeout=PATIENCE)
 
 
 @contextmanager

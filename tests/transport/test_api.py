@@ -413,26 +413,37 @@ def full_backlog() -> Iterator[int]:
 
 
 @pytest.fixture
-def soon_without_connection(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Clients give up connecting long before the exchange: no stall lets both be due at once."""
-    monkeypatch.setattr("vocalsep_async.transport.http._CONNECT_SHARE", 0.3 / PATIENCE)
+def let_pass(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Let seconds pass by the clock of the running loop, however fast the machine is."""
+
+    def let_pass(seconds: float) -> None:
+        loop = asyncio.get_running_loop()
+        now = loop.time
+        monkeypatch.setattr(loop, "time", lambda: now() + seconds)
+
+    return let_pass
 
 
-@pytest.mark.parametrize("request_timeout", [0.001, 1.0, 3600.0])
-def test_connecting_gets_less_time_than_the_exchange(request_timeout: float) -> None:
-    transport = Transport(
-        URL("http://api.example"), ApiKey(KEY), request_timeout=request_timeout, user_agent="x"
-    )
-    timeout = transport._defaults["timeout"]
-    assert timeout.sock_connect <= timeout.connect < request_timeout
+@pytest.fixture
+async def never_accepting(
+    full_backlog: int, let_pass: Callable[[float], None], monkeypatch: pytest.MonkeyPatch
+) -> str:
+    """The URL of a host that never accepts; 300 s pass while a client connects to it."""
+    loop = asyncio.get_running_loop()
+    sock_connect = loop.sock_connect
+
+    async def connecting_takes_long(sock: socket.socket, address: Any) -> None:
+        let_pass(300)
+        await sock_connect(sock, address)
+
+    monkeypatch.setattr(loop, "sock_connect", connecting_takes_long)
+    return f"http://127.0.0.1:{full_backlog}"
 
 
-@pytest.mark.usefixtures("soon_without_connection")
-async def test_a_host_that_never_accepts_is_known_not_to_have_seen_the_request(
-    full_backlog: int,
+async def test_a_host_that_never_accepts_is_known_not_to_have_received_the_request(
+    never_accepting: str,
 ) -> None:
-    url = f"http://127.0.0.1:{full_backlog}"
-    async with client_at(url, attempts=1) as client:
+    async with client_at(never_accepting, attempts=1, request_timeout=600) as client:
         error = await failure_of(client.get_task(TASK_ID))
     assert isinstance(error, RequestTimeoutError)
     assert isinstance(error, TimeoutError)
@@ -440,18 +451,26 @@ async def test_a_host_that_never_accepts_is_known_not_to_have_seen_the_request(
     assert not error.may_have_arrived
 
 
-@pytest.mark.usefixtures("soon_without_connection")
-async def test_waiting_for_a_free_connection_is_told_apart_from_a_slow_server(
-    server: FaultServer,
+async def test_a_request_that_gets_no_free_connection_is_known_not_to_have_arrived(
+    server: FaultServer, let_pass: Callable[[float], None]
 ) -> None:
     url = f"{server.url}/black_hole"
     connector = aiohttp.TCPConnector(limit=1)
-    async with aiohttp.ClientSession(connector=connector) as session:
+
+    async def let_connecting_time_out() -> None:
+        with anyio.fail_after(60):
+            while not connector._waiters:
+                await anyio.lowlevel.checkpoint()
+        let_pass(570)
+
+    no_timeout = aiohttp.ClientTimeout(total=None)
+    async with aiohttp.ClientSession(connector=connector, timeout=no_timeout) as session:
         held = session.get(url)
         async with anyio.create_task_group() as group:
             group.start_soon(expect_cancellation, held)
             await anyio.to_thread.run_sync(server.wait_for_hits, 1)
-            async with client_at(url, attempts=1, session=session) as client:
+            group.start_soon(let_connecting_time_out)
+            async with client_at(url, attempts=1, request_timeout=600, session=session) as client:
                 error = await failure_of(client.get_task(TASK_ID))
             group.cancel_scope.cancel()
     assert isinstance(error, RequestTimeoutError)
@@ -526,10 +545,8 @@ async def test_a_billed_call_that_met_a_closed_port_is_tried_again() -> None:
     assert not hasattr(error, "__notes__")
 
 
-@pytest.mark.usefixtures("soon_without_connection")
-async def test_a_billed_call_that_was_never_accepted_is_tried_again(full_backlog: int) -> None:
-    url = f"http://127.0.0.1:{full_backlog}"
-    async with client_at(url, attempts=2) as client:
+async def test_a_billed_call_that_was_never_accepted_is_retried(never_accepting: str) -> None:
+    async with client_at(never_accepting, attempts=2, request_timeout=600) as client:
         error = await failure_of(create(client))
         assert client.stats.requests == 2
     assert not hasattr(error, "__notes__")

@@ -1,1 +1,1 @@
-"""One exchange over HTTP: the only part of the core that knows aiohttp."""
+"""HTTP exchanges: the only part of the package that imports aiohttp, besides the emulator."""

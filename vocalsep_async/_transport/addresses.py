@@ -1,8 +1,8 @@
-"""Which addresses a file may be fetched from: public ones.
+"""Allows downloads from public addresses only.
 
 Links come from a server, and a hostile or broken one could name a machine in the user's own
-network. What counts is the address that is really dialled: names, odd spellings of numbers
-(``0x7f000001``), redirects and a second answer of the name server all end there.
+network. The check is made on the address that is really dialled, so that names, odd spellings of
+numbers (``0x7f000001``), redirects and a second answer of the name server cannot bypass it.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 from typing import Any
 
 AddressInfo = tuple[int, int, int, str, tuple[Any, ...]]
-"""What the name server's answer becomes: family, type, protocol, canonical name, address."""
+"""An entry of `socket.getaddrinfo`: family, type, protocol, canonical name, address."""
 
 _UNICAST = IPv6Network("2000::/3")
-"""Where IPv6 addresses of the internet lie; translated IPv4 (NAT64) lies outside."""
+"""IPv6 addresses of the internet; translated IPv4 (NAT64) lies outside."""
 _NOT_PUBLIC_V4 = (
     IPv4Network("192.0.0.0/24"),  # protocol assignments
     IPv4Network("192.88.99.0/24"),  # relays of 6to4
@@ -30,16 +30,16 @@ _NOT_PUBLIC_V6 = (
 
 
 class NotPublicError(OSError):
-    """A connection to an address that is not public was refused, before it was made."""
+    """A connection was refused, before it was made, because its address is not public."""
 
     def __init__(self) -> None:
-        # The same words each time: of many addresses of a name that all fail alike, the
-        # connector raises one such error, and of different ones a mere OSError.
+        # Always the same message: where all addresses of a name fail with equal errors, aiohttp's
+        # connector raises one of these, and a plain OSError where they differ.
         super().__init__(errno.EACCES, "the address is not public")
 
 
 def is_public(address: str) -> bool:
-    """Whether *address*, as numbers, belongs to the internet at large."""
+    """Whether *address*, an IPv4 or IPv6 literal, is reachable on the public internet."""
     try:
         ip = ip_address(address)
     except ValueError:
@@ -50,9 +50,9 @@ def is_public(address: str) -> bool:
 
 
 def names_private(host: str) -> bool:
-    """Whether *host* is written as an address that is not public, in any spelling.
+    """Whether *host* spells an address that is not public, in any notation.
 
-    A proxy would resolve it where it stands, so it must not even be told.
+    Needed besides `public_socket` because a proxy resolves and dials hosts itself.
     """
     if host == "localhost" or host.endswith(".localhost"):
         return True

@@ -1,8 +1,7 @@
-"""One request on the wire, and its whole answer.
+"""Sends one request to the API and reads its whole answer.
 
-aiohttp sends a GET again by itself when a connection breaks before the answer. That second
-request would slip past the account's budget, so it is stopped here (`_OneSend`) and left to the
-caller, who asks the pacer first.
+aiohttp repeats a GET by itself when a connection breaks before the answer. The second request
+would bypass the rate limiter, so `_OneSend` stops it and leaves the retry to the caller.
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, cast
 from urllib.parse import quote
@@ -30,19 +28,19 @@ from vocalsep_async.errors import (
 )
 
 LARGEST_ANSWER = 1 << 20
-"""Bytes of one answer after decompression; real ones have some thousand."""
+"""Bytes of one answer after decompression; real answers have some thousand."""
 _CONNECT_TIMEOUT = 10.0
 _CONNECT_SHARE = 0.9
-"""Of the request timeout: it must not run out first, or nobody knows that nothing was sent."""
+"""Of the request timeout, so that connecting times out first: then nothing was sent for sure."""
 _KEEPALIVE = 30.0
-"""Seconds; below what common servers keep an idle connection open."""
+"""Seconds; common servers keep an idle connection open for longer."""
 _CONNECTIONS = 100
 _KEPT = ("Date", "Retry-After")
-"""Headers that mean something; what else a server sends may be an echo of the key."""
+"""Headers that are used; any other one may echo the key."""
 
 
 class Reply(NamedTuple):
-    """One answer: the headers are those that mean something, the body is without the API key."""
+    """One answer: the headers that are used, and the body with the API key masked."""
 
     status: int
     headers: Mapping[str, str]
@@ -50,12 +48,12 @@ class Reply(NamedTuple):
 
 
 class Request(NamedTuple):
-    """One request, still without key and host.
+    """One request, without the key and the host.
 
     Attributes:
-        method: GET, or POST for what is billed.
+        method: GET, or POST for billed requests.
         path: the path at the API, beginning with a slash.
-        query: names and values; they arrive unchanged, whatever characters they hold.
+        query: names and values; any character arrives unchanged.
         json: the body; None for none.
     """
 
@@ -68,16 +66,16 @@ class Request(NamedTuple):
 class Transport:
     """Sends requests to one API with one key.
 
-    The session is made at the first exchange and belongs to the event loop of that moment; a
-    borrowed one is used as it is and never closed.
+    The session is made at the first exchange and belongs to the event loop that runs then. A
+    borrowed session is used as it is and never closed.
 
     Args:
         base_url: scheme, host and perhaps a path prefix.
         key: sent as a bearer token.
         request_timeout: seconds for one exchange, connecting and the whole body included.
         user_agent: how to introduce the client.
-        session: one to borrow; None to make one.
-        trace_configs: for the session that is made.
+        session: a session to borrow; None to make one.
+        trace_configs: tracing of the session that is made.
         proxy: URL of an HTTP proxy; None for none. The environment's is never used.
 
     Raises:
@@ -106,8 +104,8 @@ class Transport:
         connect_timeout = _CONNECT_SHARE * request_timeout
         self._defaults: dict[str, Any] = {
             "timeout": aiohttp.ClientTimeout(
-                # The whole exchange is timed by asyncio, in `_until_closed`: aiohttp's own timer
-                # swallows a cancellation that comes in the same turn of the event loop.
+                # asyncio times the whole exchange, in `_until_closed`: aiohttp's own timer
+                # swallows a cancellation in the same iteration of the event loop.
                 total=None,
                 connect=connect_timeout,
                 sock_connect=min(_CONNECT_TIMEOUT, connect_timeout),
@@ -116,19 +114,19 @@ class Transport:
             "headers": {
                 hdrs.USER_AGENT: user_agent,
                 hdrs.ACCEPT: "application/json",
-                # One provider wants it on every call, also on those without a body.
+                # One provider requires it on every request, even without a body.
                 hdrs.CONTENT_TYPE: "application/json",
             },
             "raise_for_status": False,
             "auto_decompress": True,
         }
-        # A session of our own is made with these; a borrowed one is told each time.
+        # A session made here has the defaults; a borrowed one gets them with each request.
         self._arguments: dict[str, Any] = {} if session is None else self._defaults
         self._trace_configs = list(trace_configs)
         # aiohttp would keep the login in connection keys, which tracebacks show.
         self._proxy_login = None if proxy is None else proxy_login(proxy)
         if proxy is not None:
-            # The login is used here where a tunnel is asked for; otherwise `_OneSend` adds it.
+            # aiohttp sends these headers only when it opens a tunnel; otherwise `_OneSend` does.
             self._arguments |= {"proxy": proxy.with_user(None), "proxy_headers": self._proxy_login}
         self._borrowed = session is not None
         self._session = session
@@ -138,7 +136,7 @@ class Transport:
 
     @property
     def needs_closing(self) -> bool:
-        """Whether it holds a session of its own that is still open."""
+        """Whether a session made here is still open."""
         return self._session is not None and not self._borrowed and not self._session.closed
 
     def bind(self) -> aiohttp.ClientSession:
@@ -183,8 +181,8 @@ class Transport:
         """Send *request* once and read the whole answer.
 
         Raises:
-            TransportError: no usable answer came back; redirects are not followed.
-            RequestTimeoutError: it took longer than the request timeout.
+            TransportError: no usable answer came; redirects are not followed.
+            RequestTimeoutError: the exchange took longer than the request timeout.
             ClientClosedError: the client was closed, before or meanwhile.
             ConfigurationError: see `bind`.
         """
@@ -193,14 +191,14 @@ class Transport:
         outcome = await self._until_closed(session, request, name)
         if isinstance(outcome, Reply):
             return outcome
-        # Raised here, outside every handler and away from the frames that hold the answer:
-        # aiohttp's errors hold the headers of the request, and answers hold links.
+        # Raised outside every handler and away from the frames that hold the answer, so that
+        # tracebacks show neither: aiohttp's errors hold the request's headers, answers hold links.
         raise outcome
 
     async def _until_closed(
         self, session: aiohttp.ClientSession, request: Request, name: str
     ) -> Reply | VocalSepError:
-        # A coroutine that aiohttp can run is driven by a task.
+        # Never None: aiohttp works only within a task.
         task = cast("asyncio.Task[Any]", asyncio.current_task())
         self._under_way.add(task)
         try:
@@ -220,10 +218,12 @@ class Transport:
         )
 
     def _ended_by_closing(self, session: aiohttp.ClientSession, task: asyncio.Task[Any]) -> bool:
-        """Whether a cancellation came from closing; anybody else's passes through."""
+        """Whether a cancellation came from closing; any other cancellation passes through."""
         if self._closed:
+            # Zero left: only `aclose` cancelled, not the caller too.
             return task.uncancel() == 0
-        # aiohttp cancels, without its task, what waits for a connection of a closed session.
+        # aiohttp raises CancelledError in a request that waits for a connection when the session
+        # is closed, without cancelling its task.
         return session.closed and not task.cancelling()
 
     async def _send(
@@ -235,11 +235,11 @@ class Transport:
             json=request.json,
             allow_redirects=False,
             **self._arguments,
-            # What is given here takes the place of a borrowed session's own middlewares.
+            # This argument replaces a borrowed session's own middlewares, so they are repeated.
             middlewares=(*session._middlewares, _OneSend(self._key, self._proxy_login)),  # noqa: SLF001
         ) as response:
-            if (refusal := _not_an_answer(response.status, name)) is not None:
-                return refusal
+            if (error := _not_from_api(response.status, name)) is not None:
+                return error
             body = await _read(response)
             if body is None:
                 return TransportError(f"{name}: the answer is larger than {LARGEST_ANSWER:,} bytes")
@@ -247,12 +247,15 @@ class Transport:
             return Reply(response.status, headers, self._key.redact(body))
 
     def _url(self, request: Request) -> URL:
-        return _encoded(self._base_url + request.path, *request.query.items())
+        # Quoted here because yarl would leave some characters of an id unquoted.
+        pairs = "&".join(f"{name}={quote(value, safe='')}" for name, value in request.query.items())
+        address = self._base_url + request.path
+        return URL(f"{address}?{pairs}" if pairs else address, encoded=True)
 
     async def aclose(self) -> None:
-        """End what is under way and close the session, unless it is borrowed.
+        """Cancel the exchanges under way and close the session, unless it is borrowed.
 
-        It may be called again.
+        May be called again.
         """
         if not self._closed:
             self._closed = True
@@ -262,19 +265,11 @@ class Transport:
             await self._session.close()
 
 
-@lru_cache(maxsize=1024)
-def _encoded(address: str, *query: tuple[str, str]) -> URL:
-    """The URL with that query. The same tasks are asked about again: this saves 2 % of the CPU."""
-    pairs = "&".join(f"{name}={quote(value, safe='')}" for name, value in query)
-    return URL(f"{address}?{pairs}" if pairs else address, encoded=True)
-
-
 class _OneSend:
-    """A client middleware: adds the key, and lets one request through, once.
+    """A client middleware that adds the key and lets the request through once."""
 
-    The key is added here and nowhere else: a header set by a middleware is not among the
-    arguments that tracebacks show, and does not collide with credentials from a netrc file.
-    """
+    # The key is added here and nowhere else: a header set by a middleware is not among the
+    # arguments that tracebacks show, and does not collide with credentials from a netrc file.
 
     def __init__(self, key: ApiKey, proxy_login: Mapping[str, str] | None) -> None:
         self._key = key
@@ -296,16 +291,16 @@ class _OneSend:
             raise
 
 
-def _not_an_answer(status: int, name: str) -> TransportError | None:
-    """The error for a status that does not come from the API itself; None for the others."""
+def _not_from_api(status: int, name: str) -> TransportError | None:
+    """The error for a status that the API itself never sends; None for the others."""
     if 300 <= status <= 399:
         return TransportError(
-            f"{name}: it was redirected ({status}), which is not followed; check base_url",
+            f"{name}: redirected ({status}), which is not followed; check base_url",
             action=ErrorAction.RAISE,
         )
     if status == 407:
         return TransportError(
-            f"{name}: the proxy wants a login (407)",
+            f"{name}: the proxy requires a login (407)",
             may_have_arrived=False,
             action=ErrorAction.RAISE,
         )

@@ -1,7 +1,7 @@
-"""aiohttp's errors in the words of this package.
+"""Translates aiohttp's errors into errors of this package.
 
-Nothing is taken over from their texts but what the operating system said: they hold headers,
-addresses with queries, and whatever bytes the server sent.
+Of their messages only the operating system's reason is kept: the rest may hold headers, URLs with
+queries, and any bytes that the server sent.
 """
 
 from __future__ import annotations
@@ -16,9 +16,12 @@ from vocalsep_async.errors import ErrorAction, RequestTimeoutError, TransportErr
 
 
 def translated(error: Exception, exchange: str, timeout: float) -> TransportError:
-    """Word *error*, which ended *exchange* (such as "GET /path at host").
+    """Translate *error*.
 
-    *timeout* is the request timeout in seconds, for the message.
+    Args:
+        error: what aiohttp or asyncio raised.
+        exchange: what failed, such as "GET /path at host".
+        timeout: the request timeout in seconds, for the message.
     """
     for kind, translate in _TRANSLATIONS:
         if isinstance(error, kind):
@@ -26,11 +29,11 @@ def translated(error: Exception, exchange: str, timeout: float) -> TransportErro
     return TransportError(f"{exchange}: failed ({type(error).__name__})")
 
 
-def _no_connection_in_time(_error: Any, exchange: str, _timeout: float) -> TransportError:
+def _connection_timed_out(_error: Any, exchange: str, _timeout: float) -> TransportError:
     return RequestTimeoutError(f"{exchange}: no connection in time", may_have_arrived=False)
 
 
-def _no_answer_in_time(_error: Any, exchange: str, timeout: float) -> TransportError:
+def _answer_timed_out(_error: Any, exchange: str, timeout: float) -> TransportError:
     return RequestTimeoutError(f"{exchange}: no complete answer within {timeout:g} s")
 
 
@@ -66,11 +69,11 @@ def _no_connection(error: Any, exchange: str, _timeout: float) -> TransportError
     )
 
 
-def _closed(_error: Any, exchange: str, _timeout: float) -> TransportError:
+def _disconnected(_error: Any, exchange: str, _timeout: float) -> TransportError:
     return TransportError(f"{exchange}: the server closed the connection before it answered")
 
 
-def _cut(_error: Any, exchange: str, _timeout: float) -> TransportError:
+def _truncated(_error: Any, exchange: str, _timeout: float) -> TransportError:
     return TransportError(f"{exchange}: the answer was cut or damaged")
 
 
@@ -86,18 +89,18 @@ def _reason(error: OSError) -> str:
     return f" ({printable(error.strerror)})" if error.strerror else ""
 
 
-# The first class that fits counts, so the narrower ones stand above those they derive from.
+# The first match counts, so that subclasses come before their base classes.
 _TRANSLATIONS: tuple[tuple[type[Exception], Callable[[Any, str, float], TransportError]], ...] = (
-    (aiohttp.ConnectionTimeoutError, _no_connection_in_time),
-    (TimeoutError, _no_answer_in_time),
+    (aiohttp.ConnectionTimeoutError, _connection_timed_out),
+    (TimeoutError, _answer_timed_out),
     (aiohttp.ClientConnectorCertificateError, _bad_certificate),
     (aiohttp.ServerFingerprintMismatch, _bad_certificate),
     (aiohttp.ClientConnectorDNSError, _no_such_name),
     (aiohttp.ClientProxyConnectionError, _no_proxy),
     (aiohttp.ClientHttpProxyError, _refused_by_proxy),
     (aiohttp.ClientConnectorError, _no_connection),
-    (aiohttp.ServerDisconnectedError, _closed),
-    (aiohttp.ClientPayloadError, _cut),
+    (aiohttp.ServerDisconnectedError, _disconnected),
+    (aiohttp.ClientPayloadError, _truncated),
     (aiohttp.ClientResponseError, _not_http),
     (OSError, _broken),
 )

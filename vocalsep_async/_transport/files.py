@@ -1,7 +1,7 @@
-"""Files from wherever the links of a task lead: no key, no cookies, public addresses only.
+"""Fetches files from any host: without the key, without cookies, from public addresses only.
 
-The body comes as it was sent: nothing is decompressed, for a compressed body that was cut would
-pass for a whole one. Redirects are followed here, not by aiohttp, and each hop is checked.
+Bodies are not decompressed, because a truncated compressed body could pass for a whole one.
+Redirects are followed here instead of by aiohttp, so that each hop is checked.
 """
 
 from __future__ import annotations
@@ -26,31 +26,31 @@ from vocalsep_async.errors import ClientClosedError, ErrorAction, TransportError
 
 _CONNECT_TIMEOUT = 10.0
 _READ_AHEAD = 1 << 18
-"""Bytes that may lie unread in a connection."""
-_MOST_REDIRECTS = 5
+"""Bytes that a connection may buffer."""
+_MAX_REDIRECTS = 5
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _PORTS = frozenset({80, 443})
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _HINT = "allow_private_hosts=True on the client allows it"
 _PLAIN = frozenset({None, "", "identity", "chunked"})
-"""How a body may be coded without being anything else than the file."""
+"""Codings that leave the bytes of the file unchanged."""
 _ILLEGAL = re.compile(r"[^!#$%&'()*+,\-./0-9:;=?@A-Z\[\]_a-z~]")
-"""What may not stand in a URL."""
+"""Characters that a URL cannot hold."""
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-\d{1,18}/(\d{1,18}|\*)", re.ASCII)
 
 
 class FileReply:
-    """The answer of a file host, whose body is still to be read.
+    """The answer of a file host, whose body is not read yet.
 
     Attributes:
-        status: the HTTP status; no redirect.
-        start: the first byte of the file that the body holds.
-        size: bytes of the whole file; None if not said.
-        is_delimited: whether the end of the body can be told from a connection that was cut.
-        content_type: what the host says it is, without parameters; None if it does not.
-        encoding: how the body is encoded; None for not at all.
-        validator: what to ask for further parts of this very file with; None if there is nothing
-            that identifies it.
+        status: the HTTP status, which is no redirect.
+        start: the position in the file of the body's first byte; -1 if the host did not say.
+        size: bytes of the whole file; None if not stated.
+        is_delimited: whether the end of the body differs from a connection that was cut.
+        content_type: as the host states it, without parameters; None if it does not.
+        encoding: how the body is encoded; None if it is not.
+        validator: the entity tag or date to send in ``If-Range`` for further parts of this file;
+            None if nothing identifies it.
     """
 
     def __init__(
@@ -81,12 +81,12 @@ class FileReply:
         """The next bytes of the body; none at its end.
 
         Raises:
-            TransportError: the body was cut, or nothing came in time.
+            TransportError: the body was cut, or nothing arrived before the timeout.
             ClientClosedError: the client was closed meanwhile.
         """
         failure: TransportError | ClientClosedError
         try:
-            # aiohttp's own timer begins again with every byte, also with those that are no body.
+            # aiohttp's own timer restarts with every byte, even with those outside the body.
             async with asyncio.timeout(self._timeout):
                 data = await self._response.content.readany()
             if data or not self._was_closed():
@@ -96,22 +96,22 @@ class FileReply:
             failure = (
                 _closed() if self._was_closed() else translated(error, self._name, self._timeout)
             )
-        # Raised here: aiohttp's error holds the link.
+        # Raised outside the handler: aiohttp's error, which holds the link, is not chained.
         raise failure
 
 
 class FileTransport:
-    """Fetches files, with sessions of its own.
+    """Fetches files with sessions of its own.
 
-    A session is made at the first request and belongs to the event loop of that moment.
+    A session is made at the first request and belongs to the event loop that runs then.
 
     Args:
-        api: the API's own address: its host and port may be anywhere.
+        api: the API's own address, whose host and port need not be public.
         user_agent: how to introduce the client.
-        patience: seconds without a byte after which a request is given up.
+        read_timeout: seconds without a byte after which a request fails.
         allow_private_hosts: whether every address and port may be dialled.
-        proxy: URL of an HTTP proxy; None for none. It resolves the names then, so that only
-            addresses written in links can be checked.
+        proxy: URL of an HTTP proxy; None for none. A proxy resolves names itself, so only
+            addresses that are written in links are checked.
     """
 
     def __init__(
@@ -119,16 +119,16 @@ class FileTransport:
         api: URL,
         *,
         user_agent: str,
-        patience: float,
+        read_timeout: float,
         allow_private_hosts: bool = False,
         proxy: URL | None = None,
     ) -> None:
         self._trusted_origin = None if allow_private_hosts else api.origin()
         self._user_agent = user_agent
-        self._patience = patience
+        self._read_timeout = read_timeout
         self._proxy = {} if proxy is None else _through(proxy)
         self._sessions: dict[bool, aiohttp.ClientSession] = {}
-        """Whether any address may be dialled, and the session that does."""
+        """One for trusted URLs (True), which may dial any address, and one for the others."""
         self._open: set[aiohttp.ClientResponse] = set()
         self._closed = False
 
@@ -139,48 +139,48 @@ class FileTransport:
 
     @asynccontextmanager
     async def get(self, link: str, headers: Mapping[str, str]) -> AsyncIterator[FileReply]:
-        """Ask for the file at *link*, following redirects.
+        """Request the file at *link*, following redirects.
 
         Args:
-            link: where it is.
-            headers: sent to each hop: which part is wanted, and of what.
+            link: the URL of the file.
+            headers: sent to each hop, such as ``Range`` and ``If-Range``.
 
         Raises:
-            TransportError: no answer came, or one of the addresses on the way is not allowed;
-                `action` says whether another try could help.
+            TransportError: no answer came, or the address of a hop is not allowed; `action` says
+                whether a retry could succeed.
             ClientClosedError: the client was closed, before or meanwhile.
         """
-        response, name = await self._arrived(_url(link), headers)
+        response, name = await self._follow(_url(link), headers)
         self._open.add(response)
         try:
-            yield FileReply(response, name, self._patience, lambda: self._closed)
+            yield FileReply(response, name, self._read_timeout, lambda: self._closed)
         finally:
             self._open.discard(response)
-            # Not released: reading the rest of a file only to keep its connection costs more.
+            # Closed, not released: reading the rest of a file to keep its connection costs more.
             response.close()
 
-    async def _arrived(
+    async def _follow(
         self, url: URL, headers: Mapping[str, str]
     ) -> tuple[aiohttp.ClientResponse, str]:
         first = url
-        for _ in range(1 + _MOST_REDIRECTS):
+        for _ in range(1 + _MAX_REDIRECTS):
             response = await self._send(url, headers)
             if response.status not in _REDIRECTS:
                 return response, _named(url)
             response.close()
             url = _next_hop(url, response.headers.get(hdrs.LOCATION), _named(first))
         raise TransportError(
-            f"{_named(first)}: more than {_MOST_REDIRECTS} redirects", action=ErrorAction.RAISE
+            f"{_named(first)}: more than {_MAX_REDIRECTS} redirects", action=ErrorAction.RAISE
         )
 
     async def _send(self, url: URL, headers: Mapping[str, str]) -> aiohttp.ClientResponse:
         name = _named(url)
         is_trusted = self._is_trusted(url)
         if not is_trusted:
-            self._validation(url, name)
+            self._check(url, name)
         session = self._session(is_trusted=is_trusted)
         try:
-            async with asyncio.timeout(_CONNECT_TIMEOUT + self._patience):
+            async with asyncio.timeout(_CONNECT_TIMEOUT + self._read_timeout):
                 return await session.get(
                     url,
                     headers={**headers, **self._login_for(url)},
@@ -188,18 +188,18 @@ class FileTransport:
                     **self._proxy,
                 )
         except (aiohttp.ClientError, OSError) as error:
-            failure = _closed() if session.closed else _failure(error, name, self._patience)
+            failure = _closed() if session.closed else _failure(error, name, self._read_timeout)
         raise failure
 
     def _login_for(self, url: URL) -> Mapping[str, str]:
-        """The proxy's login, where the request itself goes to the proxy and not into a tunnel."""
+        """The proxy's login if the request goes to the proxy itself instead of into a tunnel."""
         return self._proxy.get("proxy_headers") or {} if url.scheme == "http" else {}
 
     def _is_trusted(self, url: URL) -> bool:
-        """Whether *url* may lead anywhere: as it is written, not by what it resolves to."""
+        """Whether *url*, as it is written, may lead to any address."""
         return self._trusted_origin is None or url.origin() == self._trusted_origin
 
-    def _validation(self, url: URL, name: str) -> None:
+    def _check(self, url: URL, name: str) -> None:
         if url.port not in _PORTS:
             raise _refused(name, f"the port {url.port} is not one of the web's; {_HINT}")
         if names_private((url.host or "").rstrip(".")):
@@ -214,11 +214,11 @@ class FileTransport:
         return session
 
     def _make_session(self, *, is_trusted: bool) -> aiohttp.ClientSession:
-        # A proxy may stand anywhere; it is the user's.
+        # The proxy is the user's choice and may have any address.
         is_guarded = not is_trusted and not self._proxy
         return aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
-                # How many files are fetched at once is for callers to say.
+                # Callers limit how many files are fetched simultaneously.
                 limit=0,
                 socket_factory=public_socket if is_guarded else None,
             ),
@@ -230,15 +230,15 @@ class FileTransport:
                 total=None,
                 connect=_CONNECT_TIMEOUT,
                 sock_connect=_CONNECT_TIMEOUT,
-                sock_read=self._patience,
+                sock_read=self._read_timeout,
                 ceil_threshold=math.inf,
             ),
         )
 
     async def aclose(self) -> None:
-        """End what is under way and close the sessions; may be called again."""
+        """Close the responses under way and the sessions; may be called again."""
         self._closed = True
-        # A closed session does not wake those who read from one of its connections.
+        # Closing a session does not wake a pending read on one of its connections.
         for response in self._open:
             response.close()
         for session in self._sessions.values():
@@ -246,7 +246,7 @@ class FileTransport:
 
 
 def _word(headers: Mapping[str, str], name: str) -> str | None:
-    """A header without parameters, in small letters; None if it is not there or empty."""
+    """A header in lower case without its parameters; None if it is missing or empty."""
     return headers.get(name, "").partition(";")[0].strip().lower() or None
 
 
@@ -255,7 +255,7 @@ def _closed() -> ClientClosedError:
 
 
 def _extent(status: int, headers: Mapping[str, str]) -> tuple[int, int | None]:
-    """The first byte of the file that the body holds, and the size of the file."""
+    """The position of the body in the file (-1 if unknown), and the size of the file."""
     if status == 206:
         found = _CONTENT_RANGE.fullmatch(headers.get(hdrs.CONTENT_RANGE, "").strip())
         if found is None:
@@ -266,17 +266,17 @@ def _extent(status: int, headers: Mapping[str, str]) -> tuple[int, int | None]:
 
 
 def _validator(headers: Mapping[str, str]) -> str | None:
-    """The strong entity tag, or else the time of the last change."""
+    """The strong entity tag, or else the date of the last change."""
     tag = headers.get(hdrs.ETAG)
     if tag is not None and not tag.startswith('"'):
         return None
     validator = tag or headers.get(hdrs.LAST_MODIFIED, "")
-    # It is sent back: what cannot stand in a header identifies nothing.
+    # It is sent back, so a value that a header cannot hold is useless.
     return validator if validator and validator.isascii() and validator.isprintable() else None
 
 
 def _url(link: str) -> URL:
-    """*link* as it is: signed links hold escapes that must not be written in another way."""
+    """Parse *link* unchanged: other escapes would invalidate a signed link."""
     try:
         url = _as_written(link)
         is_usable = url.scheme in _DEFAULT_PORTS and bool(url.host) and url.port is not None
@@ -285,12 +285,12 @@ def _url(link: str) -> URL:
     except (ValueError, IndexError):
         is_usable = False
     if not is_usable:
-        raise TransportError("the link is no http(s) URL", action=ErrorAction.RAISE)
+        raise TransportError("the link is not an http(s) URL", action=ErrorAction.RAISE)
     return url
 
 
 def _as_written(link: str) -> URL:
-    """*link* with nothing quoted but what cannot stand in a URL; a host may have any letters."""
+    """Parse *link*, quoting only characters that a URL cannot hold; the host may be Unicode."""
     parts = urlsplit(link)
     host = URL(f"//{parts.netloc}").raw_authority if parts.netloc else ""
     rest = parts._replace(scheme="", netloc="", fragment="").geturl()
@@ -301,25 +301,25 @@ def _as_written(link: str) -> URL:
 
 def _next_hop(url: URL, location: str | None, name: str) -> URL:
     if not location:
-        raise TransportError(f"{name}: a redirect that leads nowhere", action=ErrorAction.RAISE)
+        raise TransportError(f"{name}: a redirect without a target", action=ErrorAction.RAISE)
     try:
         target = str(url.join(_as_written(location)))
     except ValueError:
         target = ""
     hop = _url(target)
     if url.scheme == "https" and hop.scheme != "https":
-        raise _refused(name, "it is redirected from https to http")
+        raise _refused(name, "redirected from https to http")
     return hop
 
 
 def _failure(
-    error: aiohttp.ClientError | OSError, name: str, patience: float
+    error: aiohttp.ClientError | OSError, name: str, timeout: float
 ) -> TransportError | ClientClosedError:
     if isinstance(error, aiohttp.ClientConnectorError) and isinstance(
         error.os_error, NotPublicError
     ):
         return _refused(name, f"the address is not public; {_HINT}")
-    return translated(error, name, patience)
+    return translated(error, name, timeout)
 
 
 def _refused(name: str, why: str) -> TransportError:
@@ -327,7 +327,7 @@ def _refused(name: str, why: str) -> TransportError:
 
 
 def _named(url: URL) -> str:
-    """The host: a link's path and query are nobody's business."""
+    # The host only: path and query of a link may be signed, and must not get into logs.
     return f"GET at {printable(url.host or '')}"
 
 

@@ -1,4 +1,4 @@
-"""Secrets that show themselves to nobody but the server: the API key, a proxy's login."""
+"""Secrets that only the server may see: the API key and a proxy's login."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from vocalsep_async.errors import ConfigurationError
 
 _SHOWN = b"<API key>"
 _SHORTEST_SECRET = 8
-"""A key below this length is nobody's secret, and its letters stand in ordinary words."""
+"""Characters; a shorter key is no real one, and masking it would damage ordinary words."""
 
 
 class ApiKey:
-    """An API key: it has no readable attribute, and is not copied, pickled or dumped.
+    """An API key that cannot be read from an attribute, copied, pickled or dumped.
 
     Args:
         key: the key, or another `ApiKey`, for callers that must not hold the key itself.
 
     Raises:
-        ConfigurationError: it is empty, or holds what cannot stand in an HTTP header; the message
-            does not show it.
+        ConfigurationError: the key is empty, or has a character that an HTTP header cannot hold;
+            the message does not show the key.
     """
 
     __slots__ = ("__escaped", "__key")
@@ -50,7 +50,7 @@ class ApiKey:
         self.__reduce__()
 
     def redact(self, body: bytes) -> bytes:
-        """Take the key out of an answer, also where JSON spells it with backslashes."""
+        """Mask the key in an answer, even where JSON escapes its characters."""
         if len(self.__key) < _SHORTEST_SECRET:
             return body
         if b"\\" in body:
@@ -63,7 +63,7 @@ class ApiKey:
 
 
 def _spelled(character: str) -> bytes:
-    """A pattern for *character* as it may stand in a JSON string."""
+    """A pattern for *character* in every spelling that a JSON string allows."""
     plain = re.escape(character)
     return rf"(?:\\u(?i:{ord(character):04x})|\\?{plain})".encode()
 
@@ -80,7 +80,7 @@ def _problem(key: object) -> str | None:
 
 
 def proxy_login(proxy: URL) -> Mapping[str, str] | None:
-    """The header that logs in at *proxy*; None if its URL holds no user and password."""
+    """The header with the login of *proxy*; None if its URL has no user and password."""
     if proxy.raw_user is None and proxy.raw_password is None:
         return None
     login = base64.b64encode(f"{proxy.user or ''}:{proxy.password or ''}".encode()).decode()
@@ -88,7 +88,7 @@ def proxy_login(proxy: URL) -> Mapping[str, str] | None:
 
 
 class _MaskedHeader(str):
-    """A header value whose repr is masked: that is how tracebacks and tracing hooks show it."""
+    """A header value whose repr is masked, as tracebacks and tracing hooks show values."""
 
     __slots__ = ()
 
