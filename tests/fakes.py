@@ -6,11 +6,14 @@ request arrives, half a round trip after it was sent.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from email.utils import formatdate
+from inspect import iscoroutine
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -172,3 +175,10 @@ def provider_in_place(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeProvider]
 
 def make_client(**options: Any) -> VocalSepClient:
     return VocalSepClient("a-key-for-tests", **options)
+
+
+def is_idle() -> bool:
+    """Whether no task of the package runs in the loop."""
+    coroutines = (task.get_coro() for task in asyncio.all_tasks())
+    files = [coroutine.cr_code.co_filename for coroutine in coroutines if iscoroutine(coroutine)]
+    return bool(files) and not any("vocalsep_async" in Path(file).parts for file in files)

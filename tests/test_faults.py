@@ -1,0 +1,194 @@
+"""Faults during a wait: which are waited out, and which end it; in virtual time."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import anyio
+import pytest
+from fakes import FakeProvider, envelope, finished, is_idle, make_client, record
+from virtual_time import VIRTUAL_TIME
+
+from vocalsep_async import (
+    APIError,
+    AuthenticationError,
+    DecodeError,
+    InsufficientCreditsError,
+    Interval,
+    MaintenanceError,
+    NotFoundError,
+    RateLimitedError,
+    ServerError,
+    TaskNotFoundError,
+    TaskTimeoutError,
+    TransportError,
+)
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(params=[VIRTUAL_TIME])
+def anyio_backend(request: pytest.FixtureRequest) -> Any:
+    return request.param
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        envelope(500, "broken"),
+        envelope(430, "too often"),
+        envelope(405, "too often"),
+        envelope(455, "maintenance"),
+        envelope(200, data=None),
+        TransportError("cut"),
+        envelope(200, data="strange"),
+    ],
+)
+async def test_a_passing_fault_is_waited_out(provider: FakeProvider, fault: Any) -> None:
+    provider.script("a", record("a"), fault, fault)
+    async with make_client() as client:
+        assert (await client.wait_for_task("a")).succeeded
+
+
+@pytest.mark.parametrize(
+    "code, error",
+    [
+        (400, APIError),
+        (401, AuthenticationError),
+        (404, NotFoundError),
+        (429, InsufficientCreditsError),
+    ],
+)
+async def test_what_no_repetition_changes_ends_the_wait(
+    provider: FakeProvider, code: int, error: type[APIError]
+) -> None:
+    provider.script("a", record("a"), envelope(code, "no"))
+    async with make_client() as client:
+        with pytest.raises(error) as caught:
+            await client.wait_for_task("a")
+    assert len(provider.times("a")) == 2
+    assert caught.value.task_id == "a"
+
+
+async def test_a_fault_without_end_lasts_until_the_deadline(provider: FakeProvider) -> None:
+    provider.script("a", *[envelope(500, "broken")] * 1000)
+    async with make_client() as client:
+        with pytest.raises(TaskTimeoutError) as caught:
+            await client.wait_for_task("a", timeout=100)
+    assert isinstance(caught.value.last_error, ServerError)
+    assert 10 < caught.value.polls < 30
+
+
+async def test_five_unreadable_answers_in_a_row_end_the_wait(provider: FakeProvider) -> None:
+    provider.script("a", *[envelope(200, data="strange")] * 4, record("a"))
+    provider.script("a", *[envelope(200, data="strange")] * 5)
+    async with make_client() as client:
+        with pytest.raises(DecodeError):
+            await client.wait_for_task("a")
+    assert len(provider.times("a")) == 10
+
+
+async def test_a_task_nobody_knows_gets_a_short_grace(provider: FakeProvider) -> None:
+    provider.script("a", *[envelope(200)] * 10)
+    async with make_client() as client:
+        with pytest.raises(TaskNotFoundError):
+            await client.wait_for_task("a")
+    assert len(provider.times("a")) == 4
+
+
+async def test_another_tasks_record_is_never_handed_out(provider: FakeProvider) -> None:
+    provider.script("a", finished("b"))
+    async with make_client() as client:
+        assert (await client.wait_for_task("a")).task_id == "a"
+
+
+async def test_maintenance_is_probed_at_most_once_a_minute(provider: FakeProvider) -> None:
+    provider.script("a", *[envelope(455, "maintenance")] * 1000)
+    async with make_client() as client:
+        with pytest.raises(TaskTimeoutError) as caught:
+            await client.wait_for_task("a", timeout=3600)
+    assert isinstance(caught.value.last_error, MaintenanceError)
+    assert len(provider.times("a")) <= 61
+
+
+async def test_a_pause_beyond_the_deadline_ends_the_wait_at_once(provider: FakeProvider) -> None:
+    provider.script("a", envelope(430, "too often", Retry_After="120"))
+    provider.add("b", math.inf)
+    began = anyio.current_time()
+    async with make_client() as client, anyio.create_task_group() as group:
+
+        async def bystander() -> None:
+            with pytest.raises(TaskTimeoutError):
+                await client.wait_for_task("b", timeout=119)
+            assert anyio.current_time() < began + 1
+
+        group.start_soon(bystander)
+        with pytest.raises(TaskTimeoutError) as caught:
+            await client.wait_for_task("a", timeout=60)
+        assert anyio.current_time() < began + 1
+    assert isinstance(caught.value.last_error, RateLimitedError)
+
+
+async def test_a_refusal_pauses_everybody(provider: FakeProvider) -> None:
+    provider.add("b", 30)
+    provider.script("a", envelope(430, "too often", Retry_After="20"))
+    began = anyio.current_time()
+    async with make_client() as client, anyio.create_task_group() as group:
+        group.start_soon(client.wait_for_task, "a")
+        group.start_soon(client.wait_for_task, "b")
+        await anyio.sleep(1)
+        assert client.stats.paused_for == pytest.approx(19.1, abs=0.2)
+        assert client.stats.throttled == 1
+        group.start_soon(client.get_task, "c")
+    assert [at for at, _ in provider.polls if began + 0.2 < at < began + 20] == []
+
+
+async def test_an_unknown_status_is_pending_and_warned_of_once(
+    provider: FakeProvider, caplog: pytest.LogCaptureFixture
+) -> None:
+    provider.script("a", record("a", "REFINING"), record("a", "REFINING"))
+    seen: list[str] = []
+    async with make_client() as client:
+        await client.wait_for_task("a", on_update=lambda task: seen.append(task.status))
+    assert seen == ["REFINING", "REFINING", "SUCCESS"]
+    assert caplog.text.count("REFINING") == 1
+
+
+async def test_a_tracing_hook_that_fails_ends_the_wait_with_its_own_error(
+    provider: FakeProvider,
+) -> None:
+    provider.script("a", LookupError("the hook is broken"))
+    async with make_client() as client:
+        with pytest.raises(LookupError, match="the hook is broken"):
+            await client.wait_for_task("a")
+        assert is_idle()
+
+
+async def test_failures_of_changing_kinds_back_off_too(provider: FakeProvider) -> None:
+    for _ in range(300):
+        provider.script("a", envelope(500, "broken"), TransportError("cut"))
+    async with make_client() as client:
+        with pytest.raises(TaskTimeoutError) as caught:
+            await client.wait_for_task("a", timeout=100)
+    assert caught.value.polls < 30
+
+
+async def test_a_clock_hours_off_does_not_stop_the_looks(provider: FakeProvider) -> None:
+    pending = record("a", createTime=1_800_000_000_000)
+    off = pending._replace(headers={"Date": "Fri, 15 Jan 2027 16:00:00 GMT"})
+    provider.script("a", *[off] * 12)
+    async with make_client() as client:
+        assert (await client.wait_for_task("a", timeout=200)).succeeded
+
+
+async def test_unknown_statuses_are_cut_and_warned_of_a_few_times(
+    provider: FakeProvider, caplog: pytest.LogCaptureFixture
+) -> None:
+    provider.script("a", *[record("a", f"{n}\x1b[31m\n" + "y" * 2000) for n in range(200)])
+    async with make_client(rate_limit=None) as client:
+        with pytest.raises(TaskTimeoutError) as caught:
+            await client.wait_for_task("a", timeout=100, poll=Interval(1))
+    assert "\x1b" not in str(caught.value)
+    assert len(str(caught.value)) < 300
+    assert len(caplog.records) == 20

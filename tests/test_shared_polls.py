@@ -1,0 +1,273 @@
+"""Waits of one client at the same time, and what they share, in virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from typing import Any
+
+import anyio
+import pytest
+from fakes import FakeProvider, envelope, is_idle, make_client, record
+from virtual_time import VIRTUAL_TIME
+
+from vocalsep_async import (
+    AuthenticationError,
+    Interval,
+    PollContext,
+    RateLimitedError,
+    RetryPolicy,
+    SeparationTask,
+    SeparationType,
+    TaskRef,
+    TaskTimeoutError,
+)
+from vocalsep_async._polling.waiter import Waiter
+from vocalsep_async._transport.api import Reply, Request
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(params=[VIRTUAL_TIME])
+def anyio_backend(request: pytest.FixtureRequest) -> Any:
+    return request.param
+
+
+async def test_two_waits_for_one_task_share_the_looks(provider: FakeProvider) -> None:
+    provider.add("a", 20)
+    results: list[SeparationTask] = []
+
+    async def wait() -> None:
+        results.append(await client.wait_for_task("a", poll=Interval(5)))
+
+    async with make_client() as client, anyio.create_task_group() as group:
+        for _ in range(7):
+            group.start_soon(wait)
+    assert len(results) == 7
+    assert len(provider.times("a")) == 5
+
+
+async def test_a_wait_that_joins_late_looks_at_once(provider: FakeProvider) -> None:
+    provider.add("a", 12)
+    began = anyio.current_time()
+    async with make_client() as client, anyio.create_task_group() as group:
+        group.start_soon(lambda: client.wait_for_task("a", poll=Interval(30)))
+        await anyio.sleep(15)
+        await client.wait_for_task("a", poll=Interval(30))
+        assert anyio.current_time() == pytest.approx(began + 15.1)
+
+
+async def test_one_of_two_waits_is_cancelled_and_the_other_goes_on(provider: FakeProvider) -> None:
+    provider.add("a", 20)
+    async with make_client() as client, anyio.create_task_group() as group:
+
+        async def impatient() -> None:
+            with anyio.move_on_after(6):
+                await client.wait_for_task("a", poll=Interval(2))
+
+        group.start_soon(impatient)
+        assert (await client.wait_for_task("a", poll=Interval(5))).succeeded
+
+
+async def test_waits_with_their_own_deadlines_share_a_task(provider: FakeProvider) -> None:
+    provider.add("a", 20)
+    async with make_client() as client, anyio.create_task_group() as group:
+
+        async def impatient() -> None:
+            with pytest.raises(TaskTimeoutError):
+                await client.wait_for_task("a", timeout=7)
+
+        group.start_soon(impatient)
+        assert (await client.wait_for_task("a", timeout=60)).succeeded
+
+
+async def test_one_error_in_many_waits_is_a_copy_for_each(provider: FakeProvider) -> None:
+    provider.script("a", envelope(401, "no"))
+    caught: list[Exception] = []
+
+    async def wait() -> None:
+        try:
+            await client.wait_for_task("a")
+        except AuthenticationError as error:
+            caught.append(error)
+
+    async with make_client() as client, anyio.create_task_group() as group:
+        for _ in range(3):
+            group.start_soon(wait)
+    assert len({id(error) for error in caught}) == 3
+    assert {str(error) for error in caught} == {str(caught[0])}
+
+
+async def test_nothing_runs_on_when_nobody_waits(provider: FakeProvider) -> None:
+    provider.add("a", math.inf)
+    async with make_client() as client:
+        with anyio.move_on_after(3):
+            await client.wait_for_task("a")
+        assert is_idle()
+        assert client.stats.in_flight == 0
+        provider.add("b", 5)
+        assert (await client.wait_for_task("b")).succeeded
+        assert is_idle()
+
+
+async def test_a_good_answer_under_way_is_not_lost_to_a_pause(provider: FakeProvider) -> None:
+    provider.round_trip = 4
+    async with make_client() as client, anyio.create_task_group() as group:
+
+        async def refused_meanwhile() -> None:
+            await anyio.sleep(1)
+            provider.round_trip = 0.1
+            provider.script("b", envelope(430, "too often", Retry_After="120"))
+            with pytest.raises(TaskTimeoutError):
+                await client.wait_for_task("b", timeout=60)
+
+        group.start_soon(refused_meanwhile)
+        assert (await client.wait_for_task("a", timeout=60)).succeeded
+
+
+async def test_a_wait_that_begins_in_a_pause_beyond_its_deadline_ends_at_once(
+    provider: FakeProvider,
+) -> None:
+    provider.script("a", envelope(430, "too often", Retry_After="120"))
+    async with make_client(retry=RetryPolicy(attempts=1)) as client:
+        with pytest.raises(RateLimitedError):
+            await client.get_task("a")
+        began = anyio.current_time()
+        with pytest.raises(TaskTimeoutError) as caught:
+            await client.wait_for_task("b", timeout=60)
+    assert anyio.current_time() == began
+    assert caught.value.polls == 0
+
+
+async def test_a_pause_that_a_look_brings_on_ends_waits_that_cannot_outlast_it(
+    provider: FakeProvider,
+) -> None:
+    provider.add("a", math.inf)
+    began = anyio.current_time()
+    retry = RetryPolicy(attempts=1)
+    async with make_client(retry=retry) as client, anyio.create_task_group() as group:
+
+        async def wait() -> None:
+            with pytest.raises(TaskTimeoutError):
+                await client.wait_for_task("a", timeout=60, poll=Interval(20))
+            assert anyio.current_time() < began + 6
+
+        group.start_soon(wait)
+        await anyio.sleep(5)
+        provider.script("b", envelope(430, "too often", Retry_After="120"))
+        with pytest.raises(RateLimitedError):
+            await client.get_task("b")
+
+
+async def test_what_a_second_wait_knows_of_the_task_counts_for_both(
+    provider: FakeProvider,
+) -> None:
+    provider.script("a", record("a"), record("a", "GENERATE_AUDIO_FAILED"))
+    types: list[SeparationType | None] = []
+    async with make_client() as client, anyio.create_task_group() as group:
+
+        async def wait() -> None:
+            types.append((await client.wait_for_task("a")).type)
+
+        group.start_soon(wait)
+        await anyio.sleep(1)
+        created = datetime.now(UTC)
+        await client.wait_for_task(TaskRef("a", type=SeparationType.SPLIT_STEM, created_at=created))
+    assert types == [SeparationType.SPLIT_STEM]
+
+
+async def test_a_wait_without_on_update_keeps_no_pending_records(provider: FakeProvider) -> None:
+    provider.add("a", math.inf)
+    client = make_client()
+    async with client, client._poller.subscription(TaskRef("a"), Waiter(Interval(1))) as wait:
+        await anyio.sleep(100)
+        assert len(provider.polls) > 50
+        assert wait._unread is None
+
+
+async def test_a_second_wait_begins_though_a_failed_one_is_still_busy(
+    provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(now: float) -> float:
+        raise LookupError("the budget is gone")
+
+    async with make_client() as client, anyio.create_task_group() as group:
+
+        async def busy(task: SeparationTask) -> None:
+            with monkeypatch.context() as patch:
+                patch.setattr(client._rate_limiter, "wait", broken)
+                await anyio.sleep(5)
+            await anyio.sleep(20)
+
+        async def fails() -> None:
+            with pytest.raises(LookupError):
+                await client.wait_for_task("a", poll=Interval(2), on_update=busy)
+
+        provider.add("a", 100)
+        group.start_soon(fails)
+        await anyio.sleep(10)
+        assert (await client.wait_for_task("b", timeout=30)).succeeded
+
+
+async def test_a_policy_that_fails_ends_nobody_elses_wait(provider: FakeProvider) -> None:
+    class Broken:
+        def delay(self, context: PollContext) -> float:
+            raise LookupError("no idea")
+
+    provider.add("a", 10)
+    async with make_client() as client, anyio.create_task_group() as group:
+
+        async def fails() -> None:
+            with pytest.raises(LookupError):
+                await client.wait_for_task("a", poll=Broken())
+
+        group.start_soon(fails)
+        assert (await client.wait_for_task("a", poll=Interval(2))).succeeded
+
+
+async def test_a_wait_that_joins_does_not_put_off_anothers_last_look(
+    provider: FakeProvider,
+) -> None:
+    provider.add("a", 9.3)
+    async with make_client() as client, anyio.create_task_group() as group:
+
+        async def joins_late() -> None:
+            await anyio.sleep(9.55)
+            await client.wait_for_task("a", timeout=30, poll=Interval(5))
+
+        group.start_soon(joins_late)
+        assert (await client.wait_for_task("a", timeout=10, poll=Interval(9.2))).succeeded
+
+
+async def test_a_look_that_somebody_cancels_is_made_again(provider: FakeProvider) -> None:
+    provider.round_trip = 4
+    async with make_client() as client, anyio.create_task_group() as group:
+
+        async def vandal() -> None:
+            await anyio.sleep(1)
+            polls = [task for task in asyncio.all_tasks() if "vocalsep poll a" in task.get_name()]
+            polls[0].cancel()
+
+        group.start_soon(vandal)
+        assert (await client.wait_for_task("a", timeout=60)).succeeded
+        assert client.stats.in_flight == 0
+
+
+async def test_looks_do_not_run_in_a_callers_context(
+    provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = ContextVar("request", default="nobody's")
+    seen: list[str] = []
+    exchange = provider.exchange
+
+    async def seeing(sent: Request) -> Reply:
+        seen.append(request.get())
+        return await exchange(sent)
+
+    monkeypatch.setattr(provider, "exchange", seeing)
+    request.set("mine")
+    async with make_client() as client:
+        await client.wait_for_task("a")
+    assert seen == ["nobody's"]
