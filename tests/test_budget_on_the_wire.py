@@ -583,7 +583,7 @@ def test_no_window_holds_too_many_wherever_the_server_counts(storm: Storm) -> No
     assert worst_window(storm.server.arrivals) <= MOST
 
 
-def test_a_server_that_counts_arrivals_refuses_nobody(storm: Storm) -> None:
+def test_a_server_that_counts_arrivals_throttles_nothing(storm: Storm) -> None:
     assert not any(arrival.throttled for arrival in storm.server.arrivals)
     assert storm.stats.throttled == 0
 

@@ -271,7 +271,7 @@ async def test_closing_can_be_cancelled_at_every_await_and_done_again(
 
 
 @pytest.mark.parametrize("call_of", [polls_of, waits_for, waits_for_all, lambda _: create])
-async def test_nothing_is_sent_from_a_scope_that_is_cancelled_already(
+async def test_a_cancelled_scope_sends_nothing(
     server: FaultServer, call_of: Callable[[str], Call]
 ) -> None:
     async with client_at(f"{server.url}/healthy") as client:
@@ -295,7 +295,7 @@ LONG_CALLS: dict[str, Call] = {
 
 @pytest.mark.parametrize("deadline", [asyncio.timeout, anyio.fail_after])
 @pytest.mark.parametrize("what", LONG_CALLS)
-async def test_a_shorter_deadline_around_a_call_is_the_one_that_speaks(
+async def test_a_shorter_deadline_around_a_call_raises_its_own_error(
     server: FaultServer, what: str, deadline: Any
 ) -> None:
     async with client_at(f"{server.url}/black_hole") as client:
@@ -317,7 +317,7 @@ async def within(deadline: Any, call: Awaitable[object]) -> None:
             await call
 
 
-async def test_two_deadlines_at_one_moment_end_in_one_timeout(server: FaultServer) -> None:
+async def test_two_simultaneous_deadlines_end_in_one_timeout(server: FaultServer) -> None:
     async with client_at(f"{server.url}/black_hole") as client:
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.05):
@@ -329,7 +329,7 @@ async def test_two_deadlines_at_one_moment_end_in_one_timeout(server: FaultServe
 
 
 @pytest.mark.parametrize("call", [polls_of("task-1"), create, credits_of])
-async def test_a_cancellation_in_the_same_turn_as_the_request_timeout_is_not_lost(
+async def test_a_cancellation_in_the_iteration_of_the_request_timeout_is_kept(
     server: FaultServer, call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loop = asyncio.get_running_loop()
@@ -358,7 +358,7 @@ async def test_the_deadline_of_a_wait_cuts_a_request_in_flight(server: FaultServ
 # Company
 
 
-async def test_who_waits_for_the_same_task_is_not_hurt_by_a_cancellation(
+async def test_a_cancelled_wait_leaves_other_waits_for_its_task_alone(
     server: FaultServer,
 ) -> None:
     async with client_at(f"{server.url}/pending_twice", poll=Interval(0.05)) as client:
@@ -416,14 +416,14 @@ async def test_closing_ends_waits_for_many_with_one_outcome_each(server: FaultSe
     assert [type(each.error) for each in outcomes.values()] == [ClientClosedError] * 2
 
 
-async def test_closing_ends_a_wait_between_two_looks(server: FaultServer) -> None:
+async def test_closing_ends_a_wait_between_two_polls(server: FaultServer) -> None:
     client = client_at(f"{server.url}/pending", poll=Interval(600))
     with pytest.raises(ClientClosedError):
         await ended_by_closing(client, server, waits_for("task-1"))
 
 
 @pytest.mark.parametrize("what", LONG_CALLS)
-async def test_closing_ends_a_call_that_queues_for_the_budget(
+async def test_closing_ends_a_call_that_queues_for_the_rate_limit(
     server: FaultServer, what: str
 ) -> None:
     client = client_at(f"{server.url}/healthy", rate_limit=RateLimit(1, 600.0))
@@ -439,7 +439,7 @@ async def test_closing_ends_a_call_that_queues_for_the_budget(
     assert server.hits == 1
 
 
-async def test_closing_ends_a_call_that_pauses_between_two_tries(server: FaultServer) -> None:
+async def test_closing_ends_a_call_between_two_attempts(server: FaultServer) -> None:
     slow = RetryPolicy(attempts=3, initial=600.0, maximum=600.0)
     client = client_at(f"{server.url}/html502", retry=slow)
     with pytest.raises(ClientClosedError):
@@ -654,7 +654,7 @@ async def test_every_loop_reports_broken_requests_alike(server: FaultServer) -> 
         assert server.hits == client.stats.requests == 3
 
 
-async def test_closing_twice_at_once_is_closing_once(server: FaultServer) -> None:
+async def test_closing_twice_simultaneously_closes_once(server: FaultServer) -> None:
     client = client_at(f"{server.url}/black_hole")
     calls = [asyncio.ensure_future(client.get_task("a")), asyncio.ensure_future(create(client))]
     await anyio.to_thread.run_sync(server.wait_for_hits, 2)

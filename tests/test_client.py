@@ -34,7 +34,7 @@ def anyio_backend(request: pytest.FixtureRequest) -> Any:
     "base_url, path",
     [("https://api.sunoapi.org", "generate"), ("https://api.kie.ai", "chat")],
 )
-async def test_credits_are_asked_for_where_the_dialect_has_them(
+async def test_credits_are_requested_at_the_path_of_the_provider(
     provider: FakeProvider, base_url: str, path: str
 ) -> None:
     provider.script(f"/api/v1/{path}/credit", envelope(500, "broken"), envelope(200, data=12.5))
@@ -53,14 +53,14 @@ def test_a_client_without_arguments_takes_key_and_address_from_the_environment(
     assert "k-123456789" not in repr(client)
 
 
-def test_an_address_of_the_environment_goes_for_a_client_with_a_key_too(
+def test_an_address_in_the_environment_applies_to_a_client_with_a_key(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("VOCALSEP_BASE_URL", "https://api.kie.ai")
     assert VocalSepClient("k-123456789").base_url == "https://api.kie.ai"
 
 
-def test_an_argument_beats_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_argument_precedes_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VOCALSEP_API_KEY", " ")
     monkeypatch.setenv("VOCALSEP_BASE_URL", " ")
     client = VocalSepClient("k-123456789", base_url="http://localhost:1")

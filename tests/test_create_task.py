@@ -26,7 +26,7 @@ def anyio_backend(request: pytest.FixtureRequest) -> Any:
     return request.param
 
 
-async def test_a_created_task_is_named_with_all_that_is_known(provider: FakeProvider) -> None:
+async def test_a_created_task_is_returned_with_its_type_and_time(provider: FakeProvider) -> None:
     provider.script("/api/v1/vocal-removal/generate", envelope(200, data={"taskId": "new"}))
     async with make_client() as client:
         ref = await client.create_task(
@@ -47,7 +47,7 @@ async def test_a_created_task_is_named_with_all_that_is_known(provider: FakeProv
     ]
 
 
-async def test_a_song_from_elsewhere_is_named_by_its_url(provider: FakeProvider) -> None:
+async def test_a_foreign_song_is_sent_as_a_url(provider: FakeProvider) -> None:
     provider.script("/api/v1/vocal-removal/generate", envelope(200, data={"taskId": "new"}))
     async with make_client() as client:
         await client.create_task(
@@ -76,7 +76,7 @@ CREATE = "/api/v1/vocal-removal/generate"
         envelope(200, data={"taskId": 7}),
     ],
 )
-async def test_a_billed_call_that_may_have_arrived_is_not_repeated(
+async def test_a_billed_request_that_may_have_arrived_is_not_retried(
     provider: FakeProvider, fault: Any
 ) -> None:
     provider.script(CREATE, fault)
@@ -89,7 +89,7 @@ async def test_a_billed_call_that_may_have_arrived_is_not_repeated(
     assert "may have been created" in caught.value.__notes__[0]
 
 
-async def test_a_billed_call_that_never_left_says_nothing_of_a_bill(provider: FakeProvider) -> None:
+async def test_a_billed_request_that_was_never_sent_has_no_note(provider: FakeProvider) -> None:
     fault = TransportError("bad certificate", may_have_arrived=False, action=ErrorAction.RAISE)
     provider.script(CREATE, fault)
     async with make_client() as client:
@@ -100,7 +100,7 @@ async def test_a_billed_call_that_never_left_says_nothing_of_a_bill(provider: Fa
     assert not hasattr(caught.value, "__notes__")
 
 
-async def test_closing_during_a_billed_call_says_what_may_have_happened(
+async def test_closing_during_a_billed_request_adds_the_note(
     provider: FakeProvider,
 ) -> None:
     provider.script(CREATE, ClientClosedError("closed", may_have_arrived=True))
@@ -116,7 +116,7 @@ async def test_closing_during_a_billed_call_says_what_may_have_happened(
     "fault",
     [envelope(430, "often"), envelope(405, "often"), TransportError("x", may_have_arrived=False)],
 )
-async def test_a_billed_call_that_was_turned_away_is_repeated(
+async def test_a_billed_request_that_was_throttled_is_retried(
     provider: FakeProvider, fault: Any
 ) -> None:
     provider.script(CREATE, fault, envelope(200, data={"taskId": "new"}))
@@ -142,7 +142,7 @@ async def test_a_billed_call_that_was_turned_away_is_repeated(
         {"source_task_id": "a", "audio_id": ""},
     ],
 )
-async def test_an_unusable_creation_is_refused_before_it_is_sent(
+async def test_unusable_arguments_of_a_creation_are_refused_before_anything_is_sent(
     provider: FakeProvider, wrong: dict[str, Any]
 ) -> None:
     async with make_client() as client:

@@ -127,7 +127,7 @@ async def test_without_a_journal_nothing_is_written(provider: FakeProvider, path
         [TransportError("bad certificate", may_have_arrived=False, action=ErrorAction.RAISE)],
     ],
 )
-async def test_a_refusal_leaves_no_intent(
+async def test_an_error_that_created_nothing_leaves_no_intent(
     provider: FakeProvider, path: Path, answers: list[Answer]
 ) -> None:
     provider.script(GENERATE, *answers)
@@ -152,7 +152,7 @@ async def test_a_refusal_leaves_no_intent(
         bare(430, b'{"error": "slow down"}', Retry_After="1"),
     ],
 )
-async def test_an_unclear_error_keeps_the_intent_and_tells_it(
+async def test_an_ambiguous_error_keeps_the_intent_and_is_recorded(
     provider: FakeProvider, path: Path, answer: Answer
 ) -> None:
     provider.script(GENERATE, answer)
@@ -167,7 +167,7 @@ async def test_an_unclear_error_keeps_the_intent_and_tells_it(
     assert len(provider.posted) == 1
 
 
-async def test_tries_that_cannot_have_arrived_are_one_creation(
+async def test_retries_that_cannot_have_arrived_are_one_creation(
     provider: FakeProvider, path: Path
 ) -> None:
     provider.script(GENERATE, NOT_SENT, envelope(430, "too often"), CREATED)
@@ -177,7 +177,7 @@ async def test_tries_that_cannot_have_arrived_are_one_creation(
 
 
 @pytest.mark.parametrize("how", ["task", "scope"])
-async def test_a_creation_that_is_cancelled_under_way_is_told(
+async def test_a_creation_that_is_cancelled_under_way_stays_recorded(
     provider: FakeProvider, path: Path, how: str
 ) -> None:
     provider.round_trip = 100
@@ -198,7 +198,7 @@ async def test_a_creation_that_is_cancelled_under_way_is_told(
     assert len(await intents_in(path)) == 1
 
 
-async def test_however_early_a_creation_is_cancelled_it_is_told_if_it_was_sent(
+async def test_a_creation_cancelled_at_any_step_is_recorded_if_it_was_sent(
     provider: FakeProvider, path: Path
 ) -> None:
     provider.round_trip = 0.0
@@ -223,7 +223,7 @@ async def test_however_early_a_creation_is_cancelled_it_is_told_if_it_was_sent(
         assert 5 < steps < 200
 
 
-async def test_closing_the_client_under_way_is_unclear_too(
+async def test_closing_the_client_under_way_is_ambiguous_too(
     provider: FakeProvider, path: Path
 ) -> None:
     cut = ClientClosedError("closed", may_have_arrived=True)
@@ -236,7 +236,7 @@ async def test_closing_the_client_under_way_is_unclear_too(
     assert intent.error == "closed"
 
 
-async def test_creations_at_the_same_time_are_told_apart(
+async def test_simultaneous_creations_have_intents_of_their_own(
     provider: FakeProvider, path: Path
 ) -> None:
     provider.script(
@@ -269,7 +269,7 @@ async def test_no_link_and_no_key_is_in_the_journal(provider: FakeProvider, path
             assert secret not in content
 
 
-async def test_a_song_of_the_providers_own_is_told_by_its_ids(
+async def test_a_song_of_the_provider_is_recorded_by_its_ids(
     provider: FakeProvider, path: Path
 ) -> None:
     provider.script(GENERATE, TransportError("cut"))
@@ -284,7 +284,7 @@ async def test_a_song_of_the_providers_own_is_told_by_its_ids(
     }
 
 
-async def test_a_batch_warns_of_what_may_have_been_created(
+async def test_a_batch_warns_of_tasks_that_may_have_been_created(
     provider: FakeProvider, path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     provider.script(GENERATE, TransportError("cut"))
@@ -306,9 +306,7 @@ async def test_a_batch_warns_of_what_may_have_been_created(
 # What is refused before anything is sent
 
 
-async def test_where_the_intent_cannot_be_written_nothing_is_sent(
-    provider: FakeProvider, path: Path
-) -> None:
+async def test_without_a_written_intent_nothing_is_sent(provider: FakeProvider, path: Path) -> None:
     async with make_client() as client, Journal(path) as journal:
         await journal._file.belongs_to("https://api.sunoapi.org")
         assert journal._file._store is not None
@@ -318,7 +316,7 @@ async def test_where_the_intent_cannot_be_written_nothing_is_sent(
     assert provider.sent == []
 
 
-async def test_where_the_id_cannot_be_written_the_error_says_so_and_the_intent_stays(
+async def test_an_error_names_the_id_that_the_journal_could_not_record(
     provider: FakeProvider, path: Path
 ) -> None:
     async with make_client() as client, Journal(path) as journal:
@@ -336,7 +334,7 @@ async def test_where_the_id_cannot_be_written_the_error_says_so_and_the_intent_s
 
 
 @pytest.mark.parametrize("answer", [envelope(500, "broken"), envelope(422, "bad")])
-async def test_where_a_failure_cannot_be_written_it_is_raised_and_says_so(
+async def test_a_failure_that_the_journal_could_not_record_has_a_note(
     provider: FakeProvider, path: Path, answer: Answer
 ) -> None:
     async with make_client() as client, Journal(path) as journal:
@@ -355,7 +353,7 @@ async def test_where_a_failure_cannot_be_written_it_is_raised_and_says_so(
     assert len(await intents_in(path)) == 1
 
 
-async def test_of_two_apis_at_one_new_journal_one_is_refused(
+async def test_a_new_journal_refuses_the_second_of_two_apis(
     provider: FakeProvider, path: Path
 ) -> None:
     provider.script(GENERATE, CREATED)
@@ -379,7 +377,7 @@ async def test_a_journal_that_is_not_open_is_refused(provider: FakeProvider, pat
 
 
 @pytest.mark.parametrize("journal", [7, "", b"a path"])
-async def test_what_is_no_journal_is_refused(
+async def test_a_value_that_is_no_journal_is_refused(
     provider: FakeProvider, path: Path, journal: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(path.parent)
@@ -389,7 +387,7 @@ async def test_what_is_no_journal_is_refused(
     assert provider.sent == []
 
 
-async def test_the_path_of_a_journal_will_do(provider: FakeProvider, path: Path) -> None:
+async def test_a_path_names_a_journal(provider: FakeProvider, path: Path) -> None:
     provider.script(GENERATE, CREATED)
     async with process(provider) as client:
         ref = await create(client, path)

@@ -45,7 +45,7 @@ def anyio_backend(request: pytest.FixtureRequest) -> Any:
         envelope(200, data="strange"),
     ],
 )
-async def test_a_passing_fault_is_waited_out(provider: FakeProvider, fault: Any) -> None:
+async def test_a_temporary_fault_is_waited_out(provider: FakeProvider, fault: Any) -> None:
     provider.script("a", record("a"), fault, fault)
     async with make_client() as client:
         assert (await client.wait_for_task("a")).succeeded
@@ -60,7 +60,7 @@ async def test_a_passing_fault_is_waited_out(provider: FakeProvider, fault: Any)
         (429, InsufficientCreditsError),
     ],
 )
-async def test_what_no_repetition_changes_ends_the_wait(
+async def test_a_permanent_error_ends_the_wait(
     provider: FakeProvider, code: int, error: type[APIError]
 ) -> None:
     provider.script("a", record("a"), envelope(code, "no"))
@@ -71,7 +71,7 @@ async def test_what_no_repetition_changes_ends_the_wait(
     assert caught.value.task_id == "a"
 
 
-async def test_a_fault_without_end_lasts_until_the_deadline(provider: FakeProvider) -> None:
+async def test_an_endless_fault_lasts_until_the_deadline(provider: FakeProvider) -> None:
     provider.script("a", *[envelope(500, "broken")] * 1000)
     async with make_client() as client:
         with pytest.raises(TaskTimeoutError) as caught:
@@ -89,7 +89,7 @@ async def test_five_unreadable_answers_in_a_row_end_the_wait(provider: FakeProvi
     assert len(provider.times("a")) == 10
 
 
-async def test_a_task_nobody_knows_gets_a_short_grace(provider: FakeProvider) -> None:
+async def test_an_unknown_task_gets_a_short_grace(provider: FakeProvider) -> None:
     provider.script("a", *[envelope(200)] * 10)
     async with make_client() as client:
         with pytest.raises(TaskNotFoundError):
@@ -97,13 +97,13 @@ async def test_a_task_nobody_knows_gets_a_short_grace(provider: FakeProvider) ->
     assert len(provider.times("a")) == 4
 
 
-async def test_another_tasks_record_is_never_handed_out(provider: FakeProvider) -> None:
+async def test_the_record_of_another_task_is_never_returned(provider: FakeProvider) -> None:
     provider.script("a", finished("b"))
     async with make_client() as client:
         assert (await client.wait_for_task("a")).task_id == "a"
 
 
-async def test_maintenance_is_probed_at_most_once_a_minute(provider: FakeProvider) -> None:
+async def test_maintenance_is_probed_once_a_minute_at_most(provider: FakeProvider) -> None:
     provider.script("a", *[envelope(455, "maintenance")] * 1000)
     async with make_client() as client:
         with pytest.raises(TaskTimeoutError) as caught:
@@ -112,7 +112,9 @@ async def test_maintenance_is_probed_at_most_once_a_minute(provider: FakeProvide
     assert len(provider.times("a")) <= 61
 
 
-async def test_a_pause_beyond_the_deadline_ends_the_wait_at_once(provider: FakeProvider) -> None:
+async def test_a_pause_beyond_the_deadline_ends_the_wait_immediately(
+    provider: FakeProvider,
+) -> None:
     provider.script("a", envelope(430, "too often", Retry_After="120"))
     provider.add("b", math.inf)
     began = anyio.current_time()
@@ -130,7 +132,7 @@ async def test_a_pause_beyond_the_deadline_ends_the_wait_at_once(provider: FakeP
     assert isinstance(caught.value.last_error, RateLimitedError)
 
 
-async def test_a_refusal_pauses_everybody(provider: FakeProvider) -> None:
+async def test_a_throttled_poll_pauses_the_whole_client(provider: FakeProvider) -> None:
     provider.add("b", 30)
     provider.script("a", envelope(430, "too often", Retry_After="20"))
     began = anyio.current_time()
@@ -144,7 +146,7 @@ async def test_a_refusal_pauses_everybody(provider: FakeProvider) -> None:
     assert [at for at, _ in provider.polls if began + 0.2 < at < began + 20] == []
 
 
-async def test_an_unknown_status_is_pending_and_warned_of_once(
+async def test_an_unknown_status_is_pending_and_causes_one_warning(
     provider: FakeProvider, caplog: pytest.LogCaptureFixture
 ) -> None:
     provider.script("a", record("a", "REFINING"), record("a", "REFINING"))
@@ -155,7 +157,7 @@ async def test_an_unknown_status_is_pending_and_warned_of_once(
     assert caplog.text.count("REFINING") == 1
 
 
-async def test_a_tracing_hook_that_fails_ends_the_wait_with_its_own_error(
+async def test_a_failing_tracing_hook_ends_the_wait_with_its_own_error(
     provider: FakeProvider,
 ) -> None:
     provider.script("a", LookupError("the hook is broken"))
@@ -174,7 +176,7 @@ async def test_failures_of_changing_kinds_back_off_too(provider: FakeProvider) -
     assert caught.value.polls < 30
 
 
-async def test_a_clock_hours_off_does_not_stop_the_looks(provider: FakeProvider) -> None:
+async def test_a_server_clock_hours_off_stops_no_polls(provider: FakeProvider) -> None:
     pending = record("a", createTime=1_800_000_000_000)
     off = pending._replace(headers={"Date": "Fri, 15 Jan 2027 16:00:00 GMT"})
     provider.script("a", *[off] * 12)
@@ -182,7 +184,7 @@ async def test_a_clock_hours_off_does_not_stop_the_looks(provider: FakeProvider)
         assert (await client.wait_for_task("a", timeout=200)).succeeded
 
 
-async def test_unknown_statuses_are_cut_and_warned_of_a_few_times(
+async def test_unknown_statuses_are_truncated_and_cause_few_warnings(
     provider: FakeProvider, caplog: pytest.LogCaptureFixture
 ) -> None:
     provider.script("a", *[record("a", f"{n}\x1b[31m\n" + "y" * 2000) for n in range(200)])

@@ -43,13 +43,13 @@ def no_locks(_descriptor: int, _operation: int) -> None:
     raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
 
-def test_a_file_is_locked_by_one_at_a_time(path: Path) -> None:
+def test_a_file_has_one_lock_at_a_time(path: Path) -> None:
     with opened(path) as one, opened(path) as two:
         assert try_lock(one)
         assert not try_lock(two)
 
 
-def test_who_holds_a_lock_gets_it_again(path: Path) -> None:
+def test_a_held_lock_can_be_taken_again(path: Path) -> None:
     with opened(path) as one:
         assert try_lock(one)
         assert try_lock(one)
@@ -62,7 +62,7 @@ def test_a_lock_ends_when_its_file_is_closed(path: Path) -> None:
         assert try_lock(two)
 
 
-def test_a_lock_ends_with_the_process_that_is_killed(path: Path) -> None:
+def test_a_lock_ends_with_a_killed_process(path: Path) -> None:
     with opened(path) as ours:
         command = [sys.executable, "-c", HOLDER, str(path)]
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
@@ -74,13 +74,13 @@ def test_a_lock_ends_with_the_process_that_is_killed(path: Path) -> None:
         assert try_lock(ours)
 
 
-def test_where_there_are_no_locks_none_is_held(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_locks_try_lock_returns_false(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fcntl, "flock", no_locks)
     with opened(path) as one:
         assert not try_lock(one)
 
 
-def test_who_waits_for_a_lock_has_it_when_the_other_lets_go(path: Path) -> None:
+def test_waiting_for_a_lock_ends_when_it_is_released(path: Path) -> None:
     with opened(path) as waiting:
         order = []
 
@@ -99,7 +99,7 @@ def test_who_waits_for_a_lock_has_it_when_the_other_lets_go(path: Path) -> None:
     assert order == ["let go", "locked"]
 
 
-def test_where_there_are_no_locks_nobody_waits_for_one(
+def test_without_locks_waiting_for_one_returns_immediately(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fcntl, "flock", no_locks)
@@ -110,7 +110,7 @@ def test_where_there_are_no_locks_nobody_waits_for_one(
         assert try_lock(other)
 
 
-def test_a_folder_with_locks_is_told_from_one_without_and_left_as_it_was(
+def test_has_locks_leaves_no_file_in_the_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert has_locks(tmp_path)

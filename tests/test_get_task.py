@@ -24,13 +24,13 @@ def anyio_backend(request: pytest.FixtureRequest) -> Any:
     return request.param
 
 
-async def test_a_look_is_tried_again_as_the_retry_policy_says(provider: FakeProvider) -> None:
+async def test_get_task_is_retried_as_the_retry_policy_says(provider: FakeProvider) -> None:
     provider.script("a", envelope(500, "broken"), TransportError("cut"), envelope(430, "often"))
     async with make_client() as client:
         assert (await client.get_task("a")).succeeded
 
 
-async def test_tries_run_out(provider: FakeProvider) -> None:
+async def test_get_task_raises_after_the_last_attempt(provider: FakeProvider) -> None:
     provider.script("a", *[envelope(500, "broken")] * 9)
     async with make_client(retry=RetryPolicy(attempts=2)) as client:
         with pytest.raises(ServerError):
@@ -39,9 +39,7 @@ async def test_tries_run_out(provider: FakeProvider) -> None:
 
 
 @pytest.mark.parametrize("code", [400, 401, 404, 413, 429, 455])
-async def test_a_look_does_not_repeat_what_would_not_help(
-    provider: FakeProvider, code: int
-) -> None:
+async def test_get_task_does_not_retry_a_permanent_error(provider: FakeProvider, code: int) -> None:
     provider.script("a", envelope(code, "no"))
     async with make_client() as client:
         with pytest.raises(APIError):
@@ -49,7 +47,7 @@ async def test_a_look_does_not_repeat_what_would_not_help(
     assert len(provider.times("a")) == 1
 
 
-async def test_looks_start_first_come_first_served(provider: FakeProvider) -> None:
+async def test_get_task_calls_start_first_come_first_served(provider: FakeProvider) -> None:
     async with make_client() as client, anyio.create_task_group() as group:
         for n in range(50):
             group.start_soon(client.get_task, f"t{n:02}")

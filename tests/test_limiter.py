@@ -37,7 +37,7 @@ def refusal(
     return kind("no", code=430, http_status=200, action=action, retry_after=retry_after)
 
 
-async def test_starts_are_granted_first_come_first_served() -> None:
+async def test_slots_are_granted_first_come_first_served() -> None:
     limiter = Limiter(RateLimiter(RateLimit(2, 1.0)))
     order: list[int] = []
 
@@ -51,7 +51,7 @@ async def test_starts_are_granted_first_come_first_served() -> None:
     assert order == list(range(30))
 
 
-async def test_a_cancelled_waiter_leaves_no_hole_and_no_leak() -> None:
+async def test_a_cancelled_request_leaves_no_hole_and_no_used_slot() -> None:
     rate_limiter = RateLimiter(RateLimit(1, 10.0))
     limiter = Limiter(rate_limiter)
     began = anyio.current_time()
@@ -70,7 +70,7 @@ async def test_a_cancelled_waiter_leaves_no_hole_and_no_leak() -> None:
     assert (rate_limiter.sent, rate_limiter.in_flight) == (2, 0)
 
 
-async def test_a_permit_that_is_not_used_is_given_back() -> None:
+async def test_a_slot_that_is_released_was_never_used() -> None:
     rate_limiter = RateLimiter(RateLimit(1, 1000.0))
     limiter = Limiter(rate_limiter)
     slot = await limiter.acquire()
@@ -81,7 +81,7 @@ async def test_a_permit_that_is_not_used_is_given_back() -> None:
         await limiter.acquire()
 
 
-async def test_an_answer_lets_the_first_in_line_look_again() -> None:
+async def test_an_answer_wakes_the_head_of_the_queue() -> None:
     limiter = Limiter(RateLimiter(None))
     slots = [await limiter.acquire() for _ in range(50)]
 
@@ -110,7 +110,7 @@ async def test_an_answer_lets_the_first_in_line_look_again() -> None:
         (KeyboardInterrupt(), 0),
     ],
 )
-async def test_how_a_request_ended_decides_about_a_pause(
+async def test_the_end_of_a_request_decides_about_a_pause(
     error: BaseException | None, pause: float
 ) -> None:
     rate_limiter = RateLimiter(RateLimit(20, 10.0))
@@ -128,7 +128,7 @@ async def test_how_a_request_ended_decides_about_a_pause(
     assert rate_limiter.in_flight == 0
 
 
-async def test_closing_turns_away_those_who_wait_and_those_who_come() -> None:
+async def test_closing_fails_queued_and_later_requests() -> None:
     limiter = Limiter(RateLimiter(RateLimit(1, 1000.0)))
     await limiter.acquire()
     turned_away = 0
@@ -157,7 +157,7 @@ async def test_a_cancelled_scope_takes_no_slot() -> None:
     assert rate_limiter.sent == 0
 
 
-async def test_no_wait_is_too_short_to_be_waited() -> None:
+async def test_the_limiter_passes_the_shortest_waits() -> None:
     rate_limiter = RateLimiter(RateLimit(3, math.pi / 1e7))
     limiter = Limiter(rate_limiter)
     for _ in range(100):

@@ -79,7 +79,7 @@ def most_in_any_window(emulator: Emulator) -> int:
         pytest.param("+28800", 8, id="a night, as after a suspend"),
     ],
 )
-def test_a_system_clock_that_is_set_moves_no_deadline_and_no_budget(
+def test_setting_the_system_clock_moves_no_deadline_and_no_rate_limit(
     vocalsep_emulator: Emulator, tmp_path: Path, jump: str, hours: int
 ) -> None:
     now = tmp_path / "now"
@@ -106,7 +106,7 @@ def test_a_system_clock_that_is_set_moves_no_deadline_and_no_budget(
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="needs signals that stop a process")
-def test_a_process_that_was_stopped_catches_up_within_its_budget(
+def test_a_resumed_process_catches_up_within_the_rate_limit(
     vocalsep_emulator: Emulator,
 ) -> None:
     ending = [vocalsep_emulator.add_task(duration=math.inf) for _ in range(36)]

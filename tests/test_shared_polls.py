@@ -35,7 +35,7 @@ def anyio_backend(request: pytest.FixtureRequest) -> Any:
     return request.param
 
 
-async def test_two_waits_for_one_task_share_the_looks(provider: FakeProvider) -> None:
+async def test_waits_for_one_task_share_its_polls(provider: FakeProvider) -> None:
     provider.add("a", 20)
     results: list[SeparationTask] = []
 
@@ -49,7 +49,7 @@ async def test_two_waits_for_one_task_share_the_looks(provider: FakeProvider) ->
     assert len(provider.times("a")) == 5
 
 
-async def test_a_wait_that_joins_late_looks_at_once(provider: FakeProvider) -> None:
+async def test_a_wait_that_begins_later_polls_immediately(provider: FakeProvider) -> None:
     provider.add("a", 12)
     began = anyio.current_time()
     async with make_client() as client, anyio.create_task_group() as group:
@@ -59,7 +59,7 @@ async def test_a_wait_that_joins_late_looks_at_once(provider: FakeProvider) -> N
         assert anyio.current_time() == pytest.approx(began + 15.1)
 
 
-async def test_one_of_two_waits_is_cancelled_and_the_other_goes_on(provider: FakeProvider) -> None:
+async def test_a_cancelled_wait_leaves_the_other_wait_running(provider: FakeProvider) -> None:
     provider.add("a", 20)
     async with make_client() as client, anyio.create_task_group() as group:
 
@@ -100,7 +100,7 @@ async def test_one_error_in_many_waits_is_a_copy_for_each(provider: FakeProvider
     assert {str(error) for error in caught} == {str(caught[0])}
 
 
-async def test_nothing_runs_on_when_nobody_waits(provider: FakeProvider) -> None:
+async def test_nothing_runs_after_the_last_wait(provider: FakeProvider) -> None:
     provider.add("a", math.inf)
     async with make_client() as client:
         with anyio.move_on_after(3):
@@ -112,7 +112,7 @@ async def test_nothing_runs_on_when_nobody_waits(provider: FakeProvider) -> None
         assert is_idle()
 
 
-async def test_a_good_answer_under_way_is_not_lost_to_a_pause(provider: FakeProvider) -> None:
+async def test_a_pause_loses_no_answer_under_way(provider: FakeProvider) -> None:
     provider.round_trip = 4
     async with make_client() as client, anyio.create_task_group() as group:
 
@@ -127,7 +127,7 @@ async def test_a_good_answer_under_way_is_not_lost_to_a_pause(provider: FakeProv
         assert (await client.wait_for_task("a", timeout=60)).succeeded
 
 
-async def test_a_wait_that_begins_in_a_pause_beyond_its_deadline_ends_at_once(
+async def test_a_wait_that_begins_in_a_pause_beyond_its_deadline_ends_immediately(
     provider: FakeProvider,
 ) -> None:
     provider.script("a", envelope(430, "too often", Retry_After="120"))
@@ -141,7 +141,7 @@ async def test_a_wait_that_begins_in_a_pause_beyond_its_deadline_ends_at_once(
     assert caught.value.polls == 0
 
 
-async def test_a_pause_that_a_look_brings_on_ends_waits_that_cannot_outlast_it(
+async def test_a_pause_from_another_request_ends_waits_with_earlier_deadlines(
     provider: FakeProvider,
 ) -> None:
     provider.add("a", math.inf)
@@ -161,7 +161,7 @@ async def test_a_pause_that_a_look_brings_on_ends_waits_that_cannot_outlast_it(
             await client.get_task("b")
 
 
-async def test_what_a_second_wait_knows_of_the_task_counts_for_both(
+async def test_the_type_known_to_a_second_wait_counts_for_both(
     provider: FakeProvider,
 ) -> None:
     provider.script("a", record("a"), record("a", "GENERATE_AUDIO_FAILED"))
@@ -211,7 +211,7 @@ async def test_a_second_wait_begins_though_a_failed_one_is_still_busy(
         assert (await client.wait_for_task("b", timeout=30)).succeeded
 
 
-async def test_a_policy_that_fails_ends_nobody_elses_wait(provider: FakeProvider) -> None:
+async def test_a_failing_policy_ends_no_other_wait(provider: FakeProvider) -> None:
     class Broken:
         def delay(self, context: PollContext) -> float:
             raise LookupError("no idea")
@@ -227,7 +227,7 @@ async def test_a_policy_that_fails_ends_nobody_elses_wait(provider: FakeProvider
         assert (await client.wait_for_task("a", poll=Interval(2))).succeeded
 
 
-async def test_a_wait_that_joins_does_not_put_off_anothers_last_look(
+async def test_a_new_wait_does_not_delay_the_last_poll_of_another(
     provider: FakeProvider,
 ) -> None:
     provider.add("a", 9.3)
@@ -241,7 +241,7 @@ async def test_a_wait_that_joins_does_not_put_off_anothers_last_look(
         assert (await client.wait_for_task("a", timeout=10, poll=Interval(9.2))).succeeded
 
 
-async def test_a_look_that_somebody_cancels_is_made_again(provider: FakeProvider) -> None:
+async def test_a_poll_that_is_cancelled_during_a_wait_is_sent_again(provider: FakeProvider) -> None:
     provider.round_trip = 4
     async with make_client() as client, anyio.create_task_group() as group:
 
@@ -255,7 +255,7 @@ async def test_a_look_that_somebody_cancels_is_made_again(provider: FakeProvider
         assert client.stats.in_flight == 0
 
 
-async def test_looks_do_not_run_in_a_callers_context(
+async def test_polls_run_outside_the_context_of_callers(
     provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     request = ContextVar("request", default="nobody's")

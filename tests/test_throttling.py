@@ -146,7 +146,7 @@ def worded(answer: Reply, asked: str) -> tuple[Reply, float]:
 @every_wish
 @every_code
 @pytest.mark.parametrize("dress", DRESSES)
-async def test_a_refusal_is_waited_out_in_every_dress_also_as_the_very_first_answer(
+async def test_throttling_in_every_form_is_waited_out_even_as_the_first_answer(
     provider: FakeProvider, call: Call, dress: str, code: int, asked: str
 ) -> None:
     refusal, pause = worded(DRESSES[dress](code), asked)
@@ -161,7 +161,7 @@ async def test_a_refusal_is_waited_out_in_every_dress_also_as_the_very_first_ans
 @every_wish
 @every_code
 @pytest.mark.parametrize("dress", IN_ENVELOPE)
-async def test_a_creation_is_sent_again_after_a_refusal_of_the_apis_own(
+async def test_a_creation_is_retried_after_throttling_in_an_envelope(
     provider: FakeProvider, dress: str, code: int, asked: str
 ) -> None:
     refusal, pause = worded(IN_ENVELOPE[dress](code), asked)
@@ -176,7 +176,7 @@ async def test_a_creation_is_sent_again_after_a_refusal_of_the_apis_own(
 @every_code
 @pytest.mark.parametrize("dress", BARE)
 @pytest.mark.parametrize("before", [[], ["a"]], ids=["never understood", "understood before"])
-async def test_a_creation_is_not_sent_again_after_a_refusal_without_an_envelope(
+async def test_a_creation_is_not_retried_after_throttling_without_an_envelope(
     provider: FakeProvider,
     journal_path: Path,
     *,
@@ -215,7 +215,7 @@ UNDERSTOOD: dict[str, Answer] = {
 
 @pytest.mark.parametrize("call", [wait, wait_for_many, track, poll_once], ids=lambda c: c.__name__)
 @pytest.mark.parametrize("first", UNDERSTOOD)
-async def test_a_client_that_understood_an_answer_waits_out_any_number(
+async def test_a_client_that_understood_an_answer_waits_out_any_throttling(
     provider: FakeProvider, first: str, call: Call
 ) -> None:
     provider.script("a", UNDERSTOOD[first], *[NOT_ALLOWED] * 40, finished("a"))
@@ -224,7 +224,7 @@ async def test_a_client_that_understood_an_answer_waits_out_any_number(
     assert len(provider.times("a")) == 42
 
 
-async def test_a_client_that_understood_an_answer_to_anything_waits_it_out(
+async def test_an_answer_to_any_request_makes_a_client_wait_out_throttling(
     provider: FakeProvider,
 ) -> None:
     provider.script("/api/v1/generate/credit", envelope(200, data=7))
@@ -235,7 +235,7 @@ async def test_a_client_that_understood_an_answer_to_anything_waits_it_out(
     assert len(provider.times("a")) == 21
 
 
-async def test_a_wait_of_such_a_client_ends_at_its_deadline(provider: FakeProvider) -> None:
+async def test_a_throttled_wait_ends_at_its_deadline(provider: FakeProvider) -> None:
     provider.script("a", record("a"), *[NOT_ALLOWED] * 1000)
     async with make_client() as client:
         with pytest.raises(TaskTimeoutError) as caught:
@@ -243,7 +243,7 @@ async def test_a_wait_of_such_a_client_ends_at_its_deadline(provider: FakeProvid
     assert isinstance(caught.value.last_error, RateLimitedError)
 
 
-async def test_a_batch_of_such_a_client_ends_at_its_deadline(provider: FakeProvider) -> None:
+async def test_a_throttled_batch_ends_at_its_deadline(provider: FakeProvider) -> None:
     provider.script("good", finished("good"))
     provider.every_answer = lambda _: NOT_ALLOWED
     async with make_client() as client:
@@ -253,7 +253,7 @@ async def test_a_batch_of_such_a_client_ends_at_its_deadline(provider: FakeProvi
     assert all(isinstance(outcome.error, TaskTimeoutError) for outcome in outcomes)
 
 
-async def test_get_task_of_such_a_client_ends_after_the_tries(provider: FakeProvider) -> None:
+async def test_a_throttled_get_task_ends_after_its_attempts(provider: FakeProvider) -> None:
     provider.script("a", record("a"), *[NOT_ALLOWED] * 1000)
     async with make_client() as client:
         await client.get_task("a")
@@ -267,7 +267,7 @@ async def test_get_task_of_such_a_client_ends_after_the_tries(provider: FakeProv
 
 @pytest.mark.parametrize("call", [wait, get, poll_once], ids=lambda call: call.__name__)
 @pytest.mark.parametrize("attempts", [1, 2, 4])
-async def test_a_client_that_never_understood_an_answer_gives_up_after_the_tries(
+async def test_a_client_that_never_understood_an_answer_gives_up_after_its_attempts(
     provider: FakeProvider, call: Call, attempts: int
 ) -> None:
     provider.script("a", *[NOT_ALLOWED] * 100)
@@ -279,7 +279,7 @@ async def test_a_client_that_never_understood_an_answer_gives_up_after_the_tries
 
 
 @pytest.mark.parametrize("call", [wait, get, poll_once], ids=lambda call: call.__name__)
-async def test_no_number_of_tries_makes_it_more_than_twelve_requests(
+async def test_no_number_of_attempts_exceeds_twelve_requests(
     provider: FakeProvider, call: Call
 ) -> None:
     provider.script("a", *[NOT_ALLOWED] * 100)
@@ -307,7 +307,7 @@ async def test_a_wrong_address_is_the_outcome_of_every_task_after_twelve_request
         assert CHECK_BASE_URL in str(outcome.error)
 
 
-async def test_twelve_requests_are_all_that_a_client_sends_to_a_wrong_address(
+async def test_a_client_sends_twelve_requests_to_a_wrong_address(
     provider: FakeProvider, journal_path: Path
 ) -> None:
     provider.every_answer = lambda _: NOT_ALLOWED
@@ -331,7 +331,7 @@ async def test_twelve_requests_are_all_that_a_client_sends_to_a_wrong_address(
     assert provider.posted == []
 
 
-async def test_waits_at_the_same_time_share_the_twelve_requests(provider: FakeProvider) -> None:
+async def test_simultaneous_waits_share_the_twelve_requests(provider: FakeProvider) -> None:
     provider.every_answer = lambda _: NOT_ALLOWED
     ended: list[str] = []
 
@@ -350,7 +350,7 @@ async def test_waits_at_the_same_time_share_the_twelve_requests(provider: FakePr
 
 @every_call
 @pytest.mark.parametrize("status", [429, 430, 502])
-async def test_another_bare_status_is_no_sign_of_a_wrong_address(
+async def test_another_status_without_an_envelope_raises_no_doubt(
     provider: FakeProvider, call: Call, status: int
 ) -> None:
     provider.script("a", *[bare(status)] * 3, NOT_ALLOWED, *[bare(status)] * 9)
@@ -362,7 +362,7 @@ async def test_another_bare_status_is_no_sign_of_a_wrong_address(
 
 @pytest.mark.parametrize("call", [wait, poll_once], ids=lambda call: call.__name__)
 @pytest.mark.parametrize("between", [bare(429), bare(502), TransportError("cut")])
-async def test_only_tries_in_a_row_count(
+async def test_only_attempts_in_a_row_count(
     provider: FakeProvider, call: Call, between: Answer
 ) -> None:
     provider.script(
@@ -385,7 +385,9 @@ async def test_an_answer_without_an_envelope_is_not_understood(
     assert len(provider.times("a")) == 5
 
 
-async def test_an_answer_that_is_understood_late_saves_the_client(provider: FakeProvider) -> None:
+async def test_an_answer_that_is_understood_late_restores_the_client(
+    provider: FakeProvider,
+) -> None:
     provider.script("a", *[NOT_ALLOWED] * 30)
     provider.round_trip = 1000
     retry = RetryPolicy(attempts=50)
@@ -425,7 +427,7 @@ async def chain(provider: FakeProvider, state: Any = None, **options: Any) -> Po
 
 
 @pytest.mark.parametrize("attempts", [1, 3, 20])
-async def test_a_chain_that_never_understood_an_answer_gives_up_after_the_tries(
+async def test_a_chain_that_never_understood_an_answer_gives_up_after_its_attempts(
     provider: FakeProvider, attempts: int
 ) -> None:
     provider.script("a", *[NOT_ALLOWED] * 100)
@@ -435,7 +437,7 @@ async def test_a_chain_that_never_understood_an_answer_gives_up_after_the_tries(
 
 
 @pytest.mark.parametrize("first", UNDERSTOOD)
-async def test_a_chain_that_understood_an_answer_waits_out_any_number(
+async def test_a_chain_that_understood_an_answer_waits_out_any_throttling(
     provider: FakeProvider, first: str
 ) -> None:
     provider.script("a", UNDERSTOOD[first], *[NOT_ALLOWED] * 30, TransportError("cut"))
@@ -443,7 +445,7 @@ async def test_a_chain_that_understood_an_answer_waits_out_any_number(
     assert (await chain(provider)).task.succeeded
 
 
-async def test_what_the_client_understood_elsewhere_goes_into_the_state(
+async def test_the_state_records_an_answer_understood_elsewhere(
     provider: FakeProvider,
 ) -> None:
     provider.script("a", *[NOT_ALLOWED] * 30)
@@ -455,7 +457,7 @@ async def test_what_the_client_understood_elsewhere_goes_into_the_state(
     assert (await chain(provider, answer.state)).task.succeeded
 
 
-async def test_a_state_that_knows_the_api_saves_a_client_that_gave_up(
+async def test_a_state_that_knows_the_api_restores_a_client_that_gave_up(
     provider: FakeProvider,
 ) -> None:
     provider.script("a", record("a"))
@@ -471,7 +473,7 @@ async def test_a_state_that_knows_the_api_saves_a_client_that_gave_up(
 
 
 @pytest.mark.parametrize("wrong", [0, 1, None, "yes"])
-async def test_whether_an_answer_was_understood_is_true_or_false(
+async def test_the_state_field_understood_is_true_or_false(
     provider: FakeProvider, wrong: Any
 ) -> None:
     async with make_client() as client:
@@ -480,7 +482,7 @@ async def test_whether_an_answer_was_understood_is_true_or_false(
     assert provider.sent == []
 
 
-async def test_what_other_failures_end_with_stays_as_it_was(provider: FakeProvider) -> None:
+async def test_other_failures_end_as_before(provider: FakeProvider) -> None:
     provider.script("a", *[bare(502)] * 9)
     provider.script("b", *[bare(200, HTML)] * 9)
     async with make_client() as client:

@@ -46,7 +46,7 @@ class JumpingClock(datetime):
         return cls.fromtimestamp(moment.timestamp(), tz)
 
 
-async def test_a_jumping_wall_clock_moves_no_deadline_and_no_look(
+async def test_a_jumping_wall_clock_moves_no_deadline_and_no_poll(
     provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in ("_polling.target", "_creation", "providers._envelope"):
@@ -61,7 +61,7 @@ async def test_a_jumping_wall_clock_moves_no_deadline_and_no_look(
     assert len(provider.times("a")) == 11
 
 
-async def test_a_process_that_was_stopped_sends_no_burst_when_it_goes_on(
+async def test_a_resumed_process_sends_no_burst(
     provider: FakeProvider,
 ) -> None:
     for n in range(60):
@@ -76,7 +76,7 @@ async def test_a_process_that_was_stopped_sends_no_burst_when_it_goes_on(
     assert most_in_a_window([at for at, _ in provider.polls], 10.0) <= 20
 
 
-async def test_a_stall_beyond_the_deadline_ends_the_wait_and_hangs_nothing(
+async def test_a_stall_beyond_the_deadline_ends_the_wait_without_hanging(
     provider: FakeProvider,
 ) -> None:
     provider.add("a", math.inf)
@@ -106,7 +106,7 @@ async def test_a_stall_within_the_deadline_loses_no_result(provider: FakeProvide
     assert [task.succeeded for task in results] == [True]
 
 
-async def test_a_task_that_stays_silent_for_a_day_is_asked_ever_less_often(
+async def test_a_task_that_runs_for_a_day_is_polled_ever_less_often(
     provider: FakeProvider,
 ) -> None:
     provider.add("a", math.inf)
@@ -118,7 +118,7 @@ async def test_a_task_that_stays_silent_for_a_day_is_asked_ever_less_often(
     assert times[-2] - times[-3] > 100 * (times[12] - times[11])
 
 
-async def test_waits_that_begin_together_do_not_look_in_step(provider: FakeProvider) -> None:
+async def test_waits_that_begin_together_do_not_poll_in_step(provider: FakeProvider) -> None:
     ids = [f"t{n}" for n in range(100)]
     for task_id in ids:
         provider.add(task_id, 20)

@@ -123,7 +123,7 @@ async def test_the_span_of_a_request_that_fails_holds_no_key(
     assert SIGNATURE not in tracing.text
 
 
-async def test_what_broke_a_request_is_recorded_without_the_key(
+async def test_the_error_of_a_request_is_recorded_without_the_key(
     server: FaultServer, tracing: Tracing
 ) -> None:
     async with client_at(f"{server.url}/fin_before", tracing) as client:

@@ -47,14 +47,14 @@ async def test_a_wait_returns_the_final_record(provider: FakeProvider) -> None:
     }
 
 
-async def test_the_first_look_is_immediate(provider: FakeProvider) -> None:
+async def test_the_first_poll_is_immediate(provider: FakeProvider) -> None:
     began = anyio.current_time()
     async with make_client() as client:
         await client.wait_for_task("a")
     assert provider.times("a") == [pytest.approx(began + provider.round_trip / 2)]
 
 
-async def test_every_looks_at_even_gaps(provider: FakeProvider) -> None:
+async def test_interval_polls_at_even_gaps(provider: FakeProvider) -> None:
     provider.add("a", 22)
     async with make_client(rate_limit=None) as client:
         await client.wait_for_task("a", poll=Interval(5))
@@ -62,7 +62,7 @@ async def test_every_looks_at_even_gaps(provider: FakeProvider) -> None:
     assert [b - a for a, b in pairwise(times)] == pytest.approx([5.0] * 5)
 
 
-async def test_backoff_grows_between_looks(provider: FakeProvider) -> None:
+async def test_backoff_grows_between_polls(provider: FakeProvider) -> None:
     provider.add("a", 100)
     async with make_client(poll=Backoff(jitter=0)) as client:
         await client.wait_for_task("a")
@@ -142,7 +142,7 @@ async def test_a_wait_ends_at_its_deadline(provider: FakeProvider) -> None:
     assert caught.value.last_error is None
 
 
-async def test_the_last_look_falls_just_before_the_deadline(provider: FakeProvider) -> None:
+async def test_the_last_poll_comes_just_before_the_deadline(provider: FakeProvider) -> None:
     provider.add("a", 29)
     began = anyio.current_time()
     async with make_client() as client:
@@ -161,7 +161,7 @@ async def test_the_deadline_cuts_a_request_in_flight(provider: FakeProvider) -> 
         assert provider.in_flight == 0
 
 
-async def test_the_deadline_counts_queueing_for_the_budget(provider: FakeProvider) -> None:
+async def test_the_deadline_includes_queueing_for_the_rate_limit(provider: FakeProvider) -> None:
     async with make_client(rate_limit=RateLimit(1, 100)) as client:
         await client.get_task("first")
         with pytest.raises(TaskTimeoutError) as caught:
@@ -170,19 +170,19 @@ async def test_the_deadline_counts_queueing_for_the_budget(provider: FakeProvide
         assert caught.value.task is None
 
 
-async def test_no_timeout_waits_for_ever(provider: FakeProvider) -> None:
+async def test_a_wait_without_a_timeout_has_no_end(provider: FakeProvider) -> None:
     provider.add("a", 20_000)
     async with make_client() as client:
         assert (await client.wait_for_task("a", timeout=None)).succeeded
 
 
-async def test_an_infinite_timeout_waits_for_ever(provider: FakeProvider) -> None:
+async def test_a_wait_with_an_infinite_timeout_has_no_end(provider: FakeProvider) -> None:
     provider.add("a", 10_000)
     async with make_client() as client:
         assert (await client.wait_for_task("a", timeout=math.inf)).succeeded
 
 
-async def test_timeout_zero_looks_exactly_once(provider: FakeProvider) -> None:
+async def test_timeout_zero_polls_exactly_once(provider: FakeProvider) -> None:
     provider.add("a", 10)
     async with make_client() as client:
         with pytest.raises(TaskTimeoutError) as caught:
@@ -203,7 +203,7 @@ async def test_timeout_zero_returns_a_finished_task(provider: FakeProvider) -> N
     assert updates == [task]
 
 
-async def test_timeout_zero_queues_for_the_budget(provider: FakeProvider) -> None:
+async def test_timeout_zero_queues_for_the_rate_limit(provider: FakeProvider) -> None:
     began = anyio.current_time()
     async with make_client(rate_limit=RateLimit(1, 50)) as client:
         await client.get_task("first")
@@ -211,7 +211,7 @@ async def test_timeout_zero_queues_for_the_budget(provider: FakeProvider) -> Non
     assert anyio.current_time() > began + 50
 
 
-async def test_timeout_zero_tells_what_the_look_met(provider: FakeProvider) -> None:
+async def test_timeout_zero_reports_the_error_of_the_poll(provider: FakeProvider) -> None:
     provider.script("a", envelope(500, "broken"))
     async with make_client() as client:
         with pytest.raises(TaskTimeoutError) as caught:
@@ -220,7 +220,7 @@ async def test_timeout_zero_tells_what_the_look_met(provider: FakeProvider) -> N
     assert len(provider.times("a")) == 1
 
 
-async def test_timeout_zero_raises_what_no_repetition_changes(provider: FakeProvider) -> None:
+async def test_timeout_zero_raises_a_permanent_error(provider: FakeProvider) -> None:
     provider.script("a", envelope(401, "no"))
     async with make_client() as client:
         with pytest.raises(AuthenticationError):
@@ -245,7 +245,7 @@ async def test_an_unusable_timeout_is_refused(provider: FakeProvider, unusable: 
     assert provider.polls == []
 
 
-async def test_on_update_is_called_at_each_look(provider: FakeProvider) -> None:
+async def test_on_update_is_called_after_each_poll(provider: FakeProvider) -> None:
     provider.add("a", 10)
     seen: list[str] = []
     async with make_client() as client:
@@ -253,7 +253,7 @@ async def test_on_update_is_called_at_each_look(provider: FakeProvider) -> None:
     assert seen == ["PENDING", "PENDING", "PENDING", "SUCCESS"]
 
 
-async def test_an_async_on_update_delays_no_look(provider: FakeProvider) -> None:
+async def test_an_async_on_update_delays_no_poll(provider: FakeProvider) -> None:
     provider.add("a", 10)
 
     async def slow(task: SeparationTask) -> None:
@@ -265,7 +265,7 @@ async def test_an_async_on_update_delays_no_look(provider: FakeProvider) -> None
     assert [b - a for a, b in pairwise(times)] == pytest.approx([4, 4, 4])
 
 
-async def test_what_on_update_raises_ends_the_wait(provider: FakeProvider) -> None:
+async def test_an_error_of_on_update_ends_the_wait(provider: FakeProvider) -> None:
     provider.add("a", 10)
 
     def fail(task: SeparationTask) -> None:
@@ -277,13 +277,13 @@ async def test_what_on_update_raises_ends_the_wait(provider: FakeProvider) -> No
         assert is_idle()
 
 
-async def test_a_result_beats_the_deadline_that_cuts_on_update(provider: FakeProvider) -> None:
+async def test_a_result_survives_a_deadline_that_cuts_on_update(provider: FakeProvider) -> None:
     async with make_client() as client:
         task = await client.wait_for_task("a", timeout=5, on_update=lambda _: anyio.sleep(math.inf))
     assert task.succeeded
 
 
-async def test_a_policy_that_fails_ends_the_wait_with_its_own_error(provider: FakeProvider) -> None:
+async def test_a_failing_policy_ends_the_wait_with_its_own_error(provider: FakeProvider) -> None:
     class Broken:
         def delay(self, context: PollContext) -> float:
             raise LookupError("no idea")
@@ -295,7 +295,7 @@ async def test_a_policy_that_fails_ends_the_wait_with_its_own_error(provider: Fa
 
 
 @pytest.mark.parametrize("delay", [math.nan, -1.0, math.inf, None])
-async def test_a_policy_with_an_unusable_delay_is_named(provider: FakeProvider, delay: Any) -> None:
+async def test_an_unusable_delay_names_the_policy(provider: FakeProvider, delay: Any) -> None:
     class Odd:
         def delay(self, context: PollContext) -> Any:
             return delay

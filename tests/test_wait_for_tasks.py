@@ -72,7 +72,7 @@ async def test_one_bad_task_does_not_hurt_the_others(provider: FakeProvider) -> 
         outcomes["bad"].result()
 
 
-async def test_a_dead_key_ends_all_without_asking_for_each(provider: FakeProvider) -> None:
+async def test_a_dead_key_ends_all_waits_without_a_poll_for_each(provider: FakeProvider) -> None:
     ids = [f"t{n}" for n in range(100)]
     for task_id in ids:
         provider.script(task_id, envelope(401, "no access"))
@@ -82,7 +82,7 @@ async def test_a_dead_key_ends_all_without_asking_for_each(provider: FakeProvide
     assert len(provider.polls) <= 4
 
 
-async def test_a_key_that_dies_midway_leaves_what_is_finished(provider: FakeProvider) -> None:
+async def test_a_key_that_dies_midway_leaves_finished_outcomes(provider: FakeProvider) -> None:
     provider.add("quick", 0)
     ids = ["quick", *(f"t{n}" for n in range(30))]
     for task_id in ids[1:]:
@@ -110,7 +110,7 @@ async def test_at_the_deadline_open_tasks_get_their_timeout_and_last_status(
     assert slow.elapsed == pytest.approx(30)
 
 
-async def test_timeout_zero_looks_at_each_task_once(provider: FakeProvider) -> None:
+async def test_timeout_zero_polls_each_task_once(provider: FakeProvider) -> None:
     provider.add("slow", math.inf)
     provider.script("bad", envelope(400, "no"))
     async with make_client() as client:
@@ -123,7 +123,7 @@ async def test_timeout_zero_looks_at_each_task_once(provider: FakeProvider) -> N
 
 
 @pytest.mark.parametrize("tasks", ["an-id", b"an-id", TaskRef("an-id")])
-async def test_one_id_instead_of_many_is_refused_with_the_right_call(
+async def test_a_single_id_is_refused_with_the_right_call(
     provider: FakeProvider, tasks: Any
 ) -> None:
     async with make_client() as client:
@@ -131,7 +131,7 @@ async def test_one_id_instead_of_many_is_refused_with_the_right_call(
             await client.wait_for_tasks(tasks)
 
 
-async def test_the_type_of_plain_ids_can_be_told(provider: FakeProvider) -> None:
+async def test_the_type_argument_applies_to_plain_ids(provider: FakeProvider) -> None:
     provider.script("a", record("a", "GENERATE_AUDIO_FAILED"))
     async with make_client() as client:
         outcomes = await client.wait_for_tasks(
@@ -153,7 +153,7 @@ async def test_a_client_without_a_known_limit_learns_one(provider: FakeProvider)
     assert provider.throttled <= 48  # 30 of the first 50, and few while the limit is found
 
 
-async def test_waits_are_not_starved_by_callers_who_look_all_the_time(
+async def test_waits_are_not_starved_by_constant_get_task_calls(
     provider: FakeProvider,
 ) -> None:
     ids = [f"w{n}" for n in range(20)]
@@ -173,7 +173,7 @@ async def test_waits_are_not_starved_by_callers_who_look_all_the_time(
 
 
 @pytest.mark.parametrize("wrong", [None, 5])
-async def test_what_holds_no_ids_is_refused(provider: FakeProvider, wrong: Any) -> None:
+async def test_tasks_without_ids_are_refused(provider: FakeProvider, wrong: Any) -> None:
     async with make_client() as client:
         with pytest.raises(InvalidArgumentError, match="tasks must be"):
             await client.wait_for_tasks(wrong)

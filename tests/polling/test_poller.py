@@ -31,7 +31,7 @@ def anyio_backend(request: pytest.FixtureRequest) -> Any:
     return request.param
 
 
-async def test_a_wait_that_joins_during_a_look_shares_it(provider: FakeProvider) -> None:
+async def test_a_wait_that_begins_during_a_poll_shares_it(provider: FakeProvider) -> None:
     provider.round_trip = 4
     async with make_client() as client, anyio.create_task_group() as group:
         group.start_soon(client.wait_for_task, "a")
@@ -41,7 +41,7 @@ async def test_a_wait_that_joins_during_a_look_shares_it(provider: FakeProvider)
     assert len(provider.polls) == 1
 
 
-async def test_a_start_that_nobody_needs_any_more_is_given_back(provider: FakeProvider) -> None:
+async def test_a_slot_that_no_poll_needs_is_released(provider: FakeProvider) -> None:
     provider.add("a", math.inf)
     provider.add("b", math.inf)
     async with make_client(rate_limit=RateLimit(1, 50.0)) as client:
@@ -64,7 +64,7 @@ async def test_a_start_that_nobody_needs_any_more_is_given_back(provider: FakePr
             assert client.stats.in_flight == 0
 
 
-async def test_if_the_budget_fails_whoever_waits_gets_its_error(
+async def test_an_error_of_the_rate_limiter_reaches_the_waiters(
     provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(now: float) -> float:
@@ -78,7 +78,7 @@ async def test_if_the_budget_fails_whoever_waits_gets_its_error(
         assert (await client.wait_for_task("a")).succeeded
 
 
-async def test_only_so_many_finished_tasks_are_remembered(
+async def test_the_learner_remembers_a_limited_number_of_finished_tasks(
     provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(learner, "_REMEMBERED", 2)
@@ -88,7 +88,7 @@ async def test_only_so_many_finished_tasks_are_remembered(
         assert client.durations.view(None).completions == 4
 
 
-async def test_an_absurd_age_is_not_believed(provider: FakeProvider) -> None:
+async def test_an_impossible_age_is_ignored(provider: FakeProvider) -> None:
     answer = record("a", createTime=1_000_000_000_000)
     provider.script("a", answer._replace(headers={"Date": "Fri, 15 Jan 2027 08:00:30 GMT"}))
     provider.script("a", finished("a"))
@@ -118,7 +118,7 @@ async def test_other_code_runs_while_many_keys_are_computed_again(provider: Fake
     assert max(turns) < 1_000
 
 
-async def test_an_error_that_comes_of_breaking_a_look_off_is_nobodys(
+async def test_an_error_of_a_cancelled_poll_is_dropped(
     provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def hung_up(_request: object) -> Reply:
@@ -138,7 +138,7 @@ async def test_an_error_that_comes_of_breaking_a_look_off_is_nobodys(
         assert (await client.wait_for_task("a")).succeeded
 
 
-async def test_who_wants_nothing_more_is_not_looked_at(provider: FakeProvider) -> None:
+async def test_a_waiter_that_has_ended_causes_no_poll(provider: FakeProvider) -> None:
     provider.add("a", math.inf)
     async with make_client() as client:
         async with client._poller.subscription(TaskRef("a"), Waiter(Interval(5))) as wait:
@@ -148,7 +148,7 @@ async def test_who_wants_nothing_more_is_not_looked_at(provider: FakeProvider) -
         assert len(provider.polls) == 1
 
 
-async def test_a_look_that_somebody_else_cancels_is_made_again(provider: FakeProvider) -> None:
+async def test_a_poll_that_is_cancelled_from_outside_is_sent_again(provider: FakeProvider) -> None:
     provider.add("a", 20)
     provider.round_trip = 5
     async with make_client() as client:

@@ -151,7 +151,7 @@ async def test_a_task_that_runs_is_pending_and_one_that_ended_is_done(
 
 
 @pytest.mark.parametrize("status", sorted(set(TaskStatus) - {TaskStatus.PENDING}))
-async def test_whatever_a_task_ended_as_it_is_done(provider: FakeProvider, status: str) -> None:
+async def test_every_final_status_is_done(provider: FakeProvider, status: str) -> None:
     provider.script("a", record("a", status))
     answer = await poll(provider, "a")
     assert isinstance(answer, PollDone)
@@ -159,7 +159,7 @@ async def test_whatever_a_task_ended_as_it_is_done(provider: FakeProvider, statu
 
 
 @pytest.mark.parametrize("word", ["A_NEW_ONE", "\ud800", ""])
-async def test_a_status_that_nobody_knows_is_pending_and_handed_on_as_it_is(
+async def test_an_unknown_status_is_pending_and_passed_on_unchanged(
     provider: FakeProvider, word: str
 ) -> None:
     provider.script("a", record("a", word), envelope(500, "broken"))
@@ -168,7 +168,7 @@ async def test_a_status_that_nobody_knows_is_pending_and_handed_on_as_it_is(
     assert pending(await poll(provider, "a", first.state)).status == word
 
 
-async def test_a_known_status_is_one_also_after_a_look_that_failed(provider: FakeProvider) -> None:
+async def test_a_known_status_survives_a_failed_poll(provider: FakeProvider) -> None:
     provider.script("a", envelope(500, "broken"), record("a"), TransportError("cut"))
     states: list[Any] = [None]
     statuses: list[Any] = []
@@ -180,14 +180,14 @@ async def test_a_known_status_is_one_also_after_a_look_that_failed(provider: Fak
     assert statuses[2] is TaskStatus.PENDING
 
 
-async def test_a_client_learns_from_what_it_sees_and_uses_it(provider: FakeProvider) -> None:
+async def test_a_stateless_poll_teaches_the_client_durations(provider: FakeProvider) -> None:
     async with make_client() as client:
         for task_id in ("a", "a", "b"):
             await client.poll_once(task_id)
         assert client.durations.view(None).completions == 2
 
 
-async def test_looks_need_no_client_of_their_own(provider: FakeProvider) -> None:
+async def test_a_client_may_mix_stateless_polls_and_waits(provider: FakeProvider) -> None:
     provider.add("a", 30)
     async with make_client() as client:
         answer = await client.poll_once("a")
@@ -196,14 +196,14 @@ async def test_looks_need_no_client_of_their_own(provider: FakeProvider) -> None
         assert isinstance(await client.poll_once("a", state=answer.state), PollDone)
 
 
-async def test_a_closed_client_says_so(provider: FakeProvider) -> None:
+async def test_a_closed_client_raises_an_error(provider: FakeProvider) -> None:
     client = make_client()
     await client.aclose()
     with pytest.raises(ClientClosedError):
         await client.poll_once("a")
 
 
-async def test_an_id_or_a_policy_that_is_unusable_is_refused(provider: FakeProvider) -> None:
+async def test_an_unusable_id_or_policy_is_refused(provider: FakeProvider) -> None:
     async with make_client() as client:
         with pytest.raises(InvalidArgumentError):
             await client.poll_once(" ")
@@ -213,7 +213,7 @@ async def test_an_id_or_a_policy_that_is_unusable_is_refused(provider: FakeProvi
 
 
 @pytest.mark.parametrize("delay", [-1.0, math.nan, math.inf, "5", None])
-async def test_a_policy_that_gives_no_delay_is_told_so(provider: FakeProvider, delay: Any) -> None:
+async def test_an_unusable_delay_of_a_policy_is_refused(provider: FakeProvider, delay: Any) -> None:
     provider.add("a", 30)
     async with make_client() as client:
         with pytest.raises(InvalidArgumentError, match="the delay of a poll policy"):
@@ -223,7 +223,7 @@ async def test_a_policy_that_gives_no_delay_is_told_so(provider: FakeProvider, d
 # The budget
 
 
-async def test_where_the_budget_has_no_room_nothing_is_sent(provider: FakeProvider) -> None:
+async def test_without_a_free_slot_nothing_is_sent(provider: FakeProvider) -> None:
     provider.add("a", 1e6)
     async with make_client(rate_limit=RateLimit(1, 50.0), poll=Interval(1)) as client:
         first = pending(await client.poll_once("a"))
@@ -240,7 +240,7 @@ async def test_where_the_budget_has_no_room_nothing_is_sent(provider: FakeProvid
     assert len(provider.sent) == 2
 
 
-async def test_without_room_a_first_look_is_pending_too(provider: FakeProvider) -> None:
+async def test_without_a_free_slot_a_first_poll_is_pending(provider: FakeProvider) -> None:
     async with make_client(rate_limit=RateLimit(1, 50.0)) as client:
         await client.get_task("other")
         answer = pending(await client.poll_once("a"))
@@ -249,7 +249,7 @@ async def test_without_room_a_first_look_is_pending_too(provider: FakeProvider) 
     assert answer.state["began"] > 0
 
 
-async def test_a_delay_that_the_policy_wants_longer_than_the_budget_stays(
+async def test_a_delay_of_the_policy_beyond_the_rate_limit_stays(
     provider: FakeProvider,
 ) -> None:
     provider.add("a", 1e6)
@@ -257,7 +257,7 @@ async def test_a_delay_that_the_policy_wants_longer_than_the_budget_stays(
         assert pending(await client.poll_once("a")).delay == 80
 
 
-async def test_those_who_queue_for_the_budget_come_first(provider: FakeProvider) -> None:
+async def test_queued_requests_precede_a_stateless_poll(provider: FakeProvider) -> None:
     async with make_client(rate_limit=RateLimit(2, 10.0)) as client:
         for task_id in ("a", "b"):
             await client.get_task(task_id)
@@ -272,7 +272,7 @@ async def test_those_who_queue_for_the_budget_come_first(provider: FakeProvider)
         assert provider.sent == ["a", "b", "c", "d"]
 
 
-async def test_while_only_an_answer_makes_room_it_is_asked_again_soon(
+async def test_while_only_an_answer_frees_a_slot_the_delay_is_short(
     provider: FakeProvider,
 ) -> None:
     provider.round_trip = 100
@@ -285,7 +285,7 @@ async def test_while_only_an_answer_makes_room_it_is_asked_again_soon(
         assert provider.sent == ["slow"]
 
 
-async def test_no_delay_is_ever_such_that_nothing_could_be_sent_after_it(
+async def test_after_its_delay_every_poll_is_sent(
     provider: FakeProvider,
 ) -> None:
     provider.add("a", 1e6)
@@ -305,7 +305,7 @@ async def test_no_delay_is_ever_such_that_nothing_could_be_sent_after_it(
     "code, headers, pause",
     [(430, {}, 1.0), (405, {"Retry_After": "40"}, 40.0), (455, {}, 30.0)],
 )
-async def test_a_refusal_or_maintenance_pauses_everybody(
+async def test_throttling_and_maintenance_pause_the_whole_client(
     provider: FakeProvider, code: int, headers: dict[str, str], pause: float
 ) -> None:
     provider.script("a", envelope(code, "too often", **headers))
@@ -318,7 +318,7 @@ async def test_a_refusal_or_maintenance_pauses_everybody(
         assert isinstance(await client.poll_once("a", state=first.state), PollDone)
 
 
-async def test_refusals_in_a_row_are_waited_out_however_many(provider: FakeProvider) -> None:
+async def test_any_number_of_throttled_polls_in_a_row_is_waited_out(provider: FakeProvider) -> None:
     provider.script("a", *[envelope(430, "too often"), envelope(455, "closed")] * 10)
     async with make_client() as client:
         answer = await client.poll_once("a")
@@ -362,7 +362,7 @@ async def test_failures_back_off_across_processes(provider: FakeProvider, error:
         ([UNKNOWN, UNKNOWN, UNKNOWN, envelope(500, "broken"), *[UNKNOWN] * 9], APIError, 8),
     ],
 )
-async def test_it_gives_up_where_a_wait_does(
+async def test_a_stateless_poll_gives_up_where_a_wait_does(
     provider: FakeProvider, answers: list[Answer], error: type[APIError], polls: int
 ) -> None:
     provider.script("a", *answers)
@@ -379,7 +379,7 @@ async def test_it_gives_up_where_a_wait_does(
     assert len(provider.polls) == polls
 
 
-async def test_an_address_that_is_not_this_apis_is_given_up_after_five_answers(
+async def test_five_unreadable_answers_in_a_row_are_the_last(
     provider: FakeProvider,
 ) -> None:
     provider.script("a", *[STRANGE] * 4, TransportError("cut"), *[STRANGE] * 9)
@@ -388,13 +388,13 @@ async def test_an_address_that_is_not_this_apis_is_given_up_after_five_answers(
     assert len(provider.polls) == 10
 
 
-async def test_a_redirect_is_raised_at_once(provider: FakeProvider) -> None:
+async def test_a_redirect_is_raised_immediately(provider: FakeProvider) -> None:
     provider.script("a", TransportError("moved", action=ErrorAction.RAISE))
     with pytest.raises(TransportError, match="moved"):
         await poll(provider, "a")
 
 
-async def test_a_new_task_that_the_api_does_not_know_yet_gets_its_grace(
+async def test_a_new_task_unknown_to_the_api_gets_its_grace(
     provider: FakeProvider,
 ) -> None:
     provider.script("a", UNKNOWN, UNKNOWN, UNKNOWN, finished("a"))
@@ -404,7 +404,7 @@ async def test_a_new_task_that_the_api_does_not_know_yet_gets_its_grace(
 # What policies see
 
 
-async def test_policies_see_looks_and_time_across_processes(
+async def test_policies_get_polls_and_elapsed_time_across_processes(
     provider: FakeProvider, wall: Wall
 ) -> None:
     provider.add("a", 1e6)
@@ -419,7 +419,7 @@ async def test_policies_see_looks_and_time_across_processes(
     assert elapsed == pytest.approx([0, 10, 20, 30], abs=0.5)
 
 
-async def test_policies_see_the_age_that_the_caller_knows(
+async def test_policies_get_the_age_that_the_caller_knows(
     provider: FakeProvider, wall: Wall
 ) -> None:
     provider.add("a", 1e6)
@@ -439,7 +439,7 @@ async def test_policies_see_the_model_of_the_type(provider: FakeProvider) -> Non
         assert policy.contexts[0].durations == client.durations.view(SeparationType.SPLIT_STEM)
 
 
-async def test_policies_see_the_age_that_the_server_tells(
+async def test_policies_get_the_age_that_the_server_states(
     provider: FakeProvider, wall: Wall
 ) -> None:
     provider.is_dated = True
@@ -453,7 +453,7 @@ async def test_policies_see_the_age_that_the_server_tells(
     assert [each.age for each in policy.contexts] == pytest.approx([500, 510], abs=1.5)
 
 
-async def test_policies_see_what_a_wait_would_show_them_where_nobody_knows_the_age(
+async def test_without_a_known_age_policies_get_the_guess_of_a_wait(
     provider: FakeProvider, wall: Wall
 ) -> None:
     provider.add("a", 1e6)
@@ -471,7 +471,7 @@ async def test_policies_see_what_a_wait_would_show_them_where_nobody_knows_the_a
     assert [each.age for each in policy.contexts] == pytest.approx(ages[:5], abs=0.5)
 
 
-async def test_a_ref_known_only_later_tells_the_age_all_the_same(
+async def test_a_ref_that_comes_later_still_supplies_the_age(
     provider: FakeProvider, wall: Wall
 ) -> None:
     provider.add("a", 1e6)
@@ -510,7 +510,7 @@ async def test_a_clock_that_stands_at_1970_is_no_reason_to_fail(
     assert pending(await poll(provider, "a", first.state, poll=Interval(10))).delay == 10
 
 
-async def test_a_clock_that_was_set_a_year_ahead_puts_no_look_off_for_days(
+async def test_a_clock_set_a_year_ahead_delays_no_poll_for_days(
     provider: FakeProvider, wall: Wall
 ) -> None:
     provider.add("a", 1e9)
@@ -555,7 +555,7 @@ async def test_the_state_is_small_and_plain(provider: FakeProvider) -> None:
         {1: 2},
     ],
 )
-async def test_a_state_that_no_look_gave_is_refused_and_nothing_is_sent(
+async def test_a_state_of_no_earlier_poll_is_refused_before_anything_is_sent(
     provider: FakeProvider, state: Any
 ) -> None:
     async with make_client() as client:

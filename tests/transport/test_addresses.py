@@ -102,7 +102,7 @@ def test_addresses_of_the_internet_are_public(address: str) -> None:
 
 
 @pytest.mark.parametrize("address", NO_ADDRESS)
-def test_what_is_no_address_in_its_usual_spelling_is_not_public(address: str) -> None:
+def test_an_unusual_spelling_is_no_public_address(address: str) -> None:
     assert not is_public(address)
 
 
@@ -175,7 +175,7 @@ def test_no_socket_is_made_for_another_address(
     assert not made
 
 
-def test_the_refusal_has_the_same_words_for_every_address() -> None:
+def test_the_error_has_the_same_message_for_every_address() -> None:
     with pytest.raises(NotPublicError) as first:
         public_socket((socket.AF_INET, socket.SOCK_STREAM, 6, "", ("10.0.0.1", 80)))
     with pytest.raises(NotPublicError) as second:
@@ -205,7 +205,7 @@ def test_the_refusal_has_the_same_words_for_every_address() -> None:
         "1:2",
     ],
 )
-def test_what_is_written_as_a_private_address_names_one(host: str) -> None:
+def test_every_spelling_of_a_private_address_is_recognised(host: str) -> None:
     assert names_private(host)
 
 
@@ -227,7 +227,7 @@ def test_what_is_written_as_a_private_address_names_one(host: str) -> None:
         "",
     ],
 )
-def test_a_public_address_or_a_name_is_none(host: str) -> None:
+def test_a_public_address_or_a_name_is_not_private(host: str) -> None:
     assert not names_private(host)
 
 

@@ -163,7 +163,7 @@ def options_for(kind: type[VocalSepError]) -> dict[str, Any]:
 
 
 @table(BROKEN, SLOW)
-async def test_an_unusable_answer_is_asked_again_and_then_one_error(
+async def test_an_unusable_answer_is_retried_and_then_raises_one_error(
     server: FaultServer, fault: str, kind: type[VocalSepError]
 ) -> None:
     async with client_at(f"{server.url}/{fault}", **options_for(kind)) as client:
@@ -183,7 +183,7 @@ async def test_an_unusable_answer_is_asked_again_and_then_one_error(
 
 
 @table(BROKEN, SLOW)
-async def test_a_good_answer_after_an_unusable_one_is_all_the_user_sees(
+async def test_a_good_answer_after_an_unusable_one_is_returned(
     server: FaultServer, fault: str, kind: type[VocalSepError]
 ) -> None:
     async with client_at(f"{server.url}/once-{fault}", **options_for(kind)) as client:
@@ -216,7 +216,7 @@ FINAL: Rows = {
 
 
 @table(FINAL)
-async def test_an_answer_that_asking_again_does_not_change_is_raised_at_once(
+async def test_a_permanent_error_is_raised_without_a_retry(
     server: FaultServer, fault: str, kind: type[VocalSepError]
 ) -> None:
     with FaultServer() as other:
@@ -233,7 +233,7 @@ THROTTLED = ["st405", "body405", "st430", "body430", "html429", "real405", "empt
 
 
 @pytest.mark.parametrize("fault", THROTTLED)
-async def test_a_refusal_is_counted_and_comes_after_the_tries(
+async def test_throttling_is_counted_and_raised_after_the_last_attempt(
     server: FaultServer, fault: str
 ) -> None:
     limit = RateLimit(1000, 0.1)
@@ -264,13 +264,13 @@ READABLE = {
 
 
 @pytest.mark.parametrize("fault", [pytest.param(f, id=name) for name, f in READABLE.items()])
-async def test_an_odd_answer_that_can_be_read_is_read(server: FaultServer, fault: str) -> None:
+async def test_an_odd_but_readable_answer_is_decoded(server: FaultServer, fault: str) -> None:
     async with client_at(f"{server.url}/{fault}", attempts=1) as client:
         assert (await client.get_task(TASK_ID)).succeeded
         assert server.hits == client.stats.requests == 1
 
 
-async def test_words_of_the_api_are_made_printable_and_cut(server: FaultServer) -> None:
+async def test_messages_of_the_api_are_escaped_and_truncated(server: FaultServer) -> None:
     async with client_at(f"{server.url}/ansi") as client:
         text = str(await failure_of(client.get_task(TASK_ID)))
     assert text.isprintable()
@@ -278,7 +278,7 @@ async def test_words_of_the_api_are_made_printable_and_cut(server: FaultServer) 
     assert len(text) < 600
 
 
-async def test_a_lone_surrogate_in_the_words_of_the_api_can_be_printed(server: FaultServer) -> None:
+async def test_a_lone_surrogate_in_a_message_of_the_api_can_be_printed(server: FaultServer) -> None:
     async with client_at(f"{server.url}/surrogate") as client:
         error = await failure_of(client.get_task(TASK_ID))
     assert str(error).encode("utf-8")
@@ -318,7 +318,7 @@ async def test_an_enormous_answer_costs_little_memory(server: FaultServer, fault
         pytest.param("extra_bytes_late", 3, id="brings one when it is asked again"),
     ],
 )
-async def test_a_kept_connection_that_went_bad_disturbs_nobody(
+async def test_a_broken_idle_connection_disturbs_no_later_request(
     server: FaultServer, fault: str, hits: int
 ) -> None:
     async with client_at(f"{server.url}/{fault}", attempts=3) as client:
@@ -356,7 +356,7 @@ async def test_a_cookie_is_not_sent_back(server: FaultServer) -> None:
     assert [seen.headers.get("cookie") for seen in server.seen] == [None, None]
 
 
-async def test_each_request_carries_what_the_api_wants(server: FaultServer) -> None:
+async def test_each_request_has_the_headers_of_the_api(server: FaultServer) -> None:
     async with client_at(f"{server.url}/healthy/", user_agent="tester/1") as client:
         await client.get_task(TASK_ID)
         assert await client.get_credits() == 12.5
@@ -387,7 +387,7 @@ def closed_port() -> int:
         pytest.param(f"http://127.0.0.1:{closed_port()}", "no connection", id="throttled"),
     ],
 )
-async def test_a_host_that_cannot_be_reached_is_tried_again(url: str, words: str) -> None:
+async def test_an_unreachable_host_is_retried(url: str, words: str) -> None:
     async with client_at(url, attempts=3) as client:
         error = await failure_of(client.get_task(TASK_ID))
         assert client.stats.requests == 3
@@ -508,7 +508,7 @@ MAYBE_CREATED: Rows = {
 
 
 @table(MAYBE_CREATED)
-async def test_a_billed_call_that_may_have_arrived_is_never_sent_twice(
+async def test_a_billed_request_that_may_have_arrived_is_never_sent_twice(
     server: FaultServer, fault: str, kind: type[VocalSepError]
 ) -> None:
     async with client_at(f"{server.url}/{fault}", attempts=5, **options_for(kind)) as client:
@@ -519,9 +519,7 @@ async def test_a_billed_call_that_may_have_arrived_is_never_sent_twice(
 
 
 @pytest.mark.parametrize("fault", ["st405", "body405", "st430", "body430"])
-async def test_a_billed_call_that_was_refused_is_sent_again(
-    server: FaultServer, fault: str
-) -> None:
+async def test_a_throttled_billed_request_is_retried(server: FaultServer, fault: str) -> None:
     limit = RateLimit(1000, 0.1)
     async with client_at(f"{server.url}/once-{fault}", rate_limit=limit) as client:
         await create(client)
@@ -529,23 +527,21 @@ async def test_a_billed_call_that_was_refused_is_sent_again(
 
 
 @pytest.mark.parametrize("fault", ["st400", "st401", "st429", "st455", "proxy407"])
-async def test_a_billed_call_that_was_turned_down_is_over_and_created_nothing(
-    server: FaultServer, fault: str
-) -> None:
+async def test_a_rejected_billed_request_created_nothing(server: FaultServer, fault: str) -> None:
     async with client_at(f"{server.url}/{fault}", attempts=5) as client:
         error = await failure_of(create(client))
     assert server.hits == 1
     assert not hasattr(error, "__notes__")
 
 
-async def test_a_billed_call_that_met_a_closed_port_is_tried_again() -> None:
+async def test_a_billed_request_to_a_closed_port_is_retried() -> None:
     async with client_at(f"http://127.0.0.1:{closed_port()}", attempts=3) as client:
         error = await failure_of(create(client))
         assert client.stats.requests == 3
     assert not hasattr(error, "__notes__")
 
 
-async def test_a_billed_call_that_was_never_accepted_is_retried(never_accepting: str) -> None:
+async def test_a_billed_request_that_was_never_accepted_is_retried(never_accepting: str) -> None:
     async with client_at(never_accepting, attempts=2, request_timeout=600) as client:
         error = await failure_of(create(client))
         assert client.stats.requests == 2
@@ -572,7 +568,7 @@ def trusting(authority: trustme.CA) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context))
 
 
-async def test_a_server_of_an_unknown_authority_is_not_talked_to(authority: trustme.CA) -> None:
+async def test_a_certificate_of_an_unknown_authority_is_refused(authority: trustme.CA) -> None:
     with FaultServer(tls=tls_of(authority, "127.0.0.1")) as server:
         async with client_at(f"{server.url}/healthy", attempts=5) as client:
             error = await failure_of(client.get_task(TASK_ID))
@@ -591,7 +587,7 @@ async def test_a_server_of_an_unknown_authority_is_not_talked_to(authority: trus
         pytest.param("127.0.0.1", datetime(2020, 1, 1, tzinfo=UTC), id="that has expired"),
     ],
 )
-async def test_a_server_with_a_certificate_that_does_not_hold_is_not_talked_to(
+async def test_an_invalid_certificate_is_refused(
     authority: trustme.CA, name: str, not_after: datetime | None
 ) -> None:
     with FaultServer(tls=tls_of(authority, name, not_after=not_after)) as server:
@@ -615,7 +611,7 @@ async def test_a_server_with_a_certificate_that_does_not_hold_is_not_talked_to(
         pytest.param("no_length_cut", DecodeError, id="length not known"),
     ],
 )
-async def test_an_answer_cut_under_tls_is_noticed(
+async def test_an_answer_truncated_under_tls_is_detected(
     authority: trustme.CA, fault: str, kind: type[VocalSepError]
 ) -> None:
     with FaultServer(tls=tls_of(authority, "127.0.0.1")) as server:
@@ -654,7 +650,7 @@ def with_login(url: str) -> str:
 LOGIN = "Basic dXNlcjpwYXNzIHdvcmQ="
 
 
-async def test_a_proxy_is_used_and_logged_in_at(server: FaultServer) -> None:
+async def test_a_proxy_gets_the_request_with_its_login(server: FaultServer) -> None:
     async with client_at("http://api.invalid/healthy", proxy=with_login(server.url)) as client:
         assert (await client.get_task(TASK_ID)).succeeded
         assert (await client.get_task(TASK_ID)).succeeded
@@ -670,7 +666,7 @@ async def test_a_proxy_without_a_login_gets_none(server: FaultServer) -> None:
     assert "proxy-authorization" not in server.seen[0].headers
 
 
-async def test_a_tunnel_asks_the_proxy_with_the_login_and_without_the_key(
+async def test_a_tunnel_is_requested_with_the_login_and_without_the_key(
     server: FaultServer,
 ) -> None:
     url = "https://proxy407.invalid"
@@ -708,7 +704,7 @@ async def test_the_proxys_login_does_not_travel_through_a_tunnel(
         pytest.param("http://user:password@no-such-proxy.invalid", id="no such name"),
     ],
 )
-async def test_a_proxy_that_cannot_be_reached_is_tried_again_and_its_login_not_shown(
+async def test_an_unreachable_proxy_is_retried_without_showing_its_login(
     proxy: str,
 ) -> None:
     async with client_at("http://api.invalid", attempts=2, proxy=proxy) as client:
@@ -740,7 +736,7 @@ async def test_the_environment_changes_nothing(server: FaultServer) -> None:
 
 
 @pytest.mark.usefixtures("hostile_environment")
-async def test_a_borrowed_session_may_trust_the_environment_and_the_key_still_wins(
+async def test_the_key_precedes_a_netrc_file_that_a_borrowed_session_trusts(
     server: FaultServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
@@ -784,7 +780,7 @@ async def test_a_borrowed_session_is_used_as_it_is_and_never_closed(server: Faul
         assert seen.headers["authorization"] == f"Bearer {KEY}"
 
 
-async def test_a_middleware_that_tries_again_sends_nothing_that_is_not_counted(
+async def test_a_middleware_that_retries_sends_no_uncounted_request(
     server: FaultServer,
 ) -> None:
     async def again(
@@ -803,7 +799,7 @@ async def test_a_middleware_that_tries_again_sends_nothing_that_is_not_counted(
         assert server.hits == client.stats.requests == 2
 
 
-async def test_a_borrowed_session_that_is_closed_already_is_said_so(server: FaultServer) -> None:
+async def test_a_closed_borrowed_session_is_reported(server: FaultServer) -> None:
     session = aiohttp.ClientSession()
     await session.close()
     client = client_at(f"{server.url}/healthy", session=session)
@@ -812,7 +808,7 @@ async def test_a_borrowed_session_that_is_closed_already_is_said_so(server: Faul
     assert server.hits == 0
 
 
-async def test_a_borrowed_session_that_is_closed_under_a_request_is_said_so(
+async def test_a_borrowed_session_closed_during_a_request_is_reported(
     server: FaultServer,
 ) -> None:
     session = aiohttp.ClientSession()
@@ -828,7 +824,7 @@ async def test_a_borrowed_session_that_is_closed_under_a_request_is_said_so(
     assert server.hits == 1
 
 
-def test_what_is_no_session_is_refused() -> None:
+def test_a_value_that_is_no_session_is_refused() -> None:
     with pytest.raises(ConfigurationError, match=r"aiohttp\.ClientSession, not dict"):
         Transport(
             URL("http://api.example"),
@@ -839,7 +835,7 @@ def test_what_is_no_session_is_refused() -> None:
         )
 
 
-async def test_an_error_of_a_users_hook_is_not_dressed_up(server: FaultServer) -> None:
+async def test_an_error_of_a_tracing_hook_is_raised_unchanged(server: FaultServer) -> None:
     class MineError(Exception):
         pass
 
@@ -918,7 +914,7 @@ ODD_IDS = [
 
 
 @pytest.mark.parametrize("task_id", [pytest.param(i, id=quote(i)[:30]) for i in ODD_IDS])
-async def test_an_id_arrives_unchanged_whatever_it_holds(server: FaultServer, task_id: str) -> None:
+async def test_every_id_arrives_unchanged(server: FaultServer, task_id: str) -> None:
     async with client_at(f"{server.url}/healthy", attempts=1) as client:
         assert (await client.get_task(task_id)).task_id == task_id
     (seen,) = server.seen
@@ -990,7 +986,7 @@ async def test_a_reply_has_status_and_body(transport: Transport) -> None:
 @pytest.mark.parametrize(
     "key, masked", [(KEY, True), ("code", False)], ids=["a secret", "a word of four letters"]
 )
-async def test_the_key_is_taken_out_of_a_reply_unless_it_is_an_ordinary_word(
+async def test_the_key_is_masked_in_a_reply_unless_it_is_an_ordinary_word(
     server: FaultServer, key: str, *, masked: bool
 ) -> None:
     transport = Transport(

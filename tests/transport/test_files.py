@@ -113,7 +113,9 @@ def assert_refused(error: TransportError, why: str) -> None:
 # What is asked, and what is answered
 
 
-async def test_a_reply_tells_what_the_host_said(host: FileHost, transport: FileTransport) -> None:
+async def test_a_reply_has_the_metadata_that_the_host_stated(
+    host: FileHost, transport: FileTransport
+) -> None:
     host.answers["/a"] = answer(
         b"12345", 'ETag: "v1"', "Last-Modified: Mon", kind=" audio/mpeg ; charset=x"
     )
@@ -124,9 +126,7 @@ async def test_a_reply_tells_what_the_host_said(host: FileHost, transport: FileT
     assert (reply.content_type, reply.encoding, reply.validator) == ("audio/mpeg", None, '"v1"')
 
 
-async def test_a_reply_of_few_words_is_told_as_it_is(
-    host: FileHost, transport: FileTransport
-) -> None:
+async def test_a_reply_without_metadata_has_none(host: FileHost, transport: FileTransport) -> None:
     host.answers["/a"] = b"HTTP/1.1 200 OK\r\n\r\n12345"
     reply, body = await fetched(transport, f"{host.url}/a")
     assert body == b"12345"
@@ -193,7 +193,7 @@ async def test_a_cookie_is_not_sent_back(host: FileHost) -> None:
         "/",
     ],
 )
-async def test_a_signed_link_is_asked_for_byte_by_byte(
+async def test_a_signed_link_is_requested_byte_for_byte(
     host: FileHost, transport: FileTransport, target: str
 ) -> None:
     host.answers["/redirected"] = answer(b"", f"Location: {host.url}{target}", status="302 Found")
@@ -267,7 +267,7 @@ NO_LINKS = [
 
 
 @pytest.mark.parametrize("link", [pytest.param(link, id=ascii(link)) for link in NO_LINKS])
-async def test_what_is_no_link_is_refused_and_never_looked_up(
+async def test_an_unusable_link_is_refused_and_never_resolved(
     monkeypatch: pytest.MonkeyPatch, stranger: FileTransport, link: str
 ) -> None:
     resolver = resolve_to(monkeypatch, ["127.0.0.1"])
@@ -351,7 +351,7 @@ async def test_a_redirect_to_nowhere_is_said_so(
         "http://cdn.example:99999/",
     ],
 )
-async def test_a_redirect_to_what_is_no_link_is_refused(
+async def test_a_redirect_to_an_unusable_link_is_refused(
     host: FileHost, transport: FileTransport, location: str
 ) -> None:
     host.answers["/a"] = redirect(location)
@@ -362,7 +362,7 @@ async def test_a_redirect_to_what_is_no_link_is_refused(
 
 
 @pytest.mark.parametrize("name", ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]", "2130706433"])
-async def test_a_redirect_into_the_users_network_is_refused_before_it_is_dialled(
+async def test_a_redirect_into_a_private_network_is_refused_before_it_is_dialled(
     monkeypatch: pytest.MonkeyPatch, host: FileHost, transport: FileTransport, name: str
 ) -> None:
     async with FileHost() as victim:
@@ -435,7 +435,7 @@ async def test_a_redirect_to_https_is_followed_but_not_back(
     assert [seen.target for seen in host.seen] == ["/a", "/back"]
 
 
-async def test_a_certificate_that_nobody_knows_is_not_accepted(authority: trustme.CA) -> None:
+async def test_an_unknown_certificate_is_refused(authority: trustme.CA) -> None:
     async with FileHost(tls=certified(authority)) as host, made(host.url) as transport:
         error = await failure_of(transport, f"{host.url}{LINK}")
         assert_refused(error, "certificate was not accepted")
@@ -521,7 +521,7 @@ async def test_a_name_that_leads_into_the_users_network_is_not_dialled(
     assert not dialled
 
 
-async def test_a_name_that_leads_elsewhere_the_second_time_is_judged_anew(
+async def test_a_name_that_resolves_differently_is_checked_again(
     monkeypatch: pytest.MonkeyPatch, stranger: FileTransport
 ) -> None:
     resolver = resolve_to(monkeypatch, ["8.8.8.8"], ["127.0.0.1"])
@@ -575,7 +575,7 @@ async def test_a_name_that_does_not_resolve_is_worth_another_try(
 
 
 @pytest.mark.parametrize("port", [0, 22, 25, 6379, 8080, 65535])
-async def test_ports_of_other_services_are_refused_and_the_name_is_not_looked_up(
+async def test_ports_of_other_services_are_refused_without_resolving_the_name(
     monkeypatch: pytest.MonkeyPatch, stranger: FileTransport, port: int
 ) -> None:
     resolver = resolve_to(monkeypatch, ["127.0.0.1"])
@@ -775,7 +775,7 @@ async def test_a_body_in_chunks_has_an_end_but_no_size(
 
 
 @pytest.mark.parametrize("coding", ["identity", "gzip"])
-async def test_a_transfer_coding_without_chunks_does_not_tell_where_the_body_ends(
+async def test_a_transfer_coding_without_chunks_does_not_delimit_the_body(
     host: FileHost, transport: FileTransport, coding: str
 ) -> None:
     host.answers["/a"] = then(headers_only(f"Transfer-Encoding: {coding}") + b"12345")
@@ -785,7 +785,7 @@ async def test_a_transfer_coding_without_chunks_does_not_tell_where_the_body_end
 
 
 @pytest.mark.parametrize("lines", [("identity", "gzip"), ("", "gzip"), ("gzip", "identity")])
-async def test_a_coding_is_told_wherever_it_stands_among_several(
+async def test_a_coding_is_reported_at_any_position_among_several(
     host: FileHost, transport: FileTransport, lines: tuple[str, ...]
 ) -> None:
     host.answers["/a"] = answer(b"12345", *(f"Content-Encoding: {line}" for line in lines))
@@ -794,7 +794,7 @@ async def test_a_coding_is_told_wherever_it_stands_among_several(
 
 
 @pytest.mark.parametrize("written", ["Text/HTML; charset=X", " text/html ", "TEXT/HTML;"])
-async def test_a_type_is_told_in_small_letters(
+async def test_the_content_type_is_lower_case(
     host: FileHost, transport: FileTransport, written: str
 ) -> None:
     host.answers["/a"] = answer(b"12345", kind=written)
@@ -850,7 +850,7 @@ async def test_what_is_not_read_is_not_waited_for(host: FileHost, transport: Fil
         pytest.param("rot13", "rot13", id="one that nobody knows"),
     ],
 )
-async def test_a_compressed_body_is_told_and_left_as_it_is(
+async def test_a_compressed_body_is_reported_and_not_decompressed(
     host: FileHost, transport: FileTransport, header: str, told: str | None
 ) -> None:
     packed = gzip.compress(b"audio")
@@ -922,7 +922,7 @@ DATE = "Wed, 21 Oct 2026 07:28:00 GMT"
         pytest.param(("Last-Modified: ",), None, id="empty time"),
     ],
 )
-async def test_only_what_identifies_every_byte_is_asked_with(
+async def test_only_a_validator_of_every_byte_is_kept(
     host: FileHost, transport: FileTransport, headers: tuple[str, ...], validator: str | None
 ) -> None:
     host.answers["/a"] = answer(b"12345", *headers)
@@ -943,7 +943,7 @@ def with_login(url: str) -> str:
     return url.replace("http://", f"http://user:{SECRET}@")
 
 
-async def test_a_proxy_is_asked_for_the_link_and_gets_its_own_login_only(host: FileHost) -> None:
+async def test_a_proxy_gets_the_link_and_only_its_own_login(host: FileHost) -> None:
     """It resolves the names, and may stand anywhere."""
     async with through(with_login(host.url)) as transport:
         _, body = await fetched(transport, "http://cdn.example/a%2Fb.mp3?x=%3D")
@@ -977,7 +977,7 @@ async def test_a_proxy_without_a_login_gets_none(host: FileHost) -> None:
         "a.localhost",
     ],
 )
-async def test_an_address_of_the_proxys_network_is_not_asked_for(host: FileHost, name: str) -> None:
+async def test_a_private_address_is_not_requested_from_a_proxy(host: FileHost, name: str) -> None:
     async with through(with_login(host.url)) as transport:
         error = await failure_of(transport, f"http://{name}{LINK}")
         assert_refused(error, "the address is not public")
@@ -992,14 +992,14 @@ async def test_a_redirect_that_a_proxy_brings_is_judged_too(host: FileHost) -> N
     assert len(host.seen) == 1
 
 
-async def test_the_apis_own_address_is_asked_for_through_a_proxy(host: FileHost) -> None:
+async def test_the_address_of_the_api_is_requested_from_a_proxy(host: FileHost) -> None:
     async with through(host.url, api="http://127.0.0.1:8123") as transport:
         _, body = await fetched(transport, "http://127.0.0.1:8123/a")
     assert body == b"audio"
     assert host.seen[0].target == "http://127.0.0.1:8123/a"
 
 
-async def test_a_proxy_that_refuses_a_tunnel_is_said_so_and_its_login_is_not(
+async def test_a_refused_tunnel_is_reported_without_the_login(
     host: FileHost,
 ) -> None:
     host.answers["443"] = answer(status="403 Forbidden")
@@ -1082,9 +1082,7 @@ async def test_closing_ends_a_wait_for_an_answer(host: FileHost, transport: File
         pytest.param(headers_only("Connection: close") + b"12345", id="of no length"),
     ],
 )
-async def test_closing_ends_a_wait_for_the_rest_of_a_body_and_it_does_not_look_whole(
-    host: FileHost, sent: bytes
-) -> None:
+async def test_closing_during_a_body_raises_an_error(host: FileHost, sent: bytes) -> None:
     host.answers["/a"] = silent_after(sent)
     ends: list[Exception | bytes | None] = []
     async with made(host.url, read_timeout=2 * HANGS) as transport:
@@ -1121,7 +1119,7 @@ async def test_after_closing_nothing_more_of_a_body_is_read(host: FileHost, sent
     assert isinstance(end, ClientClosedError)
 
 
-async def test_an_end_that_comes_with_the_closing_does_not_look_like_that_of_the_file(
+async def test_an_end_caused_by_closing_is_not_the_end_of_the_file(
     host: FileHost,
 ) -> None:
     host.answers["/a"] = silent_after(headers_only("Connection: close") + b"12345")
@@ -1143,7 +1141,7 @@ async def test_an_end_that_comes_with_the_closing_does_not_look_like_that_of_the
     assert isinstance(ends[0], ClientClosedError)
 
 
-async def test_closing_wakes_all_who_read(host: FileHost) -> None:
+async def test_closing_wakes_all_readers(host: FileHost) -> None:
     host.answers["/a"] = silent_after(SIZED)
     ends: list[Exception | bytes | None] = []
     all_have_come = anyio.Event()
@@ -1182,7 +1180,7 @@ def full_backlog() -> Iterator[int]:
             filler.close()
 
 
-async def test_a_host_that_accepts_nobody_is_given_up(
+async def test_a_host_that_never_accepts_is_given_up(
     monkeypatch: pytest.MonkeyPatch, full_backlog: int
 ) -> None:
     monkeypatch.setattr("vocalsep_async._transport.files._CONNECT_TIMEOUT", 0.05)

@@ -92,7 +92,7 @@ def test_it_has_no_dictionary_of_attributes() -> None:
         "sk-hush\u200b",
     ],
 )
-def test_what_cannot_stand_in_a_header_is_refused_unshown(key: Any) -> None:
+def test_a_key_that_a_header_cannot_hold_is_refused_and_not_shown(key: Any) -> None:
     with pytest.raises(ConfigurationError, match=r"^api_key ") as caught:
         ApiKey(key)
     assert "hush" not in repr(caught.value)
@@ -146,7 +146,7 @@ def test_a_key_too_short_to_be_a_secret_does_not_tear_words_apart() -> None:
         ("http://m%40e:h%C3%BCsh@proxy.example.net", "m@e:hüsh"),
     ],
 )
-def test_a_proxy_gets_its_login_and_nobody_sees_it(proxy: str, login: str) -> None:
+def test_the_login_of_a_proxy_is_masked(proxy: str, login: str) -> None:
     headers = proxy_login(URL(proxy))
     assert headers is not None
     scheme, _, credentials = headers["Proxy-Authorization"].partition(" ")
