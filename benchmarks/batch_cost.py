@@ -28,7 +28,7 @@ from unittest.mock import patch
 from attrs import frozen
 
 from vocalsep_async import BatchRunner, SeparationType, TaskRef, VocalSepClient
-from vocalsep_async._scheduling.price_heap import PriceHeap
+from vocalsep_async._scheduling.heaps import PriceHeap
 from vocalsep_async._transport.api import Reply, Request
 
 ROUND_TRIP = 0.1

@@ -12,7 +12,7 @@ from typing import Self
 import anyio
 from anyio.lowlevel import checkpoint_if_cancelled
 
-from vocalsep_async._limiting import Budget, Grant
+from vocalsep_async._limiting import RateLimiter, Grant
 from vocalsep_async.errors import (
     APIError,
     ClientClosedError,
@@ -39,7 +39,7 @@ class Limiter:
     their turn. A cancelled request therefore leaves neither a hole nor a used slot.
     """
 
-    def __init__(self, rate_limiter: Budget) -> None:
+    def __init__(self, rate_limiter: RateLimiter) -> None:
         self.rate_limiter = rate_limiter
         self.on_pause: Callable[[float], None] = lambda _until: None
         """Called when a pause begins or gets longer, with the moment of its end."""
@@ -120,7 +120,7 @@ class Limiter:
         self._judge_address(error)
         match error:
             case None:
-                self.rate_limiter.answered(grant, now)
+                self.rate_limiter.on_answer(grant, now)
             case APIError(action=ErrorAction.THROTTLE):
                 self.rate_limiter.on_throttled(grant, now, error.retry_after)
                 self._announce_pause(error, now)
@@ -128,9 +128,9 @@ class Limiter:
                 self.rate_limiter.on_maintenance(grant, now, error.retry_after)
                 self._announce_pause(error, now)
             case APIError() | DecodeError():
-                self.rate_limiter.answered(grant, now)
+                self.rate_limiter.on_answer(grant, now)
             case _:
-                self.rate_limiter.lost(grant, now)
+                self.rate_limiter.on_lost(grant, now)
         self.changed()
 
     def doubts_address(self, error: BaseException | None) -> bool:
@@ -202,5 +202,5 @@ class Slot:
         """
         if not self._used:
             self._used = True
-            self._limiter.rate_limiter.give_back(self._grant)
+            self._limiter.rate_limiter.cancel(self._grant)
             self._limiter.changed()

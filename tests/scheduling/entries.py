@@ -1,4 +1,4 @@
-"""Candidates without anybody behind them, and a budget that looks at them."""
+"""Queue entries for the tests of the scheduling package, and queues that hold them."""
 
 from __future__ import annotations
 
@@ -13,25 +13,26 @@ from vocalsep_async._scheduling.queue import PollQueue
 from vocalsep_async._scheduling.queue_entry import QueueEntry
 
 
-def taught(low: float, high: float, guess: float) -> HazardModel:
-    """A model that has seen durations spread evenly from *low* to *high*."""
+def trained_model(low: float, high: float, guess: float) -> HazardModel:
+    """A model that has learned durations spread evenly from *low* to *high*."""
     model = HazardModel(guess)
     for step in range(200):
         model.observe_completion(0.0, low + (high - low) * (step * 73 % 200) / 200)
     return model
 
 
-SWIFT, USUAL, SLOW = taught(1, 9, 5), taught(20, 90, 65), taught(6900, 7100, 7200)
-COLD = HazardModel()
-MODELS = (COLD, SWIFT, USUAL, SLOW)
+FAST, TYPICAL = trained_model(1, 9, 5), trained_model(20, 90, 65)
+SLOW = trained_model(6900, 7100, 7200)
+UNTRAINED = HazardModel()
+MODELS = (UNTRAINED, FAST, TYPICAL, SLOW)
 
 
-class Song(QueueEntry):
-    """Wants its next look a fixed gap after the last one, and the first when it began to wait."""
+class IntervalEntry(QueueEntry):
+    """Wants its first poll when its wait begins, and each next one a fixed gap after the last."""
 
     def __init__(
         self,
-        model: HazardModel = USUAL,
+        model: HazardModel = TYPICAL,
         *,
         created: float = 0.0,
         began: float = 0.0,
@@ -39,85 +40,84 @@ class Song(QueueEntry):
     ) -> None:
         super().__init__(model, created, began)
         self.gap = gap
-        self.keys = 0
-        """How often its key was computed."""
+        self.keys_computed = 0
 
     def wants(self, price: float) -> float:
         return self.began if self.sent == -math.inf else self.sent + self.gap
 
     def key_at(self, price: float) -> float:
-        self.keys += 1
+        self.keys_computed += 1
         return super().key_at(price)
 
-    def looked_at(self, now: float) -> None:
-        """A look at *now* found it running."""
+    def on_pending(self, now: float) -> None:
+        """A poll at *now* found the task running."""
         self.sent, self.running_at = now, max(now - self.created, 0.0)
 
 
 class FakeBacklog:
-    """Newcomers; those that need no look of their own are None."""
+    """A backlog of given entries; None stands for a task that needs no poll of its own."""
 
-    def __init__(self, *songs: Song | None, expected_delay: float = 40.0) -> None:
-        self.songs = deque(songs)
-        self.each = expected_delay
+    def __init__(self, *entries: IntervalEntry | None, expected_delay: float = 40.0) -> None:
+        self.entries = deque(entries)
+        self.delay = expected_delay
 
     def __len__(self) -> int:
-        return len(self.songs)
+        return len(self.entries)
 
     def expected_delay(self, now: float) -> float:
-        return self.each
+        return self.delay
 
-    def admit(self, now: float) -> Song | None:
-        return self.songs.popleft()
+    def admit(self, now: float) -> IntervalEntry | None:
+        return self.entries.popleft()
 
 
-def half() -> float:
+def constant_draw() -> float:
     return 0.5
 
 
-def line_of(
-    *songs: Song,
-    draw: Callable[[], float] = half,
+def queue_of(
+    *entries: IntervalEntry,
+    draw: Callable[[], float] = constant_draw,
     limit: float = math.inf,
     backlog: FakeBacklog | None = None,
-) -> PollQueue[Song]:
-    queue: PollQueue[Song] = PollQueue(draw, limit=limit, backlog=backlog)
-    for song in songs:
-        queue.enter(song)
+) -> PollQueue[IntervalEntry]:
+    queue: PollQueue[IntervalEntry] = PollQueue(draw, limit=limit, backlog=backlog)
+    for entry in entries:
+        queue.push(entry)
     return queue
 
 
-def settle(queue: PollQueue[Song], now: float) -> None:
-    """Bring all keys up to date, as far as is allowed now."""
-    while queue.tidy(now):
+def refresh_keys(queue: PollQueue[IntervalEntry], now: float) -> None:
+    """Compute all outdated keys, as far as is allowed now."""
+    while queue.refresh(now):
         pass
 
 
-def answer(queue: PollQueue[Song], song: Song, now: float) -> None:
-    """A look sent *now* is answered at once: the task still runs."""
-    song.looked_at(now)
-    queue.done_polling()
-    queue.enter(song)
+def answer_poll(queue: PollQueue[IntervalEntry], entry: IntervalEntry, now: float) -> None:
+    """End the poll of *entry*, sent at *now*: its task still runs."""
+    entry.on_pending(now)
+    queue.end_poll()
+    queue.push(entry)
 
 
-def poll(queue: PollQueue[Song], now: float, rate: float = 2.0) -> Song | None:
-    """Use one slot of the budget."""
-    settle(queue, now)
-    song = queue.take(now, rate)
-    if song is not None:
-        answer(queue, song, now)
-    return song
+def poll(queue: PollQueue[IntervalEntry], now: float, rate: float = 2.0) -> IntervalEntry | None:
+    """Use one slot: pop an entry and answer its poll immediately."""
+    refresh_keys(queue, now)
+    entry = queue.pop(now, rate)
+    if entry is not None:
+        answer_poll(queue, entry, now)
+    return entry
 
 
-def slots(rate: float, start: float = 0.0) -> Iterator[float]:
-    """When a budget has room for one more look."""
+def slot_times(rate: float, start: float = 0.0) -> Iterator[float]:
+    """The moments at which a rate limit has room for one more poll."""
     return itertools.count(start, 1 / rate)
 
 
-def group(size: int, seed: int = 1, *, now: float = 0.0) -> list[Song]:
-    """Songs of all kinds and ages."""
+def random_entries(size: int, seed: int = 1, *, now: float = 0.0) -> list[IntervalEntry]:
+    """Entries of all models and ages."""
     random_ = random.Random(seed)
     return [
-        Song(random_.choice(MODELS), created=now - random_.uniform(0, 120), began=now)
+        IntervalEntry(random_.choice(MODELS), created=now - random_.uniform(0, 120), began=now)
         for _ in range(size)
     ]

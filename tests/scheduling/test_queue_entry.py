@@ -1,11 +1,11 @@
-"""One task, and the moment at which it is looked at next."""
+"""One task in a queue, and the moment at which it is due."""
 
 import math
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scheduling.entries import MODELS, USUAL, Song, line_of
+from scheduling.entries import MODELS, TYPICAL, IntervalEntry, queue_of
 
 from vocalsep_async._scheduling.hazards import HazardModel
 from vocalsep_async._scheduling.queue_entry import QueueEntry
@@ -15,85 +15,85 @@ prices = st.floats(0.01, 1000)
 ages = st.floats(0, 2000)
 
 
-def test_it_waits_since_it_began_and_then_since_its_last_look() -> None:
-    song = Song(created=-50.0, began=3.0)
-    assert song.waiting_since == 3.0
-    song.sent = 10.0
-    assert song.waiting_since == 10.0
+def test_an_entry_waits_since_its_wait_began_and_then_since_its_last_poll() -> None:
+    entry = IntervalEntry(created=-50.0, began=3.0)
+    assert entry.waiting_since == 3.0
+    entry.sent = 10.0
+    assert entry.waiting_since == 10.0
 
 
-def test_a_wait_that_began_after_the_last_look_waits_since_it_began() -> None:
-    song = Song(began=20.0)
-    song.sent = 10.0
-    assert song.waiting_since == 20.0
+def test_a_wait_that_began_after_the_last_poll_counts_from_its_beginning() -> None:
+    entry = IntervalEntry(began=20.0)
+    entry.sent = 10.0
+    assert entry.waiting_since == 20.0
 
 
 @given(models, ages, st.floats(0, 100))
-def test_where_looks_cost_nothing_it_comes_when_its_policy_wants(
+def test_without_a_price_an_entry_is_due_when_its_policy_wants_it(
     model: HazardModel, age: float, gap: float
 ) -> None:
-    song = Song(model, created=-age, gap=gap)
-    assert song.key_at(0.0) == 0.0
-    song.looked_at(0.0)
-    assert song.key_at(0.0) == gap
+    entry = IntervalEntry(model, created=-age, gap=gap)
+    assert entry.key_at(0.0) == 0.0
+    entry.on_pending(0.0)
+    assert entry.key_at(0.0) == gap
 
 
 @given(models, ages, prices)
-def test_at_a_price_it_comes_when_it_is_worth_the_price(
+def test_at_a_price_an_entry_is_due_when_its_expected_delay_reaches_it(
     model: HazardModel, age: float, price: float
 ) -> None:
-    song = Song(model, created=-age, gap=0.0)
-    song.looked_at(0.0)
-    assert song.expected_delay(song.key_at(price)) == pytest.approx(price, rel=1e-3, abs=1e-6)
+    entry = IntervalEntry(model, created=-age, gap=0.0)
+    entry.on_pending(0.0)
+    assert entry.expected_delay(entry.key_at(price)) == pytest.approx(price, rel=1e-3, abs=1e-6)
 
 
 @given(models, ages, prices, st.floats(0, 100))
-def test_whatever_it_is_worth_it_never_comes_before_its_policy_wants(
+def test_an_entry_is_never_due_before_its_policy_wants_it(
     model: HazardModel, age: float, price: float, gap: float
 ) -> None:
-    song = Song(model, created=-age, gap=gap)
-    song.looked_at(0.0)
-    assert song.key_at(price) >= song.wants(price)
+    entry = IntervalEntry(model, created=-age, gap=gap)
+    entry.on_pending(0.0)
+    assert entry.key_at(price) >= entry.wants(price)
 
 
 @given(models, ages, prices, prices)
-def test_the_higher_the_price_the_later_it_comes(
+def test_a_higher_price_makes_an_entry_due_later(
     model: HazardModel, age: float, one: float, two: float
 ) -> None:
     low, high = sorted((one, two))
-    song = Song(model, created=-age)
-    song.looked_at(0.0)
-    assert song.key_at(0.0) <= song.key_at(low) <= song.key_at(high) + 1e-6
+    entry = IntervalEntry(model, created=-age)
+    entry.on_pending(0.0)
+    assert entry.key_at(0.0) <= entry.key_at(low) <= entry.key_at(high) + 1e-6
 
 
-def test_nothing_has_gone_unnoticed_at_the_moment_of_a_look() -> None:
-    song = Song(created=-60.0)
-    song.looked_at(0.0)
-    assert song.expected_delay(0.0) == 0.0
-    assert 0.0 < song.expected_delay(1.0) < 1.0
+def test_the_expected_delay_is_zero_at_the_moment_of_a_poll() -> None:
+    entry = IntervalEntry(created=-60.0)
+    entry.on_pending(0.0)
+    assert entry.expected_delay(0.0) == 0.0
+    assert 0.0 < entry.expected_delay(1.0) < 1.0
 
 
-def test_it_waits_from_when_it_enters_a_line_until_it_is_taken() -> None:
-    song, queue = Song(), line_of()
-    keys = [song.key]
-    queue.enter(song)
-    keys.append(song.key)
-    assert queue.take(0.0, 2.0) is song
-    keys.append(song.key)
+def test_an_entry_waits_from_its_push_until_its_pop() -> None:
+    entry, queue = IntervalEntry(), queue_of()
+    keys = [entry.key]
+    queue.push(entry)
+    keys.append(entry.key)
+    assert queue.pop(0.0, 2.0) is entry
+    keys.append(entry.key)
     assert keys == [math.inf, 0.0, math.inf]
-    assert not song.waits
+    assert not entry.waits
 
 
-def test_of_two_that_are_alike_one_comes_first() -> None:
-    one, two = Song(), Song()
+def test_one_of_two_equal_entries_comes_first() -> None:
+    one, two = IntervalEntry(), IntervalEntry()
     assert (one < two) is not (two < one)
 
 
-def test_what_it_wants_is_for_others_to_say() -> None:
+def test_the_moment_that_the_policy_wants_is_left_to_subclasses() -> None:
     with pytest.raises(NotImplementedError):
-        QueueEntry(USUAL, 0.0, 0.0).wants(0.0)
+        QueueEntry(TYPICAL, 0.0, 0.0).wants(0.0)
 
 
-def test_before_its_first_look_nothing_is_known_to_be_over() -> None:
-    assert Song().sent == -math.inf
-    assert Song().latest == math.inf
+def test_a_new_entry_has_no_last_poll_and_no_deadline() -> None:
+    assert IntervalEntry().sent == -math.inf
+    assert IntervalEntry().latest == math.inf

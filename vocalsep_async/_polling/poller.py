@@ -151,7 +151,7 @@ class Poller:
         """Take over what a subscriber knows of the task besides."""
         target.update(ref, self.hazards, anyio.current_time())
         if target.waits:
-            target.queue.move(target)
+            target.queue.update(target)
 
     def polls_of(self, task_id: str) -> int:
         """Polls of a task that have ended."""
@@ -162,7 +162,7 @@ class Poller:
         """Poll the task soon, because something happened to it."""
         target.poll_soon(anyio.current_time())
         if target.waits:
-            target.queue.move(target)
+            target.queue.update(target)
             self.wake()
 
     def unsubscribe(self, target: PollTarget, subscriber: Subscriber) -> None:
@@ -176,15 +176,15 @@ class Poller:
             self._enter(target)
 
     def _drop(self, target: PollTarget) -> None:
-        target.queue.leave(target)
+        target.queue.remove(target)
         if self._targets.get(target.task_id) is target:
             del self._targets[target.task_id]
 
     def _enter(self, target: PollTarget) -> None:
         """Have *target* wait for its next poll, in the queue of the newest subscriber."""
-        target.queue.leave(target)
+        target.queue.remove(target)
         queues = (subscriber.queue for subscriber in reversed(target.subscribers))
-        next((queue for queue in queues if queue.is_open), self._single_waits).enter(target)
+        next((queue for queue in queues if queue.is_open), self._single_waits).push(target)
         self.wake()
 
     # Groups
@@ -265,7 +265,7 @@ class Poller:
     async def _until_due(self) -> None:
         while True:
             self._changed = anyio.Event()
-            while self._scheduler.tidy(anyio.current_time()):
+            while self._scheduler.refresh(anyio.current_time()):
                 await checkpoint()
             now = anyio.current_time()
             if (wait := self._scheduler.next_due(now) - now) <= 0:
@@ -285,10 +285,10 @@ class Poller:
                 self._start_poll(target, slot)
 
     def _next_wanted(self, now: float) -> PollTarget | None:
-        while (target := self._scheduler.take(now, self.rate)) is not None:
+        while (target := self._scheduler.pop(now, self.rate)) is not None:
             if target.is_wanted(now):
                 return target
-            target.queue.done_polling()
+            target.queue.end_poll()
         return None
 
     def _start_poll(self, target: PollTarget, slot: Slot) -> None:
@@ -302,7 +302,7 @@ class Poller:
     def _on_poll_done(
         self, target: PollTarget, queue: PollQueue[PollTarget], poll: asyncio.Task[None]
     ) -> None:
-        queue.done_polling()
+        queue.end_poll()
         self._changed.set()
         if poll.cancelled() and target.poll is poll:
             target.poll = None

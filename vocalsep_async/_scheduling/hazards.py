@@ -1,19 +1,21 @@
-"""How long tasks take, learned from the tasks that were watched.
+"""How long tasks take, learned from finished and running tasks: hazards and the expected delay.
 
-Durations of one kind of task are described by a *hazard* h(a): the chance per second that a task
-of age a, still running, ends now. It is constant within each of 46 age bins. A bin counts the
-completions seen in it and the task-seconds for which tasks were known to run in it; their
-quotient estimates the hazard, and a task that is still running counts with exactly the seconds
-it is known to have run (censoring). A weak prior, worth three tasks, stands in where nothing was
-seen.
+The durations of one type of task are described by a *hazard* h(a): the chance per second that a
+task of age a, still running, ends now. It is constant within each of 46 age bins. A bin counts the
+completions in it and the task-seconds for which tasks were known to run in it (their *exposure*);
+the quotient of the two estimates the hazard. A task that is still running counts too, with exactly
+the seconds for which it is known to have run (censoring). A weak prior of three tasks stands
+in where nothing was observed.
 
-From the hazard follows, for a task last seen running at age L, the expected number of seconds
-for which it would have been finished unnoticed if the next look came at age a:
+From the hazard follows the *expected delay* D (the age of information): for a task last seen
+running at age L, the expected number of seconds for which it will have been finished, unnoticed, if
+the next poll comes at age a. With C the duration of the task,
 
     D(L, a) = E[max(0, a - C) | C > L] = integral from L to a of (1 - S(u) / S(L)) du
 
-with S(u) = exp(-integral of h) the survival function. D grows convexly with a, so "look when D
-reaches y" has one answer, `HazardModel.due`.
+where S(u) = exp(-integral of h from 0 to u) is the survival function: the share of tasks that run
+longer than u. D grows with a, ever faster, so "poll when D reaches y seconds" has one answer,
+`HazardModel.due`.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ from vocalsep_async import _validation
 from vocalsep_async.models import SeparationType
 
 _LONGEST = 7200.0
+"""Seconds; the last bin begins before it, and holds all greater ages."""
 _EDGES = (0.0, *(2 * 1.2**k for k in range(45)), _LONGEST)
 _BINS = len(_EDGES) - 1
 
@@ -36,16 +39,19 @@ _FORGETTING = 0.995
 """Weight of the past at each completion: a memory of about 200 tasks."""
 _PRIOR_TASKS = 3.0
 _PRIOR_SPREAD = 0.8
+"""Standard deviation of the logarithm of the durations in the prior."""
 _PRIOR_MEDIANS: Mapping[SeparationType | None, float] = {
     SeparationType.SEPARATE_VOCAL: 65.0,
     SeparationType.SPLIT_STEM: 140.0,
     SeparationType.SPLIT_STEM_ADVANCED: 140.0,
     None: 75.0,
 }
+"""Seconds; None is for tasks of unknown type."""
 _LARGEST_COUNT = 1e12
+"""Bound of the numbers in a saved model, far above any that can be learned."""
 _FORMAT = "vocalsep-durations-1"
 _HAZARD_RANGE = 100.0
-"""No bin's hazard is further than this factor from the mean: nothing is ever written off."""
+"""Largest factor between a bin's hazard and the mean: a task that outlasts all others is polled."""
 
 
 def _bin(age: float) -> int:
@@ -54,7 +60,7 @@ def _bin(age: float) -> int:
 
 @cache
 def _prior(median: float) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Completions and task-seconds in each bin of a few pseudo-tasks, lognormal about *median*."""
+    """Completions and exposure in each bin of the prior's tasks, lognormal about *median*."""
 
     def survival(age: float) -> float:
         if age <= 0:
@@ -63,165 +69,184 @@ def _prior(median: float) -> tuple[tuple[float, ...], tuple[float, ...]]:
         return 0.5 * math.erfc(z / math.sqrt(2))
 
     steps = 8
-    done, alive = [], []
+    completed, exposure = [], []
     for start, end in pairwise(_EDGES):
         width = (end - start) / steps
         middles = (start + width * (step + 0.5) for step in range(steps))
-        done.append(_PRIOR_TASKS * (survival(start) - survival(end)))
-        alive.append(_PRIOR_TASKS * width * sum(map(survival, middles)))
-    return tuple(done), tuple(alive)
+        completed.append(_PRIOR_TASKS * (survival(start) - survival(end)))
+        exposure.append(_PRIOR_TASKS * width * sum(map(survival, middles)))
+    return tuple(completed), tuple(exposure)
 
 
 class HazardModel:
-    """What is known about how long one kind of task takes.
+    """What is known about how long one type of task takes.
 
-    The tables are rebuilt after every few completions; `version` then grows, and moments
-    computed from the older tables are worth computing again.
+    Ages are seconds since the creation of a task.
 
     Args:
-        median: seconds that a task takes at a guess, at least 1.
+        median: assumed median duration in seconds, at least 1; above 7200 it is taken for 7200.
+
+    Attributes:
+        completions: number of finished tasks learned from.
+        version: grows each time that the hazards are estimated again, which happens after every
+            few completions; whatever was computed at an older version is outdated.
 
     Raises:
-        ConfigurationError: *median* is out of its range.
+        InvalidArgumentError: *median* is not a finite number, or below 1.
     """
 
     def __init__(self, median: float = _PRIOR_MEDIANS[None]) -> None:
         self._median = min(_validation.number(median, "median", minimum=1.0), _LONGEST)
-        self._done = [0.0] * _BINS
-        self._alive = [0.0] * _BINS
+        self._completed = [0.0] * _BINS
+        self._exposure = [0.0] * _BINS
         self.completions = 0
-        """Finished tasks learned from, in all."""
         self.version = -1
         self._rebuild()
 
     def __repr__(self) -> str:
-        return f"<DurationModel: {self.completions} completions>"
+        return f"<HazardModel: {self.completions} completions>"
 
     def observe_running(self, since: float, until: float) -> None:
-        """A task known to run at age *since* was still running at age *until* (seconds)."""
+        """Learn that a task known to run at age *since* was still running at age *until*."""
         for index in range(_bin(since), _BINS):
             start, end = max(since, _EDGES[index]), min(until, _EDGES[index + 1])
             if end <= start:
                 break
-            self._alive[index] += end - start
+            self._exposure[index] += end - start
 
     def observe_completion(self, since: float, duration: float) -> None:
-        """A task known to run at age *since* turned out to have taken *duration* seconds."""
-        self._done = [_FORGETTING * count for count in self._done]
-        self._alive = [_FORGETTING * seconds for seconds in self._alive]
+        """Learn that a task known to run at age *since* took *duration* seconds."""
+        self._completed = [_FORGETTING * count for count in self._completed]
+        self._exposure = [_FORGETTING * seconds for seconds in self._exposure]
         self.observe_running(since, duration)
-        self._done[_bin(duration)] += 1
+        self._completed[_bin(duration)] += 1
         self.completions += 1
-        self._stale += 1
-        if self._stale >= max(4, min(200, self.completions) // 10) or self.completions <= 4:
+        self._not_estimated += 1
+        # Each new version outdates the keys of a whole queue, so not every completion makes one.
+        # The first four do: they change the most.
+        few = max(4, min(200, self.completions) // 10)
+        if self._not_estimated >= few or self.completions <= 4:
             self._rebuild()
 
     def _rebuild(self) -> None:
         self._hazards = self._estimate()
         self._tabulate()
-        self._stale = 0
+        self._not_estimated = 0
         self.version += 1
 
     def _tabulate(self) -> None:
-        """Note D(0, a) and S(a) at the bins' edges: most waits are asked about from there."""
-        unnoticed, running = 0.0, 1.0
-        self._unnoticed, self._survival = [], []
+        """Compute D(0, a) and S(a) at the lower edges of the bins."""
+        # In a large batch most tasks have not been polled yet, so most calls of `due` start from
+        # age 0: with this table they are a bisection.
+        expected_delay, survival = 0.0, 1.0
+        self._delay_at_edge, self._survival_at_edge = [], []
         for hazard, (start, end) in zip(self._hazards, pairwise(_EDGES), strict=True):
-            self._unnoticed.append(unnoticed)
-            self._survival.append(running)
+            self._delay_at_edge.append(expected_delay)
+            self._survival_at_edge.append(survival)
             ended = -math.expm1(-hazard * (end - start))
-            unnoticed += end - start - running * ended / hazard
-            running -= running * ended
+            expected_delay += end - start - survival * ended / hazard
+            survival -= survival * ended
 
     def _estimate(self) -> list[float]:
-        prior_done, prior_alive = _prior(self._median)
-        # Scales the prior to the level that was seen; matters only while little was.
-        expected = sum(
-            alive * a / b for alive, a, b in zip(self._alive, prior_done, prior_alive, strict=True)
+        """The hazard of each bin: completions divided by exposure, prior included."""
+        prior_completed, prior_exposure = _prior(self._median)
+        # Scale the prior to the level of what was observed: by the completions, relative to those
+        # that the prior's hazards predict for the observed exposure.
+        predicted = sum(
+            seconds * c / e
+            for seconds, c, e in zip(self._exposure, prior_completed, prior_exposure, strict=True)
         )
-        level = min(max((2 + sum(self._done)) / (2 + expected), 0.1), 10.0)
-        done = [level * a + seen for a, seen in zip(prior_done, self._done, strict=True)]
-        alive = [b + seen for b, seen in zip(prior_alive, self._alive, strict=True)]
-        mean = sum(done) / sum(alive)
+        level = min(max((2 + sum(self._completed)) / (2 + predicted), 0.1), 10.0)
+        completed = [
+            level * c + count for c, count in zip(prior_completed, self._completed, strict=True)
+        ]
+        exposure = [e + seconds for e, seconds in zip(prior_exposure, self._exposure, strict=True)]
+        mean = sum(completed) / sum(exposure)
         low, high = mean / _HAZARD_RANGE, mean * _HAZARD_RANGE
-        return [min(max(d / a, low), high) for d, a in zip(done, alive, strict=True)]
+        return [min(max(c / e, low), high) for c, e in zip(completed, exposure, strict=True)]
 
     def expected_delay(self, since: float, age: float) -> float:
-        """D(since, age): expected seconds finished but unnoticed by *age*; see the module."""
-        total, running = 0.0, 1.0
+        """D(since, age) in seconds, for a task last seen running at age *since*; see the module."""
+        total, survival = 0.0, 1.0
         for index in range(_bin(since), _BINS):
             start = max(since, _EDGES[index])
             end = age if index == _BINS - 1 else min(age, _EDGES[index + 1])
             if end <= start:
                 break
             hazard, width = self._hazards[index], end - start
-            total += width + running * math.expm1(-hazard * width) / hazard
-            running *= math.exp(-hazard * width)
+            total += width + survival * math.expm1(-hazard * width) / hazard
+            survival *= math.exp(-hazard * width)
         return total
 
     def due(self, since: float, expected_delay: float) -> float:
-        """The age at which `expected_delay` reaches *worth* seconds, for a task running at *since*."""
-        missing, running, start, first = expected_delay, 1.0, since, _bin(since)
+        """The age at which a task last seen running at *since* reaches *expected_delay*."""
+        missing, survival, start, first = expected_delay, 1.0, since, _bin(since)
         if since == 0:
-            first = bisect_right(self._unnoticed, expected_delay) - 1
-            missing, running = expected_delay - self._unnoticed[first], self._survival[first]
-            start = _EDGES[first]
+            first = bisect_right(self._delay_at_edge, expected_delay) - 1
+            missing = expected_delay - self._delay_at_edge[first]
+            survival, start = self._survival_at_edge[first], _EDGES[first]
         for index in range(first, _BINS - 1):
             hazard, width = self._hazards[index], _EDGES[index + 1] - start
-            grown = width + running * math.expm1(-hazard * width) / hazard
+            grown = width + survival * math.expm1(-hazard * width) / hazard
             if grown >= missing:
-                return start + _solve(hazard, running, missing, width)
+                return start + _solve(hazard, survival, missing, width)
             missing -= grown
-            running *= math.exp(-hazard * width)
+            survival *= math.exp(-hazard * width)
             start = _EDGES[index + 1]
-        return start + _solve(self._hazards[-1], running, missing, math.inf)
+        return start + _solve(self._hazards[-1], survival, missing, math.inf)
 
     def remaining(self, since: float, share: float) -> float:
-        """Seconds until only *share* of the tasks running at age *since* (seconds) still run."""
+        """Seconds until only *share* (above 0, at most 1) of the tasks of age *since* still run."""
+        # Solves for the integral of h, since the share is its exponential.
         missing, start = -math.log(share), since
         for index in range(_bin(since), _BINS - 1):
-            hazards = self._hazards[index] * (_EDGES[index + 1] - start)
-            if hazards >= missing:
+            grown = self._hazards[index] * (_EDGES[index + 1] - start)
+            if grown >= missing:
                 return start + missing / self._hazards[index] - since
-            missing -= hazards
+            missing -= grown
             start = _EDGES[index + 1]
         return start + missing / self._hazards[-1] - since
 
     def to_dict(self) -> dict[str, Any]:
-        """What was learned, as plain JSON values."""
-        return {"completions": self.completions, "done": self._done, "running": self._alive}
+        """What was learned, as JSON values."""
+        return {
+            "completions": self.completions,
+            "done": self._completed,
+            "running": self._exposure,
+        }
 
     def update_from(self, saved: Any) -> None:
-        """Take over what `to_dict` gave, instead of what was learned so far.
+        """Replace what was learned by *saved*, a result of `to_dict`.
 
         Raises:
-            ValueError: it is not that.
+            ValueError: *saved* is no result of `to_dict`; nothing has changed.
         """
-        completions, done, alive = _saved(saved)
-        self.completions, self._done, self._alive = completions, done, alive
+        self.completions, self._completed, self._exposure = _saved_model(saved)
         self._rebuild()
 
 
-def _solve(hazard: float, running: float, missing: float, width: float) -> float:
-    """The z in [0, width] with ``z - running * (1 - exp(-hazard * z)) / hazard = missing``.
+def _solve(hazard: float, survival: float, missing: float, width: float) -> float:
+    """The z in [0, width] with ``z - survival * (1 - exp(-hazard * z)) / hazard = missing``.
 
-    The left side is convex and grows, so Newton's steps from a point right of the root never
-    pass it; ``missing + running / hazard`` is such a point.
+    This is the time within one bin in which D grows by *missing*.
     """
-    z = min(width, missing + running / hazard)
+    # The left side is convex and grows, so Newton's steps from a point right of the root never
+    # pass it; ``missing + survival / hazard`` is such a point.
+    z = min(width, missing + survival / hazard)
     for _ in range(40):
         ended = -math.expm1(-hazard * z)
-        slope = 1 - running + running * ended
+        slope = 1 - survival + survival * ended
         if slope <= 0:
             break
-        step = (z - running * ended / hazard - missing) / slope
+        step = (z - survival * ended / hazard - missing) / slope
         z -= step
         if step <= 1e-9 * z:
             break
+    # Where z is next to 0, rounding may have taken a step past the root.
     return max(z, 0.0)
 
 
-def _saved(saved: Any) -> tuple[int, list[float], list[float]]:
+def _saved_model(saved: Any) -> tuple[int, list[float], list[float]]:
     if not isinstance(saved, dict):
         raise ValueError("a model is an object")  # noqa: TRY004 - the file is wrong, not the call
     completions = saved.get("completions")
@@ -241,13 +266,13 @@ def _saved_bins(values: Any) -> list[float]:
 
 
 class HazardTable:
-    """One model for each type of task, and one for tasks whose type is not known."""
+    """A hazard model for each type of task, and one for tasks of unknown type."""
 
     def __init__(self) -> None:
         self._models = {type_: HazardModel(median) for type_, median in _PRIOR_MEDIANS.items()}
 
     def model(self, type_: SeparationType | None) -> HazardModel:
-        """The model for tasks of *type_*; None for tasks whose type is not known."""
+        """The model for tasks of *type_*; None for tasks of unknown type."""
         return self._models[type_]
 
     def observe_completion(
@@ -258,30 +283,32 @@ class HazardTable:
         tracked_as: SeparationType | None = None,
         since: float = 0.0,
     ) -> None:
-        """Learn from a finished task.
+        """Learn from a finished task, in the model of its type and in that of unknown types.
 
         Args:
-            duration: seconds it took.
-            type_: what it turned out to be; None if that is still not known.
-            tracked_as: the type under which its running time was reported so far.
-            since: the age up to which it was reported there.
+            duration: seconds that the task took.
+            type_: the type of the task; None if it is still not known.
+            tracked_as: the type whose model has learned its running time so far.
+            since: the age up to which that model has learned it.
         """
+        # A model that has learned part of the running time must not count it twice.
         for kind in {type_, None}:
             self._models[kind].observe_completion(since if kind == tracked_as else 0.0, duration)
 
     def to_dict(self) -> dict[str, Any]:
-        """What was learned, as plain JSON values."""
+        """What was learned, as JSON values."""
         models = {_key(kind): model.to_dict() for kind, model in self._models.items()}
         return {"format": _FORMAT, "models": models}
 
     def update_from(self, saved: Any) -> None:
-        """Take over what `to_dict` gave, instead of what was learned so far.
+        """Replace what was learned by *saved*, a result of `to_dict`.
 
         Raises:
-            ValueError: it is not that; nothing is taken over.
+            ValueError: *saved* is no result of `to_dict`; nothing has changed.
         """
         models = _saved_models(saved)
-        # Only now that all of them were found usable; a holder of a model sees it change.
+        # Only after all models were found usable. They are changed in place, because polled tasks
+        # and views hold them.
         for kind, model in self._models.items():
             model.update_from(models[_key(kind)])
 
@@ -293,7 +320,7 @@ def _saved_models(content: Any) -> dict[str, Any]:
     if not isinstance(models, dict):
         raise ValueError("it has no models")  # noqa: TRY004 - the file is wrong, not the call
     for kind in _PRIOR_MEDIANS:
-        _saved(models.get(_key(kind)))
+        _saved_model(models.get(_key(kind)))
     return models
 
 

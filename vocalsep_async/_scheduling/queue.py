@@ -1,77 +1,81 @@
-"""Whom to look at next, of those who share one price.
+"""The queue of the tasks of one batch, or of all single waits: which of them is polled next.
 
-While the budget has room for every look that is wanted, looks come when they are wanted. Where it
-has not, a look costs the others something: the line's *price*, in expected undetected seconds. A
-candidate is looked at once it is worth the price, and the price follows what looks turn out to be
-worth: it is pulled towards the worth of each candidate that is taken, and falls while a slot finds
-nobody who is worth it. So the candidate taken is nearly always the one that is worth most,
-without comparing all of them at every slot.
+While the rate limit has room for every poll that a policy wants, each entry is polled when its
+policy wants it. When it has not, a poll costs the other entries something: the *price* of the
+queue, an expected delay in seconds (see `hazards`). An entry is due once its own expected delay has
+reached the price. The price follows the polls: each one pulls it towards the expected delay of the
+entry polled, and it falls while no entry is due for a free slot. So the entry popped is nearly
+always the one with the largest expected delay, without a comparison of all entries.
 
-Nobody is forgotten, whatever the model believes: of those who want a look, who was last looked at
-more than ``max(60, 3 N / rate)`` seconds ago comes first, in order of waiting.
+No entry starves, whatever the models predict: an entry that wants a poll and was last polled more
+than ``max(60, 3 N / rate)`` seconds ago takes precedence, longest wait first.
 """
 
 from __future__ import annotations
 
 import math
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
 
-from vocalsep_async._scheduling.deadline_heap import DeadlineHeap
 from vocalsep_async._scheduling.hazards import HazardModel
-from vocalsep_async._scheduling.price_heap import PriceHeap
+from vocalsep_async._scheduling.heaps import DeadlineHeap, PriceHeap
 from vocalsep_async._scheduling.queue_entry import QueueEntry
-from vocalsep_async._scheduling.ring import Ring
 
-C = TypeVar("C", bound=QueueEntry)
-C_co = TypeVar("C_co", bound=QueueEntry, covariant=True)
+E = TypeVar("E", bound=QueueEntry)
+E_co = TypeVar("E_co", bound=QueueEntry, covariant=True)
 
 GUESSED_AGE = 120.0
-"""Seconds; the age of a task while nobody says when it was created."""
+"""Seconds; the assumed age of a task whose time of creation is not known."""
 _LOWEST_PRICE = 0.1
-"""Seconds; looks that are worth less than this are no reason to hold others back."""
+"""Seconds; an expected delay below this is no reason to hold other polls back."""
 _PULL = 0.1
+"""Share of its distance to the expected delay of a polled entry by which the price moves."""
 _FALL = 0.7
+"""Factor by which the price falls when no entry is due."""
 _PRICE_RANGE = (0.7, 1.4)
-"""How far the price may move, as a factor, before keys are computed again."""
-_KEYS_PER_LOOK = 10
-"""Keys that one look may cost on average."""
+"""Bounds of the price, as factors of the one in the keys, beyond which keys are computed again."""
+_KEYS_PER_POLL = 10
+"""Keys that may be computed for each poll, on average."""
 _KEYS_PER_SECOND = 50
+"""Keys that may be computed each second, however few polls are sent."""
 _PATIENCE = 60.0
+"""Seconds after which a wait may count as starvation."""
 _ROUNDS = 3
-_MOST_PASSED_OVER = 10
-"""Candidates that want nothing yet and are passed over in one go."""
-_MOST_STEPS, _MOST_KEYS = 40, 1000
-"""Steps to whom to take, and keys that they cost, before others may run."""
+"""Times that every entry could have been polled during a wait that counts as starvation."""
+_MAX_PASSED_OVER = 10
+"""Starving entries that want no poll yet and are passed over in one call."""
+_MAX_STEPS, _MAX_KEYS = 40, 1000
+"""Steps of one search for an entry, and keys computed in it, before the event loop must run."""
 
 
-class Backlog(Protocol[C_co]):
-    """Tasks that nobody looked at yet and whose age nobody knows, first come, first served.
+class Backlog(Protocol[E_co]):
+    """Tasks of unknown age that were never polled, first come, first served."""
 
-    They stay outside the heap: all are worth about the same, and none of them moves the price.
-    """
+    # They stay outside the heaps: their expected delays differ little, so a key for each would
+    # cost memory and order nothing; and they do not move the price.
 
     def __len__(self) -> int:
-        """How many there are."""
+        """Number of tasks."""
 
     def expected_delay(self, now: float) -> float:
-        """Seconds for which the first of them may have been finished, unnoticed, by *now*."""
+        """Expected seconds for which the first task has been finished, unnoticed, by *now*."""
 
-    def admit(self, now: float) -> C_co | None:
-        """Take the first one out; None if it needs no look of its own."""
+    def admit(self, now: float) -> E_co | None:
+        """Remove the first task and return its entry; None if it needs no poll of its own."""
 
 
-class PollQueue(Generic[C]):
-    """Candidates that compete by what a look at them is worth.
+class PollQueue(Generic[E]):
+    """Entries that compete for polls by expected delay.
 
     Args:
-        draw: gives numbers uniform in [0, 1).
-        limit: how many may be looked at, at once.
-        newcomers: who else is to be looked at; None for nobody.
+        draw: returns random numbers, uniform in [0, 1).
+        limit: maximum number of polls in flight.
+        backlog: tasks that were never polled, which compete too; None for none.
 
     Attributes:
-        looking: how many are looked at now.
-        is_open: whether it is still served.
+        in_flight: number of polls in flight.
+        is_open: whether the scheduler still serves the queue.
     """
 
     def __init__(
@@ -79,128 +83,135 @@ class PollQueue(Generic[C]):
         draw: Callable[[], float],
         *,
         limit: float = math.inf,
-        backlog: Backlog[C] | None = None,
+        backlog: Backlog[E] | None = None,
     ) -> None:
         self._draw = draw
         self._limit = limit
         self._backlog = backlog
-        self._heap: PriceHeap[C] = PriceHeap()
-        self._promises: DeadlineHeap[C] = DeadlineHeap()
-        self._order: Ring[C] = Ring()
+        self._heap: PriceHeap[E] = PriceHeap()
+        self._deadlines: DeadlineHeap[E] = DeadlineHeap()
+        # The waiting entries in the order of their last push: the longest wait comes first. A plain
+        # dict would do, but it finds its first key slowly after many before it were removed.
+        self._order: OrderedDict[E, None] = OrderedDict()
         self._price = 0.0
         self._priced_at = -math.inf
-        self._models: dict[HazardModel, int] = {}
-        """Models of those who wait, and the version that their keys are computed from."""
-        self._polls = 0
-        self.polling = 0
+        self._model_versions: dict[HazardModel, int] = {}
+        """Models of the entries, with the version from which the keys are computed."""
+        self._polls_since_pricing = 0
+        self.in_flight = 0
         self.is_open = True
 
     def __len__(self) -> int:
-        """How many wait or are looked at, newcomers included."""
+        """Number of entries that wait or are being polled, backlog included."""
         fresh = 0 if self._backlog is None else len(self._backlog)
-        return len(self._heap) + self.polling + fresh
+        return len(self._heap) + self.in_flight + fresh
 
-    # Who waits
+    # Entries
 
-    def enter(self, entry: C) -> None:
-        """Let *candidate* wait for its next look."""
+    def push(self, entry: E) -> None:
+        """Let *entry*, which waits in no queue, wait for its next poll."""
         entry.draw = self._draw()
         entry.queue = self
-        self._order.append(entry)
-        self.move(entry)
+        self._order[entry] = None
+        self.update(entry)
 
-    def move(self, entry: C) -> None:
-        """What decides about *candidate*, who waits here, has changed."""
-        self._models.setdefault(entry.model, entry.model.version)
-        self._promises.make(entry)
+    def update(self, entry: E) -> None:
+        """Move *entry*, which waits here, after a change to what decides about its next poll."""
+        self._model_versions.setdefault(entry.model, entry.model.version)
+        self._deadlines.push(entry)
         self._heap.push(entry)
 
-    def leave(self, entry: C) -> None:
-        """Take *candidate* out, if it waits here."""
+    def remove(self, entry: E) -> None:
+        """Remove *entry* if it waits here."""
         if entry.queue is self and entry.waits:
             self._heap.discard(entry)
-            self._promises.break_off(entry)
-            self._order.remove(entry)
+            self._deadlines.discard(entry)
+            del self._order[entry]
 
     @property
     def price(self) -> float:
-        """Seconds that a look must be worth, as keys are computed; 0 where looks cost nothing."""
-        return self._heap.charged
+        """Price in the keys, in seconds of expected delay; 0 while every wanted poll has a slot."""
+        return self._heap.price
 
-    def done_polling(self) -> None:
-        """A look at one who was taken is over."""
-        self.polling -= 1
+    def end_poll(self) -> None:
+        """Count one poll less in flight; the popped entry does not return by itself."""
+        self.in_flight -= 1
 
-    # Whom to take
+    # Next poll
 
     def next_due(self, now: float) -> float:
-        """When `take` may return somebody; infinity for not before something changes."""
-        if self.polling >= self._limit:
+        """Earliest moment at which `pop` may return an entry; infinity for not before a change."""
+        if self.in_flight >= self._limit:
             return math.inf
-        if self._backlog or (self._heap.charged > 0 and self._heap):
+        # At a price, a free slot lowers it: `pop` has to be called even if no entry is due.
+        if self._backlog or (self._heap.price > 0 and self._heap):
             return now
-        first, promised = self._heap.first(), self._promises.first()
+        first, urgent = self._heap.first(), self._deadlines.first()
         return min(
             math.inf if first is None else first.key,
-            math.inf if promised is None else promised.latest,
+            math.inf if urgent is None else urgent.latest,
             self._may_reprice_at() if self._is_outdated() else math.inf,
         )
 
-    def take(self, now: float, rate: float) -> C | None:
-        """Take out whom to look at now; None if nobody is worth it.
+    def pop(self, now: float, rate: float) -> E | None:
+        """Remove and return the entry to poll at *now*; None if no entry is due.
 
         Args:
-            now: the clock.
-            rate: looks per second that this line may expect.
+            now: the present moment.
+            rate: polls per second that this queue may expect.
         """
-        if self.polling >= self._limit:
+        if self.in_flight >= self._limit:
             return None
-        chosen = self._promised(now) or self._starving(now, rate) or self._worthiest(now)
+        chosen = self._overdue(now) or self._starving(now, rate) or self._most_delayed(now)
         if chosen is not None:
-            self.leave(chosen)
+            self.remove(chosen)
             chosen.queue = self
-            self.polling += 1
-            self._polls += 1
+            self.in_flight += 1
+            self._polls_since_pricing += 1
         return chosen
 
-    def _promised(self, now: float) -> C | None:
-        """Whose latest moment has come."""
-        first = self._promises.first()
+    def _overdue(self, now: float) -> E | None:
+        """The entry with the earliest deadline, if that has come."""
+        first = self._deadlines.first()
         return first if first is not None and first.latest <= now else None
 
-    def _starving(self, now: float, rate: float) -> C | None:
-        """Who has waited too long, if anybody has."""
+    def _starving(self, now: float, rate: float) -> E | None:
+        """The entry with the longest wait, if it is too long and the entry wants a poll."""
         patience = max(_PATIENCE, _ROUNDS * len(self) / rate)
-        for _ in range(_MOST_PASSED_OVER):
-            oldest = self._order.first()
+        for _ in range(_MAX_PASSED_OVER):
+            oldest = next(iter(self._order), None)
             if oldest is None or now - oldest.waiting_since <= patience:
                 return None
             if oldest.wants(0.0) <= now:
                 return oldest
-            self._order.append(oldest)
+            # Its policy wants a long gap: at the end it does not hide the entries behind it.
+            self._order.move_to_end(oldest)
         return None
 
-    def _worthiest(self, now: float) -> C | None:
-        for _ in range(max(1, min(_MOST_STEPS, _MOST_KEYS // (1 + len(self._heap))))):
+    def _most_delayed(self, now: float) -> E | None:
+        """The first entry or backlog task that is due, at a lower price if need be."""
+        # Each step may compute a slice of keys, so the steps are bounded by the number of keys.
+        for _ in range(max(1, min(_MAX_STEPS, _MAX_KEYS // (1 + len(self._heap))))):
             first = self._heap.first()
-            if self._backlog and _comes_before(self._backlog, first, now):
-                newcomer = self._backlog.admit(now)
-                if newcomer is not None:
-                    return newcomer
+            if self._backlog and _precedes(self._backlog, first, now):
+                admitted = self._backlog.admit(now)
+                if admitted is not None:
+                    return admitted
             elif first is None:
                 return None
-            elif first.key <= now or (self._heap.charged > 0 and first.wants(0.0) <= now):
+            elif first.key <= now or (self._heap.price > 0 and first.wants(0.0) <= now):
                 return self._taken(first, now)
-            elif self._heap.charged == 0 or not self._lower_price(now):
+            elif self._heap.price == 0 or not self._lower_price(now):
                 return None
         return None
 
-    # The price
+    # Price
 
-    def _taken(self, entry: C, now: float) -> C:
-        """Let the price follow what *candidate* is worth."""
+    def _taken(self, entry: E, now: float) -> E:
+        """Move the price towards the expected delay of *entry*, which gets the slot."""
         expected_delay = entry.expected_delay(now)
-        self.leave(entry)
+        # Removed first, so that `_is_short` compares with the other entries only.
+        self.remove(entry)
         if self._price > 0:
             self._price += _PULL * (expected_delay - self._price)
         elif expected_delay > _LOWEST_PRICE and self._is_short(now):
@@ -210,12 +221,12 @@ class PollQueue(Generic[C]):
         return entry
 
     def _is_short(self, now: float) -> bool:
-        """Whether somebody else wants a look at this moment, too."""
+        """Whether another entry is due for the same slot."""
         first = self._heap.first()
         return first is not None and first.key <= now
 
     def _lower_price(self, now: float) -> bool:
-        """Make looks cheaper, where nobody is worth one; whether that is done at once."""
+        """Lower the price; whether all keys hold the lower price already."""
         if self._heap.is_repricing:
             return False
         lower = _FALL * self._price
@@ -223,8 +234,8 @@ class PollQueue(Generic[C]):
         self._reprice(now)
         return not self._heap.is_repricing
 
-    def tidy(self, now: float) -> bool:
-        """Bring keys up to date, as far as one slice reaches; whether more is left."""
+    def refresh(self, now: float) -> bool:
+        """Compute one slice of the outdated keys; whether more are left to compute now."""
         if self._heap.is_repricing:
             self._heap.reprice_slice()
         elif self._is_outdated() and self._may_reprice(now):
@@ -232,26 +243,27 @@ class PollQueue(Generic[C]):
         return self._heap.is_repricing
 
     def _is_outdated(self) -> bool:
-        low, high = (factor * self._heap.charged for factor in _PRICE_RANGE)
+        low, high = (factor * self._heap.price for factor in _PRICE_RANGE)
         return not low <= self._price <= high or any(
-            model.version != version for model, version in self._models.items()
+            model.version != version for model, version in self._model_versions.items()
         )
 
     def _may_reprice(self, now: float) -> bool:
-        enough = self._polls * _KEYS_PER_LOOK >= len(self._heap)
+        """Whether the processor time of computing all keys is earned by polls or by time."""
+        enough = self._polls_since_pricing * _KEYS_PER_POLL >= len(self._heap)
         return enough or now >= self._may_reprice_at()
 
     def _may_reprice_at(self) -> float:
         return self._priced_at + len(self._heap) / _KEYS_PER_SECOND
 
     def _reprice(self, now: float) -> None:
-        self._models = {model: model.version for model in self._models}
-        self._priced_at, self._polls = now, 0
+        self._model_versions = {model: model.version for model in self._model_versions}
+        self._priced_at, self._polls_since_pricing = now, 0
         self._heap.reprice(self._price)
 
 
-def _comes_before(backlog: Backlog[C], first: C | None, now: float) -> bool:
-    """Whether a newcomer is looked at before *first*, of those who were looked at before."""
+def _precedes(backlog: Backlog[E], first: E | None, now: float) -> bool:
+    """Whether the backlog comes before *first*, the first of the entries polled before."""
     if first is None or first.wants(0.0) > now:
         return True
     return first.expected_delay(now) < backlog.expected_delay(now)

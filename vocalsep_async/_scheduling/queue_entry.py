@@ -1,34 +1,39 @@
-"""A task that may be looked at, as the schedule sees it."""
+"""One task in a poll queue."""
 
 from __future__ import annotations
 
 import math
 
 from vocalsep_async._scheduling.hazards import HazardModel
-from vocalsep_async._scheduling.ring import Linked
 
 
-class QueueEntry(Linked):
-    """One task, and what decides when it is looked at next.
+class QueueEntry:
+    """One task, with everything that decides when it is polled next.
 
-    All moments are on the one clock whose ``now`` the schedule is given; ages are seconds since
-    the creation.
+    Moments are in seconds on the clock that supplies ``now`` to the schedule; ages are seconds
+    since the creation of the task.
 
     Args:
         model: what is known about how long such tasks take.
-        created: when it was created; a guess where nobody knows.
-        began: when somebody began to wait for it.
+        created: when the task was created; a guess if that is not known.
+        began: when the wait for the task began.
 
     Attributes:
-        running_at: the age at which it was last seen running; 0 before the first look.
-        sent: when the last look was sent; minus infinity before the first.
-        latest: when it is looked at whatever the others are worth; infinity for never.
-        promise: its place among those who have such a moment; None if it has none.
-        draw: a number uniform in [0, 1) for each look; decides between equals, and jitter.
-        entry: its place in a heap, which begins with its key; None while it does not wait.
-        line: where it waits, or is looked at for; None before the first time.
+        running_at: the age at which the task was last seen running; 0 before the first poll.
+        sent: when the last poll was sent; minus infinity before the first.
+        latest: deadline of the next poll, which takes precedence over all prices; infinity for
+            none.
+        queue: the queue in which the entry waits or from which it was popped; None before the
+            first push. Set by the queue.
+        draw: random number, uniform in [0, 1), drawn at each push. It orders entries with equal
+            keys and serves as jitter. Set by the queue.
+        heap_item: the valid item of the entry in the `PriceHeap`, which begins with its key; None
+            while the entry does not wait. Set by that heap.
+        deadline_item: the valid item of the entry in the `DeadlineHeap`; None without a deadline.
+            Set by that heap.
     """
 
+    # A batch of 10,000 tasks holds as many entries: slots keep each of them small.
     __slots__ = (
         "began",
         "created",
@@ -43,36 +48,36 @@ class QueueEntry(Linked):
     )
 
     def __init__(self, model: HazardModel, created: float, began: float) -> None:
-        super().__init__()
         self.model = model
         self.created = created
         self.began = began
         self.running_at = 0.0
         self.sent = -math.inf
         self.latest = math.inf
-        self.draw = 0.5
-        self.deadline_item: tuple[float, float, QueueEntry] | None = None
-        self.heap_item: tuple[float, float, QueueEntry] | None = None
         self.queue: object = None
+        self.draw = 0.5
+        self.heap_item: tuple[float, float, QueueEntry] | None = None
+        self.deadline_item: tuple[float, float, QueueEntry] | None = None
 
     def __lt__(self, other: QueueEntry) -> bool:
-        return id(self) < id(other)  # only asked where key and draw are the same
+        # Heap items are compared up to here only if both key and draw are equal; any order will do.
+        return id(self) < id(other)
 
     def wants(self, price: float) -> float:
-        """When its policy wants the next look, if a look costs others *price* seconds."""
+        """When the poll policy wants the next poll, given a price of *price* seconds."""
         raise NotImplementedError
 
     @property
     def waiting_since(self) -> float:
-        """When it was looked at last, or began to wait for the first look."""
+        """When the last poll was sent or the wait began, whichever came later."""
         return max(self.began, self.sent)
 
     def expected_delay(self, now: float) -> float:
-        """Seconds for which it is expected to have been finished, unnoticed, by *now*."""
+        """Expected seconds for which the task has been finished, unnoticed, by *now*."""
         return self.model.expected_delay(self.running_at, now - self.created)
 
     def key_at(self, price: float) -> float:
-        """When it comes to be both wanted and worth *price* seconds."""
+        """When the policy wants a poll and the expected delay has reached *price* seconds."""
         key = self.wants(price)
         if price > 0:
             key = max(key, self.created + self.model.due(self.running_at, price))
@@ -80,10 +85,10 @@ class QueueEntry(Linked):
 
     @property
     def waits(self) -> bool:
-        """Whether it waits for its next look; not while one is under way."""
+        """Whether the entry waits in a queue; False while its poll is in flight."""
         return self.heap_item is not None
 
     @property
     def key(self) -> float:
-        """When it is looked at, as things stand; infinity while it does not wait."""
+        """When the entry is due, as last computed; infinity while it does not wait."""
         return math.inf if self.heap_item is None else self.heap_item[0]

@@ -1,4 +1,4 @@
-"""Whom to look at next, of all who wait: every line gets its share."""
+"""Which task is polled next, of all tasks of a client: its poll queues take turns."""
 
 from __future__ import annotations
 
@@ -10,53 +10,54 @@ from typing import Generic, TypeVar
 from vocalsep_async._scheduling.queue import Backlog, PollQueue
 from vocalsep_async._scheduling.queue_entry import QueueEntry
 
-C = TypeVar("C", bound=QueueEntry)
+E = TypeVar("E", bound=QueueEntry)
 
 
-class Scheduler(Generic[C]):
-    """Lines that take turns.
+class Scheduler(Generic[E]):
+    """Serves poll queues round robin: one for each batch, and one for all single waits.
 
-    A batch is a line, and all single waits together are one. Within a line candidates compete by
-    worth; between lines slots go round, so that ten thousand tasks do not keep one waiting. A
-    line that wants nothing now gives its turn away.
+    A queue without a due entry is skipped.
 
     Args:
-        draw: gives numbers uniform in [0, 1).
+        draw: returns random numbers, uniform in [0, 1).
     """
+
+    # Queues alternate instead of sharing one price, so that a batch of ten thousand tasks does not
+    # delay a single wait.
 
     def __init__(self, draw: Callable[[], float]) -> None:
         self._draw = draw
-        self._queues: deque[PollQueue[C]] = deque()
+        self._queues: deque[PollQueue[E]] = deque()
 
-    def queue(self, *, limit: float = math.inf, backlog: Backlog[C] | None = None) -> PollQueue[C]:
-        """Open a line; at most *limit* of it are looked at, at once."""
+    def queue(self, *, limit: float = math.inf, backlog: Backlog[E] | None = None) -> PollQueue[E]:
+        """Open a queue with at most *limit* polls in flight; see `PollQueue`."""
         queue = PollQueue(self._draw, limit=limit, backlog=backlog)
         self._queues.append(queue)
         return queue
 
-    def close(self, queue: PollQueue[C]) -> None:
-        """Serve *line* no more."""
+    def close(self, queue: PollQueue[E]) -> None:
+        """Stop serving *queue*."""
         queue.is_open = False
         self._queues.remove(queue)
 
     def next_due(self, now: float) -> float:
-        """When `take` may return somebody; infinity for not before something changes."""
+        """Earliest moment at which `pop` may return an entry; infinity for not before a change."""
         return min((queue.next_due(now) for queue in self._queues), default=math.inf)
 
-    def tidy(self, now: float) -> bool:
-        """Bring one slice of outdated moments up to date; whether more is left."""
-        return any(queue.tidy(now) for queue in self._queues)
+    def refresh(self, now: float) -> bool:
+        """Compute one slice of outdated keys; whether more are left to compute now."""
+        return any(queue.refresh(now) for queue in self._queues)
 
-    def take(self, now: float, rate: float) -> C | None:
-        """Take out whom to look at now; None if nobody is worth a look.
+    def pop(self, now: float, rate: float) -> E | None:
+        """Remove and return the entry to poll at *now*; None if no entry is due.
 
         Args:
-            now: the clock.
-            rate: looks per second that the budget allows.
+            now: the present moment.
+            rate: polls per second that the rate limit allows.
         """
         share = rate / max(1, sum(1 for queue in self._queues if queue))
         for _ in range(len(self._queues)):
-            chosen = self._queues[0].take(now, share)
+            chosen = self._queues[0].pop(now, share)
             self._queues.rotate(-1)
             if chosen is not None:
                 return chosen
