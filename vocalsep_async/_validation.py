@@ -1,4 +1,4 @@
-"""Validators for numbers that users pass: a clear sentence before any request is made."""
+"""Checks of numbers that users pass, as functions and as attrs validators."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ _Validator = Callable[[Any, Any, Any], None]
 
 
 def number(value: object, name: str, *, minimum: float, above: bool = False) -> float:
-    """Return *value* as a float.
+    """Return *value*, a finite number of at least *minimum* (with *above*: above it), as a float.
 
     Raises:
-        InvalidArgumentError: it is no finite number, or below *minimum* (or equal, with *above*).
+        InvalidArgumentError: *value* is something else; the message names it *name*.
     """
+    # bool is a subclass of int, but a flag passed for a number is a mistake.
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise InvalidArgumentError(f"{name} must be a number, not {type(value).__name__}")
     exact = _as_float(value)
@@ -31,38 +32,38 @@ def number(value: object, name: str, *, minimum: float, above: bool = False) -> 
 def _as_float(value: float) -> float:
     try:
         return float(value)
-    except OverflowError:  # a whole number of hundreds of digits
+    except OverflowError:  # an int of hundreds of digits
         return math.inf if value > 0 else -math.inf
 
 
 def at_least(minimum: float) -> _Validator:
-    """A validator for finite numbers not below *minimum*."""
+    """An attrs validator: a finite number of at least *minimum*."""
     return lambda _, attribute, value: _pass(number(value, attribute.name, minimum=minimum))
 
 
 def above(minimum: float) -> _Validator:
-    """A validator for finite numbers above *minimum*."""
+    """An attrs validator: a finite number above *minimum*."""
     return lambda _, attribute, value: _pass(
         number(value, attribute.name, minimum=minimum, above=True)
     )
 
 
 def fraction(_instance: object, attribute: Any, value: object) -> None:
-    """A validator for numbers from 0 up to, not including, 1."""
+    """An attrs validator: a number of at least 0 and below 1."""
     if number(value, attribute.name, minimum=0.0) >= 1:
         raise InvalidArgumentError(f"{attribute.name} must be below 1, not {value}")
 
 
 def whole(_instance: object, attribute: Any, value: object) -> None:
-    """A validator for whole numbers from 1."""
+    """An attrs validator: a whole number of at least 1."""
     at_least_one(value, attribute.name)
 
 
 def at_least_one(value: object, name: str) -> int:
-    """Return *value* if it is a whole number from 1.
+    """Return *value*, a whole number of at least 1.
 
     Raises:
-        InvalidArgumentError: it is not.
+        InvalidArgumentError: *value* is something else; the message names it *name*.
     """
     if isinstance(value, bool) or not isinstance(value, int):
         raise InvalidArgumentError(f"{name} must be a whole number, not {type(value).__name__}")
@@ -71,10 +72,10 @@ def at_least_one(value: object, name: str) -> int:
 
 
 def timeout(value: object, name: str = "timeout") -> float | None:
-    """Return a timeout in seconds: 0 or more, infinity and None both meaning no limit.
+    """Return a timeout in seconds, at least 0; None for None and for infinity: no timeout.
 
     Raises:
-        InvalidArgumentError: it is negative, not a number, or NaN.
+        InvalidArgumentError: *value* is negative, NaN or not a number; the message names it *name*.
     """
     if value is None or (isinstance(value, float) and value == math.inf):
         return None
@@ -82,4 +83,4 @@ def timeout(value: object, name: str = "timeout") -> float | None:
 
 
 def _pass(_value: float) -> None:
-    """Drop the value: attrs wants validators that return nothing."""
+    """Drop the value: attrs expects validators to return None."""

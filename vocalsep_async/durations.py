@@ -1,4 +1,4 @@
-"""What is known about how long tasks take: to keep between runs, and to read in policies."""
+"""How long tasks take, as learned so far: for poll policies to read, and to save between runs."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ from vocalsep_async.models import SeparationType, SeparationTypeName, separation
 
 @frozen(repr=False)
 class DurationView:
-    """What is known about how long one kind of task takes; read-only, always up to date.
+    """How long one type of task takes, as learned so far: read-only, and always up to date.
 
-    Policies get one as `PollContext.durations`; `Durations.view` gives one for tests of policies.
+    Poll policies get one as `PollContext.durations`; `Durations.view` returns one, for instance for
+    the tests of a policy. Ages are seconds since the creation of a task.
     """
 
     _model: HazardModel = field(alias="model")
@@ -29,32 +30,32 @@ class DurationView:
 
     @property
     def completions(self) -> int:
-        """Finished tasks that were learned from; 0 while only the built-in guess is known."""
+        """Number of finished tasks learned from; 0 while only the built-in guess is known."""
         return self._model.completions
 
     def expected_delay(self, since: float, age: float) -> float:
-        """Expected seconds for which a task has been finished, unnoticed, at *age*.
+        """Return the expected seconds for which a task has been finished, unnoticed, at *age*.
 
-        This is the age of information of a task last seen running at age *since*:
-        ``E[max(0, age - C) | C > since]``, where C is how long the task takes.
+        This is the age of information of a task last seen running at age *since*,
+        ``E[max(0, age - C) | C > since]``, where C is the duration of the task.
 
         Args:
             since: age in seconds at which the task was last seen running; 0 if it never was.
-            age: age in seconds to compute it for, at least *since*.
+            age: age in seconds; up to *since* the expected delay is 0.
         """
         return self._model.expected_delay(since, age)
 
     def due(self, since: float, delay: float) -> float:
-        """The age in seconds at which `expected_delay` reaches *delay* seconds.
+        """Return the age in seconds at which `expected_delay` reaches *delay*.
 
         Args:
             since: age in seconds at which the task was last seen running; 0 if it never was.
-            delay: expected delay in seconds, above 0.
+            delay: expected delay in seconds, at least 0.
         """
         return self._model.due(since, delay)
 
     def remaining(self, since: float, share: float) -> float:
-        """Seconds until only *share* of the tasks that run at age *since* still run.
+        """Return the seconds until only *share* of the tasks that run at age *since* still run.
 
         Args:
             since: age in seconds.
@@ -64,10 +65,10 @@ class DurationView:
 
 
 class Durations:
-    """What a client has learned about durations: one model a type, and one for unknown types.
+    """How long tasks take, as a client has learned: by type, and for tasks of unknown type.
 
-    `save` and `load` carry it from one run to the next, `to_dict` and `update_from` through any
-    store that takes JSON.
+    `save` and `load` carry what was learned from one run to the next in a file, `to_dict` and
+    `update_from` through any other store that takes JSON.
     """
 
     def __init__(self) -> None:
@@ -77,7 +78,10 @@ class Durations:
         return f"<Durations: {self._hazards.model(None).completions} completions>"
 
     def view(self, type: SeparationTypeName | SeparationType | None = None) -> DurationView:  # noqa: A002 - the API's own word
-        """What is known about tasks of *type*; None for tasks whose type is not known.
+        """Return what is known about tasks of *type*; it stays up to date.
+
+        Args:
+            type: the type; None for tasks of unknown type.
 
         Raises:
             InvalidArgumentError: there is no such type.
@@ -85,12 +89,14 @@ class Durations:
         return DurationView(self._hazards.model(separation_type(type)))
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write what was learned to the JSON file *path*, whole or not at all.
+        """Write what was learned to the JSON file *path*, replacing it.
 
         Raises:
-            OSError: the file cannot be written.
+            OSError: the file cannot be written; an older file is still there, unchanged.
         """
         target = Path(path)
+        # A file beside the target can replace it atomically: a reader finds the old content or the
+        # new one, never a part.
         with tempfile.NamedTemporaryFile(
             "w", encoding="ascii", dir=target.parent, prefix=target.name, delete=False
         ) as file:
@@ -103,26 +109,26 @@ class Durations:
                 raise
 
     def load(self, path: str | os.PathLike[str]) -> None:
-        """Take over what an earlier run saved to *path*.
+        """Replace what was learned by what `save` wrote to *path*.
 
         Raises:
-            InvalidArgumentError: the file was not written by `save`; nothing is taken over.
+            InvalidArgumentError: the file was not written by `save`; nothing has changed.
             OSError: the file cannot be read.
         """
         content = Path(path).read_bytes()
         try:
             self.update_from(json.loads(content))
-        except (ValueError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:  # deeply nested JSON is a RecursionError
             raise InvalidArgumentError(f"{path} holds no saved durations: {error}") from None
 
     def to_dict(self) -> dict[str, Any]:
-        """What was learned, as plain JSON values."""
+        """Return what was learned, as JSON values for `update_from`."""
         return self._hazards.to_dict()
 
     def update_from(self, saved: Any) -> None:
-        """Take over what `to_dict` gave, instead of what was learned so far.
+        """Replace what was learned by *saved*, a result of `to_dict`.
 
         Raises:
-            ValueError: it is not that; nothing is taken over.
+            ValueError: *saved* is no result of `to_dict`; nothing has changed.
         """
         self._hazards.update_from(saved)

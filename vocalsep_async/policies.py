@@ -1,4 +1,4 @@
-"""When to look at one task again: policies are frozen values, what is learned lives elsewhere."""
+"""Values that decide when requests are sent: poll policies, retries and the rate limit."""
 
 from __future__ import annotations
 
@@ -10,17 +10,19 @@ from vocalsep_async import _validation
 from vocalsep_async.durations import DurationView
 from vocalsep_async.errors import InvalidArgumentError
 
+# Bounds of `Adaptive`, in seconds, or as fractions of the elapsed time or of the age.
 _SHORTEST_GAP = 1.0
-_SHORTEST_GAP_PER_WAIT = 0.01
-_IDLE_GAP = 20.0
-_IDLE_GAP_PER_AGE = 0.25
+_SHORTEST_GAP_PER_ELAPSED = 0.01
+_LONGEST_GAP = 20.0
+_LONGEST_GAP_PER_AGE = 0.25
+# Until so many tasks have finished, the guess behind the durations may be far off.
 _COLD_COMPLETIONS = 10
 _COLD_GAP = 2.0
 _COLD_GAP_PER_AGE = 0.5
 
 
-def _grown(count: int, *, initial: float, factor: float, maximum: float) -> float:
-    """``initial * factor ** count``, at most *maximum*; never overflows."""
+def _exponential(count: int, *, initial: float, factor: float, maximum: float) -> float:
+    """``initial * factor ** count``, at most *maximum*."""
     try:
         return min(maximum, initial * float(factor) ** count)
     except OverflowError:
@@ -33,7 +35,8 @@ def _jittered(delay: float, jitter: float, draw: float) -> float:
 
 
 def _not_below_initial(instance: object, _attribute: object, value: float) -> None:
-    """Validate that the longest delay is not shorter than the first."""
+    # attrs validates in the order of the fields; with an `initial` that is no number, its own
+    # validator has raised before.
     initial = getattr(instance, "initial", value)
     if value < initial:
         raise InvalidArgumentError(f"maximum ({value}) must not be below initial ({initial})")
@@ -41,17 +44,18 @@ def _not_below_initial(instance: object, _attribute: object, value: float) -> No
 
 @frozen(kw_only=True)
 class PollContext:
-    """What a policy may know when it decides about the next look.
+    """What a poll policy is given to decide about the next poll of a task.
 
     Attributes:
-        polls: looks made so far, at least 1, by all waits that share them.
-        elapsed: seconds since the first of these waits began.
-        age: seconds since the task was created, when the last look was sent; a guess where
-            nobody knows.
-        durations: what is known about how long such tasks take.
-        draw: a number uniform in [0, 1), for jitter.
-        price: seconds of delay that a look costs others now; 0 while the budget has room. The
-            schedule itself holds looks back that are not worth it, whatever the policy.
+        polls: number of polls of the task so far, at least 1, for all waits that share them.
+        elapsed: seconds from the beginning of the first of these waits to the last poll.
+        age: seconds from the creation of the task to the last poll; a guess if the time of
+            creation is not known.
+        durations: how long such tasks take, as learned so far.
+        draw: a random number, uniform in [0, 1), for jitter.
+        price: expected delay in seconds (see `DurationView.expected_delay`) that a task must have
+            reached to be polled now; 0 while the rate limit has room for every poll. The schedule
+            applies the price itself, whatever the policy returns.
     """
 
     polls: int
@@ -63,38 +67,47 @@ class PollContext:
 
 
 class PollPolicy(Protocol):
-    """Anything with this one method can be passed as ``poll=``."""
+    """Decides when a pending task is polled again; any object with this method can be ``poll=``."""
 
     def delay(self, context: PollContext) -> float:
-        """Seconds from the start of the last look, which said PENDING, to the next one."""
+        """Return the seconds from the last poll, which found the task pending, to the next one.
+
+        The value must be a finite number, at least 0. It is the earliest moment: the rate limit
+        and more urgent tasks may put the poll off.
+        """
 
 
 @frozen(kw_only=True)
 class Adaptive:
-    """Look when a look is worth it, judged by how long such tasks took so far (the default).
+    """Poll when it pays off, judged by how long such tasks have taken so far (the default).
 
-    The next look comes when the *expected undetected seconds* D reach *cost*: with C the
-    duration of the task and L its age at the last look, ``D(a) = E[max(0, a - C) | C > L]``. A
-    task that stays silent is looked at ever less often, and most often around the ages at which
-    tasks like it end. The gap is at least ``max(1, elapsed / 100)`` s and at most
-    ``max(20, age / 4)`` s; until ten finished tasks were seen, at most ``max(2, age / 2)`` s.
+    The next poll is wanted when the expected delay D reaches *cost*. With C the duration of the
+    task and L its age at the last poll, ``D(a) = E[max(0, a - C) | C > L]`` is the expected number
+    of seconds for which the task will have been finished, unnoticed, at age a. So a task is polled
+    most often around the ages at which such tasks end, and ever less often once it has outlasted
+    them.
+
+    The gap between two polls is at least ``max(1, elapsed / 100)`` and at most ``max(20, age / 4)``
+    seconds; until ten tasks have finished, at most ``max(2, age / 2)`` seconds.
 
     Attributes:
-        cost: seconds of delay that one request is worth, above 0. Smaller looks more often.
+        cost: expected delay in seconds that justifies a request, above 0; a smaller value polls
+            more often.
 
     Raises:
-        InvalidArgumentError: *cost* is out of its range.
+        InvalidArgumentError: *cost* is not a finite number above 0.
     """
 
     cost: float = field(default=0.1, validator=_validation.above(0))
 
     def delay(self, context: PollContext) -> float:
-        """Seconds until the next look; see the class."""
+        """Return the seconds from the last poll to the next one; see the class."""
         age, durations = context.age, context.durations
-        shortest = max(_SHORTEST_GAP, _SHORTEST_GAP_PER_WAIT * context.elapsed)
+        shortest = max(_SHORTEST_GAP, _SHORTEST_GAP_PER_ELAPSED * context.elapsed)
+        # The schedule waits until D reaches the price, which is later than until it reaches cost.
         if context.price > self.cost:
             return shortest
-        longest = max(_IDLE_GAP, _IDLE_GAP_PER_AGE * age)
+        longest = max(_LONGEST_GAP, _LONGEST_GAP_PER_AGE * age)
         if durations.completions < _COLD_COMPLETIONS:
             longest = min(longest, max(_COLD_GAP, _COLD_GAP_PER_AGE * age))
         return min(max(durations.due(age, self.cost) - age, shortest), longest)
@@ -102,16 +115,16 @@ class Adaptive:
 
 @frozen(kw_only=True)
 class Backoff:
-    """Exponential growth: ``min(maximum, initial * factor ** (polls - 1))``, spread by jitter.
+    """Exponential backoff: ``min(maximum, initial * factor ** (polls - 1))`` seconds, with jitter.
 
     Attributes:
-        initial: seconds between the first two looks, above 0.
-        factor: growth of the gap, at least 1.
-        maximum: the longest gap in seconds before jitter, not below *initial*.
-        jitter: each gap is spread evenly over ``gap * (1 ± jitter)``; from 0 to below 1.
+        initial: gap in seconds between the first two polls, above 0.
+        factor: growth of the gap from poll to poll, at least 1.
+        maximum: longest gap in seconds before jitter, at least *initial*.
+        jitter: each gap is spread evenly over ``gap * (1 ± jitter)``; at least 0, below 1.
 
     Raises:
-        InvalidArgumentError: a value is out of its range.
+        InvalidArgumentError: a value is not a finite number, or out of its range.
     """
 
     initial: float = field(default=2.0, validator=_validation.above(0))
@@ -120,8 +133,8 @@ class Backoff:
     jitter: float = field(default=0.2, validator=_validation.fraction)
 
     def delay(self, context: PollContext) -> float:
-        """Seconds until the next look; see the class."""
-        gap = _grown(
+        """Return the seconds from the last poll to the next one; see the class."""
+        gap = _exponential(
             context.polls - 1, initial=self.initial, factor=self.factor, maximum=self.maximum
         )
         return _jittered(gap, self.jitter, context.draw)
@@ -129,42 +142,44 @@ class Backoff:
 
 @frozen
 class Interval:
-    """The same gap each time.
+    """Poll at a fixed interval.
 
     Attributes:
-        seconds: the gap, above 0.
+        seconds: gap in seconds between two polls, above 0.
 
     Raises:
-        InvalidArgumentError: *seconds* is out of its range.
+        InvalidArgumentError: *seconds* is not a finite number above 0.
     """
 
     seconds: float = field(validator=_validation.above(0))
 
     def delay(self, context: PollContext) -> float:  # noqa: ARG002 - the protocol's
-        """Seconds until the next look: always the same."""
+        """Return the interval in seconds."""
         return self.seconds
 
 
 @frozen(kw_only=True)
 class RetryPolicy:
-    """How often one look is tried when it meets a broken request, a 5xx or a refusal.
+    """How often, and after which delays, one poll or call is tried again after a failure.
 
-    As often a task is polled that the API does not know (yet), and so is a 405 without an envelope,
-    which a client that never understood an answer takes for throttling.
+    Retried are broken connections, 5xx responses and throttled requests. Polls are also retried
+    while the API does not know the task (yet), and after a 405 without an envelope, which counts as
+    throttling until the first answer of the API has been received.
 
-    Before try ``n + 1`` it waits ``min(maximum, initial * factor ** (n - 1))`` seconds, spread
-    evenly by ``± jitter``; after a refusal (405/430) the pacer's pause takes the place of that
-    delay. A wait or a batch goes on past the last try until its own deadline.
+    Before try ``n + 1`` the client waits ``min(maximum, initial * factor ** (n - 1))`` seconds,
+    spread evenly by ``± jitter``. After throttling (405/430) it waits for the end of the client's
+    pause instead. A wait or a batch goes on past the last try until its own deadline.
 
     Attributes:
-        attempts: tries of one look in all, at least 1.
-        initial: seconds before the second try, above 0.
-        factor: growth of the delay, at least 1.
-        maximum: the longest delay in seconds, not below *initial*.
-        jitter: spread of each delay as a fraction, from 0 to below 1.
+        attempts: total number of tries, at least 1, which means no retry.
+        initial: delay in seconds before the second try, above 0.
+        factor: growth of the delay from try to try, at least 1.
+        maximum: longest delay in seconds before jitter, at least *initial*.
+        jitter: each delay is spread evenly over ``delay * (1 ± jitter)``; at least 0, below 1.
 
     Raises:
-        InvalidArgumentError: a value is out of its range.
+        InvalidArgumentError: a value is not a finite number (*attempts*: not a whole one), or out
+            of its range.
     """
 
     attempts: int = field(default=4, validator=_validation.whole)
@@ -174,24 +189,29 @@ class RetryPolicy:
     jitter: float = field(default=0.25, validator=_validation.fraction)
 
     def delay(self, failures: int, draw: float) -> float:
-        """Seconds to wait after *failures* failures in a row (1 or more).
+        """Return the seconds to wait before the next try.
 
-        *draw* is uniform in [0, 1) and decides the jitter.
+        Args:
+            failures: number of failures in a row, at least 1.
+            draw: a random number, uniform in [0, 1), which decides the jitter.
         """
-        delay = _grown(failures - 1, initial=self.initial, factor=self.factor, maximum=self.maximum)
+        delay = _exponential(
+            failures - 1, initial=self.initial, factor=self.factor, maximum=self.maximum
+        )
         return _jittered(delay, self.jitter, draw)
 
 
 @frozen
 class RateLimit:
-    """What the account may do, as the provider words it.
+    """The documented rate limit of an account: at most *max_requests* in any *period*.
 
     Attributes:
-        max_requests: requests in any *period*, at least 1.
+        max_requests: number of requests, at least 1.
         period: seconds, above 0.
 
     Raises:
-        InvalidArgumentError: a value is out of its range.
+        InvalidArgumentError: *max_requests* is not a whole number of at least 1, or *period* not a
+            finite number above 0.
     """
 
     max_requests: int = field(default=20, validator=_validation.whole)
