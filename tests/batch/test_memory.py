@@ -46,7 +46,7 @@ def forgetful(provider: FakeProvider, monkeypatch: pytest.MonkeyPatch) -> FakePr
         def append(self, _each: object) -> None:
             pass
 
-    monkeypatch.setattr(provider, "looks", Nothing())
+    monkeypatch.setattr(provider, "polls", Nothing())
     monkeypatch.setattr(provider, "sent", Nothing())
     provider.every_answer = record
     return provider
@@ -58,7 +58,7 @@ def forgetful(provider: FakeProvider, monkeypatch: pytest.MonkeyPatch) -> FakePr
         # Fewer tasks share what the client itself has.
         (2_000, None, 700),
         pytest.param(10_000, None, 600, marks=pytest.mark.deep),
-        pytest.param(10_000, 1e6, 600, marks=pytest.mark.deep),
+        pytest.param(10_000, 1e6, 700, marks=pytest.mark.deep),
     ],
 )
 async def test_a_pending_task_costs_less_than_600_bytes(
