@@ -1,9 +1,9 @@
-"""CPU of one `get_task` against a hand-written aiohttp loop on the same server.
+"""Processor time of one `get_task`, compared with a hand-written aiohttp request.
 
     python benchmarks/get_task_cpu.py [--pairs 40] [--calls 150]
 
-A server process answers every request with the same bytes. Both sides take turns in short runs,
-and the ratio of each pair counts, so that a noisy machine disturbs both alike.
+A server process answers all requests with the same bytes. The two sides alternate in short runs,
+and the result is the median ratio of the pairs, so that a noisy machine disturbs both alike.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ LIMITS = {"PENDING": 1.35, "SUCCESS": 1.45}
 
 
 def body(status: str) -> bytes:
-    """Return the record of a task with twelve stems, or without any while it is pending."""
+    """Return the record of a task: with twelve stems, or with none while it is pending."""
     done = status == "SUCCESS"
     links = {f"{name}Url": f"https://cdn.example/s/{name}-{TASK_ID}.mp3" for name in STEMS}
     record = {
@@ -50,7 +50,7 @@ def body(status: str) -> bytes:
 
 
 class Server(asyncio.Protocol):
-    """Answers every request head with the record that its path asks for."""
+    """Answers every request head with the record that its path names."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
@@ -65,7 +65,7 @@ class Server(asyncio.Protocol):
 
 
 def serve(ready: Connection) -> None:
-    """Serve until the process is ended."""
+    """Send the port through *ready*, and serve until the process is terminated."""
 
     async def run() -> None:
         loop = asyncio.get_running_loop()
@@ -77,7 +77,7 @@ def serve(ready: Connection) -> None:
 
 
 async def by_hand(session: aiohttp.ClientSession, url: str) -> dict[str, str]:
-    """Do what people write who have no SDK."""
+    """Request a record without an SDK, as in a short script."""
     async with session.get(
         url + PATH,
         params={"taskId": TASK_ID},
@@ -93,7 +93,7 @@ async def by_hand(session: aiohttp.ClientSession, url: str) -> dict[str, str]:
 
 
 async def cpu_of(call: Callable[[], Awaitable[object]], calls: int) -> float:
-    """Seconds of this process's CPU for one call."""
+    """Return the seconds of processor time of this process for one call."""
     began = time.process_time()
     for _ in range(calls):
         await call()
@@ -101,13 +101,13 @@ async def cpu_of(call: Callable[[], Awaitable[object]], calls: int) -> float:
 
 
 async def compare(url: str, pairs: int, calls: int) -> list[tuple[float, float]]:
-    """Measure our client and the hand-written loop in turn."""
+    """Return *pairs* pairs of seconds: of the client, and of the hand-written request."""
     async with (
         aiohttp.ClientSession() as session,
         VocalSepClient("a-key", base_url=url, rate_limit=RateLimit(1_000_000, 1.0)) as client,
     ):
         sides = (lambda: client.get_task(TASK_ID), lambda: by_hand(session, url))
-        for side in sides:
+        for side in sides:  # opens connections and warms caches
             await cpu_of(side, calls)
         measured = []
         for _ in range(pairs):
@@ -118,7 +118,7 @@ async def compare(url: str, pairs: int, calls: int) -> list[tuple[float, float]]
 
 
 def report(status: str, measured: list[tuple[float, float]]) -> None:
-    """Print the figures of one kind of answer."""
+    """Print the figures of one status."""
     ratios = [ours / theirs for ours, theirs in measured]
     low, _, high = quantiles(ratios, n=4)
     ours, theirs = (median(side) * 1e6 for side in zip(*measured, strict=True))
@@ -130,7 +130,7 @@ def report(status: str, measured: list[tuple[float, float]]) -> None:
 
 
 def main() -> None:
-    """Run and print."""
+    """Measure both statuses and print the figures."""
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--pairs", type=int, default=40)
     options.add_argument("--calls", type=int, default=150)

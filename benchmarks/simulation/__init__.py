@@ -1,9 +1,9 @@
-"""How long finished tasks stay unnoticed: the schedule of the package against its rivals.
+"""Simulated delays until finished tasks are noticed, for the package and for other clients.
 
     python -m benchmarks.simulation [--rows ROW ...] [--seeds N] [--quick]
 
-Discrete events in virtual time: the very scheduler and pacer of the package, without asyncio and
-without HTTP, against a server that takes 20 requests in any 10 s. From a REPL in the root of the
+Discrete events in virtual time: the scheduler and the rate limiter of the package, without asyncio
+and without HTTP, and a server that accepts 20 requests in any 10 s. In a REPL in the root of the
 repository:
 
     >>> from benchmarks.simulation import run

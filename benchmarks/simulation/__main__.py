@@ -1,4 +1,4 @@
-"""Run all rows, print what came of them, and draw it."""
+"""Command line: run all rows, print their tables and draw the picture."""
 
 from __future__ import annotations
 
@@ -10,32 +10,36 @@ from benchmarks.simulation import plot, table
 from benchmarks.simulation.cost import CASES, cost
 from benchmarks.simulation.grid import (
     EDF,
-    ENTRANTS,
     FIXED,
     FIXED_BUCKET,
     OURS,
     OURS_BLIND,
+    VARIANTS,
     Cell,
-    Entrant,
     Results,
+    Variant,
     results,
 )
 from benchmarks.simulation.workloads import ALL_ROWS, ROWS, SHARED_ROWS, SLOW_ROWS, Row
 
 _PICTURE = Path("docs/delays.svg")
-_SLOW_ENTRANTS = (FIXED_BUCKET, EDF, OURS)
-_SHARED_ENTRANTS = (FIXED, FIXED_BUCKET, EDF, OURS)
+_SLOW_VARIANTS = (FIXED_BUCKET, EDF, OURS)
+_SHARED_VARIANTS = (FIXED, FIXED_BUCKET, EDF, OURS)
 _QUICK_CASES = 3
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.simulation",
-        description="How long finished tasks stay unnoticed: the package against its rivals.",
+        description="Simulate the delays until finished tasks are noticed.",
     )
-    parser.add_argument("--rows", nargs="+", choices=ALL_ROWS, metavar="ROW", help="only these")
-    parser.add_argument("--seeds", type=int, help="runs of each (default: what the row needs)")
-    parser.add_argument("--quick", action="store_true", help="one run of each, and no picture")
+    parser.add_argument(
+        "--rows", nargs="+", choices=ALL_ROWS, metavar="ROW", help="run these rows only"
+    )
+    parser.add_argument(
+        "--seeds", type=int, help="number of runs of each row (default: depends on the row)"
+    )
+    parser.add_argument("--quick", action="store_true", help="one run of each row, and no picture")
     return parser.parse_args()
 
 
@@ -43,43 +47,47 @@ def _chosen(rows: Iterable[Row], names: Sequence[str] | None) -> list[str]:
     return [row.name for row in rows if not names or row.name in names]
 
 
-def _cells(rows: Iterable[str], entrants: Iterable[Entrant]) -> list[Cell]:
-    entrants = list(entrants)
-    return [(row, each) for row in rows for each in entrants]
+def _cells(rows: Iterable[str], variants: Iterable[Variant]) -> list[Cell]:
+    variants = list(variants)
+    return [(row, each) for row in rows for each in variants]
 
 
-def _say(title: str, text: str) -> None:
+def _print_section(title: str, text: str) -> None:
     print(f"\n{title}\n\n{text}", flush=True)
 
 
 def _report(done: Results, alone: list[str], slow: list[str], beside: list[str]) -> None:
     if alone:
-        brief = "Mean delay / 99th percentile / requests for each task (times in seconds)"
-        _say(brief, table.compared(done, alone, ENTRANTS))
-        _say("In detail", table.detailed(done, alone, (EDF, OURS, OURS_BLIND)))
+        brief = "Mean delay / 99th percentile / requests per task (times in seconds)"
+        _print_section(brief, table.compared(done, alone, VARIANTS))
+        _print_section("Details", table.detailed(done, alone, (EDF, OURS, OURS_BLIND)))
     if slow:
-        _say("Answers take up to 3 s", table.detailed(done, slow, _SLOW_ENTRANTS))
+        _print_section("Answers take up to 3 s", table.detailed(done, slow, _SLOW_VARIANTS))
     if beside:
-        _say("Beside another client of the account", table.shared(done, beside, _SHARED_ENTRANTS))
+        _print_section(
+            "Beside another client of the account", table.shared(done, beside, _SHARED_VARIANTS)
+        )
 
 
 def main() -> None:
-    """Run, print and draw."""
+    """Run, print and draw what the options ask for."""
     options = _arguments()
     alone = _chosen(ROWS, options.rows)
     slow = _chosen(SLOW_ROWS, options.rows)
     beside = _chosen(SHARED_ROWS, options.rows)
     cells = (
-        *_cells(alone, ENTRANTS),
-        *_cells(slow, _SLOW_ENTRANTS),
-        *_cells(beside, _SHARED_ENTRANTS),
+        *_cells(alone, VARIANTS),
+        *_cells(slow, _SLOW_VARIANTS),
+        *_cells(beside, _SHARED_VARIANTS),
     )
     done = results(cells, 1 if options.quick else options.seeds)
     _report(done, alone, slow, beside)
     if options.rows:
         return
     cases = CASES[:_QUICK_CASES] if options.quick else CASES
-    _say("What the schedule costs", table.costs({case: cost(case) for case in cases}))
+    _print_section(
+        "Processor time of the schedule", table.costs({case: cost(case) for case in cases})
+    )
     if not options.quick:
         plot.draw(done, alone, _PICTURE)
         print(f"\nThe picture is in {_PICTURE}.")

@@ -1,19 +1,19 @@
-"""Computes what no client can beat that knows the law of the durations, but not when a task ends.
+"""Computes lower bounds of the mean delay, for clients that know the distribution of the durations.
 
-A task is a chain of decisions: last seen running at age L, look next at age a. That costs a
-request and, on average, D(L, a) seconds for which the task was finished unnoticed; with the chance
-S(a) / S(L) it still runs, and the chain goes on from a. What ties tasks together is the limit of
-the account, which is asked to hold on average only, so the best chains are a bound; it is loose
-for few tasks.
+Such a client does not know when a task ends. A task is a chain of decisions: last seen running at
+age L, poll next at age a. That costs a request and, on average, D(L, a) seconds for which the task
+was finished, unnoticed; with probability S(a) / S(L) it still runs, and the chain goes on from a.
+Tasks are coupled by the rate limit of the account alone. The bound requires that limit to hold on
+average only, so it is loose for few tasks.
 
-* Tasks that begin at once share their clock. "At most 20 requests in 10 s" is one condition for
-  each place of the window, and the best chains solve a linear programme over all pairs (L, a).
-* Tasks that arrive at random share the mean: so many requests each. A price for requests makes
-  every task a problem of its own, solved from its end (dynamic programming). By weak duality each
+* Tasks that begin simultaneously share their clock. "At most 20 requests in 10 s" is one condition
+  for each place of the window, and the best chains solve a linear programme over all pairs (L, a).
+* Tasks that arrive at random share the mean number of requests per task. A price for requests makes
+  every task a problem of its own, solved backwards (dynamic programming). By weak duality each
   price gives a bound, and the best is taken.
 
-Looks are at whole steps of a grid. Half the step lowers no bound by more than 0.02 s; batch 10 and
-batch 100 were not tried so.
+Polls are at whole steps of a grid. Half the step lowers no bound by more than 0.02 s (not measured
+for batch 10 and batch 100).
 
     python -m benchmarks.simulation.bounding
 """
@@ -30,21 +30,22 @@ from numpy.typing import NDArray
 from scipy.optimize import linprog, minimize_scalar
 from scipy.sparse import block_diag, coo_array, csr_array, hstack
 
-from benchmarks.simulation.laws import USUAL, Law
-from benchmarks.simulation.server import USUAL_LIMIT, USUAL_TRIP
+from benchmarks.simulation.distributions import TYPICAL, Distribution
+from benchmarks.simulation.server import DOCUMENTED_LIMIT, TYPICAL_ROUND_TRIP
 from benchmarks.simulation.workloads import BIMODAL, HEAVY, Kinds
 
 Array = NDArray[np.float64]
 
 _DRAWS = 400_000
 _RARE = 1e-5
-"""The share of tasks that may outlast the grid; there they cost nothing more."""
+"""Least survival on the grid: tasks that outlast it cost nothing more."""
 _OLDEST = 600.0
-"""Seconds; older tasks are not looked at on the grid."""
-_HELD = USUAL_LIMIT.period + 0.010 + (USUAL_TRIP.shortest + USUAL_TRIP.longest) / 2
-"""Seconds between two uses of a slot that is held until a period after its answer, as ours are."""
-_WAY_BACK = (USUAL_TRIP.shortest + USUAL_TRIP.longest) / 4
-"""Seconds; the mean time that an answer takes to arrive."""
+"""Seconds; the grid has no polls of older tasks."""
+_MEAN_TRIP = (TYPICAL_ROUND_TRIP.shortest + TYPICAL_ROUND_TRIP.longest) / 2
+_HELD = DOCUMENTED_LIMIT.period + 0.010 + _MEAN_TRIP
+"""Seconds between two uses of a slot that the package's rate limiter holds past its answer."""
+_WAY_BACK = _MEAN_TRIP / 2
+"""Seconds; the mean time that an answer travels."""
 
 
 @frozen
@@ -52,29 +53,29 @@ class Chain:
     """The pairs (L, a) of one type, in the order of their grid points.
 
     Attributes:
-        since: index of L, for each pair.
-        then: index of a.
-        unnoticed: D(L, a).
+        since: index of L in the grid, for each pair.
+        then: index of a in the grid.
+        expected_delay: D(L, a) in seconds.
         running: S(a) / S(L).
     """
 
     since: NDArray[np.int64]
     then: NDArray[np.int64]
-    unnoticed: Array
+    expected_delay: Array
     running: Array
 
 
-def chain_of(law: Law, ages: Array) -> Chain:
-    """All pairs of *ages*, with what a large sample of *law* says about them."""
-    chance = random.Random("durations")
-    drawn = np.sort([law(chance) for _ in range(_DRAWS)])
+def chain_of(distribution: Distribution, ages: Array) -> Chain:
+    """All pairs of *ages*, with D and S estimated from a large sample of *distribution*."""
+    rng = random.Random("durations")
+    drawn = np.sort([distribution(rng) for _ in range(_DRAWS)])
     ended = np.searchsorted(drawn, ages, side="right")
     survival = np.maximum(1 - ended / _DRAWS, _RARE)
     lived = (np.concatenate([[0], np.cumsum(drawn)])[ended] + ages * (_DRAWS - ended)) / _DRAWS
     since, then = np.triu_indices(len(ages), k=1)
     running = survival[then] / survival[since]
-    unnoticed = ages[then] - ages[since] - (lived[then] - lived[since]) / survival[since]
-    return Chain(since, then, np.maximum(unnoticed, 0), running)
+    expected_delay = ages[then] - ages[since] - (lived[then] - lived[since]) / survival[since]
+    return Chain(since, then, np.maximum(expected_delay, 0), running)
 
 
 def batch(
@@ -82,25 +83,25 @@ def batch(
     *,
     step: float,
     longest: float,
-    kinds: Kinds = USUAL,
-    period: float = USUAL_LIMIT.period,
+    kinds: Kinds = TYPICAL,
+    period: float = DOCUMENTED_LIMIT.period,
 ) -> float:
-    """The bound for tasks that begin at once.
+    """The bound in seconds for tasks that begin simultaneously.
 
     Args:
-        count: how many.
-        step: seconds between looks on the grid; *period* is a multiple.
-        longest: seconds after which nobody looks any more.
-        kinds: the laws of the durations, as many tasks of each.
-        period: seconds in which the limit's number of requests is allowed.
+        count: number of tasks.
+        step: seconds between two ages of the grid; *period* is a multiple.
+        longest: seconds after which no task is polled.
+        kinds: the distributions of the durations, with equally many tasks of each.
+        period: seconds in which the documented number of requests is allowed.
     """
     ages = np.arange(0, longest, step)
-    chains = [chain_of(law, ages) for law in kinds.values()]
+    chains = [chain_of(distribution, ages) for distribution in kinds.values()]
     begins = np.eye(1, len(ages) - 1)[0] / len(chains)
     solved = linprog(
-        np.concatenate([each.unnoticed for each in chains]),
+        np.concatenate([each.expected_delay for each in chains]),
         A_ub=hstack([_requests(each, ages, period) for each in chains]),
-        b_ub=np.full(len(ages), USUAL_LIMIT.requests / count),
+        b_ub=np.full(len(ages), DOCUMENTED_LIMIT.requests / count),
         A_eq=block_diag([_flow(each, len(ages)) for each in chains]),
         b_eq=np.tile(begins, len(chains)),
         method="highs-ipm",
@@ -120,26 +121,26 @@ def _requests(chain: Chain, ages: Array, period: float) -> coo_array:
 
 
 def _flow(chain: Chain, count: int) -> csr_array:
-    """A row for each age but the last: chains that go on from there, less those that get there."""
+    """A row for each age but the last: the chains that leave it minus those that reach it."""
     pairs = np.arange(len(chain.then))
     leave = coo_array((np.ones(len(pairs)), (chain.since, pairs)), shape=(count, len(pairs)))
     arrive = coo_array((chain.running, (chain.then, pairs)), shape=(count, len(pairs)))
     return csr_array(leave - arrive)[:-1]
 
 
-def arrivals(rate: float, *, step: float, kinds: Kinds = USUAL) -> float:
-    """The bound for tasks that arrive at random, *rate* a second."""
-    chains = [chain_of(law, np.arange(0, _OLDEST, step)) for law in kinds.values()]
-    polls = USUAL_LIMIT.requests / USUAL_LIMIT.period / rate
+def arrivals(rate: float, *, step: float, kinds: Kinds = TYPICAL) -> float:
+    """The bound in seconds for tasks that arrive at random, *rate* per second."""
+    chains = [chain_of(each, np.arange(0, _OLDEST, step)) for each in kinds.values()]
+    polls = DOCUMENTED_LIMIT.requests / DOCUMENTED_LIMIT.period / rate
 
-    def on_retry(price: float) -> float:
+    def negated_bound(price: float) -> float:
         return price * polls - float(np.mean([_cheapest(chain, price) for chain in chains]))
 
-    return -float(minimize_scalar(on_retry, bounds=(0, 500), method="bounded").fun) + _WAY_BACK
+    return -float(minimize_scalar(negated_bound, bounds=(0, 500), method="bounded").fun) + _WAY_BACK
 
 
 def _cheapest(chain: Chain, price: float) -> float:
-    """What the best chain costs from age 0, where each request costs *price* seconds."""
+    """Cost in seconds of the best chain from age 0, at *price* seconds for each request."""
     first = np.searchsorted(chain.since, np.arange(chain.then[-1] + 1))
     ahead = np.zeros(len(first))
     for index in range(len(first) - 2, -1, -1):

@@ -1,4 +1,4 @@
-"""What no client can beat that knows the law of the durations, but not when a task ends."""
+"""Lower bounds of the mean delay, for clients that know the distribution of the durations."""
 
 from __future__ import annotations
 

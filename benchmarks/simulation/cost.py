@@ -1,4 +1,4 @@
-"""What the schedule costs: processor time for each look, and the longest pause it makes."""
+"""Processor time of the schedule: per poll, and in its longest single call."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import TypeVar
 from attrs import frozen
 
 from benchmarks.simulation.clients.ours import Ours
-from benchmarks.simulation.running import Unnoticed, introduce, new_world
-from benchmarks.simulation.server import USUAL_LIMIT, Limit
+from benchmarks.simulation.running import Unnoticed, new_world, schedule_tracking
+from benchmarks.simulation.server import DOCUMENTED_LIMIT, Limit
 from benchmarks.simulation.workloads import batch
 
 R = TypeVar("R")
@@ -19,35 +19,35 @@ R = TypeVar("R")
 
 @frozen
 class Case:
-    """A batch of *tasks*, observed for so many looks at most.
+    """A batch of *tasks*, run until all have been noticed, or for *polls* polls.
 
-    Where it is not observed to its end, only the longest call tells something: the cost of taking
-    in all tasks would fall on few looks.
+    In a run that is cut only the longest call is meaningful: the cost of pushing all tasks would
+    be divided among few polls.
     """
 
     tasks: int
-    limit: Limit = USUAL_LIMIT
+    limit: Limit = DOCUMENTED_LIMIT
     polls: float = float("inf")
 
     @property
     def is_whole(self) -> bool:
-        """Whether it is observed to its end."""
+        """Whether the run ends when all tasks have been noticed."""
         return self.polls == float("inf")
 
 
 @frozen
 class Cost:
-    """What the schedule took of the processor in one case.
+    """Processor time of the schedule in one case.
 
     Attributes:
-        looks: how many there were.
-        per_look: seconds of processor time for each.
-        longest: seconds of processor time of its longest single call.
-        share: of one core, in the (virtual) time that the looks took.
+        polls: number of polls.
+        per_poll: seconds of processor time per poll.
+        longest: seconds of processor time of the longest single call.
+        share: processor time as a fraction of the virtual time of the run.
     """
 
     polls: int
-    per_look: float
+    per_poll: float
     longest: float
     share: float
 
@@ -63,11 +63,11 @@ CASES: Sequence[Case] = (
 
 
 class Stopwatch:
-    """Adds up what the calls took that were made through it.
+    """Measures the calls that are made through it.
 
     Attributes:
-        total: seconds of processor time.
-        longest: those of the longest call.
+        total: seconds of processor time of all calls.
+        longest: seconds of processor time of the longest call.
     """
 
     def __init__(self) -> None:
@@ -75,7 +75,7 @@ class Stopwatch:
         self.longest = 0.0
 
     def __call__(self, call: Callable[..., R], *arguments: object) -> R:
-        """Make a call."""
+        """Make a call and return its result."""
         began = process_time()
         try:
             return call(*arguments)
@@ -88,16 +88,16 @@ class Stopwatch:
 def cost(case: Case) -> Cost:
     """Run *case* and measure."""
     world = new_world(types_known=True, is_batch=False, limit=case.limit)
-    client, target = Ours(world), Stopwatch()
-    client.timed = target
-    jobs = batch(case.tasks, random.Random("cost"))
-    introduce(client, jobs, world.timeline)
-    unnoticed = Unnoticed(jobs)
+    client, stopwatch = Ours(world), Stopwatch()
+    client.timed = stopwatch
+    tasks = batch(case.tasks, random.Random("cost"))
+    schedule_tracking(client, tasks, world.timeline)
+    unnoticed = Unnoticed(tasks)
     world.timeline.run(lambda: world.server.polls < case.polls and unnoticed(), float("inf"))
     polls = world.server.polls
     return Cost(
         polls=polls,
-        per_look=target.total / polls,
-        longest=target.longest,
-        share=target.total / world.timeline.now,
+        per_poll=stopwatch.total / polls,
+        longest=stopwatch.longest,
+        share=stopwatch.total / world.timeline.now,
     )

@@ -1,4 +1,4 @@
-"""One row of the table, with one policy, over several seeds."""
+"""Runs one row of the table with one policy."""
 
 from __future__ import annotations
 
@@ -8,15 +8,21 @@ from functools import partial
 
 from benchmarks.simulation.bounds import LOWER_BOUND
 from benchmarks.simulation.clients import POLICIES, Client, World
-from benchmarks.simulation.jobs import Job
-from benchmarks.simulation.server import USUAL_LIMIT, USUAL_TRIP, Limit, RoundTrip, Server
+from benchmarks.simulation.other_clients import OtherTraffic
+from benchmarks.simulation.server import (
+    DOCUMENTED_LIMIT,
+    TYPICAL_ROUND_TRIP,
+    Limit,
+    RoundTrip,
+    Server,
+)
 from benchmarks.simulation.statistics import Measures, Summary, measures, summary
-from benchmarks.simulation.strangers import Visits
+from benchmarks.simulation.tasks import SimulatedTask
 from benchmarks.simulation.timeline import Timeline
 from benchmarks.simulation.workloads import ALL_ROWS, Row
 
 Policy = str | Callable[[World], Client]
-"""A name in `POLICIES`, or what makes a client."""
+"""A name in `POLICIES`, or a function that makes a client."""
 
 
 def run(
@@ -26,9 +32,9 @@ def run(
 
     Args:
         row: a name in `ALL_ROWS`.
-        policy: whose delays are measured.
-        types_known: whether the client knows what its tasks are.
-        seeds: how many runs are taken together; None for what the row needs.
+        policy: the policy whose delays are measured.
+        types_known: whether the client knows the types of its tasks from the start.
+        seeds: number of runs that are summarised; None for the number that the row has.
     """
     runs = [
         run_once(row, policy, types_known=types_known, seed=seed)
@@ -38,29 +44,29 @@ def run(
 
 
 def run_once(row: str, policy: Policy, *, types_known: bool, seed: int) -> Measures:
-    """Run one row with one policy and one seed; all policies meet the same tasks."""
+    """Run one row with one policy and one seed; all policies are given the same tasks."""
     chosen = ALL_ROWS[row]
     world = new_world(
         types_known=types_known, is_batch=chosen.is_batch, round_trip=chosen.round_trip, seed=seed
     )
     client = (POLICIES[policy] if isinstance(policy, str) else policy)(world)
-    jobs = chosen.draw(random.Random(f"tasks of {row}, {seed}"))
-    introduce(client, jobs, world.timeline)
-    visits = _visits(chosen, world, seed)
-    measured = [job for job in jobs if job.is_measured]
-    world.timeline.run(Unnoticed([job for job in measured if job.ends]), chosen.ends)
-    return measures(measured, world.server, world.timeline.now, visits)
+    tasks = chosen.draw(random.Random(f"tasks of {row}, {seed}"))
+    schedule_tracking(client, tasks, world.timeline)
+    traffic = _other_traffic(chosen, world, seed)
+    measured = [task for task in tasks if task.is_measured]
+    world.timeline.run(Unnoticed([task for task in measured if task.ends]), chosen.ends)
+    return measures(measured, world.server, world.timeline.now, traffic)
 
 
 def new_world(
     *,
     types_known: bool,
     is_batch: bool,
-    round_trip: RoundTrip = USUAL_TRIP,
-    limit: Limit = USUAL_LIMIT,
+    round_trip: RoundTrip = TYPICAL_ROUND_TRIP,
+    limit: Limit = DOCUMENTED_LIMIT,
     seed: int = 0,
 ) -> World:
-    """Make a world in which nothing has happened yet."""
+    """Return a new world at moment 0."""
     timeline = Timeline()
     return World(
         timeline=timeline,
@@ -69,28 +75,30 @@ def new_world(
         round_trip=round_trip,
         types_known=types_known,
         is_batch=is_batch,
-        chance=random.Random(f"client, {seed}"),
+        rng=random.Random(f"client, {seed}"),
     )
 
 
-def introduce(client: Client, jobs: list[Job], timeline: Timeline) -> None:
-    """Have *client* told of each job when it is to begin with it."""
-    for job in jobs:
-        timeline.at(job.tracked, partial(client.track, job))
+def schedule_tracking(client: Client, tasks: list[SimulatedTask], timeline: Timeline) -> None:
+    """Have *client* track each task from its moment `tracked`."""
+    for task in tasks:
+        timeline.at(task.tracked, partial(client.track, task))
 
 
-def _visits(row: Row, world: World, seed: int) -> Visits | None:
-    if row.stranger is None:
+def _other_traffic(row: Row, world: World, seed: int) -> OtherTraffic | None:
+    if row.other_client is None:
         return None
-    chance = random.Random(f"stranger, {seed}")
-    return Visits(row.stranger(), world.timeline, world.server, chance)
+    rng = random.Random(f"other client, {seed}")
+    return OtherTraffic(row.other_client(), world.timeline, world.server, rng)
 
 
 class Unnoticed:
-    """Whether anything is left to notice; asked after each event, so it must be quick."""
+    """Whether a task is still unnoticed; called after each event."""
 
-    def __init__(self, jobs: list[Job]) -> None:
-        self._left = jobs
+    # Noticed tasks are dropped from the end only, so that a call takes constant time on average.
+
+    def __init__(self, tasks: list[SimulatedTask]) -> None:
+        self._left = tasks
 
     def __call__(self) -> bool:
         while self._left and self._left[-1].is_noticed:

@@ -1,4 +1,4 @@
-"""The server and the way to it: a sliding window, and answers that take their time."""
+"""The simulated server: a sliding-window rate limit and random network delays."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from functools import partial
 
 from attrs import frozen
 
-from benchmarks.simulation.jobs import Job
+from benchmarks.simulation.tasks import SimulatedTask
 from benchmarks.simulation.timeline import Timeline
 
 
 @frozen
 class Limit:
-    """At most *requests* in any *period* seconds; more are refused and do not count."""
+    """At most *requests* in any *period* seconds; more are throttled and do not count."""
 
     requests: int = 20
     period: float = 10.0
@@ -23,30 +23,30 @@ class Limit:
 
 @frozen
 class RoundTrip:
-    """Seconds from the start of a request to its answer: uniform, half of it each way."""
+    """Seconds from the start of a request to its answer, uniform, half of them each way."""
 
     shortest: float = 0.05
     longest: float = 0.2
 
-    def one_way(self, chance: random.Random) -> float:
-        """Seconds of one way."""
-        return chance.uniform(self.shortest, self.longest) / 2
+    def one_way(self, rng: random.Random) -> float:
+        """Draw the seconds of one way."""
+        return rng.uniform(self.shortest, self.longest) / 2
 
 
-USUAL_LIMIT = Limit()
-USUAL_TRIP = RoundTrip()
+DOCUMENTED_LIMIT = Limit()
+TYPICAL_ROUND_TRIP = RoundTrip()
 
 
 @frozen
 class Answer:
-    """What the client is told.
+    """An answer to a poll.
 
     Attributes:
-        refused: whether the request was one too many; then nothing else is told.
-        done: whether the task is finished.
+        throttled: whether the rate limit was exceeded.
+        done: whether the task has finished; False if throttled.
         created: when the task was created.
         sent: when the request was sent.
-        arrived: when the server got it; no real client knows that.
+        arrived: when the server received it; unknown to a real client.
     """
 
     throttled: bool
@@ -57,14 +57,14 @@ class Answer:
 
 
 class Window:
-    """The server's limiter."""
+    """The sliding window of the server's rate limit."""
 
     def __init__(self, limit: Limit) -> None:
         self._limit = limit
         self._accepted: deque[float] = deque()
 
     def accepts(self, now: float) -> bool:
-        """Count a request that arrives *now*; False if it is one too many."""
+        """Count a request that arrives at *now*; False if it exceeds the limit."""
         while self._accepted and self._accepted[0] <= now - self._limit.period:
             self._accepted.popleft()
         if len(self._accepted) >= self._limit.requests:
@@ -74,51 +74,55 @@ class Window:
 
 
 class Server:
-    """Answers looks.
+    """Answers polls.
 
     Attributes:
-        window: its limiter; other clients of the account meet the same one.
-        looks: requests that our client sent.
-        refused: how many of them were refused.
+        window: the rate limit of the account, which other clients share.
+        polls: number of polls that the measured client has sent.
+        throttled: number of these that were throttled.
     """
 
     def __init__(
-        self, timeline: Timeline, limit: Limit, round_trip: RoundTrip, chance: random.Random
+        self, timeline: Timeline, limit: Limit, round_trip: RoundTrip, rng: random.Random
     ) -> None:
         self.window = Window(limit)
         self.polls = 0
         self.throttled = 0
         self._timeline = timeline
         self._round_trip = round_trip
-        self._chance = chance
+        self._chance = rng
 
     def one_way(self) -> float:
-        """Seconds that the next request or answer is on its way."""
+        """Draw the seconds for which the next request or answer travels."""
         return self._round_trip.one_way(self._chance)
 
-    def poll(self, job: Job, answered: Callable[[Answer], None]) -> None:
-        """Ask about *job* now; *answered* is called with the answer when it is there."""
+    def poll(self, task: SimulatedTask, on_answer: Callable[[Answer], None]) -> None:
+        """Send a poll of *task* now; *on_answer* is called with the answer when it arrives."""
         sent = self._timeline.now
-        job.polls += 1
+        task.polls += 1
         self.polls += 1
-        self._timeline.at(sent + self.one_way(), partial(self._arrives, job, sent, answered))
+        self._timeline.at(sent + self.one_way(), partial(self._arrives, task, sent, on_answer))
 
-    def _arrives(self, job: Job, sent: float, answered: Callable[[Answer], None]) -> None:
+    def _arrives(
+        self, task: SimulatedTask, sent: float, on_answer: Callable[[Answer], None]
+    ) -> None:
         now = self._timeline.now
         throttled = not self.window.accepts(now)
         self.throttled += throttled
         answer = Answer(
             throttled=throttled,
-            done=not throttled and job.finished <= now,
-            created=job.created,
+            done=not throttled and task.finished <= now,
+            created=task.created,
             sent=sent,
             arrived=now,
         )
-        self._timeline.at(now + self.one_way(), partial(self._answers, job, answer, answered))
+        self._timeline.at(now + self.one_way(), partial(self._answers, task, answer, on_answer))
 
-    def _answers(self, job: Job, answer: Answer, answered: Callable[[Answer], None]) -> None:
+    def _answers(
+        self, task: SimulatedTask, answer: Answer, on_answer: Callable[[Answer], None]
+    ) -> None:
         if not answer.throttled:
-            job.looked_at(answer.sent)
+            task.on_poll(answer.sent)
         if answer.done:
-            job.noticed = self._timeline.now
-        answered(answer)
+            task.noticed = self._timeline.now
+        on_answer(answer)

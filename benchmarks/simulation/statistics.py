@@ -1,4 +1,4 @@
-"""What came of a run, and of several."""
+"""Measurements of one run, and summaries of several."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ from statistics import fmean
 
 from attrs import frozen
 
-from benchmarks.simulation.jobs import Job
+from benchmarks.simulation.other_clients import OtherTraffic
 from benchmarks.simulation.server import Server
-from benchmarks.simulation.strangers import Visits
+from benchmarks.simulation.tasks import SimulatedTask
 
 
 @frozen
 class Measures:
-    """What one run brought.
+    """Measurements of one run.
 
     Attributes:
-        delays: seconds for which each finished task stayed unnoticed.
-        tasks: how many were measured.
-        looks_at: requests that asked about them.
-        longest_gap: the longest pause between two looks at one of them while it was running.
-        looks: requests that our client sent, in all.
-        refused: how many of them were refused.
-        seconds: how long the run lasted, in virtual time.
-        other_sent: requests of the other client of the account.
-        other_refused: how many of them were refused.
+        delays: seconds until each finished task was noticed.
+        tasks: number of measured tasks.
+        polls_of: number of polls of the measured tasks.
+        longest_gap: longest time in seconds between two polls of a measured task while it ran.
+        polls: number of polls that the client sent for all tasks.
+        throttled: number of these that were throttled.
+        seconds: length of the run in virtual time.
+        other_sent: number of requests of the other client of the account.
+        other_throttled: number of these that were throttled.
     """
 
     delays: Sequence[float]
@@ -36,28 +36,32 @@ class Measures:
     throttled: int
     seconds: float
     other_sent: int
-    other_refused: int
+    other_throttled: int
 
 
 @frozen
 class Summary:
-    """Several runs of one row and policy, taken together; times in seconds.
+    """Several runs of one row with one policy; times in seconds.
 
     Attributes:
-        looks_per_task: requests for each task, refused ones included.
-        refused: the share of our requests that were refused.
-        longest_gap: the longest pause between two looks at a task that was running.
-        times_bound: the mean delay as a multiple of the lower bound; None where none is known.
-        ok_rate: requests a second that were answered, not refused.
-        other_success: the share of the other client's requests that were answered; None where
-            there is no other client.
+        mean: mean delay until a finished task was noticed.
+        p50: median of these delays.
+        p95: 95th percentile.
+        p99: 99th percentile.
+        polls_per_task: polls per task, throttled ones included.
+        throttled: fraction of the client's polls that were throttled.
+        longest_gap: longest time between two polls of a running task.
+        times_bound: mean delay as a multiple of the lower bound; None if there is no bound.
+        ok_rate: polls per second that were answered, not throttled.
+        other_success: fraction of the other client's requests that were answered, not throttled;
+            None without another client.
     """
 
     mean: float
     p50: float
     p95: float
     p99: float
-    looks_per_task: float
+    polls_per_task: float
     throttled: float
     longest_gap: float
     times_bound: float | None
@@ -66,24 +70,24 @@ class Summary:
 
 
 def measures(
-    jobs: Sequence[Job], server: Server, seconds: float, visits: Visits | None
+    tasks: Sequence[SimulatedTask], server: Server, seconds: float, traffic: OtherTraffic | None
 ) -> Measures:
-    """Take the measure of a run that is over."""
+    """Measure a run that has ended."""
     return Measures(
-        delays=[job.delay for job in jobs if job.is_noticed],
-        tasks=len(jobs),
-        polls_of=sum(job.polls for job in jobs),
-        longest_gap=max(job.longest_gap for job in jobs),
+        delays=[task.delay for task in tasks if task.is_noticed],
+        tasks=len(tasks),
+        polls_of=sum(task.polls for task in tasks),
+        longest_gap=max(task.longest_gap for task in tasks),
         polls=server.polls,
         throttled=server.throttled,
         seconds=seconds,
-        other_sent=visits.sent if visits else 0,
-        other_refused=visits.throttled if visits else 0,
+        other_sent=traffic.sent if traffic else 0,
+        other_throttled=traffic.throttled if traffic else 0,
     )
 
 
 def summary(runs: Sequence[Measures], bound: float | None) -> Summary:
-    """Take *runs* together."""
+    """Summarise *runs*; *bound* is the lower bound of their mean delay, None if there is none."""
     delays = sorted(delay for each in runs for delay in each.delays)
     mean = fmean(delays)
     polls = sum(each.polls for each in runs)
@@ -93,7 +97,7 @@ def summary(runs: Sequence[Measures], bound: float | None) -> Summary:
         p50=_percentile(delays, 0.50),
         p95=_percentile(delays, 0.95),
         p99=_percentile(delays, 0.99),
-        looks_per_task=sum(each.polls_of for each in runs) / sum(each.tasks for each in runs),
+        polls_per_task=sum(each.polls_of for each in runs) / sum(each.tasks for each in runs),
         throttled=throttled / polls,
         longest_gap=max(each.longest_gap for each in runs),
         times_bound=None if bound is None else mean / bound,
@@ -108,4 +112,4 @@ def _percentile(ordered: Sequence[float], share: float) -> float:
 
 def _other_success(runs: Sequence[Measures]) -> float | None:
     sent = sum(each.other_sent for each in runs)
-    return 1 - sum(each.other_refused for each in runs) / sent if sent else None
+    return 1 - sum(each.other_throttled for each in runs) / sent if sent else None

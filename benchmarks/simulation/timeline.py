@@ -1,4 +1,4 @@
-"""Virtual time: events happen in order, and the clock jumps from one to the next."""
+"""Virtual time: the clock jumps from one event to the next."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from itertools import count
 
 
 class Timeline:
-    """A clock and what is going to happen.
+    """A clock with scheduled events.
 
     Attributes:
-        now: seconds since the simulation began.
+        now: seconds since the beginning of the simulation.
     """
 
     def __init__(self) -> None:
@@ -20,19 +20,19 @@ class Timeline:
         self._events: list[tuple[float, int, Callable[[], None]]] = []
 
     def at(self, moment: float, action: Callable[[], None]) -> None:
-        """Do *action* at *moment*; after what else was planned for that moment before."""
+        """Schedule *action* for *moment*, after the actions scheduled for that moment before."""
         heapq.heappush(self._events, (max(moment, self.now), next(self._count), action))
 
     def run(self, goes_on: Callable[[], bool], until: float) -> None:
-        """Let things happen while *goes_on* says so, up to the moment *until*."""
+        """Run the events up to the moment *until*, as long as *goes_on* returns True."""
         events = self._events
         while events and goes_on() and events[0][0] <= until:
             self.now, _, action = heapq.heappop(events)
             action()
 
 
-class Alarm:
-    """Wakes somebody once, at the earliest moment that was asked for."""
+class Timer:
+    """Calls *wake* once, at the earliest of the moments it was set for."""
 
     def __init__(self, timeline: Timeline, wake: Callable[[], None]) -> None:
         self._timeline = timeline
@@ -40,12 +40,12 @@ class Alarm:
         self._set_for = float("inf")
 
     def set(self, moment: float) -> None:
-        """Wake at *moment*, unless that happens earlier anyway."""
+        """Call *wake* at *moment*, unless it is set for an earlier one."""
         if moment < self._set_for:
             self._set_for = moment
-            self._timeline.at(moment, lambda: self._ring(moment))
+            self._timeline.at(moment, lambda: self._fire(moment))
 
-    def _ring(self, moment: float) -> None:
+    def _fire(self, moment: float) -> None:
         if moment == self._set_for:
             self._set_for = float("inf")
             self._wake()

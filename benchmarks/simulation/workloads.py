@@ -1,4 +1,4 @@
-"""The rows of the table: which tasks there are, and when the client begins to track them."""
+"""The workloads, which are the rows of the table: tasks, and when each is tracked from."""
 
 from __future__ import annotations
 
@@ -9,28 +9,29 @@ from itertools import cycle, islice
 
 from attrs import frozen
 
-from benchmarks.simulation.jobs import Job
-from benchmarks.simulation.laws import USUAL, Law, either, lognormal, stretched
-from benchmarks.simulation.server import USUAL_TRIP, RoundTrip
-from benchmarks.simulation.strangers import OnOff, Paced, Poisson, Stranger
+from benchmarks.simulation.distributions import TYPICAL, Distribution, either, lognormal, stretched
+from benchmarks.simulation.other_clients import OnOff, OtherClient, Poisson, Steady
+from benchmarks.simulation.server import TYPICAL_ROUND_TRIP, RoundTrip
+from benchmarks.simulation.tasks import SimulatedTask
 from vocalsep_async.models import SeparationType
 
-Draw = Callable[[random.Random], list[Job]]
-Kinds = Mapping[SeparationType, Law]
+Draw = Callable[[random.Random], list[SimulatedTask]]
+Kinds = Mapping[SeparationType, Distribution]
 
 _WARM_UP = 300.0
-"""Seconds for which tasks arrive before those that are measured."""
+"""Seconds for which tasks arrive before the measured ones."""
 _MEASURED_FOR = 1200.0
-"""Seconds for which those arrive that are measured; nobody comes after them."""
+"""Seconds for which measured tasks arrive; no tasks arrive after them."""
 _ARRIVING_FOR = _WARM_UP + _MEASURED_FOR
 BIMODAL: Kinds = {
     SeparationType.SEPARATE_VOCAL: either(lognormal(20, 34), lognormal(135, 190)),
 }
-"""Two kinds of tasks under one type; the lower bound of this row belongs to this law."""
-HEAVY: Kinds = {kind: stretched(law, 3.5) for kind, law in USUAL.items()}
+"""Two groups of tasks with one type; the lower bound of the row is for this distribution."""
+HEAVY: Kinds = {kind: stretched(distribution, 3.5) for kind, distribution in TYPICAL.items()}
 _OLDEST = 350.0
-"""Seconds before the start of tracking up to which late-attached tasks were created."""
+"""Seconds; the greatest age of a task of "late attach" when tracking begins."""
 _STUCK = 0.05
+"""Fraction of the tasks of "stuck" that never finish."""
 
 
 @frozen
@@ -38,83 +39,84 @@ class Row:
     """One workload.
 
     Attributes:
-        name: what the table calls it.
-        draw: makes its tasks.
-        seeds: how many runs make its means stable.
-        is_batch: whether the client is given all tasks at once.
+        name: its name in the table.
+        draw: returns its tasks.
+        seeds: number of runs that makes its means stable.
+        is_batch: whether the client is given all tasks in one batch.
         round_trip: how long requests take.
-        stranger: who else uses the account; None for nobody.
-        ends: when the run is cut, in seconds; infinity for when all that finishes was noticed.
+        other_client: makes another client of the account; None for none.
+        ends: seconds after which the run is cut; infinity to run until all finished tasks have
+            been noticed.
     """
 
     name: str
     draw: Draw
     seeds: int = 3
     is_batch: bool = False
-    round_trip: RoundTrip = USUAL_TRIP
-    stranger: Callable[[], Stranger] | None = None
+    round_trip: RoundTrip = TYPICAL_ROUND_TRIP
+    other_client: Callable[[], OtherClient] | None = None
     ends: float = float("inf")
 
 
-def _kinds(count: int, chance: random.Random, kinds: Kinds) -> list[SeparationType]:
-    """As many of each kind, in random order."""
+def _kinds(count: int, rng: random.Random, kinds: Kinds) -> list[SeparationType]:
+    """Equally many of each type, in random order."""
     drawn = list(islice(cycle(kinds), count))
-    chance.shuffle(drawn)
+    rng.shuffle(drawn)
     return drawn
 
 
-def batch(count: int, chance: random.Random, *, kinds: Kinds = USUAL) -> list[Job]:
-    """All are submitted at once."""
-    return [Job(kind, 0.0, kinds[kind](chance)) for kind in _kinds(count, chance, kinds)]
+def batch(count: int, rng: random.Random, *, kinds: Kinds = TYPICAL) -> list[SimulatedTask]:
+    """All tasks are created simultaneously."""
+    return [SimulatedTask(kind, 0.0, kinds[kind](rng)) for kind in _kinds(count, rng, kinds)]
 
 
-def late(count: int, chance: random.Random) -> list[Job]:
-    """They run already, or are finished, when the client is given them without their age."""
+def late(count: int, rng: random.Random) -> list[SimulatedTask]:
+    """Tasks of unknown age, which run or have finished before tracking begins."""
     return [
-        Job(
+        SimulatedTask(
             kind,
-            -chance.uniform(0, _OLDEST),
-            USUAL[kind](chance),
+            -rng.uniform(0, _OLDEST),
+            TYPICAL[kind](rng),
             tracked=0.0,
             age_is_known=False,
         )
-        for kind in _kinds(count, chance, USUAL)
+        for kind in _kinds(count, rng, TYPICAL)
     ]
 
 
-def _arrivals(rate: float, chance: random.Random) -> Iterator[float]:
-    moment = chance.expovariate(rate)
+def _arrivals(rate: float, rng: random.Random) -> Iterator[float]:
+    moment = rng.expovariate(rate)
     while moment < _ARRIVING_FOR:
         yield moment
-        moment += chance.expovariate(rate)
+        moment += rng.expovariate(rate)
 
 
-def poisson(rate: float, chance: random.Random, *, kinds: Kinds = USUAL) -> list[Job]:
-    """They arrive at random, *rate* a second, and are tracked from their creation."""
-    moments = list(_arrivals(rate, chance))
-    both = zip(_kinds(len(moments), chance, kinds), moments, strict=True)
-    jobs = [Job(kind, moment, kinds[kind](chance)) for kind, moment in both]
-    for job in jobs:
-        job.is_measured = job.created >= _WARM_UP
-    return jobs
+def poisson(rate: float, rng: random.Random, *, kinds: Kinds = TYPICAL) -> list[SimulatedTask]:
+    """Tasks arrive at random, *rate* per second, and are tracked from their creation."""
+    moments = list(_arrivals(rate, rng))
+    both = zip(_kinds(len(moments), rng, kinds), moments, strict=True)
+    tasks = [SimulatedTask(kind, moment, kinds[kind](rng)) for kind, moment in both]
+    for task in tasks:
+        task.is_measured = task.created >= _WARM_UP
+    return tasks
 
 
-def stuck(rate: float, chance: random.Random) -> list[Job]:
-    """Some never finish."""
-    jobs = poisson(rate, chance)
-    for job in jobs:
-        if chance.random() < _STUCK:
-            job.finished = float("inf")
-    return jobs
+def stuck(rate: float, rng: random.Random) -> list[SimulatedTask]:
+    """As `poisson`, but some tasks never finish."""
+    tasks = poisson(rate, rng)
+    for task in tasks:
+        if rng.random() < _STUCK:
+            task.finished = float("inf")
+    return tasks
 
 
-def drift(rate: float, chance: random.Random) -> list[Job]:
-    """Midway the service becomes half as fast."""
-    jobs = poisson(rate, chance)
-    for job in jobs:
-        if job.created >= _ARRIVING_FOR / 2:
-            job.finished += job.finished - job.created
-    return jobs
+def drift(rate: float, rng: random.Random) -> list[SimulatedTask]:
+    """As `poisson`, but halfway through the service becomes half as fast."""
+    tasks = poisson(rate, rng)
+    for task in tasks:
+        if task.created >= _ARRIVING_FOR / 2:
+            task.finished += task.finished - task.created
+    return tasks
 
 
 def _batch_row(count: int, seeds: int) -> Row:
@@ -148,20 +150,25 @@ SLOW_ROWS: Sequence[Row] = (
     Row("batch 500, slow net", partial(batch, 500), 3, is_batch=True, round_trip=_SLOW),
     Row("Poisson .5/s, slow net", partial(poisson, 0.5), 3, round_trip=_SLOW),
 )
-"""Answers take up to 3 s; a client that knows the limit is still never refused."""
+"""Answers take up to 3 s."""
 
 
-def _shared_row(name: str, stranger: Callable[[], Stranger]) -> Row:
+def _shared_row(name: str, other_client: Callable[[], OtherClient]) -> Row:
     return Row(
-        f"beside {name}", partial(batch, 2000), 3, is_batch=True, stranger=stranger, ends=1200.0
+        f"beside {name}",
+        partial(batch, 2000),
+        3,
+        is_batch=True,
+        other_client=other_client,
+        ends=1200.0,
     )
 
 
 SHARED_ROWS: Sequence[Row] = (
-    _shared_row("paced 1/s", partial(Paced, 1.0)),
+    _shared_row("steady 1/s", partial(Steady, 1.0)),
     _shared_row("Poisson 1/s", partial(Poisson, 1.0)),
     _shared_row("on/off 1.5/s", partial(OnOff, 1.5)),
 )
-"""More tasks than the account can bear, beside another client of the same account."""
+"""More tasks than the rate limit has room for, beside another client of the same account."""
 
 ALL_ROWS: Mapping[str, Row] = {row.name: row for row in (*ROWS, *SLOW_ROWS, *SHARED_ROWS)}

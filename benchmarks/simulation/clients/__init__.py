@@ -1,4 +1,4 @@
-"""Those who compete: what people do today, what nobody can do, and the package."""
+"""The simulated clients: common polling loops, the package, and an unattainable optimum."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -15,7 +15,7 @@ POLICIES: Mapping[str, Callable[[World], Client]] = {
     "backoff": partial(Loops, gap=DoublingGap(2.0, 60.0)),
     "fixed + bucket": partial(Loops, gap=FixedGap(5.0), has_bucket=True),
     "backoff + bucket": partial(Loops, gap=DoublingGap(2.0, 60.0), has_bucket=True),
-    "EDF + pacer": EarliestDue,
+    "EDF + rate limiter": EarliestDue,
     "clairvoyant": Clairvoyant,
     "ours": Ours,
     "exhaustive": Exhaustive,

@@ -1,4 +1,4 @@
-"""What a client is, and what it may touch."""
+"""The interface of a simulated client, and its surroundings."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from typing import Protocol
 
 from attrs import frozen
 
-from benchmarks.simulation.jobs import Job
 from benchmarks.simulation.server import Limit, RoundTrip, Server
+from benchmarks.simulation.tasks import SimulatedTask
 from benchmarks.simulation.timeline import Timeline
 
 
 @frozen
 class World:
-    """Where a client lives.
+    """The surroundings of a client.
 
     Attributes:
-        timeline: its clock.
-        server: whom it asks.
-        limit: what it was told about the account.
+        timeline: virtual time.
+        server: the server that it polls.
+        limit: the documented rate limit.
         round_trip: how long requests take.
-        types_known: whether it knows the types of its tasks from the start.
-        is_batch: whether all its tasks come at once.
-        chance: for its jitter.
+        types_known: whether the client knows the types of its tasks from the start.
+        is_batch: whether all tasks form one batch.
+        rng: random numbers for the jitter of the client.
     """
 
     timeline: Timeline
@@ -32,11 +32,11 @@ class World:
     round_trip: RoundTrip
     types_known: bool
     is_batch: bool
-    chance: random.Random
+    rng: random.Random
 
 
 class Client(Protocol):
-    """Finds out when tasks are finished. It reads of a job only what a client could know."""
+    """Polls tasks until they have finished, with no knowledge that a real client could not have."""
 
-    def track(self, job: Job) -> None:
-        """Begin with *job*."""
+    def track(self, task: SimulatedTask) -> None:
+        """Begin to track *task*."""

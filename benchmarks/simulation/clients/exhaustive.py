@@ -1,65 +1,65 @@
-"""The package's rule without its heap: all who wait are compared at every slot."""
+"""The rule of the package without its heap: all waiting tasks are compared at every slot."""
 
 from __future__ import annotations
 
 import math
 
 from benchmarks.simulation.clients.client import World
-from benchmarks.simulation.clients.ours import Ours, Tracked, Waiting
+from benchmarks.simulation.clients.ours import Ours, Tracked, TypedBacklog
 
-_LOWEST_WORTH = 0.1
-"""Seconds; a look that is worth less waits for its task to be worth it."""
+_LOWEST_DELAY = 0.1
+"""Seconds; a task with a smaller expected delay is not polled."""
 _SHORTEST_GAP = 1.0
-_RESTLESS = 0.25
-"""Seconds until all are compared again, when nobody was worth a look."""
+_RETRY_AFTER = 0.25
+"""Seconds until the next comparison when no task was due."""
 
 
-class PollGroup:
-    """Stands where the scheduler and its line stand, and takes whoever is worth most now."""
+class LinearScan:
+    """Takes the place of the scheduler and its queue; pops the task with the largest delay."""
 
-    def __init__(self, backlog: Waiting) -> None:
+    def __init__(self, backlog: TypedBacklog) -> None:
         self._backlog = backlog
         self._waiting: dict[Tracked, None] = {}
 
-    def enter(self, tracked: Tracked) -> None:
-        """Let it wait for its next look."""
+    def push(self, tracked: Tracked) -> None:
+        """Let *tracked* wait for its next poll."""
         self._waiting[tracked] = None
 
-    def leave(self, tracked: Tracked) -> None:
-        """It is done."""
+    def remove(self, tracked: Tracked) -> None:
+        """Remove *tracked* if it waits."""
         self._waiting.pop(tracked, None)
 
-    def done_polling(self) -> None:
-        """A look is over; nothing is counted here."""
+    def end_poll(self) -> None:
+        """Do nothing: polls in flight are not counted."""
 
-    def tidy(self, _now: float) -> bool:
-        """Nothing is ever out of date."""
+    def refresh(self, _now: float) -> bool:
+        """Do nothing: there are no keys."""
         return False
 
     def next_due(self, now: float) -> float:
-        """Soon, while anybody waits."""
-        return now + _RESTLESS if self._waiting or self._backlog else math.inf
+        """Soon, while a task waits."""
+        return now + _RETRY_AFTER if self._waiting or self._backlog else math.inf
 
-    def take(self, now: float, _rate: float) -> Tracked | None:
-        """Take out whoever is worth most; None if nobody is worth a look."""
+    def pop(self, now: float, _rate: float) -> Tracked | None:
+        """Remove and return the task with the largest delay; None if all delays are too small."""
         best = max(self._waiting, key=lambda each: _expected_delay(each, now), default=None)
         expected_delay = (
-            _LOWEST_WORTH if best is None else max(_LOWEST_WORTH, _expected_delay(best, now))
+            _LOWEST_DELAY if best is None else max(_LOWEST_DELAY, _expected_delay(best, now))
         )
         if self._backlog and self._backlog.expected_delay(now) >= expected_delay:
             return self._backlog.admit(now)
-        if best is None or _expected_delay(best, now) < _LOWEST_WORTH:
+        if best is None or _expected_delay(best, now) < _LOWEST_DELAY:
             return None
-        self.leave(best)
+        self.remove(best)
         return best
 
 
 class Exhaustive(Ours):
-    """Without guard, price and policy: the rule itself, at a cost that grows with the tasks."""
+    """The rule itself, without starvation guard, price and policy; each poll costs O(tasks)."""
 
     def __init__(self, world: World) -> None:
         super().__init__(world)
-        self._scheduler = self._line = PollGroup(self._waiting)  # type: ignore[assignment]
+        self._scheduler = self._queue = LinearScan(self._backlog)  # type: ignore[assignment]
 
 
 def _expected_delay(tracked: Tracked, now: float) -> float:

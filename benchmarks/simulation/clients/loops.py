@@ -1,4 +1,4 @@
-"""What people do today: a loop for each task, perhaps behind a token bucket they share."""
+"""Hand-written clients: a polling loop for each task, perhaps behind a shared token bucket."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from functools import partial
 from attrs import frozen
 
 from benchmarks.simulation.clients.client import World
-from benchmarks.simulation.jobs import Job
 from benchmarks.simulation.server import Answer, Limit
-from benchmarks.simulation.timeline import Alarm, Timeline
+from benchmarks.simulation.tasks import SimulatedTask
+from benchmarks.simulation.timeline import Timeline, Timer
 
-_MOST_IN_FLIGHT = 10
+_MAX_IN_FLIGHT = 10
 _JITTER = 0.5
 
 Gap = Callable[[int, random.Random], float]
@@ -27,78 +27,78 @@ class FixedGap:
     seconds: float
 
     def __call__(self, _polls: int, _chance: random.Random) -> float:
-        """Seconds to sleep."""
+        """Return the seconds to sleep."""
         return self.seconds
 
 
 @frozen
 class DoublingGap:
-    """Twice the last sleep, up to a cap; jitter takes up to half of it away."""
+    """Twice the last sleep, up to a maximum; jitter subtracts up to half of it."""
 
     initial: float
     longest: float
 
-    def __call__(self, polls: int, chance: random.Random) -> float:
-        """Seconds to sleep after so many looks."""
+    def __call__(self, polls: int, rng: random.Random) -> float:
+        """Return the seconds to sleep after so many polls."""
         gap = min(self.longest, self.initial * 2.0 ** min(polls - 1, 30))
-        return gap * (1 - _JITTER * chance.random())
+        return gap * (1 - _JITTER * rng.random())
 
 
 class Loops:
-    """Ask, sleep, ask again; a refusal counts as "not done"."""
+    """Poll, sleep, poll again; a throttled poll counts as "not done"."""
 
     def __init__(self, world: World, gap: Gap, *, has_bucket: bool = False) -> None:
         self._world = world
         self._gap = gap
-        bucket = Bucket(world.limit) if has_bucket else None
-        self._queue = Queue(world.timeline, bucket)
+        bucket = TokenBucket(world.limit) if has_bucket else None
+        self._queue = RequestQueue(world.timeline, bucket)
 
-    def track(self, job: Job) -> None:
-        """Begin with *job*."""
-        self._queue.join(partial(self._ask, job))
+    def track(self, task: SimulatedTask) -> None:
+        """Begin to track *task*."""
+        self._queue.push(partial(self._send, task))
 
-    def _ask(self, job: Job) -> None:
-        self._world.server.poll(job, partial(self._answered, job))
+    def _send(self, task: SimulatedTask) -> None:
+        self._world.server.poll(task, partial(self._on_answer, task))
 
-    def _answered(self, job: Job, answer: Answer) -> None:
-        self._queue.leave()
+    def _on_answer(self, task: SimulatedTask, answer: Answer) -> None:
+        self._queue.on_answer()
         if not answer.done:
             timeline = self._world.timeline
-            wake = timeline.now + self._gap(job.polls, self._world.chance)
-            timeline.at(wake, partial(self.track, job))
+            wake = timeline.now + self._gap(task.polls, self._world.rng)
+            timeline.at(wake, partial(self.track, task))
 
 
-class Queue:
-    """First come, first served: so many requests in flight, and the bucket's pace."""
+class RequestQueue:
+    """First come, first served, with a maximum of requests in flight and the bucket's rate."""
 
-    def __init__(self, timeline: Timeline, bucket: Bucket | None) -> None:
+    def __init__(self, timeline: Timeline, bucket: TokenBucket | None) -> None:
         self._timeline = timeline
         self._bucket = bucket
         self._waiting: deque[Callable[[], None]] = deque()
         self._in_flight = 0
-        self._alarm = Alarm(timeline, self._let_in)
+        self._timer = Timer(timeline, self._start_waiting)
 
-    def join(self, action: Callable[[], None]) -> None:
-        """Do *action* when its turn comes."""
+    def push(self, action: Callable[[], None]) -> None:
+        """Queue *action*, which starts a request."""
         self._waiting.append(action)
-        self._let_in()
+        self._start_waiting()
 
-    def leave(self) -> None:
-        """A request is over."""
+    def on_answer(self) -> None:
+        """Count one request less in flight."""
         self._in_flight -= 1
-        self._let_in()
+        self._start_waiting()
 
-    def _let_in(self) -> None:
-        while self._waiting and self._in_flight < _MOST_IN_FLIGHT:
+    def _start_waiting(self) -> None:
+        while self._waiting and self._in_flight < _MAX_IN_FLIGHT:
             wait = 0.0 if self._bucket is None else self._bucket.take(self._timeline.now)
             if wait > 0:
-                self._alarm.set(self._timeline.now + wait)
+                self._timer.set(self._timeline.now + wait)
                 return
             self._in_flight += 1
             self._waiting.popleft()()
 
 
-class Bucket:
+class TokenBucket:
     """A token bucket that starts full."""
 
     def __init__(self, limit: Limit) -> None:
@@ -108,7 +108,7 @@ class Bucket:
         self._filled_at = 0.0
 
     def take(self, now: float) -> float:
-        """Take a token: 0; or the seconds until there is one."""
+        """Take a token and return 0, or return the seconds until there is one."""
         grown = self._tokens + (now - self._filled_at) * self._rate
         self._tokens, self._filled_at = min(self._capacity, grown), now
         if self._tokens < 1 - 1e-9:

@@ -1,4 +1,4 @@
-"""Clients that ask whenever the package's pacer has room."""
+"""Base of the clients that send through the rate limiter of the package."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from functools import partial
 from typing import Generic, TypeVar
 
 from benchmarks.simulation.clients.client import World
-from benchmarks.simulation.jobs import Job
 from benchmarks.simulation.server import Answer
-from benchmarks.simulation.timeline import Alarm
+from benchmarks.simulation.tasks import SimulatedTask
+from benchmarks.simulation.timeline import Timer
 from vocalsep_async import RateLimit
 from vocalsep_async._limiting import Grant, RateLimiter
 
@@ -17,46 +17,47 @@ T = TypeVar("T")
 
 
 class Paced(ABC, Generic[T]):
-    """Whoever chooses what to ask next, each time there is room."""
+    """Chooses a task each time that the rate limiter allows a request."""
 
     def __init__(self, world: World) -> None:
         self.world = world
         self.rate_limiter = RateLimiter(RateLimit(world.limit.requests, world.limit.period))
-        self._alarm = Alarm(world.timeline, self._ask)
+        self._timer = Timer(world.timeline, self._send)
 
     @abstractmethod
     def choose(self, now: float) -> T | None:
-        """Take out whom to ask about now; None for nobody."""
+        """Remove and return what to poll at *now*; None if nothing is due."""
 
     @abstractmethod
     def next_due(self, now: float) -> float:
-        """When `choose` may say something else; infinity for not before something changes."""
+        """When `choose` may return something; infinity for not before a change."""
 
     @abstractmethod
-    def job_of(self, chosen: T) -> Job:
-        """The job that *chosen* stands for."""
+    def task_of(self, chosen: T) -> SimulatedTask:
+        """Return the simulated task of *chosen*."""
 
     @abstractmethod
     def on_record(self, chosen: T, answer: Answer) -> None:
-        """An answer came."""
+        """Process the answer to a poll of *chosen*."""
 
     def wake(self) -> None:
-        """Something has changed: ask again who is due, after all else that happens now."""
-        self._alarm.set(self.world.timeline.now)
+        """Send what is due, after all other events of this moment."""
+        self._timer.set(self.world.timeline.now)
 
-    def _ask(self) -> None:
+    def _send(self) -> None:
         now = self.world.timeline.now
         while (wait := self.rate_limiter.wait(now)) == 0:
             chosen = self.choose(now)
             if chosen is None:
-                self._alarm.set(self.next_due(now))
+                self._timer.set(self.next_due(now))
                 return
             grant = self.rate_limiter.start(now)
-            self.world.server.poll(self.job_of(chosen), partial(self._answered, chosen, grant))
-        self._alarm.set(now + wait)
+            self.world.server.poll(self.task_of(chosen), partial(self._on_answer, chosen, grant))
+        self._timer.set(now + wait)
 
-    def _answered(self, chosen: T, grant: Grant, answer: Answer) -> None:
-        report = self.rate_limiter.throttled if answer.throttled else self.rate_limiter.answered
+    def _on_answer(self, chosen: T, grant: Grant, answer: Answer) -> None:
+        limiter = self.rate_limiter
+        report = limiter.on_throttled if answer.throttled else limiter.on_answer
         report(grant, self.world.timeline.now)
         self.on_record(chosen, answer)
         self.wake()
