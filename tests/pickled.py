@@ -9,7 +9,7 @@ from __future__ import annotations
 import pickle
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import vocalsep_async
 from vocalsep_async import (
@@ -119,4 +119,4 @@ def write(values: list[Any]) -> None:
 if __name__ == "__main__":
     from test_errors import FAMILY, example
 
-    write([*VALUES, *map(example, FAMILY)])
+    write([*VALUES, *(example(cast("Any", error)) for error in FAMILY)])

@@ -12,7 +12,7 @@ from typing import Self
 import anyio
 from anyio.lowlevel import checkpoint_if_cancelled
 
-from vocalsep_async._limiting import RateLimiter, Grant
+from vocalsep_async._limiting import Grant, RateLimiter
 from vocalsep_async.errors import (
     APIError,
     ClientClosedError,
