@@ -6,7 +6,7 @@ import pytest
 from emulator.calling import Caller
 from yarl import URL
 
-from vocalsep_async.emulator import Emulator, song
+from vocalsep_async.emulator import Emulator, audio
 from vocalsep_async.emulator.files import SongFiles
 from vocalsep_async.emulator.links import LinkSigner
 from vocalsep_async.emulator.tasks import Clock, Ending, Task
@@ -27,9 +27,9 @@ async def _get(caller: Caller, url: URL, **headers: str) -> tuple[int, bytes, Ma
 async def test_a_link_leads_to_the_stem(caller: Caller) -> None:
     async with Emulator() as emulator:
         url = await _url(caller, emulator, emulator.add_task("one", duration=0))
-        status, audio, headers = await _get(caller, url)
+        status, content, headers = await _get(caller, url)
     assert (status, headers["Content-Type"]) == (200, "audio/wav")
-    assert audio == song.wav("vocals")
+    assert content == audio.wav("vocals")
     assert emulator.requests[-1].task_id == "one"
 
 
@@ -87,7 +87,7 @@ async def test_the_files_are_gone_after_the_end() -> None:
 
 
 async def test_the_original_can_be_compared_with() -> None:
-    assert Emulator().original_wav() == song.wav("original")
+    assert Emulator().original_wav() == audio.wav("original")
 
 
 def _folder(task_id: str) -> str:

@@ -14,7 +14,7 @@ from attrs import define, evolve, field, frozen
 
 from vocalsep_async import _validation
 from vocalsep_async._text import counted
-from vocalsep_async.emulator import song
+from vocalsep_async.emulator import audio
 from vocalsep_async.emulator.app import App
 from vocalsep_async.emulator.backend import Backend
 from vocalsep_async.emulator.callbacks import CallbackSender
@@ -285,7 +285,7 @@ class Emulator(Settings):
 
     def original_wav(self) -> bytes:
         """Return the song that every task has separated, as a WAV file."""
-        return song.wav("original")
+        return audio.wav("original")
 
     def _prepared(self) -> _Running:
         callbacks = CallbackSender(self, self._clock, self._backend.callback)

@@ -10,7 +10,7 @@ from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 from anyio import to_thread
 
-from vocalsep_async.emulator import song
+from vocalsep_async.emulator import audio
 
 
 class StemResponse(web.FileResponse):
@@ -52,7 +52,7 @@ class SongFiles:
         """Return where the file of *mix* is, after making it if need be.
 
         Args:
-            mix: one of `song.MIXES`.
+            mix: one of `audio.MIXES`.
         """
         async with self._lock:
             return await to_thread.run_sync(self._write, mix)
@@ -69,5 +69,5 @@ class SongFiles:
             self._folder = TemporaryDirectory(prefix="vocalsep-emulator-")
         path = Path(self._folder.name) / f"{mix}.wav"
         if not path.exists():
-            path.write_bytes(song.wav(mix))
+            path.write_bytes(audio.wav(mix))
         return path

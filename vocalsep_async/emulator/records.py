@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-from vocalsep_async.emulator import song
+from vocalsep_async.emulator import audio
 from vocalsep_async.emulator.profiles import ProviderProfile
 from vocalsep_async.emulator.tasks import Clock, Task
 from vocalsep_async.models import TaskStatus
@@ -15,7 +15,7 @@ from vocalsep_async.models import TaskStatus
 Link = Callable[[Task, str], str]
 """Gives the URL of one mix of a task."""
 
-_CAMEL_STEMS = ("instrumental", "vocal", *(track for track in song.TRACKS if track != "vocal"))
+_CAMEL_STEMS = ("instrumental", "vocal", *(track for track in audio.TRACKS if track != "vocal"))
 
 
 def record(
@@ -80,7 +80,7 @@ def _origin_data(task: Task, link: Link) -> list[dict[str, Any]]:
 def _track(task: Task, mix: str, link: Link) -> dict[str, Any]:
     named = f"{task.task_id}/{mix}".encode("utf-8", "surrogatepass")
     return {
-        "duration": song.SECONDS,
+        "duration": audio.SECONDS,
         "audio_url": link(task, mix),
         "stem_type_group_name": mix.replace("_", " ").title(),
         "id": str(uuid.UUID(bytes=hashlib.sha256(named).digest()[:16])),

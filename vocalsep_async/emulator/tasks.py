@@ -8,7 +8,7 @@ import time
 
 from attrs import define, field, frozen
 
-from vocalsep_async.emulator import song
+from vocalsep_async.emulator import audio
 from vocalsep_async.errors import InvalidArgumentError
 from vocalsep_async.models import SeparationType, TaskStatus
 
@@ -111,13 +111,13 @@ class Task:
         if self.type is SeparationType.SEPARATE_VOCAL:
             return {"vocal": "vocals", "instrumental": "instrumental"}
         if self.type is SeparationType.SPLIT_STEM:
-            return {track: track for track in song.TRACKS}
+            return {track: track for track in audio.TRACKS}
         return {}
 
     @property
     def pair(self) -> dict[str, str]:
         """The mixes of a split_stem_advanced: the instrument, and the rest."""
-        track = song.track_named(self.stem_name)
+        track = audio.track_named(self.stem_name)
         if track is None:
             return {"extract": "silence", "remove": "original"}
         return {"extract": track, "remove": f"without_{track}"}
