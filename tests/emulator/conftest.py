@@ -1,13 +1,13 @@
-"""What the tests of the emulator share."""
+"""Fixtures for the tests of the emulator."""
 
 from collections.abc import AsyncIterator
 
 import aiohttp
 import pytest
-from emulator.calling import Caller
+from emulator.http_client import HttpClient
 
 
 @pytest.fixture
-async def caller(anyio_backend: str) -> AsyncIterator[Caller]:
+async def http(anyio_backend: str) -> AsyncIterator[HttpClient]:
     async with aiohttp.ClientSession(headers={"Authorization": "Bearer some-key"}) as session:
-        yield Caller(session)
+        yield HttpClient(session)

@@ -1,4 +1,4 @@
-"""Callbacks that are really posted, to this machine only."""
+"""Callbacks: their bodies, attempts and signatures, and which URLs they are posted to."""
 
 import base64
 import hashlib
@@ -12,7 +12,7 @@ from typing import Any, Self
 import anyio
 import pytest
 from aiohttp import web
-from emulator.calling import Caller, DialectName
+from emulator.http_client import HttpClient, ProviderName
 
 from vocalsep_async.emulator import Emulator
 from vocalsep_async.emulator.callbacks import _LoopbackResolver, loopback_url
@@ -22,16 +22,16 @@ FAST = 1e6
 
 
 class Hook:
-    """Somebody's webhook; answers with the statuses given, and then with the last one."""
+    """A webhook that answers with the given statuses in turn, and then with the last of them."""
 
     def __init__(self, *statuses: int) -> None:
         self.statuses = list(statuses) or [200]
         self.url = ""
-        self.seen: list[web.Request] = []
+        self.received: list[web.Request] = []
         self._send, self._receive = anyio.create_memory_object_stream[dict[str, Any]](math.inf)
 
     async def take(self, request: web.Request) -> web.Response:
-        self.seen.append(request)
+        self.received.append(request)
         await self._send.send(await request.json())
         status = self.statuses.pop(0) if len(self.statuses) > 1 else self.statuses[0]
         return web.Response(status=status, headers={"Location": "/elsewhere"})
@@ -55,11 +55,11 @@ class Hook:
             await runner.cleanup()
 
 
-async def _settled(caller: Caller, emulator: Emulator, task_id: str) -> dict[str, Any]:
-    """Ask until the task is neither pending nor a success any more."""
+async def _settled(http: HttpClient, emulator: Emulator, task_id: str) -> dict[str, Any]:
+    """Poll until the task is neither pending nor a success."""
     with anyio.fail_after(60):
         while True:
-            data: dict[str, Any] = (await caller.record(emulator, task_id)).data
+            data: dict[str, Any] = (await http.record_info(emulator, task_id)).data
             if data["successFlag"] not in {"PENDING", "SUCCESS"}:
                 return data
 
@@ -67,9 +67,11 @@ async def _settled(caller: Caller, emulator: Emulator, task_id: str) -> dict[str
 @pytest.mark.parametrize(
     "provider, key", [("sunoapi", "vocal_removal_info"), ("kie", "vocal_separation_info")]
 )
-async def test_the_end_of_a_task_is_posted(caller: Caller, provider: DialectName, key: str) -> None:
+async def test_the_end_of_a_task_is_posted(
+    http: HttpClient, provider: ProviderName, key: str
+) -> None:
     async with Hook().listening() as hook, Emulator(provider=provider, speed=FAST) as emulator:
-        created = await caller.create(emulator, callBackUrl=hook.url)
+        created = await http.create(emulator, callBackUrl=hook.url)
         body = await hook.body()
     assert body["code"] == 200
     assert body["data"]["task_id"] == created.data["taskId"]
@@ -77,36 +79,36 @@ async def test_the_end_of_a_task_is_posted(caller: Caller, provider: DialectName
     assert set(info) == {"origin_url", "vocal_url", "instrumental_url"}
     assert info["origin_url"] == ""
     assert info["vocal_url"].startswith(emulator.url)
-    assert "X-Webhook-Signature" not in hook.seen[0].headers
+    assert "X-Webhook-Signature" not in hook.received[0].headers
 
 
-async def test_all_twelve_stems_are_posted(caller: Caller) -> None:
+async def test_all_twelve_stems_are_posted(http: HttpClient) -> None:
     async with Hook().listening() as hook, Emulator(speed=FAST) as emulator:
-        await caller.create(emulator, type="split_stem", callBackUrl=hook.url)
+        await http.create(emulator, type="split_stem", callBackUrl=hook.url)
         info = (await hook.body())["data"]["vocal_removal_info"]
     assert len(info) == 13
     assert "backing_vocals_url" in info
 
 
-async def test_the_advanced_type_posts_its_pairs(caller: Caller) -> None:
+async def test_the_advanced_type_posts_its_pairs(http: HttpClient) -> None:
     async with Hook().listening() as hook, Emulator(speed=FAST) as emulator:
-        await caller.create(emulator, type="split_stem_advanced", callBackUrl=hook.url)
+        await http.create(emulator, type="split_stem_advanced", callBackUrl=hook.url)
         info = (await hook.body())["data"]["vocal_removal_info"]
     assert set(info) == {"origin_data"}
     assert set(info["origin_data"][0]) == {"extract", "remove"}
 
 
-async def test_a_failure_is_posted_without_stems_and_stays_one(caller: Caller) -> None:
+async def test_a_failure_is_posted_without_stems_and_stays_a_failure(http: HttpClient) -> None:
     async with Hook(500).listening() as hook, Emulator(speed=FAST, failure_rate=1) as emulator:
-        created = await caller.create(emulator, callBackUrl=hook.url)
+        created = await http.create(emulator, callBackUrl=hook.url)
         bodies = [await hook.body() for _ in range(3)]
-        data = await _settled(caller, emulator, created.data["taskId"])
+        data = await _settled(http, emulator, created.data["taskId"])
     assert all(body["code"] == 500 for body in bodies)
     assert all(body["data"]["vocal_removal_info"] is None for body in bodies)
     assert data["successFlag"] == "GENERATE_AUDIO_FAILED"
 
 
-def test_a_failure_does_not_become_a_success_because_nobody_heard_of_it() -> None:
+def test_a_failed_callback_does_not_change_the_status_of_a_failure() -> None:
     emulator = Emulator(failure_rate=1)
     task = emulator._backend.tasks.find(emulator.add_task(duration=0))
     assert task is not None
@@ -115,66 +117,66 @@ def test_a_failure_does_not_become_a_success_because_nobody_heard_of_it() -> Non
 
 
 @pytest.mark.parametrize("status", [500, 204, 302, 307])
-async def test_three_tries_in_vain_leave_the_stems_with_an_exception(
-    caller: Caller, status: int
+async def test_three_failed_attempts_are_a_callback_exception_with_stems(
+    http: HttpClient, status: int
 ) -> None:
     fast = Emulator(speed=FAST, rate_limit=None)
     async with Hook(status).listening() as hook, fast as emulator:
-        created = await caller.create(emulator, callBackUrl=hook.url)
-        data = await _settled(caller, emulator, created.data["taskId"])
+        created = await http.create(emulator, callBackUrl=hook.url)
+        data = await _settled(http, emulator, created.data["taskId"])
     assert data["successFlag"] == "CALLBACK_EXCEPTION"
     assert data["response"]["vocalUrl"]
-    assert [request.path for request in hook.seen] == ["/hook"] * 3
+    assert [request.path for request in hook.received] == ["/hook"] * 3
 
 
-async def test_a_try_that_succeeds_is_the_last(caller: Caller) -> None:
+async def test_no_attempt_follows_a_successful_one(http: HttpClient) -> None:
     async with Hook(500, 200).listening() as hook, Emulator(speed=FAST) as emulator:
-        created = await caller.create(emulator, callBackUrl=hook.url)
+        created = await http.create(emulator, callBackUrl=hook.url)
         await hook.body()
         await hook.body()
-        data = (await caller.record(emulator, created.data["taskId"])).data
+        data = (await http.record_info(emulator, created.data["taskId"])).data
     assert data["successFlag"] == "SUCCESS"
-    assert len(hook.seen) == 2
+    assert len(hook.received) == 2
 
 
-async def test_a_hook_that_is_not_there_is_an_exception_too(caller: Caller) -> None:
+async def test_a_refused_connection_is_a_callback_exception(http: HttpClient) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     async with Emulator(speed=FAST, rate_limit=None) as emulator:
-        created = await caller.create(emulator, callBackUrl=f"http://localhost:{port}/")
-        data = await _settled(caller, emulator, created.data["taskId"])
+        created = await http.create(emulator, callBackUrl=f"http://localhost:{port}/")
+        data = await _settled(http, emulator, created.data["taskId"])
     assert data["successFlag"] == "CALLBACK_EXCEPTION"
 
 
-async def test_a_name_for_this_machine_is_called(caller: Caller) -> None:
+async def test_localhost_is_called(http: HttpClient) -> None:
     async with Hook().listening() as hook, Emulator(speed=FAST) as emulator:
         url = hook.url.replace("127.0.0.1", "localhost")
-        await caller.create(emulator, callBackUrl=url)
+        await http.create(emulator, callBackUrl=url)
         assert (await hook.body())["code"] == 200
 
 
-async def test_a_task_ended_by_hand_is_posted_at_once(caller: Caller) -> None:
+async def test_a_task_that_a_test_ends_is_posted_immediately(http: HttpClient) -> None:
     async with Hook().listening() as hook, Emulator(speed=0.001) as emulator:
-        created = await caller.create(emulator, callBackUrl=hook.url)
+        created = await http.create(emulator, callBackUrl=hook.url)
         await anyio.to_thread.run_sync(emulator.fail, created.data["taskId"])
         assert (await hook.body())["code"] == 500
 
 
-async def test_callbacks_can_be_signed(caller: Caller) -> None:
+async def test_callbacks_are_signed_with_the_webhook_key(http: HttpClient) -> None:
     key = "secret"
     async with Hook().listening() as hook, Emulator(speed=FAST, webhook_key=key) as emulator:
-        created = await caller.create(emulator, callBackUrl=hook.url)
+        created = await http.create(emulator, callBackUrl=hook.url)
         await hook.body()
-    headers = hook.seen[0].headers
+    headers = hook.received[0].headers
     signed = f"{created.data['taskId']}.{headers['X-Webhook-Timestamp']}".encode()
     expected = base64.b64encode(hmac.new(key.encode(), signed, hashlib.sha256).digest())
     assert headers["X-Webhook-Signature"] == expected.decode()
 
 
-async def test_a_callback_under_way_is_given_up_at_the_end(caller: Caller) -> None:
+async def test_closing_cancels_pending_callbacks(http: HttpClient) -> None:
     async with Hook().listening() as hook, Emulator(speed=0.001) as emulator:
-        await caller.create(emulator, callBackUrl=hook.url)
-    assert hook.seen == []
+        await http.create(emulator, callBackUrl=hook.url)
+    assert hook.received == []
 
 
 @pytest.mark.parametrize(
@@ -186,7 +188,7 @@ async def test_a_callback_under_way_is_given_up_at_the_end(caller: Caller) -> No
         "http://[::1]:8080/",
     ],
 )
-def test_addresses_of_this_machine_are_called(url: str) -> None:
+def test_urls_of_this_machine_are_called(url: str) -> None:
     assert str(loopback_url(url)) == url
 
 
@@ -209,7 +211,7 @@ def test_addresses_of_this_machine_are_called(url: str) -> None:
         "ftp://127.0.0.1/",
     ],
 )
-def test_nobody_else_is_called(url: str | None) -> None:
+def test_other_urls_are_not_called(url: str | None) -> None:
     assert loopback_url(url) is None
 
 
@@ -221,7 +223,7 @@ def test_nobody_else_is_called(url: str | None) -> None:
         (socket.AF_INET6, ["::1"]),
     ],
 )
-async def test_every_name_means_this_machine(
+async def test_every_name_resolves_to_this_machine(
     family: socket.AddressFamily, hosts: list[str]
 ) -> None:
     found = await _LoopbackResolver().resolve("example.com", 80, family)

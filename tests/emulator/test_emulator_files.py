@@ -1,63 +1,62 @@
-"""Audio files and their links."""
+"""Stems as downloads: links, ranges, and the files behind them."""
 
 from collections.abc import Callable, Mapping
 
 import pytest
-from emulator.calling import Caller
+from emulator.http_client import HttpClient
 from yarl import URL
 
 from vocalsep_async.emulator import Emulator, audio
-from vocalsep_async.emulator.files import SongFiles
-from vocalsep_async.emulator.links import LinkSigner
+from vocalsep_async.emulator.stems import LinkSigner, StemFiles
 from vocalsep_async.emulator.tasks import Clock, Ending, Task
 from vocalsep_async.models import SeparationType, TaskStatus
 
 pytestmark = pytest.mark.anyio
 
 
-async def _url(caller: Caller, emulator: Emulator, task_id: str, key: str = "vocalUrl") -> URL:
-    return URL((await caller.record(emulator, task_id)).data["response"][key], encoded=True)
+async def _url(http: HttpClient, emulator: Emulator, task_id: str, key: str = "vocalUrl") -> URL:
+    return URL((await http.record_info(emulator, task_id)).data["response"][key], encoded=True)
 
 
-async def _get(caller: Caller, url: URL, **headers: str) -> tuple[int, bytes, Mapping[str, str]]:
-    async with caller.session.get(url, headers=headers) as answer:
-        return answer.status, await answer.read(), answer.headers
+async def _get(http: HttpClient, url: URL, **headers: str) -> tuple[int, bytes, Mapping[str, str]]:
+    async with http.session.get(url, headers=headers) as reply:
+        return reply.status, await reply.read(), reply.headers
 
 
-async def test_a_link_leads_to_the_stem(caller: Caller) -> None:
+async def test_a_link_serves_the_stem(http: HttpClient) -> None:
     async with Emulator() as emulator:
-        url = await _url(caller, emulator, emulator.add_task("one", duration=0))
-        status, content, headers = await _get(caller, url)
+        url = await _url(http, emulator, emulator.add_task("one", duration=0))
+        status, content, headers = await _get(http, url)
     assert (status, headers["Content-Type"]) == (200, "audio/wav")
     assert content == audio.wav("vocals")
     assert emulator.requests[-1].task_id == "one"
 
 
-async def test_a_part_can_be_asked_for(caller: Caller) -> None:
+async def test_a_range_of_an_unchanged_file_can_be_requested(http: HttpClient) -> None:
     async with Emulator() as emulator:
-        url = await _url(caller, emulator, emulator.add_task(duration=0))
-        _, whole, headers = await _get(caller, url)
+        url = await _url(http, emulator, emulator.add_task(duration=0))
+        _, whole, headers = await _get(http, url)
         unchanged = {"Range": "bytes=1000-", "If-Range": headers["ETag"]}
-        status, rest, _ = await _get(caller, url, **unchanged)
+        status, rest, _ = await _get(http, url, **unchanged)
         changed = {"Range": "bytes=1000-", "If-Range": '"other"'}
-        assert (await _get(caller, url, **changed))[:2] == (200, whole)
+        assert (await _get(http, url, **changed))[:2] == (200, whole)
     assert (status, rest) == (206, whole[1000:])
     assert emulator.requests[-2].code == 206
 
 
-async def test_ended_links_are_refused_and_fresh_ones_hold(caller: Caller) -> None:
+async def test_expired_links_are_refused_and_new_ones_are_valid(http: HttpClient) -> None:
     async with Emulator() as emulator:
         task_id = emulator.add_task(duration=0)
-        old = await _url(caller, emulator, task_id)
+        old = await _url(http, emulator, task_id)
         emulator.expire_links()
-        assert (await _get(caller, old))[0] == 403
-        assert (await _get(caller, await _url(caller, emulator, task_id)))[0] == 200
+        assert (await _get(http, old))[0] == 403
+        assert (await _get(http, await _url(http, emulator, task_id)))[0] == 200
 
 
-async def test_a_link_expires(caller: Caller) -> None:
+async def test_a_link_expires_after_its_lifetime(http: HttpClient) -> None:
     async with Emulator(link_lifetime=0) as emulator:
-        url = await _url(caller, emulator, emulator.add_task(duration=0))
-        assert (await _get(caller, url))[0] == 403
+        url = await _url(http, emulator, emulator.add_task(duration=0))
+        assert (await _get(http, url))[0] == 403
 
 
 @pytest.mark.parametrize(
@@ -70,14 +69,14 @@ async def test_a_link_expires(caller: Caller) -> None:
         lambda url: url.with_path("/files/other/vocals.wav").with_query(url.query),
     ],
 )
-async def test_a_changed_link_is_refused(caller: Caller, change: Callable[[URL], URL]) -> None:
+async def test_an_altered_link_is_refused(http: HttpClient, change: Callable[[URL], URL]) -> None:
     async with Emulator() as emulator:
-        url = await _url(caller, emulator, emulator.add_task(duration=0))
-        assert (await _get(caller, change(url)))[0] == 403
+        url = await _url(http, emulator, emulator.add_task(duration=0))
+        assert (await _get(http, change(url)))[0] == 403
 
 
-async def test_the_files_are_gone_after_the_end() -> None:
-    files = SongFiles()
+async def test_closing_removes_the_files() -> None:
+    files = StemFiles()
     path = await files.path("silence")
     assert await files.path("silence") == path
     assert path.is_file()
@@ -86,7 +85,7 @@ async def test_the_files_are_gone_after_the_end() -> None:
     await files.aclose()
 
 
-async def test_the_original_can_be_compared_with() -> None:
+async def test_the_emulator_returns_the_original() -> None:
     assert Emulator().original_wav() == audio.wav("original")
 
 
@@ -96,15 +95,15 @@ def _folder(task_id: str) -> str:
     return task.folder
 
 
-def test_a_folder_is_the_id_where_that_is_safe() -> None:
+def test_a_folder_is_the_id_of_the_task_where_that_is_safe() -> None:
     assert _folder("5c79_be-8E") == "5c79_be-8E"
     assert len({_folder(odd) for odd in ("", "..", "a/b", "\ud800")}) == 4
     assert all(_folder(odd).isalnum() for odd in ("", "..", "a/b", "\ud800"))
 
 
-def test_links_of_two_emulators_differ() -> None:
+def test_a_link_is_valid_for_the_emulator_that_issued_it_only() -> None:
     ours, theirs = LinkSigner(Clock(), 60.0), LinkSigner(Clock(), 60.0)
-    query = URL(ours.give("t", "bass")).query
+    query = URL(ours.issue("t", "bass")).query
     parts = ("t", "bass", query["expires"], query["signature"])
-    assert ours.holds(*parts)
-    assert not theirs.holds(*parts)
+    assert ours.is_valid(*parts)
+    assert not theirs.is_valid(*parts)

@@ -1,4 +1,4 @@
-"""The emulator from a shell."""
+"""The emulator as a command."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _MODULE = "vocalsep_async.emulator"
 
 
 @pytest.fixture
-def asked_for(monkeypatch: pytest.MonkeyPatch) -> list[Emulator]:
-    """Collect the emulators that would run, and press Ctrl-C at once."""
+def created(monkeypatch: pytest.MonkeyPatch) -> list[Emulator]:
+    """Collect the emulators that would run, and press Ctrl-C immediately."""
     emulators: list[Emulator] = []
 
     def run(coroutine: CoroutineType[Any, Any, None]) -> NoReturn:
@@ -36,43 +36,43 @@ def asked_for(monkeypatch: pytest.MonkeyPatch) -> list[Emulator]:
     return emulators
 
 
-def test_options_reach_the_emulator(asked_for: list[Emulator]) -> None:
-    line = "--provider kie --speed 10 --seed 1 --rate-limit 5/2.5 --throttle-code 430 --count-throttled"
-    assert main(line.split()) == 0
-    [emulator] = asked_for
+def test_options_reach_the_emulator(created: list[Emulator]) -> None:
+    line = "--provider kie --speed 10 --seed 1 --rate-limit 5/2.5 --throttle-code 430"
+    assert main([*line.split(), "--count-throttled"]) == 0
+    [emulator] = created
     assert (emulator.provider, emulator.speed, emulator.seed) == ("kie", 10.0, 1)
-    assert (emulator.rate_limit, emulator.throttling_code) == ((5, 2.5), 430)
+    assert (emulator.rate_limit, emulator.effective_throttle_code) == ((5, 2.5), 430)
     assert emulator.count_throttled
 
 
-def test_without_options_the_defaults_hold(asked_for: list[Emulator]) -> None:
+def test_without_options_the_defaults_apply(created: list[Emulator]) -> None:
     assert main([]) == 0
-    assert asked_for[0].rate_limit == Emulator().rate_limit
+    assert created[0].rate_limit == Emulator().rate_limit
 
 
-def test_the_limit_can_be_switched_off(asked_for: list[Emulator]) -> None:
+def test_the_rate_limit_can_be_switched_off(created: list[Emulator]) -> None:
     main(["--rate-limit", "none"])
-    assert asked_for[0].rate_limit is None
+    assert created[0].rate_limit is None
 
 
 @pytest.mark.parametrize(
-    "line, told",
+    "line, message",
     [
         ("--rate-limit often", "invalid rate limit value: 'often'"),
         ("--speed 0", "speed must be a finite number above 0"),
-        ("--throttle-code 418", "refuse_code must be one of"),
+        ("--throttle-code 418", "throttle_code must be one of"),
     ],
 )
-def test_wrong_options_exit_with_two(
-    capsys: pytest.CaptureFixture[str], line: str, told: str
+def test_invalid_options_exit_with_status_2(
+    capsys: pytest.CaptureFixture[str], line: str, message: str
 ) -> None:
     with pytest.raises(SystemExit) as caught:
         main(line.split())
     assert caught.value.code == 2
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
-def test_a_taken_port_exits_with_one(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_port_in_use_exits_with_status_1(capsys: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         assert main(["--port", str(port)]) == 1
@@ -87,20 +87,22 @@ def test_the_module_runs_main(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.anyio
-async def test_it_says_where_it_is_and_what_to_try(capsys: pytest.CaptureFixture[str]) -> None:
+async def test_the_command_prints_its_address_and_a_request_to_try(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     emulator = Emulator(api_key="k")
-    said = ""
+    output = ""
     async with anyio.create_task_group() as group:
         group.start_soon(serve, emulator)
-        while not said:
+        while not output:
             await checkpoint()
-            said = capsys.readouterr().out
+            output = capsys.readouterr().out
         group.cancel_scope.cancel()
-    assert f"listening on {emulator.url}" in said
-    assert "curl -H 'Authorization: Bearer k'" in said
+    assert f"listening on {emulator.url}" in output
+    assert "curl -H 'Authorization: Bearer k'" in output
 
 
-def test_ctrl_c_ends_it_without_a_traceback() -> None:
+def test_ctrl_c_stops_the_command_without_a_traceback() -> None:
     with subprocess.Popen(
         [sys.executable, "-m", _MODULE],
         stdout=subprocess.PIPE,

@@ -1,4 +1,4 @@
-"""The options and their ranges."""
+"""The options of an emulator, and their ranges."""
 
 import math
 import pydoc
@@ -18,7 +18,7 @@ from vocalsep_async.errors import InvalidArgumentError
     [
         ("api_key", ""),
         ("api_key", 7),
-        ("provider", "klingon"),
+        ("provider", "suno"),
         ("speed", 0),
         ("speed", math.inf),
         ("speed", math.nan),
@@ -62,12 +62,12 @@ from vocalsep_async.errors import InvalidArgumentError
         ("host", "localhost"),
     ],
 )
-def test_an_option_out_of_range_is_refused_by_its_name(option: str, value: Any) -> None:
-    with pytest.raises(InvalidArgumentError, match=f"{option}|listens on 127.0.0.1 only"):
+def test_an_option_out_of_its_range_is_refused_by_name(option: str, value: Any) -> None:
+    with pytest.raises(InvalidArgumentError, match=option):
         Emulator(**{option: value})
 
 
-def test_the_range_of_a_number_is_told() -> None:
+def test_the_message_states_the_range_of_a_number() -> None:
     with pytest.raises(InvalidArgumentError, match=r"failure_rate must be at most 1, not 2"):
         Emulator(failure_rate=2)
     with pytest.raises(InvalidArgumentError, match=r"speed must be a finite number above 0, not 0"):
@@ -75,9 +75,11 @@ def test_the_range_of_a_number_is_told() -> None:
 
 
 @pytest.mark.parametrize("option", ["api_key", "webhook_key"])
-def test_a_key_that_no_request_could_carry_is_refused_and_not_shown(option: str) -> None:
+def test_a_key_with_a_lone_surrogate_is_refused_and_not_shown(option: str) -> None:
     options: dict[str, Any] = {option: "secret\ud83c"}
-    with pytest.raises(InvalidArgumentError, match=f"^{option} holds a lone surrogate") as caught:
+    with pytest.raises(
+        InvalidArgumentError, match=f"^{option} contains a lone surrogate"
+    ) as caught:
         Emulator(**options)
     assert "secret" not in str(caught.value)
 
@@ -91,18 +93,18 @@ def test_a_key_that_no_request_could_carry_is_refused_and_not_shown(option: str)
         ({"provider": "kie", "throttle_code": 430}, 430),
     ],
 )
-def test_the_code_of_refusals_follows_the_dialect(options: dict[str, Any], code: int) -> None:
-    assert Emulator(**options).throttling_code == code
+def test_the_throttle_code_follows_the_provider(options: dict[str, Any], code: int) -> None:
+    assert Emulator(**options).effective_throttle_code == code
 
 
-def test_a_code_of_the_other_dialect_is_refused() -> None:
-    with pytest.raises(InvalidArgumentError, match=r"refuse_code must be one of \(429, 430\)"):
+def test_a_throttle_code_of_the_other_provider_is_refused() -> None:
+    with pytest.raises(InvalidArgumentError, match=r"throttle_code must be one of \(429, 430\)"):
         Emulator(provider="kie", throttle_code=405)
 
 
-def test_a_word_that_is_not_known_is_told_with_those_that_are() -> None:
+def test_the_message_lists_the_words_that_are_allowed() -> None:
     with pytest.raises(
-        InvalidArgumentError, match="dialect must be one of sunoapi, kie, not 'suno'"
+        InvalidArgumentError, match="provider must be one of sunoapi, kie, not 'suno'"
     ):
         Emulator(provider="suno")  # type: ignore[arg-type]
 
@@ -124,19 +126,19 @@ def test_a_word_that_is_not_known_is_told_with_those_that_are() -> None:
         ("host", "127.0.0.1"),
     ],
 )
-def test_the_bounds_of_an_option_are_within_its_range(option: str, value: Any) -> None:
+def test_the_bounds_of_an_option_are_in_its_range(option: str, value: Any) -> None:
     assert getattr(Emulator(**{option: value}), option) == value
 
 
 @pytest.mark.parametrize(
     "option", [option.name for option in attrs.fields(Emulator) if option.init]
 )
-def test_help_tells_what_each_option_means(option: str) -> None:
+def test_help_explains_each_option(option: str) -> None:
     text = pydoc.plain(pydoc.render_doc(vocalsep_async.emulator))
     assert re.search(rf"^[ |]*{option}: [^'\"]{{10}}", text, re.MULTILINE)
 
 
-def test_options_cannot_be_changed_afterwards() -> None:
+def test_options_cannot_be_changed() -> None:
     emulator = Emulator()
     with pytest.raises(attrs.exceptions.FrozenAttributeError):
         emulator.speed = 2.0

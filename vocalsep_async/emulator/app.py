@@ -1,8 +1,9 @@
-"""The HTTP side: who is let in, which handler responses, and how faults look on the wire."""
+"""The HTTP side of the emulator: admission, routes, and faults on the wire."""
 
 from __future__ import annotations
 
 import hmac
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from types import MappingProxyType
@@ -13,29 +14,29 @@ from aiohttp import web
 from vocalsep_async.emulator import responses
 from vocalsep_async.emulator.backend import Backend
 from vocalsep_async.emulator.faults import Fault, FaultQueue
-from vocalsep_async.emulator.files import SongFiles, StemResponse
-from vocalsep_async.emulator.limiter import SlidingWindow
-from vocalsep_async.emulator.request_log import Entry, RequestLog
-from vocalsep_async.emulator.responses import Answer, raw_response
-from vocalsep_async.emulator.settings import Settings
+from vocalsep_async.emulator.request_log import LogEntry, RequestLog
+from vocalsep_async.emulator.responses import ApiResponse, raw_response
+from vocalsep_async.emulator.settings import EmulatorSettings
+from vocalsep_async.emulator.stems import StemFiles, StemResponse
 from vocalsep_async.emulator.tasks import Task
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-# aiohttp handles each request in an asyncio task of its own, up to sending the answer.
-_entry: ContextVar[Entry] = ContextVar("vocalsep_emulator_entry")
+# One value per request: aiohttp handles each in an asyncio task of its own, until the response
+# is sent.
+_entry: ContextVar[LogEntry] = ContextVar("vocalsep_emulator_entry")
 
 _PAGE = "<!DOCTYPE html><html><body><h1>One moment, please</h1></body></html>"
-_FAULT_ANSWERS: Mapping[Fault, Callable[[Settings], Answer]] = MappingProxyType(
+_FAULTS_IN_FORM: Mapping[Fault, Callable[[EmulatorSettings], ApiResponse]] = MappingProxyType(
     {
-        Fault.THROTTLED: responses.refusal,
+        Fault.THROTTLED: responses.throttled,
         Fault.MAINTENANCE: lambda _: responses.maintenance(),
         Fault.SERVER_ERROR: lambda _: responses.server_error(),
         Fault.NO_CREDITS: responses.no_credits,
         Fault.UNAUTHORIZED: lambda _: responses.unauthorized(),
     }
 )
-_FAULT_BODIES: Mapping[Fault, Callable[[], web.Response]] = MappingProxyType(
+_FAULTS_OUT_OF_FORM: Mapping[Fault, Callable[[], web.Response]] = MappingProxyType(
     {
         Fault.HTML: lambda: raw_response(_PAGE, content_type="text/html;charset=UTF-8"),
         Fault.EMPTY: lambda: raw_response(""),
@@ -44,21 +45,50 @@ _FAULT_BODIES: Mapping[Fault, Callable[[], web.Response]] = MappingProxyType(
 )
 
 
+class SlidingWindow:
+    """Admits at most *limit* requests in any window of *period* seconds.
+
+    A window includes its first moment and excludes its last: a request that arrived exactly
+    *period* seconds ago does not count. The client's own limiter is not used here, so that an
+    error in it cannot hide itself.
+
+    Args:
+        limit: number of requests, 1 or more.
+        period: seconds, more than 0.
+        count_throttled: whether throttled requests count too, so that a client that does not
+            pause stays throttled.
+    """
+
+    def __init__(self, limit: int, period: float, *, count_throttled: bool = False) -> None:
+        self._period = period
+        self._count_throttled = count_throttled
+        # Only the last `limit` requests decide.
+        self._counted: deque[float] = deque(maxlen=limit)
+
+    def admit(self, now: float) -> bool:
+        """Count a request at the monotonic time *now* and return whether it is admitted."""
+        has_room = len(self._counted) < (self._counted.maxlen or 0)
+        admitted = has_room or now - self._counted[0] >= self._period
+        if admitted or self._count_throttled:
+            self._counted.append(now)
+        return admitted
+
+
 class App:
-    """Lets requests in, or not, and hands them to the backend.
+    """Admits requests, passes them to the backend and logs them.
 
     Args:
         settings: the options.
-        backend: what responses.
-        log: where each request is written down.
-        faults: what the next requests meet.
-        on_created: told of each task that a request created.
-        under_maintenance: asked at each request.
+        backend: handles the admitted requests.
+        log: receives a record of each request.
+        faults: the faults of the next requests.
+        on_created: called with each task that a request created.
+        under_maintenance: called at each request to the API.
     """
 
     def __init__(
         self,
-        settings: Settings,
+        settings: EmulatorSettings,
         backend: Backend,
         log: RequestLog,
         faults: FaultQueue,
@@ -72,32 +102,32 @@ class App:
         self._faults = faults
         self._on_created = on_created
         self._under_maintenance = under_maintenance
-        self._files = SongFiles()
+        self._files = StemFiles()
         self._closing = anyio.Event()
-        self._limiter = _limiter(settings)
+        self._window = _window(settings)
 
-    def application(self) -> web.Application:
-        """Return the routes, as aiohttp serves them."""
-        app = web.Application(middlewares=[self._receive])
-        app.on_response_prepare.append(self._write_down)
+    def routes(self) -> web.Application:
+        """Return the application for aiohttp to serve."""
+        app = web.Application(middlewares=[self._handle])
+        app.on_response_prepare.append(self._write_record)
         app.router.add_post("/api/v1/vocal-removal/generate", self._generate)
         app.router.add_get("/api/v1/vocal-removal/record-info", self._record_info)
         app.router.add_get(self._settings.profile.credits_path, self._credits)
         app.router.add_route("*", "/api/{rest:.*}", self._not_found)
-        app.router.add_get("/files/{folder}/{stem}.wav", self._file)
+        app.router.add_get("/files/{folder}/{mix}.wav", self._file)
         return app
 
     def close(self) -> None:
-        """Let go of the requests that are kept waiting."""
+        """Release the requests that are stalled or delayed."""
         self._closing.set()
 
     async def remove_files(self) -> None:
-        """Remove what was written for downloads."""
+        """Remove the files that were written for downloads."""
         await self._files.aclose()
 
     @web.middleware
-    async def _receive(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
-        entry = Entry(at=self._backend.clock.now(), method=request.method, path=request.path)
+    async def _handle(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
+        entry = LogEntry(at=self._backend.clock.now(), method=request.method, path=request.path)
         _entry.set(entry)
         if request.path.startswith("/api/"):
             handler = self._admit(entry, handler)
@@ -105,45 +135,47 @@ class App:
         await self._pause(self._settings.latency)
         return response
 
-    def _admit(self, entry: Entry, handler: _Handler) -> _Handler:
-        """Return what answers: *handler*, or whatever stands before it."""
-        admitted = self._limiter is None or self._limiter.admit(entry.at)
+    def _admit(self, entry: LogEntry, handler: _Handler) -> _Handler:
+        """Return *handler* with a check of the key, or a handler that responds in its place."""
+        # First, as every request counts against the limit, faults and maintenance included.
+        admitted = self._window is None or self._window.admit(entry.at)
         fault = self._faults.pop()
         if fault is not None:
-            return lambda request: self._meet(fault, request)
+            return lambda request: self._apply(fault, request)
         if self._under_maintenance():
-            return lambda _: _sent(responses.maintenance())
+            return lambda _: _respond(responses.maintenance())
         if not admitted:
-            return lambda _: _sent(responses.refusal(self._settings))
+            return lambda _: _respond(responses.throttled(self._settings))
         return self._with_key(handler)
 
     def _with_key(self, handler: _Handler) -> _Handler:
         async def check(request: web.Request) -> web.StreamResponse:
-            if self._knows(request.headers.get("Authorization", "")):
+            if self._is_authorized(request.headers.get("Authorization", "")):
                 return await handler(request)
-            return await _sent(responses.unauthorized())
+            return await _respond(responses.unauthorized())
 
         return check
 
-    def _knows(self, authorization: str) -> bool:
+    def _is_authorized(self, authorization: str) -> bool:
         scheme, _, key = authorization.partition(" ")
         if scheme.lower() != "bearer" or not key.strip():
             return False
-        wanted = self._settings.api_key
+        expected = self._settings.api_key
         given = key.strip().encode("utf-8", "surrogateescape")
-        return wanted is None or hmac.compare_digest(wanted.encode(), given)
+        return expected is None or hmac.compare_digest(expected.encode(), given)
 
-    async def _meet(self, fault: Fault, request: web.Request) -> web.StreamResponse:
-        if fault in _FAULT_ANSWERS:
-            return await _sent(_FAULT_ANSWERS[fault](self._settings))
-        if fault in _FAULT_BODIES:
-            return _FAULT_BODIES[fault]()
+    async def _apply(self, fault: Fault, request: web.Request) -> web.StreamResponse:
+        if fault in _FAULTS_IN_FORM:
+            return await _respond(_FAULTS_IN_FORM[fault](self._settings))
+        if fault in _FAULTS_OUT_OF_FORM:
+            return _FAULTS_OUT_OF_FORM[fault]()
         entry = _entry.get()
         entry.unanswered = True
+        # Logged now: a stalled request may never come as far as a response.
         self._log.write(entry)
         if fault is Fault.STALLED:
             await self._closing.wait()
-        # The client may have gone in the meantime.
+        # The transport is None if the client has disconnected in the meantime.
         if request.transport is not None:
             request.transport.close()
         return web.Response()
@@ -152,43 +184,44 @@ class App:
         with anyio.move_on_after(seconds):
             await self._closing.wait()
 
-    async def _write_down(self, _request: web.Request, response: web.StreamResponse) -> None:
+    async def _write_record(self, _request: web.Request, response: web.StreamResponse) -> None:
         self._log.write(_entry.get(), response.status)
 
     async def _generate(self, request: web.Request) -> web.StreamResponse:
-        answer, task = self._backend.create(await request.read())
+        response, task = self._backend.create(await request.read())
         if task is not None:
             _entry.get().task_id = task.task_id
             self._on_created(task)
-        return await _sent(answer)
+        return await _respond(response)
 
     async def _record_info(self, request: web.Request) -> web.StreamResponse:
         task_id = request.query.get("taskId", "")
         _entry.get().task_id = task_id or None
-        return await _sent(self._backend.record_info(task_id))
+        return await _respond(self._backend.record_info(task_id))
 
     async def _credits(self, _request: web.Request) -> web.StreamResponse:
-        return await _sent(self._backend.credits())
+        return await _respond(self._backend.credits())
 
     async def _not_found(self, _request: web.Request) -> web.StreamResponse:
-        return await _sent(responses.not_found())
+        return await _respond(responses.not_found())
 
     async def _file(self, request: web.Request) -> web.StreamResponse:
-        folder, stem = request.match_info["folder"], request.match_info["stem"]
-        _entry.get().task_id = self._backend.tasks.at_folder(folder)
+        folder, mix = request.match_info["folder"], request.match_info["mix"]
+        _entry.get().task_id = self._backend.tasks.id_by_folder(folder)
         expires, signature = (request.query.get(key, "") for key in ("expires", "signature"))
-        if not self._backend.links.holds(folder, stem, expires, signature):
+        # A valid link names a mix that exists, as it was issued for it.
+        if not self._backend.links.is_valid(folder, mix, expires, signature):
             raise web.HTTPForbidden(text="The link has expired, or is not one of ours.")
-        return StemResponse(await self._files.path(stem))
+        return StemResponse(await self._files.path(mix))
 
 
-def _limiter(settings: Settings) -> SlidingWindow | None:
+def _window(settings: EmulatorSettings) -> SlidingWindow | None:
     if settings.rate_limit is None:
         return None
     return SlidingWindow(*settings.rate_limit, count_throttled=settings.count_throttled)
 
 
-async def _sent(answer: Answer) -> web.Response:
+async def _respond(response: ApiResponse) -> web.Response:
     entry = _entry.get()
-    entry.code, entry.throttled = answer.code, answer.throttled
-    return answer.response()
+    entry.code, entry.throttled = response.code, response.throttled
+    return response.to_http()

@@ -1,4 +1,4 @@
-"""What the API does with a request that was let in. No HTTP here."""
+"""What the API does with an admitted request: the account and its tasks, without HTTP."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any
 from attrs import evolve
 
 from vocalsep_async.emulator import records, responses
-from vocalsep_async.emulator.links import LinkSigner
-from vocalsep_async.emulator.responses import Answer
-from vocalsep_async.emulator.sampler import Sampler
-from vocalsep_async.emulator.settings import Settings, one_of
-from vocalsep_async.emulator.tasks import Clock, Ending, Task, TaskStore
+from vocalsep_async.emulator.responses import ApiResponse
+from vocalsep_async.emulator.settings import EmulatorSettings, one_of
+from vocalsep_async.emulator.stems import LinkSigner
+from vocalsep_async.emulator.tasks import Clock, Ending, Sampler, Task, TaskStore
 from vocalsep_async.errors import InvalidArgumentError
 from vocalsep_async.models import SeparationType
 
+# Credits that a task of each type costs.
 _COSTS: Mapping[SeparationType, int] = MappingProxyType(
     {
         SeparationType.SEPARATE_VOCAL: 10,
@@ -25,11 +25,10 @@ _COSTS: Mapping[SeparationType, int] = MappingProxyType(
         SeparationType.SPLIT_STEM_ADVANCED: 20,
     }
 )
-"""Credits that a task of each type takes."""
 
 
 class _BadRequestError(Exception):
-    """The parameters are refused; the text goes into the answer."""
+    """A parameter is invalid; the text goes into the response."""
 
 
 class Backend:
@@ -37,25 +36,25 @@ class Backend:
 
     Args:
         settings: the options.
-        clock: for everything that takes time.
+        clock: times the tasks and the links.
     """
 
-    def __init__(self, settings: Settings, clock: Clock) -> None:
+    def __init__(self, settings: EmulatorSettings, clock: Clock) -> None:
         self.clock = clock
         self.links = LinkSigner(clock, settings.link_lifetime)
         self.tasks = TaskStore()
-        self.drawing = Sampler(
+        self._sampler = Sampler(
             settings.seed, speed=settings.speed, failure_rate=settings.failure_rate
         )
         self.credits_left = settings.credits
         self.base_url = ""
         self._settings = settings
 
-    def create(self, content: bytes) -> tuple[Answer, Task | None]:
-        """Create the task that a request body asks for, and charge it.
+    def create(self, content: bytes) -> tuple[ApiResponse, Task | None]:
+        """Create the task that a request body describes, and charge its credits.
 
         Returns:
-            The answer, and the task; None if the request was refused.
+            The response and the task; None in place of the task if none was created.
         """
         try:
             body = _json_object(content)
@@ -67,7 +66,7 @@ class Backend:
             return responses.no_credits(self._settings), None
         self.credits_left -= _COSTS[type_]
         task = evolve(
-            self.draw(type_),
+            self.new_task(type_),
             music_id=music_id,
             callback_url=callback_url,
             stem_name=_text(body, "stemName"),
@@ -75,8 +74,8 @@ class Backend:
         self.tasks.add(task)
         return responses.success({"taskId": task.task_id}), task
 
-    def record_info(self, task_id: str) -> Answer:
-        """Tell how a task stands; null for one that is not known, or not yet."""
+    def record_info(self, task_id: str) -> ApiResponse:
+        """Return the record of a task; null for an unknown task and during the lookup lag."""
         if not task_id:
             return responses.bad_request(self._settings, "taskId is missing.")
         now = self.clock.now()
@@ -86,27 +85,27 @@ class Backend:
         profile = self._settings.profile
         return responses.success(records.record(task, now, self.clock, profile, self._link))
 
-    def credits(self) -> Answer:
-        """Tell what is left."""
+    def credits(self) -> ApiResponse:
+        """Return the remaining credits."""
         return responses.success(self._settings.profile.credits_type(self.credits_left))
 
     def callback(self, task: Task) -> dict[str, Any]:
-        """Return what is posted at the end of *task*."""
+        """Return the body of the callback that reports the end of *task*."""
         return records.callback(task, self._settings.profile, self._link)
 
-    def draw(self, type_: SeparationType) -> Task:
-        """Return a new task of *type_* that begins now; it is not in the book yet."""
+    def new_task(self, type_: SeparationType) -> Task:
+        """Return a random task of *type_* that begins now; it is not stored yet."""
         now = self.clock.now()
         return Task(
-            task_id=self.drawing.task_id(),
+            task_id=self._sampler.task_id(),
             type=type_,
             created_at=now,
-            ends_at=now + self.drawing.duration(type_),
-            ending=self.drawing.ending(),
+            ends_at=now + self._sampler.duration(type_),
+            ending=self._sampler.ending(),
         )
 
     def end(self, task_id: str, ending: Ending) -> Task:
-        """End a task now, whatever was drawn for it, and return it.
+        """End a task now with *ending* in place of its own, and return it.
 
         Raises:
             InvalidArgumentError: there is no such task.
@@ -114,17 +113,18 @@ class Backend:
         task = self.tasks.find(task_id)
         if task is None:
             raise InvalidArgumentError(f"there is no task {task_id!r}")
-        # In this order: who looks between the two sees a pending task, never a wrong ending.
+        # In this order, so that a poll in between (this may run in another thread) sees a pending
+        # task and never the ending that is replaced.
         task.ending = ending
         task.ends_at = self.clock.now()
         return task
 
     def _link(self, task: Task, mix: str) -> str:
-        return self.base_url + self.links.give(task.folder, mix)
+        return self.base_url + self.links.issue(task.folder, mix)
 
 
 def _json_object(content: bytes) -> Mapping[str, Any]:
-    # JSON is UTF-8 whatever charset the request names: RFC 8259 knows no other.
+    # RFC 8259 allows no encoding but UTF-8, so the charset of the request is ignored.
     try:
         body = json.loads(content.decode())
     except (ValueError, RecursionError):

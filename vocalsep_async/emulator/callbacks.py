@@ -1,4 +1,4 @@
-"""Callbacks: posted for real, but never to another machine."""
+"""Callbacks: posted to URLs of this machine only."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
-from vocalsep_async.emulator.settings import Settings
+from vocalsep_async.emulator.settings import EmulatorSettings
 from vocalsep_async.emulator.tasks import Clock, Task
 
-_TRIES = 3
-_PAUSE = 1.0  # seconds of life between two tries; nobody documents the real ones
-_PATIENCE = aiohttp.ClientTimeout(total=15.0)  # the documented time to answer in
+_ATTEMPTS = 3
+_PAUSE = 1.0  # seconds between two attempts at speed 1; the services document none
+_TIMEOUT = aiohttp.ClientTimeout(total=15.0)  # the documented time for a response
 _log = logging.getLogger(__name__)
 
 
 def loopback_url(text: str | None) -> URL | None:
-    """Return *text* as a URL if it is one of this machine; None if it is not, or is no URL."""
+    """Return *text* as a URL; None unless it is an HTTP(S) URL of this machine."""
     try:
         url = URL(text or "")
         host = url.host or ""
-        is_ours = host == "localhost" or ipaddress.ip_address(host).is_loopback
+        is_local = host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return None
-    return url if is_ours and url.scheme in {"http", "https"} else None
+    return url if is_local and url.scheme in {"http", "https"} else None
 
 
 def signature_headers(key: str | None, task_id: str) -> dict[str, str]:
-    """Return the headers that kie.ai documents for signed callbacks; none without a key."""
+    """Return the headers that kie.ai documents for signed callbacks; none if *key* is None."""
     if key is None:
         return {}
     timestamp = str(int(time.time()))
@@ -51,7 +51,7 @@ def signature_headers(key: str | None, task_id: str) -> dict[str, str]:
 
 
 class _LoopbackResolver(AbstractResolver):
-    """Says that every name is this machine, so no odd hosts file leads elsewhere."""
+    """Resolves every name to this machine, whatever the hosts file says."""
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
@@ -70,22 +70,22 @@ class _LoopbackResolver(AbstractResolver):
         ]
 
     async def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: the resolver holds no resources."""
 
 
 class CallbackSender:
-    """Tells the callback URLs of tasks that they have ended.
+    """Posts a callback at the end of each scheduled task.
 
-    It lives in one event loop; everything here has to be called in it.
+    It belongs to one event loop; all methods must be called in that loop.
 
     Args:
         settings: the options.
-        clock: the one of the tasks.
-        payload: what to post for a task.
+        clock: the clock of the tasks.
+        payload: returns the body to post for a task.
     """
 
     def __init__(
-        self, settings: Settings, clock: Clock, payload: Callable[[Task], dict[str, Any]]
+        self, settings: EmulatorSettings, clock: Clock, payload: Callable[[Task], dict[str, Any]]
     ) -> None:
         self._settings = settings
         self._clock = clock
@@ -93,49 +93,49 @@ class CallbackSender:
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(resolver=_LoopbackResolver()),
             cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=_PATIENCE,
+            timeout=_TIMEOUT,
         )
-        self._watches: dict[str, asyncio.Task[None]] = {}
+        self._deliveries: dict[str, asyncio.Task[None]] = {}
 
-    def watch(self, task: Task) -> None:
-        """Post when *task* ends, if its callback URL is one of this machine.
+    def schedule(self, task: Task) -> None:
+        """Post a callback when *task* ends, if its callback URL is one of this machine.
 
-        A task that is watched already is watched anew, as its end may have moved.
+        A second call for a task replaces the first, as the end of the task may have moved.
         """
         url = loopback_url(task.callback_url)
         if url is None:
             return
-        former = self._watches.get(task.task_id)
-        if former is not None:
-            former.cancel()
-        self._watches[task.task_id] = asyncio.create_task(self._deliver_at_end(task, url))
+        previous = self._deliveries.get(task.task_id)
+        if previous is not None:
+            previous.cancel()
+        self._deliveries[task.task_id] = asyncio.create_task(self._deliver_at_end(task, url))
 
     async def aclose(self) -> None:
-        """Give up what is under way."""
-        watches = self._watches.values()
-        for watch in watches:
-            watch.cancel()
-        if watches:
-            await asyncio.wait(watches)
+        """Cancel all deliveries."""
+        deliveries = self._deliveries.values()
+        for delivery in deliveries:
+            delivery.cancel()
+        if deliveries:
+            await asyncio.wait(deliveries)
         await self._session.close()
 
     async def _deliver_at_end(self, task: Task, url: URL) -> None:
-        # In a loop, because timers may go off a little early. It is no event that is waited for.
+        # A loop, because a timer may fire a little early; no event could replace the sleep.
         while (left := task.ends_at - self._clock.now()) > 0:  # noqa: ASYNC110
             await asyncio.sleep(left)
         if not await self._deliver(task, url):
             task.callback_failed()
 
     async def _deliver(self, task: Task, url: URL) -> bool:
-        for tries_made in range(_TRIES):
-            if tries_made:
+        for attempts_made in range(_ATTEMPTS):
+            if attempts_made:
                 await asyncio.sleep(_PAUSE / self._settings.speed)
             if await self._post(task, url):
                 return True
         return False
 
     async def _post(self, task: Task, url: URL) -> bool:
-        """Try once; return whether the answer was HTTP 200, as is documented to be due."""
+        """Post once; return whether the response was HTTP 200, the only documented success."""
         headers = signature_headers(self._settings.webhook_key, task.task_id)
         try:
             async with self._session.post(

@@ -1,4 +1,4 @@
-"""Trouble on demand."""
+"""Faults that tests inject into the next requests."""
 
 from __future__ import annotations
 
@@ -7,17 +7,18 @@ from collections import deque
 
 from vocalsep_async.errors import InvalidArgumentError
 
-_MOST = 1_000_000
+_MAX_TIMES = 1_000_000
 
 
 class Fault(enum.StrEnum):
-    """What can befall a request; it is then not carried out, a task is not created.
+    """A failure that `Emulator.inject` lets the next requests to the API meet.
 
-    A request that meets a fault still takes its place under the rate limit.
+    A request that meets a fault has no effect: it creates no task and takes no credits. It still
+    counts against the rate limit.
     """
 
     THROTTLED = "throttled"
-    """The answer to too many requests, in the code and the place the emulator was told."""
+    """"Too many requests", with the code and in the place that the emulator's options name."""
     MAINTENANCE = "maintenance"
     """Code 455."""
     SERVER_ERROR = "server_error"
@@ -27,39 +28,39 @@ class Fault(enum.StrEnum):
     UNAUTHORIZED = "unauthorized"
     """Code 401."""
     HTML = "html"
-    """A web page under HTTP 200, as something in between would send it."""
+    """A web page under HTTP 200, as a proxy in between would send it."""
     EMPTY = "empty"
-    """HTTP 200 and no body."""
+    """HTTP 200 without a body."""
     GARBAGE = "garbage"
-    """JSON that breaks off in the middle."""
+    """JSON that is cut off."""
     DROPPED = "dropped"
-    """The connection is closed without an answer.
+    """The connection is closed without a response.
 
-    aiohttp's client repeats a dropped GET once by itself, as many others do; inject two to be
-    sure that the caller notices.
+    Many HTTP clients, aiohttp's among them, send a GET again whose connection was dropped, so
+    a client's code may notice only the second of two faults.
     """
     STALLED = "stalled"
-    """No answer, until the emulator closes."""
+    """No response until the emulator closes."""
 
 
 class FaultQueue:
-    """The faults that the next requests will meet, in the order they were asked for."""
+    """The faults of the next requests, first in, first out."""
 
     def __init__(self) -> None:
-        self._waiting: deque[Fault] = deque()
+        self._faults: deque[Fault] = deque()
 
     def add(self, fault: Fault, times: int) -> None:
-        """Let *times* more requests meet *fault*.
+        """Append *fault* for *times* requests.
 
         Raises:
-            InvalidArgumentError: there is no such fault, or *times* is not from 1 to a million.
+            InvalidArgumentError: *fault* is unknown, or *times* is not from 1 to a million.
         """
         if fault not in list(Fault):
-            raise InvalidArgumentError(f"{fault!r} is no fault; there are: {', '.join(Fault)}")
-        if type(times) is not int or not 1 <= times <= _MOST:
-            raise InvalidArgumentError(f"times must be a whole number from 1 to {_MOST}")
-        self._waiting.extend([Fault(fault)] * times)
+            raise InvalidArgumentError(f"fault must be one of {', '.join(Fault)}, not {fault!r}")
+        if type(times) is not int or not 1 <= times <= _MAX_TIMES:
+            raise InvalidArgumentError(f"times must be a whole number from 1 to {_MAX_TIMES}")
+        self._faults.extend([Fault(fault)] * times)
 
     def pop(self) -> Fault | None:
-        """Return what the request at hand meets; None if nothing."""
-        return self._waiting.popleft() if self._waiting else None
+        """Remove and return the fault of the current request; None if it meets none."""
+        return self._faults.popleft() if self._faults else None

@@ -1,4 +1,4 @@
-"""What the two providers do differently."""
+"""Where the two providers' APIs differ: paths, codes, and names of fields."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from attrs import frozen
 
 @frozen(kw_only=True)
 class ProviderProfile:
-    """One provider's codes and words.
+    """One provider's paths, codes, and names.
 
     Attributes:
-        credits_path: where the remaining credits are asked for.
-        bad_request: the code for parameters that are refused.
-        no_credits: the code for an empty account.
-        refuse_codes: the codes that may mean "too many requests"; the usual one first.
-        callback_key: under which name a callback carries the stems.
-        url_keys: keys of a record's ``response`` that stay null here whatever the type.
-        credits_type: how a number of credits is printed.
+        credits_path: path that returns the remaining credits.
+        bad_request: code for invalid parameters.
+        no_credits: code for an empty account.
+        throttle_codes: codes that may mean "too many requests", the usual one first.
+        callback_key: key of a callback's ``data`` that holds the stems.
+        url_keys: keys of a record's ``response`` that are null for every type of separation.
+        credits_type: type in which a number of credits is printed.
     """
 
     credits_path: str
@@ -54,4 +54,4 @@ PROFILES: Mapping[str, ProviderProfile] = MappingProxyType(
         ),
     }
 )
-"""Those of each dialect, by its name."""
+"""The profile of each provider, by the provider's name."""

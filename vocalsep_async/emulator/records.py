@@ -1,4 +1,4 @@
-"""How the API prints a task: as a record, and in a callback."""
+"""How the API prints a task: as the record of record-info, and as the body of a callback."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from vocalsep_async.emulator.tasks import Clock, Task
 from vocalsep_async.models import TaskStatus
 
 Link = Callable[[Task, str], str]
-"""Gives the URL of one mix of a task."""
+"""Returns the URL of one mix of a task."""
 
 _CAMEL_STEMS = ("instrumental", "vocal", *(track for track in audio.TRACKS if track != "vocal"))
 
@@ -21,7 +21,7 @@ _CAMEL_STEMS = ("instrumental", "vocal", *(track for track in audio.TRACKS if tr
 def record(
     task: Task, now: float, clock: Clock, profile: ProviderProfile, link: Link
 ) -> dict[str, Any]:
-    """Return the ``data`` of record-info for *task* as it stands at *now*."""
+    """Return the ``data`` of record-info for *task* at the monotonic time *now*."""
     data: dict[str, Any] = {
         "taskId": task.task_id,
         "musicId": task.music_id,
@@ -47,7 +47,7 @@ def record(
 
 
 def callback(task: Task, profile: ProviderProfile, link: Link) -> dict[str, Any]:
-    """Return what is posted when *task* has ended."""
+    """Return the body of the callback that reports the end of *task*."""
     info: dict[str, Any] | None = None
     if task.ending.has_stems:
         info = {"origin_url": ""}

@@ -1,4 +1,4 @@
-"""What was asked and what was answered."""
+"""The log of requests: what was requested, and with which code it was answered."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ from attrs import define, frozen
 
 @frozen(kw_only=True)
 class RequestRecord:
-    """One request that was answered, or never will be.
+    """One request that the emulator received.
 
     Attributes:
-        at: when it came, in the seconds of ``time.monotonic()``.
-        method: such as "GET".
-        path: without the query, as it came.
-        task_id: the task it asked about, created or wanted a file of; None if there is none.
-        code: the code that counts: the one in the body or, for files and for what is not in
-            the API's form, the HTTP status; None if there was no answer.
-        refused: whether it was refused as one too many.
+        at: time of arrival in seconds of ``time.monotonic()``.
+        method: HTTP method, such as "GET".
+        path: path as received, without the query.
+        task_id: the task that was polled, created, or whose file was requested; None if the
+            request concerns no task.
+        code: the code in the body or, for files and for responses that are not in the API's
+            form, the HTTP status; None if no response was sent.
+        throttled: whether the response was "too many requests".
     """
 
     at: float
@@ -28,8 +29,8 @@ class RequestRecord:
 
 
 @define(kw_only=True)
-class Entry:
-    """A line of the log while its request is under way."""
+class LogEntry:
+    """A request in progress; its record is made when the response is sent."""
 
     at: float
     method: str
@@ -42,18 +43,20 @@ class Entry:
 
 
 class RequestLog:
-    """The records, in the order of the answers."""
+    """The records, in the order of the responses."""
 
     def __init__(self) -> None:
         self._records: list[RequestRecord] = []
 
-    def write(self, entry: Entry, http_status: int | None = None) -> None:
-        """Add *entry* unless it was added before.
+    def write(self, entry: LogEntry, http_status: int | None = None) -> None:
+        """Append the record of *entry*, once; further calls do nothing.
 
         Args:
             entry: the request.
-            http_status: what counts if the answer had no code; None if there was no answer.
+            http_status: takes the place of a code that the entry lacks; None if there is no
+                response.
         """
+        # aiohttp prepares a response also for a request whose connection was closed on purpose.
         if entry.written:
             return
         entry.written = True
@@ -71,5 +74,5 @@ class RequestLog:
 
     @property
     def records(self) -> tuple[RequestRecord, ...]:
-        """All so far."""
+        """All records so far."""
         return tuple(self._records)

@@ -1,4 +1,4 @@
-"""The API's envelope: what a good answer and each bad one look like."""
+"""The responses of the API: one envelope for success and for each error."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from typing import Any
 from aiohttp import web
 from attrs import field, frozen
 
-from vocalsep_async.emulator.settings import Settings
+from vocalsep_async.emulator.settings import EmulatorSettings
 
 _JSON = "application/json;charset=UTF-8"
 
 
 @frozen
-class Answer:
-    """One answer in the API's form.
+class ApiResponse:
+    """One response in the API's form.
 
     Attributes:
-        body: the envelope.
-        http_status: 200 for nearly all, errors too.
-        refused: whether it tells of too many requests.
-        headers: beyond the usual ones.
+        body: the envelope: code, message and data.
+        http_status: 200 for nearly all responses, errors included.
+        throttled: whether the response means "too many requests".
+        headers: additional HTTP headers.
     """
 
     body: dict[str, Any]
@@ -40,8 +40,8 @@ class Answer:
         """The envelope as it is sent."""
         return json.dumps(self.body)
 
-    def response(self) -> web.Response:
-        """Return it as aiohttp sends it."""
+    def to_http(self) -> web.Response:
+        """Return the response for aiohttp to send."""
         return raw_response(self.text, status=self.http_status, headers=self.headers)
 
 
@@ -52,62 +52,63 @@ def raw_response(
     status: int = 200,
     headers: dict[str, str] | None = None,
 ) -> web.Response:
-    """Return *text* as an answer that claims to be JSON, unless another type is given."""
+    """Return *text* as an HTTP response, labelled as JSON unless another type is given."""
     given = {"Content-Type": content_type, **(headers or {})}
     return web.Response(body=text.encode(), status=status, headers=given)
 
 
-def success(data: object) -> Answer:
-    """All went well."""
-    return Answer({"code": 200, "msg": "success", "data": data})
+def success(data: object) -> ApiResponse:
+    """Return *data* under code 200."""
+    return ApiResponse({"code": 200, "msg": "success", "data": data})
 
 
-def failure(code: int, message: str) -> Answer:
-    """Something did not."""
-    return Answer({"code": code, "msg": message, "data": None})
+def failure(code: int, message: str) -> ApiResponse:
+    """Return an error without data."""
+    return ApiResponse({"code": code, "msg": message, "data": None})
 
 
-def bad_request(settings: Settings, message: str) -> Answer:
-    """The parameters are refused."""
+def bad_request(settings: EmulatorSettings, message: str) -> ApiResponse:
+    """Return the error for invalid parameters."""
     return failure(settings.profile.bad_request, message)
 
 
-def no_credits(settings: Settings) -> Answer:
-    """The account is empty."""
+def no_credits(settings: EmulatorSettings) -> ApiResponse:
+    """Return the error for an account without enough credits."""
     return failure(settings.profile.no_credits, "The credits are insufficient, please top up.")
 
 
-def unauthorized() -> Answer:
-    """The key is missing or wrong; the one answer without a ``data``."""
-    return Answer({"code": 401, "msg": "Unauthorized: the API key was not accepted."})
+def unauthorized() -> ApiResponse:
+    """Return the error for a missing or wrong key."""
+    # The only response of the API without "data".
+    return ApiResponse({"code": 401, "msg": "Unauthorized: the API key was not accepted."})
 
 
-def not_found() -> Answer:
-    """There is no such path, or not with this method."""
+def not_found() -> ApiResponse:
+    """Return the error for an unknown path, or a method that it does not allow."""
     return failure(404, "No such path or method.")
 
 
-def maintenance() -> Answer:
-    """The service is closed for a while."""
+def maintenance() -> ApiResponse:
+    """Return the error for a service under maintenance."""
     return failure(455, "The system is under maintenance.")
 
 
-def server_error() -> Answer:
-    """The service broke."""
+def server_error() -> ApiResponse:
+    """Return the error for a failure of the service."""
     return failure(500, "Server error, please try again later.")
 
 
-def refusal(settings: Settings) -> Answer:
-    """There were too many requests."""
-    code = settings.throttling_code
+def throttled(settings: EmulatorSettings) -> ApiResponse:
+    """Return "too many requests" with the code and in the place that *settings* name."""
+    code = settings.effective_throttle_code
     body = {"code": code, "msg": "The call frequency is too high, slow down.", "data": None}
     seconds = settings.retry_after
-    headers = {} if seconds is None else {"Retry-After": _plain(seconds)}
+    headers = {} if seconds is None else {"Retry-After": _decimal(seconds)}
     status = code if settings.throttle_in == "status" else 200
-    return Answer(body, http_status=status, throttled=True, headers=headers)
+    return ApiResponse(body, http_status=status, throttled=True, headers=headers)
 
 
-def _plain(seconds: float) -> str:
-    """Return *seconds* in digits: HTTP knows no exponents."""
+def _decimal(seconds: float) -> str:
+    # Without an exponent, which HTTP does not allow here.
     digits = f"{Decimal(repr(abs(float(seconds)))):f}"
     return digits.rstrip("0").rstrip(".") if "." in digits else digits

@@ -1,4 +1,4 @@
-"""The options of an emulator, checked before anything starts."""
+"""The options of an emulator, and the checks of their ranges."""
 
 from __future__ import annotations
 
@@ -16,15 +16,20 @@ from vocalsep_async.errors import InvalidArgumentError
 
 _Validator = Callable[[Any, Any, Any], None]
 _Word = TypeVar("_Word", bound=str)
-LOOPBACK = "127.0.0.1"
+_LOOPBACK = "127.0.0.1"
 _TWO_WEEKS = 14 * 86_400.0
 
 
 def one_of(known: Iterable[_Word], value: object, name: str) -> _Word:
-    """Return the one of *known* that *value* is.
+    """Return the one of *known* that equals *value*.
+
+    Args:
+        known: the words that are allowed.
+        value: an argument of a user.
+        name: the name of that argument, for the message.
 
     Raises:
-        InvalidArgumentError: it is none of them.
+        InvalidArgumentError: none of them equals *value*.
     """
     words = tuple(known)
     for word in words:
@@ -71,11 +76,11 @@ def _usable_key(_instance: object, attribute: Any, value: object) -> None:
         raise InvalidArgumentError(f"{attribute.name} must be a string that is not blank, or None")
     if value is not None and any("\ud800" <= character <= "\udfff" for character in value):
         raise InvalidArgumentError(
-            f"{attribute.name} holds a lone surrogate, which no request could carry"
+            f"{attribute.name} contains a lone surrogate, which no HTTP header can carry"
         )
 
 
-def _limit_and_period(_instance: object, _attribute: object, value: Any) -> None:
+def _rate_limit(_instance: object, _attribute: object, value: Any) -> None:
     match value:
         case None:
             return
@@ -87,24 +92,24 @@ def _limit_and_period(_instance: object, _attribute: object, value: Any) -> None
             )
 
 
-def _code_of_dialect(settings: Any, _attribute: object, value: object) -> None:
+def _throttle_code(settings: Any, _attribute: object, value: object) -> None:
     known = settings.profile.throttle_codes
     if value is not None and (type(value) is not int or value not in known):
         raise InvalidArgumentError(
-            f"refuse_code must be one of {known} in the dialect {settings.provider!r}, or None"
+            f"throttle_code must be one of {known} for {settings.provider}, or None"
         )
 
 
 def _loopback_only(_instance: object, _attribute: object, value: object) -> None:
-    if value != LOOPBACK:
+    if value != _LOOPBACK:
         raise InvalidArgumentError(
-            f"the emulator listens on {LOOPBACK} only: it is no server for others to reach"
+            f"host must be {_LOOPBACK}: the emulator is for programs on this machine only"
         )
 
 
 @define(kw_only=True, on_setattr=attrs.setters.frozen, slots=False, eq=False, repr=False)
-class Settings:
-    """The options of an `Emulator`, which says what each of them means.
+class EmulatorSettings:
+    """The options of an `Emulator`, whose documentation explains each of them.
 
     Raises:
         InvalidArgumentError: an option is out of its range.
@@ -114,8 +119,8 @@ class Settings:
     provider: Literal["sunoapi", "kie"] = field(default="sunoapi", validator=_word(*PROFILES))
     speed: float = field(default=1.0, validator=_validation.above(0))
     seed: int = field(default=0, validator=_whole)
-    rate_limit: tuple[int, float] | None = field(default=(20, 10.0), validator=_limit_and_period)
-    throttle_code: int | None = field(default=None, validator=_code_of_dialect)
+    rate_limit: tuple[int, float] | None = field(default=(20, 10.0), validator=_rate_limit)
+    throttle_code: int | None = field(default=None, validator=_throttle_code)
     throttle_in: Literal["body", "status"] = field(
         default="body", validator=_word("body", "status")
     )
@@ -128,14 +133,14 @@ class Settings:
     latency: float = field(default=0.0, validator=_validation.at_least(0))
     webhook_key: str | None = field(default=None, validator=_usable_key)
     port: int = field(default=0, validator=_port)
-    host: str = field(default=LOOPBACK, validator=_loopback_only)
+    host: str = field(default=_LOOPBACK, validator=_loopback_only)
 
     @property
     def profile(self) -> ProviderProfile:
-        """The codes and words of `provider`."""
+        """The paths, codes, and names of `provider`."""
         return PROFILES[self.provider]
 
     @property
-    def throttling_code(self) -> int:
-        """The code for too many requests that is in force."""
+    def effective_throttle_code(self) -> int:
+        """The code of throttled requests: `throttle_code`, or the usual one of `provider`."""
         return self.throttle_code or self.profile.throttle_codes[0]

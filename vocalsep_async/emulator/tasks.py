@@ -1,10 +1,14 @@
-"""The tasks there are, and the clock that they go by."""
+"""The emulated tasks: their life from creation to end, and how they are drawn and stored."""
 
 from __future__ import annotations
 
 import hashlib
+import math
+import random
 import re
 import time
+from collections.abc import Mapping
+from types import MappingProxyType
 
 from attrs import define, field, frozen
 
@@ -12,7 +16,19 @@ from vocalsep_async.emulator import audio
 from vocalsep_async.errors import InvalidArgumentError
 from vocalsep_async.models import SeparationType, TaskStatus
 
-_PLAIN = re.compile(r"[A-Za-z0-9_-]{1,128}")
+_SAFE_IN_LINKS = re.compile(r"[A-Za-z0-9_-]{1,128}")
+FAILURE_MESSAGE = "The separation failed, please try again later."
+"""The error message of a failed task unless another one is given."""
+
+# Nine tasks of ten take between these seconds; the rest take less or more, in equal shares.
+_USUAL_SECONDS: Mapping[SeparationType, tuple[float, float]] = MappingProxyType(
+    {
+        SeparationType.SEPARATE_VOCAL: (20.0, 90.0),
+        SeparationType.SPLIT_STEM: (60.0, 240.0),
+        SeparationType.SPLIT_STEM_ADVANCED: (60.0, 240.0),
+    }
+)
+_DEVIATIONS = 1.6449  # 95 percent of a normal distribution lie below mean + 1.6449 deviations
 
 
 def _offset() -> float:
@@ -21,12 +37,10 @@ def _offset() -> float:
 
 @frozen
 class Clock:
-    """Monotonic seconds, with the wall clock read once.
+    """Monotonic seconds, and the wall time that belongs to them."""
 
-    Printed times are the monotonic ones moved by a fixed offset, so that the difference of two
-    printed times is a true duration also when somebody sets the wall clock.
-    """
-
+    # Read once: printed times are monotonic ones plus a constant, so that the difference of two
+    # of them stays a true duration when the wall clock is set in between.
     _offset: float = field(factory=_offset, init=False)
 
     def now(self) -> float:
@@ -38,7 +52,7 @@ class Clock:
         return at + self._offset
 
     def milliseconds(self, at: float) -> int:
-        """Return `wall` as the records print it."""
+        """Return `wall` in milliseconds, as the records print it."""
         return round(self.wall(at) * 1000)
 
 
@@ -48,8 +62,8 @@ class Ending:
 
     Attributes:
         status: any but PENDING.
-        code: of a failure; None if it has stems.
-        message: of a failure; None if it has stems.
+        code: error code of a failure; None if the task has stems.
+        message: error message of a failure; None if the task has stems.
     """
 
     status: TaskStatus
@@ -68,13 +82,13 @@ class Task:
 
     Attributes:
         task_id: any string.
-        type: what is made.
+        type: the kind of separation.
         created_at: monotonic seconds.
         ends_at: monotonic seconds; ``math.inf`` for never.
-        ending: how it will end, decided beforehand.
-        stem_name: the instrument that a split_stem_advanced takes out; None if not said.
-        music_id: the source; None if not said.
-        callback_url: where to tell of the end; None if nowhere.
+        ending: how the task will end; decided at its creation.
+        stem_name: instrument that a split_stem_advanced extracts; None if not given.
+        music_id: id of the source track; None if not given.
+        callback_url: URL that is notified of the end; None for none.
     """
 
     task_id: str
@@ -88,26 +102,24 @@ class Task:
 
     @property
     def folder(self) -> str:
-        """What stands for the task in links: its id, or a digest of an unusual one.
-
-        Ids may hold anything, such as ``../x``, and clients quote that in more ways than one.
-        """
-        if _PLAIN.fullmatch(self.task_id):
+        """The task's part of the path in links: its id, or a digest of an unusual id."""
+        # An id may hold anything, such as ../x, and clients quote that in more ways than one.
+        if _SAFE_IN_LINKS.fullmatch(self.task_id):
             return self.task_id
         return hashlib.sha256(self.task_id.encode("utf-8", "surrogatepass")).hexdigest()
 
     def ended(self, now: float) -> Ending | None:
-        """Return how it has ended by the monotonic time *now*; None while it is pending."""
+        """Return how the task has ended by the monotonic time *now*; None while it is pending."""
         return self.ending if now >= self.ends_at else None
 
     def callback_failed(self) -> None:
-        """Note that nobody took the callback; a failure stays a failure."""
+        """Turn a success into CALLBACK_EXCEPTION; a failure stays what it is."""
         if self.ending.status is TaskStatus.SUCCESS:
             self.ending = Ending(TaskStatus.CALLBACK_EXCEPTION)
 
     @property
     def mixes(self) -> dict[str, str]:
-        """The mix behind each stem; nothing for split_stem_advanced, see `pair`."""
+        """The mix behind each stem; empty for split_stem_advanced, see `pair`."""
         if self.type is SeparationType.SEPARATE_VOCAL:
             return {"vocal": "vocals", "instrumental": "instrumental"}
         if self.type is SeparationType.SPLIT_STEM:
@@ -116,7 +128,7 @@ class Task:
 
     @property
     def pair(self) -> dict[str, str]:
-        """The mixes of a split_stem_advanced: the instrument, and the rest."""
+        """The mixes of a split_stem_advanced: the instrument, and everything else."""
         track = audio.track_named(self.stem_name)
         if track is None:
             return {"extract": "silence", "remove": "original"}
@@ -128,28 +140,60 @@ class TaskStore:
 
     def __init__(self) -> None:
         self._tasks: dict[str, Task] = {}
-        self._by_folder: dict[str, str] = {}
+        self._ids_by_folder: dict[str, str] = {}
 
     def add(self, task: Task) -> None:
-        """Take *task* in.
+        """Add *task*.
 
         Raises:
-            InvalidArgumentError: there is one of that id.
+            InvalidArgumentError: a task of that id exists.
         """
         if task.task_id in self._tasks:
-            raise InvalidArgumentError(f"there is a task {task.task_id!r} already")
+            raise InvalidArgumentError(f"a task {task.task_id!r} exists already")
         self._tasks[task.task_id] = task
-        self._by_folder[task.folder] = task.task_id
+        self._ids_by_folder[task.folder] = task.task_id
 
     def find(self, task_id: str) -> Task | None:
         """Return the task of that id; None if there is none."""
         return self._tasks.get(task_id)
 
-    def at_folder(self, folder: str) -> str | None:
-        """Return the id of the task whose links name *folder*; None if there is none."""
-        return self._by_folder.get(folder)
+    def id_by_folder(self, folder: str) -> str | None:
+        """Return the id of the task whose links contain *folder*; None if there is none."""
+        return self._ids_by_folder.get(folder)
 
     @property
     def ids(self) -> tuple[str, ...]:
-        """The ids of all."""
+        """The ids of all tasks."""
         return tuple(self._tasks)
+
+
+class Sampler:
+    """The random source of new tasks; the same seed gives the same values in the same order.
+
+    Args:
+        seed: any whole number.
+        speed: divisor of the durations.
+        failure_rate: share of tasks that fail, from 0 to 1.
+    """
+
+    def __init__(self, seed: int, *, speed: float, failure_rate: float) -> None:
+        self._random = random.Random(seed)
+        self._speed = speed
+        self._failure_rate = failure_rate
+
+    def task_id(self) -> str:
+        """Return a new id: 32 hexadecimal digits."""
+        return f"{self._random.getrandbits(128):032x}"
+
+    def duration(self, type: SeparationType) -> float:  # noqa: A002
+        """Return seconds from the creation to the end of a task of *type*."""
+        # Log-normal: durations are positive, and long ones stand out more than short ones.
+        low, high = map(math.log, _USUAL_SECONDS[type])
+        deviation = (high - low) / 2 / _DEVIATIONS
+        return self._random.lognormvariate((low + high) / 2, deviation) / self._speed
+
+    def ending(self) -> Ending:
+        """Return a success or, with the probability of the failure rate, a failure."""
+        if self._random.random() < self._failure_rate:
+            return Ending(TaskStatus.GENERATE_AUDIO_FAILED, 500, FAILURE_MESSAGE)
+        return Ending(TaskStatus.SUCCESS)

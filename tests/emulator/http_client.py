@@ -1,4 +1,4 @@
-"""Asks an emulator as a program would."""
+"""An HTTP client without the SDK, for requests to an emulator."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import attrs
 
 from vocalsep_async.emulator import Emulator
 
-DialectName: TypeAlias = Literal["sunoapi", "kie"]
+ProviderName: TypeAlias = Literal["sunoapi", "kie"]
 
 GENERATE = "/api/v1/vocal-removal/generate"
 RECORD = "/api/v1/vocal-removal/record-info"
@@ -38,20 +38,20 @@ class Reply:
 
 
 @attrs.frozen
-class Caller:
+class HttpClient:
     session: aiohttp.ClientSession
 
-    async def ask(self, emulator: Emulator, method: str, path: str, **options: Any) -> Reply:
-        async with self.session.request(method, emulator.url + path, **options) as answer:
-            return Reply(answer.status, await answer.text(), answer.headers)
+    async def request(self, emulator: Emulator, method: str, path: str, **options: Any) -> Reply:
+        async with self.session.request(method, emulator.url + path, **options) as reply:
+            return Reply(reply.status, await reply.text(), reply.headers)
 
-    async def record(self, emulator: Emulator, task_id: str) -> Reply:
-        return await self.ask(emulator, "GET", RECORD, params={"taskId": task_id})
+    async def record_info(self, emulator: Emulator, task_id: str) -> Reply:
+        return await self.request(emulator, "GET", RECORD, params={"taskId": task_id})
 
     async def credits(self, emulator: Emulator) -> Reply:
         name = {"sunoapi": "generate", "kie": "chat"}[emulator.provider]
-        return await self.ask(emulator, "GET", f"/api/v1/{name}/credit")
+        return await self.request(emulator, "GET", f"/api/v1/{name}/credit")
 
     async def create(self, emulator: Emulator, **body: object) -> Reply:
         whole = {"audioUrl": "https://example.com/a.mp3", "callBackUrl": "https://example.com/"}
-        return await self.ask(emulator, "POST", GENERATE, json=whole | body)
+        return await self.request(emulator, "POST", GENERATE, json=whole | body)
