@@ -1,4 +1,4 @@
-"""The fixture, in test runs of its own."""
+"""The pytest fixture, in test runs of its own."""
 
 import subprocess
 import sys
@@ -9,7 +9,7 @@ import pytest
 
 Run: TypeAlias = Callable[[str], pytest.RunResult]
 
-# The entry point may be installed or not: block it, and load the module by name.
+# Loaded by name and not by its entry point, which is absent where the package is not installed.
 PLUGIN = ("-p", "no:vocalsep_async", "-p", "vocalsep_async.pytest_plugin", "-p", "no:cacheprovider")
 IMPORTS = """
     import json
@@ -21,8 +21,8 @@ IMPORTS = """
         request = urllib.request.Request(
             emulator.url + "/api/v1/generate/credit", headers={"Authorization": "Bearer k"}
         )
-        with urllib.request.urlopen(request) as answer:
-            return json.load(answer)["code"]
+        with urllib.request.urlopen(request) as reply:
+            return json.load(reply)["code"]
 """
 
 
@@ -52,13 +52,13 @@ def test_an_async_test_gets_a_running_emulator(run: Run) -> None:
         task_id = vocalsep_emulator.add_task(duration=0)
         url = vocalsep_emulator.url + "/api/v1/vocal-removal/record-info"
         async with aiohttp.ClientSession(headers={"Authorization": "Bearer k"}) as session:
-            async with session.get(url, params={"taskId": task_id}) as answer:
-                assert (await answer.json())["data"]["successFlag"] == "SUCCESS"
+            async with session.get(url, params={"taskId": task_id}) as reply:
+                assert (await reply.json())["data"]["successFlag"] == "SUCCESS"
     """
     run(source).assert_outcomes(passed=1)
 
 
-def test_options_can_be_overridden(run: Run) -> None:
+def test_a_fixture_of_the_user_sets_the_options(run: Run) -> None:
     source = """
     @pytest.fixture
     def vocalsep_emulator_options():
@@ -70,7 +70,7 @@ def test_options_can_be_overridden(run: Run) -> None:
     run(source).assert_outcomes(passed=1)
 
 
-def test_wrong_options_are_an_error_of_the_test(run: Run) -> None:
+def test_invalid_options_are_an_error_of_the_test(run: Run) -> None:
     source = """
     @pytest.fixture
     def vocalsep_emulator_options():

@@ -1,14 +1,14 @@
-"""The emulator as a pytest fixture, for sync tests and async tests of any plugin.
+"""The emulator as a pytest fixture, for sync tests and for async tests under any plugin.
 
-It is there as soon as the package is installed:
+The fixture is available as soon as the package is installed:
 
     async def test_my_program(vocalsep_emulator):
         task_id = vocalsep_emulator.add_task(duration=0)
-        ...  # talk to vocalsep_emulator.url
+        ...  # run the program against vocalsep_emulator.url
 
     @pytest.fixture
     def vocalsep_emulator_options():
-        return {"dialect": "kie", "speed": 100}
+        return {"provider": "kie", "speed": 100}
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def vocalsep_emulator_options() -> dict[str, Any]:
-    """The options of `vocalsep_emulator`, none; override it to give some."""
+    """Options of `vocalsep_emulator`, none by default; a fixture of this name replaces them."""
     return {}
 
 
 @pytest.fixture
 def vocalsep_emulator(vocalsep_emulator_options: dict[str, Any]) -> Iterator[Emulator]:
     """A running `vocalsep_async.emulator.Emulator`, in an event loop and a thread of its own."""
-    # Imported here, as every pytest run in the environment loads this module.
+    # Imported here, because every pytest run in the environment loads this module.
     from anyio.from_thread import start_blocking_portal  # noqa: PLC0415
 
     from vocalsep_async.emulator import Emulator  # noqa: PLC0415
