@@ -1,4 +1,4 @@
-"""What several test files share.
+"""Fixtures and settings that several test files share.
 
 Coroutine tests run on asyncio in real time; a file whose subject is waiting overrides
 ``anyio_backend`` with `VIRTUAL_TIME` and never sees a real second pass.
@@ -41,7 +41,7 @@ def anyio_backend() -> str:
 
 @pytest.fixture(scope="session", autouse=True)
 def _without_an_account() -> Iterator[None]:
-    """Take the developer's account away: a client without arguments would use it."""
+    """Hide the developer's account, which a client without arguments would use."""
     with pytest.MonkeyPatch.context() as patch:
         for name in ("VOCALSEP_API_KEY", "VOCALSEP_BASE_URL"):
             patch.delenv(name, raising=False)
@@ -60,7 +60,7 @@ def provider(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeProvider]:
     ids=["in UTC", "in Newfoundland", "in Israel"],
 )
 def any_zone(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Have the machine stand in another time zone; its rules are given, no database is needed."""
+    """Run in another time zone, whose rules are given so that no database is needed."""
     if not hasattr(time, "tzset"):  # pragma: no cover - a system on which no test can set it
         pytest.skip("the time zone of this system cannot be set")
     with pytest.MonkeyPatch.context() as patch:

@@ -1,6 +1,6 @@
-"""A provider in virtual time, in the place of the transport: no sockets, no server.
+"""A provider in virtual time that replaces the transport: no sockets, no server.
 
-Answers are scripted for each task; refusals come from a limiter that counts at the moment a
+Answers are scripted for each task; throttling comes from a limiter that counts at the moment a
 request arrives, half a round trip after it was sent.
 """
 
@@ -66,14 +66,14 @@ def dated(answer: Reply, moment: float) -> Reply:
 class FakeProvider:
     """Stands in for `Transport`.
 
-    Tasks that are added take their time; answers that are scripted come first, one a look.
-    With `is_dated`, answers tell the times of the tasks that were added, and their own.
+    Tasks that are added take their time; scripted answers come first, one for each poll.
+    With `is_dated`, answers hold the times of the tasks that were added, and their own.
     """
 
     def __init__(self) -> None:
         self.round_trip = 0.1
         self.limit: tuple[int, float] | None = None
-        self.refusal = envelope(430, "Your call frequency is too high")
+        self.throttling = envelope(430, "Your call frequency is too high")
         self.polls: list[tuple[float, str]] = []
         self.sent: list[str] = []
         self.throttled = 0
@@ -102,7 +102,7 @@ class FakeProvider:
         self.every_answer = finished
 
     def times(self, task_id: str) -> list[float]:
-        return [at for at, looked_at in self.polls if looked_at == task_id]
+        return [at for at, polled in self.polls if polled == task_id]
 
     def bind(self) -> None:
         if self._closed:
@@ -138,17 +138,17 @@ class FakeProvider:
         if self.limit is not None and self._over(*self.limit, now):
             self.throttled += 1
             self.polls.pop()
-            return self.refusal
+            return self.throttling
         if self._scripts.get(task_id):
             return self._scripts[task_id].popleft()
         if self.every_answer is not None:
             return self.every_answer(task_id)
         done_at = self._done_at.get(task_id, 0.0)
         if self.is_dated:
-            return dated(self._told(task_id, now, done_at), _WALL_CLOCK + now)
+            return dated(self._record_of(task_id, now, done_at), _WALL_CLOCK + now)
         return record(task_id) if now < done_at else finished(task_id)
 
-    def _told(self, task_id: str, now: float, done_at: float) -> Reply:
+    def _record_of(self, task_id: str, now: float, done_at: float) -> Reply:
         times: dict[str, Any] = {"createTime": _milliseconds(self._added_at[task_id])}
         if now < done_at:
             return record(task_id, **times)

@@ -25,7 +25,7 @@ from typing import Any, NamedTuple, Self
 from urllib.parse import parse_qsl, urlsplit
 
 TASK_ID = "task-1"
-"""The id that the recorded answers are about; the behaviours answer for the id asked for."""
+"""The id in the recorded answers; the behaviours answer for the requested id."""
 SIGNATURE = "SIGNED-9f86d081"
 """Stands in the query of every link, as the signature of a storage service would."""
 _DRIP = 0.02
@@ -71,7 +71,7 @@ def answer(
 
 
 def headers_only(*headers: str) -> bytes:
-    """The beginning of an answer whose body is somebody else's business."""
+    """The head of an answer, whose body follows separately."""
     return "\r\n".join(
         ["HTTP/1.1 200 OK", "Content-Type: application/json", *headers, "", ""]
     ).encode()
@@ -114,7 +114,7 @@ class Seen(NamedTuple):
 
     @property
     def task_id(self) -> str:
-        """The id asked for, decoded as servers decode forms; TASK_ID if there is none."""
+        """The requested id, decoded as servers decode forms; TASK_ID if there is none."""
         query = dict(parse_qsl(urlsplit(self.target).query, keep_blank_values=True))
         return query.get("taskId", TASK_ID)
 
@@ -157,7 +157,7 @@ class Visit:
         await self._writer.drain()
 
     async def healthy(self) -> None:
-        """Give the answer that a well server gives."""
+        """Give the answer of a healthy server."""
         await self.send(self.server.healthy(self.seen))
 
     def hang_up(self) -> None:
@@ -173,7 +173,7 @@ class Visit:
         self.over = True
 
     async def until_gone(self) -> None:
-        """Say nothing until the client has had enough."""
+        """Say nothing until the client gives up."""
         await self._reader.read()
         self.over = True
 
@@ -193,8 +193,8 @@ async def _pending(visit: Visit) -> None:
 
 
 async def _pending_twice(visit: Visit) -> None:
-    asked = [seen for seen in visit.server.seen if seen.task_id == visit.seen.task_id]
-    await (_healthy if len(asked) > 2 else _pending)(visit)
+    requests = [seen for seen in visit.server.seen if seen.task_id == visit.seen.task_id]
+    await (_healthy if len(requests) > 2 else _pending)(visit)
 
 
 async def _rst_before(visit: Visit) -> None:
@@ -283,16 +283,16 @@ async def _second_dies(visit: Visit) -> None:
         visit.hang_up()
 
 
-# The unasked answer is about another task: whoever takes it for his own is found out.
-_UNASKED = answer(envelope(data=record("somebody-elses")))
+# The unrequested answer is about another task, so that a client that accepts it is detected.
+_UNREQUESTED = answer(envelope(data=record("another-task")))
 
 
 async def _extra_bytes_after(visit: Visit) -> None:
-    await visit.send(visit.server.healthy(visit.seen) + _UNASKED)
+    await visit.send(visit.server.healthy(visit.seen) + _UNREQUESTED)
 
 
 async def _extra_bytes_late(visit: Visit) -> None:
-    late = b"" if visit.nth == 1 else _UNASKED
+    late = b"" if visit.nth == 1 else _UNREQUESTED
     await visit.send(late + visit.server.healthy(visit.seen))
 
 
@@ -317,7 +317,7 @@ async def _http09(visit: Visit) -> None:
     visit.hang_up()
 
 
-# What comes back to whoever sent it
+# Answers that echo the request
 
 
 async def _echo_key(visit: Visit) -> None:
@@ -519,7 +519,7 @@ FAULTS: Mapping[str, Fault] = {
 
 
 class _Conversation(asyncio.StreamReaderProtocol):
-    """Tells the server of every connection, also of one that ends before its handler begins."""
+    """Reports every connection to the server, even one that ends before its handler begins."""
 
     def __init__(self, server: FaultServer) -> None:
         super().__init__(asyncio.StreamReader(), server.serve)
@@ -527,7 +527,7 @@ class _Conversation(asyncio.StreamReaderProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.WriteTransport)
-        # Asked for now: a TLS transport that is closed does not know its socket any more.
+        # Read now: a closed TLS transport has lost its socket.
         self._server.transports[transport] = transport.get_extra_info("socket")
         super().connection_made(transport)
 
@@ -574,7 +574,7 @@ class FaultServer:
         return f"http{'s' if self._tls else ''}://{host}:{self._port}"
 
     def healthy(self, seen: Seen) -> bytes:
-        """The answer that a well server gives to that request."""
+        """The answer of a healthy server to that request."""
         if seen.method == "POST":
             return answer(envelope(data={"taskId": "new-task"}))
         if "credit" in seen.target:
@@ -626,7 +626,7 @@ class FaultServer:
         await self._hang_up()
 
     async def _hang_up(self) -> None:
-        """End all conversations: what is left open would be warned about in some later test."""
+        """Close all connections: one left open would cause a warning in a later test."""
         give_up = time.monotonic() + _PATIENCE
         this = asyncio.current_task()
         # A connection that is just being accepted gets its handler first, and ends by it.
@@ -634,7 +634,7 @@ class FaultServer:
         while self._is_busy(this) and time.monotonic() < give_up:
             for handler in list(self._handlers):
                 handler.cancel()
-            for transport in self.transports:  # what nobody read still waits to be sent
+            for transport in self.transports:  # the unread rest of an answer still waits to be sent
                 transport.abort()
             await asyncio.sleep(0)
 

@@ -1,10 +1,10 @@
-"""The budget, judged from outside: by a server on real sockets that knows nothing of the pacer.
+"""The rate limit, judged by a server on real sockets that shares no code with the rate limiter.
 
-For some seconds a crowd of callers makes one client ask in every way it has, cancels much of it
-and at last closes the client in the middle of things. The server takes each request at once and
+For some seconds several callers make one client send requests of every kind, cancel many of them
+and finally close the client during requests. The server accepts each request immediately and
 notes when it arrived, and does with it what the weather says: it answers, late or in pieces, or
-too late, or never, or cuts the connection. Then the judge looks at the server's notes, and at
-nothing else, and asks what README promises: that no window ever holds too many requests,
+too late, or never, or cuts the connection. Then the judge reads only the server's notes and checks
+what README promises: that no window ever holds too many requests,
 *wherever between request and answer* they are counted.
 """
 
@@ -48,11 +48,11 @@ SEEDS = (1, 2, 3)
 SECONDS = 3.0
 """How long a storm lasts at least; it goes on until all that is to be judged has happened."""
 MOST, PERIOD = 10, 0.5
-"""What the server allows, and all that the client is told of it."""
+"""What the server allows, as the client's `RateLimit` states it."""
 REQUEST_TIMEOUT = 0.4
 CALLERS = 8
 SOON = 60.0
-"""Seconds after which something that should have ended is taken to hang."""
+"""Seconds after which a call counts as hanging."""
 
 
 # The judge
@@ -66,7 +66,7 @@ class Arrival:
         arrived: when its first bytes came.
         latest: the last moment at which a server may count it: just before the end of its answer
             or the cut, or its arrival if the client had given it up by then.
-        refused: whether it came too soon for a server that counts arrivals.
+        throttled: whether it came too soon for a server that counts arrivals.
     """
 
     arrived: float
@@ -111,7 +111,7 @@ class Visit(NamedTuple):
             self.arrival.latest = now
 
 
-Mood = Callable[[Visit], bool]
+Behaviour = Callable[[Visit], bool]
 """Deals with a request; says whether the connection goes on."""
 
 
@@ -235,7 +235,7 @@ MIXED: Mapping[Call, int] = {
 
 # What callers and servers do
 
-AT_ONCE, SLOWLY, TOO_LATE = (0.0, 0.03), (0.03, 0.3), (0.45, 0.7)
+IMMEDIATELY, SLOWLY, TOO_LATE = (0.0, 0.03), (0.03, 0.3), (0.45, 0.7)
 
 
 @frozen
@@ -244,13 +244,13 @@ class Weather:
 
     Attributes:
         name: what to call it.
-        moods: what happens to requests, after how many seconds, and how often.
+        behaviours: what happens to requests, after how many seconds, and how often.
         calls: what the callers do, and how often.
         cancelled: the share of calls that are cancelled.
     """
 
     name: str
-    moods: Mapping[tuple[Mood, tuple[float, float]], int]
+    behaviours: Mapping[tuple[Behaviour, tuple[float, float]], int]
     calls: Mapping[Call, int] = field(factory=lambda: MIXED)
     cancelled: float = 0.1
 
@@ -266,46 +266,46 @@ WEATHERS = (
     Weather(
         "late answers",
         {
-            (answers, AT_ONCE): 3,
+            (answers, IMMEDIATELY): 3,
             (answers, SLOWLY): 4,
             (answers_in_pieces, SLOWLY): 2,
             (answers, TOO_LATE): 2,
             (answers_in_pieces, TOO_LATE): 1,
-            (stalls, AT_ONCE): 1,
+            (stalls, IMMEDIATELY): 1,
         },
     ),
     Weather(
         "cuts",
         {
-            (answers, AT_ONCE): 4,
-            (hangs_up, AT_ONCE): 1,
+            (answers, IMMEDIATELY): 4,
+            (hangs_up, IMMEDIATELY): 1,
             (hangs_up, SLOWLY): 1,
             (hangs_up_within, SLOWLY): 1,
-            (resets, AT_ONCE): 1,
+            (resets, IMMEDIATELY): 1,
             (resets, SLOWLY): 1,
         },
     ),
     Weather(
         "cancellations",
-        {(answers, AT_ONCE): 4, (answers, SLOWLY): 8, (stalls, AT_ONCE): 1},
+        {(answers, IMMEDIATELY): 4, (answers, SLOWLY): 8, (stalls, IMMEDIATELY): 1},
         cancelled=0.7,
     ),
     Weather(
         "bursts of joins",
-        {(answers, AT_ONCE): 8, (answers, SLOWLY): 4, (hangs_up, AT_ONCE): 1},
+        {(answers, IMMEDIATELY): 8, (answers, SLOWLY): 4, (hangs_up, IMMEDIATELY): 1},
         calls={join: 4, wait: 2, poll: 1, wait_for_many: 1},
         cancelled=0.3,
     ),
     Weather(
         "everything",
         {
-            (answers, AT_ONCE): 8,
+            (answers, IMMEDIATELY): 8,
             (answers, SLOWLY): 4,
             (answers_in_pieces, SLOWLY): 2,
             (answers, TOO_LATE): 2,
-            (hangs_up, AT_ONCE): 2,
+            (hangs_up, IMMEDIATELY): 2,
             (resets, SLOWLY): 2,
-            (stalls, AT_ONCE): 1,
+            (stalls, IMMEDIATELY): 1,
         },
         cancelled=0.3,
     ),
@@ -320,15 +320,15 @@ class Server:
 
     Attributes:
         arrivals: every request that was read.
-        met: how often each mood took one of them.
+        met: how often each behaviour took one of them.
         url: where it listens.
     """
 
     def __init__(self, weather: Weather, seed: int) -> None:
         self.arrivals: list[Arrival] = []
-        self.met: Counter[Mood] = Counter()
+        self.met: Counter[Behaviour] = Counter()
         self._random = random.Random(f"server {weather.name} {seed}")
-        self._moods = _dealt(weather.moods, self._random)
+        self._behaviours = _dealt(weather.behaviours, self._random)
         self._lock = threading.Lock()
         self._over = threading.Event()
         self._listening = socket.create_server(("127.0.0.1", 0))
@@ -378,11 +378,11 @@ class Server:
         with self._lock:
             arrival = Arrival(arrived, latest=arrived, throttled=self._is_too_soon(arrived))
             self.arrivals.append(arrival)
-            mood, between = next(self._moods)
+            behaviour, between = next(self._behaviours)
             seconds = self._random.uniform(*between)
-            self.met[mood] += 1
-            says = _refusal() if arrival.throttled else _answer_to(seen, self._random)
-        return mood(Visit(connection, arrival, says, lambda: self._over.wait(seconds)))
+            self.met[behaviour] += 1
+            reply = _throttling() if arrival.throttled else _answer_to(seen, self._random)
+        return behaviour(Visit(connection, arrival, reply, lambda: self._over.wait(seconds)))
 
     def _is_too_soon(self, now: float) -> bool:
         counted = (each.arrived for each in self.arrivals if not each.throttled)
@@ -431,7 +431,7 @@ def _answer_to(seen: Seen, draw: random.Random) -> bytes:
     return answer(envelope(data=record(seen.task_id, status)))
 
 
-def _refusal() -> bytes:
+def _throttling() -> bytes:
     return answer(envelope(430, "call frequency too high"))
 
 
@@ -526,10 +526,10 @@ class Storm:
         self.stats, self.unwritten = client.stats, unwritten.number
 
     def is_one(self) -> bool:
-        """Whether the budget was used up, and everything happened that is to be judged."""
+        """Whether the rate limit was used up, and every behaviour and cancellation occurred."""
         return (
             worst_window(self.server.arrivals) >= MOST - 1
-            and set(self.server.met) == {mood for mood, _ in self.weather.moods}
+            and set(self.server.met) == {behaviour for behaviour, _ in self.weather.behaviours}
             and (self.cancelled > 0 or self.weather.cancelled < 0.5)
         )
 

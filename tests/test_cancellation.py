@@ -1,4 +1,4 @@
-"""Calls that are broken off: cancelled at every await, timed out from outside, closed, misplaced.
+"""Calls that end early: cancelled at every await, timed out from outside, closed, misused.
 
 The cancel sweep runs one call again and again. The client's coroutines, in whatever task, count
 how often they suspend; in run *n* the call is cancelled at the *n*-th suspension. It ends when a
@@ -35,7 +35,7 @@ pytestmark = pytest.mark.anyio
 
 KEY = "sk-test-0123456789"
 SOON = 60.0
-"""Seconds after which something that should have ended is taken to hang."""
+"""Seconds after which a call counts as hanging."""
 QUICK = RetryPolicy(attempts=3, initial=0.001, maximum=0.001)
 
 Call = Callable[[VocalSepClient], Awaitable[object]]
@@ -85,7 +85,7 @@ def connector_of(client: VocalSepClient) -> aiohttp.BaseConnector | None:
 
 
 async def tasks_left(before: set[asyncio.Task[Any]]) -> set[asyncio.Task[Any]]:
-    """Tasks that are still there after those that were told to end had their turns."""
+    """Tasks that still run after the cancelled ones had the time to end."""
     for _ in range(50):
         left = asyncio.all_tasks() - before
         if not left:
@@ -98,7 +98,7 @@ async def tasks_left(before: set[asyncio.Task[Any]]) -> set[asyncio.Task[Any]]:
 
 
 class _Counted(Coroutine[Any, Any, Any]):
-    """A coroutine that says so before it suspends."""
+    """A coroutine that calls back before it suspends."""
 
     def __init__(self, inner: Coroutine[Any, Any, Any], suspends: Callable[[], None]) -> None:
         self._inner = inner
@@ -151,7 +151,7 @@ Mode = Literal["native", "scope"]
 async def broken_off(call: Awaitable[object], cancel_at: set[int], mode: Mode) -> int:
     """Run *call*, cancelling it at these suspensions; return how many of them it met.
 
-    A call that was cancelled says so: whatever else comes out of it is raised here.
+    A cancelled call must raise the cancellation; any other error is raised here.
     """
     counting, loop = Counting(cancel_at), asyncio.get_running_loop()
     scope = anyio.CancelScope()
@@ -213,8 +213,8 @@ async def never_leaks(
 STEPS = pytest.mark.parametrize("step", [3, pytest.param(1, marks=pytest.mark.deep)])
 
 SWEEPS: dict[str, tuple[str, Callable[[str], Call]]] = {
-    "a look": ("healthy", polls_of),
-    "a look that is tried again": ("once-fin_before", polls_of),
+    "a poll": ("healthy", polls_of),
+    "a poll that is retried": ("once-fin_before", polls_of),
     "a wait": ("pending_twice", waits_for),
     "a wait for three": (
         "pending_twice",
@@ -283,10 +283,10 @@ async def test_a_cancelled_scope_sends_nothing(
         assert (await client.get_task("task-1")).succeeded
 
 
-# Deadlines of others
+# Deadlines of callers
 
 LONG_CALLS: dict[str, Call] = {
-    "a look": polls_of("task-1"),
+    "a poll": polls_of("task-1"),
     "a wait": waits_for("task-1"),
     "waits": waits_for_all("task-1", "task-2"),
     "a creation": create,
@@ -355,7 +355,7 @@ async def test_the_deadline_of_a_wait_cuts_a_request_in_flight(server: FaultServ
         assert client.stats.in_flight == 0
 
 
-# Company
+# Other waits
 
 
 async def test_a_cancelled_wait_leaves_other_waits_for_its_task_alone(
@@ -379,14 +379,12 @@ async def _closing(client: VocalSepClient, server: FaultServer, hits: int) -> No
     await client.aclose()
 
 
-async def ended_by_closing(
-    client: VocalSepClient, server: FaultServer, call: Call, patience: float = SOON
-) -> object:
+async def ended_by_closing(client: VocalSepClient, server: FaultServer, call: Call) -> object:
     """The result of *call*, during which the client was closed."""
     before = asyncio.all_tasks()
     closing = asyncio.ensure_future(_closing(client, server, 1))
     try:
-        with anyio.fail_after(patience):
+        with anyio.fail_after(SOON):
             return await call(client)
     finally:
         await closing
@@ -394,7 +392,7 @@ async def ended_by_closing(
         assert client.stats.in_flight == 0
 
 
-@pytest.mark.parametrize("what", ["a look", "a wait", "a creation"])
+@pytest.mark.parametrize("what", ["a poll", "a wait", "a creation"])
 @pytest.mark.parametrize("borrowed", [False, True], ids=["own session", "borrowed session"])
 async def test_closing_ends_a_request_that_is_under_way(
     server: FaultServer, what: str, *, borrowed: bool
@@ -443,7 +441,7 @@ async def test_closing_ends_a_call_between_two_attempts(server: FaultServer) -> 
     slow = RetryPolicy(attempts=3, initial=600.0, maximum=600.0)
     client = client_at(f"{server.url}/html502", retry=slow)
     with pytest.raises(ClientClosedError):
-        await ended_by_closing(client, server, polls_of("task-1"), patience=0.5)
+        await ended_by_closing(client, server, polls_of("task-1"))
 
 
 async def test_closing_ends_a_call_that_is_still_connecting(server: FaultServer) -> None:
@@ -471,7 +469,9 @@ async def test_closing_ends_a_call_that_is_still_connecting(server: FaultServer)
     [*LONG_CALLS.values(), credits_of, lambda client: client.__aenter__()],
     ids=[*LONG_CALLS, "credits", "opening"],
 )
-async def test_a_closed_client_says_so_and_sends_nothing(server: FaultServer, call: Call) -> None:
+async def test_a_closed_client_raises_an_error_and_sends_nothing(
+    server: FaultServer, call: Call
+) -> None:
     client = client_at(f"{server.url}/healthy")
     await client.get_task("task-0")
     await client.aclose()
@@ -574,14 +574,14 @@ def without_a_loop(call: Awaitable[object]) -> None:
 
 NEEDS_NO_CLOCK: dict[str, Call] = {
     "opening": lambda client: client.__aenter__(),
-    "a look": polls_of("task-1"),
+    "a poll": polls_of("task-1"),
     "a creation": create,
     "credits": credits_of,
 }
 
 
 @pytest.mark.parametrize("what", NEEDS_NO_CLOCK)
-def test_without_asyncio_the_client_says_what_it_needs(what: str) -> None:
+def test_without_asyncio_the_client_names_its_need(what: str) -> None:
     with pytest.raises(ConfigurationError, match="needs asyncio"):
         without_a_loop(NEEDS_NO_CLOCK[what](client_at("http://127.0.0.1:9")))
 
@@ -634,7 +634,7 @@ async def test_every_call_works_on_every_loop(server: FaultServer) -> None:
 
 
 @LOOPS
-async def test_every_loop_can_break_off_and_close(server: FaultServer) -> None:
+async def test_every_loop_can_cancel_and_close(server: FaultServer) -> None:
     before = asyncio.all_tasks()
     client = client_at(f"{server.url}/black_hole")
     for call in LONG_CALLS.values():
@@ -663,7 +663,7 @@ async def test_closing_twice_simultaneously_closes_once(server: FaultServer) -> 
     assert [type(error) for error in ended] == [ClientClosedError, ClientClosedError]
 
 
-@pytest.mark.parametrize("call", [polls_of("z"), waits_for("z")], ids=["a look", "a wait"])
+@pytest.mark.parametrize("call", [polls_of("z"), waits_for("z")], ids=["a poll", "a wait"])
 async def test_a_session_whose_owner_closes_it_ends_what_waits_for_a_connection(
     server: FaultServer, call: Call
 ) -> None:

@@ -215,9 +215,11 @@ async def test_a_creation_cancelled_at_any_step_is_recorded_if_it_was_sent(
             call.cancel()
             await asyncio.wait([call])
             is_made = not call.cancelled()
-            told = len(await journal.intents()) - begun + len(await journal._file.known()) - made
-            assert told >= len(provider.posted) - sent, f"after {steps} steps"
-            assert told <= 1
+            recorded = (
+                len(await journal.intents()) - begun + len(await journal._file.known()) - made
+            )
+            assert recorded >= len(provider.posted) - sent, f"after {steps} steps"
+            assert recorded <= 1
             provider._scripts.clear()
             steps += 1
         assert 5 < steps < 200
@@ -295,15 +297,15 @@ async def test_a_batch_warns_of_tasks_that_may_have_been_created(
     with caplog.at_level(logging.WARNING, "vocalsep_async"):
         async with process(provider) as client, client.track(journal=path) as batch:
             assert await outcomes_of(batch) == {}
-    told = [heap_item.getMessage() for heap_item in caplog.records]
-    assert len(told) == 2
-    assert json.dumps({"type": "separate_vocal"}) in told[0]
-    assert "cut" in told[0]
-    assert "the program ended before the answer" in told[1]
+    warnings = [record.getMessage() for record in caplog.records]
+    assert len(warnings) == 2
+    assert json.dumps({"type": "separate_vocal"}) in warnings[0]
+    assert "cut" in warnings[0]
+    assert "the program ended before the answer" in warnings[1]
     assert len(provider.posted) == 1
 
 
-# What is refused before anything is sent
+# Refused before anything is sent
 
 
 async def test_without_a_written_intent_nothing_is_sent(provider: FakeProvider, path: Path) -> None:

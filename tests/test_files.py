@@ -1,4 +1,4 @@
-"""Locks on files: held by one at a time, and gone with whoever held them."""
+"""Locks on files: one holder at a time, released with its process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The queue in front of the budget, in virtual time."""
+"""The queue in front of the rate limiter, in virtual time."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def anyio_backend(request: pytest.FixtureRequest) -> Any:
     return request.param
 
 
-def refusal(
+def api_error(
     kind: type[APIError], action: ErrorAction, retry_after: float | None = None
 ) -> APIError:
     return kind("no", code=430, http_status=200, action=action, retry_after=retry_after)
@@ -101,10 +101,10 @@ async def test_an_answer_wakes_the_head_of_the_queue() -> None:
     "error, pause",
     [
         (None, 0),
-        (refusal(RateLimitedError, ErrorAction.THROTTLE), 1),
-        (refusal(RateLimitedError, ErrorAction.THROTTLE, retry_after=17), 17),
-        (refusal(MaintenanceError, ErrorAction.MAINTENANCE), 30),
-        (refusal(ServerError, ErrorAction.RETRY), 0),
+        (api_error(RateLimitedError, ErrorAction.THROTTLE), 1),
+        (api_error(RateLimitedError, ErrorAction.THROTTLE, retry_after=17), 17),
+        (api_error(MaintenanceError, ErrorAction.MAINTENANCE), 30),
+        (api_error(ServerError, ErrorAction.RETRY), 0),
         (DecodeError("strange"), 0),
         (TransportError("cut"), 0),
         (KeyboardInterrupt(), 0),
@@ -131,13 +131,13 @@ async def test_the_end_of_a_request_decides_about_a_pause(
 async def test_closing_fails_queued_and_later_requests() -> None:
     limiter = Limiter(RateLimiter(RateLimit(1, 1000.0)))
     await limiter.acquire()
-    turned_away = 0
+    failed = 0
 
     async def start() -> None:
-        nonlocal turned_away
+        nonlocal failed
         with pytest.raises(ClientClosedError):
             await limiter.acquire()
-        turned_away += 1
+        failed += 1
 
     async with anyio.create_task_group() as group:
         for _ in range(3):
@@ -145,7 +145,7 @@ async def test_closing_fails_queued_and_later_requests() -> None:
         await anyio.sleep(1)
         limiter.close()
     await start()
-    assert turned_away == 4
+    assert failed == 4
 
 
 async def test_a_cancelled_scope_takes_no_slot() -> None:

@@ -1,7 +1,7 @@
-"""What befalls a whole process: its system clock is set, it is stopped and goes on.
+"""A process whose system clock is set, and one that is stopped and resumed.
 
 The same in virtual time is in ``test_time.py``; here clocks and signals are the real ones, and the
-server lives in another process, whose time goes on undisturbed.
+server runs in another process, whose clock is not touched.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def said_by(process: subprocess.Popen[str]) -> dict[str, Any]:
 def wait_until(done: Callable[[], bool]) -> None:
     give_up = time.monotonic() + PATIENCE
     while not done():
-        assert time.monotonic() < give_up, "what was waited for never happened"
+        assert time.monotonic() < give_up, "the condition never became true"
         time.sleep(0.001)
 
 
@@ -115,7 +115,7 @@ def test_a_resumed_process_catches_up_within_the_rate_limit(
         process.send_signal(signal.SIGSTOP)
         for task_id in ending:
             vocalsep_emulator.finish(task_id)
-        # Nothing happens that could be waited for: three periods in which everything falls due.
+        # No event could be waited for: within three periods, all polls become due.
         time.sleep(3 * LIMIT[1])
         before = len(vocalsep_emulator.requests)
         process.send_signal(signal.SIGCONT)

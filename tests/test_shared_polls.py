@@ -116,14 +116,14 @@ async def test_a_pause_loses_no_answer_under_way(provider: FakeProvider) -> None
     provider.round_trip = 4
     async with make_client() as client, anyio.create_task_group() as group:
 
-        async def refused_meanwhile() -> None:
+        async def throttled_meanwhile() -> None:
             await anyio.sleep(1)
             provider.round_trip = 0.1
             provider.script("b", envelope(430, "too often", Retry_After="120"))
             with pytest.raises(TaskTimeoutError):
                 await client.wait_for_task("b", timeout=60)
 
-        group.start_soon(refused_meanwhile)
+        group.start_soon(throttled_meanwhile)
         assert (await client.wait_for_task("a", timeout=60)).succeeded
 
 
@@ -191,7 +191,7 @@ async def test_a_second_wait_begins_though_a_failed_one_is_still_busy(
     provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(now: float) -> float:
-        raise LookupError("the budget is gone")
+        raise LookupError("the rate limiter is broken")
 
     async with make_client() as client, anyio.create_task_group() as group:
 
@@ -258,7 +258,7 @@ async def test_a_poll_that_is_cancelled_during_a_wait_is_sent_again(provider: Fa
 async def test_polls_run_outside_the_context_of_callers(
     provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    request = ContextVar("request", default="nobody's")
+    request = ContextVar("request", default="none")
     seen: list[str] = []
     exchange = provider.exchange
 
@@ -267,7 +267,7 @@ async def test_polls_run_outside_the_context_of_callers(
         return await exchange(sent)
 
     monkeypatch.setattr(provider, "exchange", seeing)
-    request.set("mine")
+    request.set("the caller")
     async with make_client() as client:
         await client.wait_for_task("a")
-    assert seen == ["nobody's"]
+    assert seen == ["none"]

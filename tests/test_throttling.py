@@ -1,7 +1,7 @@
-"""Too many requests, in every dress: with the API's envelope or from something in between.
+"""Throttling in every form: in the API's envelope, or without one from a gateway.
 
-A 405 without an envelope is throttling like any other. Only a client that never understood an
-answer takes a few of them for the sign of a wrong address.
+A 405 without an envelope is throttling too. Only a client that never understood an answer takes a
+few of them for the sign of a wrong address.
 """
 
 from __future__ import annotations
@@ -73,9 +73,9 @@ IN_ENVELOPE: dict[str, Callable[[int], Reply]] = {
     "an envelope under its own status": lambda code: with_status(code, envelope(code, "no")),
     "an envelope under 503": lambda code: with_status(503, envelope(code, "no")),
 }
-DRESSES = BARE | IN_ENVELOPE
+FORMS = BARE | IN_ENVELOPE
 NOW = 1_800_000_000
-ASKED: dict[str, tuple[dict[str, str], float]] = {
+RETRY_AFTER: dict[str, tuple[dict[str, str], float]] = {
     "nothing": ({}, 1.0),
     "seconds": ({"Retry-After": "40"}, 40.0),
     "a date": (
@@ -88,7 +88,7 @@ ASKED: dict[str, tuple[dict[str, str], float]] = {
 }
 
 every_code = pytest.mark.parametrize("code", [405, 430])
-every_wish = pytest.mark.parametrize("asked", ASKED)
+every_retry_after = pytest.mark.parametrize("retry_after", RETRY_AFTER)
 
 
 async def wait(client: VocalSepClient) -> None:
@@ -133,24 +133,24 @@ CALLS: dict[str, Call] = {
 every_call = pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 
 
-def worded(answer: Reply, asked: str) -> tuple[Reply, float]:
-    """The answer with what it asks for, and the pause that is due."""
-    headers, pause = ASKED[asked]
+def with_retry_after(answer: Reply, retry_after: str) -> tuple[Reply, float]:
+    """The answer with its headers, and the pause that it causes."""
+    headers, pause = RETRY_AFTER[retry_after]
     return answer._replace(headers=headers), pause
 
 
-# Every dress
+# Every form of throttling
 
 
 @every_call
-@every_wish
+@every_retry_after
 @every_code
-@pytest.mark.parametrize("dress", DRESSES)
+@pytest.mark.parametrize("form", FORMS)
 async def test_throttling_in_every_form_is_waited_out_even_as_the_first_answer(
-    provider: FakeProvider, call: Call, dress: str, code: int, asked: str
+    provider: FakeProvider, call: Call, form: str, code: int, retry_after: str
 ) -> None:
-    refusal, pause = worded(DRESSES[dress](code), asked)
-    provider.script("a", refusal, finished("a"))
+    throttled, pause = with_retry_after(FORMS[form](code), retry_after)
+    provider.script("a", throttled, finished("a"))
     async with make_client() as client:
         await call(client)
         assert client.stats.throttled == 1
@@ -158,35 +158,35 @@ async def test_throttling_in_every_form_is_waited_out_even_as_the_first_answer(
     assert second - first == pytest.approx(pause + provider.round_trip, abs=0.2)
 
 
-@every_wish
+@every_retry_after
 @every_code
-@pytest.mark.parametrize("dress", IN_ENVELOPE)
+@pytest.mark.parametrize("form", IN_ENVELOPE)
 async def test_a_creation_is_retried_after_throttling_in_an_envelope(
-    provider: FakeProvider, dress: str, code: int, asked: str
+    provider: FakeProvider, form: str, code: int, retry_after: str
 ) -> None:
-    refusal, pause = worded(IN_ENVELOPE[dress](code), asked)
-    provider.script(GENERATE, refusal, envelope(200, data={"taskId": "new"}))
+    throttled, pause = with_retry_after(IN_ENVELOPE[form](code), retry_after)
+    provider.script(GENERATE, throttled, envelope(200, data={"taskId": "new"}))
     async with make_client() as client:
         assert (await client.create_task(**SONG)).task_id == "new"
     first, second = provider.times(GENERATE)
     assert second - first == pytest.approx(pause + provider.round_trip, abs=0.2)
 
 
-@every_wish
+@every_retry_after
 @every_code
-@pytest.mark.parametrize("dress", BARE)
+@pytest.mark.parametrize("form", BARE)
 @pytest.mark.parametrize("before", [[], ["a"]], ids=["never understood", "understood before"])
 async def test_a_creation_is_not_retried_after_throttling_without_an_envelope(
     provider: FakeProvider,
     journal_path: Path,
     *,
-    dress: str,
+    form: str,
     code: int,
-    asked: str,
+    retry_after: str,
     before: list[str],
 ) -> None:
-    refusal, pause = worded(BARE[dress](code), asked)
-    provider.script(GENERATE, refusal)
+    throttled, pause = with_retry_after(BARE[form](code), retry_after)
+    provider.script(GENERATE, throttled)
     async with make_client() as client, Journal(journal_path) as journal:
         for task_id in before:
             await client.get_task(task_id)
@@ -204,7 +204,7 @@ async def test_a_creation_is_not_retried_after_throttling_without_an_envelope(
 
 UNDERSTOOD: dict[str, Answer] = {
     "a record": record("a"),
-    "a refusal in an envelope": envelope(430, "too often"),
+    "throttling in an envelope": envelope(430, "too often"),
     "maintenance in an envelope": envelope(455, "closed"),
     "a failure in an envelope": envelope(500, "broken"),
     "an unknown task": envelope(200),

@@ -1,4 +1,4 @@
-"""Clocks that jump, loops that stall: what the passing of time may and may not do to a wait."""
+"""Clocks that jump and loops that stall during waits."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def anyio_backend(request: pytest.FixtureRequest) -> Any:
 
 
 def stall(seconds: float) -> None:
-    """Let time pass without anybody running: a stopped process, or a blocking call."""
+    """Let time pass while nothing runs, as in a stopped process or a blocking call."""
     loop = asyncio.get_running_loop()
     assert isinstance(loop, VirtualTimeLoop)
     loop.jump(seconds)
@@ -35,7 +35,7 @@ def most_in_a_window(times: list[float], period: float) -> int:
 
 
 class JumpingClock(datetime):
-    """A wall clock that is an hour off, to and fro, whenever it is asked."""
+    """A wall clock that is an hour fast or slow, alternating at each reading."""
 
     jumps = count()
 
@@ -124,5 +124,5 @@ async def test_waits_that_begin_together_do_not_poll_in_step(provider: FakeProvi
         provider.add(task_id, 20)
     async with make_client(rate_limit=None) as client:
         await client.wait_for_tasks(ids, poll=Backoff(initial=10, maximum=10))
-    second_looks = [provider.times(task_id)[1] for task_id in ids]
-    assert len(set(second_looks)) == len(ids)
+    second_polls = [provider.times(task_id)[1] for task_id in ids]
+    assert len(set(second_polls)) == len(ids)

@@ -1,4 +1,4 @@
-"""What OpenTelemetry's own instrumentation records of a client holds no key and no signed query."""
+"""Spans of OpenTelemetry's own instrumentation hold no key and no signed query."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ async def test_the_span_of_a_request_that_succeeds_holds_no_key(
 
 FAULTS = {
     "a wrong key": "st401",
-    "the key in the API's words and headers": "echo_key",
+    "the key in a message and headers of the API": "echo_key",
     "the key in a web page": "echo_key_as_html",
     "a redirect to a signed link": "redirect_302_elsewhere",
     "closed": "fin_before",

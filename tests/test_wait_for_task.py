@@ -99,7 +99,7 @@ async def test_the_age_comes_from_the_answer_where_the_caller_does_not_know_it(
 ) -> None:
     seen: list[float] = []
 
-    class Watching:
+    class Recording:
         def delay(self, context: PollContext) -> float:
             seen.append(context.age)
             return 10.0
@@ -108,14 +108,14 @@ async def test_the_age_comes_from_the_answer_where_the_caller_does_not_know_it(
     young = pending._replace(headers={"Date": "Fri, 15 Jan 2027 08:00:30 GMT"})
     provider.script("a", young, pending)
     async with make_client() as client:
-        await client.wait_for_task("a", poll=Watching())
+        await client.wait_for_task("a", poll=Recording())
     assert seen == [pytest.approx(30, abs=0.2), pytest.approx(40, abs=0.2)]
 
 
 async def test_the_callers_creation_time_gives_the_age(provider: FakeProvider) -> None:
     seen: list[float] = []
 
-    class Watching:
+    class Recording:
         def delay(self, context: PollContext) -> float:
             seen.append(context.age)
             return 5.0
@@ -123,7 +123,7 @@ async def test_the_callers_creation_time_gives_the_age(provider: FakeProvider) -
     provider.script("a", record("a"))
     created = datetime.now(UTC) - timedelta(seconds=50)
     async with make_client() as client:
-        await client.wait_for_task(TaskRef("a", created_at=created), poll=Watching())
+        await client.wait_for_task(TaskRef("a", created_at=created), poll=Recording())
     assert seen == [pytest.approx(50, abs=5)]
 
 

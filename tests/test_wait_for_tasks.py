@@ -161,12 +161,12 @@ async def test_waits_are_not_starved_by_constant_get_task_calls(
         provider.add(task_id, math.inf)
     async with make_client() as client, anyio.create_task_group() as group:
 
-        async def look_all_the_time(task_id: str) -> None:
+        async def poll_all_the_time(task_id: str) -> None:
             while True:
                 await client.get_task(task_id)
 
         for n in range(50):
-            group.start_soon(look_all_the_time, f"g{n}")
+            group.start_soon(poll_all_the_time, f"g{n}")
         outcomes = await client.wait_for_tasks(ids, timeout=300, poll=Interval(5))
         group.cancel_scope.cancel()
     assert min(outcome.polls for outcome in outcomes.values()) >= 5

@@ -1,4 +1,4 @@
-"""An event loop whose clock jumps to the next timer whenever nobody can run.
+"""An event loop whose clock jumps to the next timer whenever no callback is ready.
 
 An hour of polling takes milliseconds, and nothing in a test depends on the machine's speed. It must
 not be used with real sockets: the clock would jump past their answers.
@@ -9,7 +9,7 @@ import selectors
 
 
 class _NeverWaits(selectors.DefaultSelector):
-    """Looks at the sockets, and has the clock jump where it would have waited."""
+    """Checks the sockets, and moves the clock instead of waiting."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         return self._virtual.now
 
     def jump(self, seconds: float) -> None:
-        """Let time pass while nobody runs."""
+        """Let time pass while nothing runs."""
         self._virtual.now += seconds
 
 

@@ -1,8 +1,8 @@
-"""A program that waits, for tests that do to a process what cannot be done to a loop.
+"""A program that waits for tasks, for tests that stop a process or set its clock.
 
     python tests/waiting_program.py '{"url": ..., "limit": [20, 1.0], ...}'
 
-It prints how its waits ended, and what it saw of the clocks, as JSON.
+It prints how its waits ended and how far its clocks moved, as JSON.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ TIMEOUT = 1.5
 
 
 class Clocks:
-    """The wall clock, which jumps once, and the one that must not follow it."""
+    """The wall clock, which jumps once, and the monotonic clock, which must not."""
 
     def __init__(self, jump: str | None) -> None:
         self._jump = jump
@@ -40,7 +40,7 @@ class Clocks:
 
 
 async def end_of(client: VocalSepClient, endless: str, clocks: Clocks) -> str:
-    """How the wait for an endless task ends, in whose middle the clock jumps."""
+    """How the wait for an endless task ends, during which the clock jumps."""
     ref = TaskRef(endless, created_at=datetime.now(UTC))
     try:
         task = await client.wait_for_task(

@@ -1,4 +1,4 @@
-"""The loop over all waits, where the client's own tests do not reach it."""
+"""The poller and its loop, where the tests of the client do not reach them."""
 
 from __future__ import annotations
 
@@ -52,11 +52,11 @@ async def test_a_slot_that_no_poll_needs_is_released(provider: FakeProvider) -> 
                 with pytest.raises(TaskTimeoutError):
                     await client.wait_for_task("a", timeout=20)
 
-            async def needs_no_look_at_first() -> None:
+            async def needs_no_poll_at_first() -> None:
                 with pytest.raises(TaskTimeoutError):
                     await client.wait_for_task("b", timeout=300, poll=Interval(200))
 
-            group.start_soon(needs_no_look_at_first)
+            group.start_soon(needs_no_poll_at_first)
             await anyio.sleep(60)
             group.start_soon(gives_up_while_it_queues)
             await anyio.sleep(100)
@@ -68,12 +68,12 @@ async def test_an_error_of_the_rate_limiter_reaches_the_waiters(
     provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(now: float) -> float:
-        raise LookupError("the budget is gone")
+        raise LookupError("the rate limiter is broken")
 
     async with make_client() as client:
         with monkeypatch.context() as patch:
             patch.setattr(client._rate_limiter, "wait", broken)
-            with pytest.raises(LookupError, match="the budget is gone"):
+            with pytest.raises(LookupError, match="the rate limiter is broken"):
                 await client.wait_for_task("a")
         assert (await client.wait_for_task("a")).succeeded
 

@@ -1,4 +1,4 @@
-"""One look at a time: what `VocalSepClient.poll_once` promises to those who cannot sleep."""
+"""Stateless polls with `VocalSepClient.poll_once`, for callers that cannot sleep."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def anyio_backend(request: pytest.FixtureRequest) -> Any:
 
 
 class Wall:
-    """A wall clock that goes with the event loop's, until somebody sets it."""
+    """A wall clock that runs with the event loop's until a test sets it."""
 
     def __init__(self) -> None:
         self.ahead = 1_800_000_000.0
@@ -81,7 +81,7 @@ def wall(monkeypatch: pytest.MonkeyPatch) -> Wall:
 
 
 class Seen:
-    """A policy that keeps what it is shown."""
+    """A policy that keeps its contexts."""
 
     def __init__(self, gap: float = 10.0) -> None:
         self.contexts: list[PollContext] = []
@@ -94,7 +94,7 @@ class Seen:
 
 @asynccontextmanager
 async def process(provider: FakeProvider, **options: Any) -> AsyncIterator[VocalSepClient]:
-    """A client that knows nothing of those before it."""
+    """A new client, as in a new process."""
     provider._closed = False
     async with make_client(**options) as client:
         yield client
@@ -103,7 +103,7 @@ async def process(provider: FakeProvider, **options: Any) -> AsyncIterator[Vocal
 async def poll(
     provider: FakeProvider, task: str | TaskRef, state: Any = None, **options: Any
 ) -> PollDone | PollPending:
-    """One look, in a process of its own; what is handed on is written as JSON and read again."""
+    """One poll in a process of its own; the state is written as JSON and read again."""
     poll = options.pop("poll", None)
     async with process(provider, **options) as client:
         answer = await client.poll_once(task, state=state, poll=poll)
@@ -133,7 +133,7 @@ async def until_it_fails(provider: FakeProvider, task: str, **options: Any) -> A
     return caught.value
 
 
-# What comes of a look
+# Results
 
 
 async def test_a_task_that_runs_is_pending_and_one_that_ended_is_done(
@@ -158,14 +158,14 @@ async def test_every_final_status_is_done(provider: FakeProvider, status: str) -
     assert answer.task.status == status
 
 
-@pytest.mark.parametrize("word", ["A_NEW_ONE", "\ud800", ""])
+@pytest.mark.parametrize("status", ["A_NEW_ONE", "\ud800", ""])
 async def test_an_unknown_status_is_pending_and_passed_on_unchanged(
-    provider: FakeProvider, word: str
+    provider: FakeProvider, status: str
 ) -> None:
-    provider.script("a", record("a", word), envelope(500, "broken"))
+    provider.script("a", record("a", status), envelope(500, "broken"))
     first = pending(await poll(provider, "a"))
-    assert first.status == word
-    assert pending(await poll(provider, "a", first.state)).status == word
+    assert first.status == status
+    assert pending(await poll(provider, "a", first.state)).status == status
 
 
 async def test_a_known_status_survives_a_failed_poll(provider: FakeProvider) -> None:
@@ -220,7 +220,7 @@ async def test_an_unusable_delay_of_a_policy_is_refused(provider: FakeProvider, 
             await client.poll_once("a", poll=Seen(delay))
 
 
-# The budget
+# The rate limit
 
 
 async def test_without_a_free_slot_nothing_is_sent(provider: FakeProvider) -> None:
@@ -401,7 +401,7 @@ async def test_a_new_task_unknown_to_the_api_gets_its_grace(
     assert (await until_it_ends(provider, "a")).task.succeeded
 
 
-# What policies see
+# What policies get
 
 
 async def test_policies_get_polls_and_elapsed_time_across_processes(
@@ -585,7 +585,7 @@ STATES = JSON | st.dictionaries(st.sampled_from(NAMES), JSON, max_size=4)
 
 class TestGarbage:
     @given(state=STATES, later=st.lists(st.sampled_from(["runs", "cut", "throttled"]), max_size=3))
-    def test_any_other_state_is_refused_or_gives_one_that_is_taken_again(
+    def test_any_other_state_is_refused_or_leads_to_usable_states(
         self, state: Any, later: list[str]
     ) -> None:
         answers: dict[str, Answer] = {
@@ -598,16 +598,16 @@ class TestGarbage:
             with pytest.MonkeyPatch.context() as patch, provider_in_place(patch) as provider:
                 provider.add("a", 1e6)
                 provider.script("a", *(answers[each] for each in later))
-                told = state
+                last = state
                 for _ in range(len(later) + 1):
                     try:
-                        answer = pending(await poll(provider, "a", told))
+                        answer = pending(await poll(provider, "a", last))
                     except InvalidArgumentError:
-                        assert told is state
+                        assert last is state
                         assert provider.sent == []
                         return
                     assert 0 <= answer.delay < math.inf
-                    told = answer.state
+                    last = answer.state
 
         backend, options = VIRTUAL_TIME
         anyio.run(polls, backend=backend, backend_options=options)

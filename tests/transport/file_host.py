@@ -101,17 +101,17 @@ class FakeResolver(AbstractResolver):
     """Answers with one list of addresses after the other; with the last one for ever.
 
     Attributes:
-        asked: the names, in order.
+        resolved: the names, in order.
     """
 
     def __init__(self, *answers: list[str]) -> None:
-        self.asked: list[str] = []
+        self.resolved: list[str] = []
         self._answers = list(answers)
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
-        self.asked.append(host)
+        self.resolved.append(host)
         addresses = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
         if not addresses:
             raise OSError(None, "no such name")

@@ -1,4 +1,4 @@
-"""What the client makes of broken connections and strange answers, on real sockets."""
+"""The client with broken connections and strange answers, on real sockets."""
 
 from __future__ import annotations
 
@@ -46,8 +46,6 @@ from vocalsep_async._transport.secrets import ApiKey
 pytestmark = pytest.mark.anyio
 
 KEY = "sk-test-0123456789"
-PATIENCE = 60.0
-"""Seconds after which something that must end is taken for something that never will."""
 CALLBACK = "https://callback.example/"
 
 
@@ -69,13 +67,13 @@ def tries(attempts: int) -> RetryPolicy:
 
 
 def client_at(url: str, *, attempts: int = 2, **options: Any) -> VocalSepClient:
-    """A client that asks as fast as it can."""
-    options = {"rate_limit": None, "retry": tries(attempts), "request_timeout": PATIENCE} | options
+    """A client without a rate limit."""
+    options = {"rate_limit": None, "retry": tries(attempts), "request_timeout": 5.0} | options
     return VocalSepClient(KEY, base_url=url, **options)
 
 
 def acquired(client: VocalSepClient) -> int:
-    """Connections that somebody still holds."""
+    """Connections that requests still hold."""
     session = client._transport._session
     assert session is not None
     connector = session.connector
@@ -89,7 +87,7 @@ async def failure_of(call: Awaitable[object]) -> VocalSepError:
     return caught.value
 
 
-# Answers that nobody can use: asked again, and then one error
+# Unusable answers: retried, then one error
 
 Rows = Mapping[str, tuple[str, type[VocalSepError]]]
 CUT = TransportError
@@ -104,7 +102,7 @@ BROKEN: Rows = {
     "closed in the middle of the body": ("half_body_fin", CUT),
     "reset in the middle of the body": ("half_body_rst", CUT),
     "chunks without an end": ("chunked_cut", CUT),
-    "cut, and no length to tell": ("no_length_cut", UNREADABLE),
+    "cut, without a length": ("no_length_cut", UNREADABLE),
     "longer than it said": ("length_too_short", CUT),
     "a chunk of no size": ("chunked_bad_size", CUT),
     "two lengths": ("two_lengths", CUT),
@@ -140,8 +138,8 @@ BROKEN: Rows = {
     "plain text said to be gzip": ("gzip_lie", CUT),
     "gzip in gzip": ("gzip_twice", UNREADABLE),
     "gzip with a wrong checksum": ("gzip_bad_crc", CUT),
-    "brotli that nobody asked for": ("br_unasked", CUT),
-    "an encoding nobody knows": ("unknown_encoding", UNREADABLE),
+    "brotli that was not requested": ("br_unasked", CUT),
+    "an unknown encoding": ("unknown_encoding", UNREADABLE),
 }
 SLOW: Rows = {
     "silence": ("black_hole", LATE),
@@ -159,7 +157,7 @@ def table(*rows: Rows) -> pytest.MarkDecorator:
 
 
 def options_for(kind: type[VocalSepError]) -> dict[str, Any]:
-    return {"request_timeout": 1.0} if kind is LATE else {}
+    return {"request_timeout": 0.3} if kind is LATE else {}
 
 
 @table(BROKEN, SLOW)
@@ -252,7 +250,7 @@ async def test_an_error_of_a_wrong_address_names_base_url(server: FaultServer, f
 READABLE = {
     "JSON as text": "json_as_text",
     "JSON of no type": "json_no_type",
-    "a charset nobody knows": "json_odd_charset",
+    "an unknown charset": "json_odd_charset",
     "a charset that is a compression": "json_zlib_charset",
     "a byte order mark": "json_bom",
     "gzip": "gzip",
@@ -314,8 +312,8 @@ async def test_an_enormous_answer_costs_little_memory(server: FaultServer, fault
     [
         pytest.param("close_when_idle", 2, id="closed while idle"),
         pytest.param("second_dies", 3, id="dies under the second request"),
-        pytest.param("extra_bytes_after", 2, id="holds an answer that nobody asked for"),
-        pytest.param("extra_bytes_late", 3, id="brings one when it is asked again"),
+        pytest.param("extra_bytes_after", 2, id="holds an unrequested answer"),
+        pytest.param("extra_bytes_late", 3, id="sends an unrequested answer later"),
     ],
 )
 async def test_a_broken_idle_connection_disturbs_no_later_request(
@@ -336,7 +334,7 @@ async def connections_dropped(client: VocalSepClient) -> None:
     assert session is not None
     assert session.connector is not None
     pool = session.connector._conns
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(60):
         while any(kept[0].is_connected() for conns in pool.values() for kept in conns):
             await anyio.lowlevel.checkpoint()
 
@@ -349,7 +347,7 @@ async def test_a_connection_is_kept_for_the_next_request(server: FaultServer) ->
 
 
 async def test_a_cookie_is_not_sent_back(server: FaultServer) -> None:
-    """Asked by name, because cookies of bare addresses are dropped anyway."""
+    """Requested by name, because aiohttp drops cookies of IP addresses anyway."""
     async with client_at(f"{server.url_of('localhost')}/set_cookie") as client:
         await client.get_task("first")
         await client.get_task("second")
@@ -362,9 +360,9 @@ async def test_each_request_has_the_headers_of_the_api(server: FaultServer) -> N
         assert await client.get_credits() == 12.5
         ref = await client.create_task(callback_url=CALLBACK, audio_url="https://a.example/a.mp3")
     assert ref.task_id == "new-task"
-    poll, ask, create = server.seen
+    poll, credit, create = server.seen
     assert poll.target == "/healthy/api/v1/vocal-removal/record-info?taskId=task-1"
-    assert ask.target == "/healthy/api/v1/generate/credit"
+    assert credit.target == "/healthy/api/v1/generate/credit"
     assert (create.method, create.target) == ("POST", "/healthy/api/v1/vocal-removal/generate")
     assert b'"callBackUrl": "https://callback.example/"' in create.body
     for seen in server.seen:
@@ -381,18 +379,18 @@ def closed_port() -> int:
 
 
 @pytest.mark.parametrize(
-    "url, words",
+    "url, message",
     [
         pytest.param("http://no-such-host.invalid", "does not resolve", id="no such name"),
         pytest.param(f"http://127.0.0.1:{closed_port()}", "no connection", id="throttled"),
     ],
 )
-async def test_an_unreachable_host_is_retried(url: str, words: str) -> None:
+async def test_an_unreachable_host_is_retried(url: str, message: str) -> None:
     async with client_at(url, attempts=3) as client:
         error = await failure_of(client.get_task(TASK_ID))
         assert client.stats.requests == 3
     assert isinstance(error, TransportError)
-    assert words in str(error)
+    assert message in str(error)
     assert not error.may_have_arrived
 
 
@@ -501,7 +499,7 @@ MAYBE_CREATED: Rows = {
     "64 MiB": ("huge_json", TransportError),
     "an answer without an id": ("no_such_task", DecodeError),
     "a redirect": ("redirect_307_elsewhere", TransportError),
-    "a refusal by something in between": ("html429", RateLimitedError),
+    "throttling by a gateway": ("html429", RateLimitedError),
     "405 of a web server, with Allow": ("real405", RateLimitedError),
     "405 of a web server, empty": ("empty405", RateLimitedError),
 }
@@ -630,10 +628,9 @@ async def test_plain_http_at_a_tls_port_is_one_error(authority: trustme.CA) -> N
         assert server.hits == 0
 
 
-@pytest.mark.usefixtures("soon_without_connection")
 async def test_tls_at_a_plain_port_ends_by_its_own_timeout(server: FaultServer) -> None:
     url = server.url.replace("http", "https") + "/healthy"
-    async with client_at(url, attempts=1) as client:
+    async with client_at(url, attempts=1, request_timeout=0.3) as client:
         error = await failure_of(client.get_task(TASK_ID))
     assert isinstance(error, TransportError)
     assert not error.may_have_arrived
@@ -953,7 +950,7 @@ async def test_an_unusable_id_is_refused_before_anything_is_sent(
 @pytest.fixture
 async def transport(server: FaultServer) -> Transport:
     return Transport(
-        URL(f"{server.url}/healthy/"), ApiKey(KEY), request_timeout=PATIENCE, user_agent="x"
+        URL(f"{server.url}/healthy/"), ApiKey(KEY), request_timeout=5.0, user_agent="x"
     )
 
 
@@ -990,7 +987,7 @@ async def test_the_key_is_masked_in_a_reply_unless_it_is_an_ordinary_word(
     server: FaultServer, key: str, *, masked: bool
 ) -> None:
     transport = Transport(
-        URL(f"{server.url}/echo_key"), ApiKey(key), request_timeout=PATIENCE, user_agent="x"
+        URL(f"{server.url}/echo_key"), ApiKey(key), request_timeout=5.0, user_agent="x"
     )
     reply = await transport.exchange(Request("GET", "/credit"))
     await transport.aclose()

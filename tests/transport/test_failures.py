@@ -1,4 +1,4 @@
-"""aiohttp's errors in the words of this package, without a socket."""
+"""The translation of aiohttp's errors, without a socket."""
 
 from __future__ import annotations
 
@@ -98,14 +98,14 @@ ONCE = (
 
 
 @pytest.mark.parametrize(
-    "error, words, arrived",
+    "error, message, arrived",
     [pytest.param(*row, id=f"{type(row[0]).__name__}: {row[1][:30]!a}") for row in TABLE],
 )
 def test_an_error_says_what_happened_and_nothing_of_what_was_sent(
-    error: Exception, words: str, *, arrived: bool
+    error: Exception, message: str, *, arrived: bool
 ) -> None:
     ours = translated(error, "GET /x at api.example", 2.5)
-    assert str(ours) == f"GET /x at api.example: {words}"
+    assert str(ours) == f"GET /x at api.example: {message}"
     assert ours.may_have_arrived is arrived
     assert ours.action is (ErrorAction.RAISE if isinstance(error, ONCE) else ErrorAction.RETRY)
     assert (type(ours) is RequestTimeoutError) is isinstance(error, TimeoutError)
@@ -126,9 +126,9 @@ def aiohttp_errors() -> list[type[Exception]]:
 
 
 @pytest.mark.parametrize("kind", aiohttp_errors(), ids=lambda kind: kind.__name__)
-def test_no_error_of_aiohttp_is_left_without_words(kind: type[Exception]) -> None:
+def test_every_error_of_aiohttp_has_a_message(kind: type[Exception]) -> None:
     error = kind.__new__(kind)
-    # The attributes that its constructor would set; no words depend on more than these.
+    # The attributes that its constructor would set; no message depends on more.
     error.__dict__.update(status=599, _os_error=RESET, _conn_key=WHERE)
     ours = translated(error, "GET /x at api.example", 1.0)
     assert isinstance(ours, TransportError)

@@ -1,4 +1,4 @@
-"""Fetching files from hosts that nobody vouches for, on real sockets."""
+"""Fetching files from untrusted hosts, on real sockets."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SECRET = "CANARY-9f86d081"
 LINK = f"/{SECRET}-folder/vocal.mp3?X-Amz-Signature={SECRET}"
 FILE = answer(b"audio", kind="audio/mpeg")
 HANGS = 60.0
-"""Seconds after which something that must end is taken for something that never will."""
+"""Seconds after which a call counts as hanging."""
 
 
 @pytest.fixture(autouse=True)
@@ -66,7 +66,7 @@ async def transport(host: FileHost) -> AsyncIterator[FileTransport]:
 
 @pytest.fixture
 async def stranger() -> AsyncIterator[FileTransport]:
-    """Trusts nobody who is here."""
+    """Trusts no host on this machine."""
     async with made("https://api.example") as transport:
         yield transport
 
@@ -100,7 +100,7 @@ def resolve_to(monkeypatch: pytest.MonkeyPatch, *answers: list[str]) -> FakeReso
 
 
 def allow_port(monkeypatch: pytest.MonkeyPatch, port: int) -> None:
-    """So that the address alone decides: nobody may listen at the ports of the web here."""
+    """Allow *port*, so that the address alone decides: tests cannot listen at 80 and 443."""
     monkeypatch.setattr("vocalsep_async._transport.files._PORTS", frozenset({port}))
 
 
@@ -110,7 +110,7 @@ def assert_refused(error: TransportError, why: str) -> None:
     assert not error.may_have_arrived
 
 
-# What is asked, and what is answered
+# Requests and replies
 
 
 async def test_a_reply_has_the_metadata_that_the_host_stated(
@@ -168,7 +168,7 @@ async def test_nothing_is_sent_but_what_a_file_host_needs(
 
 
 async def test_a_cookie_is_not_sent_back(host: FileHost) -> None:
-    """Asked by name, because cookies of bare addresses are dropped anyway."""
+    """Requested by name, because aiohttp drops cookies of IP addresses anyway."""
     cookie = "Set-Cookie: session=abc; Path=/"
     host.answers["/a"] = answer(b"", cookie, "Location: /b", status="302 Found")
     host.answers["/b"] = answer(b"audio", cookie)
@@ -203,7 +203,7 @@ async def test_a_signed_link_is_requested_byte_for_byte(
 
 
 @pytest.mark.parametrize(
-    "written, asked",
+    "written, requested",
     [
         pytest.param("/a b.mp3", "/a%20b.mp3", id="space in the path"),
         pytest.param("/café.mp3?q=é", "/caf%C3%A9.mp3?q=%C3%A9", id="letters beyond ASCII"),
@@ -212,14 +212,14 @@ async def test_a_signed_link_is_requested_byte_for_byte(
     ],
 )
 async def test_what_may_not_stand_in_a_link_is_quoted(
-    host: FileHost, transport: FileTransport, written: str, asked: str
+    host: FileHost, transport: FileTransport, written: str, requested: str
 ) -> None:
     await fetched(transport, host.url + written)
-    assert host.seen[0].target == asked
+    assert host.seen[0].target == requested
 
 
 @pytest.mark.parametrize(
-    "written, asked",
+    "written, requested",
     [
         pytest.param(
             "/a b.mp3?k=a%2Fb%3D", "/a%20b.mp3?k=a%2Fb%3D", id="a raw space beside escapes"
@@ -229,10 +229,10 @@ async def test_what_may_not_stand_in_a_link_is_quoted(
     ],
 )
 async def test_quoting_one_sign_leaves_the_escapes_of_a_signed_link_alone(
-    host: FileHost, transport: FileTransport, written: str, asked: str
+    host: FileHost, transport: FileTransport, written: str, requested: str
 ) -> None:
     await fetched(transport, host.url + written)
-    assert host.seen[0].target == asked
+    assert host.seen[0].target == requested
 
 
 NO_LINKS = [
@@ -274,7 +274,7 @@ async def test_an_unusable_link_is_refused_and_never_resolved(
     error = await failure_of(stranger, link)
     assert "the link is not an http(s) URL" in str(error)
     assert error.action is ErrorAction.RAISE
-    assert not resolver.asked
+    assert not resolver.resolved
 
 
 @pytest.mark.parametrize("name", ["h\x1b", "h\x00", "h\r\nX", "h\u202e", "h\x7f"])
@@ -479,7 +479,7 @@ async def test_an_unknown_certificate_is_refused(authority: trustme.CA) -> None:
 async def test_this_machine_is_not_dialled_however_it_is_spelled(
     monkeypatch: pytest.MonkeyPatch, stranger: FileTransport, name: str
 ) -> None:
-    dialled = watch_sockets(monkeypatch)
+    dialled = record_sockets(monkeypatch)
     async with FileHost() as victim:
         allow_port(monkeypatch, victim.port)
         error = await failure_of(stranger, f"{victim.url_of(name)}{LINK}")
@@ -488,7 +488,7 @@ async def test_this_machine_is_not_dialled_however_it_is_spelled(
     assert not dialled
 
 
-def watch_sockets(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def record_sockets(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The addresses that sockets are made for; none of them is dialled."""
     dialled: list[str] = []
 
@@ -514,10 +514,10 @@ async def test_a_name_that_leads_into_the_users_network_is_not_dialled(
     monkeypatch: pytest.MonkeyPatch, stranger: FileTransport, addresses: list[str]
 ) -> None:
     resolver = resolve_to(monkeypatch, addresses)
-    dialled = watch_sockets(monkeypatch)
+    dialled = record_sockets(monkeypatch)
     error = await failure_of(stranger, f"http://cdn.example{LINK}")
     assert_refused(error, "GET at cdn.example: the address is not public")
-    assert resolver.asked == ["cdn.example"]
+    assert resolver.resolved == ["cdn.example"]
     assert not dialled
 
 
@@ -525,7 +525,7 @@ async def test_a_name_that_resolves_differently_is_checked_again(
     monkeypatch: pytest.MonkeyPatch, stranger: FileTransport
 ) -> None:
     resolver = resolve_to(monkeypatch, ["8.8.8.8"], ["127.0.0.1"])
-    dialled = watch_sockets(monkeypatch)
+    dialled = record_sockets(monkeypatch)
     async with FileHost() as victim:
         allow_port(monkeypatch, victim.port)
         link = f"{victim.url_of('cdn.example')}{LINK}"
@@ -537,7 +537,7 @@ async def test_a_name_that_resolves_differently_is_checked_again(
         connector.clear_dns_cache()
         assert_refused(await failure_of(stranger, link), "the address is not public")
         assert victim.connections == 0
-    assert resolver.asked == ["cdn.example", "cdn.example"]
+    assert resolver.resolved == ["cdn.example", "cdn.example"]
     assert dialled == ["8.8.8.8"]
 
 
@@ -548,7 +548,7 @@ async def test_of_the_addresses_of_one_name_only_the_public_ones_are_dialled(
     monkeypatch: pytest.MonkeyPatch, stranger: FileTransport, addresses: list[str]
 ) -> None:
     resolve_to(monkeypatch, addresses)
-    dialled = watch_sockets(monkeypatch)
+    dialled = record_sockets(monkeypatch)
     async with FileHost() as victim:
         allow_port(monkeypatch, victim.port)
         await failure_of(stranger, f"{victim.url_of('cdn.example')}{LINK}")
@@ -559,7 +559,7 @@ async def test_of_the_addresses_of_one_name_only_the_public_ones_are_dialled(
 async def test_a_public_address_written_in_a_link_is_dialled(
     monkeypatch: pytest.MonkeyPatch, stranger: FileTransport
 ) -> None:
-    dialled = watch_sockets(monkeypatch)
+    dialled = record_sockets(monkeypatch)
     error = await failure_of(stranger, f"http://8.8.8.8{LINK}")
     assert "no connection" in str(error)
     assert dialled == ["8.8.8.8"]
@@ -581,7 +581,7 @@ async def test_ports_of_other_services_are_refused_without_resolving_the_name(
     resolver = resolve_to(monkeypatch, ["127.0.0.1"])
     error = await failure_of(stranger, f"https://cdn.example:{port}{LINK}")
     assert_refused(error, f"the port {port} is not one of the web's; allow_private_hosts=True")
-    assert not resolver.asked
+    assert not resolver.resolved
 
 
 @pytest.mark.parametrize(
@@ -599,7 +599,7 @@ async def test_the_ports_of_the_web_are_dialled(
 ) -> None:
     resolver = resolve_to(monkeypatch, [])
     assert "does not resolve" in str(await failure_of(stranger, origin + LINK))
-    assert resolver.asked == ["cdn.example"]
+    assert resolver.resolved == ["cdn.example"]
 
 
 async def test_the_apis_own_host_and_port_are_trusted_and_no_others(
@@ -642,7 +642,7 @@ def then(sent: bytes, *, reset: bool = False) -> Handler:
 
 
 def silent_after(sent: bytes) -> Handler:
-    """Send *sent*, and nothing more until the client has had enough."""
+    """Send *sent*, and nothing more until the client gives up."""
 
     async def wait(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(sent)
@@ -657,7 +657,7 @@ SIZED = headers_only("Content-Length: 10")
 
 
 @pytest.mark.parametrize(
-    "fault, words",
+    "fault, message",
     [
         pytest.param(then(b""), "closed the connection", id="closed before the answer"),
         pytest.param(then(b"", reset=True), "broke", id="reset before the answer"),
@@ -679,13 +679,13 @@ SIZED = headers_only("Content-Length: 10")
     ],
 )
 async def test_an_answer_that_is_cut_or_damaged_is_worth_another_try(
-    host: FileHost, transport: FileTransport, fault: Handler, words: str
+    host: FileHost, transport: FileTransport, fault: Handler, message: str
 ) -> None:
     host.answers["/a"] = fault
     error = await failure_of(transport, f"{host.url}/a?{SECRET}")
     assert type(error) is TransportError
     assert str(error).startswith("GET at 127.0.0.1: ")
-    assert words in str(error)
+    assert message in str(error)
     assert error.action is ErrorAction.RETRY
 
 
@@ -838,7 +838,7 @@ async def test_what_is_not_read_is_not_waited_for(host: FileHost, transport: Fil
 
 
 @pytest.mark.parametrize(
-    "header, told",
+    "header, coding",
     [
         pytest.param("identity", None, id="none"),
         pytest.param(" Identity ", None, id="none in capitals"),
@@ -847,16 +847,16 @@ async def test_what_is_not_read_is_not_waited_for(host: FileHost, transport: Fil
         pytest.param("GZIP", "gzip", id="gzip in capitals"),
         pytest.param("deflate, gzip", "deflate, gzip", id="two"),
         pytest.param("br", "br", id="one that is not installed"),
-        pytest.param("rot13", "rot13", id="one that nobody knows"),
+        pytest.param("rot13", "rot13", id="an unknown one"),
     ],
 )
 async def test_a_compressed_body_is_reported_and_not_decompressed(
-    host: FileHost, transport: FileTransport, header: str, told: str | None
+    host: FileHost, transport: FileTransport, header: str, coding: str | None
 ) -> None:
     packed = gzip.compress(b"audio")
     host.answers["/a"] = answer(packed, f"Content-Encoding: {header}")
     reply, body = await fetched(transport, f"{host.url}/a")
-    assert (reply.encoding, body) == (told, packed)
+    assert (reply.encoding, body) == (coding, packed)
 
 
 @pytest.mark.parametrize(
@@ -944,7 +944,7 @@ def with_login(url: str) -> str:
 
 
 async def test_a_proxy_gets_the_link_and_only_its_own_login(host: FileHost) -> None:
-    """It resolves the names, and may stand anywhere."""
+    """A proxy resolves names itself and may have any address."""
     async with through(with_login(host.url)) as transport:
         _, body = await fetched(transport, "http://cdn.example/a%2Fb.mp3?x=%3D")
     assert body == b"audio"

@@ -1,4 +1,4 @@
-"""The key shows itself to nobody but the server."""
+"""The key and a proxy's login are visible to the server only."""
 
 import base64
 import copy
