@@ -128,6 +128,22 @@ async def test_the_end_of_a_request_decides_about_a_pause(
     assert rate_limiter.in_flight == 0
 
 
+async def test_a_pause_is_announced_when_it_begins_and_when_it_gets_longer(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    limiter = Limiter(RateLimiter(None))
+    announced: list[float] = []
+    limiter.on_pause = announced.append
+    slots = [await limiter.acquire() for _ in range(4)]
+    began = anyio.current_time()
+    with caplog.at_level("INFO", "vocalsep_async"):
+        for slot, retry_after in zip(slots, [None, None, 30, 20], strict=True):
+            with pytest.raises(RateLimitedError), slot:
+                raise api_error(RateLimitedError, ErrorAction.THROTTLE, retry_after)
+    assert announced == [pytest.approx(began + 1), pytest.approx(began + 30)]
+    assert len(caplog.records) == 2
+
+
 async def test_closing_fails_queued_and_later_requests() -> None:
     limiter = Limiter(RateLimiter(RateLimit(1, 1000.0)))
     await limiter.acquire()

@@ -112,6 +112,29 @@ async def test_nothing_runs_after_the_last_wait(provider: FakeProvider) -> None:
         assert is_idle()
 
 
+async def test_a_pause_during_a_poll_ends_a_wait_with_an_earlier_deadline_after_the_poll(
+    provider: FakeProvider,
+) -> None:
+    provider.add("a", math.inf)
+    provider.round_trip = 4
+    began = anyio.current_time()
+    retry = RetryPolicy(attempts=1)
+    async with make_client(retry=retry) as client, anyio.create_task_group() as group:
+
+        async def wait() -> None:
+            with pytest.raises(TaskTimeoutError) as caught:
+                await client.wait_for_task("a", timeout=60)
+            assert 2 < anyio.current_time() - began < 5
+            assert caught.value.task is not None
+
+        group.start_soon(wait)
+        await anyio.sleep(1)
+        provider.round_trip = 0.1
+        provider.script("b", envelope(430, "too often", Retry_After="120"))
+        with pytest.raises(RateLimitedError):
+            await client.get_task("b")
+
+
 async def test_a_pause_loses_no_answer_under_way(provider: FakeProvider) -> None:
     provider.round_trip = 4
     async with make_client() as client, anyio.create_task_group() as group:

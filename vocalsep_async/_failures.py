@@ -66,7 +66,7 @@ class FailureStreak:
 
 
 def _kind_of(error: VocalSepError) -> str:
-    # Without an envelope the status is all that tells one failing gateway from another.
+    # Without an envelope the status alone distinguishes one failing gateway from another.
     if isinstance(error, APIError) and not error.in_envelope:
         return f"{type(error).__name__} {error.code}"
     return type(error).__name__

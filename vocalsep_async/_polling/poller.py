@@ -195,7 +195,7 @@ class Poller:
         """Open a queue for *group*; close it with `close_group`.
 
         Args:
-            group: is told when polling ends for all.
+            group: receives the error that ends polling for the whole group.
             limit: polls of the group that may be under way at once.
             backlog: its tasks that were never polled.
 
@@ -315,7 +315,7 @@ class Poller:
             task, age = await self._sender.send(
                 slot,
                 record_request(target.task_id),
-                # The type is read when the answer comes: a subscriber may tell it meanwhile.
+                # The type is read when the answer comes: a new subscriber may supply it.
                 lambda *answer: decode_record(self._decoder, target.ref, *answer),
             )
             target.poll = None

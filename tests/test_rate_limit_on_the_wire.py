@@ -2,7 +2,7 @@
 
 For some seconds several callers make one client send requests of every kind, cancel many of them
 and finally close the client during requests. The server accepts each request immediately and
-notes when it arrived, and does with it what the weather says: it answers, late or in pieces, or
+notes when it arrived, and does with it what the scenario says: it answers, late or in pieces, or
 too late, or never, or cuts the connection. Then the judge reads only the server's notes and checks
 what README promises: that no window ever holds too many requests,
 *wherever between request and answer* they are counted.
@@ -46,7 +46,7 @@ T = TypeVar("T")
 
 SEEDS = (1, 2, 3)
 SECONDS = 3.0
-"""How long a storm lasts at least; it goes on until all that is to be judged has happened."""
+"""How long a run lasts at least; it continues until every behaviour occurred."""
 MOST, PERIOD = 10, 0.5
 """What the server allows, as the client's `RateLimit` states it."""
 REQUEST_TIMEOUT = 0.4
@@ -90,11 +90,11 @@ def test_the_judge_counts_a_request_wherever_it_hurts() -> None:
     assert worst_window([*early, Arrival(0.7, 0.9), Arrival(0.75, 0.75)]) == 4
 
 
-# What happens to requests
+# Behaviours of the server
 
 
 class Visit(NamedTuple):
-    """One request that is to be dealt with."""
+    """One request, and the means to answer it."""
 
     connection: socket.socket
     arrival: Arrival
@@ -112,7 +112,7 @@ class Visit(NamedTuple):
 
 
 Behaviour = Callable[[Visit], bool]
-"""Deals with a request; says whether the connection goes on."""
+"""Handles a request; True if the connection stays open."""
 
 
 def answers(visit: Visit) -> bool:
@@ -195,7 +195,7 @@ async def track(client: VocalSepClient, draw: random.Random) -> object:
 
 
 async def join(client: VocalSepClient, draw: random.Random) -> object:
-    """Wait for the same task many times over; some of them leave soon."""
+    """Wait for one task many times; some of the waits are cancelled soon."""
     task = _task(draw)
     waits = [
         asyncio.ensure_future(client.wait_for_task(task, timeout=1.0, poll=Interval(0.05)))
@@ -233,13 +233,13 @@ MIXED: Mapping[Call, int] = {
 }
 
 
-# What callers and servers do
+# Scenarios
 
 IMMEDIATELY, SLOWLY, TOO_LATE = (0.0, 0.03), (0.03, 0.3), (0.45, 0.7)
 
 
 @frozen
-class Weather:
+class Scenario:
     """What a server does to a client, and what a client's callers do.
 
     Attributes:
@@ -256,14 +256,14 @@ class Weather:
 
 
 def _dealt(cards: Mapping[T, int], draw: random.Random) -> Iterator[T]:
-    """Deal them, each as often as it is there, then shuffle and deal them again."""
+    """Yield all, each as often as its number says, in random order, again and again."""
     deck = [card for card, number in cards.items() for _ in range(number)]
     while True:
         yield from draw.sample(deck, len(deck))
 
 
-WEATHERS = (
-    Weather(
+SCENARIOS = (
+    Scenario(
         "late answers",
         {
             (answers, IMMEDIATELY): 3,
@@ -274,7 +274,7 @@ WEATHERS = (
             (stalls, IMMEDIATELY): 1,
         },
     ),
-    Weather(
+    Scenario(
         "cuts",
         {
             (answers, IMMEDIATELY): 4,
@@ -285,18 +285,18 @@ WEATHERS = (
             (resets, SLOWLY): 1,
         },
     ),
-    Weather(
+    Scenario(
         "cancellations",
         {(answers, IMMEDIATELY): 4, (answers, SLOWLY): 8, (stalls, IMMEDIATELY): 1},
         cancelled=0.7,
     ),
-    Weather(
+    Scenario(
         "bursts of joins",
         {(answers, IMMEDIATELY): 8, (answers, SLOWLY): 4, (hangs_up, IMMEDIATELY): 1},
         calls={join: 4, wait: 2, poll: 1, wait_for_many: 1},
         cancelled=0.3,
     ),
-    Weather(
+    Scenario(
         "everything",
         {
             (answers, IMMEDIATELY): 8,
@@ -324,11 +324,11 @@ class Server:
         url: where it listens.
     """
 
-    def __init__(self, weather: Weather, seed: int) -> None:
+    def __init__(self, scenario: Scenario, seed: int) -> None:
         self.arrivals: list[Arrival] = []
         self.met: Counter[Behaviour] = Counter()
-        self._random = random.Random(f"server {weather.name} {seed}")
-        self._behaviours = _dealt(weather.behaviours, self._random)
+        self._random = random.Random(f"server {scenario.name} {seed}")
+        self._behaviours = _dealt(scenario.behaviours, self._random)
         self._lock = threading.Lock()
         self._over = threading.Event()
         self._listening = socket.create_server(("127.0.0.1", 0))
@@ -349,7 +349,7 @@ class Server:
         _error: BaseException | None,
         _traceback: TracebackType | None,
     ) -> None:
-        """Read what is left of clients that are closed, and end."""
+        """Read the rest from closed clients, and end."""
         self._over.set()
         for thread in (self._accepting, *self._handlers):
             thread.join(SOON)
@@ -435,11 +435,11 @@ def _throttling() -> bytes:
     return answer(envelope(430, "call frequency too high"))
 
 
-# The storm
+# The load
 
 
 class Unwritten:
-    """Counts the requests of which not a byte was given to the system: they cannot arrive."""
+    """Counts the requests of which no byte was passed to the system, so that none can arrive."""
 
     def __init__(self) -> None:
         self._requests: list[SimpleNamespace] = []
@@ -479,32 +479,32 @@ class Unwritten:
         request.written = True
 
 
-class Storm:
-    """Some seconds of one client in one weather.
+class LoadRun:
+    """Some seconds of load on one client in one scenario.
 
     Attributes:
-        weather: which one.
-        server: what it met.
-        stats: what the client says of it.
+        scenario: the scenario.
+        server: the server of the run.
+        stats: of the client, at the end.
         unwritten: how many requests were cancelled before they were written.
-        ends: how the calls ended, but for those that it cancelled itself.
+        ends: results and errors of the calls, except those that the run cancelled.
         cancelled: how many these were.
-        complaints: of the event loop, about this storm or those at the same time.
+        loop_errors: reported by the event loop for this run or a simultaneous one.
     """
 
-    def __init__(self, weather: Weather, seed: int) -> None:
-        self.weather = weather
-        self.server = Server(weather, seed)
+    def __init__(self, scenario: Scenario, seed: int) -> None:
+        self.scenario = scenario
+        self.server = Server(scenario, seed)
         self.stats: ClientStats
         self.unwritten = 0
         self.ends: list[object] = []
         self.cancelled = 0
-        self.complaints: Collection[Mapping[str, object]] = ()
-        self._random = random.Random(f"client {weather.name} {seed}")
-        self._calls = _dealt(weather.calls, self._random)
+        self.loop_errors: Collection[Mapping[str, object]] = ()
+        self._random = random.Random(f"client {scenario.name} {seed}")
+        self._calls = _dealt(scenario.calls, self._random)
         self._over = False
 
-    async def rage(self) -> None:
+    async def execute(self) -> None:
         unwritten = Unwritten()
         client = VocalSepClient(
             "any-key",
@@ -517,7 +517,7 @@ class Storm:
         callers = [asyncio.create_task(self._call_on_and_on(client)) for _ in range(CALLERS)]
         await asyncio.sleep(SECONDS)
         for _ in range(round(SOON / PERIOD)):
-            if self.is_one():
+            if self.is_complete():
                 break
             await asyncio.sleep(PERIOD)
         self._over = True
@@ -525,12 +525,12 @@ class Storm:
         await asyncio.gather(*callers)
         self.stats, self.unwritten = client.stats, unwritten.number
 
-    def is_one(self) -> bool:
+    def is_complete(self) -> bool:
         """Whether the rate limit was used up, and every behaviour and cancellation occurred."""
         return (
             worst_window(self.server.arrivals) >= MOST - 1
-            and set(self.server.met) == {behaviour for behaviour, _ in self.weather.behaviours}
-            and (self.cancelled > 0 or self.weather.cancelled < 0.5)
+            and set(self.server.met) == {behaviour for behaviour, _ in self.scenario.behaviours}
+            and (self.cancelled > 0 or self.scenario.cancelled < 0.5)
         )
 
     async def _call_on_and_on(self, client: VocalSepClient) -> None:
@@ -540,7 +540,7 @@ class Storm:
 
     async def _call(self, client: VocalSepClient) -> None:
         call = asyncio.ensure_future(next(self._calls)(client, self._random))
-        to_be_cancelled = self._random.random() < self.weather.cancelled
+        to_be_cancelled = self._random.random() < self.scenario.cancelled
         if to_be_cancelled:
             soon = 0.5 * self._random.random() ** 3
             asyncio.get_running_loop().call_later(soon, call.cancel)
@@ -551,58 +551,58 @@ class Storm:
             self.ends.append(end)
 
 
-async def _rage(storms: Collection[Storm]) -> None:
-    complaints: list[Mapping[str, object]] = []
-    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+async def _execute(runs: Collection[LoadRun]) -> None:
+    loop_errors: list[Mapping[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: loop_errors.append(context))
     async with asyncio.timeout(SECONDS + 2 * SOON):
-        await asyncio.gather(*(storm.rage() for storm in storms))
-    for storm in storms:
-        storm.complaints = complaints
+        await asyncio.gather(*(run.execute() for run in runs))
+    for run in runs:
+        run.loop_errors = loop_errors
 
 
 @pytest.fixture(scope="module", params=sampled(SEEDS, one_in=len(SEEDS)))
-def storms(request: pytest.FixtureRequest) -> Mapping[str, Storm]:
-    """One storm in each weather, all at the same time, and over."""
+def runs(request: pytest.FixtureRequest) -> Mapping[str, LoadRun]:
+    """One finished run of each scenario; they ran simultaneously."""
     with ExitStack() as stack:
-        storms = {weather.name: Storm(weather, request.param) for weather in WEATHERS}
-        for storm in storms.values():
-            stack.enter_context(storm.server)
-        asyncio.run(_rage(storms.values()))
-    return storms
+        runs = {scenario.name: LoadRun(scenario, request.param) for scenario in SCENARIOS}
+        for run in runs.values():
+            stack.enter_context(run.server)
+        asyncio.run(_execute(runs.values()))
+    return runs
 
 
-@pytest.fixture(params=[weather.name for weather in WEATHERS])
-def storm(request: pytest.FixtureRequest, storms: Mapping[str, Storm]) -> Storm:
-    return storms[request.param]
+@pytest.fixture(params=[scenario.name for scenario in SCENARIOS])
+def run(request: pytest.FixtureRequest, runs: Mapping[str, LoadRun]) -> LoadRun:
+    return runs[request.param]
 
 
-# The verdicts
+# The promises
 
 
-def test_no_window_holds_too_many_wherever_the_server_counts(storm: Storm) -> None:
-    assert worst_window(storm.server.arrivals) <= MOST
+def test_no_window_holds_too_many_wherever_the_server_counts(run: LoadRun) -> None:
+    assert worst_window(run.server.arrivals) <= MOST
 
 
-def test_a_server_that_counts_arrivals_throttles_nothing(storm: Storm) -> None:
-    assert not any(arrival.throttled for arrival in storm.server.arrivals)
-    assert storm.stats.throttled == 0
+def test_a_server_that_counts_arrivals_throttles_nothing(run: LoadRun) -> None:
+    assert not any(arrival.throttled for arrival in run.server.arrivals)
+    assert run.stats.throttled == 0
 
 
-def test_every_request_of_the_stats_arrived_once_or_was_never_written(storm: Storm) -> None:
-    assert storm.stats.requests == len(storm.server.arrivals) + storm.unwritten
-    assert storm.stats.in_flight == 0
+def test_every_request_of_the_stats_arrived_once_or_was_never_written(run: LoadRun) -> None:
+    assert run.stats.requests == len(run.server.arrivals) + run.unwritten
+    assert run.stats.in_flight == 0
 
 
-def test_every_call_ended_with_a_result_or_an_error_of_the_family(storm: Storm) -> None:
-    assert [end for end in storm.ends if not is_of_the_family(end)] == []
+def test_every_call_ended_with_a_result_or_an_error_of_the_package(run: LoadRun) -> None:
+    assert [end for end in run.ends if not is_documented(end)] == []
 
 
-def is_of_the_family(end: object) -> bool:
+def is_documented(end: object) -> bool:
     match end:
         case list():
-            return all(map(is_of_the_family, end))
+            return all(map(is_documented, end))
         case dict():
-            return all(map(is_of_the_family, end.values()))
+            return all(map(is_documented, end.values()))
         case TaskOutcome(error=None):
             return end.task is not None and end.task.is_final
         case TaskOutcome():
@@ -611,9 +611,9 @@ def is_of_the_family(end: object) -> bool:
             return isinstance(end, SeparationTask | TaskRef | float | VocalSepError)
 
 
-def test_no_error_is_left_for_the_event_loop_to_report(storm: Storm) -> None:
-    assert list(storm.complaints) == []
+def test_no_error_is_left_for_the_event_loop_to_report(run: LoadRun) -> None:
+    assert list(run.loop_errors) == []
 
 
-def test_the_storm_was_one(storm: Storm) -> None:
-    assert storm.is_one()
+def test_every_behaviour_and_cancellation_occurred(run: LoadRun) -> None:
+    assert run.is_complete()
