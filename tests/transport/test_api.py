@@ -68,7 +68,7 @@ def tries(attempts: int) -> RetryPolicy:
 
 def client_at(url: str, *, attempts: int = 2, **options: Any) -> VocalSepClient:
     """A client without a rate limit."""
-    options = {"rate_limit": None, "retry": tries(attempts), "request_timeout": 5.0} | options
+    options = {"rate_limit": None, "retry": tries(attempts), "request_timeout": 60.0} | options
     return VocalSepClient(KEY, base_url=url, **options)
 
 
@@ -950,7 +950,7 @@ async def test_an_unusable_id_is_refused_before_anything_is_sent(
 @pytest.fixture
 async def transport(server: FaultServer) -> Transport:
     return Transport(
-        URL(f"{server.url}/healthy/"), ApiKey(KEY), request_timeout=5.0, user_agent="x"
+        URL(f"{server.url}/healthy/"), ApiKey(KEY), request_timeout=60.0, user_agent="x"
     )
 
 
@@ -987,7 +987,7 @@ async def test_the_key_is_masked_in_a_reply_unless_it_is_an_ordinary_word(
     server: FaultServer, key: str, *, masked: bool
 ) -> None:
     transport = Transport(
-        URL(f"{server.url}/echo_key"), ApiKey(key), request_timeout=5.0, user_agent="x"
+        URL(f"{server.url}/echo_key"), ApiKey(key), request_timeout=60.0, user_agent="x"
     )
     reply = await transport.exchange(Request("GET", "/credit"))
     await transport.aclose()
