@@ -1,11 +1,11 @@
-"""Saving stems against curl, in the same run: throughput, memory, and the longest gap of the loop.
+"""Downloads compared with curl in the same run: throughput, memory, longest gap of the event loop.
 
     python benchmarks/downloads.py [--rounds 5] [--files 32] [--mebibytes 32]
 
-A server process on this machine sends files out of the page cache. In turn they are fetched by
-``download_stems``, four at a time, and by ``curl --parallel --parallel-max 4`` followed by ``sync``
-of its files; ours are on the disk when the call returns, checksums and manifest included. Both
-write below the same temporary folder.
+A local server process sends files from the page cache. ``download_stems``, four files at a time,
+and ``curl --parallel --parallel-max 4`` fetch them in turn, into the same temporary folder. The
+files of ``download_stems`` are on disk when it returns, with checksums and a manifest; those of
+curl are written to disk with ``sync``, which counts as well.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ from aiohttp import web
 
 from vocalsep_async import OriginTrack, SeparationTask, TaskStatus, VocalSepClient
 
-AT_ONCE = 4
+CONCURRENCY = 4
+# Aims: throughput as a fraction of curl's, MiB above idle, and milliseconds.
 RATIO = 0.9
 MEMORY = 64
 GAP = 20
@@ -53,21 +54,21 @@ def serve(ready: Connection, song: Path) -> None:
     asyncio.run(run())
 
 
-class Fetched(NamedTuple):
-    """What fetching cost: seconds, MiB above what was held before, longest gap of the loop."""
+class Round(NamedTuple):
+    """Cost of one round: seconds, MiB above idle, and longest gap of the event loop in seconds."""
 
     seconds: float
     memory: float
     gap: float
 
 
-async def ours(url: str, folder: str, files: int) -> Fetched:
-    """Save all files with one call."""
+async def download(url: str, folder: str, files: int) -> Round:
+    """Save all files with one call of `download_stems`."""
     tracks = tuple(OriginTrack(name=f"t{each}", url=f"{url}/{each}.mp3") for each in range(files))
     task = SeparationTask(task_id="song", status=TaskStatus.SUCCESS, origin_tracks=tracks)
     longest = 0.0
 
-    async def watch() -> None:
+    async def measure_gaps() -> None:
         nonlocal longest
         last = time.perf_counter()
         while True:
@@ -77,32 +78,32 @@ async def ours(url: str, folder: str, files: int) -> Fetched:
             last = now
 
     async with VocalSepClient("no-key-needed", base_url=url) as client:
-        watcher = asyncio.create_task(watch())
+        gaps = asyncio.create_task(measure_gaps())
         await asyncio.sleep(0)
-        held = memory("VmRSS")
+        idle = memory("VmRSS")
         began = time.perf_counter()
-        await client.download_stems(task, folder, max_concurrency=AT_ONCE)
+        await client.download_stems(task, folder, max_concurrency=CONCURRENCY)
         seconds = time.perf_counter() - began
-        watcher.cancel()
-    return Fetched(seconds, memory("VmHWM") - held, longest)
+        gaps.cancel()
+    return Round(seconds, memory("VmHWM") - idle, longest)
 
 
 def memory(field: str) -> float:
-    """MiB that Linux says of this process."""
+    """A field of this process's status in MiB, as Linux counts it."""
     status = Path("/proc/self/status").read_text()
     line = next(line for line in status.splitlines() if line.startswith(field))
     return int(line.split()[1]) * KIB / MIB
 
 
-def ours_apart(url: str, folder: Path, files: int) -> Fetched:
-    """Have a process of its own do it, or the memory of the last round would count."""
+def download_in_process(url: str, folder: Path, files: int) -> Round:
+    """Run `download` in a new process: in this one, the peak memory of all rounds would count."""
     command = [sys.executable, __file__, "--fetch", url, str(folder), "--files", str(files)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
-    return Fetched(*json.loads(done.stdout))
+    return Round(*json.loads(done.stdout))
 
 
 def curl(url: str, folder: Path, files: int) -> float:
-    """Seconds that curl and sync take."""
+    """Seconds that curl and sync take for the same files."""
     wanted = [
         word
         for each in range(files)
@@ -110,19 +111,19 @@ def curl(url: str, folder: Path, files: int) -> float:
     ]
     began = time.perf_counter()
     subprocess.run(
-        ["curl", "--no-progress-meter", "--parallel", "--parallel-max", str(AT_ONCE), *wanted],
+        ["curl", "--no-progress-meter", "--parallel", "--parallel-max", str(CONCURRENCY), *wanted],
         check=True,
     )
     subprocess.run(["sync", *folder.iterdir()], check=True)
     return time.perf_counter() - began
 
 
-def compare(url: str, below: Path, files: int, rounds: int) -> tuple[list[Fetched], list[float]]:
-    """Both in turn; what is left of one is removed before the next."""
+def compare(url: str, below: Path, files: int, rounds: int) -> tuple[list[Round], list[float]]:
+    """Run both in turn; the files of one are removed before the next."""
     fetched, curled = [], []
     for each in range(rounds):
-        mine, theirs = below / f"ours-{each}", below / f"curl-{each}"
-        fetched.append(ours_apart(url, mine, files))
+        mine, theirs = below / f"download-{each}", below / f"curl-{each}"
+        fetched.append(download_in_process(url, mine, files))
         shutil.rmtree(mine)
         theirs.mkdir()
         curled.append(curl(url, theirs, files))
@@ -140,10 +141,10 @@ def main() -> None:
     options = parser.parse_args()
     if options.fetch:
         url, folder = options.fetch
-        print(json.dumps(asyncio.run(ours(url, folder, options.files))))
+        print(json.dumps(asyncio.run(download(url, folder, options.files))))
         return
     if shutil.which("curl") is None:
-        print("curl is not here: there is nothing to compare with")
+        print("curl is not installed")
         return
     with tempfile.TemporaryDirectory(prefix="vocalsep-benchmark-") as folder:
         song = Path(folder) / "song.mp3"
@@ -159,7 +160,7 @@ def main() -> None:
     size = options.files * options.mebibytes
     ratios = sorted(theirs / mine.seconds for mine, theirs in zip(fetched, curled, strict=True))
     print(f"{options.files} files of {options.mebibytes} MiB, {options.rounds} rounds")
-    print(f"ours {size / median(each.seconds for each in fetched):.0f} MiB/s")
+    print(f"download_stems {size / median(each.seconds for each in fetched):.0f} MiB/s")
     print(f"curl and sync {size / median(curled):.0f} MiB/s")
     print(f"ratio {median(ratios):.2f}, from {ratios[0]:.2f} to {ratios[-1]:.2f} (aim {RATIO})")
     print(f"memory {max(each.memory for each in fetched):.1f} MiB above idle (aim {MEMORY})")

@@ -30,8 +30,8 @@ from vocalsep_async._transport.files import FileTransport
 from vocalsep_async._transport.secrets import ApiKey
 from vocalsep_async.batch import BatchRunner
 from vocalsep_async.downloads import (
-    LARGEST_FILE,
-    USUAL_TEMPLATE,
+    DEFAULT_MAX_BYTES,
+    DEFAULT_TEMPLATE,
     Downloadable,
     DownloadOptions,
     OnProgress,
@@ -451,10 +451,10 @@ class VocalSepClient:
         directory: str | os.PathLike[str],
         *,
         stems: Iterable[str] | None = None,
-        template: str = USUAL_TEMPLATE,
+        template: str = DEFAULT_TEMPLATE,
         max_concurrency: int = 4,
         overwrite: Overwrite = "if-different",
-        max_bytes: int = LARGEST_FILE,
+        max_bytes: int = DEFAULT_MAX_BYTES,
         on_progress: OnProgress | None = None,
     ) -> DownloadReport:
         """Save the stems of a task, each whole or not at all.
@@ -504,7 +504,7 @@ class VocalSepClient:
         raise cause if isinstance(cause, ClientClosedError) else report.error
 
     def open_stem(
-        self, task: Downloadable, stem: str, *, max_bytes: int = LARGEST_FILE
+        self, task: Downloadable, stem: str, *, max_bytes: int = DEFAULT_MAX_BYTES
     ) -> StemStream:
         """Read one stem, to store it elsewhere; as ``async with client.open_stem(...) as stream``.
 

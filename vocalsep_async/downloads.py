@@ -1,4 +1,4 @@
-"""Stems to disk or elsewhere: what users hold of a download."""
+"""Downloads of stems: the options of a batch, the stream of one stem, and their types."""
 
 from __future__ import annotations
 
@@ -14,21 +14,34 @@ from attrs import field, frozen
 
 from vocalsep_async import _validation
 from vocalsep_async._downloads.paths import Template
-from vocalsep_async._downloads.selection import names
+from vocalsep_async._downloads.selection import checked_names
 from vocalsep_async.errors import InvalidArgumentError
 from vocalsep_async.models import DownloadProgress, SeparationTask, TaskOutcome, TaskRef
 
 OnProgress = Callable[[DownloadProgress], object]
-"""Called with the progress of a file, ten times a second at most."""
+"""A plain function that is called with the progress of each file, ten times a second at most.
+
+It runs in the event loop, between two reads: it should return quickly. Its result is ignored.
+"""
 Overwrite = Literal["if-different", "always", "never"]
-USUAL_TEMPLATE = "{task_id}/{stem}{ext}"
-LARGEST_FILE = 1 << 30
+"""What happens to a file that exists already.
+
+``"if-different"`` keeps the file if the manifest of an earlier download says that it is intact, and
+fetches the stem otherwise; ``"always"`` fetches every stem from the start; ``"never"`` keeps
+every existing file, whatever it holds.
+"""
+DEFAULT_TEMPLATE = "{task_id}/{stem}{ext}"
+DEFAULT_MAX_BYTES = 1 << 30
 Downloadable = SeparationTask | TaskOutcome | TaskRef | str
-"""What names the task whose stems are fetched: its record, outcome, ref or id."""
-_FILES_AT_ONCE = 4
+"""A task whose stems are fetched, by its record, outcome, ref or id.
+
+A record, or an outcome with one, is used as it is. A ref or an id costs one poll.
+"""
+_DEFAULT_CONCURRENCY = 4
 
 
 def _directory(value: str | PathLike[str]) -> Path:
+    # A path of bytes, or an empty one, would fail late or mean the current directory.
     given: object = value
     name: object = fspath(given) if isinstance(given, (str, PathLike)) else None
     if not isinstance(name, str) or not name.strip() or "\0" in name:
@@ -41,7 +54,7 @@ def _template(value: str) -> str:
 
 
 def _names(value: Iterable[str] | None) -> tuple[str, ...] | None:
-    return names(value)
+    return checked_names(value)
 
 
 def _concurrency(value: int) -> int:
@@ -62,41 +75,62 @@ def _overwrite(value: Overwrite) -> Overwrite:
 def _on_progress(value: OnProgress | None) -> OnProgress | None:
     given: object = value
     if given is not None and (not callable(given) or _is_async(given)):
-        raise InvalidArgumentError(
-            "on_progress must be a plain function: reading does not wait for it"
-        )
+        raise InvalidArgumentError("on_progress must be a plain function: it is not awaited")
     return value
 
 
 def _is_async(function: Callable[..., object]) -> bool:
+    # An object with an async `__call__` is not a coroutine function itself.
     return iscoroutinefunction(function) or iscoroutinefunction(type(function).__call__)
 
 
 @frozen
 class DownloadOptions:
-    """What a batch saves of each task, where and how; for ``client.track(download_to=...)``.
+    """Which stems a batch saves of each task, where and how; for ``client.track(download_to=...)``.
 
-    Its arguments are those of `VocalSepClient.download_stems`, with the same meaning; what
-    *on_progress* raises ends the batch.
+    The options mean the same as the arguments of `VocalSepClient.download_stems`, and hold for the
+    batch as a whole.
+
+    Attributes:
+        directory: folder below which all files are saved; made if it does not exist.
+        stems: names of the stems, such as ``["vocal", "drums"]``; None for all that a task has. A
+            stem that a task does not have is an error in its `TaskOutcome.download_error`.
+        template: path of each file below *directory*: ``{stem}``, optionally with ``{task_id}``
+            and ``{ext}``, and ``/`` between folders.
+        max_concurrency: files that are fetched at a time, in all tasks together; from 1.
+        overwrite: what happens to a file that exists already; see `Overwrite`.
+        max_bytes: largest size of a file, in bytes, from 1; a larger file is an error of its stem.
+        on_progress: called with the progress of each file; None for no reports. An exception
+            that it raises ends the batch.
 
     Raises:
-        InvalidArgumentError: an argument is unusable.
+        InvalidArgumentError: an option is unusable; the message names it.
     """
 
     directory: Path = field(converter=_directory)
     stems: tuple[str, ...] | None = field(default=None, converter=_names, kw_only=True)
-    template: str = field(default=USUAL_TEMPLATE, converter=_template, kw_only=True)
-    max_concurrency: int = field(default=_FILES_AT_ONCE, converter=_concurrency, kw_only=True)
+    template: str = field(default=DEFAULT_TEMPLATE, converter=_template, kw_only=True)
+    max_concurrency: int = field(default=_DEFAULT_CONCURRENCY, converter=_concurrency, kw_only=True)
     overwrite: Overwrite = field(default="if-different", converter=_overwrite, kw_only=True)
-    max_bytes: int = field(default=LARGEST_FILE, converter=_bytes, kw_only=True)
+    max_bytes: int = field(default=DEFAULT_MAX_BYTES, converter=_bytes, kw_only=True)
     on_progress: OnProgress | None = field(default=None, converter=_on_progress, kw_only=True)
 
 
 class StemStream(ABC):
-    """The bytes of one stem; made by `VocalSepClient.open_stem`.
+    """The bytes of one stem in order, each once; made by `VocalSepClient.open_stem`.
 
-    An async context manager, and an async iterator of the chunks in which they come. A connection
-    that breaks is resumed: the rest follows, as if nothing had been.
+    It is an async context manager, to be entered once, and an async iterator of chunks of bytes,
+    none of them empty. After a connection breaks, the rest is requested and follows seamlessly; if
+    the file host cannot resume the file, or the file has changed, iterating raises.
+
+    Entering and iterating raise:
+
+        - `DownloadError`: the stem cannot be fetched, or is larger than ``max_bytes``.
+        - `TaskFailedError` (entering): the task has not ended, or ended without stems.
+        - `InvalidArgumentError` (entering): the task has no stem of that name.
+        - `ConfigurationError`: the stream was entered before, or is used outside its block.
+        - `ClientClosedError`: the client was closed.
+        - other subclasses of `VocalSepError` (entering): the task could not be polled.
     """
 
     @property
@@ -107,7 +141,7 @@ class StemStream(ABC):
     @property
     @abstractmethod
     def size(self) -> int | None:
-        """Bytes in all; None if the host does not say.
+        """Bytes of the whole file; None if the file host does not say.
 
         Raises:
             ConfigurationError: the stream was not entered.
@@ -116,7 +150,7 @@ class StemStream(ABC):
     @property
     @abstractmethod
     def content_type(self) -> str | None:
-        """What the host calls it, such as ``audio/mpeg``; None if it does not.
+        """Media type, such as ``audio/mpeg``, without parameters; None if the host does not say.
 
         Raises:
             ConfigurationError: the stream was not entered.

@@ -177,12 +177,12 @@ async def test_a_directory_that_cannot_be_made_is_part_of_each_outcome(tmp_path:
         ids = [host.add(task_id, "vocal") for task_id in numbered(2)]
         outcomes = await tracked(client, ids, download_to=tmp_path / "file")
     assert sorted(each.task_id for each in outcomes if each.task and not each.succeeded) == ids
-    assert all("the disk said" in str(each.download_error) for each in outcomes)
+    assert all("the disk reported" in str(each.download_error) for each in outcomes)
 
 
 async def test_links_that_ended_before_their_turn_came_are_renewed(tmp_path: Path) -> None:
     async def first_links_have_ended(request: web.Request) -> web.StreamResponse | None:
-        return web.Response(status=403) if request.query["look"] == "1" else None
+        return web.Response(status=403) if request.query["poll"] == "1" else None
 
     async with StemHost() as host, client_of(host.url) as client:
         host.hook = first_links_have_ended

@@ -1,8 +1,8 @@
-"""A host of audio files that does what it is told: cuts, lies, stalls, forgets.
+"""A scripted host of audio files, which can cut, lie, stall and forget.
 
-It runs in a thread of its own. Each request for a file gets the next of the turns it was given for
-that file, the last one again and again. A connection is cut only when the reader has said that all
-that was sent is read (`Host.has_read`): what lies unread in a connection is lost with it.
+It runs in a thread of its own. Each request for a file gets the next answer of that file's list,
+and the last one from then on. A connection is cut only after the reader has reported everything
+that was sent as read (`Host.mark_read`): bytes that are unread when a connection breaks are lost.
 """
 
 from __future__ import annotations
@@ -26,13 +26,12 @@ from attrs import frozen
 from yarl import URL
 
 from vocalsep_async import RetryPolicy, SeparationTask, Stems, TaskStatus
-from vocalsep_async._downloads.links import StemLinks
-from vocalsep_async._downloads.progress import ProgressReporter
-from vocalsep_async._downloads.source import RemoteFile
+from vocalsep_async._downloads.source import RemoteFile, StemLinks
+from vocalsep_async._downloads.transfer import ProgressReporter
 from vocalsep_async._transport.files import FileTransport
 
 PATIENCE = 60.0
-"""Seconds after which something that should have happened is taken to hang."""
+"""Seconds after which a wait counts as hanging."""
 TASK_ID = "task-1"
 AUDIO = bytes(range(256)) * 1200
 OTHER = AUDIO[::-1]
@@ -40,7 +39,7 @@ QUICK = RetryPolicy(attempts=3, initial=0.001, maximum=0.001)
 
 
 @frozen
-class Turn:
+class Answer:
     """One answer for a file.
 
     Attributes:
@@ -48,17 +47,17 @@ class Turn:
         tag: its ``ETag``.
         changed: its ``Last-Modified``.
         kind: its ``Content-Type``.
-        status: of the answer; other than 200, the file is not sent by parts.
-        takes_ranges: whether a part that is asked for is sent as one.
-        takes_conditions: whether the whole file is sent where ``If-Range`` names another one.
-        sized: whether the length is told.
-        is_chunked: whether the end can be told without the length.
-        length: the length that is told, in place of the right one.
-        content_range: what is said of a part, in place of what is right.
-        cut: after so many bytes the connection ends.
-        hold: after so many bytes nothing comes until `Host.let_go`.
-        step: so many bytes come at a time, the next ones when these have been read.
-        together: the answer begins when so many requests have come to the host.
+        status: HTTP status; ranges are ignored unless it is 200.
+        takes_ranges: whether ``Range`` is honoured.
+        takes_conditions: whether ``If-Range`` is honoured.
+        sized: whether ``Content-Length`` is sent.
+        is_chunked: whether the chunked transfer coding is used.
+        length: a wrong ``Content-Length``; None for the right one.
+        content_range: a wrong ``Content-Range``; None for the right one, empty for none.
+        cut: offset at which the connection is closed.
+        hold: offset at which the answer waits for `Host.release`.
+        step: bytes sent at a time; the next ones are sent when these have been read.
+        together: requests that the host must have received before the answer begins.
         headers: further header lines.
     """
 
@@ -80,8 +79,8 @@ class Turn:
     headers: tuple[str, ...] = ()
 
 
-class Asked(NamedTuple):
-    """One request as it came."""
+class Request(NamedTuple):
+    """One request for a file, as received."""
 
     name: str
     query: Mapping[str, list[str]]
@@ -89,31 +88,32 @@ class Asked(NamedTuple):
 
     @property
     def range(self) -> str | None:
-        """The part that is asked for."""
+        """The ``Range`` header; None without one."""
         return self.headers.get("range")
 
 
 class Host:
-    """Serves files, and the record of the task they belong to, while its ``with`` block is open.
+    """Serves files, and the record of their task, while its ``with`` block is open.
 
     Args:
-        turns: the answers for every file that has none of its own.
-        named: the answers for the files of those names.
+        answers: the answers for every file without a list of its own.
+        named: lists of answers by file name.
 
     Attributes:
-        asked: the requests for files, in order.
-        held: how many answers have come to where they wait for `let_go`.
+        requests: the requests for files, in order.
+        held: answers that have reached the offset where they wait for `release`.
+        polls: requests for the record of the task.
     """
 
-    def __init__(self, *turns: Turn, **named: list[Turn]) -> None:
-        self.asked: list[Asked] = []
+    def __init__(self, *answers: Answer, **named: list[Answer]) -> None:
+        self.requests: list[Request] = []
         self.held = 0
         self.polls = 0
-        self._turns = list(turns)
+        self._turns = list(answers)
         self._named = named
         self._met: dict[str, int] = {}
         self._read: dict[str, int] = {}
-        self._let_go = False
+        self._is_released = False
         self._port = 0
         self._loop: asyncio.AbstractEventLoop
         self._wake: asyncio.Event
@@ -130,28 +130,28 @@ class Host:
         return f"{self.url}/{name}.mp3?{query}"
 
     def task(self, *names: str, **changes: Any) -> SeparationTask:
-        """A finished task with those stems, here."""
+        """A finished task with stems on this host."""
         stems = Stems(**{name: self.link(name) for name in names})
         fields: dict[str, Any] = {"status": TaskStatus.SUCCESS, "stems": stems}
         return SeparationTask(task_id=TASK_ID, **(fields | changes))
 
-    def has_read(self, name: str, position: int) -> None:
-        """Say that the file was read up to there."""
-        self._soon(lambda: self._read.update({name: position}))
+    def mark_read(self, name: str, position: int) -> None:
+        """Report that the file has been read up to *position*."""
+        self._call_in_loop(lambda: self._read.update({name: position}))
 
-    def let_go(self) -> None:
-        """Go on with what is held."""
+    def release(self) -> None:
+        """Continue all answers that are held."""
 
-        def go() -> None:
-            self._let_go = True
+        def release() -> None:
+            self._is_released = True
 
-        self._soon(go)
+        self._call_in_loop(release)
 
     def wait_until(self, done: Callable[[Host], bool]) -> None:
-        """Block until the host has met what is waited for."""
+        """Block until *done* is true of the host."""
         with self._changed:
             happened = self._changed.wait_for(lambda: done(self), PATIENCE)
-        assert happened, "what was waited for never happened"
+        assert happened, "the host never reached the expected state"
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -168,14 +168,14 @@ class Host:
         self._thread.join(PATIENCE)
         assert not self._thread.is_alive(), "the file host did not stop"
 
-    def _soon(self, change: Callable[[], None]) -> None:
+    def _call_in_loop(self, change: Callable[[], None]) -> None:
         def run() -> None:
             change()
-            self._touch()
+            self._notify()
 
         self._loop.call_soon_threadsafe(run)
 
-    def _touch(self) -> None:
+    def _notify(self) -> None:
         self._wake.set()
         self._wake = asyncio.Event()
         with self._changed:
@@ -189,12 +189,12 @@ class Host:
         self._loop = asyncio.get_running_loop()
         self._loop.set_exception_handler(lambda _loop, _context: None)
         self._wake, self._stopping = asyncio.Event(), asyncio.Event()
-        server = await asyncio.start_server(self._welcome, "127.0.0.1", 0)
+        server = await asyncio.start_server(self._on_connection, "127.0.0.1", 0)
         self._port = server.sockets[0].getsockname()[1]
-        self._touch()
+        self._notify()
         await self._stopping.wait()
-        # A connection that is being accepted when its server closes is lost by asyncio, unclosed:
-        # it gets its handler first, and ends by it.
+        # asyncio loses a connection, unclosed, that is being accepted while its server closes: no
+        # more are accepted, and those that were get their handlers first.
         for listening in server.sockets:
             self._loop.remove_reader(listening.fileno())
         for _ in range(3):
@@ -207,12 +207,12 @@ class Host:
         for _ in range(3):
             await asyncio.sleep(0)
 
-    def _welcome(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        handler = asyncio.create_task(self._converse(reader, writer))
+    def _on_connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        handler = asyncio.create_task(self._serve(reader, writer))
         self._handlers.add(handler)
         handler.add_done_callback(self._handlers.discard)
 
-    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         transport = writer.transport
         try:
             with suppress(OSError, asyncio.IncompleteReadError):
@@ -234,38 +234,40 @@ class Host:
             writer.write(self._record(parse_qs(target.query)["taskId"][0]))
             return
         name = Path(target.path).stem
-        turn = self._next_turn(name)
-        asked = Asked(name, parse_qs(target.query), headers)
+        answer = self._next_answer(name)
+        request = Request(name, parse_qs(target.query), headers)
         self._read[name] = -1
-        self.asked.append(asked)
-        self._touch()
-        await self._until(lambda: len(self.asked) >= turn.together)
-        begin, told = _told(turn, asked)
-        writer.write(told)
-        await self._send(turn, begin, name, writer)
+        self.requests.append(request)
+        self._notify()
+        await self._until(lambda: len(self.requests) >= answer.together)
+        begin, response = _response_head(answer, request)
+        writer.write(response)
+        await self._send(answer, begin, name, writer)
 
-    def _next_turn(self, name: str) -> Turn:
-        turns = self._named.get(name, self._turns)
+    def _next_answer(self, name: str) -> Answer:
+        answers = self._named.get(name, self._turns)
         nth = self._met[name] = self._met.get(name, -1) + 1
-        return turns[min(nth, len(turns) - 1)]
+        return answers[min(nth, len(answers) - 1)]
 
-    async def _send(self, turn: Turn, begin: int, name: str, writer: asyncio.StreamWriter) -> None:
-        end = len(turn.data) if turn.cut is None else max(begin, turn.cut)
+    async def _send(
+        self, answer: Answer, begin: int, name: str, writer: asyncio.StreamWriter
+    ) -> None:
+        end = len(answer.data) if answer.cut is None else max(begin, answer.cut)
         position = begin
-        for stop in _stops(turn, begin, end):
+        for stop in _stops(answer, begin, end):
             if stop > position:
-                writer.write(_chunk(turn, turn.data[position:stop]))
+                writer.write(_chunk(answer, answer.data[position:stop]))
                 await writer.drain()
                 position = stop
-            if position == turn.hold:
+            if position == answer.hold:
                 self.held += 1
-                self._touch()
-                await self._until(lambda: self._let_go)
-            if turn.step is not None or turn.cut is not None:
+                self._notify()
+                await self._until(lambda: self._is_released)
+            if answer.step is not None or answer.cut is not None:
                 await self._until(
                     lambda: position == begin or self._read[name] >= position  # noqa: B023
                 )
-        if turn.is_chunked and turn.cut is None:
+        if answer.is_chunked and answer.cut is None:
             writer.write(b"0\r\n\r\n")
 
     def _record(self, task_id: str) -> bytes:
@@ -283,66 +285,66 @@ class Host:
         )
 
 
-def _told(turn: Turn, asked: Asked) -> tuple[int, bytes]:
-    """Where the body begins, and the head."""
-    begin, status = 0, turn.status
-    condition = asked.headers.get("if-range")
-    is_other = turn.takes_conditions and condition not in (None, turn.tag, turn.changed)
-    if asked.range is not None and turn.takes_ranges and status == 200 and not is_other:
-        begin = int(asked.range.removeprefix("bytes=").partition("-")[0])
-        status = 206 if begin < len(turn.data) else 416
-    lines = [f"HTTP/1.1 {status} Whatever", "Connection: close", *turn.headers]
+def _response_head(answer: Answer, request: Request) -> tuple[int, bytes]:
+    """Offset at which the body begins, and the head of the response."""
+    begin, status = 0, answer.status
+    condition = request.headers.get("if-range")
+    is_other = answer.takes_conditions and condition not in (None, answer.tag, answer.changed)
+    if request.range is not None and answer.takes_ranges and status == 200 and not is_other:
+        begin = int(request.range.removeprefix("bytes=").partition("-")[0])
+        status = 206 if begin < len(answer.data) else 416
+    lines = [f"HTTP/1.1 {status} Status", "Connection: close", *answer.headers]
     if status == 206:
-        whole = f"bytes {begin}-{len(turn.data) - 1}/{len(turn.data)}"
-        said = whole if turn.content_range is None else turn.content_range
+        whole = f"bytes {begin}-{len(answer.data) - 1}/{len(answer.data)}"
+        said = whole if answer.content_range is None else answer.content_range
         lines += [f"Content-Range: {said}"] if said else []
-    if turn.is_chunked:
+    if answer.is_chunked:
         lines.append("Transfer-Encoding: chunked")
-    elif turn.sized:
-        length = max(0, len(turn.data) - begin) if turn.length is None else turn.length
+    elif answer.sized:
+        length = max(0, len(answer.data) - begin) if answer.length is None else answer.length
         lines.append(f"Content-Length: {length}")
     for name, value in (
-        ("ETag", turn.tag),
-        ("Last-Modified", turn.changed),
-        ("Content-Type", turn.kind),
+        ("ETag", answer.tag),
+        ("Last-Modified", answer.changed),
+        ("Content-Type", answer.kind),
     ):
         lines += [] if value is None else [f"{name}: {value}"]
     return begin, "\r\n".join([*lines, "", ""]).encode("utf-8", "surrogateescape")
 
 
-def _stops(turn: Turn, begin: int, end: int) -> list[int]:
+def _stops(answer: Answer, begin: int, end: int) -> list[int]:
     stops = {end}
-    if turn.hold is not None and begin <= turn.hold <= end:
-        stops.add(turn.hold)
-    if turn.step is not None:
-        stops.update(range(begin + turn.step, end, turn.step))
+    if answer.hold is not None and begin <= answer.hold <= end:
+        stops.add(answer.hold)
+    if answer.step is not None:
+        stops.update(range(begin + answer.step, end, answer.step))
     return sorted(stops)
 
 
-def _chunk(turn: Turn, data: bytes) -> bytes:
-    return b"%x\r\n%b\r\n" % (len(data), data) if turn.is_chunked else data
+def _chunk(answer: Answer, data: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(data), data) if answer.is_chunked else data
 
 
-# What reads from it
+# Readers
 
 
-class Told(ProgressReporter):
-    """Hears of every piece, and tells the host, so that it can cut there."""
+class ReadingReporter(ProgressReporter):
+    """Records every report, and marks the bytes as read at the host."""
 
     def __init__(self, host: Host, name: str) -> None:
         super().__init__(None, task_id=TASK_ID, stem=name, path=Path(name))
-        self.heard: list[tuple[int, int | None]] = []
+        self.reports: list[tuple[int, int | None]] = []
         self._host = host
         self._name = name
 
-    def tell(self, done: int, total: int | None, now: float, *, at_end: bool = False) -> None:
-        super().tell(done, total, now, at_end=at_end)
-        self.heard.append((done, total))
-        self._host.has_read(self._name, done)
+    def report(self, done: int, total: int | None, now: float, *, at_end: bool = False) -> None:
+        super().report(done, total, now, at_end=at_end)
+        self.reports.append((done, total))
+        self._host.mark_read(self._name, done)
 
 
-def no_look() -> Any:
-    raise AssertionError("nobody should look at the task")
+def never_poll() -> Any:
+    raise AssertionError("the task must not be polled")
 
 
 def remote_of(
@@ -354,7 +356,9 @@ def remote_of(
     retry: RetryPolicy = QUICK,
     max_bytes: int = 1 << 30,
 ) -> RemoteFile:
-    return RemoteFile(name, links or StemLinks(host.task(name), no_look), files, retry, max_bytes)
+    return RemoteFile(
+        name, links or StemLinks(host.task(name), never_poll), files, retry, max_bytes
+    )
 
 
 def files_of(host: Host) -> FileTransport:
@@ -363,7 +367,7 @@ def files_of(host: Host) -> FileTransport:
 
 @contextmanager
 def left_open(folder: Path) -> Iterator[list[str]]:
-    """At the end, the files below *folder* that this process has open."""
+    """Yields a list that is filled at the end: the files below *folder* that are still open."""
     found: list[str] = []
     yield found
     for descriptor in list(Path("/proc/self/fd").iterdir()):
@@ -387,15 +391,15 @@ PROGRAM = Path(__file__).with_name("saving_program.py")
 
 
 def saving(host: Host, folder: Path, **options: Any) -> list[str]:
-    """The command that saves the host's stems below *folder*."""
-    told = {"url": host.url, "directory": str(folder), **options}
-    # Without its caches of bytecode it writes nothing but what it saves.
-    return [sys.executable, "-B", str(PROGRAM), json.dumps(told)]
+    """The command of a program that saves the host's stems below *folder*."""
+    arguments = {"url": host.url, "directory": str(folder), **options}
+    # -B: caches of bytecode would be further writes to disk.
+    return [sys.executable, "-B", str(PROGRAM), json.dumps(arguments)]
 
 
 @cache
 def why_no_strace() -> str | None:
-    """What keeps strace from changing what a program meets; None if nothing does."""
+    """Why strace cannot inject faults here; None if it can."""
     if shutil.which("strace") is None:
         return "needs strace"
     command = [*traced("-e", "trace=getppid", "-e", "inject=getppid:error=EIO"), sys.executable]
@@ -404,5 +408,5 @@ def why_no_strace() -> str | None:
 
 
 def traced(*rules: str, log: str = os.devnull) -> list[str]:
-    """The beginning of a command that runs under strace."""
+    """The prefix of a command that runs under strace."""
     return ["strace", "-f", "-qq", "-o", log, *rules]

@@ -1,4 +1,4 @@
-"""Parts of a file, as a process makes, leaves or holds them."""
+"""Helpers for parts: made, left behind, or held by another process."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from pathlib import Path
 
 from downloads.hosts import AUDIO
 
-from vocalsep_async._downloads.partfile import PartFile, Saved
+from vocalsep_async._downloads.partfile import PartFile, SavedFile
 from vocalsep_async._downloads.source import Chunk, FileIdentity
 
 NAME = "vocal.mp3"
 PART = f".{NAME}.part"
-NOTE = f"{PART}.json"
+METADATA = f"{PART}.json"
 STALE = f".{NAME}.0123456789abcdef.part"
 OWNER = "task-1/vocal"
 HALF = len(AUDIO) // 2
-ABOUT = FileIdentity('"one"', len(AUDIO), True, "audio/mpeg")
-ABOUT_FIELDS = ("validator", "size", "verified", "content_type")
+IDENTITY = FileIdentity('"one"', len(AUDIO), True, "audio/mpeg")
+IDENTITY_FIELDS = ("validator", "size", "verified", "content_type")
 HOLDER = """
 import fcntl, sys
 file = open(sys.argv[1], "rb+")
@@ -32,7 +32,7 @@ sys.stdin.read()
 
 
 def target_in(folder: Path) -> Path:
-    """Where a file belongs, two folders below; those are made."""
+    """The target of a file, two folders below *folder*; the folders are made."""
     target = folder / "saved" / "task-1" / NAME
     target.parent.mkdir(parents=True)
     return target
@@ -40,7 +40,7 @@ def target_in(folder: Path) -> Path:
 
 @contextmanager
 def untouched(path: Path) -> Iterator[Path]:
-    """A new file at *path*, which nobody may change meanwhile."""
+    """A new file at *path* that must be unchanged at the end."""
     path.write_bytes(b"precious")
     before = path.stat()
     yield path
@@ -48,34 +48,34 @@ def untouched(path: Path) -> Iterator[Path]:
     assert path.stat().st_mtime_ns == before.st_mtime_ns
 
 
-def opened(target: Path, owner: str = OWNER, *, anew: bool = False) -> PartFile:
-    return PartFile.open(target, target.parent.parent, owner, anew=anew)
+def opened(target: Path, owner: str = OWNER, *, from_start: bool = False) -> PartFile:
+    return PartFile.open(target, target.parent.parent, owner, from_start=from_start)
 
 
-def pieces(data: bytes = AUDIO, offset: int = 0, about: FileIdentity = ABOUT) -> list[Chunk]:
+def chunks(data: bytes = AUDIO, offset: int = 0, identity: FileIdentity = IDENTITY) -> list[Chunk]:
     step = 70_000
-    return [Chunk(offset + at, data[at : at + step], about) for at in range(0, len(data), step)]
+    return [Chunk(offset + at, data[at : at + step], identity) for at in range(0, len(data), step)]
 
 
 def half_of(
-    target: Path, about: FileIdentity = ABOUT, suffix: str = PART, owner: str = OWNER
+    target: Path, identity: FileIdentity = IDENTITY, suffix: str = PART, owner: str = OWNER
 ) -> Path:
-    """What a process leaves that was killed in the middle."""
+    """The part that a process leaves if it is killed in the middle."""
     part = target.with_name(suffix)
     part.write_bytes(AUDIO[:HALF])
-    note = {"owner": owner} | {name: getattr(about, name) for name in ABOUT_FIELDS}
-    target.with_name(f"{suffix}.json").write_text(json.dumps(note))
+    metadata = {"owner": owner} | {name: getattr(identity, name) for name in IDENTITY_FIELDS}
+    target.with_name(f"{suffix}.json").write_text(json.dumps(metadata))
     return part
 
 
-def saved_anew(part: PartFile) -> Saved:
-    part.write(pieces())
+def saved_from_start(part: PartFile) -> SavedFile:
+    part.write(chunks())
     return part.finish()
 
 
 @contextmanager
 def held_elsewhere(path: Path) -> Iterator[None]:
-    """Have another process hold *path*."""
+    """Another process holds the lock of *path*."""
     command = [sys.executable, "-S", "-E", "-c", HOLDER, str(path)]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

@@ -1,9 +1,9 @@
-"""A program that saves the stems of a task, for tests that kill it or let its disk refuse.
+"""A program that saves the stems of a task, for tests that kill it or make its disk fail.
 
     python tests/downloads/saving_program.py '{"url": ..., "directory": ..., "limit": 100000}'
 
-Its work on the disk is done by one thread, so that the nth call of a kind is the same one each
-time. It prints what became of the stems, as JSON.
+One thread does all work on the disk, so that the nth system call of a kind is the same one in every
+run. It prints the outcome of each stem, as JSON.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""An API whose tasks have ended, and the host of their files: one server on this machine.
+"""An API of finished tasks and the host of their files, in one local server.
 
-It runs in the event loop of the test, so that events of the test can order what it does.
+It runs in the event loop of the test, so that events of the test can order its answers.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from vocalsep_async import Interval, RetryPolicy, VocalSepClient
 
 KEY = "sk-test-0123456789"
 SIGNATURE = "SIGNED-9f86d081"
-"""Stands in the query of every link."""
+"""In the query of every link."""
 SOON = 60.0
-"""Seconds after which something that should have ended is taken to hang."""
+"""Seconds after which a wait counts as hanging."""
 QUICK = RetryPolicy(attempts=3, initial=0.001, maximum=0.001)
 
 Hook = Callable[[web.Request], Awaitable[web.StreamResponse | None]]
 LinkOf = Callable[[str, str, int], str | None]
 
 
-class Seen(NamedTuple):
-    """One request for a file, as it came."""
+class FileRequest(NamedTuple):
+    """One request for a file, as received."""
 
     name: str
     query: Mapping[str, str]
@@ -37,7 +37,7 @@ class Seen(NamedTuple):
 
 
 def audio(seed: object, size: int = 100_000) -> bytes:
-    """Bytes that no page begins with, others for each seed."""
+    """Bytes that do not resemble a page, different for each seed."""
     return b"ID3" + random.Random(str(seed)).randbytes(size - 3)
 
 
@@ -51,18 +51,18 @@ def names_in(folder: Path) -> set[str]:
 
 
 def bytes_kept_in(folder: Path) -> int:
-    """What has arrived there of files that are not whole."""
+    """Bytes in the parts in *folder*."""
     return sum(path.stat().st_size for path in folder.glob(".*.part"))
 
 
 async def eventually(condition: Callable[[], bool]) -> None:
-    """Let others run until *condition* is true, where no event tells of it."""
+    """Yield to the event loop until *condition* is true; for what no event announces."""
     async with asyncio.timeout(SOON):
         while not condition():  # noqa: ASYNC110 - see above
             await asyncio.sleep(0)
 
 
-async def nothing_special(_request: web.Request) -> web.StreamResponse | None:
+async def no_hook(_request: web.Request) -> web.StreamResponse | None:
     return None
 
 
@@ -70,14 +70,18 @@ class StemHost:
     """A server; an async context manager.
 
     Attributes:
-        files: what is served, by ``task/stem``.
-        cuts: after so many bytes the connection breaks, one answer after the other.
-        looks: the ids of the tasks that were looked at, in order.
+        files: content of each file, by ``task/stem``.
+        tags: ``ETag`` of each file; None for none. By default it is made from the content.
+        cuts: offsets at which the answers for a file are cut, one after the other.
+        polls: ids of the tasks that were polled, in order.
         seen: the requests for files, in order.
-        pending: how many looks are told that a task has not ended.
-        failed: the tasks that have ended without stems.
-        hook: what happens to a request for a file first; it may answer it.
-        link_of: makes the link of a task's stem at a look of that number, the first being 1.
+        pending: number of polls that still find a task unfinished.
+        failed: tasks that have ended without stems.
+        changes: fields that replace those of a task's record.
+        api_code: code of the API's envelope.
+        hook: called with each request for a file; it may answer it.
+        link_of: makes a link from task, stem and the number of the task's poll, from 1.
+        keeps_ranges: whether ``Range`` is honoured.
     """
 
     def __init__(self) -> None:
@@ -85,12 +89,12 @@ class StemHost:
         self.tags: dict[str, str | None] = {}
         self.cuts: dict[str, deque[int]] = {}
         self.polls: list[str] = []
-        self.seen: list[Seen] = []
+        self.seen: list[FileRequest] = []
         self.pending: dict[str, int] = {}
         self.failed: set[str] = set()
         self.changes: dict[str, dict[str, Any]] = {}
         self.api_code = 200
-        self.hook: Hook = nothing_special
+        self.hook: Hook = no_hook
         self.link_of: LinkOf = self.link
         self.keeps_ranges = True
         self._runner: web.AppRunner | None = None
@@ -118,20 +122,20 @@ class StemHost:
         await self._runner.cleanup()
 
     def add(self, task_id: str, *stems: str, size: int = 100_000) -> str:
-        """Let there be a task with those stems."""
+        """Add a finished task with those stems; returns its id."""
         for stem in stems:
             self.files[f"{task_id}/{stem}"] = audio(f"{task_id}/{stem}", size)
         return task_id
 
     def cut(self, name: str, *after: int) -> None:
-        """Break the next answers for that file after so many of its bytes."""
+        """Cut the next answers for that file at those offsets."""
         self.cuts.setdefault(name, deque()).extend(after)
 
-    def asked(self, name: str) -> list[Seen]:
+    def requests_for(self, name: str) -> list[FileRequest]:
         return [seen for seen in self.seen if seen.name == name]
 
     def link(self, task_id: str, stem: str, poll: int) -> str:
-        return f"{self.url}/files/{task_id}/{stem}.mp3?signature={SIGNATURE}&look={poll}"
+        return f"{self.url}/files/{task_id}/{stem}.mp3?signature={SIGNATURE}&poll={poll}"
 
     def stems(self, task_id: str) -> Iterable[str]:
         return [name.partition("/")[2] for name in self.files if name.startswith(f"{task_id}/")]
@@ -140,7 +144,7 @@ class StemHost:
         task_id = request.query["taskId"]
         self.polls.append(task_id)
         data = self._record(task_id)
-        return web.json_response({"code": self.api_code, "msg": "as told", "data": data})
+        return web.json_response({"code": self.api_code, "msg": "scripted", "data": data})
 
     def _record(self, task_id: str) -> dict[str, Any] | None:
         if self.api_code != 200:
@@ -158,7 +162,7 @@ class StemHost:
 
     async def _file(self, request: web.Request) -> web.StreamResponse:
         name = f"{request.match_info['task']}/{request.match_info['stem']}"
-        self.seen.append(Seen(name, dict(request.query), dict(request.headers)))
+        self.seen.append(FileRequest(name, dict(request.query), dict(request.headers)))
         return await self.hook(request) or await self._send(request, name)
 
     async def _send(self, request: web.Request, name: str) -> web.StreamResponse:
@@ -187,12 +191,12 @@ class StemHost:
 
 
 class Held:
-    """A hook that keeps requests for files waiting, for as long as the test wants.
+    """A hook that holds requests for files until `let_go`.
 
     Attributes:
-        under_way: how many wait now.
-        most: how many waited at once.
-        left: how many were given up by who asked.
+        under_way: requests that are held now.
+        most: largest number of requests held simultaneously.
+        left: held requests that the client gave up.
     """
 
     def __init__(self, *names: str) -> None:
@@ -222,7 +226,7 @@ class Held:
         self._let_go.set()
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        """Wait until *condition* is true of what waits."""
+        """Wait until *condition* is true."""
         async with asyncio.timeout(SOON):
             while not condition():
                 self._changed.clear()

@@ -1,4 +1,4 @@
-"""All stems of one task on disk: what `download_stems` promises."""
+"""`download_stems`: the stems of one task on disk."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import asyncio
 import hashlib
 import json
 import logging
-import os
 import pickle
 import threading
 import traceback
@@ -33,8 +32,8 @@ from downloads.stem_host import (
 
 from vocalsep_async import (
     ClientClosedError,
-    ConfigurationError,
     DownloadError,
+    InvalidArgumentError,
     SeparationTask,
     TaskFailedError,
     TaskNotFoundError,
@@ -42,7 +41,7 @@ from vocalsep_async import (
     TaskRef,
     TaskTimeoutError,
 )
-from vocalsep_async._downloads.disk import replace
+from vocalsep_async._downloads.disk import replace_file
 from vocalsep_async._downloads.manifest import Manifest
 from vocalsep_async.emulator import Emulator
 
@@ -67,13 +66,13 @@ def outcome(task_id: str, **fields: Any) -> TaskOutcome:
     return TaskOutcome(task_id=task_id, polls=1, elapsed=1.0, **given | fields)
 
 
-# What is on disk
+# On disk
 
 
 @pytest.mark.parametrize(
     "type_, number", [("separate_vocal", 2), ("split_stem", 12), ("split_stem_advanced", 2)]
 )
-async def test_the_stems_on_disk_add_up_to_the_original_song(
+async def test_the_saved_stems_add_up_to_the_original_song(
     type_: str, number: int, tmp_path: Path
 ) -> None:
     original = tmp_path / "original.wav"
@@ -85,7 +84,7 @@ async def test_the_stems_on_disk_add_up_to_the_original_song(
     assert added(report.paths.values()) == samples(original).tolist()
 
 
-async def test_the_report_says_what_is_on_disk(tmp_path: Path) -> None:
+async def test_the_report_lists_the_files_on_disk(tmp_path: Path) -> None:
     async with Emulator() as emulator, client_of(emulator.url) as client:
         report = await client.download_stems(emulator.add_task("one", duration=0), tmp_path)
     assert report.task_id == "one"
@@ -107,14 +106,14 @@ async def test_the_manifest_holds_the_record_and_all_files(tmp_path: Path) -> No
     async with Emulator() as emulator, client_of(emulator.url) as client:
         task = await client.get_task(emulator.add_task("one", type="split_stem", duration=0))
         report = await client.download_stems(task, tmp_path)
-    told = json.loads((tmp_path / "one" / "manifest.json").read_text())
-    assert told["record"] == task.raw
-    assert {stem: entry["sha256"] for stem, entry in told["files"].items()} == {
+    manifest = json.loads((tmp_path / "one" / "manifest.json").read_text())
+    assert manifest["record"] == task.raw
+    assert {stem: entry["sha256"] for stem, entry in manifest["files"].items()} == {
         file.stem: file.sha256 for file in report.files
     }
 
 
-async def test_the_directory_is_made_and_may_be_given_as_text(tmp_path: Path) -> None:
+async def test_the_directory_is_made_and_may_be_a_string(tmp_path: Path) -> None:
     async with StemHost() as host, client_of(host.url) as client:
         directory = tmp_path / "some" / "where"
         report = await client.download_stems(host.add("a", "vocal"), str(directory))
@@ -122,150 +121,11 @@ async def test_the_directory_is_made_and_may_be_given_as_text(tmp_path: Path) ->
     assert report.paths["vocal"].parent.parent == directory
 
 
-# The second run
-
-
-async def test_a_second_run_asks_for_no_file(tmp_path: Path) -> None:
-    async with Emulator() as emulator, client_of(emulator.url) as client:
-        task = await client.get_task(emulator.add_task(type="split_stem", duration=0))
-        first = await client.download_stems(task, tmp_path)
-        requests = emulator.requests
-        second = await client.download_stems(task, tmp_path)
-        assert emulator.requests == requests
-    assert not any(file.was_fetched for file in second.files)
-    assert second.paths == first.paths
-    assert [file.sha256 for file in second.files] == [file.sha256 for file in first.files]
-    assert all(file.verified for file in second.files)
-
-
-async def test_a_second_run_fetches_the_stems_that_the_first_left_out(tmp_path: Path) -> None:
-    async with StemHost() as host, client_of(host.url) as client:
-        host.add("a", "vocal", "drums", "bass")
-        await client.download_stems("a", tmp_path, stems=["drums"])
-        report = await client.download_stems("a", tmp_path)
-    assert [file.stem for file in report.files if not file.was_fetched] == ["drums"]
-    assert len(report.files) == len(host.seen) == 3
-
-
-def _deleted(path: Path) -> None:
-    path.unlink()
-
-
-def _shortened(path: Path) -> None:
-    os.truncate(path, 10)
-
-
-def _changed(path: Path) -> None:
-    content = path.read_bytes()
-    path.write_bytes(bytes(len(content)))
-    os.utime(path, ns=(0, 0))
-
-
-def _linked(path: Path) -> None:
-    content = path.read_bytes()
-    elsewhere = path.with_name("elsewhere")
-    elsewhere.write_bytes(content)
-    path.unlink()
-    path.symlink_to(elsewhere)
-
-
-@pytest.mark.parametrize("damage", [_deleted, _shortened, _changed, _linked])
-async def test_a_file_that_is_not_what_was_saved_is_fetched_again(
-    damage: Callable[[Path], None], tmp_path: Path
-) -> None:
-    async with StemHost() as host, client_of(host.url) as client:
-        first = await client.download_stems(host.add("a", "vocal", "drums"), tmp_path)
-        damage(first.paths["vocal"])
-        second = await client.download_stems("a", tmp_path)
-    assert [file.stem for file in second.files if file.was_fetched] == ["vocal"]
-    assert len(host.asked("a/vocal")) == 2
-    assert len(host.asked("a/drums")) == 1
-    assert second.paths["vocal"].read_bytes() == host.files["a/vocal"]
-    assert not second.paths["vocal"].is_symlink()
-
-
-async def test_a_file_that_was_only_touched_is_not_fetched_again(tmp_path: Path) -> None:
-    async with StemHost() as host, client_of(host.url) as client:
-        first = await client.download_stems(host.add("a", "vocal"), tmp_path)
-        os.utime(first.paths["vocal"], ns=(0, 0))
-        second = await client.download_stems("a", tmp_path)
-    assert not second.files[0].was_fetched
-    assert len(host.seen) == 1
-
-
-# What becomes of files that are there
-
-
-async def test_always_fetches_what_is_whole(tmp_path: Path) -> None:
-    async with StemHost() as host, client_of(host.url) as client:
-        await client.download_stems(host.add("a", "vocal"), tmp_path)
-        report = await client.download_stems("a", tmp_path, overwrite="always")
-    assert report.files[0].was_fetched
-    assert len(host.seen) == 2
-
-
-async def test_never_leaves_whatever_is_there_and_fetches_the_rest(tmp_path: Path) -> None:
-    async with StemHost() as host, client_of(host.url) as client:
-        host.add("a", "vocal", "drums")
-        mine = tmp_path / "a" / "vocal.mp3"
-        mine.parent.mkdir()
-        mine.write_bytes(b"mine")
-        report = await client.download_stems("a", tmp_path, overwrite="never")
-    kept, fetched = report.files
-    assert mine.read_bytes() == b"mine"
-    assert (kept.path, kept.size, kept.sha256) == (mine, 4, None)
-    assert not kept.was_fetched
-    assert not kept.verified
-    assert fetched.was_fetched
-    assert [seen.name for seen in host.seen] == ["a/drums"]
-
-
-async def test_a_file_of_another_origin_is_replaced_if_different(tmp_path: Path) -> None:
-    async with StemHost() as host, client_of(host.url) as client:
-        path = tmp_path / "a" / "vocal.mp3"
-        path.parent.mkdir()
-        path.write_bytes(b"mine")
-        report = await client.download_stems(host.add("a", "vocal"), tmp_path)
-    assert report.files[0].was_fetched
-    assert path.read_bytes() == host.files["a/vocal"]
-
-
-@pytest.mark.parametrize("overwrite", ["if-different", "always", "never"])
-async def test_a_file_in_the_place_of_a_folder_is_an_error_of_the_disk(
-    overwrite: Any, tmp_path: Path
-) -> None:
-    (tmp_path / "folder").write_bytes(b"no folder")
-    template = "folder/{task_id}-{stem}{ext}"
-    async with StemHost() as host, client_of(host.url) as client:
-        task_id = host.add("a", "vocal")
-        with pytest.raises(DownloadError, match="the disk said") as caught:
-            await client.download_stems(task_id, tmp_path, overwrite=overwrite, template=template)
-    assert caught.value.path == str(tmp_path / "folder" / "a-vocal.mp3")
-    assert host.seen == []
-
-
-@pytest.mark.parametrize("overwrite", ["if-different", "always", "never"])
-async def test_a_folder_in_the_place_of_a_file_is_left_alone(
-    overwrite: Any, tmp_path: Path
-) -> None:
-    folder = tmp_path / "a" / "vocal.mp3"
-    folder.mkdir(parents=True)
-    async with StemHost() as host, client_of(host.url) as client:
-        host.add("a", "vocal", "drums")
-        with pytest.raises(DownloadError, match="the disk said") as caught:
-            await client.download_stems("a", tmp_path, overwrite=overwrite)
-    assert caught.value.stem == "vocal"
-    assert caught.value.report is not None
-    assert list(caught.value.report.paths) == ["drums"]
-    assert folder.is_dir()
-    assert [seen.name for seen in host.seen] == ["a/drums"]
-
-
-# Which task
+# The task
 
 
 @pytest.mark.parametrize(
-    "given, looks",
+    "given, polls",
     [
         pytest.param(lambda record: record, 0, id="record"),
         pytest.param(lambda record: outcome(record.task_id, task=record), 0, id="outcome"),
@@ -284,7 +144,7 @@ async def test_a_task_may_be_given_as_a_record_an_outcome_an_id_or_a_ref(
     assert len(host.polls) == polls
 
 
-async def test_an_outcome_whose_download_failed_is_downloaded_again(tmp_path: Path) -> None:
+async def test_an_outcome_with_a_download_error_is_downloaded_again(tmp_path: Path) -> None:
     async with StemHost() as host, client_of(host.url) as client:
         record = await client.get_task(host.add("a", "vocal"))
         error = DownloadError("it failed", task_id="a", stem="vocal")
@@ -301,7 +161,7 @@ async def test_an_outcome_without_a_record_raises_its_error(tmp_path: Path) -> N
     assert host.polls == []
 
 
-async def test_a_task_that_failed_has_nothing_to_download(tmp_path: Path) -> None:
+async def test_a_failed_task_has_nothing_to_download(tmp_path: Path) -> None:
     async with Emulator() as emulator, client_of(emulator.url) as client:
         emulator.fail(emulator.add_task("bad"))
         record = await client.get_task("bad")
@@ -320,18 +180,18 @@ async def test_a_task_that_has_not_ended_has_nothing_to_download(tmp_path: Path)
     assert names_in(tmp_path) == set()
 
 
-async def test_what_the_look_meets_is_raised_as_it_is(tmp_path: Path) -> None:
+async def test_an_error_of_the_poll_is_raised_unchanged(tmp_path: Path) -> None:
     async with Emulator() as emulator, client_of(emulator.url) as client:
         with pytest.raises(TaskNotFoundError):
             await client.download_stems("unknown", tmp_path)
-        with pytest.raises(ConfigurationError, match="a task id is a string"):
+        with pytest.raises(InvalidArgumentError, match="a task id is a string"):
             await client.download_stems(7, tmp_path)  # type: ignore[arg-type]
 
 
-# Which stems
+# The stems
 
 
-async def test_only_the_stems_that_are_named_are_fetched_and_each_once(tmp_path: Path) -> None:
+async def test_only_the_named_stems_are_fetched_each_once(tmp_path: Path) -> None:
     async with StemHost() as host, client_of(host.url) as client:
         host.add("a", "vocal", "drums", "bass")
         stems = iter(["drums", "vocal", "drums"])
@@ -340,15 +200,15 @@ async def test_only_the_stems_that_are_named_are_fetched_and_each_once(tmp_path:
     assert sorted(seen.name for seen in host.seen) == ["a/drums", "a/vocal"]
 
 
-async def test_a_name_that_no_stem_has_is_refused_with_those_there_are(tmp_path: Path) -> None:
+async def test_an_unknown_stem_is_refused_with_a_list_of_those_of_the_task(tmp_path: Path) -> None:
     async with StemHost() as host, client_of(host.url) as client:
         host.add("a", "vocal", "drums")
-        with pytest.raises(ConfigurationError, match="'vocals'; it has vocal, drums"):
+        with pytest.raises(InvalidArgumentError, match="'vocals'; it has vocal, drums"):
             await client.download_stems("a", tmp_path, stems=["vocal", "vocals"])
     assert host.seen == []
 
 
-async def test_a_stem_that_this_task_has_not_is_a_download_error(tmp_path: Path) -> None:
+async def test_a_stem_that_the_task_lacks_is_a_download_error(tmp_path: Path) -> None:
     async with StemHost() as host, client_of(host.url) as client:
         host.add("a", "vocal")
         with pytest.raises(DownloadError, match="no stem 'piano'; it has vocal") as caught:
@@ -378,17 +238,17 @@ async def test_a_stem_that_this_task_has_not_is_a_download_error(tmp_path: Path)
     ],
     ids=str,
 )
-async def test_what_cannot_be_used_is_refused_before_anything_is_sent(
+async def test_an_unusable_argument_is_refused_before_anything_is_sent(
     options: dict[str, Any], tmp_path: Path
 ) -> None:
     async with StemHost() as host, client_of(host.url) as client:
-        with pytest.raises(ConfigurationError):
+        with pytest.raises(InvalidArgumentError):
             await client.download_stems(host.add("a", "vocal"), **{"directory": tmp_path} | options)
     assert host.polls == []
     assert host.seen == []
 
 
-# Where to
+# The template
 
 
 @pytest.mark.parametrize(
@@ -400,7 +260,7 @@ async def test_what_cannot_be_used_is_refused_before_anything_is_sent(
         ("{{{stem}}}", "{vocal}"),
     ],
 )
-async def test_a_template_says_where_each_file_goes(
+async def test_the_template_decides_where_each_file_goes(
     template: str, place: str, tmp_path: Path
 ) -> None:
     async with StemHost() as host, client_of(host.url) as client:
@@ -413,13 +273,13 @@ async def test_a_template_says_where_each_file_goes(
     assert not again.files[0].was_fetched
 
 
-async def test_a_name_that_only_one_stem_makes_too_long_is_a_configuration_error(
+async def test_a_name_that_one_stem_makes_too_long_is_refused_before_anything_is_fetched(
     tmp_path: Path,
 ) -> None:
     template = "x" * 190 + "{stem}{ext}"
     async with StemHost() as host, client_of(host.url) as client:
         host.add("a", "vocal", "instrumental")
-        with pytest.raises(ConfigurationError, match="at most 200"):
+        with pytest.raises(InvalidArgumentError, match="the limit is 200"):
             await client.download_stems("a", tmp_path, template=template)
     assert host.seen == []
     assert names_in(tmp_path) == set()
@@ -433,10 +293,10 @@ async def test_a_task_id_cannot_lead_out_of_the_directory(tmp_path: Path) -> Non
     assert names_in(tmp_path) == {"inside"}
 
 
-# What goes wrong
+# Errors
 
 
-async def test_one_bad_stem_does_not_stop_the_others(tmp_path: Path) -> None:
+async def test_an_error_of_one_stem_does_not_stop_the_others(tmp_path: Path) -> None:
     async def no_vocal(request: web.Request) -> web.StreamResponse | None:
         is_vocal = request.match_info["stem"] == "vocal"
         return web.Response(text="<html>", content_type="text/html") if is_vocal else None
@@ -444,7 +304,9 @@ async def test_one_bad_stem_does_not_stop_the_others(tmp_path: Path) -> None:
     async with StemHost() as host, client_of(host.url) as client:
         host.add("a", "vocal", "drums", "bass")
         host.hook = no_vocal
-        with pytest.raises(DownloadError, match="text/html came in place of audio") as caught:
+        with pytest.raises(
+            DownloadError, match="the file host sent text/html and not audio"
+        ) as caught:
             await client.download_stems("a", tmp_path)
     report = caught.value.report
     assert report is not None
@@ -454,14 +316,14 @@ async def test_one_bad_stem_does_not_stop_the_others(tmp_path: Path) -> None:
     assert not (tmp_path / "a" / "vocal.mp3").exists()
 
 
-async def test_a_fault_nobody_thought_of_is_told_and_hurts_no_other_stem(
+async def test_an_unexpected_error_is_reported_and_stops_no_other_stem(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def whole(_manifest: Manifest, stem: str, _path: Path) -> None:
+    def intact_file(_manifest: Manifest, stem: str, _path: Path) -> None:
         if stem == "vocal":
             raise ZeroDivisionError("odd\x1b")
 
-    monkeypatch.setattr(Manifest, "whole", whole)
+    monkeypatch.setattr(Manifest, "intact_file", intact_file)
     async with StemHost() as host, client_of(host.url) as client:
         host.add("a", "vocal", "drums")
         with pytest.raises(DownloadError, match=r"ZeroDivisionError: odd\\x1b") as caught:
@@ -471,7 +333,7 @@ async def test_a_fault_nobody_thought_of_is_told_and_hurts_no_other_stem(
     assert list(caught.value.report.paths) == ["drums"]
 
 
-async def test_the_error_says_where_it_was_but_shows_no_secret(
+async def test_a_download_error_names_the_place_and_shows_no_secret(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def broken(_request: web.Request) -> web.StreamResponse | None:
@@ -488,13 +350,13 @@ async def test_the_error_says_where_it_was_but_shows_no_secret(
     assert error.url == "<127.0.0.1/…/vocal.mp3>"
     assert error.url in str(error)
     assert error.path in str(error)
-    told = "".join([*traceback.format_exception(error), repr(error.report), caplog.text])
-    assert SIGNATURE not in told
-    assert KEY not in told
+    text = "".join([*traceback.format_exception(error), repr(error.report), caplog.text])
+    assert SIGNATURE not in text
+    assert KEY not in text
     assert len(host.seen) == 3
 
 
-async def test_the_error_and_its_report_can_be_pickled(tmp_path: Path) -> None:
+async def test_a_download_error_with_its_report_can_be_pickled(tmp_path: Path) -> None:
     async with StemHost() as host, client_of(host.url) as client:
         host.add("a", "vocal", "drums")
         with pytest.raises(DownloadError) as caught:
@@ -505,7 +367,7 @@ async def test_the_error_and_its_report_can_be_pickled(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("size, is_taken", [(1000, True), (1001, False)])
-async def test_a_file_may_be_as_large_as_allowed_and_no_larger(
+async def test_a_file_may_have_max_bytes_and_no_more(
     size: int, *, is_taken: bool, tmp_path: Path
 ) -> None:
     async with StemHost() as host, client_of(host.url) as client:
@@ -514,12 +376,12 @@ async def test_a_file_may_be_as_large_as_allowed_and_no_larger(
             report = await client.download_stems(task_id, tmp_path, max_bytes=1000)
             assert report.files[0].size == size
         else:
-            with pytest.raises(DownloadError, match="at most 1,000"):
+            with pytest.raises(DownloadError, match="max_bytes is 1,000"):
                 await client.download_stems(task_id, tmp_path, max_bytes=1000)
             assert names_in(tmp_path / "a") == set()
 
 
-async def test_a_host_that_is_down_for_a_moment_is_asked_again(tmp_path: Path) -> None:
+async def test_a_request_is_repeated_after_a_server_error(tmp_path: Path) -> None:
     async def down_at_first(_request: web.Request) -> web.StreamResponse | None:
         return web.Response(status=503) if len(host.seen) == 1 else None
 
@@ -530,7 +392,7 @@ async def test_a_host_that_is_down_for_a_moment_is_asked_again(tmp_path: Path) -
     assert len(host.seen) == 2
 
 
-async def test_a_file_that_is_cut_goes_on_where_it_was(tmp_path: Path) -> None:
+async def test_a_file_is_resumed_after_a_cut(tmp_path: Path) -> None:
     async with StemHost() as host, client_of(host.url) as client:
         host.add("a", "vocal", size=3_000_000)
         host.cut("a/vocal", 1_000_000, 2_000_000)
@@ -542,7 +404,7 @@ async def test_a_file_that_is_cut_goes_on_where_it_was(tmp_path: Path) -> None:
     assert names_in(tmp_path / "a") == {"vocal.mp3", "manifest.json"}
 
 
-async def test_a_file_that_changes_between_its_parts_is_never_mixed(tmp_path: Path) -> None:
+async def test_parts_of_two_versions_of_a_file_are_never_mixed(tmp_path: Path) -> None:
     async def changing(_request: web.Request) -> web.StreamResponse | None:
         if len(host.seen) == 2:
             host.files["a/vocal"] = audio("another", 3_000_000)
@@ -556,7 +418,7 @@ async def test_a_file_that_changes_between_its_parts_is_never_mixed(tmp_path: Pa
     assert report.paths["vocal"].read_bytes() == audio("another", 3_000_000)
 
 
-async def test_a_file_of_unknown_length_is_saved_but_not_called_verified(tmp_path: Path) -> None:
+async def test_a_file_of_unknown_length_is_saved_as_not_verified(tmp_path: Path) -> None:
     async def until_the_end(request: web.Request) -> web.StreamResponse | None:
         assert isinstance(request.transport, asyncio.Transport)
         head = b"HTTP/1.1 200 OK\r\nContent-Type: audio/mpeg\r\nConnection: close\r\n\r\n"
@@ -574,10 +436,10 @@ async def test_a_file_of_unknown_length_is_saved_but_not_called_verified(tmp_pat
     assert not again.files[0].verified
 
 
-# Many at once
+# Concurrency
 
 
-async def test_no_more_files_are_fetched_at_once_than_was_said(tmp_path: Path) -> None:
+async def test_max_concurrency_limits_the_files_fetched_at_a_time(tmp_path: Path) -> None:
     async with StemHost() as host, client_of(host.url) as client:
         host.add("a", "vocal", "drums", "bass", "guitar", "piano")
         host.hook = held = Held()
@@ -589,7 +451,7 @@ async def test_no_more_files_are_fetched_at_once_than_was_said(tmp_path: Path) -
     assert len(report.files) == 5
 
 
-async def test_two_calls_for_one_task_both_end_with_whole_files(tmp_path: Path) -> None:
+async def test_two_simultaneous_calls_for_one_task_both_save_complete_files(tmp_path: Path) -> None:
     async with StemHost() as host, client_of(host.url) as client:
         task = await client.get_task(host.add("a", "vocal", "drums"))
         host.hook = held = Held()
@@ -603,29 +465,29 @@ async def test_two_calls_for_one_task_both_end_with_whole_files(tmp_path: Path) 
     assert names_in(tmp_path / "a") == {"vocal.mp3", "drums.mp3", "manifest.json"}
 
 
-async def test_files_that_were_saved_at_once_by_two_calls_stand_both_in_the_manifest(
+async def test_the_manifest_keeps_the_files_of_two_simultaneous_calls(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     both = threading.Barrier(2)
 
-    def replace_at_once(path: Path, content: bytes) -> None:
+    def replace_simultaneously(path: Path, content: bytes) -> None:
         with suppress(threading.BrokenBarrierError):
-            both.wait(timeout=0.2)  # in vain where one waits for the other
-        replace(path, content)
+            both.wait(timeout=0.2)  # times out if the calls wait for each other
+        replace_file(path, content)
 
-    monkeypatch.setattr("vocalsep_async._downloads.manifest.replace", replace_at_once)
+    monkeypatch.setattr("vocalsep_async._downloads.manifest.replace_file", replace_simultaneously)
     async with StemHost() as host, client_of(host.url) as client:
         task = await client.get_task(host.add("a", "vocal", "drums"))
         calls = (client.download_stems(task, tmp_path, stems=[stem]) for stem in ("vocal", "drums"))
         await asyncio.gather(*calls)
-    told = json.loads((tmp_path / "a" / "manifest.json").read_text())
-    assert set(told["files"]) == {"vocal", "drums"}
+    manifest = json.loads((tmp_path / "a" / "manifest.json").read_text())
+    assert set(manifest["files"]) == {"vocal", "drums"}
 
 
-# Broken off
+# Cancellation
 
 
-async def test_what_has_arrived_before_it_was_cancelled_is_used_the_next_time(
+async def test_a_cancelled_download_is_resumed_by_the_next_call(
     tmp_path: Path,
 ) -> None:
     size, half = 3_000_000, 1_500_000
@@ -641,7 +503,7 @@ async def test_what_has_arrived_before_it_was_cancelled_is_used_the_next_time(
         await asyncio.Event().wait()
         raise AssertionError
 
-    def tell(progress: Any) -> None:
+    def report_progress(progress: Any) -> None:
         if progress.done:
             arrived.set()
 
@@ -649,7 +511,9 @@ async def test_what_has_arrived_before_it_was_cancelled_is_used_the_next_time(
         host.add("a", "vocal", size=size)
         host.tags["a/vocal"] = '"one"'
         host.hook = half_of_it
-        call = asyncio.ensure_future(client.download_stems("a", tmp_path, on_progress=tell))
+        call = asyncio.ensure_future(
+            client.download_stems("a", tmp_path, on_progress=report_progress)
+        )
         await eventually(lambda: arrived.is_set() and bytes_kept_in(tmp_path / "a") > 0)
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -674,10 +538,10 @@ async def test_closing_the_client_ends_a_download(tmp_path: Path) -> None:
         await held.until(lambda: held.left == 2)
 
 
-# What file hosts are told, and which may be asked
+# File hosts: what they receive, and which are allowed
 
 
-async def test_no_file_host_sees_the_key_or_a_cookie(tmp_path: Path) -> None:
+async def test_a_file_host_receives_neither_key_nor_cookie(tmp_path: Path) -> None:
     async with StemHost() as host, client_of(host.url) as client:
         host.add("a", "vocal", "drums")
         await client.download_stems("a", tmp_path)
@@ -689,7 +553,7 @@ async def test_no_file_host_sees_the_key_or_a_cookie(tmp_path: Path) -> None:
         assert seen.headers["Accept-Encoding"] == "identity"
 
 
-async def test_a_private_address_is_not_dialled(tmp_path: Path) -> None:
+async def test_a_private_address_is_not_contacted(tmp_path: Path) -> None:
     async with StemHost() as api, StemHost() as inner, client_of(api.url) as client:
         api.add("a", "vocal", "drums")
         inner.files = api.files
@@ -701,7 +565,7 @@ async def test_a_private_address_is_not_dialled(tmp_path: Path) -> None:
     assert inner.seen == []
 
 
-async def test_a_private_address_is_dialled_if_that_is_allowed(tmp_path: Path) -> None:
+async def test_a_private_address_is_contacted_if_allowed(tmp_path: Path) -> None:
     async with (
         StemHost() as api,
         StemHost() as inner,

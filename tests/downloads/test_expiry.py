@@ -1,4 +1,4 @@
-"""Links that have expired: one look at the task brings fresh ones, and nothing goes round."""
+"""Links that have expired: one poll of the task refreshes all of them, and never a second one."""
 
 from __future__ import annotations
 
@@ -9,8 +9,17 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 from downloads.stem_host import KEY, SIGNATURE, Hook, StemHost, audio, client_of, names_in
+from hypothesis import given
+from hypothesis import strategies as st
 
-from vocalsep_async import ConfigurationError, DownloadError
+from vocalsep_async import (
+    DownloadError,
+    InvalidArgumentError,
+    SeparationTask,
+    Stems,
+    TaskStatus,
+)
+from vocalsep_async._downloads.source import StemLinks
 from vocalsep_async.emulator import Emulator, Fault
 
 pytestmark = pytest.mark.anyio
@@ -18,34 +27,134 @@ pytestmark = pytest.mark.anyio
 DAY = 86_400.0
 
 
-def old_links_end(status: int = 403, newest: int = 2) -> Hook:
-    """Links of looks before the *newest* one are answered with *status*."""
+def reject_old_links(status: int = 403, newest: int = 2) -> Hook:
+    """Answer links from before the *newest* poll with *status*."""
 
     async def hook(request: web.Request) -> web.StreamResponse | None:
-        is_old = int(request.query["look"]) < newest
+        is_old = int(request.query["poll"]) < newest
         return web.Response(status=status) if is_old else None
 
     return hook
 
 
-def ending_at(moment: datetime) -> str:
+def expiring_at(moment: datetime) -> str:
     return f"&Expires={moment.timestamp():.0f}"
 
 
-def amazon(signed: datetime, seconds: int) -> str:
+def s3_query(signed: datetime, seconds: int) -> str:
     return f"&X-Amz-Date={signed:%Y%m%dT%H%M%SZ}&X-Amz-Expires={seconds}"
 
 
 NOW = datetime.now(UTC)
+SIGNED = datetime(2026, 1, 1, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+A_DAY = timedelta(days=1)
+LINK = "https://a.example/vocal"
+
+
+# Of single links
+
+
+async def never_poll() -> SeparationTask:
+    raise AssertionError("the task must not be polled")
+
+
+def links_with(vocal: str = LINK, *, completed_at: datetime | None = None) -> StemLinks:
+    task = SeparationTask(
+        task_id="t",
+        status=TaskStatus.SUCCESS,
+        stems=Stems(vocal=vocal),
+        completed_at=completed_at,
+    )
+    return StemLinks(task, never_poll)
+
+
+def s3(signed: datetime, seconds: object) -> str:
+    return f"{LINK}?X-Amz-Date={signed:%Y%m%dT%H%M%SZ}&X-Amz-Expires={seconds}&X-Amz-Signature=1"
+
+
+@pytest.mark.parametrize(
+    "link, completed_at, expired",
+    [
+        pytest.param(f"{LINK}?Expires={(NOW - HOUR).timestamp():.0f}", None, True, id="past"),
+        pytest.param(f"{LINK}?Expires={(NOW + HOUR).timestamp():.0f}", None, False, id="future"),
+        pytest.param(f"{LINK}?Expires=-1&Key=k", None, True, id="before 1970"),
+        pytest.param(s3(NOW - HOUR, 1200), None, True, id="S3, past"),
+        pytest.param(s3(NOW - HOUR, 86400), None, False, id="S3, future"),
+        pytest.param(
+            f"{LINK}?Expires={(NOW + HOUR).timestamp():.0f}",
+            NOW - 20 * A_DAY,
+            False,
+            id="link wins",
+        ),
+        pytest.param(LINK, NOW - 15 * A_DAY, True, id="15 days after the end"),
+        pytest.param(LINK, NOW - 13 * A_DAY, False, id="13 days after the end"),
+        pytest.param(LINK, NOW + 365 * A_DAY, False, id="ended in the future"),
+        pytest.param(LINK, None, False, id="no expiry"),
+        pytest.param(f"{LINK}?X-Amz-Date=20200101T000000Z", None, False, id="half of S3"),
+    ],
+)
+@pytest.mark.usefixtures("any_zone")
+def test_a_link_expires_when_it_says_so_or_else_14_days_after_its_task(
+    link: str, completed_at: datetime | None, *, expired: bool
+) -> None:
+    links = links_with(link, completed_at=completed_at)
+    assert links.has_expired("vocal") is expired
+    assert links.get("vocal") == link
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        f"{LINK}?Expires=",
+        f"{LINK}?Expires=soon",
+        f"{LINK}?Expires=1e9",
+        f"{LINK}?Expires={'9' * 30}",
+        f"{LINK}?Expires={'9' * 5000}",
+        f"{LINK}?Expires=-{'9' * 18}",
+        s3(SIGNED, "soon"),
+        s3(SIGNED, "9" * 30),
+        f"{LINK}?X-Amz-Date=yesterday&X-Amz-Expires=60",
+        f"{LINK}?X-Amz-Date=20200101T000000&X-Amz-Expires=60",
+        "https://[half?Expires=1",
+        "",
+    ],
+)
+def test_an_unreadable_expiry_is_ignored(link: str) -> None:
+    assert links_with(link).has_expired("vocal") is False
+    done = links_with(link, completed_at=NOW - 20 * A_DAY)
+    assert done.has_expired("vocal") is True
+
+
+@given(st.text(), st.text())
+def test_no_link_makes_the_check_for_expiry_fail(one: str, other: str) -> None:
+    link = f"{LINK}?Expires={one}&X-Amz-Date={other}&X-Amz-Expires={one}"
+    assert links_with(link).has_expired("vocal") in (True, False)
+    assert links_with(one + other).has_expired("vocal") in (True, False)
+
+
+@pytest.mark.parametrize("days", [0, 1, 13, 14])
+def test_links_of_a_task_that_ended_at_the_latest_date_have_not_expired(days: int) -> None:
+    completed_at = datetime.max.replace(tzinfo=UTC) - timedelta(days=days)
+    assert links_with(completed_at=completed_at).has_expired("vocal") is False
+
+
+def test_a_stem_without_a_link_has_no_link_that_expires() -> None:
+    links = links_with(completed_at=NOW - 20 * A_DAY)
+    assert links.get("drums") is None
+    assert links.has_expired("drums") is False
+
+
+# Of downloads
 
 
 @pytest.mark.parametrize("status", [403, 404, 410])
-async def test_all_stems_of_a_task_share_one_look_when_their_links_have_expired(
+async def test_one_poll_refreshes_the_expired_links_of_all_stems(
     status: int, tmp_path: Path
 ) -> None:
     async with StemHost() as host, client_of(host.url) as client:
         task = await client.get_task(host.add("a", "vocal", "drums", "bass", "guitar", "piano"))
-        host.hook = old_links_end(status)
+        host.hook = reject_old_links(status)
         report = await client.download_stems(task, tmp_path, max_concurrency=3)
         requests = client.stats.requests
     assert host.polls == ["a", "a"]
@@ -54,7 +163,7 @@ async def test_all_stems_of_a_task_share_one_look_when_their_links_have_expired(
     assert all(file.path.read_bytes() == host.files[f"a/{file.stem}"] for file in report.files)
 
 
-async def test_ended_links_of_the_emulator_are_renewed_by_one_look(tmp_path: Path) -> None:
+async def test_one_poll_refreshes_the_expired_links_of_the_emulator(tmp_path: Path) -> None:
     async with Emulator() as emulator, client_of(emulator.url) as client:
         task = await client.get_task(emulator.add_task(type="split_stem", duration=0))
         emulator.expire_links()
@@ -64,18 +173,18 @@ async def test_ended_links_of_the_emulator_are_renewed_by_one_look(tmp_path: Pat
     assert len(report.files) == 12
 
 
-async def test_the_manifest_holds_the_record_of_the_look(tmp_path: Path) -> None:
+async def test_the_manifest_holds_the_record_of_the_last_poll(tmp_path: Path) -> None:
     async with StemHost() as host, client_of(host.url) as client:
         task = await client.get_task(host.add("a", "vocal"))
-        host.hook = old_links_end()
+        host.hook = reject_old_links()
         await client.download_stems(task, tmp_path)
-    told = (tmp_path / "a" / "manifest.json").read_text()
-    assert "look=2" in told
-    assert "look=1" not in told
+    text = (tmp_path / "a" / "manifest.json").read_text()
+    assert "poll=2" in text
+    assert "poll=1" not in text
 
 
-async def test_links_that_hold_need_no_look(tmp_path: Path) -> None:
-    in_an_hour = ending_at(NOW + timedelta(hours=1))
+async def test_valid_links_need_no_poll(tmp_path: Path) -> None:
+    in_an_hour = expiring_at(NOW + timedelta(hours=1))
     async with StemHost() as host, client_of(host.url) as client:
         host.link_of = lambda *link: host.link(*link) + in_an_hour
         task = await client.get_task(host.add("a", "vocal", "drums"))
@@ -87,11 +196,11 @@ async def test_links_that_hold_need_no_look(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "ending",
     [
-        pytest.param(ending_at(NOW - timedelta(minutes=1)), id="Expires"),
-        pytest.param(amazon(NOW - timedelta(hours=2), 3600), id="X-Amz-Expires"),
+        pytest.param(expiring_at(NOW - timedelta(minutes=1)), id="Expires"),
+        pytest.param(s3_query(NOW - timedelta(hours=2), 3600), id="X-Amz-Expires"),
     ],
 )
-async def test_a_link_that_says_it_has_ended_is_not_asked_at_all(
+async def test_a_link_that_states_a_past_expiry_is_not_requested(
     ending: str, tmp_path: Path
 ) -> None:
     async with StemHost() as host, client_of(host.url) as client:
@@ -101,14 +210,14 @@ async def test_a_link_that_says_it_has_ended_is_not_asked_at_all(
         task = await client.get_task(host.add("a", "vocal", "drums"))
         report = await client.download_stems(task, tmp_path)
     assert host.polls == ["a", "a"]
-    assert [seen.query["look"] for seen in host.seen] == ["2", "2"]
+    assert [request.query["poll"] for request in host.seen] == ["2", "2"]
     assert len(report.files) == 2
 
 
 @pytest.mark.parametrize(
     "ending",
     [
-        pytest.param(amazon(NOW - timedelta(hours=2), 3 * 3600), id="holds"),
+        pytest.param(s3_query(NOW - timedelta(hours=2), 3 * 3600), id="holds"),
         "&Expires=soon",
         "&Expires=99999999999999999999",
         "&Expires=",
@@ -116,7 +225,7 @@ async def test_a_link_that_says_it_has_ended_is_not_asked_at_all(
         "&X-Amz-Date=20200101T000000Z",
     ],
 )
-async def test_a_link_that_does_not_say_it_has_ended_is_asked(ending: str, tmp_path: Path) -> None:
+async def test_a_link_that_states_no_past_expiry_is_requested(ending: str, tmp_path: Path) -> None:
     async with StemHost() as host, client_of(host.url) as client:
         host.link_of = lambda *link: host.link(*link) + ending
         task = await client.get_task(host.add("a", "vocal"))
@@ -126,7 +235,7 @@ async def test_a_link_that_does_not_say_it_has_ended_is_asked(ending: str, tmp_p
 
 
 @pytest.mark.parametrize("age, polls", [(13 * DAY, 1), (15 * DAY, 2)])
-async def test_links_of_a_task_that_ended_14_days_ago_are_taken_to_have_ended(
+async def test_links_are_refreshed_14_days_after_their_task(
     age: float, polls: int, tmp_path: Path
 ) -> None:
     async with Emulator() as emulator, client_of(emulator.url) as client:
@@ -137,7 +246,7 @@ async def test_links_of_a_task_that_ended_14_days_ago_are_taken_to_have_ended(
     assert sum(path.startswith("/files/") for path in paths) == len(report.files) == 12
 
 
-async def test_a_link_that_says_it_has_ended_is_asked_if_the_look_brings_no_other(
+async def test_an_expired_link_is_requested_if_the_poll_brings_no_other(
     tmp_path: Path,
 ) -> None:
     async with StemHost() as host, client_of(host.url) as client:
@@ -148,14 +257,16 @@ async def test_a_link_that_says_it_has_ended_is_asked_if_the_look_brings_no_othe
     assert len(host.seen) == len(report.files) == 2
 
 
-async def test_the_same_dead_link_again_is_an_error_after_one_look(tmp_path: Path) -> None:
+async def test_a_poll_that_brings_the_same_dead_link_is_not_repeated(tmp_path: Path) -> None:
     async with StemHost() as host, client_of(host.url) as client:
         host.link_of = lambda task, stem, _: host.link(task, stem, 1)
-        host.hook = old_links_end()
+        host.hook = reject_old_links()
         task = await client.get_task(host.add("a", "vocal", "drums"))
         with pytest.raises(DownloadError) as caught:
             await client.download_stems(task, tmp_path)
-    assert "the link has expired (403), and a look at the task gave no other" in str(caught.value)
+    assert "the link has expired (403), and a poll of the task gave no other link" in str(
+        caught.value
+    )
     assert caught.value.report is not None
     assert len(caught.value.report.errors) == 2
     assert host.polls == ["a", "a"]
@@ -163,25 +274,25 @@ async def test_the_same_dead_link_again_is_an_error_after_one_look(tmp_path: Pat
     assert names_in(tmp_path / "a") == set()
 
 
-async def test_another_dead_link_is_an_error_after_one_look(tmp_path: Path) -> None:
+async def test_a_poll_that_brings_another_dead_link_is_not_repeated(tmp_path: Path) -> None:
     async with StemHost() as host, client_of(host.url) as client:
-        host.hook = old_links_end(410, newest=1000)
+        host.hook = reject_old_links(410, newest=1000)
         task = await client.get_task(host.add("a", "vocal", "drums"))
         with pytest.raises(DownloadError, match=r"the link has expired \(410\)"):
             await client.download_stems(task, tmp_path)
     assert host.polls == ["a", "a"]
     for name in ("a/vocal", "a/drums"):
-        # One that was asked for later than the other may know the fresh link at once.
-        assert [seen.query["look"] for seen in host.asked(name)] in (["1", "2"], ["2"])
+        # The stem that is requested second may use the fresh link from the start.
+        assert [request.query["poll"] for request in host.requests_for(name)] in (["1", "2"], ["2"])
 
 
-async def test_a_stem_that_the_look_does_not_find_any_more_is_an_error_of_its_own(
+async def test_a_stem_that_the_poll_no_longer_lists_is_an_error_of_that_stem(
     tmp_path: Path,
 ) -> None:
     async with StemHost() as host, client_of(host.url) as client:
         task = await client.get_task(host.add("a", "vocal", "drums"))
         host.link_of = lambda *link: None if link[1] == "vocal" else host.link(*link)
-        host.hook = old_links_end()
+        host.hook = reject_old_links()
         with pytest.raises(DownloadError, match="gave no") as caught:
             await client.download_stems(task, tmp_path)
     assert caught.value.stem == "vocal"
@@ -191,33 +302,37 @@ async def test_a_stem_that_the_look_does_not_find_any_more_is_an_error_of_its_ow
     assert host.polls == ["a", "a"]
 
 
-async def test_a_link_that_ended_and_is_not_given_again_is_an_error(tmp_path: Path) -> None:
+async def test_an_expired_link_without_a_successor_is_not_requested(tmp_path: Path) -> None:
     async with StemHost() as host, client_of(host.url) as client:
         host.link_of = lambda task, stem, poll: (
             None if poll > 1 and stem == "vocal" else host.link(task, stem, poll) + "&Expires=1000"
         )
         task = await client.get_task(host.add("a", "vocal", "drums"))
-        with pytest.raises(DownloadError, match="a fresh look at the task gave no link"):
+        with pytest.raises(DownloadError, match="the last poll of the task gave no link"):
             await client.download_stems(task, tmp_path)
-    assert [seen.name for seen in host.seen] == ["a/drums"]
+    assert [request.name for request in host.seen] == ["a/drums"]
 
 
-async def test_a_look_that_fails_is_told_with_what_it_met(tmp_path: Path) -> None:
+async def test_a_failed_poll_is_reported_without_secrets_and_not_repeated(tmp_path: Path) -> None:
     async with StemHost() as host, client_of(host.url) as client:
-        task = await client.get_task(host.add("a", "vocal"))
-        host.hook = old_links_end()
+        task = await client.get_task(host.add("a", "vocal", "drums"))
+        host.hook = reject_old_links()
         host.api_code = 401
         with pytest.raises(DownloadError) as caught:
             await client.download_stems(task, tmp_path)
-    told = "".join(traceback.format_exception(caught.value))
-    assert "has expired (403), and the look for another one failed: " in told
-    assert "401" in told
-    assert SIGNATURE not in told
-    assert KEY not in told
-    assert len(host.seen) == 1
+    assert caught.value.report is not None
+    errors = caught.value.report.errors
+    text = "".join(line for error in errors for line in traceback.format_exception(error))
+    assert "has expired (403), and the poll for another one failed: " in text
+    assert "has expired (403), and a poll of the task gave no other link" in text
+    assert "401" in text
+    assert SIGNATURE not in text
+    assert KEY not in text
+    assert host.polls == ["a", "a"]
+    assert len(host.seen) == 2
 
 
-async def test_a_look_that_meets_a_fault_is_repeated_within_the_budget(tmp_path: Path) -> None:
+async def test_a_poll_that_fails_transiently_is_retried(tmp_path: Path) -> None:
     async with Emulator() as emulator, client_of(emulator.url) as client:
         task = await client.get_task(emulator.add_task(duration=0))
         emulator.expire_links()
@@ -227,26 +342,26 @@ async def test_a_look_that_meets_a_fault_is_repeated_within_the_budget(tmp_path:
     assert len(report.files) == 2
 
 
-async def test_a_link_that_ends_in_the_middle_of_a_file_is_renewed_and_the_rest_fetched(
+async def test_a_link_that_expires_in_the_middle_of_a_file_is_refreshed_and_the_rest_fetched(
     tmp_path: Path,
 ) -> None:
     async with StemHost() as host, client_of(host.url) as client:
         task = await client.get_task(host.add("a", "vocal", size=3_000_000))
         host.cut("a/vocal", 1_500_000)
 
-        async def ends_after_the_first(request: web.Request) -> web.StreamResponse | None:
-            is_dead = len(host.seen) > 1 and request.query["look"] == "1"
+        async def expires_after_the_first(request: web.Request) -> web.StreamResponse | None:
+            is_dead = len(host.seen) > 1 and request.query["poll"] == "1"
             return web.Response(status=403) if is_dead else None
 
-        host.hook = ends_after_the_first
+        host.hook = expires_after_the_first
         report = await client.download_stems(task, tmp_path)
     assert report.paths["vocal"].read_bytes() == host.files["a/vocal"]
-    assert [seen.query["look"] for seen in host.seen] == ["1", "1", "2"]
+    assert [request.query["poll"] for request in host.seen] == ["1", "1", "2"]
     assert host.seen[2].headers["Range"] == host.seen[1].headers["Range"] != "bytes=0-"
     assert host.polls == ["a", "a"]
 
 
-async def test_another_file_under_the_fresh_link_is_fetched_from_its_beginning(
+async def test_another_file_at_the_fresh_link_is_fetched_from_the_start(
     tmp_path: Path,
 ) -> None:
     async with StemHost() as host, client_of(host.url) as client:
@@ -264,17 +379,19 @@ async def test_another_file_under_the_fresh_link_is_fetched_from_its_beginning(
     assert report.paths["vocal"].read_bytes() == audio("another", 2_000_000)
 
 
-async def test_an_expired_link_of_a_stem_that_is_read_is_renewed_too() -> None:
+async def test_an_expired_link_of_a_stream_is_refreshed() -> None:
     async with StemHost() as host, client_of(host.url) as client:
         task = await client.get_task(host.add("a", "vocal"))
-        host.hook = old_links_end()
+        host.hook = reject_old_links()
         async with client.open_stem(task, "vocal") as stream:
             read = b"".join([chunk async for chunk in stream])
     assert read == host.files["a/vocal"]
     assert host.polls == ["a", "a"]
 
 
-async def test_links_that_always_end_at_once_are_no_endless_matter(tmp_path: Path) -> None:
+async def test_links_that_always_expire_immediately_do_not_cause_endless_requests(
+    tmp_path: Path,
+) -> None:
     async with Emulator(link_lifetime=0) as emulator, client_of(emulator.url) as client:
         task_id = emulator.add_task(type="split_stem", duration=0)
         with pytest.raises(DownloadError, match="the link has expired") as caught:
@@ -286,9 +403,9 @@ async def test_links_that_always_end_at_once_are_no_endless_matter(tmp_path: Pat
     assert 12 <= sum(path.startswith("/files/") for path in paths) <= 24
 
 
-async def test_a_task_without_the_wanted_stem_costs_no_second_look(tmp_path: Path) -> None:
+async def test_a_task_without_the_wanted_stem_costs_no_second_poll(tmp_path: Path) -> None:
     async with StemHost() as host, client_of(host.url) as client:
         host.add("a", "vocal")
-        with pytest.raises(ConfigurationError):
+        with pytest.raises(InvalidArgumentError):
             await client.download_stems("a", tmp_path, stems=["vocals"])
     assert host.polls == ["a"]

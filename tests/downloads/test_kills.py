@@ -1,4 +1,4 @@
-"""Processes that are killed in the middle, and processes that meet at one target.
+"""Processes that are killed in the middle, and processes that share one target.
 
 VOCALSEP_KILLS says how many kills the sweep has, spread over all calls that change the disk; the
 ordinary run takes a sample of them.
@@ -23,8 +23,8 @@ from downloads.hosts import (
     PATIENCE,
     QUICK,
     TASK_ID,
+    Answer,
     Host,
-    Turn,
     hidden_below,
     saving,
     traced,
@@ -69,19 +69,19 @@ async def assert_the_next_run_completes_it(host: Host, folder: Path) -> None:
     assert hidden_below(folder) == []
 
 
-def healthy() -> Host:
-    return Host(**{stem: [Turn()] for stem in STEMS})
+def undisturbed_host() -> Host:
+    return Host(**{stem: [Answer()] for stem in STEMS})
 
 
 def wait_until(done: Callable[[], bool]) -> None:
     give_up = time.monotonic() + PATIENCE
     while not done():
-        assert time.monotonic() < give_up, "what was waited for never happened"
+        assert time.monotonic() < give_up, "the expected state was never reached"
         time.sleep(0.001)
 
 
 def end_of(command: list[str]) -> int:
-    """How a program ended."""
+    """The return code of a program."""
     return subprocess.run(command, capture_output=True, timeout=PATIENCE, check=False).returncode
 
 
@@ -96,18 +96,18 @@ def running(command: list[str]) -> Iterator[subprocess.Popen[bytes]]:
 
 @pytest.fixture(scope="module")
 def points(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, int]]:
-    """The calls of an undisturbed run that change the disk: each kind, and which one of them."""
+    """The system calls of an undisturbed run that change the disk: name and number of each."""
     folder = tmp_path_factory.mktemp("undisturbed")
     log = folder / "log"
-    # Where a folder is to be made, there are more calls.
+    # Without the folder, there would be further calls to make it.
     place_old_file(folder / "saved")
-    with healthy() as host:
+    with undisturbed_host() as host:
         command = [*traced("-e", f"trace={CALLS}", log=str(log)), *saving(host, folder / "saved")]
         subprocess.run(command, check=True, capture_output=True, timeout=PATIENCE)
     calls = re.findall(r"^(\d+) +(\w+)\(", log.read_text(), re.MULTILINE)
     worker = next(thread for thread, call in calls if call == "fsync")
     numbers = Counter(call for thread, call in calls if thread == worker)
-    # A file comes in as many pieces as it likes; a note, a piece and a list there are at least.
+    # The number of chunks varies; metadata, one chunk and the manifest are always written.
     numbers["write"] = min(numbers["write"], 3 * len(STEMS))
     return [(call, n + 1) for call, number in sorted(numbers.items()) for n in range(number)]
 
@@ -123,7 +123,7 @@ async def test_a_kill_at_any_call_leaves_the_old_file_or_the_new_one(
     if had_old:
         place_old_file(tmp_path)
     inject = ["-e", f"trace={call}", "-e", f"inject={call}:signal=KILL:when={when}"]
-    with healthy() as host:
+    with undisturbed_host() as host:
         command = [*traced(*inject), *saving(host, tmp_path)]
         assert end_of(command) == -signal.SIGKILL, (call, when)
         assert_nothing_is_half_done(tmp_path, had_old=had_old)
@@ -132,31 +132,31 @@ async def test_a_kill_at_any_call_leaves_the_old_file_or_the_new_one(
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("position", [0, 1, 64, 65_536, CUT, len(AUDIO) - 1])
-async def test_a_kill_in_the_middle_of_a_file_leaves_what_the_next_run_goes_on_with(
+async def test_a_kill_in_the_middle_of_a_file_leaves_a_part_that_the_next_run_resumes(
     tmp_path: Path, position: int
 ) -> None:
     place_old_file(tmp_path)
     part = target_of(tmp_path, "vocal").with_name(".vocal.mp3.part")
-    turns = {stem: [Turn(hold=position), Turn()] for stem in STEMS}
-    with Host(**turns) as host:
+    answers = {stem: [Answer(hold=position), Answer()] for stem in STEMS}
+    with Host(**answers) as host:
         with running(saving(host, tmp_path)) as process:
             host.wait_until(lambda host: host.held == 1)
-            stem = host.asked[0].name
+            stem = host.requests[0].name
             part = target_of(tmp_path, stem).with_name(f".{stem}.mp3.part")
-            # Of fewer bytes nobody can tell whether they are audio.
+            # Fewer bytes are held back: they do not show whether the file is audio.
             kept = position if position >= 64 else 0
             wait_until(lambda: part.stat().st_size == kept)
             process.kill()
         assert process.returncode == -signal.SIGKILL
         assert_nothing_is_half_done(tmp_path, had_old=True)
-        host.let_go()
+        host.release()
         await assert_the_next_run_completes_it(host, tmp_path)
-    asked = [asked.range for asked in host.asked if asked.name == stem]
-    assert asked == [None, f"bytes={kept}-" if kept else None]
+    ranges = [request.range for request in host.requests if request.name == stem]
+    assert ranges == [None, f"bytes={kept}-" if kept else None]
 
 
-def test_two_processes_at_one_target_both_save_it_whole(tmp_path: Path) -> None:
-    with Host(vocal=[Turn(together=2)]) as host:
+def test_two_processes_with_one_target_both_save_the_complete_file(tmp_path: Path) -> None:
+    with Host(vocal=[Answer(together=2)]) as host:
         command = saving(host, tmp_path)
         with running(command) as one, running(command) as two:
             said = [program.communicate(timeout=PATIENCE)[0] for program in (one, two)]
@@ -166,9 +166,9 @@ def test_two_processes_at_one_target_both_save_it_whole(tmp_path: Path) -> None:
 
 
 @pytest.mark.anyio
-async def test_a_part_of_a_living_process_is_left_to_it(tmp_path: Path) -> None:
+async def test_a_part_of_a_running_process_is_left_alone(tmp_path: Path) -> None:
     with (
-        Host(vocal=[Turn(hold=CUT), Turn()]) as host,
+        Host(vocal=[Answer(hold=CUT), Answer()]) as host,
         running(saving(host, tmp_path)) as process,
     ):
         host.wait_until(lambda host: host.held == 1)
@@ -178,7 +178,7 @@ async def test_a_part_of_a_living_process_is_left_to_it(tmp_path: Path) -> None:
             await client.download_stems(TASK_ID, tmp_path)
         assert target_of(tmp_path, "vocal").read_bytes() == AUDIO
         assert part.read_bytes() == AUDIO[:CUT]
-        host.let_go()
+        host.release()
         said, _ = process.communicate(timeout=PATIENCE)
     assert said == b'{"files": {"vocal": true}, "errors": {}}'
     assert target_of(tmp_path, "vocal").read_bytes() == AUDIO

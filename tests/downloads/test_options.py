@@ -1,4 +1,4 @@
-"""What a batch saves of each task, checked before anything is sent."""
+"""`DownloadOptions`: checked when they are made."""
 
 import os
 from functools import partial
@@ -10,13 +10,13 @@ import pytest
 from vocalsep_async import DownloadOptions, DownloadProgress, InvalidArgumentError
 
 
-def test_a_directory_alone_is_enough() -> None:
+def test_only_the_directory_is_required() -> None:
     to = DownloadOptions("some/where")
     assert (to.stems, to.template) == (None, "{task_id}/{stem}{ext}")
     assert (to.max_concurrency, to.overwrite, to.max_bytes) == (4, "if-different", 1 << 30)
 
 
-def test_two_that_say_the_same_are_equal() -> None:
+def test_equal_options_compare_equal() -> None:
     assert DownloadOptions("a", stems=["vocal"]) == DownloadOptions(Path("a"), stems=("vocal",))
 
 
@@ -31,7 +31,7 @@ def test_two_that_say_the_same_are_equal() -> None:
         ({"max_bytes": 0}, "max_bytes"),
     ],
 )
-def test_what_is_unusable_is_said_by_its_name(options: dict[str, Any], hint: str) -> None:
+def test_an_unusable_option_is_named(options: dict[str, Any], hint: str) -> None:
     with pytest.raises(InvalidArgumentError, match=hint):
         DownloadOptions("a", **options)
 
@@ -50,7 +50,7 @@ class AsyncCallable:
     async def __call__(self, progress: DownloadProgress) -> None:
         raise AssertionError(progress)
 
-    async def told(self, progress: DownloadProgress) -> None:
+    async def callback(self, progress: DownloadProgress) -> None:
         raise AssertionError(progress)
 
 
@@ -59,30 +59,30 @@ async def asynchronous(*args: object) -> None:
 
 
 @pytest.mark.parametrize("value", ["some/where", ".", Path("some/where"), Path("/")])
-def test_a_directory_is_a_path_or_the_text_of_one(value: str | Path) -> None:
+def test_the_directory_is_a_path_or_a_string(value: str | Path) -> None:
     assert DownloadOptions(value).directory == Path(value)
 
 
 @pytest.mark.parametrize("value", [None, 7, b"bytes", "", "  ", "a\0b", ["a"], BytesPath()])
-def test_what_is_no_path_is_no_directory(value: Any) -> None:
+def test_a_directory_that_is_not_a_path_is_refused(value: Any) -> None:
     with pytest.raises(InvalidArgumentError, match=r"^the directory must be a path$"):
         DownloadOptions(value)
 
 
-def test_progress_is_told_to_a_plain_function_or_to_nobody() -> None:
-    told: list[DownloadProgress] = []
-    for value in (None, print, told.append, partial(print, "it is"), PlainCallable()):
+def test_on_progress_is_a_plain_callable_or_none() -> None:
+    reports: list[DownloadProgress] = []
+    for value in (None, print, reports.append, partial(print, "it is"), PlainCallable()):
         assert DownloadOptions(".", on_progress=value).on_progress is value
 
 
 @pytest.mark.parametrize(
-    "value", [7, "print", asynchronous, partial(asynchronous, 1), AsyncCallable().told]
+    "value", [7, "print", asynchronous, partial(asynchronous, 1), AsyncCallable().callback]
 )
-def test_what_cannot_be_called_or_would_have_to_be_awaited_is_told_nothing(value: Any) -> None:
+def test_on_progress_refuses_coroutine_functions_and_what_cannot_be_called(value: Any) -> None:
     with pytest.raises(InvalidArgumentError, match=r"^on_progress must be a plain function"):
         DownloadOptions(".", on_progress=value)
 
 
-def test_an_object_that_is_called_asynchronously_is_told_nothing() -> None:
+def test_on_progress_refuses_an_object_with_an_async_call() -> None:
     with pytest.raises(InvalidArgumentError, match=r"^on_progress must be a plain function"):
         DownloadOptions(".", on_progress=AsyncCallable())

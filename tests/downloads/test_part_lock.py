@@ -1,4 +1,4 @@
-"""Whose a part is: one process's own, taken up when it is nobody's, and never the way out."""
+"""Locks of parts: one process each, resumed when stale, and safe from planted links."""
 
 from __future__ import annotations
 
@@ -14,22 +14,21 @@ import pytest
 from downloads.hosts import AUDIO, OTHER, names_in
 from downloads.parts import (
     HALF,
+    METADATA,
     NAME,
-    NOTE,
     OWNER,
     PART,
     STALE,
+    chunks,
     half_of,
     held_elsewhere,
     opened,
-    pieces,
-    saved_anew,
+    saved_from_start,
     target_in,
     untouched,
 )
 
-from vocalsep_async._downloads.part_lock import claimed
-from vocalsep_async._downloads.partfile import PartFile
+from vocalsep_async._downloads.partfile import PartFile, lock_part
 
 
 @pytest.fixture
@@ -39,19 +38,19 @@ def target(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def victim(tmp_path: Path) -> Iterator[Path]:
-    """A file outside that nothing here may touch."""
+    """A file outside the directory that must not change."""
     with untouched(tmp_path / "victim") as path:
         yield path
 
 
-def test_a_stale_part_is_removed_with_its_note(target: Path) -> None:
+def test_a_stale_spare_part_is_removed_with_its_metadata(target: Path) -> None:
     half_of(target, suffix=STALE)
     part = opened(target)
     assert names_in(target.parent) == {PART}
     part.discard()
 
 
-def test_the_note_of_a_stale_part_that_got_its_name_is_removed(target: Path) -> None:
+def test_the_metadata_of_a_renamed_spare_part_is_removed(target: Path) -> None:
     half_of(target, suffix=STALE).unlink()
     part = opened(target)
     assert names_in(target.parent) == {PART}
@@ -62,13 +61,13 @@ def test_the_note_of_a_stale_part_that_got_its_name_is_removed(target: Path) -> 
     "name",
     [f".{NAME}.part.bak", f".{NAME}.short.part", ".drums.mp3.0123456789abcdef.part", "x.part"],
 )
-def test_what_is_no_part_of_this_file_is_left_alone(target: Path, name: str) -> None:
-    target.with_name(name).write_bytes(b"somebody's")
+def test_a_file_that_is_not_a_part_of_the_target_is_left_alone(target: Path, name: str) -> None:
+    target.with_name(name).write_bytes(b"unrelated")
     opened(target).keep()
-    assert target.with_name(name).read_bytes() == b"somebody's"
+    assert target.with_name(name).read_bytes() == b"unrelated"
 
 
-# Two at a time
+# Several processes
 
 
 def test_a_part_that_another_process_holds_is_left_alone(target: Path) -> None:
@@ -76,24 +75,24 @@ def test_a_part_that_another_process_holds_is_left_alone(target: Path) -> None:
     with held_elsewhere(held):
         part = opened(target)
         assert part.position == 0
-        saved_anew(part)
+        saved_from_start(part)
         assert target.read_bytes() == AUDIO
         assert held.read_bytes() == AUDIO[:HALF]
-        assert names_in(target.parent) == {NAME, PART, NOTE}
+        assert names_in(target.parent) == {NAME, PART, METADATA}
     assert opened(target).position == HALF
 
 
 def test_a_spare_part_that_another_process_holds_is_left_alone(target: Path) -> None:
     held = half_of(target, suffix=STALE)
     with held_elsewhere(held):
-        saved_anew(opened(target))
+        saved_from_start(opened(target))
         assert held.read_bytes() == AUDIO[:HALF]
     assert names_in(target.parent) == {NAME, STALE, f"{STALE}.json"}
 
 
-def test_two_at_one_target_write_into_two_files(target: Path) -> None:
+def test_two_parts_of_one_target_are_two_files(target: Path) -> None:
     one, two = opened(target), opened(target)
-    for mine, yours in zip(pieces(), pieces(OTHER), strict=True):
+    for mine, yours in zip(chunks(), chunks(OTHER), strict=True):
         one.write([mine])
         two.write([yours])
     one.finish()
@@ -103,31 +102,31 @@ def test_two_at_one_target_write_into_two_files(target: Path) -> None:
     assert names_in(target.parent) == {NAME}
 
 
-def test_who_keeps_a_spare_part_leaves_what_the_next_one_removes(target: Path) -> None:
+def test_a_spare_part_that_was_kept_is_removed_by_the_next_attempt(target: Path) -> None:
     one, two = opened(target), opened(target)
-    two.write(pieces(AUDIO[:HALF]))
+    two.write(chunks(AUDIO[:HALF]))
     two.keep()
     assert len(names_in(target.parent)) == 3
     one.discard()
-    saved_anew(opened(target))
+    saved_from_start(opened(target))
     assert names_in(target.parent) == {NAME}
 
 
-def test_a_part_that_got_its_name_before_it_was_locked_is_not_written_to(
+def test_a_part_that_was_renamed_before_it_was_locked_is_not_written_to(
     target: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     half_of(target)
     flock = fcntl.flock
 
-    def finished_meanwhile(descriptor: int, operation: int) -> None:
+    def renamed_first(descriptor: int, operation: int) -> None:
         monkeypatch.undo()
         target.with_name(PART).replace(target)
         flock(descriptor, operation)
 
-    monkeypatch.setattr(fcntl, "flock", finished_meanwhile)
+    monkeypatch.setattr(fcntl, "flock", renamed_first)
     part = opened(target)
     assert target.read_bytes() == AUDIO[:HALF]
-    part.write(pieces(OTHER))
+    part.write(chunks(OTHER))
     assert target.read_bytes() == AUDIO[:HALF]
     part.finish()
     assert target.read_bytes() == OTHER
@@ -139,27 +138,27 @@ def test_a_part_that_was_replaced_before_it_was_locked_is_not_written_to(
     part = half_of(target)
     flock = fcntl.flock
 
-    def replaced_meanwhile(descriptor: int, operation: int) -> None:
+    def replaced_first(descriptor: int, operation: int) -> None:
         monkeypatch.undo()
         part.unlink()
         part.write_bytes(b"another process's")
         flock(descriptor, operation)
 
-    monkeypatch.setattr(fcntl, "flock", replaced_meanwhile)
-    saved_anew(opened(target))
+    monkeypatch.setattr(fcntl, "flock", replaced_first)
+    saved_from_start(opened(target))
     assert target.read_bytes() == AUDIO
     assert part.read_bytes() == b"another process's"
 
 
 @pytest.mark.parametrize("is_busy", [False, True], ids=["the only part", "a spare part"])
-def test_a_new_part_that_somebody_takes_for_stale_is_made_again(
+def test_a_new_part_that_another_process_removes_as_stale_is_made_again(
     target: Path, monkeypatch: pytest.MonkeyPatch, *, is_busy: bool
 ) -> None:
     first = opened(target) if is_busy else None
     flock = fcntl.flock
     removed: list[Path] = []
 
-    def removed_meanwhile(descriptor: int, operation: int) -> None:
+    def removed_first(descriptor: int, operation: int) -> None:
         path = Path(f"/proc/self/fd/{descriptor}").readlink()
         is_part = path.name.startswith(".") and path.exists()
         if is_part and not removed and (first is None or path.name != PART):
@@ -167,58 +166,58 @@ def test_a_new_part_that_somebody_takes_for_stale_is_made_again(
             path.unlink()
         flock(descriptor, operation)
 
-    monkeypatch.setattr(fcntl, "flock", removed_meanwhile)
+    monkeypatch.setattr(fcntl, "flock", removed_first)
     part = opened(target)
     assert len(removed) == 1
-    saved_anew(part)
+    saved_from_start(part)
     assert target.read_bytes() == AUDIO
     if first is not None:
         first.discard()
     assert names_in(target.parent) == {NAME}
 
 
-def test_a_new_part_that_another_one_takes_up_before_it_is_locked_is_left_to_it(
+def test_a_new_part_that_another_process_locks_first_is_left_to_it(
     target: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     flock = fcntl.flock
     others: list[PartFile] = []
 
-    def taken_up_meanwhile(descriptor: int, operation: int) -> None:
+    def locked_first(descriptor: int, operation: int) -> None:
         if Path(f"/proc/self/fd/{descriptor}").readlink().name == PART:
             monkeypatch.undo()
             others.append(opened(target))
         flock(descriptor, operation)
 
-    monkeypatch.setattr(fcntl, "flock", taken_up_meanwhile)
+    monkeypatch.setattr(fcntl, "flock", locked_first)
     part = opened(target)
     (other,) = others
-    other.write(pieces(OTHER))
+    other.write(chunks(OTHER))
     other.finish()
     assert target.read_bytes() == OTHER
-    saved_anew(part)
+    saved_from_start(part)
     assert target.read_bytes() == AUDIO
     assert names_in(target.parent) == {NAME}
 
 
-def test_where_every_part_is_taken_for_stale_there_is_an_end(
+def test_a_part_that_is_removed_each_time_ends_in_an_error(
     target: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     flock = fcntl.flock
 
-    def removed_meanwhile(descriptor: int, operation: int) -> None:
+    def removed_first(descriptor: int, operation: int) -> None:
         path = Path(f"/proc/self/fd/{descriptor}").readlink()
         if path.name.startswith("."):
             path.unlink(missing_ok=True)
         flock(descriptor, operation)
 
-    monkeypatch.setattr(fcntl, "flock", removed_meanwhile)
-    with pytest.raises(OSError, match="take every part for stale"):
+    monkeypatch.setattr(fcntl, "flock", removed_first)
+    with pytest.raises(OSError, match="other processes take every part for stale"):
         opened(target)
 
 
-def test_a_part_that_is_held_is_locked_and_one_at_its_target_alone(target: Path) -> None:
+def test_the_first_part_has_the_plain_name_and_the_second_a_random_one(target: Path) -> None:
     half_of(target)
-    one, two = claimed(target), claimed(target)
+    one, two = lock_part(target), lock_part(target)
     assert (one.path.name, one.is_locked) == (PART, True)
     assert two.is_locked
     assert re.fullmatch(rf"\.{re.escape(NAME)}\.[0-9a-f]{{16}}\.part", two.path.name)
@@ -226,7 +225,7 @@ def test_a_part_that_is_held_is_locked_and_one_at_its_target_alone(target: Path)
         os.close(claim.descriptor)
 
 
-def test_what_cannot_be_opened_for_want_of_something_is_an_error(
+def test_a_lack_of_descriptors_is_an_error_and_removes_nothing(
     target: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     part = half_of(target)
@@ -237,7 +236,7 @@ def test_what_cannot_be_opened_for_want_of_something_is_an_error(
     with monkeypatch.context() as patch:
         patch.setattr(os, "open", refuse)
         with pytest.raises(OSError, match=os.strerror(errno.EMFILE)):
-            claimed(target)
+            lock_part(target)
     assert part.read_bytes() == AUDIO[:HALF]
 
 
@@ -253,10 +252,10 @@ def _no_locks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("_no_locks")
-def test_where_there_are_no_locks_two_still_write_into_two_files(target: Path) -> None:
+def test_two_parts_of_one_target_are_two_files_without_locks_too(target: Path) -> None:
     one, two = opened(target), opened(target)
-    one.write(pieces())
-    two.write(pieces(OTHER))
+    one.write(chunks())
+    two.write(chunks(OTHER))
     one.finish()
     assert target.read_bytes() == AUDIO
     two.finish()
@@ -264,82 +263,82 @@ def test_where_there_are_no_locks_two_still_write_into_two_files(target: Path) -
 
 
 @pytest.mark.usefixtures("_no_locks")
-def test_where_there_are_no_locks_nothing_is_left_beside_the_file(target: Path) -> None:
-    saved_anew(opened(target))
+def test_nothing_is_left_beside_the_file_without_locks(target: Path) -> None:
+    saved_from_start(opened(target))
     assert names_in(target.parent) == {NAME}
 
 
 @pytest.mark.usefixtures("_no_locks")
-def test_where_there_are_no_locks_a_part_that_is_there_is_left_alone(target: Path) -> None:
+def test_an_existing_part_is_left_alone_without_locks(target: Path) -> None:
     half_of(target)
-    saved_anew(opened(target))
+    saved_from_start(opened(target))
     assert target.with_name(PART).read_bytes() == AUDIO[:HALF]
     assert target.read_bytes() == AUDIO
 
 
 @pytest.mark.usefixtures("_no_locks")
-def test_where_there_are_no_locks_what_has_arrived_is_not_kept(target: Path) -> None:
-    claim = claimed(target)
+def test_a_part_is_not_kept_without_locks(target: Path) -> None:
+    claim = lock_part(target)
     assert not claim.is_locked
     assert claim.path.name != PART
     part = PartFile(claim, target, OWNER)
-    part.write(pieces(AUDIO[:HALF]))
+    part.write(chunks(AUDIO[:HALF]))
     part.keep()
     part.keep()
     assert names_in(target.parent) == set()
 
 
-# What somebody planted
+# Planted files
 
 
-@pytest.mark.parametrize("name", [PART, STALE, NOTE, f"{STALE}.json"])
-def test_nothing_is_written_through_a_link_in_place_of_what_is_hidden(
+@pytest.mark.parametrize("name", [PART, STALE, METADATA, f"{STALE}.json"])
+def test_a_link_in_place_of_a_hidden_file_is_not_followed(
     target: Path, victim: Path, name: str
 ) -> None:
     target.with_name(name).symlink_to(victim)
-    saved_anew(opened(target))
+    saved_from_start(opened(target))
     assert target.read_bytes() == AUDIO
     assert not target.is_symlink()
 
 
 @pytest.mark.parametrize("name", [PART, STALE])
-def test_a_link_that_leads_nowhere_makes_no_file_there(
+def test_a_dangling_link_in_place_of_a_part_makes_no_file(
     target: Path, tmp_path: Path, name: str
 ) -> None:
     target.with_name(name).symlink_to(tmp_path / "nowhere")
-    saved_anew(opened(target))
+    saved_from_start(opened(target))
     assert not (tmp_path / "nowhere").exists()
     assert names_in(target.parent) == {NAME}
 
 
 @pytest.mark.parametrize("name", [PART, STALE])
-def test_nothing_is_written_into_a_file_that_has_another_name_too(
+def test_a_hard_link_in_place_of_a_part_is_not_written_to(
     target: Path, victim: Path, name: str
 ) -> None:
     target.with_name(name).hardlink_to(victim)
-    saved_anew(opened(target))
+    saved_from_start(opened(target))
     assert target.read_bytes() == AUDIO
     assert target.stat().st_ino != victim.stat().st_ino
 
 
 @pytest.mark.parametrize("name", [PART, STALE])
-def test_a_pipe_in_place_of_a_part_holds_nobody_up(target: Path, name: str) -> None:
+def test_a_pipe_in_place_of_a_part_does_not_block(target: Path, name: str) -> None:
     os.mkfifo(target.with_name(name))
-    saved_anew(opened(target))
+    saved_from_start(opened(target))
     assert target.read_bytes() == AUDIO
 
 
 @pytest.mark.parametrize("name", [PART, STALE])
 def test_a_folder_in_place_of_a_part_is_left_alone(target: Path, name: str) -> None:
     target.with_name(name).mkdir()
-    saved_anew(opened(target))
+    saved_from_start(opened(target))
     assert target.read_bytes() == AUDIO
     assert names_in(target.parent) == {NAME, name}
 
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM])
 @pytest.mark.parametrize("name", [PART, STALE])
-def test_a_part_that_is_somebody_elses_is_left_alone(
+def test_a_part_of_another_user_is_left_alone(
     target: Path, monkeypatch: pytest.MonkeyPatch, name: str, number: int
 ) -> None:
     part, really_open = half_of(target, suffix=name), os.open
@@ -350,6 +349,6 @@ def test_a_part_that_is_somebody_elses_is_left_alone(
         return really_open(path, flags, *rest)
 
     monkeypatch.setattr(os, "open", refuse)
-    saved_anew(opened(target))
+    saved_from_start(opened(target))
     assert target.read_bytes() == AUDIO
     assert part.read_bytes() == AUDIO[:HALF]

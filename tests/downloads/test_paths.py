@@ -1,4 +1,4 @@
-"""No name of a file is ever what a server says."""
+"""Names of files: valid everywhere, and never a server's."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from vocalsep_async._downloads.paths import MANIFEST, Template, extension, manifest_path, safe
+from vocalsep_async._downloads.paths import MANIFEST, Template, extension, manifest_path, safe_name
 from vocalsep_async.errors import InvalidArgumentError
 
 DIRECTORY = Path("/music/stems")
@@ -61,26 +61,26 @@ stems = st.text("abcdefghijklmnopqrstuvwxyz0123456789_", min_size=1, max_size=48
 links = st.one_of(st.text(max_size=60), st.sampled_from(["https://a.example/b.WAV?c=/d.exe", ""]))
 
 
-def assert_harmless(name: str) -> None:
+def assert_safe(name: str) -> None:
     assert name not in ("", ".", "..")
     assert not re.search(r'[\\/:*?"<>|\x00-\x1f\x7f]', name)
     assert name[-1] not in ". "
     assert not DEVICE.fullmatch(name)
-    # What is not whole yet has this name, and what is known of it the next one.
+    # The longest name that is derived from it: the metadata of a spare part.
     assert len(f".{name}.0123456789abcdef.part.json".encode()) <= LONGEST
 
 
 @given(task_ids, stems, links, st.sampled_from(SHAPES))
 @example("..", "vocal", "https://a.example/../../b", SHAPES[0])
 @example("x" * 512, "a" * 48, LINK, SHAPES[2])
-def test_a_path_never_leaves_the_directory_and_every_system_takes_it(
+def test_a_path_stays_in_the_directory_and_is_valid_on_every_platform(
     task_id: str, stem: str, link: str, shape: str
 ) -> None:
     path = Template(shape).path(DIRECTORY, task_id, stem, link)
     parts = path.relative_to(DIRECTORY).parts
     assert len(parts) == shape.count("/") + 1
     for part in parts:
-        assert_harmless(part)
+        assert_safe(part)
     assert not PureWindowsPath(*parts).is_absolute()
     assert not PureWindowsPath(*parts).drive
 
@@ -91,7 +91,7 @@ def test_a_path_never_leaves_the_directory_and_every_system_takes_it(
 @example("{stem}/..", "a", "vocal")
 @example("{{{stem}}}", "a", "vocal")
 @example("con.{stem}", "a", "vocal")
-def test_any_template_gives_a_harmless_path_or_is_refused(
+def test_every_template_gives_a_valid_path_or_is_refused(
     text: str, task_id: str, stem: str
 ) -> None:
     try:
@@ -101,28 +101,28 @@ def test_any_template_gives_a_harmless_path_or_is_refused(
     parts = path.relative_to(DIRECTORY).parts
     assert parts
     for part in parts:
-        assert_harmless(part)
+        assert_safe(part)
 
 
 @pytest.mark.parametrize("task_id", ["manifest.json", "Manifest.JSON"])
-def test_a_task_that_is_called_as_the_list_of_the_files_can_be_saved(task_id: str) -> None:
+def test_a_task_named_like_the_manifest_can_be_saved(task_id: str) -> None:
     path = Template("{task_id}/{stem}{ext}").path(DIRECTORY, task_id, "vocal", LINK)
     assert path.name == "vocal.mp3"
     assert path.parent.parent == DIRECTORY
 
 
 @given(task_ids)
-def test_the_list_of_the_files_is_below_the_directory_too(task_id: str) -> None:
+def test_the_manifest_is_below_the_directory(task_id: str) -> None:
     folder, name = manifest_path(DIRECTORY, task_id).relative_to(DIRECTORY).parts
     assert name == MANIFEST
-    assert_harmless(folder)
+    assert_safe(folder)
     assert folder.isascii()
 
 
 @pytest.mark.parametrize("text", [pytest.param(text, id=ascii(text)[:30]) for text in ODD_IDS])
-def test_an_odd_id_is_changed_to_a_harmless_name(text: str) -> None:
-    name = safe(text)
-    assert_harmless(name)
+def test_an_unsafe_id_is_changed_to_a_safe_name(text: str) -> None:
+    name = safe_name(text)
+    assert_safe(name)
     assert name != text
     assert name[0] not in ".-"
 
@@ -131,13 +131,13 @@ def test_an_odd_id_is_changed_to_a_harmless_name(text: str) -> None:
     "task_id",
     ["0a1b2c3d4e5f60718293a4b5c6d7e8f9", "task_1", "5c79-be8e", "a.b", "c" * 100, "_", "console"],
 )
-def test_an_id_that_is_harmless_is_the_name(task_id: str) -> None:
-    assert safe(task_id) == task_id
+def test_a_safe_id_is_kept_as_the_name(task_id: str) -> None:
+    assert safe_name(task_id) == task_id
 
 
-def test_a_changed_id_can_be_recognised_and_is_the_same_each_time() -> None:
-    assert safe("song/№1") == safe("song/№1")
-    assert safe("song/№1").startswith("song__1~")
+def test_a_changed_id_is_recognisable_and_stable() -> None:
+    assert safe_name("song/№1") == safe_name("song/№1")
+    assert safe_name("song/№1").startswith("song__1~")
 
 
 @given(task_ids, task_ids)
@@ -147,16 +147,16 @@ def test_a_changed_id_can_be_recognised_and_is_the_same_each_time() -> None:
 @example("con", "_con")
 @example("é", "e\u0301")
 def test_different_ids_have_different_names(one: str, other: str) -> None:
-    assert (safe(one) == safe(other)) == (one == other)
+    assert (safe_name(one) == safe_name(other)) == (one == other)
 
 
-def test_an_id_that_looks_like_the_name_of_another_one_has_a_name_of_its_own() -> None:
-    assert safe(safe("a/b")) != safe("a/b")
+def test_an_id_that_equals_the_changed_name_of_another_is_changed_too() -> None:
+    assert safe_name(safe_name("a/b")) != safe_name("a/b")
 
 
 @pytest.mark.parametrize("task_id", ["Task", "tasK", "5c79-be8E", "É"])
-def test_an_id_with_capital_letters_is_not_the_name_as_it_is(task_id: str) -> None:
-    assert re.fullmatch(r"[A-Za-z0-9_-]+~[0-9a-f]{12}", safe(task_id))
+def test_an_id_with_capital_letters_is_changed(task_id: str) -> None:
+    assert re.fullmatch(r"[A-Za-z0-9_-]+~[0-9a-f]{12}", safe_name(task_id))
 
 
 @given(task_ids, task_ids)
@@ -165,8 +165,10 @@ def test_an_id_with_capital_letters_is_not_the_name_as_it_is(task_id: str) -> No
 @example("K", "k")
 @example("\u212a", "k")
 @example("MANIFEST.JSON", "manifest.json")
-def test_different_ids_have_different_names_where_case_does_not_count(one: str, other: str) -> None:
-    assert (safe(one).casefold() == safe(other).casefold()) == (one == other)
+def test_different_ids_have_different_names_on_file_systems_that_ignore_case(
+    one: str, other: str
+) -> None:
+    assert (safe_name(one).casefold() == safe_name(other).casefold()) == (one == other)
 
 
 @pytest.mark.parametrize(
@@ -185,16 +187,18 @@ def test_different_ids_have_different_names_where_case_does_not_count(one: str, 
         ("", ".mp3"),
     ],
 )
-def test_a_file_ends_as_its_link_if_that_is_audio_and_in_mp3_else(link: str, ending: str) -> None:
+def test_the_extension_is_that_of_the_link_if_it_is_audio_and_mp3_otherwise(
+    link: str, ending: str
+) -> None:
     assert extension(link) == ending
 
 
 @given(st.text())
-def test_any_link_has_an_ending_of_audio(link: str) -> None:
+def test_every_link_gives_an_extension_of_audio(link: str) -> None:
     assert re.fullmatch(r"\.[a-z0-9]{3,4}", extension(link))
 
 
-def test_a_template_says_where_files_go() -> None:
+def test_a_template_decides_the_path() -> None:
     template = Template("{task_id}/{{all}}/{stem}{ext}")
     assert template.text == "{task_id}/{{all}}/{stem}{ext}"
     path = template.path(DIRECTORY, "t1", "vocal", "https://a.example/x.wav")
@@ -227,32 +231,32 @@ def test_a_template_says_where_files_go() -> None:
         ("./{stem}", "below the directory"),
         ("../{stem}", "below the directory"),
         ("{stem}/..", "below the directory"),
-        ("a\\{stem}", "no name of a file everywhere"),
-        ("C:{stem}", "no name of a file everywhere"),
-        ("{stem}?", "no name of a file everywhere"),
-        ("{stem}\n", "no name of a file everywhere"),
-        ("{stem}\x00", "no name of a file everywhere"),
-        ("{stem}.", "no name of a file everywhere"),
-        ("{stem} ", "no name of a file everywhere"),
-        ("CON/{stem}", "no name of a file everywhere"),
-        ("nul.{stem}", "no name of a file everywhere"),
-        ("com¹ .{stem}", "no name of a file everywhere"),
-        ("{stem}/manifest.json", "the list of the files"),
-        ("{stem}/Manifest.JSON", "the list of the files"),
+        ("a\\{stem}", "not a valid file name"),
+        ("C:{stem}", "not a valid file name"),
+        ("{stem}?", "not a valid file name"),
+        ("{stem}\n", "not a valid file name"),
+        ("{stem}\x00", "not a valid file name"),
+        ("{stem}.", "not a valid file name"),
+        ("{stem} ", "not a valid file name"),
+        ("CON/{stem}", "not a valid file name"),
+        ("nul.{stem}", "not a valid file name"),
+        ("com¹ .{stem}", "not a valid file name"),
+        ("{stem}/manifest.json", "the name of the manifest"),
+        ("{stem}/Manifest.JSON", "the name of the manifest"),
         ("{stem}\ud800", "lone surrogate"),
-        ("{stem}" + "x" * 197, "a name of 201 bytes; at most 200"),
-        ("{stem}" + "🎤" * 50, "a name of 204 bytes; at most 200"),
+        ("{stem}" + "x" * 197, "a name of 201 bytes; the limit is 200"),
+        ("{stem}" + "🎤" * 50, "a name of 204 bytes; the limit is 200"),
     ],
 )
-def test_a_template_that_cannot_be_used_is_refused(text: Any, words: str) -> None:
+def test_an_unusable_template_is_refused(text: Any, words: str) -> None:
     with pytest.raises(InvalidArgumentError) as caught:
         Template(text)
     assert words in str(caught.value)
     assert str(caught.value).isprintable()
 
 
-def test_a_name_that_becomes_too_long_with_its_task_is_refused() -> None:
+def test_a_name_that_a_task_id_makes_too_long_is_refused() -> None:
     template = Template("{task_id}-{task_id}/{stem}")
     assert template.path(DIRECTORY, "t", "vocal", LINK).name == "vocal"
-    with pytest.raises(InvalidArgumentError, match="at most 200 are used"):
+    with pytest.raises(InvalidArgumentError, match="the limit is 200"):
         template.path(DIRECTORY, "x" * 512, "vocal", LINK)

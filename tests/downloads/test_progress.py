@@ -1,4 +1,4 @@
-"""What is told of progress: never backwards, never too often, and what a callback may do."""
+"""Progress: reported in order and not too often, by a callback that may raise."""
 
 from __future__ import annotations
 
@@ -13,65 +13,112 @@ from downloads.stem_host import Held, StemHost, client_of
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vocalsep_async import ConfigurationError, DownloadError, DownloadProgress, TransportError
-from vocalsep_async._downloads.progress import ProgressReporter
+from vocalsep_async import (
+    ConfigurationError,
+    DownloadError,
+    DownloadProgress,
+    InvalidArgumentError,
+    TransportError,
+)
+from vocalsep_async._downloads.transfer import CallbackError, ProgressReporter
+from vocalsep_async.downloads import OnProgress
 from vocalsep_async.emulator import Emulator
 
 pytestmark = pytest.mark.anyio
 
+PATH = Path("music/vocal.mp3")
+
 
 def most_in_any_second(moments: list[float]) -> int:
-    return max(sum(at <= other < at + 1.0 for other in moments) for at in moments)
+    return max(sum(at <= other < at + 0.999 for other in moments) for at in moments)
 
 
-@given(st.lists(st.floats(0, 0.3) | st.just(1 / 9), min_size=1, max_size=60))
-def test_nobody_is_told_of_a_file_more_than_ten_times_in_any_second(gaps: list[float]) -> None:
-    now, moments, told = 1000.0, list[float](), list[DownloadProgress]()
-    path = Path("a.mp3")
+def reporter_to(on_progress: OnProgress | None) -> ProgressReporter:
+    return ProgressReporter(on_progress, task_id="t", stem="vocal", path=PATH)
 
-    def tell(progress: DownloadProgress) -> None:
-        told.append(progress)
-        moments.append(now)
 
-    meter = ProgressReporter(tell, task_id="a", stem="vocal", path=path)
-    for done, gap in enumerate(gaps):
+# Of the reporter
+
+
+@pytest.mark.parametrize("total", [10, None])
+def test_a_report_names_the_file_and_counts_its_bytes(total: int | None) -> None:
+    reports: list[DownloadProgress] = []
+    reporter_to(reports.append).report(5, total, 0.0)
+    assert reports == [DownloadProgress(task_id="t", stem="vocal", path=PATH, done=5, total=total)]
+
+
+def test_the_first_and_the_last_report_are_never_dropped() -> None:
+    reports: list[DownloadProgress] = []
+    reporter = reporter_to(reports.append)
+    reporter.report(1, 3, 100.0)
+    reporter.report(2, 3, 100.05)
+    reporter.report(3, 3, 100.1, at_end=True)
+    assert [progress.done for progress in reports] == [1, 3]
+
+
+@given(st.lists(st.floats(0.0, 0.4) | st.just(1 / 9), min_size=1, max_size=60), st.floats(0.0, 1e6))
+def test_at_most_ten_reports_are_made_in_any_second_the_last_one_included(
+    gaps: list[float], start: float
+) -> None:
+    moments: list[float] = []
+    now = start
+    reporter = reporter_to(lambda _: moments.append(now))
+    for gap in gaps:
+        reporter.report(1, 2, now)
         now += gap
-        meter.tell(done, None, now)
-    meter.tell(len(gaps), len(gaps), now, at_end=True)
+    reporter.report(2, 2, now, at_end=True)
+    assert (moments[0], moments[-1]) == (start, now)
     assert most_in_any_second(moments) <= 10
-    expected = DownloadProgress(
-        task_id="a", stem="vocal", path=path, done=len(gaps), total=len(gaps)
-    )
-    assert told[-1] == expected
-    assert told[0].done == 0
 
 
-def test_a_long_file_is_told_of_about_nine_times_a_second() -> None:
-    told: list[object] = []
-    meter = ProgressReporter(told.append, task_id="a", stem="vocal", path=Path("a.mp3"))
-    for hundredth in range(1000):
-        meter.tell(hundredth, 1000, hundredth / 100)
-    assert 80 <= len(told) <= 100
+def test_steady_progress_is_reported_nine_times_a_second() -> None:
+    reports: list[DownloadProgress] = []
+    reporter = reporter_to(reports.append)
+    for thousandth in range(1000):
+        reporter.report(thousandth, None, thousandth / 1000)
+    assert len(reports) == 9
 
 
-def test_nobody_need_be_told() -> None:
-    ProgressReporter(None, task_id="a", stem="vocal", path=Path("a.mp3")).tell(
-        1, 1, 0.0, at_end=True
-    )
+def test_a_reporter_without_a_callback_reports_nothing() -> None:
+    reporter = reporter_to(None)
+    reporter.report(5, 10, 0.0)
+    reporter.report(10, 10, 1.0, at_end=True)
+    assert reporter._reported_at < 0
 
 
-async def test_progress_goes_up_and_ends_with_the_size_of_the_file(tmp_path: Path) -> None:
-    told: dict[str, list[DownloadProgress]] = {}
+@pytest.mark.parametrize("error", [ValueError("mine"), OSError("no room"), CallbackError()])
+def test_an_exception_of_the_callback_is_wrapped_whatever_it_is(error: Exception) -> None:
+    def fail(_: DownloadProgress) -> None:
+        raise error
 
-    def tell(progress: DownloadProgress) -> None:
-        told.setdefault(progress.stem, []).append(progress)
+    with pytest.raises(CallbackError) as caught:
+        reporter_to(fail).report(5, 10, 0.0)
+    assert caught.value.__cause__ is error
+
+
+def test_an_exit_raised_by_the_callback_is_not_wrapped() -> None:
+    def end(_: DownloadProgress) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        reporter_to(end).report(5, 10, 0.0)
+
+
+# Of downloads
+
+
+async def test_progress_increases_and_ends_with_the_size_of_the_file(tmp_path: Path) -> None:
+    reports: dict[str, list[DownloadProgress]] = {}
+
+    def on_progress(progress: DownloadProgress) -> None:
+        reports.setdefault(progress.stem, []).append(progress)
 
     async with Emulator() as emulator, client_of(emulator.url) as client:
         task_id = emulator.add_task(type="split_stem", duration=0)
-        report = await client.download_stems(task_id, tmp_path, on_progress=tell)
-    assert len(report.files) == len(told) == 12
+        report = await client.download_stems(task_id, tmp_path, on_progress=on_progress)
+    assert len(report.files) == len(reports) == 12
     for file in report.files:
-        one = told[file.stem]
+        one = reports[file.stem]
         assert all(before.done <= after.done for before, after in pairwise(one))
         assert one[-1].done == one[-1].total == file.size
         assert {progress.path for progress in one} == {file.path}
@@ -79,36 +126,36 @@ async def test_progress_goes_up_and_ends_with_the_size_of_the_file(tmp_path: Pat
         assert {progress.total for progress in one} == {file.size}
 
 
-async def test_pieces_that_come_at_one_moment_are_told_of_once_and_at_the_end(
+async def test_chunks_of_one_moment_are_reported_once_and_at_the_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told: list[DownloadProgress] = []
+    reports: list[DownloadProgress] = []
     async with StemHost() as host, client_of(host.url) as client:
         task_id = host.add("a", "vocal", size=3_000_000)
         with monkeypatch.context() as patch:
             patch.setattr("anyio.current_time", lambda: 1000.0)
-            await client.download_stems(task_id, tmp_path, on_progress=told.append)
-    first, last = told
+            await client.download_stems(task_id, tmp_path, on_progress=reports.append)
+    first, last = reports
     assert 0 < first.done < last.done == last.total == 3_000_000
 
 
-async def test_progress_goes_on_after_a_cut(tmp_path: Path) -> None:
-    told: list[DownloadProgress] = []
+async def test_progress_continues_after_a_cut(tmp_path: Path) -> None:
+    reports: list[DownloadProgress] = []
     async with StemHost() as host, client_of(host.url) as client:
         host.add("a", "vocal", size=3_000_000)
         host.cut("a/vocal", 1_000_000, 2_000_000)
-        await client.download_stems("a", tmp_path, on_progress=told.append)
-    done = [progress.done for progress in told]
+        await client.download_stems("a", tmp_path, on_progress=reports.append)
+    done = [progress.done for progress in reports]
     assert done == sorted(done)
-    assert told[-1].done == told[-1].total == 3_000_000
+    assert reports[-1].done == reports[-1].total == 3_000_000
 
 
-async def test_nothing_is_told_of_a_file_that_is_there_already(tmp_path: Path) -> None:
-    told: list[DownloadProgress] = []
+async def test_a_file_that_exists_already_is_not_reported(tmp_path: Path) -> None:
+    reports: list[DownloadProgress] = []
     async with StemHost() as host, client_of(host.url) as client:
         await client.download_stems(host.add("a", "vocal"), tmp_path)
-        await client.download_stems("a", tmp_path, on_progress=told.append)
-    assert told == []
+        await client.download_stems("a", tmp_path, on_progress=reports.append)
+    assert reports == []
 
 
 @pytest.mark.parametrize(
@@ -122,8 +169,8 @@ async def test_nothing_is_told_of_a_file_that_is_there_already(tmp_path: Path) -
     ],
     ids=lambda error: type(error).__name__,
 )
-@pytest.mark.parametrize("at_end", [False, True], ids=["at once", "at the end"])
-async def test_what_the_callback_raises_is_raised_as_it_is(
+@pytest.mark.parametrize("at_end", [False, True], ids=["immediately", "at the end"])
+async def test_an_exception_of_the_callback_is_raised_unchanged(
     error: Exception, *, at_end: bool, tmp_path: Path
 ) -> None:
     def fail(progress: DownloadProgress) -> None:
@@ -140,7 +187,7 @@ async def test_what_the_callback_raises_is_raised_as_it_is(
     assert report.paths["vocal"].read_bytes() == host.files["a/vocal"]
 
 
-async def test_what_the_callback_raises_ends_the_other_stems_too(tmp_path: Path) -> None:
+async def test_an_exception_of_the_callback_ends_the_other_stems_too(tmp_path: Path) -> None:
     def fail(progress: DownloadProgress) -> None:
         raise ValueError(progress.stem)
 
@@ -160,7 +207,7 @@ async def test_what_the_callback_raises_ends_the_other_stems_too(tmp_path: Path)
 
 
 class Asynchronous:
-    async def told(self, progress: DownloadProgress) -> None:
+    async def callback(self, progress: DownloadProgress) -> None:
         raise AssertionError(progress)
 
 
@@ -169,19 +216,19 @@ async def asynchronous(*_args: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "on_progress", [asynchronous, partial(asynchronous, 1), Asynchronous().told]
+    "on_progress", [asynchronous, partial(asynchronous, 1), Asynchronous().callback]
 )
 async def test_an_asynchronous_callback_is_refused_before_anything_is_sent(
     on_progress: Any, tmp_path: Path
 ) -> None:
     async with StemHost() as host, client_of(host.url) as client:
-        with pytest.raises(ConfigurationError, match="on_progress must be a plain function"):
+        with pytest.raises(InvalidArgumentError, match="on_progress must be a plain function"):
             await client.download_stems("a", tmp_path, on_progress=on_progress)
     assert host.polls == []
 
 
-async def test_progress_counts_what_an_earlier_call_left(tmp_path: Path) -> None:
-    size, told, kept = 3_000_000, list[DownloadProgress](), list[DownloadProgress]()
+async def test_progress_includes_the_bytes_of_an_earlier_call(tmp_path: Path) -> None:
+    size, reports, kept = 3_000_000, list[DownloadProgress](), list[DownloadProgress]()
 
     def first(progress: DownloadProgress) -> None:
         kept.append(progress)
@@ -191,7 +238,7 @@ async def test_progress_counts_what_an_earlier_call_left(tmp_path: Path) -> None
         host.add("a", "vocal", size=size)
         with pytest.raises(ValueError, match="enough"):
             await client.download_stems("a", tmp_path, on_progress=first)
-        await client.download_stems("a", tmp_path, on_progress=told.append)
+        await client.download_stems("a", tmp_path, on_progress=reports.append)
     start = int(host.seen[1].headers["Range"].removeprefix("bytes=").removesuffix("-"))
-    assert told[0].done > start > 0
-    assert kept[0].total == told[-1].done == size
+    assert reports[0].done > start > 0
+    assert kept[0].total == reports[-1].done == size

@@ -1,4 +1,4 @@
-"""What downloading tells its callers."""
+"""Values that downloads return, report and raise."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def failed(stem: str) -> DownloadError:
     )
 
 
-def test_a_report_tells_where_each_stem_is() -> None:
+def test_a_report_gives_the_path_of_each_stem() -> None:
     report = DownloadReport(task_id="t", files=(FILE, OTHER))
     assert report.paths == {"vocal": Path("music/vocal.mp3"), "drums": Path("x")}
     assert report.errors == ()
@@ -55,13 +55,13 @@ def test_the_first_error_carries_the_report() -> None:
     assert [each.report for each in errors] == [None, None]
 
 
-def test_an_error_of_a_report_is_a_new_one_each_time() -> None:
+def test_a_report_gives_a_new_error_each_time() -> None:
     report = DownloadReport(task_id="t", files=(), errors=(failed("bass"),))
     assert report.error is not report.error
     assert report.error is not report.errors[0]
 
 
-TRAVELS: list[Callable[[Any], Any]] = [
+COPIES: list[Callable[[Any], Any]] = [
     copy.copy,
     copy.deepcopy,
     *(
@@ -71,24 +71,24 @@ TRAVELS: list[Callable[[Any], Any]] = [
 ]
 
 
-@pytest.mark.parametrize("travel", TRAVELS)
-def test_an_error_travels_with_its_report(travel: Callable[[Any], Any]) -> None:
+@pytest.mark.parametrize("copied", COPIES)
+def test_an_error_is_copied_and_pickled_with_its_report(copied: Callable[[Any], Any]) -> None:
     report = DownloadReport(task_id="t", files=(FILE,), errors=(failed("bass"),))
-    arrived: Any = travel(report.error)
-    assert type(arrived) is DownloadError
-    found: Any = arrived.report
-    assert (str(arrived), arrived.stem) == ("bass failed", "bass")
+    copy_of_error: Any = copied(report.error)
+    assert type(copy_of_error) is DownloadError
+    found: Any = copy_of_error.report
+    assert (str(copy_of_error), copy_of_error.stem) == ("bass failed", "bass")
     assert found.files == (FILE,)
     assert [each.stem for each in found.errors] == ["bass"]
 
 
-@pytest.mark.parametrize("travel", TRAVELS)
+@pytest.mark.parametrize("copied", COPIES)
 @pytest.mark.parametrize("value", [FILE, OTHER, PROGRESS, DownloadReport(task_id="t", files=())])
-def test_values_travel(travel: Callable[[Any], Any], value: object) -> None:
-    assert travel(value) == value
+def test_values_can_be_copied_and_pickled(copied: Callable[[Any], Any], value: object) -> None:
+    assert copied(value) == value
 
 
 @pytest.mark.parametrize("value", [FILE, PROGRESS, DownloadReport(task_id="t", files=())])
-def test_values_cannot_be_changed(value: Any) -> None:
+def test_values_are_immutable(value: Any) -> None:
     with pytest.raises(FrozenInstanceError):
         value.stem = "bass"

@@ -1,4 +1,4 @@
-"""Which stems a task has, and which of them are fetched."""
+"""Selection: which stems a task has, and which of them are fetched."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vocalsep_async._downloads.paths import Template
-from vocalsep_async._downloads.selection import chosen, links_of, names
+from vocalsep_async._downloads.selection import checked_names, links_of, select
 from vocalsep_async.errors import DownloadError, InvalidArgumentError
 from vocalsep_async.models import OriginTrack, SeparationTask, Stems, TaskStatus
 
@@ -38,8 +38,8 @@ def track(name: str | None, number: int = 0, part: Any = None) -> OriginTrack:
         ({"vocal": 1}, ("vocal",)),
     ],
 )
-def test_names_are_taken_once_each_in_their_order(given: Any, checked: Any) -> None:
-    assert names(given) == checked
+def test_names_keep_their_order_and_lose_duplicates(given: Any, checked: Any) -> None:
+    assert checked_names(given) == checked
 
 
 @pytest.mark.parametrize(
@@ -54,22 +54,22 @@ def test_names_are_taken_once_each_in_their_order(given: Any, checked: Any) -> N
         (7, "must be names of stems"),
     ],
 )
-def test_what_names_no_stems_is_refused(given: Any, words: str) -> None:
+def test_arguments_that_name_no_stems_are_refused(given: Any, words: str) -> None:
     with pytest.raises(InvalidArgumentError) as caught:
-        names(given)
+        checked_names(given)
     assert words in str(caught.value)
 
 
-def test_stems_are_had_by_their_names() -> None:
+def test_the_links_of_a_task_are_keyed_by_stem() -> None:
     assert links_of(task_with(STEMS)) == dict(STEMS)
     assert list(links_of(task_with(STEMS))) == ["vocal", "drums"]
 
 
-def test_tracks_that_are_the_stems_once_more_are_left_out() -> None:
+def test_tracks_that_repeat_the_stems_are_left_out() -> None:
     assert links_of(task_with(STEMS, track("Vocals"), track("Drums"))) == dict(STEMS)
 
 
-def test_tracks_are_stems_where_there_is_nothing_else() -> None:
+def test_tracks_are_stems_if_the_record_lists_no_stems() -> None:
     task = task_with(Stems(), track("Lead Vocal!", 1), track(None, 2), track("Синт", 3))
     assert links_of(task) == {
         "lead_vocal": "https://a.example/1.mp3",
@@ -98,7 +98,7 @@ def test_tracks_in_pairs_are_stems_of_their_own() -> None:
         max_size=8,
     )
 )
-def test_every_track_has_a_name_of_its_own_that_no_server_chose(
+def test_every_track_gets_a_unique_and_harmless_name(
     given: list[tuple[str | None, Any]],
 ) -> None:
     tracks = [track(name, number, part) for number, (name, part) in enumerate(given)]
@@ -110,28 +110,28 @@ def test_every_track_has_a_name_of_its_own_that_no_server_chose(
 
 
 @pytest.mark.parametrize("name", ["CON", "nul", "Aux", "com1", "LPT9"])
-def test_a_track_that_is_called_as_a_device_can_be_saved(name: str) -> None:
+def test_a_track_with_the_name_of_a_device_can_be_saved(name: str) -> None:
     (stem,) = links_of(task_with(Stems(), track(name)))
     path = Template("{task_id}/{stem}{ext}").path(Path("music"), "t", stem, track(name).url)
     assert path.suffix == ".mp3"
 
 
-def test_all_stems_are_chosen_unless_some_are_wanted() -> None:
+def test_all_stems_are_selected_unless_some_are_named() -> None:
     task = task_with(STEMS)
-    assert chosen(task, None) == ("vocal", "drums")
-    assert chosen(task, ("drums",)) == ("drums",)
-    assert chosen(task, ("drums", "vocal")) == ("drums", "vocal")
+    assert select(task, None) == ("vocal", "drums")
+    assert select(task, ("drums",)) == ("drums",)
+    assert select(task, ("drums", "vocal")) == ("drums", "vocal")
 
 
-def test_a_stem_that_no_task_has_is_a_mistake_and_those_there_are_are_named() -> None:
+def test_an_unknown_stem_is_an_invalid_argument_and_the_message_lists_the_stems() -> None:
     with pytest.raises(InvalidArgumentError) as caught:
-        chosen(task_with(STEMS), ("vocal", "vocals\x1b"))
+        select(task_with(STEMS), ("vocal", "vocals\x1b"))
     assert str(caught.value) == (r"task 't\\x1b1' has no stem 'vocals\\x1b'; it has vocal, drums")
 
 
-def test_a_stem_that_this_task_has_not_is_an_error_of_its_own() -> None:
+def test_a_stem_that_the_task_lacks_is_a_download_error() -> None:
     with pytest.raises(DownloadError) as caught:
-        chosen(task_with(STEMS), ("piano",))
+        select(task_with(STEMS), ("piano",))
     assert (caught.value.task_id, caught.value.stem) == ("t\x1b1", "piano")
     assert "it has vocal, drums" in str(caught.value)
     assert (caught.value.path, caught.value.url, caught.value.report) == (None, None, None)

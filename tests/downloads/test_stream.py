@@ -1,4 +1,4 @@
-"""One stem, read instead of saved: what `open_stem` promises."""
+"""`open_stem`: one stem, read and not saved."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from vocalsep_async import (
     ClientClosedError,
     ConfigurationError,
     DownloadError,
+    InvalidArgumentError,
     TaskFailedError,
     TaskRef,
     VocalSepClient,
@@ -34,30 +35,31 @@ async def read(stream: StemStream) -> bytes:
 
 
 async def read_into(chunks: list[bytes], stream: StemStream) -> None:
-    """Keep also what comes before an error."""
+    """Append the chunks, those before an error included."""
     async for chunk in stream:
-        chunks.append(chunk)  # noqa: PERF401 - it may be broken off
+        chunks.append(chunk)  # noqa: PERF401 - an error may end it
 
 
 def open_files() -> set[str]:
     return names_in(Path("/proc/self/fd"))
 
 
-# What is read
+# Reading
 
 
-async def test_the_bytes_are_those_of_the_file_that_is_saved(tmp_path: Path) -> None:
+async def test_a_stream_reads_the_bytes_that_a_download_saves(tmp_path: Path) -> None:
     async with Emulator() as emulator, client_of(emulator.url) as client:
         task = await client.get_task(emulator.add_task(duration=0))
         report = await client.download_stems(task, tmp_path)
         async with client.open_stem(task, "vocal") as stream:
             assert stream.size == report.files[0].size
+            assert stream.stem == "vocal"
             assert stream.content_type == "audio/wav"
             assert await read(stream) == report.paths["vocal"].read_bytes()
 
 
 @pytest.mark.parametrize("given", [str, TaskRef])
-async def test_an_id_or_a_ref_is_looked_at_on_entering(given: Callable[[str], Any]) -> None:
+async def test_an_id_or_a_ref_is_polled_on_entering(given: Callable[[str], Any]) -> None:
     async with StemHost() as host, client_of(host.url) as client:
         stream = client.open_stem(given(host.add("a", "vocal")), "vocal")
         assert host.polls == []
@@ -66,8 +68,8 @@ async def test_an_id_or_a_ref_is_looked_at_on_entering(given: Callable[[str], An
             assert await read(stream) == host.files["a/vocal"]
 
 
-async def test_what_the_host_does_not_say_is_not_known() -> None:
-    async def says_nothing(request: web.Request) -> web.StreamResponse | None:
+async def test_size_and_content_type_are_none_if_the_host_does_not_state_them() -> None:
+    async def answer_without_headers(request: web.Request) -> web.StreamResponse | None:
         assert isinstance(request.transport, asyncio.Transport)
         request.transport.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")
         request.transport.write(host.files["a/vocal"])
@@ -75,14 +77,14 @@ async def test_what_the_host_does_not_say_is_not_known() -> None:
         return web.Response()
 
     async with StemHost() as host, client_of(host.url) as client:
-        host.hook = says_nothing
+        host.hook = answer_without_headers
         async with client.open_stem(host.add("a", "vocal"), "vocal") as stream:
             assert stream.size is None
             assert stream.content_type is None
             assert await read(stream) == host.files["a/vocal"]
 
 
-async def test_a_chunk_is_never_empty_and_the_end_stays_the_end() -> None:
+async def test_a_stream_yields_no_empty_chunk_and_stays_exhausted() -> None:
     async with StemHost() as host, client_of(host.url) as client:
         task_id = host.add("a", "vocal", size=LONG)
         async with client.open_stem(task_id, "vocal") as stream:
@@ -93,7 +95,7 @@ async def test_a_chunk_is_never_empty_and_the_end_stays_the_end() -> None:
     assert len(chunks) > 1
 
 
-async def test_no_key_or_cookie_is_sent_where_a_stem_is_read_from() -> None:
+async def test_a_stream_sends_neither_key_nor_cookie_to_the_file_host() -> None:
     async with StemHost() as host, client_of(host.url) as client:
         host.add("a", "vocal", size=LONG)
         host.cut("a/vocal", 1_000_000)
@@ -106,7 +108,7 @@ async def test_no_key_or_cookie_is_sent_where_a_stem_is_read_from() -> None:
 # Cuts
 
 
-async def test_a_cut_is_mended_without_losing_or_repeating_a_byte() -> None:
+async def test_a_stream_resumes_after_a_cut_without_losing_or_repeating_a_byte() -> None:
     async with StemHost() as host, client_of(host.url) as client:
         host.add("a", "vocal", size=LONG)
         host.cut("a/vocal", 1_000_000, 2_000_000)
@@ -117,7 +119,7 @@ async def test_a_cut_is_mended_without_losing_or_repeating_a_byte() -> None:
     assert "Range" in host.seen[-1].headers
 
 
-async def test_a_host_that_begins_anew_after_a_cut_repeats_nothing_to_the_reader() -> None:
+async def test_a_stream_repeats_no_byte_if_the_host_starts_again_after_a_cut() -> None:
     async with StemHost() as host, client_of(host.url) as client:
         host.keeps_ranges = False
         host.add("a", "vocal", size=LONG)
@@ -127,7 +129,7 @@ async def test_a_host_that_begins_anew_after_a_cut_repeats_nothing_to_the_reader
     assert len(host.seen) == 3
 
 
-async def test_a_host_that_begins_anew_before_the_first_chunk_was_read_is_no_trouble() -> None:
+async def test_a_host_may_start_again_before_the_first_chunk() -> None:
     async with StemHost() as host, client_of(host.url) as client:
         host.tags["a/vocal"] = None
         host.add("a", "vocal")
@@ -151,23 +153,23 @@ async def test_a_file_that_changes_while_it_is_read_is_an_error(*, keeps_ranges:
         host.hook = changing
         chunks: list[bytes] = []
         async with client.open_stem("a", "vocal") as stream:
-            with pytest.raises(DownloadError, match="changed while it was read"):
+            with pytest.raises(DownloadError, match="the file changed while it was read"):
                 await read_into(chunks, stream)
     assert chunks
     assert before.startswith(b"".join(chunks))
 
 
-async def test_a_cut_of_a_file_that_nothing_identifies_cannot_be_mended() -> None:
+async def test_a_cut_of_a_file_without_a_validator_is_an_error() -> None:
     async with StemHost() as host, client_of(host.url) as client:
         host.tags["a/vocal"] = None
         host.add("a", "vocal", size=LONG)
         host.cut("a/vocal", 1_000_000)
-        with pytest.raises(DownloadError, match="its host cannot go on where it was"):
+        with pytest.raises(DownloadError, match="its host cannot resume the file"):
             async with client.open_stem("a", "vocal") as stream:
                 await read(stream)
 
 
-async def test_a_host_that_cuts_again_and_again_is_given_up() -> None:
+async def test_a_host_that_fails_after_every_cut_is_given_up() -> None:
     async with StemHost() as host, client_of(host.url) as client:
         host.add("a", "vocal", size=LONG)
         host.cut("a/vocal", 1_000_000)
@@ -183,23 +185,23 @@ async def test_a_host_that_cuts_again_and_again_is_given_up() -> None:
     assert len(host.seen) <= 4
 
 
-# What cannot be read
+# Errors
 
 
-async def test_an_error_says_where_the_stem_was_but_shows_no_secret() -> None:
+async def test_a_stream_error_names_the_place_and_shows_no_secret() -> None:
     async with StemHost() as host, client_of(host.url) as client:
-        with pytest.raises(DownloadError, match="at most 10 are fetched") as caught:
+        with pytest.raises(DownloadError, match="max_bytes is 10") as caught:
             async with client.open_stem(host.add("a", "vocal"), "vocal", max_bytes=10):
                 raise AssertionError
     error = caught.value
     assert (error.task_id, error.stem, error.path, error.report) == ("a", "vocal", None, None)
     assert error.url == "<127.0.0.1/…/vocal.mp3>"
-    told = "".join(traceback.format_exception(error))
-    assert SIGNATURE not in told
-    assert KEY not in told
+    text = "".join(traceback.format_exception(error))
+    assert SIGNATURE not in text
+    assert KEY not in text
 
 
-async def test_a_task_without_stems_or_without_that_stem_is_refused() -> None:
+async def test_entering_fails_for_a_task_without_stems_or_without_that_stem() -> None:
     async with StemHost() as host, client_of(host.url) as client:
         host.failed.add("bad")
         host.add("a", "vocal")
@@ -207,15 +209,15 @@ async def test_a_task_without_stems_or_without_that_stem_is_refused() -> None:
             await client.open_stem("bad", "vocal").__aenter__()
         with pytest.raises(DownloadError, match="no stem 'drums'"):
             await client.open_stem("a", "drums").__aenter__()
-        with pytest.raises(ConfigurationError, match="no stem 'vocals'"):
+        with pytest.raises(InvalidArgumentError, match="no stem 'vocals'"):
             await client.open_stem("a", "vocals").__aenter__()
     assert host.seen == []
 
 
 @pytest.mark.parametrize("options", [{"stem": ""}, {"stem": None}, {"max_bytes": 0}], ids=str)
-async def test_unusable_arguments_are_refused_at_once(options: dict[str, Any]) -> None:
+async def test_open_stem_refuses_unusable_arguments_immediately(options: dict[str, Any]) -> None:
     async with client_of("http://127.0.0.1:9") as client:
-        with pytest.raises(ConfigurationError):
+        with pytest.raises(InvalidArgumentError):
             client.open_stem("a", **{"stem": "vocal"} | options)
 
 
@@ -241,7 +243,7 @@ async def test_a_stream_works_only_within_its_block() -> None:
     assert host.polls == []
 
 
-async def test_a_stream_does_not_go_on_after_its_block() -> None:
+async def test_a_stream_cannot_be_read_after_its_block() -> None:
     async with StemHost() as host, client_of(host.url) as client:
         async with client.open_stem(host.add("a", "vocal", size=LONG), "vocal") as stream:
             await anext(stream)
@@ -250,7 +252,7 @@ async def test_a_stream_does_not_go_on_after_its_block() -> None:
     assert len(host.seen) == 1
 
 
-async def test_a_stream_is_entered_once() -> None:
+async def test_a_stream_can_be_entered_once() -> None:
     async with StemHost() as host, client_of(host.url) as client:
         async with client.open_stem(host.add("a", "vocal"), "vocal") as stream:
             with pytest.raises(ConfigurationError, match="entered once"):
@@ -260,7 +262,7 @@ async def test_a_stream_is_entered_once() -> None:
             await stream.__aenter__()
 
 
-async def test_a_stream_that_could_not_be_entered_is_not_entered_again() -> None:
+async def test_a_stream_that_failed_to_enter_cannot_be_entered_again() -> None:
     async with StemHost() as host, client_of(host.url) as client:
         host.failed.add("bad")
         stream = client.open_stem("bad", "vocal")
@@ -271,7 +273,7 @@ async def test_a_stream_that_could_not_be_entered_is_not_entered_again() -> None
     assert host.polls == ["bad"]
 
 
-async def test_a_stream_shows_how_far_it_is_and_no_link() -> None:
+async def test_the_repr_of_a_stream_shows_its_position_and_no_link() -> None:
     async with StemHost() as host, client_of(host.url) as client:
         stream = client.open_stem(host.add("a", "vocal"), "vocal")
         assert repr(stream) == "<StemStream of vocal, not entered>"
@@ -296,7 +298,7 @@ async def half_and_no_more(
             yield chunk
 
 
-async def test_leaving_early_closes_the_connection() -> None:
+async def test_leaving_the_block_early_closes_the_connection() -> None:
     async with StemHost() as host, client_of(host.url) as client:
         held = Held()
         async with aclosing(half_and_no_more(client, host, held)) as chunks:  # type: ignore[type-var]
@@ -305,7 +307,7 @@ async def test_leaving_early_closes_the_connection() -> None:
         await held.until(lambda: held.left == 1)
 
 
-async def test_a_reader_that_is_cancelled_closes_the_connection() -> None:
+async def test_cancelling_the_reader_closes_the_connection() -> None:
     async with StemHost() as host, client_of(host.url) as client:
         held = Held()
 
@@ -340,7 +342,7 @@ async def test_closing_the_client_ends_a_stream() -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs Linux's list of open files")
-async def test_a_stream_leaves_no_open_file_behind() -> None:
+async def test_a_stream_leaves_no_open_descriptor() -> None:
     async with StemHost() as host, client_of(host.url) as client:
         task = await client.get_task(host.add("a", "vocal", size=LONG))
         before = open_files()

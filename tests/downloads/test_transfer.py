@@ -1,4 +1,4 @@
-"""From the file host to the disk: one task reads while another one writes."""
+"""The pipe from file host to disk: one task reads while another one writes."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from downloads.hosts import (
     PATIENCE,
     QUICK,
     TASK_ID,
+    Answer,
     Host,
-    Told,
-    Turn,
+    ReadingReporter,
     files_of,
     hidden_below,
     left_open,
@@ -33,10 +33,15 @@ from downloads.hosts import (
 )
 
 from vocalsep_async import TransportError, VocalSepClient
-from vocalsep_async._downloads.partfile import PartFile, Saved
-from vocalsep_async._downloads.progress import ProgressReporter, ToldError
-from vocalsep_async._downloads.source import Chunk, FileIdentity, RemoteFile, UselessError
-from vocalsep_async._downloads.transfer import _ROOM, fill, taken_up
+from vocalsep_async._downloads.partfile import PartFile, SavedFile
+from vocalsep_async._downloads.source import Chunk, FileIdentity, RemoteFile, UnusableFileError
+from vocalsep_async._downloads.transfer import (
+    _BUFFER,
+    CallbackError,
+    ProgressReporter,
+    fill,
+    opened_part,
+)
 from vocalsep_async.models import DownloadProgress
 
 pytestmark = pytest.mark.anyio
@@ -48,7 +53,7 @@ SIZE = len(AUDIO)
 
 
 class BrokenError(Exception):
-    """Raised by what a caller passed."""
+    """Raised by a callback."""
 
 
 @pytest.fixture
@@ -69,19 +74,19 @@ async def remote_at(host: Host, **options: Any) -> AsyncIterator[RemoteFile]:
 async def saved_from(
     host: Host,
     target: Path,
-    told: ProgressReporter | None = None,
+    reporter: ProgressReporter | None = None,
     *,
-    anew: bool = False,
+    from_start: bool = False,
     **options: Any,
-) -> Saved:
-    async with taken_up(target, target.parent, OWNER, anew=anew) as part:
+) -> SavedFile:
+    async with opened_part(target, target.parent, OWNER, from_start=from_start) as part:
         async with remote_at(host, **options) as remote:
-            await fill(remote, part, told or Told(host, "vocal"))
+            await fill(remote, part, reporter or ReadingReporter(host, "vocal"))
         return await run_sync(part.finish)
 
 
 def ranges(host: Host) -> list[str | None]:
-    return [asked.range for asked in host.asked]
+    return [request.range for request in host.requests]
 
 
 def place(target: Path, content: bytes) -> None:
@@ -97,47 +102,34 @@ def changed_at(target: Path) -> int:
     return target.stat().st_mtime_ns
 
 
-# Whole
+# Complete files
 
 
-async def test_a_file_is_saved_as_it_came(target: Path) -> None:
-    with Host(Turn()) as host:
-        told = Told(host, "vocal")
-        saved = await saved_from(host, target, told)
+async def test_a_file_is_saved_unchanged(target: Path) -> None:
+    with Host(Answer()) as host:
+        reporter = ReadingReporter(host, "vocal")
+        saved = await saved_from(host, target, reporter)
     assert content_of(target) == AUDIO
     assert (saved.size, saved.sha256) == (SIZE, hashlib.sha256(AUDIO).hexdigest())
     assert saved.mtime_ns == changed_at(target)
     assert names_in(target.parent) == {NAME}
-    assert told.heard == sorted(told.heard)
-    assert told.heard[-1] == (SIZE, SIZE)
+    assert reporter.reports == sorted(reporter.reports)
+    assert reporter.reports[-1] == (SIZE, SIZE)
 
 
-async def test_a_cut_does_not_show_in_the_file(target: Path) -> None:
-    with Host(Turn(cut=CUT), Turn()) as host:
+async def test_a_cut_leaves_no_trace_in_the_file(target: Path) -> None:
+    with Host(Answer(cut=CUT), Answer()) as host:
         saved = await saved_from(host, target)
     assert ranges(host) == [None, f"bytes={CUT}-"]
     assert content_of(target) == AUDIO
     assert saved.sha256 == hashlib.sha256(AUDIO).hexdigest()
 
 
-async def test_a_file_that_is_another_one_after_a_cut_is_never_mixed(target: Path) -> None:
-    with Host(Turn(cut=CUT), Turn(OTHER[:-7], tag='"two"')) as host:
-        saved = await saved_from(host, target)
-    assert content_of(target) == OTHER[:-7]
-    assert saved.sha256 == hashlib.sha256(OTHER[:-7]).hexdigest()
+# Failures
 
 
-async def test_a_host_that_sends_all_again_does_not_double_the_file(target: Path) -> None:
-    with Host(Turn(cut=CUT), Turn(takes_ranges=False)) as host:
-        await saved_from(host, target)
-    assert content_of(target) == AUDIO
-
-
-# Broken off
-
-
-async def test_what_came_before_the_last_cut_is_gone_on_with_later(target: Path) -> None:
-    with Host(*(Turn(cut=CUT) for _ in range(QUICK.attempts)), Turn()) as host:
+async def test_bytes_from_before_the_last_cut_are_resumed_by_the_next_call(target: Path) -> None:
+    with Host(*(Answer(cut=CUT) for _ in range(QUICK.attempts)), Answer()) as host:
         with pytest.raises(TransportError):
             await saved_from(host, target)
         assert names_in(target.parent) == {f".{NAME}.part", f".{NAME}.part.json"}
@@ -148,18 +140,18 @@ async def test_what_came_before_the_last_cut_is_gone_on_with_later(target: Path)
     assert names_in(target.parent) == {NAME}
 
 
-async def test_a_file_that_changed_since_an_earlier_run_begins_anew(target: Path) -> None:
-    turns = [Turn(cut=CUT)] * QUICK.attempts
-    with Host(*turns, Turn(OTHER, tag='"two"')) as host:
+async def test_a_file_that_changed_since_an_earlier_call_starts_again(target: Path) -> None:
+    answers = [Answer(cut=CUT)] * QUICK.attempts
+    with Host(*answers, Answer(OTHER, tag='"two"')) as host:
         with pytest.raises(TransportError):
             await saved_from(host, target)
         await saved_from(host, target)
     assert content_of(target) == OTHER
 
 
-async def test_a_weakly_tagged_part_is_not_gone_on_with_later(target: Path) -> None:
-    turns = [Turn(tag='W/"one"', cut=CUT)] * QUICK.attempts
-    with Host(*turns, Turn(OTHER, tag='W/"one"')) as host:
+async def test_a_part_with_a_weak_tag_is_not_resumed(target: Path) -> None:
+    answers = [Answer(tag='W/"one"', cut=CUT)] * QUICK.attempts
+    with Host(*answers, Answer(OTHER, tag='W/"one"')) as host:
         with pytest.raises(TransportError):
             await saved_from(host, target)
         await saved_from(host, target)
@@ -167,18 +159,18 @@ async def test_a_weakly_tagged_part_is_not_gone_on_with_later(target: Path) -> N
     assert content_of(target) == OTHER
 
 
-async def test_a_part_that_lacks_only_its_name_is_not_asked_for(target: Path) -> None:
+async def test_a_complete_part_is_not_requested(target: Path) -> None:
     part = PartFile.open(target, target.parent, OWNER)
     part.write([Chunk(0, AUDIO, FileIdentity('"one"', SIZE, True))])
     part.keep()
-    with Host(Turn(status=500)) as host:
+    with Host(Answer(status=500)) as host:
         assert (await saved_from(host, target)).size == SIZE
-    assert host.asked == []
+    assert host.requests == []
     assert content_of(target) == AUDIO
 
 
-async def test_where_nothing_came_nothing_is_left(target: Path) -> None:
-    with Host(Turn(b"no", status=404)) as host:
+async def test_a_download_without_bytes_leaves_nothing(target: Path) -> None:
+    with Host(Answer(b"no", status=404)) as host:
         links = {"links": _NoOther(host)}
         with pytest.raises(TransportError, match="expired"):
             await saved_from(host, target, **links)
@@ -186,7 +178,7 @@ async def test_where_nothing_came_nothing_is_left(target: Path) -> None:
 
 
 def _NoOther(host: Host) -> Any:  # noqa: N802
-    from vocalsep_async._downloads.links import StemLinks
+    from vocalsep_async._downloads.source import StemLinks
 
     async def poll() -> Any:
         return host.task("vocal")
@@ -194,21 +186,21 @@ def _NoOther(host: Host) -> Any:  # noqa: N802
     return StemLinks(host.task("vocal"), poll)
 
 
-async def test_of_what_is_too_long_nothing_is_left(target: Path) -> None:
+async def test_a_file_above_max_bytes_leaves_nothing(target: Path) -> None:
     with (
-        Host(Turn(sized=False, step=CUT)) as host,
-        pytest.raises(UselessError, match="larger than"),
+        Host(Answer(sized=False, step=CUT)) as host,
+        pytest.raises(UnusableFileError, match="larger than"),
     ):
         await saved_from(host, target, max_bytes=SIZE - 1)
     assert names_in(target.parent) == set()
 
 
-async def test_a_listener_that_raises_ends_it_and_what_came_is_kept(target: Path) -> None:
-    class Refuses(Told):
-        def tell(self, done: int, *_: Any, **__: Any) -> None:
+async def test_a_failing_reporter_ends_the_transfer_and_keeps_the_part(target: Path) -> None:
+    class Refuses(ReadingReporter):
+        def report(self, done: int, *_: Any, **__: Any) -> None:
             raise BrokenError(done)
 
-    with Host(Turn(), Turn()) as host:
+    with Host(Answer(), Answer()) as host:
         with pytest.raises(BrokenError):
             await saved_from(host, target, Refuses(host, "vocal"))
         kept = target.with_name(f".{NAME}.part").stat().st_size
@@ -218,16 +210,16 @@ async def test_a_listener_that_raises_ends_it_and_what_came_is_kept(target: Path
     assert content_of(target) == AUDIO
 
 
-async def test_a_folder_that_vanishes_is_an_error_and_nothing_is_left(
+async def test_a_folder_that_vanishes_is_an_error_and_leaves_nothing(
     target: Path, tmp_path: Path
 ) -> None:
-    class Vanishes(Told):
-        def tell(self, done: int, *_: Any, **__: Any) -> None:
+    class Vanishes(ReadingReporter):
+        def report(self, done: int, *_: Any, **__: Any) -> None:
             if target.parent.exists():
                 target.parent.rename(tmp_path / "away")
 
-    with Host(Turn(hold=CUT)) as host:
-        host.let_go()
+    with Host(Answer(hold=CUT)) as host:
+        host.release()
         with left_open(tmp_path) as still_open, pytest.raises(FileNotFoundError):
             await saved_from(host, target, Vanishes(host, "vocal"))
         assert still_open == []
@@ -235,90 +227,90 @@ async def test_a_folder_that_vanishes_is_an_error_and_nothing_is_left(
     assert NAME not in names_in(tmp_path / "away")
 
 
-async def test_a_part_is_dropped_by_who_wants_the_file_anew(target: Path) -> None:
-    with Host(*[Turn(cut=CUT)] * QUICK.attempts, Turn()) as host:
+async def test_a_download_from_the_start_drops_the_part(target: Path) -> None:
+    with Host(*[Answer(cut=CUT)] * QUICK.attempts, Answer()) as host:
         with pytest.raises(TransportError):
             await saved_from(host, target)
-        await saved_from(host, target, anew=True)
+        await saved_from(host, target, from_start=True)
     assert ranges(host)[-1] is None
     assert content_of(target) == AUDIO
     assert names_in(target.parent) == {NAME}
 
 
-async def test_a_part_whose_note_holds_what_cannot_be_asked_for_begins_anew(target: Path) -> None:
+async def test_a_part_with_a_validator_unfit_for_a_header_starts_again(target: Path) -> None:
     place(target, b"old")
     target.with_name(f".{NAME}.part").write_bytes(OTHER[:CUT])
-    note = {"owner": OWNER, "validator": '"a\r\nX-Other: b"', "size": SIZE, "verified": True}
-    target.with_name(f".{NAME}.part.json").write_text(json.dumps(note))
-    with Host(Turn()) as host:
+    metadata = {"owner": OWNER, "validator": '"a\r\nX-Other: b"', "size": SIZE, "verified": True}
+    target.with_name(f".{NAME}.part.json").write_text(json.dumps(metadata))
+    with Host(Answer()) as host:
         await saved_from(host, target)
     assert content_of(target) == AUDIO
     assert ranges(host) == [None]
-    assert "x-other" not in host.asked[0].headers
+    assert "x-other" not in host.requests[0].headers
 
 
 @pytest.mark.parametrize("error", [BrokenError("mine"), OSError("mine")])
-async def test_what_a_caller_raises_is_no_error_of_the_disk_and_what_came_is_kept(
+async def test_an_exception_of_the_callback_is_no_disk_error_and_keeps_the_part(
     target: Path, error: Exception
 ) -> None:
     def refuse(_: DownloadProgress) -> None:
         raise error
 
-    meter = ProgressReporter(refuse, task_id=TASK_ID, stem="vocal", path=target)
-    with Host(Turn(hold=CUT), Turn()) as host:
-        with pytest.raises(ToldError) as caught:
-            await saved_from(host, target, meter)
-        host.let_go()
+    reporter = ProgressReporter(refuse, task_id=TASK_ID, stem="vocal", path=target)
+    with Host(Answer(hold=CUT), Answer()) as host:
+        with pytest.raises(CallbackError) as caught:
+            await saved_from(host, target, reporter)
+        host.release()
         assert caught.value.__cause__ is error
         assert target.with_name(f".{NAME}.part").stat().st_size > 0
         await saved_from(host, target)
     assert content_of(target) == AUDIO
 
 
-async def test_of_a_page_nothing_is_left(target: Path) -> None:
-    with Host(Turn(b"<html>" * 100)) as host, pytest.raises(UselessError, match="text came"):
+async def test_a_page_in_place_of_audio_leaves_nothing(target: Path) -> None:
+    with Host(Answer(b"<html>" * 100)) as host, pytest.raises(UnusableFileError, match="sent text"):
         await saved_from(host, target)
     assert names_in(target.parent) == set()
 
 
-# Reading and writing at the same time
+# Concurrency
 
 
-class _Pieces:
-    """A remote that has all pieces at hand."""
+class _ReadyFile:
+    """A remote file with all chunks available."""
 
     def __init__(self, count: int) -> None:
         self.given = 0
-        self.about = FileIdentity('"one"', count, True)
+        self.identity = FileIdentity('"one"', count, True)
         self._count = count
 
-    async def open(self, _position: int, _about: FileIdentity) -> None:
+    async def open(self, _position: int, _identity: FileIdentity) -> None:
         pass
 
     async def next(self) -> Chunk | None:
         if self.given == self._count:
             return None
         self.given += 1
-        return Chunk(self.given - 1, b"x", self.about)
+        return Chunk(self.given - 1, b"x", self.identity)
 
 
 class _SlowDisk(PartFile):
-    """Writes when it is allowed to."""
+    """A part that is written only when allowed."""
 
     allowed: threading.Event
-    begun: threading.Event
-    at_once: list[int]
+    started: threading.Event
+    batch_sizes: list[int]
 
-    def write(self, pieces: Any) -> None:
-        self.at_once.append(len(pieces))
-        self.begun.set()
+    def write(self, chunks: Any) -> None:
+        self.batch_sizes.append(len(chunks))
+        self.started.set()
         assert self.allowed.wait(PATIENCE)
-        super().write(pieces)
+        super().write(chunks)
 
 
 def slow_disk(target: Path) -> _SlowDisk:
     part = _SlowDisk.open(target, target.parent, OWNER)
-    part.allowed, part.begun, part.at_once = threading.Event(), threading.Event(), []
+    part.allowed, part.started, part.batch_sizes = threading.Event(), threading.Event(), []
     return part
 
 
@@ -326,27 +318,29 @@ def silent() -> ProgressReporter:
     return ProgressReporter(None, task_id=TASK_ID, stem="vocal", path=Path(NAME))
 
 
-async def test_reading_goes_on_while_the_disk_is_slow_but_not_without_end(target: Path) -> None:
-    part, remote = slow_disk(target), _Pieces(10 * _ROOM)
+async def test_reading_continues_while_the_disk_is_slow_until_the_buffer_is_full(
+    target: Path,
+) -> None:
+    part, remote = slow_disk(target), _ReadyFile(10 * _BUFFER)
     async with anyio.create_task_group() as group:
         group.start_soon(fill, cast("RemoteFile", remote), part, silent())
-        await run_sync(part.begun.wait, PATIENCE)
+        await run_sync(part.started.wait, PATIENCE)
         await anyio.wait_all_tasks_blocked()
-        assert _ROOM <= remote.given <= 2 * _ROOM + 2
+        assert _BUFFER <= remote.given <= 2 * _BUFFER + 2
         part.allowed.set()
     part.finish()
-    assert content_of(target) == b"x" * 10 * _ROOM
-    assert max(part.at_once) > 1
+    assert content_of(target) == b"x" * 10 * _BUFFER
+    assert max(part.batch_sizes) > 1
 
 
-async def test_a_disk_that_refuses_ends_reading_and_nothing_is_left(
+async def test_a_disk_error_ends_the_transfer_and_leaves_nothing(
     target: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object) -> int:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     place(target, b"old")
-    with Host(Turn(hold=CUT)) as host:
+    with Host(Answer(hold=CUT)) as host:
         with left_open(tmp_path) as still_open, monkeypatch.context() as patch:
             patch.setattr("vocalsep_async._downloads.partfile.os.write", refuse)
             with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)):
@@ -360,7 +354,7 @@ async def test_a_disk_that_refuses_ends_reading_and_nothing_is_left(
 
 
 class _Counted(Coroutine[Any, Any, Any]):
-    """A coroutine that says so before it suspends."""
+    """A coroutine that calls a function whenever it suspends."""
 
     def __init__(self, inner: Coroutine[Any, Any, Any], suspends: Callable[[], None]) -> None:
         self._inner = inner
@@ -390,7 +384,7 @@ Mode = Literal["native", "scope"]
 
 
 async def hit_at(number: int, call: Coroutine[Any, Any, Any], mode: Mode) -> bool:
-    """Run *call*, cancelled at that suspension; whether it had so many."""
+    """Run *call* and cancel it at that suspension; whether it was reached."""
     count = 0
     hit = False
     scope = anyio.CancelScope()
@@ -406,7 +400,7 @@ async def hit_at(number: int, call: Coroutine[Any, Any, Any], mode: Mode) -> boo
             hit = True
             (task if mode == "native" else scope).cancel()
 
-    def make(loop: Any, coro: Coroutine[Any, Any, Any], **options: Any) -> asyncio.Task[Any]:
+    def make(loop: Any, coro: Any, **options: Any) -> asyncio.Task[Any]:
         return asyncio.Task(_Counted(coro, suspends), loop=loop, **options)
 
     loop = asyncio.get_running_loop()
@@ -433,7 +427,7 @@ def client_of(host: Host) -> VocalSepClient:
 
 @pytest.mark.parametrize("step", [4, pytest.param(1, marks=pytest.mark.deep)])
 @pytest.mark.parametrize("mode", ["native", "scope"])
-async def test_a_call_cancelled_anywhere_leaves_what_the_next_one_goes_on_with(
+async def test_a_call_cancelled_at_any_await_is_resumed_by_the_next_one(
     tmp_path: Path, mode: Mode, step: int
 ) -> None:
     stems = ("vocal", "drums")
@@ -442,19 +436,19 @@ async def test_a_call_cancelled_anywhere_leaves_what_the_next_one_goes_on_with(
     while hit:
         number += step
         folder = tmp_path / str(number)
-        turns = {stem: [Turn(step=CUT), Turn(step=CUT)] for stem in stems}
-        with Host(**turns) as host:
+        answers = {stem: [Answer(step=CUT), Answer(step=CUT)] for stem in stems}
+        with Host(**answers) as host:
 
             def read(progress: DownloadProgress, host: Host = host) -> None:
-                host.has_read(progress.stem, progress.done)
+                host.mark_read(progress.stem, progress.done)
 
-            def every_piece(
+            def every_chunk(
                 self: ProgressReporter, done: int, *_: Any, host: Host = host, **__: Any
             ) -> None:
-                host.has_read(self._stem, done)
+                host.mark_read(self._stem, done)
 
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(ProgressReporter, "tell", every_piece)
+                patch.setattr(ProgressReporter, "report", every_chunk)
                 async with client_of(host) as client:
                     with left_open(tmp_path) as still_open:
                         call = client.download_stems(TASK_ID, folder, on_progress=read)
@@ -468,7 +462,7 @@ async def test_a_call_cancelled_anywhere_leaves_what_the_next_one_goes_on_with(
         assert all(path.read_bytes() == AUDIO for path in report.paths.values())
         assert len(report.paths) == 2
         assert hidden_below(folder) == [], f"cancelled at {number}"
-        resumed += any(asked.range for asked in host.asked)
+        resumed += any(request.range for request in host.requests)
         whole += not any(file.was_fetched for file in report.files)
     assert number > 20
     assert resumed > 3 / step

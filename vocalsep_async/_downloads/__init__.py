@@ -1,7 +1,8 @@
-"""Stems to disk: whole or not at all, resumed, never outside of their directory.
+"""Downloads of stems: each file whole or not at all, resumed after cuts, inside its directory.
 
-`naming` and `choosing` say what is saved and under which name, `links` where it is, `remote` reads
-it from its host in spite of cuts; `claim`, `note` and `partfile` keep what has arrived, `saving`
-brings the two together, `manifest` lists what is whole. `job` does it for the stems of a task,
-`downloader` for a client; `streaming` is for those who store elsewhere.
+`downloader` finds the record of a task and starts a `job`, which saves some stems of it at a time:
+`selection` says which stems, `paths` under which names, `source` reads a file from its host,
+`partfile` keeps what has arrived, `transfer` connects the two, and `manifest` lists the files that
+are complete. `disk` holds the primitives of the file system, `stream` the reader behind
+``open_stem``.
 """

@@ -1,4 +1,7 @@
-"""What must be on the disk, and nowhere else. All here blocks and runs in worker threads."""
+"""Primitives of the file system: durable, and safe from planted links.
+
+All functions block and run in worker threads.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,8 @@ from pathlib import Path
 
 from vocalsep_async._files import wait_for_lock
 
-# Never through a link that somebody planted, and never waiting for the other end of a pipe.
+# Other users may write into the folder: never follow a link that was planted there, and never wait
+# for the other end of a pipe.
 _CAREFUL = (
     getattr(os, "O_NOFOLLOW", 0)
     | getattr(os, "O_CLOEXEC", 0)
@@ -22,17 +26,18 @@ _CAREFUL = (
     | getattr(os, "O_BINARY", 0)
 )
 OPEN = os.O_RDWR | _CAREFUL
-"""How a file is opened that somebody else may have put there."""
+"""Flags that open an existing file which another user may have put there."""
 CREATE = OPEN | os.O_CREAT | os.O_EXCL
-"""How a file is made that is not to be there yet."""
+"""Flags that make a file, and fail if there is one."""
 
 
 def make_folder(folder: Path, directory: Path) -> None:
-    """Make *folder* if it is not there.
+    """Make *folder* and its parents unless they exist.
 
     Raises:
         OSError: it cannot be made, or links lead from it out of *directory*.
     """
+    # Before, so that nothing is made outside; and after, since a link may have come in between.
     _check_inside(folder, directory)
     folder.mkdir(parents=True, exist_ok=True)
     _check_inside(folder, directory)
@@ -44,12 +49,12 @@ def _check_inside(folder: Path, directory: Path) -> None:
 
 
 def synchronise_folder(folder: Path) -> None:
-    """Have the names in *folder* on the disk.
+    """Write the names in *folder* to the disk; `os.fsync` of a file does not include its name.
 
     Raises:
-        OSError: they are not known to be.
+        OSError: the names may not be on the disk.
     """
-    if sys.platform == "win32":  # pragma: no cover - it cannot open a folder, and needs no help
+    if sys.platform == "win32":  # pragma: no cover - it cannot open a folder, and needs no fsync
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
@@ -59,11 +64,11 @@ def synchronise_folder(folder: Path) -> None:
 
 
 @contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
-    """Keep others who ask for the same from changing what is in *folder*.
+def locked_folder(folder: Path) -> Iterator[None]:
+    """Hold the lock of *folder*; waits for it as long as another thread or process holds it.
 
     Raises:
-        OSError: it cannot be opened.
+        OSError: the folder cannot be opened.
     """
     if sys.platform == "win32":  # pragma: no cover - it cannot open a folder
         yield
@@ -76,49 +81,54 @@ def alone_in(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def read_plain(path: Path) -> bytes | None:
-    """The content of a file; None if there is none.
+def read_regular(path: Path) -> bytes | None:
+    """The content of a regular file; None if there is no file.
 
     Raises:
-        OSError: it cannot be read, or is no plain file.
+        OSError: it cannot be read, or is not a regular file.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | _CAREFUL)
     except FileNotFoundError:
         return None
+    # Asked of the descriptor: what is at the path may have changed since.
     mode = os.fstat(descriptor).st_mode
     if not stat.S_ISREG(mode):
         os.close(descriptor)
         number = errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL
-        raise OSError(number, f"{path.name} is no plain file")
+        raise OSError(number, f"{path.name} is not a regular file")
     with os.fdopen(descriptor, "rb") as file:
         return file.read()
 
 
-def write_plain(path: Path, content: bytes) -> None:
-    """Have *content* in a new file at *path*, in place of whatever is there.
+def write_new(path: Path, content: bytes) -> None:
+    """Write *content* to a new file, in place of what is at *path*; neither atomic nor durable.
 
     Raises:
         OSError: it could not be written.
     """
+    # Removed and not truncated: an existing file may have another name, elsewhere.
     path.unlink(missing_ok=True)
     with os.fdopen(os.open(path, CREATE, 0o666), "wb") as file:
         file.write(content)
 
 
-def replace(path: Path, content: bytes) -> None:
-    """Have *content* at *path*: all of it, or what was there before; within `alone_in`.
+def replace_file(path: Path, content: bytes) -> None:
+    """Write *content* to *path*, all of it or nothing, and to the disk.
+
+    The caller holds `locked_folder`: unfinished files of others are removed.
 
     Raises:
         OSError: it could not be written.
     """
-    for stale in _unfinished(path):
-        stale.unlink(missing_ok=True)
+    for unfinished in _unfinished(path):
+        unfinished.unlink(missing_ok=True)
     new = path.with_name(f".{path.name}.{secrets.token_hex(8)}.new")
     try:
         with new.open("xb") as file:
             file.write(content)
             file.flush()
+            # Before the rename: after a power failure, the name must not be without the content.
             os.fsync(file.fileno())
         new.replace(path)
     except OSError:
@@ -128,6 +138,6 @@ def replace(path: Path, content: bytes) -> None:
 
 
 def _unfinished(path: Path) -> list[Path]:
-    """What processes that were killed left of their tries to replace *path*."""
+    """The files that killed processes left of their attempts to replace *path*."""
     name = re.compile(re.escape(f".{path.name}.") + r"[0-9a-f]{16}\.new")
     return [each for each in path.parent.iterdir() if name.fullmatch(each.name)]

@@ -1,4 +1,4 @@
-"""From whatever names a task to its stems: on disk, or to be read."""
+"""The downloads of one client: from what names a task to its stems, on disk or as a stream."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ from functools import partial
 from attrs import evolve
 
 from vocalsep_async._downloads import selection
-from vocalsep_async._downloads.job import TaskDownload, refusal
-from vocalsep_async._downloads.links import StemLinks
+from vocalsep_async._downloads.job import TaskDownload, download_error
 from vocalsep_async._downloads.plan import DownloadPlan
-from vocalsep_async._downloads.source import RemoteFile
-from vocalsep_async._downloads.stream import Source, Stream
+from vocalsep_async._downloads.source import RemoteFile, StemLinks
+from vocalsep_async._downloads.stream import Stream, StreamSource
 from vocalsep_async._transport.files import FileTransport
 from vocalsep_async.downloads import Downloadable
 from vocalsep_async.models import DownloadReport, SeparationTask, TaskOutcome, TaskRef
@@ -23,9 +22,9 @@ class Downloader:
     """Fetches stems for one client.
 
     Args:
-        files: fetches from file hosts.
-        look: looks at a task, through the client's budget.
-        retry: how often a broken request is tried.
+        files: sends requests to file hosts.
+        poll: polls a task, within the client's rate limit.
+        retry: how often a failed request to a file host is repeated, and after what delays.
     """
 
     def __init__(
@@ -39,61 +38,60 @@ class Downloader:
         self._retry = retry
 
     async def save(self, task: Downloadable, plan: DownloadPlan) -> DownloadReport:
-        """Save what *plan* says; what cannot be saved stands in the report.
+        """Save the stems that *plan* names; the report holds the errors of single stems.
 
         Raises:
-            VocalSepError: the task has no such stems, or cannot be looked at.
-            Exception: what the plan's ``on_progress`` raised.
+            VocalSepError: the task has no such stems, or its poll failed.
+            Exception: raised by the plan's ``on_progress``.
         """
         record = await self._record(task)
-        return await self._saved(record, selection.chosen(record, plan.options.stems), plan)
+        return await self._save(record, selection.select(record, plan.options.stems), plan)
 
     async def save_present(self, record: SeparationTask, plan: DownloadPlan) -> DownloadReport:
-        """Save what *plan* says as far as the task has it; what it has not stands in the report.
+        """Save those stems of *plan* that the task has; the report holds errors for the others.
 
         Raises:
-            Exception: what the plan's ``on_progress`` raised.
+            Exception: raised by the plan's ``on_progress``.
         """
-        stems, absent = selection.parted(record, plan.options.stems)
-        report = await self._saved(record, stems, plan)
+        stems, absent = selection.split_by_presence(record, plan.options.stems)
+        report = await self._save(record, stems, plan)
         return evolve(report, errors=(*absent, *report.errors))
 
-    async def _saved(
+    async def _save(
         self, record: SeparationTask, stems: tuple[str, ...], plan: DownloadPlan
     ) -> DownloadReport:
         links = self._links(record)
-        remote = partial(self._remote, links=links, max_bytes=plan.options.max_bytes)
-        return await TaskDownload(record, stems, plan, links, remote).run()
+        remote_file = partial(self._remote_file, links=links, max_bytes=plan.options.max_bytes)
+        return await TaskDownload(record, stems, plan, links, remote_file).run()
 
     def stream(self, task: Downloadable, stem: str, max_bytes: int) -> Stream:
-        """One stem, to be read."""
+        """A reader of one stem; sends nothing until it is entered."""
 
-        async def find() -> Source:
+        async def find() -> StreamSource:
             record = await self._record(task)
-            selection.chosen(record, (stem,))
+            selection.select(record, (stem,))
             links = self._links(record)
-            refuse = partial(refusal, record.task_id, stem, links.get(stem), None)
-            return Source(self._remote(stem, links=links, max_bytes=max_bytes), refuse)
+            to_error = partial(download_error, record.task_id, stem, links.get(stem), None)
+            return StreamSource(self._remote_file(stem, links=links, max_bytes=max_bytes), to_error)
 
         return Stream(stem, find)
 
     async def _record(self, task: Downloadable) -> SeparationTask:
-        """The final record, looked up if need be.
+        """The final record; polls the task if it was not given.
 
         Raises:
-            TaskFailedError: there are no stems.
-            VocalSepError: what the look met.
+            TaskFailedError: the task has no stems.
+            VocalSepError: the poll failed, or the outcome holds an error.
         """
         if isinstance(task, TaskOutcome):
+            # Not `result()` in every case: that raises if an earlier download failed.
             task = task.result() if task.task is None else task.task
         if not isinstance(task, SeparationTask):
             task = await self._poll(TaskRef.of(task))
         return task.raise_for_failure()
 
     def _links(self, task: SeparationTask) -> StemLinks:
-        """The links of a task, with a look at it when they have expired."""
         return StemLinks(task, partial(self._poll, TaskRef(task.task_id, type=task.type)))
 
-    def _remote(self, stem: str, *, links: StemLinks, max_bytes: int) -> RemoteFile:
-        """A stem at its host."""
+    def _remote_file(self, stem: str, *, links: StemLinks, max_bytes: int) -> RemoteFile:
         return RemoteFile(stem, links, self._files, self._retry, max_bytes)

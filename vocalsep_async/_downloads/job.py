@@ -1,4 +1,4 @@
-"""All stems of one task, some of them at a time."""
+"""All stems of one task, several at a time; an error of one stem does not stop the others."""
 
 from __future__ import annotations
 
@@ -11,27 +11,28 @@ from pathlib import Path
 import anyio
 from anyio.to_thread import run_sync
 
-from vocalsep_async._downloads.links import StemLinks
 from vocalsep_async._downloads.manifest import Manifest
-from vocalsep_async._downloads.partfile import PartFile, Saved
+from vocalsep_async._downloads.partfile import PartFile, SavedFile
 from vocalsep_async._downloads.plan import DownloadPlan
-from vocalsep_async._downloads.progress import ProgressReporter, ToldError
-from vocalsep_async._downloads.source import RemoteFile
-from vocalsep_async._downloads.transfer import fill, taken_up
+from vocalsep_async._downloads.source import RemoteFile, StemLinks
+from vocalsep_async._downloads.transfer import CallbackError, ProgressReporter, fill, opened_part
 from vocalsep_async._text import printable, short_url
 from vocalsep_async.errors import DownloadError, VocalSepError
 from vocalsep_async.models import DownloadReport, SeparationTask, StemFile
 
 
 class TaskDownload:
-    """Saves the stems of one task.
+    """Saves stems of one task.
 
     Args:
-        task: whose stems; for its id.
-        stems: which of them.
-        plan: where to, and how.
-        links: where they are.
-        remote: makes a stem at its host from its name.
+        task: its final record.
+        stems: names of the stems to save.
+        plan: where to save them, and how.
+        links: the links of the task.
+        remote_file: makes the reader of a stem from its name.
+
+    Raises:
+        InvalidArgumentError: the name of a file would be too long.
     """
 
     def __init__(
@@ -40,104 +41,114 @@ class TaskDownload:
         stems: tuple[str, ...],
         plan: DownloadPlan,
         links: StemLinks,
-        remote: Callable[[str], RemoteFile],
+        remote_file: Callable[[str], RemoteFile],
     ) -> None:
         self._task_id = task.task_id
         self._plan = plan
         self._links = links
-        self._remote = remote
+        self._remote_file = remote_file
+        # All paths are made first: one that is too long is found before anything is requested.
         self._paths = {stem: self._path(stem) for stem in stems}
         self._manifest: Manifest | None = None
-        self._lock = anyio.Lock()
+        self._manifest_lock = anyio.Lock()
         self._files: dict[str, StemFile] = {}
         self._errors: dict[str, DownloadError] = {}
-        self._broken: BaseException | None = None
+        self._callback_error: BaseException | None = None
 
     def _path(self, stem: str) -> Path:
         link = self._links.get(stem) or ""
         return self._plan.template.path(self._plan.options.directory, self._task_id, stem, link)
 
     async def run(self) -> DownloadReport:
-        """Save them; what cannot be saved stands in the report.
+        """Save the stems; the report holds the errors of single stems.
 
         Raises:
-            Exception: what the plan's ``on_progress`` raised.
+            Exception: raised by the plan's ``on_progress``.
         """
         async with anyio.create_task_group() as group:
             for stem in self._paths:
-                group.start_soon(self._settle, stem, group.cancel_scope)
-        # Raised here: a task group would wrap it.
-        if self._broken is not None:
-            raise self._broken
+                group.start_soon(self._save, stem, group.cancel_scope)
+        # Not raised in the group, which would wrap it in an ExceptionGroup.
+        if self._callback_error is not None:
+            raise self._callback_error
         return DownloadReport(
             task_id=self._task_id,
             files=tuple(self._files[stem] for stem in self._paths if stem in self._files),
             errors=tuple(self._errors[stem] for stem in self._paths if stem in self._errors),
         )
 
-    async def _settle(self, stem: str, scope: anyio.CancelScope) -> None:
+    async def _save(self, stem: str, scope: anyio.CancelScope) -> None:
         path = self._paths[stem]
         try:
-            self._files[stem] = await self._there(stem, path) or await self._fetched(stem, path)
-        except ToldError as error:
-            self._broken = self._broken or error.__cause__
+            self._files[stem] = await self._existing(stem, path) or await self._fetch(stem, path)
+        except CallbackError as error:
+            self._callback_error = self._callback_error or error.__cause__
             scope.cancel()
-        except Exception as error:  # noqa: BLE001 - it is reported, and hurts no other stem
-            self._errors[stem] = refusal(self._task_id, stem, self._links.get(stem), path, error)
+        except Exception as error:  # noqa: BLE001 - reported, so that the other stems go on
+            link = self._links.get(stem)
+            self._errors[stem] = download_error(self._task_id, stem, link, path, error)
 
-    async def _there(self, stem: str, path: Path) -> StemFile | None:
-        """The file, if it need not be fetched."""
+    async def _existing(self, stem: str, path: Path) -> StemFile | None:
+        """The file at *path* if it is to be left alone; None if the stem must be fetched."""
         overwrite = self._plan.options.overwrite
         if overwrite == "always":
             return None
-        if overwrite == "never" and (there := await run_sync(_as_it_stands, stem, path)):
-            return there
+        if overwrite == "never" and (file := await run_sync(_any_file, stem, path)):
+            return file
         manifest = await self._opened_manifest()
-        return await run_sync(manifest.whole, stem, path)
+        return await run_sync(manifest.intact_file, stem, path)
 
     async def _opened_manifest(self) -> Manifest:
-        async with self._lock:
+        async with self._manifest_lock:
             if self._manifest is None:
                 self._manifest = await run_sync(
                     Manifest, self._plan.options.directory, self._task_id
                 )
             return self._manifest
 
-    async def _fetched(self, stem: str, path: Path) -> StemFile:
-        plan = self._plan
-        meter = ProgressReporter(
-            plan.options.on_progress, task_id=self._task_id, stem=stem, path=path
+    async def _fetch(self, stem: str, path: Path) -> StemFile:
+        options = self._plan.options
+        reporter = ProgressReporter(
+            options.on_progress, task_id=self._task_id, stem=stem, path=path
         )
-        owner, anew = f"{self._task_id}/{stem}", plan.options.overwrite == "always"
+        opened = opened_part(
+            path,
+            options.directory,
+            f"{self._task_id}/{stem}",
+            # "always" asks for a new copy; what an earlier call left may be of the old one.
+            from_start=options.overwrite == "always",
+        )
         async with AsyncExitStack() as stack:
-            async with plan.limiter:
-                part = await stack.enter_async_context(
-                    taken_up(path, plan.options.directory, owner, anew=anew)
-                )
-                async with self._remote(stem) as remote:
-                    await fill(remote, part, meter)
-            # Outside of the limit: while the disk writes one file, the next is fetched.
+            async with self._plan.limiter:
+                part = await stack.enter_async_context(opened)
+                async with self._remote_file(stem) as remote:
+                    await fill(remote, part, reporter)
+            # Outside the limit: while the disk synchronises one file, the next is fetched.
             saved = await run_sync(part.finish)
-        await self._list(stem, path, saved, part)
-        meter.tell(saved.size, saved.size, anyio.current_time(), at_end=True)
+        await self._add_to_manifest(stem, path, saved, part)
+        # After the manifest: a callback that raises must not cost a file that is complete.
+        reporter.report(saved.size, saved.size, anyio.current_time(), at_end=True)
         return StemFile(
             stem=stem,
             path=path,
             size=saved.size,
             sha256=saved.sha256,
             was_fetched=True,
-            verified=part.about.verified,
+            verified=part.identity.verified,
         )
 
-    async def _list(self, stem: str, path: Path, saved: Saved, part: PartFile) -> None:
+    async def _add_to_manifest(
+        self, stem: str, path: Path, saved: SavedFile, part: PartFile
+    ) -> None:
         manifest = await self._opened_manifest()
-        record, verified = self._links.task, part.about.verified
-        async with self._lock:
+        # The record of the links: it is newer than the one given if they were refreshed.
+        record, verified = self._links.task, part.identity.verified
+        async with self._manifest_lock:
             await run_sync(partial(manifest.add, stem, path, saved, record, verified=verified))
 
 
-def _as_it_stands(stem: str, path: Path) -> StemFile | None:
-    """Whatever file is at *path*."""
+def _any_file(stem: str, path: Path) -> StemFile | None:
+    """The file at *path*, with any content; None if there is none, or a folder."""
     try:
         found = path.lstat()
     except (FileNotFoundError, NotADirectoryError):
@@ -154,27 +165,28 @@ def _as_it_stands(stem: str, path: Path) -> StemFile | None:
     )
 
 
-def refusal(
-    task_id: str, stem: str, link: str | None, path: Path | None, error: Exception
+def download_error(
+    task_id: str, stem: str, link: str | None, path: Path | None, cause: Exception
 ) -> DownloadError:
-    """The error of a stem that could not be had, because of *error*."""
+    """The error of a stem that could not be fetched or saved; shows no secrets of its link."""
     url = None if link is None else short_url(link)
-    where = "" if path is None else f" at {path}"
+    target = "" if path is None else f" at {path}"
     source = "" if url is None else f" from {url}"
-    refused = DownloadError(
-        f"stem {printable(stem)} of task {printable(task_id)!r}{where}{source}: {_reason(error)}",
+    error = DownloadError(
+        f"stem {printable(stem)} of task {printable(task_id)!r}{target}{source}: {_reason(cause)}",
         task_id=task_id,
         stem=stem,
         path=None if path is None else str(path),
         url=url,
     )
-    refused.__cause__ = error
-    return refused
+    error.__cause__ = cause
+    return error
 
 
 def _reason(error: Exception) -> str:
     if isinstance(error, VocalSepError):
         return str(error)
     if isinstance(error, OSError):
-        return f"the disk said: {error.strerror or type(error).__name__}"
+        # The text of an OSError would repeat the path.
+        return f"the disk reported: {error.strerror or type(error).__name__}"
     return f"unexpected {type(error).__name__}: {printable(str(error))}"

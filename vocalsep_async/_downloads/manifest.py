@@ -1,6 +1,6 @@
-"""The list of a task's files: what was saved, so that nothing whole is fetched again.
+"""The manifest of a task: which files were saved, so that intact ones are not fetched again.
 
-All here blocks and runs in worker threads.
+All functions block and run in worker threads.
 """
 
 from __future__ import annotations
@@ -14,8 +14,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from vocalsep_async._downloads.disk import alone_in, make_folder, read_plain, replace
-from vocalsep_async._downloads.partfile import Saved
+from vocalsep_async._downloads.disk import (
+    locked_folder,
+    make_folder,
+    read_regular,
+    replace_file,
+)
+from vocalsep_async._downloads.partfile import SavedFile
 from vocalsep_async._downloads.paths import manifest_path
 from vocalsep_async.models import SeparationTask, StemFile
 
@@ -24,11 +29,14 @@ _SCHEMA = 1
 
 
 class Manifest:
-    """The files of one task below a directory.
+    """The manifest of one task in a directory.
 
     Args:
-        directory: what their paths are relative to.
-        task_id: whose they are.
+        directory: the paths of the files are relative to it.
+        task_id: the task.
+
+    Raises:
+        OSError: the manifest cannot be read.
     """
 
     def __init__(self, directory: Path, task_id: str) -> None:
@@ -38,32 +46,33 @@ class Manifest:
         self._files: dict[str, Any] = self._read()
 
     def _read(self) -> dict[str, Any]:
-        content = self._content_there()
+        content = self._read_bytes()
         if content is None:
             return {}
         try:
-            told = json.loads(content)
+            manifest = json.loads(content)
         except (ValueError, RecursionError):
-            told = None
-        if _is_of(told, self._task_id):
-            files: dict[str, Any] = told["files"]
+            manifest = None
+        if _is_manifest_of(manifest, self._task_id):
+            files: dict[str, Any] = manifest["files"]
             return files
-        _logger.warning("%s is not a list of this task's files; it is written anew", self._path)
+        # Not an error: the files themselves are there, and are at worst fetched once more.
+        _logger.warning("%s is not a manifest of this task; it will be replaced", self._path)
         return {}
 
-    def _content_there(self) -> bytes | None:
+    def _read_bytes(self) -> bytes | None:
         try:
-            return read_plain(self._path)
+            return read_regular(self._path)
         except OSError as error:
             if error.errno == errno.ELOOP:
-                return b""  # a link in its place is not followed, but replaced
+                return b""  # a link in its place is not followed, and is replaced by `add`
             raise
 
-    def whole(self, stem: str, path: Path) -> StemFile | None:
-        """The file of *stem* if it is at *path*, as it was saved.
+    def intact_file(self, stem: str, path: Path) -> StemFile | None:
+        """The file of *stem* if it is at *path*, unchanged since it was saved; None otherwise.
 
         Raises:
-            OSError: it cannot be read.
+            OSError: the file cannot be read.
         """
         entry = self._files.get(stem)
         try:
@@ -74,6 +83,7 @@ class Manifest:
             return None
         if not stat.S_ISREG(found.st_mode) or entry.get("size") != found.st_size:
             return None
+        # The checksum costs a read of the file, and decides only if the file was touched.
         if entry.get("mtime_ns") != found.st_mtime_ns and entry.get("sha256") != _sha256(path):
             return None
         return StemFile(
@@ -89,12 +99,12 @@ class Manifest:
         return path.relative_to(self._directory).as_posix()
 
     def add(
-        self, stem: str, path: Path, saved: Saved, record: SeparationTask, *, verified: bool
+        self, stem: str, path: Path, saved: SavedFile, record: SeparationTask, *, verified: bool
     ) -> None:
-        """Write down that *stem*, of the task as *record* has it, is at *path*.
+        """Add the file of *stem* at *path*, and store *record* as the record of the task.
 
         Raises:
-            OSError: the list could not be written; the old one is as it was.
+            OSError: the manifest could not be written; the old one is unchanged.
         """
         entry = {
             "path": self._relative(path),
@@ -104,10 +114,10 @@ class Manifest:
             "verified": verified,
         }
         make_folder(self._path.parent, self._directory)
-        with alone_in(self._path.parent):
-            # Somebody else may have saved other stems of the task meanwhile.
+        with locked_folder(self._path.parent):
+            # Read again under the lock: another process may have saved other stems of the task.
             self._files = self._read() | {stem: entry}
-            replace(self._path, self._content(record))
+            replace_file(self._path, self._content(record))
 
     def _content(self, record: SeparationTask) -> bytes:
         content = {
@@ -119,12 +129,12 @@ class Manifest:
         return json.dumps(content, indent=2).encode()
 
 
-def _is_of(told: object, task_id: str) -> bool:
+def _is_manifest_of(manifest: object, task_id: str) -> bool:
     return (
-        isinstance(told, Mapping)
-        and told.get("schema") == _SCHEMA
-        and told.get("task_id") == task_id
-        and isinstance(told.get("files"), dict)
+        isinstance(manifest, Mapping)
+        and manifest.get("schema") == _SCHEMA
+        and manifest.get("task_id") == task_id
+        and isinstance(manifest.get("files"), dict)
     )
 
 

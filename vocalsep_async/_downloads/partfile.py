@@ -1,37 +1,55 @@
-"""What has arrived of a file: beside its target under a hidden name, until it is whole.
+"""What has arrived of a file: kept under a hidden name beside the target until it is complete.
 
-All here blocks and runs in worker threads. The name is given up only for a whole file on the disk:
-written, synchronised, renamed, in this order.
+A JSON file beside the part says what file it is a part of, and a lock says which process writes it.
+The lock ends with its process: a part without one is stale, and is resumed. If the part is locked,
+another one is made under a random name, so that two processes with one target never write into the
+same file. All functions block and run in worker threads.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
+import json
 import os
+import re
+import secrets
+import stat
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Self
+from typing import Any, NamedTuple, Self
 
-from attrs import frozen
+from attrs import asdict, frozen
 
-from vocalsep_async._downloads.disk import make_folder, synchronise_folder
-from vocalsep_async._downloads.part_lock import PartLock, claimed
-from vocalsep_async._downloads.part_metadata import PartMetadata
+from vocalsep_async._downloads.disk import (
+    CREATE,
+    OPEN,
+    make_folder,
+    read_regular,
+    synchronise_folder,
+    write_new,
+)
 from vocalsep_async._downloads.source import Chunk, FileIdentity
+from vocalsep_async._files import has_locks, try_lock
 
 _BLOCK = 1 << 20
+# Random names that are tried before the folder counts as contested.
+_ATTEMPTS = 3
+# Errors of opening what is not a file of this user: it is left alone, and another name is used.
+# ENXIO comes from sockets, EMLINK from links on FreeBSD.
+_INACCESSIBLE = frozenset({errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENXIO, errno.EMLINK})
 
 
 @frozen
-class Saved:
-    """A file that is on the disk.
+class SavedFile:
+    """A complete file on disk.
 
     Attributes:
         size: bytes.
         sha256: of its content, in hexadecimal.
-        mtime_ns: when it was changed last, in nanoseconds as the file system counts them.
+        mtime_ns: time of its last change, in nanoseconds as the file system counts them.
     """
 
     size: int
@@ -39,61 +57,132 @@ class Saved:
     mtime_ns: int
 
 
-class PartFile:
-    """The part of a file that is there.
+class PartMetadata:
+    """The file beside a part that says what file it is a part of.
 
-    Attributes:
-        position: bytes that are there.
-        about: what file they are of.
+    Args:
+        part: path of the part.
+        owner: task and stem of the file; a part of another owner is not resumed.
     """
 
-    def __init__(self, claim: PartLock, target: Path, owner: str) -> None:
-        self._path, self._descriptor, self._is_locked = claim
-        self._target = target
-        self._note = PartMetadata(self._path, owner)
-        self._digest = hashlib.sha256()
-        self._has_its_name = False
-        self.position = 0
-        self.about = FileIdentity()
+    def __init__(self, part: Path, owner: str) -> None:
+        self._path = part.with_name(f"{part.name}.json")
+        self._owner = owner
 
-    @classmethod
-    def open(cls, target: Path, directory: Path, owner: str, *, anew: bool = False) -> Self:
-        """Take up the part of *target* that was left, or begin one.
+    def read(self) -> FileIdentity:
+        """The identity of the file; an empty one unless it is known for certain."""
+        try:
+            content = json.loads(read_regular(self._path) or b"")
+        except (OSError, ValueError, RecursionError):
+            # Not written by this class: it is replaced when the part is written.
+            return FileIdentity()
+        is_of_owner = isinstance(content, dict) and content.get("owner") == self._owner
+        return _parse_identity(content) if is_of_owner else FileIdentity()
 
-        Args:
-            target: where the file belongs, below *directory*.
-            directory: what may not be left, by links either.
-            owner: what file it is to become; a part that was begun for another one is dropped.
-            anew: whether any part is dropped.
+    def write(self, identity: FileIdentity) -> None:
+        """Replace the file.
 
         Raises:
-            OSError: it cannot be written there.
+            OSError: it could not be written.
+        """
+        write_new(self._path, json.dumps({"owner": self._owner, **asdict(identity)}).encode())
+
+    def remove(self) -> None:
+        self._path.unlink(missing_ok=True)
+
+
+def _parse_identity(content: dict[str, Any]) -> FileIdentity:
+    validator, size = content.get("validator"), content.get("size")
+    content_type = content.get("content_type")
+    is_usable = (
+        isinstance(validator, str)
+        # It is sent in a header: line breaks in it would add headers of their own.
+        and validator.isascii()
+        and validator.isprintable()
+        and isinstance(size, int | None)
+        and isinstance(content_type, str | None)
+    )
+    if not is_usable:
+        return FileIdentity()
+    return FileIdentity(validator, size, content.get("verified") is True, content_type)
+
+
+class PartLock(NamedTuple):
+    """A part that this process holds.
+
+    Attributes:
+        path: where the part is.
+        descriptor: open for reading and writing; the holder of the lock closes it.
+        is_locked: whether a lock keeps other processes away; if not, only the random name does.
+    """
+
+    path: Path
+    descriptor: int
+    is_locked: bool
+
+
+class PartFile:
+    """A file that is being downloaded; make one with `open`.
+
+    Args:
+        lock: the part, which this process holds.
+        target: where the complete file belongs.
+        owner: task and stem of the file.
+
+    Attributes:
+        position: bytes in the part.
+        identity: of the file that they are a part of.
+    """
+
+    def __init__(self, lock: PartLock, target: Path, owner: str) -> None:
+        self._path, self._descriptor, self._is_locked = lock
+        self._target = target
+        self._metadata = PartMetadata(self._path, owner)
+        self._digest = hashlib.sha256()
+        self._is_renamed = False
+        self.position = 0
+        self.identity = FileIdentity()
+
+    @classmethod
+    def open(cls, target: Path, directory: Path, owner: str, *, from_start: bool = False) -> Self:
+        """Resume the part of *target* that an earlier attempt left, or begin one.
+
+        Args:
+            target: where the complete file belongs, below *directory*.
+            directory: folder that no link may lead out of.
+            owner: task and stem of the file; a part of another owner is not resumed.
+            from_start: whether an existing part is dropped.
+
+        Raises:
+            OSError: the part cannot be opened, or *target* is a folder.
         """
         make_folder(target.parent, directory)
+        # `replace` would fail on a folder too, but only after the whole file has been fetched.
         if target.is_dir() and not target.is_symlink():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        part = cls(claimed(target), target, owner)
+        part = cls(lock_part(target), target, owner)
         try:
-            part._take_up(anew=anew)
+            part._resume(from_start=from_start)
         except BaseException:
             part._close()
             raise
         return part
 
-    def _take_up(self, *, anew: bool) -> None:
-        """Read again what is there, if it is known what it is."""
-        about = FileIdentity() if anew else self._note.read()
-        if about.validator is None:
-            self._begin_anew()
+    def _resume(self, *, from_start: bool) -> None:
+        identity = FileIdentity() if from_start else self._metadata.read()
+        if identity.validator is None:
+            self._restart()
             return
-        self.about = about
+        self.identity = identity
+        # Read in full: the checksum covers the whole file, and its state is not kept on disk.
         while block := os.read(self._descriptor, _BLOCK):
             self._digest.update(block)
             self.position += len(block)
 
-    def _begin_anew(self) -> None:
-        # First the note goes: without it, nobody goes on with what is about to be removed.
-        self._note.remove()
+    def _restart(self) -> None:
+        # The metadata goes first: a part without it is never resumed, so a process that is killed
+        # between the two steps leaves no metadata beside bytes of another file.
+        self._metadata.remove()
         os.ftruncate(self._descriptor, 0)
         os.lseek(self._descriptor, 0, os.SEEK_SET)
         self._digest = hashlib.sha256()
@@ -101,71 +190,173 @@ class PartFile:
 
     @property
     def is_complete(self) -> bool:
-        """Whether all is there, and only the name is missing."""
-        return self.position > 0 and self.position == self.about.size
+        """Whether all bytes are there, and only `finish` is missing."""
+        return self.position > 0 and self.position == self.identity.size
 
-    def write(self, pieces: Iterable[Chunk]) -> None:
-        """Add *pieces*; one that belongs at 0 begins the file anew.
+    def write(self, chunks: Iterable[Chunk]) -> None:
+        """Append *chunks*; one at offset 0 replaces what was written before.
 
         Raises:
-            OSError: it could not be written.
+            OSError: they could not be written.
         """
-        for piece in pieces:
-            if piece.offset != self.position:
-                self._begin_anew()
-            if piece.about is not self.about:
-                self.about = piece.about
-                self._note.write(piece.about)
-            self._write(memoryview(piece.data))
+        for chunk in chunks:
+            if chunk.offset != self.position:
+                self._restart()
+            if chunk.identity is not self.identity:
+                self.identity = chunk.identity
+                # Before the bytes: a part is never resumed as a part of another file.
+                self._metadata.write(chunk.identity)
+            self._append(memoryview(chunk.data))
 
-    def _write(self, data: memoryview) -> None:
+    def _append(self, data: memoryview) -> None:
         self._digest.update(data)
         self.position += len(data)
         while data:
             data = data[os.write(self._descriptor, data) :]
 
-    def finish(self) -> Saved:
-        """Give the whole file its name, in place of whatever had it.
+    def finish(self) -> SavedFile:
+        """Move the complete file to its target, in place of what is there.
 
         Raises:
-            OSError: it is not known to be on the disk; either this file or what was there before
-                has the name, and it is whole.
+            OSError: the file may not be on the disk; the target is complete all the same, in its
+                old version or in this one.
         """
+        # The content is synchronised before the rename, and the folder after it. In any other
+        # order, a power failure could leave the name of the target on a file without its content.
         os.fsync(self._descriptor)
         found = os.fstat(self._descriptor)
         if found.st_size != self.position:
-            raise OSError(errno.EIO, "the file was changed by somebody else")
-        if sys.platform == "win32":  # pragma: no cover - it renames nothing that is open
+            raise OSError(errno.EIO, "another process changed the file")
+        if sys.platform == "win32":  # pragma: no cover - it cannot rename an open file
             self._close()
         self._path.replace(self._target)
-        # From here on what is at the part's name is somebody else's.
-        self._has_its_name = True
-        self._note.remove()
+        # From here on, a file under the part's name belongs to another process.
+        self._is_renamed = True
+        # After the rename: a process that is killed before it leaves a part that can be resumed.
+        self._metadata.remove()
         self._close()
         synchronise_folder(self._target.parent)
-        return Saved(found.st_size, self._digest.hexdigest(), found.st_mtime_ns)
+        return SavedFile(found.st_size, self._digest.hexdigest(), found.st_mtime_ns)
 
     def keep(self) -> None:
-        """Let go of what is there, for another try to take up; may be called again."""
+        """Close the part and leave it for another attempt; may be called again.
+
+        Without a lock it is discarded: its name is random, and no later attempt would find it.
+        """
         if self._is_locked and self.position > 0:
             self._close()
         else:
             self.discard()
 
     def discard(self) -> None:
-        """Remove what is there; it does nothing to a file that has its name."""
-        if self._has_its_name:
+        """Close and remove the part; leaves a file that was moved to its target alone."""
+        if self._is_renamed:
             self._close()
         if self._descriptor < 0:
             return
-        if sys.platform == "win32":  # pragma: no cover - it removes nothing that is open
+        if sys.platform == "win32":  # pragma: no cover - it cannot remove an open file
             self._close()
-        self._note.remove()
+        self._metadata.remove()
         self._path.unlink(missing_ok=True)
-        # Closed last: the lock keeps others from beginning a part here meanwhile.
+        # Closed last: the lock keeps other processes from resuming a part that is being removed.
         self._close()
 
     def _close(self) -> None:
+        # Cleared first: after a failed close, the number may already belong to another file.
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
+
+
+def lock_part(target: Path) -> PartLock:
+    """Open and lock the part of *target* that was left, or make one; remove stale spare parts.
+
+    Raises:
+        OSError: no part can be made beside *target*.
+    """
+    _remove_stale_spares(target)
+    path = target.with_name(f".{target.name}.part")
+    descriptor = _open_stale(path)
+    if descriptor is None:
+        return _create(path, target)
+    return PartLock(path, descriptor, is_locked=True)
+
+
+def _open_stale(path: Path) -> int | None:
+    """Open and lock the part at *path*; None if it is missing, in use or not a regular file.
+
+    A symbolic link in its place is removed.
+    """
+    try:
+        descriptor = os.open(path, OPEN)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        # O_NOFOLLOW answers ELOOP for a symbolic link.
+        if error.errno == errno.ELOOP:
+            path.unlink(missing_ok=True)
+        elif error.errno not in _INACCESSIBLE:
+            raise
+        return None
+    if _is_sole_file(descriptor) and try_lock(descriptor) and _is_still_at(descriptor, path):
+        return descriptor
+    os.close(descriptor)
+    return None
+
+
+def _is_sole_file(descriptor: int) -> bool:
+    """Whether it is a regular file without hard links, which would change along with it."""
+    found = os.fstat(descriptor)
+    return stat.S_ISREG(found.st_mode) and found.st_nlink == 1
+
+
+def _is_still_at(descriptor: int, path: Path) -> bool:
+    # Between opening and locking, the holder before may have renamed or removed the file.
+    with contextlib.suppress(FileNotFoundError):
+        return os.path.samestat(os.fstat(descriptor), path.lstat())
+    return False
+
+
+def _create(path: Path, target: Path) -> PartLock:
+    """Make a part at *path*, or under a random name if that path is in use."""
+    if not has_locks(target.parent):
+        spare = _spare_path(target)
+        return PartLock(spare, os.open(spare, CREATE, 0o666), is_locked=False)
+    for candidate in (path, *(_spare_path(target) for _ in range(_ATTEMPTS))):
+        with contextlib.suppress(FileExistsError):
+            descriptor = os.open(candidate, CREATE, 0o666)
+            if try_lock(descriptor) and _is_still_at(descriptor, candidate):
+                return PartLock(candidate, descriptor, is_locked=True)
+            # Another process found it before it was locked, took it for stale and may hold it.
+            os.close(descriptor)
+    raise OSError(errno.EBUSY, "other processes take every part for stale")
+
+
+def _spare_path(target: Path) -> Path:
+    return target.with_name(f".{target.name}.{secrets.token_hex(8)}.part")
+
+
+def _remove_stale_spares(target: Path) -> None:
+    """Remove the randomly named parts of processes that have ended.
+
+    Only the part with the plain name is resumed: one is enough.
+    """
+    spare = re.compile(re.escape(f".{target.name}.") + r"[0-9a-f]{16}\.part(\.json)?")
+    # Listed first: entries are removed on the way.
+    for path in list(target.parent.iterdir()):
+        if spare.fullmatch(path.name):
+            _remove_if_stale(path)
+
+
+def _remove_if_stale(path: Path) -> None:
+    if path.suffix == ".json":
+        # The metadata of a part that exists goes with the part, under its lock.
+        if not path.with_suffix("").exists():
+            path.unlink(missing_ok=True)
+        return
+    descriptor = _open_stale(path)
+    if descriptor is not None:
+        path.with_name(f"{path.name}.json").unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
+        # Closed last: the lock keeps other processes away until the name is gone.
+        os.close(descriptor)

@@ -1,4 +1,4 @@
-"""What files are called. No name is ever taken over from a server as it is."""
+"""Names of files: valid on every platform, and never taken from a server as they are."""
 
 from __future__ import annotations
 
@@ -12,87 +12,93 @@ from vocalsep_async.errors import InvalidArgumentError
 
 MANIFEST = "manifest.json"
 _FIELDS = ("task_id", "stem", "ext")
+# Anything else might be opened as a program.
 _EXTENSIONS = frozenset({".aac", ".aif", ".aiff", ".flac", ".m4a", ".mp3", ".ogg", ".opus", ".wav"})
-_USUAL_EXTENSION = ".mp3"
+_DEFAULT_EXTENSION = ".mp3"
 _LONGEST_ID = 100
+# Bytes of one path component: file systems allow 255, and the names of parts add up to 28.
 _LONGEST_NAME = 200
-"""Bytes of one part of a path; file systems take 255, and temporary files add to it."""
+# Names that Windows reserves, with any extension.
 _DEVICES = frozenset(
     {"CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$"}
     | {f"{port}{digit}" for port in ("COM", "LPT") for digit in "0123456789¹²³"}
 )
-_UNUSABLE = re.compile(r'[\\:*?"<>|\x00-\x1f\x7f]')
+_FORBIDDEN = re.compile(r'[\\:*?"<>|\x00-\x1f\x7f]')
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
 
 
 def extension(link: str) -> str:
-    """How the name of a link ends, if that is a kind of audio; ``.mp3`` otherwise."""
+    """The extension of the file name in *link* if it is one of audio; ``.mp3`` otherwise."""
     try:
         suffix = PurePosixPath(urlsplit(link).path).suffix.lower()
     except ValueError:
-        return _USUAL_EXTENSION
-    return suffix if suffix in _EXTENSIONS else _USUAL_EXTENSION
+        return _DEFAULT_EXTENSION
+    return suffix if suffix in _EXTENSIONS else _DEFAULT_EXTENSION
 
 
-def safe(text: str) -> str:
-    """A part of a path that says *text* as well as it can.
+def safe_name(text: str) -> str:
+    """A path component that resembles *text*.
 
-    Different texts stay different, also where the file system does not know capital letters.
+    Different texts have different names, even on file systems that ignore case.
     """
     name = _UNSAFE.sub("_", text)[:_LONGEST_ID]
-    if name[0] in ".-" or name[-1] == "." or is_device(name) or name.casefold() == MANIFEST:
+    # A leading dot hides the file, and a leading dash is an option to many programs.
+    if name[0] in ".-" or name[-1] == "." or is_device_name(name) or name.casefold() == MANIFEST:
         name = f"_{name}"
     if name == text == text.lower():
         return name
-    # The tilde stands in no name that is left as it is.
+    # `_UNSAFE` replaces tildes, so no unchanged name equals a changed one.
     return f"{name}~{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 
 class Template:
-    """Where each file goes, below the directory.
+    """Where each file goes, below a directory.
 
     Attributes:
-        text: with ``{stem}``, and perhaps ``{task_id}`` and ``{ext}``; parts are divided by ``/``.
+        text: with ``{stem}``, and optionally ``{task_id}`` and ``{ext}``; components are separated
+            by ``/``.
 
     Raises:
-        InvalidArgumentError: it cannot be used; the message says why.
+        InvalidArgumentError: the template is unusable; the message says why.
     """
 
     def __init__(self, text: object) -> None:
         self.text = _checked(text)
-        for part in self._path("task", "stem", ".mp3").split("/"):
-            _check_part(part)
+        # An example, so that mistakes in the text are found before any task is known.
+        for component in self._format("task", "stem", ".mp3").split("/"):
+            _check_component(component)
 
-    def _path(self, task_id: str, stem: str, ext: str) -> str:
+    def _format(self, task_id: str, stem: str, ext: str) -> str:
         return self.text.format(task_id=task_id, stem=stem, ext=ext)
 
     def path(self, directory: Path, task_id: str, stem: str, link: str) -> Path:
         """Where *stem* of a task belongs.
 
         Raises:
-            InvalidArgumentError: a part of the path is too long.
+            InvalidArgumentError: a component of the path is too long.
         """
-        relative = self._path(safe(task_id), stem, extension(link))
-        for part in relative.split("/"):
-            _check_part(part)
+        relative = self._format(safe_name(task_id), stem, extension(link))
+        for component in relative.split("/"):
+            _check_component(component)
         return directory.joinpath(*relative.split("/"))
 
 
 def manifest_path(directory: Path, task_id: str) -> Path:
-    """Where the list of a task's files is."""
-    return directory / safe(task_id) / MANIFEST
+    """Where the manifest of a task is, whatever the template."""
+    return directory / safe_name(task_id) / MANIFEST
 
 
 def _checked(text: object) -> str:
     if not isinstance(text, str):
         raise InvalidArgumentError(f"template must be a string, not {type(text).__name__}")
     try:
-        pieces = list(Formatter().parse(text))
+        parsed = list(Formatter().parse(text))
     except ValueError as error:
         raise InvalidArgumentError(f"template: {error}") from None
-    fields = [name for _, name, spec, conversion in pieces if name is not None]
+    fields = [name for _, name, spec, conversion in parsed if name is not None]
+    # Attributes, indices, conversions and format specs could read or blow up anything.
     if any(name not in _FIELDS for name in fields) or any(
-        spec or conversion for _, name, spec, conversion in pieces if name is not None
+        spec or conversion for _, name, spec, conversion in parsed if name is not None
     ):
         raise InvalidArgumentError(
             "template may hold {task_id}, {stem} and {ext}, and nothing else in braces"
@@ -102,26 +108,30 @@ def _checked(text: object) -> str:
     return text
 
 
-def _check_part(part: str) -> None:
-    """Refuse what is no name of a file everywhere."""
-    if part in ("", ".", ".."):
+def _check_component(component: str) -> None:
+    """Reject what is not a valid name on every platform, wherever this one runs.
+
+    Raises:
+        InvalidArgumentError: it is not.
+    """
+    if component in ("", ".", ".."):
         raise InvalidArgumentError("template must be a path below the directory, without . and ..")
-    if _UNUSABLE.search(part) or part[-1] in ". " or is_device(part):
+    if _FORBIDDEN.search(component) or component[-1] in ". " or is_device_name(component):
         raise InvalidArgumentError(
-            f"template gives {part!r}, which is no name of a file everywhere"
+            f"template gives {component!r}, which is not a valid file name on every platform"
         )
-    if part.casefold() == MANIFEST:
-        raise InvalidArgumentError(f"template gives {part!r}, which is the list of the files")
+    if component.casefold() == MANIFEST:
+        raise InvalidArgumentError(f"template gives {component!r}, the name of the manifest")
     try:
-        size = len(part.encode())
+        size = len(component.encode())
     except UnicodeEncodeError:
         raise InvalidArgumentError("template holds a lone surrogate") from None
     if size > _LONGEST_NAME:
         raise InvalidArgumentError(
-            f"template gives a name of {size} bytes; at most {_LONGEST_NAME} are used"
+            f"template gives a name of {size} bytes; the limit is {_LONGEST_NAME}"
         )
 
 
-def is_device(name: str) -> bool:
-    """Whether some systems take it for a device, whatever follows the first dot."""
+def is_device_name(name: str) -> bool:
+    """Whether Windows takes it for a device, whatever follows the first dot."""
     return name.partition(".")[0].rstrip(" ").upper() in _DEVICES

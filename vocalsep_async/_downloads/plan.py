@@ -1,4 +1,4 @@
-"""What one call saves: its options, where files go, and how many are fetched at once."""
+"""What one call saves: its options, the names of its files, and how many it fetches at a time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from vocalsep_async.downloads import DownloadOptions
 
 @frozen
 class DownloadPlan:
-    """The options of a call or a batch, and the limit that all its tasks share."""
+    """The options of a call or a batch, and the limit that all of its tasks share."""
 
     options: DownloadOptions
     template: Template
@@ -19,7 +19,7 @@ class DownloadPlan:
 
     @classmethod
     def of(cls, options: DownloadOptions) -> DownloadPlan:
-        """A plan on its own: no other call shares its limit."""
+        """A plan with a limit of its own."""
         return cls(
             options, Template(options.template), anyio.CapacityLimiter(options.max_concurrency)
         )

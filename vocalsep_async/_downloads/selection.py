@@ -1,4 +1,4 @@
-"""Which stems a task has, and which of them are wanted."""
+"""Which stems a task has, and which of them are to be fetched."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from vocalsep_async._downloads.paths import is_device
+from vocalsep_async._downloads.paths import is_device_name
 from vocalsep_async._text import printable
 from vocalsep_async.errors import DownloadError, InvalidArgumentError
 from vocalsep_async.models import STEM_NAMES, OriginTrack, SeparationTask
@@ -14,15 +14,16 @@ from vocalsep_async.models import STEM_NAMES, OriginTrack, SeparationTask
 _LONGEST_NAME = 40
 
 
-def names(stems: object) -> tuple[str, ...] | None:
-    """Check the names that a caller wants; None for all.
+def checked_names(stems: object) -> tuple[str, ...] | None:
+    """The names of the stems that a caller wants, each once; None stands for all stems.
 
     Raises:
-        InvalidArgumentError: they are no names, or none at all.
+        InvalidArgumentError: *stems* is no iterable of names, or is empty.
     """
     if stems is None:
         return None
     if isinstance(stems, str):
+        # A string is an iterable of strings, but not of names of stems.
         raise InvalidArgumentError(f"stems takes several names: pass stems=[{stems!r}]")
     given: list[Any] = list(stems) if isinstance(stems, Iterable) else []
     if not given or not all(isinstance(name, str) for name in given):
@@ -33,21 +34,22 @@ def names(stems: object) -> tuple[str, ...] | None:
 def links_of(task: SeparationTask) -> dict[str, str]:
     """The link of each stem, by name.
 
-    Tracks of the provider's engine are stems of their own where they come in pairs
-    (``split_stem_advanced``) or where there is nothing else; elsewhere they are the same audio
-    once more. They are named after their instrument: ``lead_vocal_extract``.
+    Tracks of the provider's engine count as stems if they come in pairs (``split_stem_advanced``)
+    or if the record lists no stems; elsewhere they repeat the audio of the stems. A track is named
+    after its instrument and its part of the pair, such as ``lead_vocal_extract``.
     """
-    found = dict(task.stems)
+    links = dict(task.stems)
     for track in task.origin_tracks:
         if track.part is not None or not task.stems:
-            found[_unused(_name(track), found)] = track.url
-    return found
+            links[_unused(_track_name(track), links)] = track.url
+    return links
 
 
-def _name(track: OriginTrack) -> str:
+def _track_name(track: OriginTrack) -> str:
+    # The server chose the name, and it becomes the name of a file: only harmless characters stay.
     words = re.findall(r"[a-z0-9]+", (track.name or "").lower())
     name = "_".join(words)[:_LONGEST_NAME].strip("_")
-    if not name or is_device(name):
+    if not name or is_device_name(name):
         name = f"track_{name}".rstrip("_")
     return f"{name}_{track.part}" if track.part else name
 
@@ -60,33 +62,34 @@ def _unused(name: str, used: Mapping[str, str]) -> str:
     return free
 
 
-def chosen(task: SeparationTask, wanted: tuple[str, ...] | None) -> tuple[str, ...]:
+def select(task: SeparationTask, wanted: tuple[str, ...] | None) -> tuple[str, ...]:
     """The names of the stems to fetch.
 
     Raises:
-        InvalidArgumentError: the task has none of that name; the message names those it has.
-        DownloadError: the task can have such a stem, and this one has not.
+        InvalidArgumentError: a name is not one of the API's stems; the message lists those of the
+            task.
+        DownloadError: a name is one of the API's stems, but the task does not have it.
     """
-    stems, absent = parted(task, wanted)
+    stems, absent = split_by_presence(task, wanted)
     for error in absent:
         raise error if error.stem in STEM_NAMES else InvalidArgumentError(str(error))
     return stems
 
 
-def parted(
+def split_by_presence(
     task: SeparationTask, wanted: tuple[str, ...] | None
 ) -> tuple[tuple[str, ...], tuple[DownloadError, ...]]:
-    """The names of the stems to fetch, and an error for each that is wanted and not there."""
+    """The wanted stems that the task has, and an error for each that it does not have."""
     present = links_of(task)
-    names_wanted = tuple(present) if wanted is None else wanted
-    absent = [name for name in names_wanted if name not in present]
+    names = tuple(present) if wanted is None else wanted
+    absent = [name for name in names if name not in present]
     return (
-        tuple(name for name in names_wanted if name in present),
-        tuple(_absent(task.task_id, name, present) for name in absent),
+        tuple(name for name in names if name in present),
+        tuple(_absence_error(task.task_id, name, present) for name in absent),
     )
 
 
-def _absent(task_id: str, name: str, present: Iterable[str]) -> DownloadError:
+def _absence_error(task_id: str, name: str, present: Iterable[str]) -> DownloadError:
     return DownloadError(
         f"task {printable(task_id)!r} has no stem {printable(name)!r}; it has {', '.join(present)}",
         task_id=task_id,

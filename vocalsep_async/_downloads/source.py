@@ -1,34 +1,43 @@
-"""One file at its host: read from anywhere, in spite of cuts, and of links that expire.
+"""One file at its host: read from any position, in spite of cuts and of links that expire.
 
-What comes is told with the place it belongs to. After a cut the rest is asked for, if the host can
-identify the file (``If-Range``); where it cannot, or sends the whole file again, or another one,
-the file begins anew at 0.
+Every chunk carries its offset and the identity of its file. After a cut, only the rest is requested
+(``Range`` with ``If-Range``, RFC 9110, sections 13.1.5 and 14.2). If the host cannot identify the
+file, or sends all of it or another one, the file starts again at offset 0.
 """
 
 from __future__ import annotations
 
 import random
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import NamedTuple, NoReturn, Self
+from urllib.parse import parse_qs, urlsplit
 
 import anyio
 from attrs import frozen
 
-from vocalsep_async._downloads.links import StemLinks
-from vocalsep_async._downloads.stall import StallDetector
+from vocalsep_async._downloads.selection import links_of
 from vocalsep_async._transport.files import FileReply, FileTransport
 from vocalsep_async.errors import ConfigurationError, ErrorAction, TransportError, VocalSepError
+from vocalsep_async.models import SeparationTask
 from vocalsep_async.policies import RetryPolicy
 
+# S3 answers 403 for an expired signature, other hosts 404 or 410 for a file that was removed.
 _EXPIRED = frozenset({403, 404, 410})
-_TOO_EARLY_OR_TOO_MUCH = frozenset({408, 425, 429})
-_TEXT_BEGINNINGS = (b"<", b"{", b"[")
-"""Web pages and JSON begin so, and no kind of audio does."""
-_ENOUGH = 64
-"""Bytes at the beginning of a file that tell whether it is text."""
-_PROGRESS = 1 << 16
-"""Bytes that nobody had before; after so many a new cut is a first one again."""
+_TRANSIENT = frozenset({408, 425, 429})
+# Web pages and JSON begin with these bytes; no audio format does.
+_TEXT_PREFIXES = (b"<", b"{", b"[")
+# Bytes at the beginning of a file that are examined before any of it is passed on.
+_SNIFFED = 64
+# Bytes beyond the farthest position so far that reset the count of failures.
+_MIN_PROGRESS = 1 << 16
+# A transfer that brings less than this in a period is stalled; even GPRS brings ten times as much.
+_STALL_PERIOD = 60.0
+_STALL_BYTES = 1 << 16
+# The API promises its links for 14 days after the end of the task at best.
+_LINK_LIFETIME = timedelta(days=14)
 
 
 @frozen
@@ -36,10 +45,11 @@ class FileIdentity:
     """What identifies a file at its host.
 
     Attributes:
-        validator: what to ask for further parts with; None where only the whole can be asked for.
-        size: bytes in all; None if not said.
-        verified: whether its end can be told from a cut.
-        content_type: what the host calls it; None if it does not.
+        validator: strong ETag or Last-Modified, for ``If-Range``; None if the file cannot be
+            resumed.
+        size: bytes of the whole file; None if the host does not say.
+        verified: whether the end of the file is distinguishable from a cut.
+        content_type: media type without parameters; None if the host does not say.
     """
 
     validator: str | None = None
@@ -49,33 +59,121 @@ class FileIdentity:
 
 
 class Chunk(NamedTuple):
-    """Some bytes, where they begin in the file, and what file that is."""
+    """Consecutive bytes of a file, their offset in it, and the identity of the file."""
 
     offset: int
     data: bytes
-    about: FileIdentity
+    identity: FileIdentity
 
 
-class UselessError(TransportError):
-    """What came is of no use, and what would follow is not either."""
+class UnusableFileError(TransportError):
+    """The content is not a file to keep: neither what has arrived nor the rest of it."""
 
     def __init__(self, why: str) -> None:
         super().__init__(why, action=ErrorAction.RAISE)
 
 
+class StemLinks:
+    """The links of one task's stems; one poll of the task refreshes all of them.
+
+    Args:
+        task: its final record.
+        poll: fetches the record again.
+    """
+
+    def __init__(self, task: SeparationTask, poll: Callable[[], Awaitable[SeparationTask]]) -> None:
+        self.task = task
+        self._poll = poll
+        self._links = links_of(task)
+        self._was_polled = False
+        self._lock = anyio.Lock()
+
+    def get(self, stem: str) -> str | None:
+        """The newest link of *stem*; None if the newest record has none."""
+        return self._links.get(stem)
+
+    def has_expired(self, stem: str) -> bool:
+        """Whether the link has expired by its own query, or else by the age of the task.
+
+        False if neither is known; then only the file host knows.
+        """
+        link, now = self.get(stem), datetime.now(UTC)
+        if link is None:
+            return False
+        expires_at = _expiry(link)
+        if expires_at is not None:
+            return expires_at <= now
+        completed_at = self.task.completed_at
+        return completed_at is not None and now - completed_at >= _LINK_LIFETIME
+
+    async def refresh(self, stem: str, link: str) -> bool:
+        """Poll the task unless that was done before; whether *stem* has a link other than *link*.
+
+        Raises:
+            VocalSepError: the poll failed.
+        """
+        async with self._lock:
+            # One poll per task and call: if the links of that poll are dead too, another poll
+            # would bring no better ones. The flag is set first, so that a failed poll counts.
+            if self._links.get(stem) == link and not self._was_polled:
+                self._was_polled = True
+                self.task = await self._poll()
+                self._links = links_of(self.task)
+        return self.get(stem) not in (None, link)
+
+
+def _expiry(link: str) -> datetime | None:
+    """When a signed link (CloudFront or S3) expires; None if its query does not say."""
+    try:
+        query = parse_qs(urlsplit(link).query)
+        if "Expires" in query:
+            return datetime.fromtimestamp(int(query["Expires"][0]), UTC)
+        if "X-Amz-Date" in query and "X-Amz-Expires" in query:
+            signed = datetime.strptime(query["X-Amz-Date"][0], "%Y%m%dT%H%M%S%z")
+            return signed + timedelta(seconds=int(query["X-Amz-Expires"][0]))
+    except (ValueError, OverflowError, OSError):
+        return None  # the query is the server's and may hold anything; the file host will decide
+    return None
+
+
+class StallDetector:
+    """Detects a transfer that is too slow to wait for."""
+
+    def __init__(self) -> None:
+        self._seconds = 0.0
+        self._bytes = 0
+
+    def on_received(self, count: int, seconds: float) -> None:
+        """Count *count* bytes that arrived after *seconds* of waiting.
+
+        Only waiting counts: a reader that pauses does not make its host slow.
+
+        Raises:
+            TransportError: too little has arrived in a whole period.
+        """
+        self._bytes += count
+        self._seconds += seconds
+        if self._bytes >= _STALL_BYTES:
+            self._bytes, self._seconds = 0, 0.0
+        elif self._seconds >= _STALL_PERIOD:
+            raise TransportError(
+                f"fewer than {_STALL_BYTES:,} bytes arrived in {_STALL_PERIOD:g} s"
+            )
+
+
 class RemoteFile:
-    """A stem at its host.
+    """One stem at its host.
 
     Args:
         stem: its name.
-        links: where it is.
-        files: fetches it.
-        retry: how often a broken request is tried.
-        max_bytes: how large it may be.
+        links: the links of its task.
+        files: sends the requests.
+        retry: how often a failed request is repeated, and after what delays.
+        max_bytes: largest size that is accepted.
 
     Attributes:
-        about: the file that is read; of the last answer.
-        position: where the next bytes belong.
+        identity: of the file that is being read, by the last answer accepted.
+        position: offset of the next byte.
     """
 
     def __init__(
@@ -90,10 +188,10 @@ class RemoteFile:
         self._stack = AsyncExitStack()
         self._failures = 0
         self._farthest = 0
-        self._went_on = False
-        self._is_left = False
-        self._pace = StallDetector()
-        self.about = FileIdentity()
+        self._is_resumed = False
+        self._is_closed = False
+        self._stall = StallDetector()
+        self.identity = FileIdentity()
         self.position = 0
 
     async def __aenter__(self) -> Self:
@@ -105,187 +203,206 @@ class RemoteFile:
         _error: BaseException | None,
         _traceback: TracebackType | None,
     ) -> None:
-        self._is_left = True
-        await self._hang_up()
+        self._is_closed = True
+        await self._disconnect()
 
-    async def open(self, position: int = 0, about: FileIdentity | None = None) -> None:
-        """Ask for the file, from *position* on if it still is the one that *about* says.
+    async def open(self, position: int = 0, identity: FileIdentity | None = None) -> None:
+        """Request the file, from *position* on if it still has that *identity*.
 
         Raises:
-            VocalSepError: it cannot be had.
+            VocalSepError: the file host gave no usable answer.
         """
-        self.position, self.about = position, about or FileIdentity()
+        self.position, self.identity = position, identity or FileIdentity()
         if self._links.has_expired(self._stem):
-            # If there is no other, the host will say whether this one is good.
-            await self._renewed(self._link(), "the link is past its time")
-        await self._until_answered()
+            # The result is ignored: without another link, the file host decides on this one.
+            await self._refresh_link(self._link(), "the link has expired")
+        await self._connect()
 
     async def next(self) -> Chunk | None:
-        """The next bytes; None when the file is complete.
+        """The next chunk; None at the end of the file.
+
+        A chunk at offset 0 replaces all earlier ones.
 
         Raises:
-            VocalSepError: the rest cannot be had.
+            VocalSepError: the rest of the file cannot be fetched.
         """
-        if self._is_left:
-            raise ConfigurationError("the block in which it could be read was left")
+        if self._is_closed:
+            raise ConfigurationError("the file cannot be read after its block has ended")
         while True:
             try:
                 data = await self._read()
             except TransportError as error:
-                await self._after(error)
-                await self._until_answered()
+                await self._back_off(error)
+                await self._connect()
             else:
-                return self._gain(data) if data else None
+                return self._to_chunk(data) if data else None
 
     async def _read(self) -> bytes:
-        data = await self._received()
-        if not data and self.about.size not in (None, self.position):
-            raise TransportError(f"only {self.position:,} of {self.about.size:,} bytes came")
-        if not data and self.position == 0:
-            raise TransportError("the file is empty")
+        data = await self._read_beginning() if self.position == 0 else await self._receive()
+        if not data:
+            self._check_end()
         if self.position == 0 and _is_text(data):
-            raise UselessError("text came in place of audio, such as a web page")
-        end = self.position + len(data)
-        if self.about.size is not None and end > self.about.size:
-            raise TransportError(f"more than the announced {self.about.size:,} bytes came")
-        if end > self._max_bytes:
-            raise UselessError(f"it is larger than {self._max_bytes:,} bytes")
+            raise UnusableFileError("the file host sent text, such as a web page, and not audio")
+        self._check_size(self.position + len(data))
         return data
 
-    async def _received(self) -> bytes:
-        """What comes next; of the beginning of a file, enough to tell what it is."""
-        data = await self._timed()
-        while self.position == 0 and 0 < len(data) < _ENOUGH and (more := await self._timed()):
+    def _check_end(self) -> None:
+        if self.identity.size not in (None, self.position):
+            raise TransportError(f"only {self.position:,} of {self.identity.size:,} bytes arrived")
+        if self.position == 0:
+            raise TransportError("the file is empty")
+
+    def _check_size(self, end: int) -> None:
+        if self.identity.size is not None and end > self.identity.size:
+            raise TransportError(f"more than the announced {self.identity.size:,} bytes arrived")
+        if end > self._max_bytes:
+            raise UnusableFileError(f"the file is larger than {self._max_bytes:,} bytes")
+
+    async def _read_beginning(self) -> bytes:
+        # A page may arrive a byte at a time: wait for enough to recognise it.
+        data = await self._receive()
+        while 0 < len(data) < _SNIFFED and (more := await self._receive()):
             data += more
         return data
 
-    async def _timed(self) -> bytes:
+    async def _receive(self) -> bytes:
         if self._reply is None:
-            raise TransportError("there is no answer to read")
-        began = anyio.current_time()
+            # Without `open`, the first attempt fails here, and the retry connects.
+            raise TransportError("the file has not been requested yet")
+        started_at = anyio.current_time()
         data = await self._reply.read()
         if data:
-            self._pace.gained(len(data), anyio.current_time() - began)
+            self._stall.on_received(len(data), anyio.current_time() - started_at)
         return data
 
-    def _gain(self, data: bytes) -> Chunk:
-        piece = Chunk(self.position, data, self.about)
+    def _to_chunk(self, data: bytes) -> Chunk:
+        chunk = Chunk(self.position, data, self.identity)
         self.position += len(data)
-        # A host that begins anew after each cut, and is cut each time, brings nothing new.
-        if self._went_on and self.position >= self._farthest + _PROGRESS:
+        # Progress gives new retries only if the host resumes: one that restarts after each cut,
+        # and is cut each time, would otherwise be retried without end.
+        if self._is_resumed and self.position >= self._farthest + _MIN_PROGRESS:
             self._failures, self._farthest = 0, self.position
-        return piece
+        return chunk
 
-    # Asking
+    # Requests
 
-    async def _until_answered(self) -> None:
+    async def _connect(self) -> None:
         while self._reply is None:
             try:
-                await self._ask()
+                await self._request()
             except TransportError as error:
-                await self._after(error)
+                await self._back_off(error)
 
-    async def _after(self, error: TransportError) -> None:
-        """Hang up, and wait until the next try.
+    async def _back_off(self, error: TransportError) -> None:
+        """Disconnect, and wait before the next attempt.
 
         Raises:
-            TransportError: there is none.
+            TransportError: *error* is permanent, or this attempt was the last one.
         """
-        await self._hang_up()
+        await self._disconnect()
         self._failures += 1
         if error.action is not ErrorAction.RETRY or self._failures >= self._retry.attempts:
             raise error
         await anyio.sleep(self._retry.delay(self._failures, random.random()))
 
-    async def _ask(self) -> None:
+    async def _request(self) -> None:
+        """Send one request; leaves ``_reply`` unset if another one is to follow immediately."""
         link = self._link()
-        reply = await self._stack.enter_async_context(self._files.get(link, self._range()))
+        reply = await self._stack.enter_async_context(self._files.get(link, self._headers()))
         if reply.status in _EXPIRED:
-            await self._hang_up()
-            reason = f"the link has expired ({reply.status})"
-            if not await self._renewed(link, reason):
-                _give_up(f"{reason}, and a look at the task gave no other")
-        elif reply.status in _TOO_EARLY_OR_TOO_MUCH or reply.status >= 500:
+            await self._on_expired(link, reply.status)
+        elif reply.status in _TRANSIENT or reply.status >= 500:
             raise TransportError(f"the file host answered {reply.status}")
-        elif self.position == 0 or self._goes_on(reply):
+        elif self.position == 0 or self._continues(reply):
             self._accept(reply)
         else:
-            # The whole file comes, or nothing that fits what is there.
-            self._begin_anew()
+            # Either the whole file follows, or a part that does not fit what has arrived.
+            self._restart()
             if reply.status == 200:
                 self._accept(reply)
             else:
-                await self._hang_up()
+                await self._disconnect()
 
-    async def _renewed(self, link: str, reason: str) -> bool:
+    async def _on_expired(self, link: str, status: int) -> None:
+        await self._disconnect()
+        reason = f"the link has expired ({status})"
+        if not await self._refresh_link(link, reason):
+            _give_up(f"{reason}, and a poll of the task gave no other link")
+
+    async def _refresh_link(self, link: str, reason: str) -> bool:
         try:
-            return await self._links.renewed(self._stem, link)
+            return await self._links.refresh(self._stem, link)
         except VocalSepError as error:
-            _give_up(f"{reason}, and the look for another one failed: {error}")
+            _give_up(f"{reason}, and the poll for another one failed: {error}")
 
-    def _begin_anew(self) -> None:
-        self.position, self.about = 0, FileIdentity()
+    def _restart(self) -> None:
+        self.position, self.identity = 0, FileIdentity()
 
-    def _range(self) -> dict[str, str]:
-        if self.position == 0 or self.about.validator is None:
-            self._begin_anew()
+    def _headers(self) -> dict[str, str]:
+        if self.position == 0 or self.identity.validator is None:
+            self._restart()
             return {}
-        return {"Range": f"bytes={self.position}-", "If-Range": self.about.validator}
+        return {"Range": f"bytes={self.position}-", "If-Range": self.identity.validator}
 
-    def _goes_on(self, reply: FileReply) -> bool:
+    def _continues(self, reply: FileReply) -> bool:
         """Whether *reply* begins where the last one ended, in the same file."""
         return (
             reply.status == 206
             and reply.start == self.position
-            and reply.size == self.about.size
+            and reply.size == self.identity.size
+            # Without a size, only a delimited body has an end that is not a cut.
             and (reply.size is not None or reply.is_delimited)
-            and reply.validator in (None, self.about.validator)
+            # With If-Range, a part need not repeat Last-Modified (RFC 9110, section 15.3.7).
+            and reply.validator in (None, self.identity.validator)
         )
 
     def _accept(self, reply: FileReply) -> None:
-        _validation(reply, self.position, self._max_bytes)
-        self._went_on = self.position > 0
+        _check_reply(reply, self.position, self._max_bytes)
+        self._is_resumed = self.position > 0
         self._farthest = max(self._farthest, self.position)
-        if not self._went_on:
-            self.about = FileIdentity(
+        # A resumed file keeps its identity: a part may not repeat all of it.
+        if not self._is_resumed:
+            self.identity = FileIdentity(
                 validator=reply.validator,
                 size=reply.size,
                 verified=reply.is_delimited,
                 content_type=reply.content_type,
             )
-        self._pace = StallDetector()
+        self._stall = StallDetector()
         self._reply = reply
 
     def _link(self) -> str:
         link = self._links.get(self._stem)
         if link is None:
-            _give_up("a fresh look at the task gave no link for it")
+            _give_up("the last poll of the task gave no link for this stem")
         return link
 
-    async def _hang_up(self) -> None:
+    async def _disconnect(self) -> None:
         self._reply = None
         await self._stack.aclose()
 
 
-def _validation(reply: FileReply, position: int, max_bytes: int) -> None:
-    """Refuse what is no audio file, or not all there.
+def _check_reply(reply: FileReply, position: int, max_bytes: int) -> None:
+    """Reject an answer that holds no audio file, or not the part that was requested.
 
     Raises:
-        TransportError: it is of no use, and another try would not help.
+        TransportError: the answer is unusable, and another attempt would not help.
     """
     if reply.status != (206 if position else 200):
         _give_up(f"the file host answered {reply.status}")
     if reply.encoding is not None:
-        _give_up("the file came compressed, which was not asked for")
-    kind = reply.content_type or ""
-    if kind.startswith("text/") or kind.endswith(("json", "xml")):
-        _give_up(f"{reply.content_type} came in place of audio")
+        # A compressed body could not be resumed, and might unpack to any size.
+        _give_up("the file host sent a compressed file, which was not requested")
+    media_type = reply.content_type or ""
+    if media_type.startswith("text/") or media_type.endswith(("json", "xml")):
+        _give_up(f"the file host sent {reply.content_type} and not audio")
     if reply.size is not None and reply.size > max_bytes:
-        _give_up(f"it has {reply.size:,} bytes; at most {max_bytes:,} are fetched")
+        _give_up(f"the file has {reply.size:,} bytes; max_bytes is {max_bytes:,}")
 
 
 def _is_text(beginning: bytes) -> bool:
-    return beginning.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(_TEXT_BEGINNINGS)
+    # Editors put a byte order mark, and servers blank lines, in front of a page.
+    return beginning.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(_TEXT_PREFIXES)
 
 
 def _give_up(why: str) -> NoReturn:

@@ -1,4 +1,4 @@
-"""A stem for those who store it elsewhere: its bytes, one after the other."""
+"""The reader behind ``open_stem``: the bytes of one stem in order, each once."""
 
 from __future__ import annotations
 
@@ -17,26 +17,31 @@ from vocalsep_async.errors import (
 )
 
 
-class Source(NamedTuple):
-    """Where a stream comes from, and how it words what goes wrong."""
+class StreamSource(NamedTuple):
+    """The file that a stream reads, and what makes a `DownloadError` of its errors."""
 
     remote: RemoteFile
-    refuse: Callable[[VocalSepError], DownloadError]
+    to_error: Callable[[VocalSepError], DownloadError]
 
 
 class Stream(StemStream):
-    """The stream behind `StemStream`."""
+    """Implements `StemStream`.
 
-    def __init__(self, stem: str, find: Callable[[], Awaitable[Source]]) -> None:
+    Args:
+        stem: its name.
+        find: finds the file; called on entering, so that ``open_stem`` itself sends nothing.
+    """
+
+    def __init__(self, stem: str, find: Callable[[], Awaitable[StreamSource]]) -> None:
         self._stem = stem
         self._find = find
         self._is_entered = False
-        self._found: Source | None = None
-        self._handed_out = 0
-        self._about = FileIdentity()
+        self._found: StreamSource | None = None
+        self._delivered = 0
+        self._identity = FileIdentity()
 
     def __repr__(self) -> str:
-        state = "not entered" if self._found is None else f"{self._handed_out:,} bytes read"
+        state = "not entered" if self._found is None else f"{self._delivered:,} bytes read"
         return f"<StemStream of {self._stem}, {state}>"
 
     @property
@@ -45,21 +50,22 @@ class Stream(StemStream):
 
     @property
     def size(self) -> int | None:
-        return self._source().remote.about.size
+        return self._source().remote.identity.size
 
     @property
     def content_type(self) -> str | None:
-        return self._source().remote.about.content_type
+        return self._source().remote.identity.content_type
 
     async def __aenter__(self) -> Self:
         if self._is_entered:
             raise ConfigurationError("a stream is entered once; make another one with open_stem()")
+        # Set first: a second task must not enter while this one waits for the file host.
         self._is_entered = True
         self._found = await self._find()
         try:
             await self._found.remote.open()
         except VocalSepError as error:
-            raise self._worded(error) from error
+            raise self._to_error(error) from error
         return self
 
     async def __aexit__(
@@ -76,34 +82,37 @@ class Stream(StemStream):
     async def __anext__(self) -> bytes:
         remote = self._source().remote
         try:
-            while (piece := await remote.next()) is not None:
-                if data := self._new(piece):
-                    self._handed_out += len(data)
+            while (chunk := await remote.next()) is not None:
+                if data := self._undelivered(chunk):
+                    self._delivered += len(data)
                     return data
         except VocalSepError as error:
-            raise self._worded(error) from error
+            raise self._to_error(error) from error
         raise StopAsyncIteration
 
-    def _new(self, piece: Chunk) -> bytes:
-        """What of *piece* was not handed out yet: the host may have begun anew.
+    def _undelivered(self, chunk: Chunk) -> bytes:
+        """The bytes of *chunk* that were not delivered before the file started again.
 
         Raises:
-            TransportError: what was handed out may be of another file.
+            TransportError: what was delivered may be of another file.
         """
-        if piece.offset == 0:
-            if self._handed_out and piece.about.validator is None:
-                raise TransportError("it was cut, and its host cannot go on where it was")
-            if self._handed_out and piece.about != self._about:
-                raise TransportError("the file was changed while it was read")
-            self._about = piece.about
-        return piece.data[max(0, self._handed_out - piece.offset) :]
+        if chunk.offset == 0:
+            # Bytes that were delivered cannot be taken back. The rest may follow only if it is
+            # certain that both are of the same file.
+            if self._delivered and chunk.identity.validator is None:
+                raise TransportError("the connection broke, and its host cannot resume the file")
+            if self._delivered and chunk.identity != self._identity:
+                raise TransportError("the file changed while it was read")
+            self._identity = chunk.identity
+        return chunk.data[max(0, self._delivered - chunk.offset) :]
 
-    def _worded(self, error: VocalSepError) -> VocalSepError:
+    def _to_error(self, error: VocalSepError) -> VocalSepError:
+        # Misuse and a closed client are no errors of the stem.
         if isinstance(error, (ClientClosedError, ConfigurationError)):
             return error
-        return self._source().refuse(error)
+        return self._source().to_error(error)
 
-    def _source(self) -> Source:
+    def _source(self) -> StreamSource:
         if self._found is None:
             raise ConfigurationError(
                 "a stream works within its block: async with client.open_stem(...) as stream: ..."
