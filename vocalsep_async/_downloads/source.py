@@ -119,7 +119,8 @@ class StemLinks:
                 self._was_polled = True
                 self.task = await self._poll()
                 self._links = links_of(self.task)
-        return self.get(stem) not in (None, link)
+            # In the block: Python 3.11 does not record the way past an if at its end.
+            return self.get(stem) not in (None, link)
 
 
 def _expiry(link: str) -> datetime | None:
