@@ -1,12 +1,12 @@
-"""What a big batch costs: CPU to take it in, memory of each task, and hold-ups of the event loop.
+"""The cost of a big batch: CPU to read the ids, memory of each task, and loop iterations.
 
-    python benchmarks/batch_cost.py [--ids 100000] [--asked 10000] [--held 10000 100000] [--looks N]
+    python benchmarks/batch_cost.py [--ids 100000] [--polled 10000] [--held 10000 ...] [--polls N]
 
-There is no server and no network: a fake transport answers in virtual time, in which the clock
-jumps to the next timer whenever nobody can run. Memory is what `tracemalloc` finds, without the ids
-themselves, which are the caller's. A hold-up is the processor time (not the time on the wall, which
-other programs lengthen) of one turn of the event loop: from where it has looked at its sockets to
-where it looks again. Garbage collection is part of it.
+Without a server and a network: a fake transport answers in virtual time, in which the clock jumps
+to the next timer whenever no callback is ready. Memory is measured with `tracemalloc`, without the
+ids, which are the caller's. A hold-up is the processor time (not the wall time, which other
+programs lengthen) of one iteration of the event loop, between two calls of its selector, garbage
+collection included.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ from vocalsep_async._scheduling.heaps import PriceHeap
 from vocalsep_async._transport.api import Reply, Request
 
 ROUND_TRIP = 0.1
-INTAKE_SECONDS = 2.0
-UNASKED_BYTES = 200
-ASKED_BYTES = 600
+ACCEPT_SECONDS = 2.0
+NEVER_POLLED_BYTES = 200
+POLLED_BYTES = 600
 HOLD_UP_MS = 10
 TYPES = (SeparationType.SEPARATE_VOCAL, SeparationType.SPLIT_STEM)
 SHORTEST, LONGEST = 40, 400
@@ -45,8 +45,8 @@ CREATED_MS = 1_753_782_854_000
 
 
 @frozen(order=True)
-class Turn:
-    """Milliseconds of one turn of the loop, and how much of it was garbage collection."""
+class Iteration:
+    """Milliseconds of one iteration of the loop, and how many of them were garbage collection."""
 
     length: float = 0.0
     collecting: float = 0.0
@@ -55,13 +55,13 @@ class Turn:
         return f"{self.length:.1f} ms ({self.collecting:.1f} ms of it garbage collection)"
 
 
-class Turns(selectors.DefaultSelector):
-    """Has the clock jump where the loop would wait, and times what runs between two looks here."""
+class Iterations(selectors.DefaultSelector):
+    """A selector that advances the clock instead of waiting, and times what runs in between."""
 
     def __init__(self) -> None:
         super().__init__()
         self.now = 1000.0
-        self._longest = Turn()
+        self._longest = Iteration()
         self._began = time.process_time()
         self._collection_began = self._collecting = 0.0
         gc.callbacks.append(self._on_collection)
@@ -78,38 +78,38 @@ class Turns(selectors.DefaultSelector):
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         length = time.process_time() - self._began
-        self._longest = max(self._longest, Turn(length * 1e3, self._collecting * 1e3))
+        self._longest = max(self._longest, Iteration(length * 1e3, self._collecting * 1e3))
         if timeout is None:
-            raise RuntimeError("everybody waits, and no timer is set")
+            raise RuntimeError("no callback is ready, and no timer is set")
         self.now += max(timeout, 0.0)
         ready = super().select(0)
         self._collecting = 0.0
         self._began = time.process_time()
         return ready
 
-    def lap(self) -> Turn:
-        """The longest turn since the last time that this was asked."""
-        longest, self._longest = self._longest, Turn()
+    def lap(self) -> Iteration:
+        """The longest iteration since the last call."""
+        longest, self._longest = self._longest, Iteration()
         return longest
 
 
 class VirtualTimeLoop(asyncio.SelectorEventLoop):
-    """An event loop whose clock is that of its `Turns`."""
+    """An event loop with the clock of its `Iterations`."""
 
     def __init__(self) -> None:
-        self.turns = Turns()
-        super().__init__(self.turns)
+        self.iterations = Iterations()
+        super().__init__(self.iterations)
 
     def time(self) -> float:
-        return self.turns.now
+        return self.iterations.now
 
 
-def turns() -> Turns:
-    """Those of the running loop."""
+def iterations() -> Iterations:
+    """The selector of the running loop."""
     loop = asyncio.get_running_loop()
     if not isinstance(loop, VirtualTimeLoop):
         raise TypeError("this runs in virtual time")
-    return loop.turns
+    return loop.iterations
 
 
 def in_virtual_time(measured: Coroutine[Any, Any, None]) -> None:
@@ -126,27 +126,27 @@ class Provider:
 
     Args:
         ids: its tasks, which begin now.
-        all_pending: whether none of them ever ends; otherwise every second one does.
-        most_looks: how many looks are enough.
+        all_pending: whether no task ever ends; otherwise every second one does.
+        enough_polls: the number of polls that sets `enough`; None for never.
 
     Attributes:
-        looks: requests that were answered.
-        enough: set when there were enough.
-        all_asked: set when there was one about each task.
+        polls: polls that were answered.
+        enough: set after *enough_polls* polls.
+        all_polled: set when each task was polled once.
     """
 
     host = "provider.example"
     needs_closing = False
 
     def __init__(
-        self, ids: Sequence[str], *, all_pending: bool, most_looks: int | None = None
+        self, ids: Sequence[str], *, all_pending: bool, enough_polls: int | None = None
     ) -> None:
         self.polls = 0
         self.enough = asyncio.Event()
-        self.all_asked = asyncio.Event()
-        self._unasked = set(ids)
+        self.all_polled = asyncio.Event()
+        self._never_polled = set(ids)
         self._all_pending = all_pending
-        self._most_looks = most_looks
+        self._enough_polls = enough_polls
         self._began = asyncio.get_running_loop().time()
 
     def bind(self) -> None:
@@ -156,14 +156,14 @@ class Provider:
         """There is nothing to close."""
 
     async def exchange(self, request: Request) -> Reply:
-        """Answer a look."""
+        """Answer a poll."""
         await asyncio.sleep(ROUND_TRIP)
         task_id = request.query["taskId"]
         self.polls += 1
-        self._unasked.discard(task_id)
-        if not self._unasked:
-            self.all_asked.set()
-        if self.polls == self._most_looks:
+        self._never_polled.discard(task_id)
+        if not self._never_polled:
+            self.all_polled.set()
+        if self.polls == self._enough_polls:
             self.enough.set()
         seconds = self._duration(task_id)
         age = asyncio.get_running_loop().time() - self._began
@@ -191,54 +191,54 @@ def client_of(provider: Provider) -> VocalSepClient:
 
 
 def ids_of(count: int) -> list[str]:
-    """So many ids, as the API gives them."""
+    """Random ids in the form of the API's."""
     chance = random.Random(count)
     return [f"{chance.getrandbits(128):032x}" for _ in range(count)]
 
 
-# What is measured
+# Measurements
 
 
-async def intake(count: int) -> None:
+async def accept(count: int) -> None:
     """CPU to accept ids."""
     ids = ids_of(count)
     async with client_of(Provider(ids, all_pending=True)) as client:
         began = time.process_time()
         async with client.track(ids):
             took = time.process_time() - began
-    print(f"accept   {count:,} ids: {took:.2f} s of CPU (aim below {INTAKE_SECONDS:g} s)")
+    print(f"accept   {count:,} ids: {took:.2f} s of CPU (aim below {ACCEPT_SECONDS:g} s)")
 
 
-async def memory_unasked(count: int) -> None:
-    """Bytes of an id before the first look."""
+async def memory_never_polled(count: int) -> None:
+    """Bytes of an id that was never polled."""
     ids = ids_of(count)
     async with client_of(Provider(ids, all_pending=True)) as client:
         before = traced()
         async with client.track(ids):
             each = (traced() - before) / count
-    print(f"memory   {each:.0f} bytes for each id not asked yet (aim below {UNASKED_BYTES})")
+    print(f"memory   {each:.0f} bytes for each id never polled (aim below {NEVER_POLLED_BYTES})")
 
 
-async def memory_asked(count: int) -> None:
+async def memory_polled(count: int) -> None:
     """Bytes of a task that was found pending."""
     ids = ids_of(count)
     provider = Provider(ids, all_pending=True)
     async with client_of(provider) as client:
         before = traced()
         async with client.track(ids):
-            await provider.all_asked.wait()
+            await provider.all_polled.wait()
             each = (traced() - before) / count
-    print(f"memory   {each:.0f} bytes for each task asked and pending (aim below {ASKED_BYTES})")
+    print(f"memory   {each:.0f} bytes for each task polled and pending (aim below {POLLED_BYTES})")
 
 
 def traced() -> int:
-    """Bytes in use, without what is garbage."""
+    """Bytes in use after a garbage collection."""
     gc.collect()
     return tracemalloc.get_traced_memory()[0]
 
 
 async def hold_ups(count: int, polls: int) -> None:
-    """The longest turns of the loop, while the price moves and durations are learned.
+    """The longest iterations of the loop while the price moves and durations are learned.
 
     The age of all tasks is known, so that each of them has a key from the start.
     """
@@ -247,33 +247,33 @@ async def hold_ups(count: int, polls: int) -> None:
         TaskRef(each, type=TYPES[place % 2], created_at=created_at)
         for place, each in enumerate(ids)
     ]
-    provider = Provider(ids, all_pending=False, most_looks=polls)
+    provider = Provider(ids, all_pending=False, enough_polls=polls)
     keys = Counter()
-    loop_turns = turns()
+    laps = iterations()
     with patch.object(PriceHeap, "reprice_slice", keys.counting(PriceHeap.reprice_slice)):
         async with client_of(provider) as client:
             await asyncio.sleep(0)
-            loop_turns.lap()
+            laps.lap()
             async with client.track(refs) as batch:
-                entering = loop_turns.lap()
+                entering = laps.lap()
                 consumer = asyncio.create_task(consume(batch))
                 await provider.enough.wait()
-                tracking = loop_turns.lap()
+                tracking = laps.lap()
                 consumer.cancel()
                 await asyncio.wait([consumer])
-                loop_turns.lap()
+                laps.lap()
             await asyncio.sleep(0)
-            leaving = loop_turns.lap()
+            leaving = laps.lap()
     print(
         f"hold-up  at most {tracking} while {count:,} tasks are tracked, with {provider.polls:,} "
-        f"looks and {keys.calls:,} slices of keys (aim below {HOLD_UP_MS} ms)"
+        f"polls and {keys.calls:,} slices of keys (aim below {HOLD_UP_MS} ms)"
     )
-    print(f"hold-up  at most {entering} while {count:,} tasks are taken in")
+    print(f"hold-up  at most {entering} while {count:,} tasks are added")
     print(f"hold-up  at most {leaving} while a batch of {count:,} tasks is left")
 
 
 async def consume(batch: BatchRunner) -> None:
-    """Take the outcomes."""
+    """Fetch the outcomes."""
     async for _ in batch:
         pass
 
@@ -298,16 +298,16 @@ def main() -> None:
     """Run and print."""
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--ids", type=int, default=100_000)
-    options.add_argument("--asked", type=int, default=10_000)
+    options.add_argument("--polled", type=int, default=10_000)
     options.add_argument("--held", type=int, nargs="+", default=[10_000, 100_000])
-    options.add_argument("--looks", type=int, default=12_000)
+    options.add_argument("--polls", type=int, default=12_000)
     chosen = options.parse_args()
-    in_virtual_time(intake(chosen.ids))
+    in_virtual_time(accept(chosen.ids))
     for count in chosen.held:
         in_virtual_time(hold_ups(count, chosen.polls))
     tracemalloc.start()
-    in_virtual_time(memory_unasked(chosen.ids))
-    in_virtual_time(memory_asked(chosen.asked))
+    in_virtual_time(memory_never_polled(chosen.ids))
+    in_virtual_time(memory_polled(chosen.polled))
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
-"""What a journal costs: CPU for each look, delay of each outcome, opening it, and its size.
+"""The cost of a journal: CPU for each poll, delay of each outcome, time to open, and size.
 
     python benchmarks/journal.py [--rounds 20] [--tasks 50] [--wander]
 
-The emulator runs in a process of its own. Batches with and without a journal follow the same kind
-of tasks in pairs, every other task with twelve stems in place of two, with five or six looks at
-each, on a budget of 200 looks a second, which is a hundred times what an account may do. The
-median of the pairs counts, and half of them lie in the range beside it: a machine that grows
-quicker or slower does so for both of a pair, and now the one goes first, now the other. Client and
-emulator keep to a core each where that can be asked for, unless they are to ``--wander``.
+The emulator runs in a process of its own. Batches with and without a journal track tasks of the
+same kind in pairs: every other task has twelve stems instead of two, each takes five or six polls,
+and the rate limit is 200 polls per second, a hundred times that of an account. The result is the
+median of the pairs, with the range of half of them: a machine that becomes faster or slower
+affects both batches of a pair, and their order alternates. Client and emulator are pinned to a
+core each where the system supports it, unless ``--wander`` is given.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ GAP = 0.4
 LIMIT = RateLimit(2000, 10.0)
 MANY = 100_000
 CPU, DELAY, OPEN, SIZE = 10, 1.0, 3.0, 1024
-_NOBODY = "http://127.0.0.1:9"
+_NO_SERVER = "http://127.0.0.1:9"
 
 
 def serve(pipe: Connection) -> None:
-    """Run an emulator; make tasks for whoever asks, until the process is ended."""
+    """Run an emulator that adds tasks on request, until the process is ended."""
 
     async def run() -> None:
         async with Emulator(rate_limit=None) as emulator:
@@ -54,8 +54,8 @@ def serve(pipe: Connection) -> None:
     asyncio.run(run())
 
 
-def keep_to_a_core_each(server: int) -> None:
-    """Have this process and *server* keep out of each other's way, as far as the system lets."""
+def pin_to_cores(server: int) -> None:
+    """Pin this process and *server* to different cores where the system supports it."""
     if sys.platform == "linux":
         first, *_, last = sorted(os.sched_getaffinity(0)) * 2
         os.sched_setaffinity(server, {first})
@@ -63,15 +63,15 @@ def keep_to_a_core_each(server: int) -> None:
 
 
 class Cost(NamedTuple):
-    """Seconds of CPU for each look and each task, and of the median delay until handing out."""
+    """Seconds of CPU for each poll and each task, and the median delay of an outcome."""
 
     poll: float
     task: float
     delay: float
 
 
-async def follow(url: str, ids: list[str], journal: Path | None) -> Cost:
-    """Follow tasks to their ends."""
+async def track(url: str, ids: list[str], journal: Path | None) -> Cost:
+    """Track tasks until they end."""
     async with VocalSepClient("no-key-needed", base_url=url, rate_limit=LIMIT) as client:
         await client.get_task(ids[0])
         async with client.track(ids, poll=Interval(GAP), journal=journal) as batch:
@@ -84,7 +84,7 @@ async def follow(url: str, ids: list[str], journal: Path | None) -> Cost:
 
 
 def fill(path: Path) -> float:
-    """Make a journal of many tasks, half of them ended; bytes for each."""
+    """Fill a journal with many tasks, half of them finished; the bytes for each."""
     record = {
         "taskId": "0" * 32,
         "successFlag": "SUCCESS",
@@ -104,25 +104,26 @@ def fill(path: Path) -> float:
             for _ in numbers[1::2]
         )
         store.apply((end, each) for each in zip(numbers[1::2], contents, strict=True))
-    store.apply([("INSERT INTO meta VALUES ('base_url', ?)", (_NOBODY,))])
+    store.apply([("INSERT INTO meta VALUES ('base_url', ?)", (_NO_SERVER,))])
     store.close()
     return path.stat().st_size / MANY
 
 
 async def opened(path: Path) -> float:
-    """Seconds until a batch has taken up a journal."""
-    async with VocalSepClient("no-key-needed", base_url=f"{_NOBODY}/") as client:
+    """Seconds until a batch has loaded a journal."""
+    async with VocalSepClient("no-key-needed", base_url=f"{_NO_SERVER}/") as client:
         began = time.perf_counter()
         async with client.track((), journal=path):
             return time.perf_counter() - began
 
 
 async def added(path: Path) -> float:
-    """Seconds until as many ids are written down."""
+    """Seconds until as many ids are in the file."""
     async with Journal(path) as journal:
         began = time.perf_counter()
-        journal.add(TaskRef(f"{number:032x}") for number in range(MANY))
-        await journal.flush()
+        file = journal._file  # noqa: SLF001
+        file.add(TaskRef(f"{number:032x}") for number in range(MANY))
+        await file.flush()
         return time.perf_counter() - began
 
 
@@ -138,12 +139,12 @@ def main() -> None:
     server.start()
     if not options.wander:
         assert server.pid is not None
-        keep_to_a_core_each(server.pid)
+        pin_to_cores(server.pid)
     lengths = [0.5 + 2.5 * number / options.tasks for number in range(options.tasks)]
 
     def one(url: str, journal: Path | None) -> Cost:
         here.send(lengths)
-        return asyncio.run(follow(url, here.recv(), journal))
+        return asyncio.run(track(url, here.recv(), journal))
 
     def pair(url: str, journal: Path, number: int) -> tuple[Cost, Cost]:
         if number % 2:
@@ -165,13 +166,13 @@ def main() -> None:
     low, more, high = quantiles([100 * (kept.poll / plain.poll - 1) for kept, plain in pairs], n=4)
     once = median(kept.task - plain.task for kept, plain in pairs)
     delay = median(kept.delay - plain.delay for kept, plain in pairs)
-    print(f"a look costs {1e6 * poll:.0f} us of CPU, {more:+.1f} % (aim {CPU});", end=" ")
+    print(f"a poll takes {1e6 * poll:.0f} us of CPU, {more:+.1f} % (aim {CPU});", end=" ")
     print(f"half of {len(pairs)} pairs: {low:+.1f} to {high:+.1f} %")
     print(f"that is {1e6 * once:.0f} us for each task, once: {CPU} % of", end=" ")
-    print(f"{100 * once / poll / CPU:.1f} looks")
+    print(f"{100 * once / poll / CPU:.1f} polls")
     print(f"an outcome is handed out {1e3 * delay:.2f} ms later (aim {DELAY:g})")
-    print(f"{MANY:,} tasks are taken up in {seconds:.2f} s (aim {OPEN:g}), added in {adding:.2f} s")
-    print(f"{size:.0f} bytes for each task, half of them ended (aim {SIZE})")
+    print(f"{MANY:,} tasks are loaded in {seconds:.2f} s (aim {OPEN:g}), added in {adding:.2f} s")
+    print(f"{size:.0f} bytes for each task, half of them finished (aim {SIZE})")
 
 
 if __name__ == "__main__":

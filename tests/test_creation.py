@@ -310,7 +310,7 @@ async def test_a_batch_warns_of_tasks_that_may_have_been_created(
 
 async def test_without_a_written_intent_nothing_is_sent(provider: FakeProvider, path: Path) -> None:
     async with make_client() as client, Journal(path) as journal:
-        await journal._file.belongs_to("https://api.sunoapi.org")
+        await journal._file.check_owner("https://api.sunoapi.org")
         assert journal._file._store is not None
         journal._file._store._connection.execute("PRAGMA query_only = ON")
         with pytest.raises(JournalError, match="readonly"):

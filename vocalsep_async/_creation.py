@@ -54,7 +54,7 @@ class TaskCreator:
         """
         if journal is None:
             return await self._send(body, kind)
-        await journal.belongs_to(self._base_url)
+        await journal.check_owner(self._base_url)
         recorded = {name: value for name, value in body.items() if name not in _LINKS}
         # Only an answer settles the intent. After a cancellation or a crash it stays open,
         # because the task may exist.

@@ -1,4 +1,4 @@
-"""Many tasks at once: what `VocalSepClient.track` returns."""
+"""`BatchRunner`: many tasks tracked on one rate limit."""
 
 from __future__ import annotations
 
@@ -12,20 +12,29 @@ from vocalsep_async.models import BatchStats, TaskOutcome, TaskRef
 class BatchRunner(ABC):
     """Tracks many tasks; made by `VocalSepClient.track`.
 
-    An async context manager and an async iterator: one `TaskOutcome` for each id, in the order in
-    which they become known. Leaving the block early ends the polls; the tasks at the provider go
-    on.
+    An async context manager and an async iterator: it yields one `TaskOutcome` for each id, in the
+    order in which outcomes become known. Leaving the block early stops the polls; the tasks go on
+    at the provider.
 
         async with client.track(task_ids) as batch:
             async for outcome in batch:
                 print(outcome.task_id, outcome.succeeded)
 
-    A consumer that is slower than the polls delays none of them: outcomes are kept for it.
-    Several consumers may iterate at once; each outcome goes to one of them.
+    A slow consumer delays no poll: outcomes are kept until they are fetched, also after the block.
+    Several consumers may iterate simultaneously; each outcome goes to one of them.
     """
 
     @abstractmethod
-    async def __aenter__(self) -> Self: ...
+    async def __aenter__(self) -> Self:
+        """Read the ids and begin to poll.
+
+        Raises:
+            InvalidArgumentError: an id of a collection is unusable; nothing was sent.
+            ConfigurationError: the batch was entered before, or the client cannot be used in this
+                event loop.
+            ClientClosedError: the client was closed.
+            JournalError: the journal is unusable.
+        """
 
     @abstractmethod
     async def __aexit__(
@@ -33,19 +42,32 @@ class BatchRunner(ABC):
         type_: type[BaseException] | None,
         error: BaseException | None,
         traceback: TracebackType | None,
-    ) -> None: ...
+    ) -> None:
+        """Stop the polls and downloads, and write the journal.
+
+        Raises:
+            JournalError: a write failed.
+        """
 
     @abstractmethod
     def __aiter__(self) -> Self: ...
 
     @abstractmethod
-    async def __anext__(self) -> TaskOutcome: ...
+    async def __anext__(self) -> TaskOutcome:
+        """Wait for the next outcome.
+
+        Raises:
+            StopAsyncIteration: every task has its outcome, and no more tasks can come.
+            ConfigurationError: the batch was not entered.
+            JournalError: an outcome could not be written; it is not handed out.
+            Exception: the error of the source of ids, of a poll policy or of a tracing hook.
+        """
 
     @abstractmethod
     def add(self, task: str | TaskRef) -> None:
-        """Track one more task, from now on; one that is open already is tracked once.
+        """Track one more task; its timeout starts now. A pending task is not added twice.
 
-        With a journal, a task whose end is known there is not tracked again.
+        With a journal, a task that has its final record there is not tracked again.
 
         Args:
             task: its id or ref.
@@ -57,13 +79,13 @@ class BatchRunner(ABC):
 
     @abstractmethod
     def notify(self, task: str | TaskRef) -> bool:
-        """Poll a task soon, because something happened to it: for webhooks.
+        """Poll a task as soon as the rate limit allows; for webhooks.
 
         Args:
             task: its id or ref.
 
         Returns:
-            Whether the batch tracks it and has no outcome yet.
+            Whether the task is pending in this batch.
 
         Raises:
             InvalidArgumentError: the id is unusable.
@@ -72,14 +94,14 @@ class BatchRunner(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Take no more tasks: iteration ends when those that are open have their outcomes.
+        """Accept no more tasks: iteration ends once every task has its outcome.
 
         Only needed with ``keep_open=True``; may be called again.
         """
 
     @abstractmethod
     def pending_ids(self) -> tuple[str, ...]:
-        """The ids of the tasks that have no outcome yet, or had none when the block was left.
+        """The ids of the tasks without an outcome, or without one when the block was left.
 
         Raises:
             ConfigurationError: the batch was not entered.
@@ -88,7 +110,7 @@ class BatchRunner(ABC):
     @property
     @abstractmethod
     def stats(self) -> BatchStats:
-        """What the batch has done so far.
+        """The numbers of the batch as they are now.
 
         Raises:
             ConfigurationError: the batch was not entered.

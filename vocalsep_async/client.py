@@ -442,7 +442,7 @@ class VocalSepClient:
             policy=self._policy_or(poll),
             keep_open=keep_open,
             save=None if download_to is None else self._saving_to(download_to),
-            record=None if journal is None else self._recording_in(journal),
+            make_recorder=None if journal is None else self._recording_in(journal),
         )
 
     async def download_stems(
@@ -532,12 +532,12 @@ class VocalSepClient:
 
         is_own = not isinstance(journal, Journal)
         opened = journal if isinstance(journal, Journal) else Journal(journal)
-        return lambda broken: BatchRecorder(
+        return lambda on_failure: BatchRecorder(
             opened._file,  # noqa: SLF001 - the machinery behind what users hold
             is_own=is_own,
             base_url=self._base_url,
             hazards=self._durations._hazards,  # noqa: SLF001
-            broken=broken,
+            on_failure=on_failure,
         )
 
     def _saving_to(self, to: DownloadOptions | str | os.PathLike[str]) -> Save:

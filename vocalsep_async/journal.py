@@ -1,4 +1,4 @@
-"""A journal: what a batch knows, in a file, so that another run goes on where one ended."""
+"""`Journal`: the state of a batch in a file, so that the next run continues it."""
 
 from __future__ import annotations
 
@@ -15,25 +15,27 @@ if TYPE_CHECKING:
 
 
 class Journal:
-    """Keeps what a batch knows in a file, so that another run goes on where one ended.
+    """The state of a batch in a file, so that the next run continues where one ended.
 
-    It holds the ids, the last status of each task and its final record, the files that were
-    saved, what was learned about durations, and creations that were begun; never the key, and no
-    query of a link unless *keep_links*. Pass it, or its path alone, to `VocalSepClient.track` and
-    `VocalSepClient.create_task`. Use it as ``async with Journal(path) as journal`` to pass it to
-    several calls in a row; a call that is given a path opens and closes it itself.
+    It contains the ids, the last status and the final record of each task, the paths of saved
+    stems, the learned durations, and creations without a known result; never the API key, and no
+    query of a link unless *keep_links*. Pass the journal, or only its path, to
+    `VocalSepClient.track` and `VocalSepClient.create_task`. Several calls may use one journal in a
+    row within ``async with Journal(path) as journal``; a call that is given a path opens and
+    closes the file itself.
 
-    After a kill, all that was handed out is there; how often pending tasks were polled, and what
-    was learned, may be ten seconds old. After a power cut the last seconds may be missing; what
-    they held is asked again.
+    After a kill every outcome that was handed out is in the file; the polls of pending tasks and
+    the learned durations may be up to ten seconds old. After a power cut the last seconds may be
+    missing, and their tasks are polled again.
 
     Args:
-        path: the file; made if it is not there, readable by its owner alone. One process at a
-            time may write to it; a file of the same name with ``.lock`` beside it says so.
-        label: what to call the account; a journal with another label is refused. None for no
+        path: the file; created if it does not exist, readable by its owner only. One process at a
+            time may write to it, and holds a lock file of the same name with ``.lock`` beside it.
+        label: a name for the account; a journal that has another label is refused. None for no
             label.
-        keep_links: whether links are kept whole. Their queries may be signatures that let every
-            reader fetch the files; without them each link costs one poll when it is used.
+        keep_links: whether links are stored with their queries. A query may be a signature, with
+            which every reader of the file can fetch the stems; without queries each link costs
+            one poll when it is used.
 
     Raises:
         InvalidArgumentError: an argument is unusable.
@@ -49,9 +51,10 @@ class Journal:
         self._opened: JournalFile | None = None
 
     def __repr__(self) -> str:
-        return (
-            f"<Journal {str(self._path)!r}, closed>" if self._opened is None else repr(self._opened)
-        )
+        state = "closed"
+        if self._opened is not None and self._opened.is_open:
+            state = f"{self._opened.waiting_writes} writes waiting"
+        return f"<Journal {str(self._path)!r}, {state}>"
 
     @property
     def path(self) -> Path:
@@ -60,19 +63,19 @@ class Journal:
 
     @property
     def label(self) -> str | None:
-        """What the account is called; None for no label."""
+        """The name of the account; None for no label."""
         return self._label
 
     @property
     def keep_links(self) -> bool:
-        """Whether links are kept whole."""
+        """Whether links are stored with their queries."""
         return self._keep_links
 
     @property
     def _file(self) -> JournalFile:
-        """The machinery, for the calls that a journal is passed to."""
+        """The machinery, for the calls that a journal is passed to; made on first use."""
         if self._opened is None:
-            # SQLite and all that is loaded when it is needed: not every start wants to wait.
+            # SQLite is imported on first use, because it makes the import of the package slower.
             from vocalsep_async._journal.journal import JournalFile  # noqa: PLC0415
 
             self._opened = JournalFile(self._path, label=self._label, keep_links=self._keep_links)
@@ -82,7 +85,8 @@ class Journal:
         """Open the file.
 
         Raises:
-            JournalError: it is in use, damaged, of a newer version, or no journal at all.
+            JournalError: it is in use, not a journal, damaged, of a newer version, or already
+                open.
         """
         await self._file.open()
         return self
@@ -99,18 +103,19 @@ class Journal:
         """Write what is left, and close the file; may be called again.
 
         Raises:
-            JournalError: it could not be written.
+            JournalError: a write failed, or it was opened in another event loop.
         """
         if self._opened is not None:
             await self._opened.aclose()
 
     async def intents(self) -> tuple[Intent, ...]:
-        """Creations that may have been carried out, and billed, without their ids being known.
+        """Creations that may have been carried out and billed, but whose ids are not known.
 
-        They are never sent again; find them in the provider's own list of tasks.
+        Oldest first. They are never sent again; find them in the provider's own list of tasks.
 
         Raises:
-            JournalError: the journal is not open, or damaged.
+            JournalError: the journal is not open, was opened in another event loop, or is
+                damaged.
         """
         return await self._file.intents()
 

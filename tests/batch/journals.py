@@ -1,10 +1,12 @@
-"""Batches with a journal in virtual time, each run as if in a process of its own."""
+"""Helpers for tests of batches with a journal: virtual time, and each run a process of its own."""
 
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from concurrent.futures import Executor, Future
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, TypeVar
@@ -12,17 +14,18 @@ from typing import Any, TypeVar
 import anyio
 import pytest
 from anyio.lowlevel import checkpoint
-from batch.tracking import outcomes_of
+from batch.tracking import outcomes_of, runner_of
 from fakes import FakeProvider, make_client
 
 from vocalsep_async import Journal, TaskOutcome, VocalSepClient
-from vocalsep_async._journal.journal import Known
+from vocalsep_async._journal.journal import KnownTask
+from vocalsep_async.batch import BatchRunner
 
 T = TypeVar("T")
 
 
-class Wall:
-    """A wall clock that goes with the event loop's, until somebody sets it."""
+class WallClock:
+    """A wall clock that runs with the event loop's clock, and can be set."""
 
     def __init__(self) -> None:
         self.ahead = 1_800_000_000.0
@@ -31,8 +34,8 @@ class Wall:
         return self.ahead + asyncio.get_running_loop().time()
 
 
-async def at_once(function: Callable[..., T], *arguments: Any) -> T:
-    """What `anyio.to_thread.run_sync` does, without a thread: virtual time would pass it by."""
+async def run_inline(function: Callable[..., T], *arguments: Any) -> T:
+    """`anyio.to_thread.run_sync` without a thread, which virtual time would not wait for."""
     await checkpoint()
     try:
         return function(*arguments)
@@ -41,25 +44,24 @@ async def at_once(function: Callable[..., T], *arguments: Any) -> T:
             await asyncio.sleep(0)
 
 
-class AtOnce:
-    """A thread that is none: what it is given is done when it has been given."""
+class InlineExecutor(Executor):
+    """An executor without threads: a call is done when it has been submitted."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, *_: object, **_options: object) -> None:
         pass
 
-    def do(self, work: Callable[[], None]) -> None:
-        work()
+    def submit(self, function: Callable[..., T], /, *arguments: Any, **options: Any) -> Future[T]:
+        future: Future[T] = Future()
+        future.set_result(function(*arguments, **options))
+        return future
 
-    def close(self) -> None:
-        pass
 
-
-def journals_in_virtual_time(patch: pytest.MonkeyPatch) -> Wall:
-    """Have journals work in the loop's own thread, and read the clock that is returned."""
-    wall = Wall()
+def journals_in_virtual_time(patch: pytest.MonkeyPatch) -> WallClock:
+    """Make journals work in the loop's own thread, by the clock that is returned."""
+    wall = WallClock()
     clock = SimpleNamespace(time=wall.time)
-    patch.setattr("vocalsep_async._journal.journal.run_sync", at_once)
-    patch.setattr("vocalsep_async._journal.writer.Thread", AtOnce)
+    patch.setattr("vocalsep_async._journal.journal.run_sync", run_inline)
+    patch.setattr("vocalsep_async._journal.writer.ThreadPoolExecutor", InlineExecutor)
     for module in ("_journal.journal", "_polling.stateless"):
         patch.setattr(f"vocalsep_async.{module}.time", clock)
     return wall
@@ -67,7 +69,7 @@ def journals_in_virtual_time(patch: pytest.MonkeyPatch) -> Wall:
 
 @asynccontextmanager
 async def process(provider: FakeProvider, **options: Any) -> AsyncIterator[VocalSepClient]:
-    """A client that knows nothing of those before it."""
+    """A client that has learned nothing from earlier ones."""
     provider._closed = False
     async with make_client(**options) as client:
         yield client
@@ -84,6 +86,36 @@ async def run(
         return await outcomes_of(batch)
 
 
-async def known_in(path: Path) -> dict[str, Known]:
+async def cut_off(
+    provider: FakeProvider, *tasks: Any, journal: Path, after: float, **options: Any
+) -> list[TaskOutcome]:
+    """The outcomes of a batch that is left after some seconds."""
+    outcomes: list[TaskOutcome] = []
+    async with (
+        process(provider) as client,
+        client.track(*tasks, journal=journal, **options) as batch,
+    ):
+        with anyio.move_on_after(after):
+            async for outcome in batch:
+                outcomes.append(outcome)  # noqa: PERF401 - it may be cancelled
+    return outcomes
+
+
+async def known_in(path: Path) -> dict[str, KnownTask]:
+    """The tasks in a journal."""
     async with Journal(path) as journal:
         return {known.ref.task_id: known for known in await journal._file.known()}
+
+
+def change(path: Path, statement: str, *values: object) -> None:
+    """Run a statement on the file of a closed journal."""
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(statement, values)
+
+
+def make_read_only(batch: BatchRunner) -> None:
+    """Make all further writes to the journal of a batch fail."""
+    recorder = runner_of(batch)._recorder
+    assert recorder is not None
+    assert recorder._journal._store is not None
+    recorder._journal._store._connection.execute("PRAGMA query_only = ON")

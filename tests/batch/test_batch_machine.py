@@ -1,4 +1,4 @@
-"""A batch against a simple model of it: whatever happens, in whatever order.
+"""A batch against a simple model, under random actions of users and of the provider.
 
 The model knows which ids are open. Rules add, notify, let time pass, script what the provider
 does to a task, and fetch; every outcome must be that of an open task, once. In the end all tasks
@@ -51,7 +51,7 @@ T = TypeVar("T")
 
 FAULTS: dict[str, list[Answer]] = {
     "throttled": [envelope(430, "too often")],
-    "refused for long": [envelope(405, "too often", Retry_After="40")],
+    "throttled for long": [envelope(405, "too often", Retry_After="40")],
     "failed": [envelope(500, "broken")],
     "closed": [envelope(455, "maintenance")],
     "cut": [TransportError("cut")],
@@ -65,14 +65,14 @@ FAULTS: dict[str, list[Answer]] = {
     "pending": [envelope(200, data=None), TransportError("cut")],
     "another's": [record("another", "SUCCESS")],
 }
-ENDS_ALL = {"dead key": envelope(401, "no"), "no credits": envelope(429, "no")}
+ENDS_ALL = {"rejected key": envelope(401, "no"), "no credits": envelope(429, "no")}
 IDS = st.sampled_from([f"t{n}" for n in range(12)])
 SECONDS = st.sampled_from([0.0, 0.01, 0.06, 0.5, 3.0, 17.0, 60.0, 400.0])
 DURATIONS = st.sampled_from([0.0, 0.2, 5.0, 50.0, 300.0, NEVER])
 
 
 class BatchMachine(RuleBasedStateMachine):
-    """One client and one batch; a single wait or a second batch may follow the same tasks."""
+    """One client and one batch; a single wait or a second batch may subscribe to the same tasks."""
 
     waits = Bundle("waits")
 
@@ -139,7 +139,7 @@ class BatchMachine(RuleBasedStateMachine):
         self.client, self.batch = self.run(enter())
         self.taken.update(set(ids))
 
-    # What a user does
+    # What users do
 
     def open_ids(self) -> set[str]:
         return set((self.taken - self.ended).keys())
@@ -190,7 +190,7 @@ class BatchMachine(RuleBasedStateMachine):
             return False
 
         if self.run(fetch()) and not self.is_left:
-            # Iteration ended of itself: everybody has an outcome.
+            # Iteration ended by itself: every task has an outcome.
             assert self.open_ids() == set()
             assert self.is_closed or not self.is_kept_open or self.is_ended
 
@@ -223,7 +223,7 @@ class BatchMachine(RuleBasedStateMachine):
         return self.run(self._other(track()))
 
     async def _other(self, call: Coroutine[Any, Any, object]) -> asyncio.Task[object]:
-        """Somebody else, who goes on meanwhile."""
+        """Another task, which runs meanwhile."""
         self.others.append(asyncio.create_task(_quietly(call)))
         await asyncio.sleep(0)
         return self.others[-1]
@@ -324,12 +324,12 @@ class BatchMachine(RuleBasedStateMachine):
 
 
 class LoneBatchMachine(BatchMachine):
-    """Nobody else waits for its tasks, so its limit is that of the requests."""
+    """Its tasks have no other subscribers, so its limit is that of all requests."""
 
     waits_for = gives_up_waiting = tracks_some_in_another_batch = None  # type: ignore[assignment]
 
     @invariant()
-    def no_more_looks_are_under_way_than_allowed(self) -> None:
+    def max_concurrency_limits_the_requests(self) -> None:
         assert self.provider.most_in_flight <= getattr(self, "most", math.inf)
 
 
@@ -360,7 +360,7 @@ pytestmark = pytest.mark.hypothesis
 SETTINGS = settings(stateful_step_count=25)
 
 
-def test_a_batch_keeps_its_promises_whatever_happens() -> None:
+def test_a_lone_batch_keeps_its_promises() -> None:
     run_state_machine_as_test(LoneBatchMachine, settings=SETTINGS)
 
 

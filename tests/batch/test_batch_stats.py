@@ -1,4 +1,4 @@
-"""What a batch tells of itself."""
+"""`BatchRunner.stats`."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ async def test_stats_count_outcomes_whether_or_not_they_were_fetched(
     assert stats.polls == len(provider.polls)
 
 
-async def test_stats_do_not_change_once_they_were_asked_for(provider: FakeProvider) -> None:
+async def test_stats_are_a_snapshot(provider: FakeProvider) -> None:
     async with make_client() as client, client.track(["a"]) as batch:
         stats = batch.stats
         await outcomes_of(batch)
@@ -66,7 +66,7 @@ async def test_stats_do_not_change_once_they_were_asked_for(provider: FakeProvid
         (TransportError("cut"), 0, 2),
     ],
 )
-async def test_refusals_and_repetitions_are_counted_apart(
+async def test_stats_count_throttled_and_retried_polls_separately(
     provider: FakeProvider, fault: Any, throttled: int, retried: int
 ) -> None:
     provider.script("a", record("a"), fault, fault)
@@ -77,14 +77,14 @@ async def test_refusals_and_repetitions_are_counted_apart(
 
 
 @pytest.mark.parametrize("code", [400, 401, 404, 429])
-async def test_the_look_that_ended_a_task_is_counted(provider: FakeProvider, code: int) -> None:
+async def test_stats_count_the_poll_that_ended_a_task(provider: FakeProvider, code: int) -> None:
     provider.script("a", record("a"), envelope(code, "no"))
     async with make_client() as client, client.track(["a"]) as batch:
         outcomes = await outcomes_of(batch)
         assert batch.stats.polls == outcomes["a"].polls == 2
 
 
-async def test_a_policy_s_failure_is_no_look(provider: FakeProvider) -> None:
+async def test_an_error_of_a_policy_does_not_count_as_a_poll(provider: FakeProvider) -> None:
     class Broken:
         def delay(self, context: object) -> float:
             raise LookupError("no idea")
@@ -96,7 +96,7 @@ async def test_a_policy_s_failure_is_no_look(provider: FakeProvider) -> None:
         assert batch.stats.polls == client.stats.requests == 1
 
 
-async def test_looks_that_are_shared_count_for_each_batch(provider: FakeProvider) -> None:
+async def test_a_shared_poll_counts_for_each_batch(provider: FakeProvider) -> None:
     provider.add("a", 100)
     async with (
         make_client(poll=Interval(10)) as client,
@@ -107,7 +107,7 @@ async def test_looks_that_are_shared_count_for_each_batch(provider: FakeProvider
         assert polls == [first.stats.polls, second.stats.polls] == [11, 11]
 
 
-async def test_the_rate_is_the_one_of_now(provider: FakeProvider) -> None:
+async def test_stats_show_the_current_rate(provider: FakeProvider) -> None:
     provider.script("a", envelope(430, "too often"))
     async with make_client() as client, client.track(["a"]) as batch:
         assert batch.stats.rate == 2.0
@@ -123,7 +123,7 @@ async def test_the_rate_is_infinite_while_no_limit_is_known(provider: FakeProvid
 # Delay
 
 
-async def test_the_delay_runs_from_the_end_of_a_task(provider: FakeProvider) -> None:
+async def test_the_mean_delay_counts_from_the_end_of_a_task(provider: FakeProvider) -> None:
     provider.is_dated = True
     add_all(provider, ["a", "b"], 30)
     async with (
@@ -131,11 +131,11 @@ async def test_the_delay_runs_from_the_end_of_a_task(provider: FakeProvider) -> 
         client.track(["a", "b"], poll=Interval(20)) as batch,
     ):
         await outcomes_of(batch)
-        # Looks at 0, 20 and 40 s, an answer each a tenth later; dates tell whole seconds.
+        # Polls at 0, 20 and 40 s, each answered 0.1 s later; dates have whole seconds.
         assert batch.stats.mean_delay == pytest.approx(10, abs=1.1)
 
 
-async def test_the_delay_of_a_task_that_had_ended_runs_from_its_taking_in(
+async def test_the_delay_of_a_task_that_had_ended_counts_from_when_it_was_added(
     provider: FakeProvider,
 ) -> None:
     provider.is_dated = True
@@ -152,25 +152,25 @@ async def test_the_delay_of_a_task_that_had_ended_runs_from_its_taking_in(
     assert batch.stats.mean_delay < 2
 
 
-async def test_without_times_no_delay_is_told(provider: FakeProvider) -> None:
+async def test_the_mean_delay_is_none_without_known_times(provider: FakeProvider) -> None:
     add_all(provider, ["a"], 30)
     async with make_client() as client, client.track(["a"]) as batch:
         await outcomes_of(batch)
         assert batch.stats.mean_delay is None
 
 
-async def test_the_average_is_over_the_tasks_whose_times_are_known() -> None:
+async def test_the_mean_delay_covers_only_tasks_with_known_times() -> None:
     counters = BatchCounters()
     for seconds in (4.0, -1.0, 2.0):
-        counters.learned_of_end(seconds)
+        counters.on_detected(seconds)
     stats = counters.stats(pending=0, rate=2.0, newest=0.0, model=HazardModel())
     assert stats.mean_delay == 2.0
 
 
-# What is left
+# Estimated time
 
 
-async def test_the_eta_falls_to_nothing(provider: FakeProvider) -> None:
+async def test_the_eta_falls_to_zero(provider: FakeProvider) -> None:
     add_all(provider, ["a", "b"], 40)
     async with make_client() as client, client.track(["a", "b"]) as batch:
         first = batch.stats.eta
@@ -180,7 +180,7 @@ async def test_the_eta_falls_to_nothing(provider: FakeProvider) -> None:
         assert batch.stats.eta == 0.0
 
 
-async def test_the_eta_of_a_big_batch_is_about_right_from_the_start(provider: FakeProvider) -> None:
+async def test_the_eta_of_a_big_batch_is_close_from_the_start(provider: FakeProvider) -> None:
     add_all(provider, numbered(300), 60)
     async with make_client() as client, client.track(numbered(300)) as batch:
         for wait in (1, 60, 60):
@@ -190,7 +190,7 @@ async def test_the_eta_of_a_big_batch_is_about_right_from_the_start(provider: Fa
         assert 0.5 < eta / (anyio.current_time() - began) < 3
 
 
-async def test_the_eta_is_at_least_what_the_budget_needs_for_the_others(
+async def test_the_eta_is_at_least_what_the_rate_limit_needs_for_the_pending_tasks(
     provider: FakeProvider,
 ) -> None:
     async with make_client() as client, client.track(numbered(1000)) as batch:
@@ -200,7 +200,7 @@ async def test_the_eta_is_at_least_what_the_budget_needs_for_the_others(
     assert stats.eta < 1000
 
 
-async def test_without_a_limit_the_eta_is_what_the_newest_task_takes(
+async def test_without_a_rate_limit_the_eta_is_the_time_of_the_newest_task(
     provider: FakeProvider,
 ) -> None:
     provider.add("b", NEVER)

@@ -1,4 +1,4 @@
-"""Who fetches outcomes: slowly, several at once, again after the end, or outside of the block."""
+"""Consumers of a batch: slow, several, after the end, or outside of the block."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.anyio
 # Slow ones
 
 
-async def test_a_slow_consumer_delays_no_look_and_loses_no_outcome(provider: FakeProvider) -> None:
+async def test_a_slow_consumer_delays_no_poll_and_loses_no_outcome(provider: FakeProvider) -> None:
     ids = numbered(10)
     for number, task_id in enumerate(ids):
         provider.add(task_id, 10 * number)
@@ -38,14 +38,14 @@ async def test_a_slow_consumer_delays_no_look_and_loses_no_outcome(provider: Fak
     assert max(at for at, _ in provider.polls) < began + 100
 
 
-async def test_outcomes_are_kept_until_somebody_comes(provider: FakeProvider) -> None:
+async def test_outcomes_are_kept_until_they_are_fetched(provider: FakeProvider) -> None:
     async with make_client() as client, client.track(numbered(10)) as batch:
         await anyio.sleep(1000)
         assert (batch.stats.pending, batch.stats.finished) == (0, 10)
         assert len(await outcomes_of(batch)) == 10
 
 
-async def test_a_source_without_end_is_not_read_on_for_a_slow_consumer(
+async def test_a_slow_consumer_pauses_an_endless_source(
     provider: FakeProvider,
 ) -> None:
     read = 0
@@ -70,7 +70,7 @@ async def test_a_source_without_end_is_not_read_on_for_a_slow_consumer(
 # Several
 
 
-async def test_consumers_share_the_outcomes(provider: FakeProvider) -> None:
+async def test_each_outcome_goes_to_one_of_several_consumers(provider: FakeProvider) -> None:
     ids = numbered(40)
     add_all(provider, ids, 30)
     got: list[list[str]] = [[], [], []]
@@ -91,7 +91,7 @@ async def test_consumers_share_the_outcomes(provider: FakeProvider) -> None:
     assert all(len(mine) > 5 for mine in got)
 
 
-async def test_consumers_that_wait_all_see_the_end(provider: FakeProvider) -> None:
+async def test_iteration_ends_for_all_waiting_consumers(provider: FakeProvider) -> None:
     provider.add("a", 20)
     got: list[list[str]] = []
 
@@ -111,7 +111,7 @@ async def test_consumers_that_wait_all_see_the_end(provider: FakeProvider) -> No
     assert sorted(got) == [[], [], [], [], ["a"]]
 
 
-async def test_a_cancelled_consumer_takes_no_outcome_with_it(provider: FakeProvider) -> None:
+async def test_a_cancelled_consumer_loses_no_outcome(provider: FakeProvider) -> None:
     ids = numbered(30)
     for number, task_id in enumerate(ids):
         provider.add(task_id, number)
@@ -123,7 +123,7 @@ async def test_a_cancelled_consumer_takes_no_outcome_with_it(provider: FakeProvi
     assert sorted(got) == sorted(ids)
 
 
-async def test_a_consumer_is_not_favoured_over_others_in_the_loop(provider: FakeProvider) -> None:
+async def test_a_consumer_does_not_block_the_event_loop(provider: FakeProvider) -> None:
     turns = 0
 
     async def count_turns() -> None:
@@ -144,7 +144,7 @@ async def test_a_consumer_is_not_favoured_over_others_in_the_loop(provider: Fake
 # The end, and outside of the block
 
 
-async def test_after_the_end_it_is_over_again_and_again(provider: FakeProvider) -> None:
+async def test_iteration_stays_ended(provider: FakeProvider) -> None:
     async with make_client() as client, client.track(["a"]) as batch:
         await anext(batch)
         for _ in range(3):
@@ -155,7 +155,7 @@ async def test_after_the_end_it_is_over_again_and_again(provider: FakeProvider) 
         await anext(batch)
 
 
-async def test_what_was_not_fetched_can_be_fetched_after_the_block(provider: FakeProvider) -> None:
+async def test_outcomes_can_be_fetched_after_the_block(provider: FakeProvider) -> None:
     async with make_client() as client:
         async with client.track(numbered(5)) as batch:
             await anyio.sleep(100)
@@ -170,13 +170,15 @@ USES: dict[str, Callable[[BatchRunner], object]] = {
 
 
 @pytest.mark.parametrize("use", USES)
-async def test_a_batch_that_was_not_entered_says_how_to(provider: FakeProvider, use: str) -> None:
+async def test_the_use_of_a_batch_that_was_not_entered_is_refused(
+    provider: FakeProvider, use: str
+) -> None:
     async with make_client() as client:
         with pytest.raises(ConfigurationError, match=r"async with client\.track\(task_ids\)"):
             USES[use](client.track(["a"]))
 
 
-async def test_iterating_over_a_batch_that_was_not_entered_says_how_to(
+async def test_iterating_over_a_batch_that_was_not_entered_is_refused(
     provider: FakeProvider,
 ) -> None:
     async with make_client() as client:
@@ -186,7 +188,7 @@ async def test_iterating_over_a_batch_that_was_not_entered_says_how_to(
     assert provider.sent == []
 
 
-async def test_a_batch_is_entered_once(provider: FakeProvider) -> None:
+async def test_a_batch_can_be_entered_only_once(provider: FakeProvider) -> None:
     async with make_client() as client:
         async with client.track(["a"]) as batch:
             with pytest.raises(ConfigurationError, match="entered once"):
@@ -208,7 +210,7 @@ async def test_after_the_block_nothing_is_tracked_or_added(provider: FakeProvide
         batch.close()
 
 
-async def test_a_batch_shows_where_it_stands(provider: FakeProvider) -> None:
+async def test_the_repr_of_a_batch_shows_its_numbers(provider: FakeProvider) -> None:
     provider.add("b", NEVER)
     async with make_client() as client:
         batch = client.track(["a", "b"])

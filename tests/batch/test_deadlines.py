@@ -1,15 +1,23 @@
-"""Each task of a batch has its own time, from the moment it was taken in."""
+"""Each task of a batch has its own deadline, counted from when it was added."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import math
-from typing import Any, cast
 
 import anyio
 import pytest
-from batch.tracking import NEVER, add_all, is_clean, numbered, outcomes_of, slowly, tracked
+from batch.tracking import (
+    NEVER,
+    add_all,
+    is_clean,
+    numbered,
+    outcomes_of,
+    slowly,
+    tracked,
+    tracker_of,
+)
 from fakes import FakeProvider, envelope, make_client, record
 
 from vocalsep_async import (
@@ -27,7 +35,7 @@ from vocalsep_async._batch.groups import ArrivalGroup
 pytestmark = pytest.mark.anyio
 
 
-async def test_a_task_that_is_out_of_time_says_how_it_stood(provider: FakeProvider) -> None:
+async def test_a_timeout_error_names_the_last_status(provider: FakeProvider) -> None:
     provider.add("a", NEVER)
     began = anyio.current_time()
     async with make_client() as client:
@@ -41,7 +49,9 @@ async def test_a_task_that_is_out_of_time_says_how_it_stood(provider: FakeProvid
     assert f"still PENDING after 30.0 s and {outcome.polls} polls" in str(outcome.error)
 
 
-async def test_a_task_that_was_never_looked_at_says_so(provider: FakeProvider) -> None:
+async def test_the_timeout_error_of_a_task_that_was_never_polled_says_so(
+    provider: FakeProvider,
+) -> None:
     async with make_client(rate_limit=RateLimit(1, 1000)) as client:
         await client.get_task("first")
         (outcome,) = await tracked(client, ["a"], timeout=30)
@@ -49,7 +59,7 @@ async def test_a_task_that_was_never_looked_at_says_so(provider: FakeProvider) -
     assert "never seen after 30.0 s" in str(outcome.error)
 
 
-async def test_the_last_error_is_told(provider: FakeProvider) -> None:
+async def test_a_timeout_error_has_the_last_error(provider: FakeProvider) -> None:
     provider.script("a", *[envelope(500, "broken")] * 99)
     async with make_client() as client:
         (outcome,) = await tracked(client, ["a"], timeout=30)
@@ -57,7 +67,7 @@ async def test_the_last_error_is_told(provider: FakeProvider) -> None:
     assert isinstance(outcome.error.last_error, ServerError)
 
 
-async def test_those_that_come_after_others_of_their_moment_ran_out_of_time_do_so_too(
+async def test_a_task_added_after_its_group_expired_has_a_deadline_too(
     provider: FakeProvider,
 ) -> None:
     ids = numbered(50)
@@ -67,7 +77,7 @@ async def test_those_that_come_after_others_of_their_moment_ran_out_of_time_do_s
             assert (await outcomes_of(batch)).keys() == set(ids)
 
 
-async def test_the_deadline_cuts_a_look_and_nothing_is_left_of_it(provider: FakeProvider) -> None:
+async def test_a_deadline_cancels_a_poll_and_leaves_nothing_behind(provider: FakeProvider) -> None:
     provider.round_trip = 1000
     began = anyio.current_time()
     async with make_client() as client:
@@ -79,7 +89,7 @@ async def test_the_deadline_cuts_a_look_and_nothing_is_left_of_it(provider: Fake
         assert client.stats.in_flight == 0
 
 
-async def test_looks_end_with_the_time_though_nobody_iterates(provider: FakeProvider) -> None:
+async def test_polls_end_at_the_deadline_without_a_consumer(provider: FakeProvider) -> None:
     ids = numbered(5)
     add_all(provider, ids, NEVER)
     async with make_client() as client, client.track(ids, timeout=30) as batch:
@@ -113,7 +123,7 @@ async def test_an_added_task_has_its_own_deadline(provider: FakeProvider) -> Non
     assert ends == pytest.approx({"a": 30, "b": 40, "c": 65})
 
 
-async def test_adding_a_task_while_many_run_out_of_time_holds_up_none_of_them(
+async def test_adding_a_task_does_not_delay_tasks_that_expire(
     provider: FakeProvider,
 ) -> None:
     ids = numbered(2000)
@@ -128,7 +138,9 @@ async def test_adding_a_task_while_many_run_out_of_time_holds_up_none_of_them(
         assert batch.pending_ids() == ("new",)
 
 
-async def test_adding_an_open_task_again_gives_it_no_more_time(provider: FakeProvider) -> None:
+async def test_adding_a_pending_task_again_does_not_extend_its_deadline(
+    provider: FakeProvider,
+) -> None:
     provider.add("a", NEVER)
     async with make_client() as client, client.track(["a"], timeout=30) as batch:
         await anyio.sleep(20)
@@ -136,7 +148,7 @@ async def test_adding_an_open_task_again_gives_it_no_more_time(provider: FakePro
         assert (await anext(batch)).elapsed == pytest.approx(30)
 
 
-async def test_a_task_that_is_tracked_again_has_all_its_time_again(provider: FakeProvider) -> None:
+async def test_a_task_that_is_tracked_again_gets_a_new_deadline(provider: FakeProvider) -> None:
     provider.add("a", NEVER)
     began = anyio.current_time()
     async with make_client() as client, client.track(["a"], timeout=30) as batch:
@@ -146,7 +158,7 @@ async def test_a_task_that_is_tracked_again_has_all_its_time_again(provider: Fak
     assert anyio.current_time() == pytest.approx(began + 60)
 
 
-async def test_what_a_source_gives_later_ends_later(provider: FakeProvider) -> None:
+async def test_the_timeout_of_an_id_counts_from_when_it_was_read(provider: FakeProvider) -> None:
     ids = numbered(5)
     add_all(provider, ids, NEVER)
     began = anyio.current_time()
@@ -157,7 +169,7 @@ async def test_what_a_source_gives_later_ends_later(provider: FakeProvider) -> N
     assert ends == pytest.approx([25, 35, 45, 55, 65])
 
 
-async def test_a_task_that_ends_in_time_has_no_timeout(provider: FakeProvider) -> None:
+async def test_a_task_that_ends_before_its_deadline_succeeds(provider: FakeProvider) -> None:
     add_all(provider, numbered(5), 20)
     async with make_client() as client:
         outcomes = await tracked(client, numbered(5), timeout=60)
@@ -165,7 +177,7 @@ async def test_a_task_that_ends_in_time_has_no_timeout(provider: FakeProvider) -
     assert all(outcome.succeeded for outcome in outcomes)
 
 
-async def test_one_look_is_held_for_just_before_the_deadline(provider: FakeProvider) -> None:
+async def test_the_last_poll_is_made_just_before_the_deadline(provider: FakeProvider) -> None:
     provider.add("a", 29)
     began = anyio.current_time()
     async with make_client() as client:
@@ -174,7 +186,7 @@ async def test_one_look_is_held_for_just_before_the_deadline(provider: FakeProvi
     assert 29 < provider.times("a")[-1] - began < 30
 
 
-async def test_without_a_timeout_a_task_is_waited_for_for_ever(provider: FakeProvider) -> None:
+async def test_without_a_timeout_a_task_never_expires(provider: FakeProvider) -> None:
     provider.add("a", 200_000)
     async with make_client() as client:
         (outcome,) = await tracked(client, ["a"])
@@ -183,7 +195,7 @@ async def test_without_a_timeout_a_task_is_waited_for_for_ever(provider: FakePro
     assert again.succeeded
 
 
-async def test_a_pause_beyond_the_deadline_ends_nothing_later_than_it(
+async def test_a_pause_does_not_move_a_deadline(
     provider: FakeProvider,
 ) -> None:
     provider.script("a", envelope(430, "too often", Retry_After="200"))
@@ -195,10 +207,10 @@ async def test_a_pause_beyond_the_deadline_ends_nothing_later_than_it(
     assert all(isinstance(outcome.error, TaskTimeoutError) for outcome in outcomes)
 
 
-# Zero
+# Timeout zero
 
 
-async def test_timeout_zero_looks_at_each_task_once(provider: FakeProvider) -> None:
+async def test_timeout_zero_polls_each_task_once(provider: FakeProvider) -> None:
     ids = numbered(50)
     add_all(provider, ids[:30], NEVER)
     provider.script(ids[40], envelope(404, "no"))
@@ -216,7 +228,7 @@ async def test_timeout_zero_looks_at_each_task_once(provider: FakeProvider) -> N
     assert sum(outcome.succeeded for outcome in outcomes.values()) == 18
 
 
-async def test_timeout_zero_counts_a_refusal_as_its_look(provider: FakeProvider) -> None:
+async def test_timeout_zero_counts_a_throttled_poll(provider: FakeProvider) -> None:
     provider.script("a", envelope(430, "too often"))
     async with make_client() as client:
         (outcome,) = await tracked(client, ["a"], timeout=0)
@@ -225,7 +237,7 @@ async def test_timeout_zero_counts_a_refusal_as_its_look(provider: FakeProvider)
     assert len(provider.times("a")) == 1
 
 
-async def test_timeout_zero_looks_though_the_task_was_looked_at_for_others(
+async def test_timeout_zero_polls_a_task_that_others_polled_before(
     provider: FakeProvider,
 ) -> None:
     provider.add("a", NEVER)
@@ -236,7 +248,7 @@ async def test_timeout_zero_looks_though_the_task_was_looked_at_for_others(
     assert len(provider.polls) == 3
 
 
-async def test_an_added_task_is_looked_at_once_too(provider: FakeProvider) -> None:
+async def test_timeout_zero_polls_an_added_task_once_too(provider: FakeProvider) -> None:
     add_all(provider, ["a", "b"], NEVER)
     async with make_client() as client, client.track(["a"], timeout=0) as batch:
         await anext(batch)
@@ -247,10 +259,10 @@ async def test_an_added_task_is_looked_at_once_too(provider: FakeProvider) -> No
     assert len(provider.polls) == 2
 
 
-# Unasked
+# Never polled
 
 
-async def test_those_that_wait_for_their_first_look_end_in_time_too(
+async def test_tasks_that_were_never_polled_expire_at_their_deadline(
     provider: FakeProvider,
 ) -> None:
     ids = numbered(200)
@@ -260,12 +272,12 @@ async def test_those_that_wait_for_their_first_look_end_in_time_too(
         outcomes = await outcomes_of(batch)
         assert anyio.current_time() == pytest.approx(began + 20)
         assert batch.stats.failed == 200
-        assert cast("Any", batch)._entered().unasked == 0
+        assert tracker_of(batch).never_polled == 0
     assert len(outcomes) == 200
     assert {outcome.status for outcome in outcomes.values()} == {None, TaskStatus.PENDING}
 
 
-async def test_those_whose_time_ran_out_unasked_are_settled_where_they_are_met(
+async def test_expired_tasks_in_the_backlog_are_settled_without_a_poll(
     provider: FakeProvider,
 ) -> None:
     ids = numbered(200)
@@ -287,7 +299,7 @@ def warnings_in(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [each.getMessage() for each in caplog.records if each.levelno >= logging.WARNING]
 
 
-async def test_a_batch_that_cannot_be_swept_in_time_is_warned_of_once_with_the_arithmetic(
+async def test_a_batch_too_large_for_its_timeout_logs_one_warning_with_the_arithmetic(
     provider: FakeProvider, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with make_client() as client, client.track(numbered(1000), timeout=60) as batch:
@@ -295,11 +307,11 @@ async def test_a_batch_that_cannot_be_swept_in_time_is_warned_of_once_with_the_a
         for task_id in numbered(500, "more"):
             batch.add(task_id)
     (text,) = warnings_in(caplog)
-    assert text.startswith("1000 tasks cannot be looked at within their timeout")
+    assert text.startswith("1000 tasks cannot be polled within their timeout")
     assert "1000 / 2 requests per s = 500 s, and the timeout is 60 s" in text
 
 
-async def test_a_batch_that_grows_beyond_its_time_is_warned_of(
+async def test_a_batch_that_grows_too_large_for_its_timeout_logs_a_warning(
     provider: FakeProvider, caplog: pytest.LogCaptureFixture
 ) -> None:
     add_all(provider, numbered(100), NEVER)
@@ -321,7 +333,7 @@ async def test_a_batch_that_grows_beyond_its_time_is_warned_of(
         (1000, 60.0, None),
     ],
 )
-async def test_a_batch_that_has_time_is_not_warned_of(
+async def test_a_batch_with_enough_time_logs_no_warning(
     provider: FakeProvider,
     caplog: pytest.LogCaptureFixture,
     number: int,
@@ -337,12 +349,12 @@ async def test_a_batch_that_has_time_is_not_warned_of(
     assert warnings_in(caplog) == []
 
 
-async def test_a_task_that_ran_out_of_time_before_it_was_taken_in_is_not_asked_for(
+async def test_a_task_that_expired_before_it_was_added_is_not_polled(
     provider: FakeProvider,
 ) -> None:
     async with make_client() as client, client.track(keep_open=True, timeout=10) as batch:
-        tracker = cast("Any", batch)._entered()
-        tracker.take_in(TaskRef("late"), age=1000)
+        tracker = tracker_of(batch)
+        tracker.add(TaskRef("late"), age=1000)
         group = tracker._open["late"]
         assert isinstance(group, ArrivalGroup)
         assert tracker._admit("late", group) is None

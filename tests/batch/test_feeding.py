@@ -1,19 +1,19 @@
-"""Adding tasks while a batch runs, hurrying some, closing it."""
+"""`add`, `notify` and `close` while a batch runs."""
 
 from __future__ import annotations
 
 import math
 from datetime import UTC, datetime, timedelta
-from typing import Any, cast
 
 import anyio
 import pytest
-from batch.tracking import NEVER, add_all, numbered, outcomes_of, slowly
+from batch.tracking import NEVER, add_all, numbered, outcomes_of, slowly, tracker_of
 from fakes import FakeProvider, envelope, make_client
 
 from vocalsep_async import (
     ConfigurationError,
     Interval,
+    InvalidArgumentError,
     RateLimit,
     RetryPolicy,
     SeparationType,
@@ -65,7 +65,7 @@ async def test_after_the_end_of_iteration_more_can_be_added(provider: FakeProvid
         assert list(await outcomes_of(batch)) == ["b"]
 
 
-async def test_after_close_those_that_are_open_get_their_outcomes(provider: FakeProvider) -> None:
+async def test_after_close_pending_tasks_get_their_outcomes(provider: FakeProvider) -> None:
     add_all(provider, numbered(5), 30)
     async with make_client() as client, client.track(numbered(5), keep_open=True) as batch:
         batch.close()
@@ -80,7 +80,7 @@ async def test_after_close_nothing_can_be_added(provider: FakeProvider) -> None:
         assert list(await outcomes_of(batch)) == ["a"]
 
 
-async def test_a_source_is_read_to_its_end_though_the_batch_was_closed(
+async def test_close_does_not_stop_the_reading_of_a_source(
     provider: FakeProvider,
 ) -> None:
     async with make_client() as client, client.track(slowly("abc", 10)) as batch:
@@ -93,14 +93,14 @@ async def test_an_unusable_id_is_refused_where_it_is_added(
     provider: FakeProvider, wrong: object
 ) -> None:
     async with make_client() as client, client.track(["a"]) as batch:
-        with pytest.raises(ConfigurationError, match="task id"):
+        with pytest.raises(InvalidArgumentError, match="task id"):
             batch.add(wrong)  # type: ignore[arg-type]
-        with pytest.raises(ConfigurationError, match="task id"):
+        with pytest.raises(InvalidArgumentError, match="task id"):
             batch.notify(wrong)  # type: ignore[arg-type]
         assert batch.stats.pending == 1
 
 
-async def test_a_task_that_is_added_is_looked_at_at_once(provider: FakeProvider) -> None:
+async def test_an_added_task_is_polled_immediately(provider: FakeProvider) -> None:
     provider.add("a", NEVER)
     async with make_client() as client, client.track(["a"], poll=Interval(500)) as batch:
         await anyio.sleep(60)
@@ -111,7 +111,7 @@ async def test_a_task_that_is_added_is_looked_at_at_once(provider: FakeProvider)
 
 
 @pytest.mark.parametrize("asked", [False, True])
-async def test_what_an_added_ref_knows_of_an_open_task_is_taken_over(
+async def test_an_added_ref_completes_what_is_known_of_a_pending_task(
     provider: FakeProvider, *, asked: bool
 ) -> None:
     provider.add("a", NEVER)
@@ -130,44 +130,44 @@ async def test_what_an_added_ref_knows_of_an_open_task_is_taken_over(
     assert len(provider.polls) == 1
 
 
-async def test_refs_that_know_their_age_leave_nothing_behind(provider: FakeProvider) -> None:
+async def test_the_backlog_does_not_keep_refs_with_a_known_age(provider: FakeProvider) -> None:
     async with make_client() as client, client.track(keep_open=True) as batch:
         for task_id in numbered(100):
             batch.add(TaskRef(task_id, created_at=datetime.now(UTC)))
             await anext(batch)
-        waiting = cast("Any", batch)._entered()._unasked._ids.values()
+        waiting = tracker_of(batch)._backlog._ids.values()
         assert sum(len(ids) for ids in waiting) < 10
 
 
 # notify
 
 
-async def hurried(batch: BatchRunner, task_id: str) -> tuple[TaskOutcome, float]:
+async def after_notify(batch: BatchRunner, task_id: str) -> tuple[TaskOutcome, float]:
     """The next outcome, and how long it took after the task was notified."""
     began = anyio.current_time()
     assert batch.notify(task_id) is True
     return await anext(batch), anyio.current_time() - began
 
 
-async def test_a_task_that_is_notified_is_looked_at_soon(provider: FakeProvider) -> None:
+async def test_notify_polls_a_task_soon(provider: FakeProvider) -> None:
     provider.add("a", 60)
     async with make_client() as client, client.track(["a"], poll=Interval(1000)) as batch:
         await anyio.sleep(61)
-        outcome, took = await hurried(batch, "a")
+        outcome, took = await after_notify(batch, "a")
     assert outcome.succeeded
     assert took == pytest.approx(0.1)
     assert len(provider.polls) == 2
 
 
-async def test_one_that_was_looked_at_just_now_waits_a_second(provider: FakeProvider) -> None:
+async def test_notify_keeps_a_second_between_polls_of_a_task(provider: FakeProvider) -> None:
     provider.add("a", 0.2)
     async with make_client() as client, client.track(["a"], poll=Interval(1000)) as batch:
         await anyio.sleep(0.3)
-        _, took = await hurried(batch, "a")
+        _, took = await after_notify(batch, "a")
     assert took == pytest.approx(0.8)
 
 
-async def test_notifying_again_and_again_makes_one_look(provider: FakeProvider) -> None:
+async def test_repeated_notify_calls_make_one_poll(provider: FakeProvider) -> None:
     provider.add("a", NEVER)
     async with make_client() as client, client.track(["a"], poll=Interval(1000)) as batch:
         await anyio.sleep(60)
@@ -177,54 +177,54 @@ async def test_notifying_again_and_again_makes_one_look(provider: FakeProvider) 
         assert len(provider.polls) == 2
 
 
-async def test_a_task_nobody_looked_at_yet_comes_first_when_it_is_notified(
+async def test_notify_puts_a_never_polled_task_first(
     provider: FakeProvider,
 ) -> None:
     add_all(provider, numbered(200), NEVER)
     async with make_client() as client, client.track([*numbered(200), "last"]) as batch:
         await anyio.sleep(10)
-        outcome, took = await hurried(batch, "last")
+        outcome, took = await after_notify(batch, "last")
     assert outcome.task_id == "last"
     assert took < 2
 
 
-async def test_a_notification_during_a_look_brings_another_one(provider: FakeProvider) -> None:
+async def test_notify_during_a_poll_makes_another_poll(provider: FakeProvider) -> None:
     provider.round_trip = 4
     provider.add("a", 2.5)
     async with make_client() as client, client.track(["a"], poll=Interval(1000)) as batch:
-        await anyio.sleep(3)  # the look was answered before the task ended
-        outcome, took = await hurried(batch, "a")
+        await anyio.sleep(3)  # the poll was answered before the task ended
+        outcome, took = await after_notify(batch, "a")
     assert outcome.succeeded
     assert took < 10
 
 
-async def test_a_notification_after_a_failure_does_not_wait_for_the_next_try(
+async def test_notify_after_a_failure_does_not_wait_for_the_retry_delay(
     provider: FakeProvider,
 ) -> None:
     provider.script("a", *[envelope(500, "broken")] * 7)
     retry = RetryPolicy(jitter=0)
     async with make_client(retry=retry) as client, client.track(["a"]) as batch:
         await anyio.sleep(30)
-        _, took = await hurried(batch, "a")
+        _, took = await after_notify(batch, "a")
     assert took < 1
 
 
-async def test_a_notification_waits_for_the_budget(provider: FakeProvider) -> None:
+async def test_notify_waits_for_the_rate_limit(provider: FakeProvider) -> None:
     provider.add("a", 5)
     limit = RateLimit(1, 100.0)
     async with make_client(rate_limit=limit) as client, client.track(["a"]) as batch:
         await anyio.sleep(10)
-        _, took = await hurried(batch, "a")
+        _, took = await after_notify(batch, "a")
     assert took == pytest.approx(90.2, abs=0.1)
 
 
-async def test_notifying_says_whether_the_task_is_open(provider: FakeProvider) -> None:
+async def test_notify_returns_whether_the_task_is_pending(provider: FakeProvider) -> None:
     provider.add("b", math.inf)
     async with make_client() as client, client.track(["a", "b"]) as batch:
         assert batch.notify("a") is True
         await anext(batch)
         assert batch.notify("a") is False
-        assert batch.notify("nobody's") is False
+        assert batch.notify("unknown") is False
         assert batch.notify("b") is True
         await anyio.sleep(10)
     assert {task_id for _, task_id in provider.polls} == {"a", "b"}

@@ -1,4 +1,4 @@
-"""What goes into a batch: ids from anywhere, each of them once."""
+"""The ids of a batch: from any iterable, each tracked once."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from batch.tracking import (
 )
 from fakes import FakeProvider, make_client, record
 
-from vocalsep_async import ConfigurationError, Interval, SeparationType, TaskRef
+from vocalsep_async import Interval, InvalidArgumentError, SeparationType, TaskRef
 from vocalsep_async._batch import runner
 
 pytestmark = pytest.mark.anyio
@@ -46,16 +46,14 @@ SOURCES: dict[str, Callable[[], Any]] = {
 
 
 @pytest.mark.parametrize("source", SOURCES)
-async def test_ids_come_from_anything_that_can_be_iterated_over(
-    provider: FakeProvider, source: str
-) -> None:
+async def test_ids_can_come_from_any_iterable(provider: FakeProvider, source: str) -> None:
     async with make_client() as client:
         outcomes = await tracked(client, SOURCES[source]())
     assert sorted(outcome.task_id for outcome in outcomes) == IDS
     assert sorted(provider.sent) == IDS
 
 
-async def test_no_ids_are_a_batch_that_is_over(provider: FakeProvider) -> None:
+async def test_a_batch_without_ids_ends_immediately(provider: FakeProvider) -> None:
     async with make_client() as client:
         assert await tracked(client) == []
         assert await tracked(client, iter(())) == []
@@ -63,18 +61,18 @@ async def test_no_ids_are_a_batch_that_is_over(provider: FakeProvider) -> None:
 
 
 @pytest.mark.parametrize("wrong", ["an-id", b"an-id", TaskRef("an-id")])
-async def test_one_id_instead_of_many_is_refused_with_the_right_call(
+async def test_a_single_id_is_refused_and_the_right_call_named(
     provider: FakeProvider, wrong: Any
 ) -> None:
     async with make_client() as client:
-        with pytest.raises(ConfigurationError, match=r"track\(\[task_id\]\).*wait_for_task"):
+        with pytest.raises(InvalidArgumentError, match=r"track\(\[task_id\]\).*wait_for_task"):
             client.track(wrong)
 
 
 @pytest.mark.parametrize("wrong", [None, 5])
-async def test_what_holds_no_ids_is_refused(provider: FakeProvider, wrong: Any) -> None:
+async def test_an_argument_without_ids_is_refused(provider: FakeProvider, wrong: Any) -> None:
     async with make_client() as client:
-        with pytest.raises(ConfigurationError, match="tasks must be ids to iterate over"):
+        with pytest.raises(InvalidArgumentError, match="tasks must be ids to iterate over"):
             client.track(wrong)
 
 
@@ -95,7 +93,7 @@ async def test_an_unusable_option_is_refused_by_its_name(
     provider: FakeProvider, options: dict[str, Any]
 ) -> None:
     async with make_client() as client:
-        with pytest.raises(ConfigurationError, match=next(iter(options))):
+        with pytest.raises(InvalidArgumentError, match=next(iter(options))):
             client.track(["a"], **options)
 
 
@@ -104,7 +102,7 @@ async def test_one_bad_id_in_a_list_is_refused_before_anything_is_sent(
     provider: FakeProvider, wrong: Any
 ) -> None:
     async with make_client() as client:
-        with pytest.raises(ConfigurationError, match="task id"):
+        with pytest.raises(InvalidArgumentError, match="task id"):
             async with client.track(["good", wrong]):
                 pass
         assert client._poller._groups == {}
@@ -132,9 +130,9 @@ def breaks_at_once() -> Iterator[str]:
 
 @pytest.mark.parametrize(
     "source, error",
-    [(bad_id, ConfigurationError), (broken, LookupError), (breaks_at_once, LookupError)],
+    [(bad_id, InvalidArgumentError), (broken, LookupError), (breaks_at_once, LookupError)],
 )
-async def test_an_error_of_the_source_surfaces_as_itself_and_no_outcome_is_lost(
+async def test_an_error_of_the_source_is_raised_unchanged_and_no_outcome_is_lost(
     provider: FakeProvider, source: Callable[[], Any], error: type[Exception]
 ) -> None:
     got: list[str] = []
@@ -147,7 +145,7 @@ async def test_an_error_of_the_source_surfaces_as_itself_and_no_outcome_is_lost(
     assert got == ["a", "b"]
 
 
-async def test_an_error_of_the_source_is_raised_once_and_after_what_is_known(
+async def test_an_error_of_the_source_is_raised_once_and_after_ready_outcomes(
     provider: FakeProvider,
 ) -> None:
     async with make_client() as client, client.track(breaks_at_once()) as batch:
@@ -163,7 +161,7 @@ async def test_an_error_of_the_source_is_raised_once_and_after_what_is_known(
 
 
 class Endless:
-    """Ids without end, from an iterator that counts how many were read."""
+    """An endless iterator of ids that counts how many were read."""
 
     def __init__(self) -> None:
         self.read = 0
@@ -183,7 +181,7 @@ class EndlessAsync(Endless):
 
 
 @pytest.mark.parametrize("kind", [Endless, EndlessAsync])
-async def test_a_source_without_end_is_read_about_a_thousand_ahead(
+async def test_an_endless_source_is_read_about_a_thousand_ids_ahead(
     provider: FakeProvider, kind: type[Endless]
 ) -> None:
     source = kind()
@@ -195,7 +193,7 @@ async def test_a_source_without_end_is_read_about_a_thousand_ahead(
 
 
 @pytest.mark.parametrize("rate", [pytest.param(None, marks=pytest.mark.deep), "the account's"])
-async def test_a_source_is_read_on_while_its_tasks_are_pending(
+async def test_pending_tasks_do_not_pause_a_source(
     provider: FakeProvider, rate: str | None
 ) -> None:
     ids = numbered(3000)
@@ -210,10 +208,10 @@ async def test_a_source_is_read_on_while_its_tasks_are_pending(
         assert len(provider.polls) == 3000
 
 
-async def test_so_many_ids_of_a_source_are_open_at_once_and_no_more(
+async def test_the_open_ids_of_a_source_are_limited(
     provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runner, "_MOST_OPEN", 20)
+    monkeypatch.setattr(runner, "_MAX_OPEN", 20)
     source = Endless()
     for number in range(20):
         provider.add(f"t{number}", 500)
@@ -225,7 +223,7 @@ async def test_so_many_ids_of_a_source_are_open_at_once_and_no_more(
         assert source.read == 20 + batch.stats.finished
 
 
-async def test_other_code_runs_while_a_long_list_is_read(provider: FakeProvider) -> None:
+async def test_reading_a_long_list_does_not_block_the_event_loop(provider: FakeProvider) -> None:
     turns = 0
 
     async def count_turns() -> None:
@@ -241,7 +239,7 @@ async def test_other_code_runs_while_a_long_list_is_read(provider: FakeProvider)
     assert turns >= 100
 
 
-async def test_a_hundred_thousand_ids_cost_a_few_steps_each(provider: FakeProvider) -> None:
+async def test_a_hundred_thousand_ids_take_a_few_steps_each(provider: FakeProvider) -> None:
     add_all(provider, numbered(100), NEVER)
     keys = 0
 
@@ -264,7 +262,7 @@ async def test_a_hundred_thousand_ids_cost_a_few_steps_each(provider: FakeProvid
 # Once each
 
 
-async def test_what_two_refs_of_a_task_know_is_put_together(provider: FakeProvider) -> None:
+async def test_two_refs_of_one_task_are_merged(provider: FakeProvider) -> None:
     provider.script("a", record("a", "GENERATE_AUDIO_FAILED"))
     refs = [
         TaskRef("a", created_at=datetime.now(UTC)),
@@ -300,7 +298,7 @@ async def test_an_added_id_that_has_its_outcome_is_tracked_again(provider: FakeP
         assert (batch.stats.finished, batch.stats.pending) == (2, 0)
 
 
-async def test_an_id_that_a_source_repeats_is_recognised_among_the_last(
+async def test_an_id_that_a_source_repeats_is_tracked_once(
     provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(runner, "_REMEMBERED", 3)
@@ -310,7 +308,7 @@ async def test_an_id_that_a_source_repeats_is_recognised_among_the_last(
     assert [outcome.task_id for outcome in outcomes] == ["a", "b", "c", "d", "a"]
 
 
-async def test_a_source_that_repeats_one_id_for_ever_can_be_left(provider: FakeProvider) -> None:
+async def test_a_source_that_repeats_one_id_endlessly_can_be_left(provider: FakeProvider) -> None:
     async def same() -> AsyncIterator[str]:
         while True:
             yield "a"
@@ -326,7 +324,7 @@ async def test_a_source_that_repeats_one_id_for_ever_can_be_left(provider: FakeP
     assert provider.sent == ["a"]
 
 
-async def test_a_ref_says_its_type_itself_and_the_batch_says_it_for_the_others(
+async def test_the_type_of_a_ref_goes_before_the_type_of_the_batch(
     provider: FakeProvider,
 ) -> None:
     for task_id in "abc":
@@ -339,7 +337,7 @@ async def test_a_ref_says_its_type_itself_and_the_batch_says_it_for_the_others(
 
 
 class FewAsync:
-    """An async iterator that is no generator, and ends."""
+    """A finite async iterator that is not a generator."""
 
     def __init__(self, *ids: str) -> None:
         self._ids = iter(ids)

@@ -1,8 +1,8 @@
-"""Batches over one journal, each cut off at any moment, against a simple model of it.
+"""Batches over one journal, each cut off at any moment, against a simple model.
 
-The model knows which ids were taken in and which ended. Each run hands out at most one outcome for
-each id; an id whose final record was handed out is never asked for again, and is handed out again
-by every run that gets to its end. In the end one more run must have an outcome for every id.
+The model knows which ids were added and which ended. Each run hands out at most one outcome for
+each id; an id whose final record was handed out is never polled again, and is handed out again by
+every complete run. A last run must have an outcome for every id.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ FAULTS: dict[str, list[Answer]] = {
     "undecodable for long": [envelope(200, data="strange")] * 6,
     "not found": [envelope(404, "no")],
     "unknown for long": [envelope(200)] * 6,
-    "dead key": [envelope(401, "no")],
+    "rejected key": [envelope(401, "no")],
     "no credits": [envelope(429, "no")],
 }
 IDS = st.sampled_from([f"t{n}" for n in range(10)])
@@ -42,7 +42,7 @@ DURATIONS = [0.0, 0.2, 5.0, 5.0, 50.0, 50.0, 300.0, 300.0, NEVER, NEVER]
 
 
 class Cut(NamedTuple):
-    """How and when a run ends: after some seconds, and then some rounds of the event loop."""
+    """How and when a run ends: after some seconds and some iterations of the event loop."""
 
     how: Literal["left", "cancelled", "scope cancelled", "never"]
     seconds: float
@@ -158,7 +158,7 @@ class JournalMachine(RuleBasedStateMachine):
                 for task_id in later:
                     await asyncio.wait([consumer], timeout=3)
                     if consumer.done():
-                        break  # a dead key or no credits ended the batch
+                        break  # a rejected key or no credits ended the batch
                     if task_id not in outcomes and task_id not in self.ended:
                         batch.add(task_id)
                         self.taken.add(task_id)
@@ -216,9 +216,7 @@ async def _fetch(batch: BatchRunner, outcomes: dict[str, TaskOutcome]) -> None:
 pytestmark = pytest.mark.hypothesis
 
 
-def test_however_runs_over_one_journal_are_cut_off_nothing_is_lost_and_nothing_asked_twice() -> (
-    None
-):
+def test_runs_over_one_journal_lose_nothing_and_poll_no_finished_task_again() -> None:
     run_state_machine_as_test(
         JournalMachine,
         settings=settings(max_examples=settings().max_examples // 4, stateful_step_count=10),

@@ -1,4 +1,4 @@
-"""Leaving a batch early: whatever ends the block, nothing goes on and nothing is left."""
+"""Leaving a batch early ends everything that it started."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from vocalsep_async import Interval, VocalSepClient
 pytestmark = pytest.mark.anyio
 
 
-class Abandoned(Exception):  # noqa: N818 - no error, a way out
-    """What a user's own code raises."""
+class Abandoned(Exception):  # noqa: N818 - raised by the test only
+    """An exception of the code in a block."""
 
 
 @pytest.mark.parametrize("round_trip", [0.1, 30])
 @pytest.mark.parametrize("way", ["break", "exception", "cancellation"])
-async def test_leaving_early_stops_the_looks_and_leaks_nothing(
+async def test_leaving_early_stops_the_polls_and_leaks_nothing(
     provider: FakeProvider, way: str, round_trip: float
 ) -> None:
     provider.round_trip = round_trip
@@ -56,7 +56,7 @@ async def test_leaving_early_stops_the_looks_and_leaks_nothing(
         assert len(provider.sent) == sent
 
 
-async def test_leaving_at_once_sends_nothing(provider: FakeProvider) -> None:
+async def test_leaving_immediately_sends_nothing(provider: FakeProvider) -> None:
     before = asyncio.all_tasks()
     async with make_client() as client:
         async with client.track(numbered(100)):
@@ -67,7 +67,7 @@ async def test_leaving_at_once_sends_nothing(provider: FakeProvider) -> None:
     assert provider.sent == []
 
 
-async def test_a_look_whose_task_is_out_of_time_does_not_outlive_the_batch(
+async def test_the_poll_of_an_expired_task_does_not_outlive_the_batch(
     provider: FakeProvider,
 ) -> None:
     provider.round_trip = 1000
@@ -79,9 +79,7 @@ async def test_a_look_whose_task_is_out_of_time_does_not_outlive_the_batch(
 
 
 @pytest.mark.parametrize("reads", [False, True])
-async def test_an_async_source_is_told_that_nobody_reads_it_any_more(
-    provider: FakeProvider, *, reads: bool
-) -> None:
+async def test_leaving_closes_an_async_source(provider: FakeProvider, *, reads: bool) -> None:
     closed: list[str] = []
 
     async def ids() -> AsyncIterator[str]:
@@ -102,7 +100,7 @@ async def test_an_async_source_is_told_that_nobody_reads_it_any_more(
     assert closed == ["closed"]
 
 
-async def test_leaving_waits_for_a_source_that_cleans_up(provider: FakeProvider) -> None:
+async def test_leaving_waits_for_the_cleanup_of_a_source(provider: FakeProvider) -> None:
     cleaned = False
 
     async def ids() -> AsyncIterator[str]:
@@ -121,7 +119,7 @@ async def test_leaving_waits_for_a_source_that_cleans_up(provider: FakeProvider)
         assert cleaned
 
 
-async def test_a_consumer_elsewhere_sees_the_end_when_the_block_is_left(
+async def test_leaving_ends_the_iteration_of_a_consumer_in_another_task(
     provider: FakeProvider,
 ) -> None:
     provider.every_answer = record
@@ -133,7 +131,7 @@ async def test_a_consumer_elsewhere_sees_the_end_when_the_block_is_left(
             assert await consumer == {}
 
 
-async def test_what_others_wait_for_goes_on_when_a_batch_is_left(provider: FakeProvider) -> None:
+async def test_leaving_does_not_stop_the_waits_of_others(provider: FakeProvider) -> None:
     provider.add("a", 50)
     async with make_client() as client, anyio.create_task_group() as group:
         group.start_soon(client.wait_for_task, "a")

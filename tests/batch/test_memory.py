@@ -1,4 +1,4 @@
-"""How much a batch holds for each task that it tracks."""
+"""The memory of a batch for each task."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NUMBERS = pytest.mark.parametrize("number", [2_000, pytest.param(10_000, marks=p
 
 
 class Held:
-    """Bytes that came to be held since it was made."""
+    """Bytes allocated since it was made and not freed."""
 
     def __init__(self) -> None:
         gc.collect()
@@ -40,7 +40,7 @@ def _not_traced_afterwards() -> Iterator[None]:
 
 @pytest.fixture
 def forgetful(provider: FakeProvider, monkeypatch: pytest.MonkeyPatch) -> FakeProvider:
-    """A provider that keeps no list of what it was asked."""
+    """A provider that keeps no list of requests."""
 
     class Nothing(list[object]):
         def append(self, _each: object) -> None:
@@ -61,7 +61,7 @@ def forgetful(provider: FakeProvider, monkeypatch: pytest.MonkeyPatch) -> FakePr
         pytest.param(10_000, 1e6, 700, marks=pytest.mark.deep),
     ],
 )
-async def test_a_pending_task_costs_less_than_600_bytes(
+async def test_a_pending_task_takes_less_than_600_bytes(
     forgetful: FakeProvider, number: int, seconds: float | None, most: int
 ) -> None:
     ids = numbered(number)
@@ -76,7 +76,9 @@ async def test_a_pending_task_costs_less_than_600_bytes(
 
 
 @pytest.mark.deep
-async def test_a_pending_task_costs_no_more_after_many_looks(forgetful: FakeProvider) -> None:
+async def test_a_pending_task_takes_no_more_memory_after_many_polls(
+    forgetful: FakeProvider,
+) -> None:
     ids = numbered(1_000)
     async with make_client(rate_limit=None) as client:
         await client.get_task("warm")
@@ -89,7 +91,7 @@ async def test_a_pending_task_costs_no_more_after_many_looks(forgetful: FakeProv
 
 
 @NUMBERS
-async def test_a_task_nobody_looked_at_yet_costs_less_than_200_bytes(
+async def test_a_never_polled_task_takes_less_than_200_bytes(
     forgetful: FakeProvider, number: int
 ) -> None:
     ids = numbered(number)
@@ -101,7 +103,7 @@ async def test_a_task_nobody_looked_at_yet_costs_less_than_200_bytes(
 
 
 @NUMBERS
-async def test_a_task_that_is_added_costs_less_than_200_bytes(
+async def test_an_added_task_takes_less_than_200_bytes(
     forgetful: FakeProvider, number: int
 ) -> None:
     ids = numbered(number)
@@ -112,7 +114,9 @@ async def test_a_task_that_is_added_costs_less_than_200_bytes(
         assert held.by_each(number) < 200
 
 
-async def test_tasks_that_are_added_one_by_one_cost_little_more(forgetful: FakeProvider) -> None:
+async def test_tasks_that_are_added_one_by_one_take_little_more_memory(
+    forgetful: FakeProvider,
+) -> None:
     ids = numbered(2_000)
     forgetful.round_trip = NEVER
     async with (
@@ -130,12 +134,12 @@ async def test_tasks_that_are_added_one_by_one_cost_little_more(forgetful: FakeP
         await add(numbered(1_100, "warm"))
         held = Held()
         await add(ids)
-        # Each has a moment of its own from which its wait is counted.
+        # Each task has an arrival group of its own.
         assert held.by_each(2_000) < 200
 
 
 @pytest.mark.deep
-async def test_finished_tasks_of_an_open_batch_cost_nothing(
+async def test_finished_tasks_of_an_open_batch_take_no_memory(
     provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(learner, "_REMEMBERED", 50)
@@ -156,7 +160,7 @@ async def test_finished_tasks_of_an_open_batch_cost_nothing(
 
 
 @pytest.mark.deep
-async def test_waits_that_are_over_cost_nothing(
+async def test_finished_waits_take_no_memory(
     provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(learner, "_REMEMBERED", 50)

@@ -1,4 +1,4 @@
-"""What comes out of a batch: one outcome a task, whatever happens to the others."""
+"""Each task of a batch has one outcome, independent of the others."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from vocalsep_async import (
     AuthenticationError,
     Backoff,
     ClientClosedError,
-    ConfigurationError,
     DecodeError,
     ErrorAction,
     InsufficientCreditsError,
     Interval,
+    InvalidArgumentError,
     NotFoundError,
     PollContext,
     PollPolicy,
@@ -48,7 +48,7 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.mark.parametrize("seed", sampled([1, 2, 3], one_in=3))
-async def test_outcomes_come_as_tasks_end_whatever_the_order_they_were_given_in(
+async def test_outcomes_come_in_the_order_in_which_tasks_end(
     provider: FakeProvider, seed: int
 ) -> None:
     ids = numbered(20)
@@ -60,7 +60,7 @@ async def test_outcomes_come_as_tasks_end_whatever_the_order_they_were_given_in(
     assert [outcome.task_id for outcome in outcomes] == ids
 
 
-async def test_an_outcome_is_there_as_soon_as_it_is_known(provider: FakeProvider) -> None:
+async def test_an_outcome_is_available_as_soon_as_it_is_known(provider: FakeProvider) -> None:
     provider.add("slow", 500)
     provider.add("quick", 10)
     began = anyio.current_time()
@@ -71,7 +71,7 @@ async def test_an_outcome_is_there_as_soon_as_it_is_known(provider: FakeProvider
 
 
 @pytest.mark.parametrize("poll", [None, Interval(7), Backoff(maximum=60)])
-async def test_every_policy_works_in_batches_without_one_refusal(
+async def test_every_policy_tracks_a_batch_without_being_throttled(
     provider: FakeProvider, poll: PollPolicy | None
 ) -> None:
     ids = numbered(100)
@@ -84,7 +84,7 @@ async def test_every_policy_works_in_batches_without_one_refusal(
     assert all(outcome.succeeded for outcome in outcomes)
 
 
-async def test_even_gaps_are_even_in_a_batch_too(provider: FakeProvider) -> None:
+async def test_an_interval_policy_keeps_its_interval_in_a_batch(provider: FakeProvider) -> None:
     provider.add("a", 22)
     async with make_client(rate_limit=None) as client:
         await tracked(client, ["a"], poll=Interval(5))
@@ -92,7 +92,7 @@ async def test_even_gaps_are_even_in_a_batch_too(provider: FakeProvider) -> None
     assert [at - first for at in rest] == pytest.approx([5, 10, 15, 20, 25])
 
 
-async def test_an_outcome_tells_how_it_came_about(provider: FakeProvider) -> None:
+async def test_an_outcome_has_its_polls_and_elapsed_time(provider: FakeProvider) -> None:
     provider.add("a", 12)
     async with make_client() as client:
         (outcome,) = await tracked(client, ["a"], poll=Interval(5))
@@ -102,7 +102,7 @@ async def test_an_outcome_tells_how_it_came_about(provider: FakeProvider) -> Non
     assert outcome.result() is outcome.task
 
 
-async def test_no_more_looks_are_under_way_than_allowed(provider: FakeProvider) -> None:
+async def test_max_concurrency_limits_the_polls_under_way(provider: FakeProvider) -> None:
     provider.round_trip = 3
     ids = numbered(60)
     add_all(provider, ids, 30)
@@ -126,7 +126,7 @@ BAD: dict[str, tuple[list[Any], type[Exception]]] = {
 
 
 @pytest.mark.parametrize("what", BAD)
-async def test_one_bad_task_hurts_no_other(provider: FakeProvider, what: str) -> None:
+async def test_a_bad_task_does_not_affect_the_others(provider: FakeProvider, what: str) -> None:
     answers, error = BAD[what]
     provider.script("bad", *answers)
     add_all(provider, ["good", "better"], 20)
@@ -150,14 +150,14 @@ async def test_one_bad_task_hurts_no_other(provider: FakeProvider, what: str) ->
         TransportError("cut"),
     ],
 )
-async def test_a_passing_fault_is_waited_out(provider: FakeProvider, fault: Any) -> None:
+async def test_a_temporary_fault_is_retried(provider: FakeProvider, fault: Any) -> None:
     provider.script("a", record("a"), fault, fault)
     async with make_client() as client:
         outcomes = await tracked(client, ["a", "b", "c"])
     assert all(outcome.succeeded for outcome in outcomes)
 
 
-async def test_a_failed_task_is_an_outcome_and_no_error(provider: FakeProvider) -> None:
+async def test_a_failed_task_is_an_outcome_without_an_error(provider: FakeProvider) -> None:
     provider.script("a", record("a", "CREATE_TASK_FAILED", errorMessage="bad song"))
     async with make_client() as client:
         (outcome,) = await tracked(client, ["a"])
@@ -166,7 +166,7 @@ async def test_a_failed_task_is_an_outcome_and_no_error(provider: FakeProvider) 
     assert outcome.status is TaskStatus.CREATE_TASK_FAILED
 
 
-# The end of all
+# Errors that end all tasks
 
 
 ENDS = pytest.mark.parametrize(
@@ -175,7 +175,7 @@ ENDS = pytest.mark.parametrize(
 
 
 def ends_all(provider: FakeProvider, code: int, good: int = 0) -> None:
-    """From the request after the *good* first ones on, the key is dead or the account empty."""
+    """Answer all requests but the *good* first ones with *code*, which ends the batch."""
     numbers = count()
 
     def answer(task_id: str) -> Any:
@@ -187,7 +187,7 @@ def ends_all(provider: FakeProvider, code: int, good: int = 0) -> None:
 @ENDS
 @pytest.mark.parametrize("options", [{}, {"keep_open": True}, {"max_concurrency": 1}])
 @pytest.mark.parametrize("good", [0, 30])
-async def test_a_dead_key_is_the_outcome_of_every_task_after_few_requests(
+async def test_a_rejected_key_becomes_the_outcome_of_every_task_after_few_requests(
     provider: FakeProvider,
     code: int,
     error: type[APIError],
@@ -206,7 +206,7 @@ async def test_a_dead_key_is_the_outcome_of_every_task_after_few_requests(
 
 @ENDS
 @pytest.mark.parametrize("is_async", [False, True])
-async def test_a_dead_key_ends_a_batch_whose_source_has_no_end(
+async def test_a_rejected_key_ends_a_batch_with_an_endless_source(
     provider: FakeProvider, code: int, error: type[APIError], *, is_async: bool
 ) -> None:
     ends_all(provider, code, 30)
@@ -221,7 +221,7 @@ async def test_a_dead_key_ends_a_batch_whose_source_has_no_end(
 
 
 @ENDS
-async def test_a_task_that_is_added_after_the_key_died_gets_that_error_too(
+async def test_a_task_added_after_the_key_was_rejected_gets_that_error_too(
     provider: FakeProvider, code: int, error: type[APIError]
 ) -> None:
     ends_all(provider, code)
@@ -238,7 +238,9 @@ async def test_a_task_that_is_added_after_the_key_died_gets_that_error_too(
         assert client.stats.requests == 1
 
 
-async def test_what_is_finished_when_the_key_dies_stays_finished(provider: FakeProvider) -> None:
+async def test_finished_tasks_keep_their_outcomes_when_the_key_is_rejected(
+    provider: FakeProvider,
+) -> None:
     numbers = count()
     provider.script("done", finished("done"))
     provider.every_answer = lambda task_id: (
@@ -249,7 +251,7 @@ async def test_what_is_finished_when_the_key_dies_stays_finished(provider: FakeP
     assert [outcome.succeeded for outcome in outcomes] == [True] + [False] * 50
 
 
-async def test_a_good_answer_under_way_counts_though_the_key_died_meanwhile(
+async def test_a_response_under_way_counts_though_the_key_was_rejected_meanwhile(
     provider: FakeProvider,
 ) -> None:
     provider.round_trip = 10
@@ -262,7 +264,7 @@ async def test_a_good_answer_under_way_counts_though_the_key_died_meanwhile(
     assert isinstance(outcomes["pending"].error, AuthenticationError)
 
 
-async def test_a_new_batch_after_a_dead_key_asks_again(provider: FakeProvider) -> None:
+async def test_a_new_batch_after_a_rejected_key_polls_again(provider: FakeProvider) -> None:
     provider.script("a", envelope(401, "no"))
     async with make_client() as client:
         (first,) = await tracked(client, ["a"])
@@ -271,7 +273,7 @@ async def test_a_new_batch_after_a_dead_key_asks_again(provider: FakeProvider) -
     assert second.succeeded
 
 
-async def test_a_single_wait_ends_with_a_batch_whose_key_died(provider: FakeProvider) -> None:
+async def test_a_rejected_key_ends_single_waits_too(provider: FakeProvider) -> None:
     provider.script("a", envelope(401, "no"))
     provider.add("b", NEVER)
     async with make_client() as client, anyio.create_task_group() as group:
@@ -286,7 +288,7 @@ async def test_a_single_wait_ends_with_a_batch_whose_key_died(provider: FakeProv
 
 
 @pytest.mark.parametrize("polls", ["none", "between", "during"])
-async def test_closing_the_client_is_the_outcome_of_all_that_are_open(
+async def test_closing_the_client_becomes_the_outcome_of_every_pending_task(
     provider: FakeProvider, polls: str
 ) -> None:
     ids = numbered(30)
@@ -314,7 +316,7 @@ async def test_a_batch_of_a_closed_client_is_refused(provider: FakeProvider) -> 
     assert provider.sent == []
 
 
-# What breaks a batch
+# Errors that iteration raises
 
 
 class Broken:
@@ -330,7 +332,7 @@ class BrokenLater:
 
 
 @pytest.mark.parametrize("poll", [Broken(), BrokenLater()])
-async def test_the_error_of_a_policy_surfaces_from_iteration(
+async def test_an_error_of_a_policy_is_raised_by_iteration(
     provider: FakeProvider, poll: PollPolicy
 ) -> None:
     provider.add("a", NEVER)
@@ -347,7 +349,7 @@ async def test_the_error_of_a_policy_surfaces_from_iteration(
 
 
 @pytest.mark.parametrize("delay", [math.nan, -1.0, math.inf, None])
-async def test_a_policy_with_an_unusable_delay_is_named_in_the_outcomes(
+async def test_an_unusable_delay_of_a_policy_is_the_error_of_the_outcomes(
     provider: FakeProvider, delay: Any
 ) -> None:
     class Odd:
@@ -361,18 +363,18 @@ async def test_a_policy_with_an_unusable_delay_is_named_in_the_outcomes(
         assert len(client._poller._scheduler._queues) == 2
         assert [len(queue) for queue in client._poller._scheduler._queues] == [0, 0]
     for outcome in outcomes.values():
-        with pytest.raises(ConfigurationError, match="delay of a poll policy"):
+        with pytest.raises(InvalidArgumentError, match="delay of a poll policy"):
             outcome.result()
 
 
-async def test_a_tracing_hook_that_fails_surfaces_from_iteration(provider: FakeProvider) -> None:
+async def test_an_error_of_a_tracing_hook_is_raised_by_iteration(provider: FakeProvider) -> None:
     provider.script("a", LookupError("the hook is broken"))
     async with make_client() as client:
         with pytest.raises(LookupError, match="the hook is broken"):
             await tracked(client, ["a", "b"])
 
 
-async def test_if_the_budget_fails_iteration_says_so(
+async def test_an_error_of_the_rate_limiter_is_raised_by_iteration(
     provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(now: float) -> float:
@@ -386,12 +388,12 @@ async def test_if_the_budget_fails_iteration_says_so(
         assert (await tracked(client, ["a"]))[0].succeeded
 
 
-async def test_an_error_that_is_told_twice_is_one_outcome(provider: FakeProvider) -> None:
+async def test_a_repeated_error_makes_one_outcome(provider: FakeProvider) -> None:
     provider.add("a", NEVER)
     async with make_client() as client, client.track(["a"]) as batch:
         await anyio.sleep(1)
         target = client._poller._targets["a"]
         (group,) = target.subscribers
         for _ in range(2):
-            group.on_error(target, ConfigurationError("a delay of nan seconds"))
-        assert [type(outcome.error) async for outcome in batch] == [ConfigurationError]
+            group.on_error(target, InvalidArgumentError("a delay of nan seconds"))
+        assert [type(outcome.error) async for outcome in batch] == [InvalidArgumentError]

@@ -1,4 +1,4 @@
-"""Stems saved as tasks end: what `track(download_to=...)` promises. Real sockets, real files."""
+"""`track(download_to=...)` saves stems as tasks end; with real sockets and files."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from downloads.stem_host import SOON, Held, StemHost, bytes_kept_in, client_of, 
 
 from vocalsep_async import (
     ClientClosedError,
-    ConfigurationError,
     DownloadError,
     DownloadOptions,
+    InvalidArgumentError,
     SeparationTask,
     Stems,
     TaskFailedError,
@@ -52,10 +52,10 @@ async def bad_vocal(request: web.Request) -> web.StreamResponse | None:
     return web.Response(status=400) if is_bad else None
 
 
-# What is handed out
+# Outcomes
 
 
-async def test_the_stems_are_on_disk_when_an_outcome_is_handed_out(tmp_path: Path) -> None:
+async def test_stems_are_on_disk_before_an_outcome_is_handed_out(tmp_path: Path) -> None:
     async with Emulator(rate_limit=None) as emulator, client_of(emulator.url) as client:
         ids = [emulator.add_task(f"t{n}", duration=0) for n in range(6)]
         async with client.track(ids, download_to=tmp_path) as batch:
@@ -71,7 +71,7 @@ async def test_the_stems_are_on_disk_when_an_outcome_is_handed_out(tmp_path: Pat
     assert ids == []
 
 
-async def test_a_second_batch_asks_for_no_file(tmp_path: Path) -> None:
+async def test_a_second_batch_requests_no_file(tmp_path: Path) -> None:
     async with StemHost() as host, client_of(host.url) as client:
         ids = [host.add(task_id, "vocal", "drums") for task_id in numbered(3)]
         first = await tracked(client, ids, download_to=str(tmp_path))
@@ -83,7 +83,7 @@ async def test_a_second_batch_asks_for_no_file(tmp_path: Path) -> None:
     }
 
 
-async def test_nothing_is_saved_unless_it_was_asked_for() -> None:
+async def test_without_download_to_no_file_is_saved() -> None:
     async with StemHost() as host, client_of(host.url) as client:
         [outcome] = await tracked(client, [host.add("a", "vocal")])
     assert outcome.succeeded
@@ -92,7 +92,7 @@ async def test_nothing_is_saved_unless_it_was_asked_for() -> None:
 
 
 @pytest.mark.parametrize("name", ["drums", "no_such_stem"])
-async def test_a_task_without_a_wanted_stem_has_the_others_saved_and_hurts_no_task(
+async def test_a_missing_stem_does_not_keep_other_stems_from_being_saved(
     tmp_path: Path, name: str
 ) -> None:
     async with StemHost() as host, client_of(host.url) as client:
@@ -108,7 +108,7 @@ async def test_a_task_without_a_wanted_stem_has_the_others_saved_and_hurts_no_ta
     assert outcomes["b"].files["vocal"].is_file()
 
 
-async def test_a_download_that_fails_is_part_of_its_outcome_and_loses_no_task(
+async def test_a_failed_download_is_part_of_its_outcome_and_loses_no_task(
     tmp_path: Path,
 ) -> None:
     async with StemHost() as host, client_of(host.url) as client:
@@ -133,7 +133,7 @@ async def test_a_download_that_fails_is_part_of_its_outcome_and_loses_no_task(
     assert caught.value.report is bad.download_error.report
 
 
-async def test_a_failed_download_is_made_up_for_with_the_outcome(tmp_path: Path) -> None:
+async def test_a_failed_download_can_be_repeated_with_its_outcome(tmp_path: Path) -> None:
     async with StemHost() as host, client_of(host.url) as client:
         host.hook = bad_vocal
         [bad] = await tracked(client, [host.add("t1", "vocal", "drums")], download_to=tmp_path)
@@ -164,14 +164,16 @@ async def test_a_task_without_stems_has_no_files(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("directory", ["", b"bytes", 7, "a\0b"])
-async def test_a_directory_that_is_no_path_is_refused_at_once(directory: Any) -> None:
+async def test_a_directory_that_is_not_a_path_is_refused_immediately(directory: Any) -> None:
     async with StemHost() as host, client_of(host.url) as client:
-        with pytest.raises(ConfigurationError, match="directory"):
+        with pytest.raises(InvalidArgumentError, match="directory"):
             client.track([host.add("a", "vocal")], download_to=directory)
     assert host.polls == []
 
 
-async def test_a_directory_that_cannot_be_made_is_part_of_each_outcome(tmp_path: Path) -> None:
+async def test_a_directory_that_cannot_be_created_is_the_download_error_of_each_outcome(
+    tmp_path: Path,
+) -> None:
     (tmp_path / "file").write_bytes(b"")
     async with StemHost() as host, client_of(host.url) as client:
         ids = [host.add(task_id, "vocal") for task_id in numbered(2)]
@@ -180,7 +182,7 @@ async def test_a_directory_that_cannot_be_made_is_part_of_each_outcome(tmp_path:
     assert all("the disk reported" in str(each.download_error) for each in outcomes)
 
 
-async def test_links_that_ended_before_their_turn_came_are_renewed(tmp_path: Path) -> None:
+async def test_expired_links_are_renewed(tmp_path: Path) -> None:
     async def first_links_have_ended(request: web.Request) -> web.StreamResponse | None:
         return web.Response(status=403) if request.query["poll"] == "1" else None
 
@@ -192,10 +194,10 @@ async def test_links_that_ended_before_their_turn_came_are_renewed(tmp_path: Pat
     assert sorted(host.polls) == sorted(ids * 2)
 
 
-# Meanwhile
+# While others are saved
 
 
-async def test_the_looks_go_on_while_a_file_host_stalls(tmp_path: Path) -> None:
+async def test_a_stalled_host_delays_no_poll(tmp_path: Path) -> None:
     async with StemHost() as host, client_of(host.url) as client:
         held = Held("stuck/vocal")
         host.hook = held
@@ -219,7 +221,7 @@ async def test_the_looks_go_on_while_a_file_host_stalls(tmp_path: Path) -> None:
             assert [outcome async for outcome in batch] == []
 
 
-async def test_a_stalled_host_keeps_no_task_without_stems_waiting(tmp_path: Path) -> None:
+async def test_a_stalled_host_delays_no_task_without_stems(tmp_path: Path) -> None:
     async with StemHost() as host, client_of(host.url) as client:
         host.hook = held = Held()
         stuck = [host.add(task_id, "vocal") for task_id in numbered(8)]
@@ -232,7 +234,7 @@ async def test_a_stalled_host_keeps_no_task_without_stems_waiting(tmp_path: Path
             assert set(await outcomes_of(batch)) == set(stuck)
 
 
-async def test_no_more_than_four_files_are_fetched_at_once(tmp_path: Path) -> None:
+async def test_at_most_four_files_are_downloaded_simultaneously(tmp_path: Path) -> None:
     async with StemHost() as host, client_of(host.url) as client:
         host.hook = held = Held()
         ids = [host.add(task_id, "vocal", "drums", "bass") for task_id in numbered(6)]
@@ -245,7 +247,7 @@ async def test_no_more_than_four_files_are_fetched_at_once(tmp_path: Path) -> No
     assert all(each.succeeded and len(each.files) == 3 for each in outcomes.values())
 
 
-async def test_the_files_of_several_tasks_share_the_places(tmp_path: Path) -> None:
+async def test_files_of_several_tasks_are_downloaded_simultaneously(tmp_path: Path) -> None:
     async with StemHost() as host, client_of(host.url) as client:
         host.hook = held = Held()
         ids = [host.add(task_id, "vocal") for task_id in numbered(5)]
@@ -255,7 +257,7 @@ async def test_the_files_of_several_tasks_share_the_places(tmp_path: Path) -> No
             assert len(await outcomes_of(batch)) == 5
 
 
-async def test_the_numbers_count_a_task_whose_files_are_still_fetched(tmp_path: Path) -> None:
+async def test_stats_count_a_task_whose_files_are_being_downloaded(tmp_path: Path) -> None:
     async with StemHost() as host, client_of(host.url) as client:
         host.hook = held = Held("a/vocal")
         host.failed.add("bad")
@@ -272,7 +274,7 @@ async def test_the_numbers_count_a_task_whose_files_are_still_fetched(tmp_path: 
             assert after.polls == 2
 
 
-async def test_a_source_without_length_is_read_while_files_are_fetched(tmp_path: Path) -> None:
+async def test_downloads_do_not_pause_a_source(tmp_path: Path) -> None:
     async def source() -> AsyncIterator[str]:
         yield "a"
         await held.until(lambda: held.under_way == 1)
@@ -291,11 +293,11 @@ async def test_a_source_without_length_is_read_while_files_are_fetched(tmp_path:
                 await anext(batch)
 
 
-# Broken off
+# Left early
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs Linux's list of open files")
-async def test_leaving_the_block_early_ends_the_downloads_and_leaves_nothing_open(
+async def test_leaving_early_ends_the_downloads_and_leaves_no_file_open(
     tmp_path: Path,
 ) -> None:
     async with StemHost() as host, client_of(host.url) as client:
@@ -318,7 +320,7 @@ async def test_leaving_the_block_early_ends_the_downloads_and_leaves_nothing_ope
     assert len(host.seen) == asked + 2
 
 
-async def test_a_block_that_is_cancelled_ends_the_downloads(tmp_path: Path) -> None:
+async def test_cancelling_the_block_ends_the_downloads(tmp_path: Path) -> None:
     async with StemHost() as host, client_of(host.url) as client:
         host.hook = held = Held()
         ids = [host.add(task_id, "vocal") for task_id in numbered(3)]
@@ -330,7 +332,7 @@ async def test_a_block_that_is_cancelled_ends_the_downloads(tmp_path: Path) -> N
         await held.until(lambda: held.left == 3)
 
 
-async def test_what_was_broken_off_goes_on_in_the_next_batch(tmp_path: Path) -> None:
+async def test_the_next_batch_resumes_a_cancelled_download(tmp_path: Path) -> None:
     size = 3_000_000
 
     async def half_at_first(request: web.Request) -> web.StreamResponse | None:
@@ -356,7 +358,7 @@ async def test_what_was_broken_off_goes_on_in_the_next_batch(tmp_path: Path) -> 
     assert host.seen[1].headers["Range"] == f"bytes={left}-"
 
 
-async def test_closing_the_client_loses_no_task_whose_stems_were_on_their_way(
+async def test_closing_the_client_loses_no_task_with_downloads_under_way(
     tmp_path: Path,
 ) -> None:
     async with StemHost() as host:
@@ -381,10 +383,10 @@ async def test_closing_the_client_loses_no_task_whose_stems_were_on_their_way(
     assert is_clean(client, before)
 
 
-async def test_a_fault_of_the_saving_itself_is_raised_to_whoever_iterates(
+async def test_an_unexpected_error_of_the_downloader_is_raised_by_iteration(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def broken(task: SeparationTask, order: object) -> DownloadReport:
+    async def broken(task: SeparationTask, plan: object) -> DownloadReport:
         raise ZeroDivisionError
 
     async with StemHost() as host, client_of(host.url) as client:
@@ -397,7 +399,7 @@ async def test_a_fault_of_the_saving_itself_is_raised_to_whoever_iterates(
         assert not any("vocalsep" in name for name in names)
 
 
-# The savings by themselves
+# `StemSaver` by itself
 
 
 def ended(task_id: str) -> TaskOutcome:
@@ -421,44 +423,44 @@ async def saved_at_once(task: SeparationTask) -> DownloadReport:
 
 
 def after(rounds: int, call: Callable[[], None]) -> None:
-    """Call when the loop went round so often, after all that is due in that round."""
+    """Call after that many iterations of the loop, behind all other callbacks of the last one."""
     loop = asyncio.get_running_loop()
     loop.call_soon(call if rounds == 0 else partial(after, rounds - 1, call))
 
 
 @pytest.mark.parametrize("rounds", range(6))
-async def test_a_task_that_comes_the_moment_all_others_are_saved_is_saved_too(rounds: int) -> None:
+async def test_a_task_that_arrives_when_the_last_worker_ends_is_saved_too(rounds: int) -> None:
     done: list[TaskOutcome] = []
-    savings = StemSaver(saved_at_once, raised)
+    saver = StemSaver(saved_at_once, raised)
     for task_id in numbered(4):
-        savings.save(ended(task_id), done.append)
-    after(rounds, partial(savings.save, ended("last"), done.append))
+        saver.save(ended(task_id), done.append)
+    after(rounds, partial(saver.save, ended("last"), done.append))
     for _ in range(20):
         await asyncio.sleep(0)
     assert [each.task_id for each in done] == [*numbered(4), "last"]
 
 
 @pytest.mark.skipif(EAGER is None, reason="needs eager tasks, of Python 3.12")
-async def test_tasks_are_saved_in_loops_whose_tasks_begin_at_once_too() -> None:
+async def test_stems_are_saved_under_an_eager_task_factory() -> None:
     asyncio.get_running_loop().set_task_factory(EAGER)
     done: list[TaskOutcome] = []
-    savings = StemSaver(saved_at_once, raised)
+    saver = StemSaver(saved_at_once, raised)
     for task_id in numbered(6):
-        savings.save(ended(task_id), done.append)
+        saver.save(ended(task_id), done.append)
     for _ in range(20):
         await asyncio.sleep(0)
-    savings.save(ended("last"), done.append)
-    await savings.ended()
+    saver.save(ended("last"), done.append)
+    await saver.wait_stopped()
     assert sorted(each.task_id for each in done) == ["last", *numbered(6)]
 
 
-async def test_nothing_need_be_waited_for_where_nothing_was_saved() -> None:
-    savings = StemSaver(saved_at_once, raised)
-    savings.release()
-    await savings.ended()
+async def test_a_saver_without_workers_stops_immediately() -> None:
+    saver = StemSaver(saved_at_once, raised)
+    saver.stop()
+    await saver.wait_stopped()
 
 
-async def test_all_that_wait_get_their_turn() -> None:
+async def test_all_waiting_tasks_are_saved() -> None:
     let_go = asyncio.Event()
     done: list[TaskOutcome] = []
 
@@ -466,18 +468,18 @@ async def test_all_that_wait_get_their_turn() -> None:
         await let_go.wait()
         return await saved_at_once(task)
 
-    savings = StemSaver(save, raised)
+    saver = StemSaver(save, raised)
     for task_id in numbered(9):
-        savings.save(ended(task_id), done.append)
+        saver.save(ended(task_id), done.append)
     for _ in range(20):
         await asyncio.sleep(0)
     assert done == []
     let_go.set()
-    await savings.ended()
+    await saver.wait_stopped()
     assert sorted(each.task_id for each in done) == numbered(9)
 
 
-async def test_what_waits_for_its_turn_is_forgotten_when_all_is_broken_off() -> None:
+async def test_stopping_drops_the_waiting_tasks() -> None:
     begun: list[str] = []
 
     async def save(task: SeparationTask) -> DownloadReport:
@@ -485,27 +487,27 @@ async def test_what_waits_for_its_turn_is_forgotten_when_all_is_broken_off() -> 
         await asyncio.Event().wait()
         raise AssertionError
 
-    savings = StemSaver(save, raised)
+    saver = StemSaver(save, raised)
     for task_id in numbered(9):
-        savings.save(ended(task_id), unexpected)
+        saver.save(ended(task_id), unexpected)
     for _ in range(20):
         await asyncio.sleep(0)
-    savings.release()
-    await savings.ended()
+    saver.stop()
+    await saver.wait_stopped()
     assert begun == numbered(4)
 
 
-async def test_what_comes_when_all_was_broken_off_is_not_begun() -> None:
+async def test_a_stopped_saver_starts_no_download() -> None:
     before = asyncio.all_tasks()
-    savings = StemSaver(saved_at_once, raised)
-    savings.release()
-    savings.save(ended("a"), unexpected)
+    saver = StemSaver(saved_at_once, raised)
+    saver.stop()
+    saver.save(ended("a"), unexpected)
     assert asyncio.all_tasks() == before
 
 
-async def test_savings_broken_off_before_they_began_end_too() -> None:
-    savings = StemSaver(saved_at_once, raised)
-    savings.save(ended("a"), unexpected)
-    savings.release()
+async def test_stopping_ends_workers_that_have_not_started() -> None:
+    saver = StemSaver(saved_at_once, raised)
+    saver.save(ended("a"), unexpected)
+    saver.stop()
     async with asyncio.timeout(SOON):
-        await savings.ended()
+        await saver.wait_stopped()

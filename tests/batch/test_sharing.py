@@ -31,7 +31,7 @@ async def both(*calls: Any) -> list[Any]:
 # The same task
 
 
-async def test_a_batch_and_a_wait_share_the_looks(provider: FakeProvider) -> None:
+async def test_a_batch_and_a_wait_share_polls(provider: FakeProvider) -> None:
     provider.add("a", 18)
     async with make_client(poll=Interval(5)) as client:
         task, (outcome,) = await both(client.wait_for_task("a"), tracked(client, ["a"]))
@@ -39,7 +39,7 @@ async def test_a_batch_and_a_wait_share_the_looks(provider: FakeProvider) -> Non
     assert outcome.polls == len(provider.polls) == 5
 
 
-async def test_batches_with_the_same_ids_share_the_looks(provider: FakeProvider) -> None:
+async def test_batches_with_the_same_ids_share_polls(provider: FakeProvider) -> None:
     ids = numbered(30)
     add_all(provider, ids, 100)
     provider.limit = (20, 10.0)
@@ -50,7 +50,7 @@ async def test_batches_with_the_same_ids_share_the_looks(provider: FakeProvider)
     assert provider.throttled == 0
 
 
-async def test_looks_that_were_made_before_are_not_counted(provider: FakeProvider) -> None:
+async def test_polls_from_before_a_batch_are_not_counted(provider: FakeProvider) -> None:
     provider.add("a", 100)
     async with make_client(poll=Interval(10)) as client, anyio.create_task_group() as group:
         group.start_soon(client.wait_for_task, "a")
@@ -115,7 +115,7 @@ async def test_each_batch_has_its_own_deadline_for_a_task(provider: FakeProvider
 
 
 @pytest.mark.parametrize("seconds", [0, 5.0])
-async def test_a_task_that_a_batch_has_given_up_goes_on_being_looked_at_for_a_wait(
+async def test_a_task_that_expired_in_a_batch_is_still_polled_for_a_wait(
     provider: FakeProvider, seconds: float
 ) -> None:
     provider.add("a", 50)
@@ -131,7 +131,9 @@ async def test_a_task_that_a_batch_has_given_up_goes_on_being_looked_at_for_a_wa
     assert provider.times("a")[-1] < 1061
 
 
-async def test_one_batch_s_broken_policy_hurts_no_other(provider: FakeProvider) -> None:
+async def test_an_error_of_one_batch_s_policy_does_not_affect_another(
+    provider: FakeProvider,
+) -> None:
     class Broken:
         def delay(self, context: PollContext) -> float:
             raise LookupError("no idea")
@@ -219,7 +221,7 @@ async def test_a_single_wait_beside_a_big_batch_ends_soon(provider: FakeProvider
         assert anyio.current_time() < began + 80
 
 
-async def test_batches_of_one_size_get_the_same(provider: FakeProvider) -> None:
+async def test_batches_of_the_same_size_get_the_same_rate(provider: FakeProvider) -> None:
     lists = [numbered(100, prefix) for prefix in "abc"]
     for ids in lists:
         add_all(provider, ids, NEVER)
@@ -231,7 +233,7 @@ async def test_batches_of_one_size_get_the_same(provider: FakeProvider) -> None:
     assert max(polls) - min(polls) <= 4
 
 
-async def test_a_single_look_does_not_queue_behind_a_batch(provider: FakeProvider) -> None:
+async def test_a_single_poll_does_not_queue_behind_a_batch(provider: FakeProvider) -> None:
     add_all(provider, numbered(500), NEVER)
     async with make_client() as client, client.track(numbered(500)):
         await anyio.sleep(30)
@@ -248,13 +250,13 @@ def created(seconds_ago: float) -> datetime:
 
 
 async def learned(client: VocalSepClient, provider: FakeProvider) -> None:
-    """Tasks take 60 s, as the client has seen forty times."""
+    """A client that has seen forty tasks, each of 60 s."""
     for task_id in numbered(40, "past"):
         provider.script(task_id, finished(task_id, 60))
         await client.get_task(task_id)
 
 
-async def test_when_looks_are_scarce_a_task_known_to_be_young_is_not_looked_at_first(
+async def test_under_a_tight_rate_limit_a_young_task_is_not_polled_first(
     provider: FakeProvider,
 ) -> None:
     old, young = numbered(60, "old"), numbered(60, "young")
@@ -268,7 +270,7 @@ async def test_when_looks_are_scarce_a_task_known_to_be_young_is_not_looked_at_f
     assert sum(task_id.startswith("old") for task_id in sweep) >= 50
 
 
-async def test_when_looks_are_scarce_those_of_unknown_age_are_looked_at_in_their_order(
+async def test_under_a_tight_rate_limit_tasks_of_unknown_age_are_polled_in_order(
     provider: FakeProvider,
 ) -> None:
     ids = numbered(100)
@@ -280,7 +282,7 @@ async def test_when_looks_are_scarce_those_of_unknown_age_are_looked_at_in_their
     assert len(firsts) >= 30
 
 
-async def test_a_type_that_is_told_is_learned_from_and_used(provider: FakeProvider) -> None:
+async def test_the_type_of_a_batch_is_used_for_its_durations(provider: FakeProvider) -> None:
     ids = numbered(30)
     add_all(provider, ids, 60)
     provider.is_dated = True
@@ -290,7 +292,7 @@ async def test_a_type_that_is_told_is_learned_from_and_used(provider: FakeProvid
     assert learned.completions == 0 or learned.version > 0
 
 
-async def test_between_types_the_one_that_lies_longer_unknown_comes_first(
+async def test_the_type_with_the_longer_expected_delay_is_polled_first(
     provider: FakeProvider,
 ) -> None:
     # Vocals take a minute, all stems take several.

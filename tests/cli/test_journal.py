@@ -244,8 +244,8 @@ def test_what_is_no_journal_is_refused_and_left_alone(tmp_path: Path, command: s
     before = foreign.read_bytes()
     throttled(call(command, text), "is no journal")
     throttled(call(command, empty), "no journal")
-    throttled(call(command, foreign), "no journal of this package")
-    throttled(call(command, tmp_path), "is no file")
+    throttled(call(command, foreign), "not a journal of this package")
+    throttled(call(command, tmp_path), "is not a regular file")
     assert foreign.read_bytes() == before
     assert (text.read_bytes(), empty.read_bytes()) == (b"not a journal", b"")
 
@@ -253,7 +253,7 @@ def test_what_is_no_journal_is_refused_and_left_alone(tmp_path: Path, command: s
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes")
 def test_a_pipe_is_refused_without_waiting_for_a_writer(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    throttled(call("check", tmp_path / "pipe"), "is no file")
+    throttled(call("check", tmp_path / "pipe"), "is not a regular file")
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -1,9 +1,9 @@
-"""A program that tracks tasks with a journal, for tests that kill it or let its disk refuse.
+"""A program that tracks tasks with a journal, for tests that kill it or make its writes fail.
 
     python tests/journal/batch_program.py '{"url": ..., "journal": ..., "ids": [...]}'
 
 It prints ``open``, then the id of each outcome as it is handed out, a line each. On SIGTERM it
-leaves its batch and prints the ids that are pending; what ends it otherwise, by its name.
+leaves its batch and prints the pending ids; a `JournalError` that ends it is printed too.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ async def hand_out(batch: BatchRunner) -> None:
 
 
 async def main(url: str, journal: str, ids: list[str], limit: int | None = None) -> None:
-    # So that the nth call of a kind is the same one each time.
+    # With one worker thread the nth system call of a kind is the same in every run.
     current_default_thread_limiter().total_tokens = 1
     if limit is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))

@@ -1,4 +1,4 @@
-"""What tests of journals do again and again."""
+"""Helpers for tests of journals: their content and files."""
 
 from __future__ import annotations
 
@@ -70,19 +70,19 @@ def made(path: Path, *writes: Write) -> Path:
 
 
 def changed(path: Path, *statements: str) -> None:
-    """Do to the file what this package would not."""
+    """Run statements on the file of a closed journal."""
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         for statement in statements:
             connection.execute(statement)
 
 
 def files_of(path: Path) -> list[Path]:
-    """All files that belong to a journal, itself first."""
+    """All files of a journal, the database first."""
     return sorted(path.parent.glob(f"{path.name}*"))
 
 
-def refusal(path: Path) -> str:
-    """Why it is not opened."""
+def opening_error(path: Path) -> str:
+    """The error of opening it."""
     try:
         with opened(path):
             raise AssertionError("it was opened")

@@ -1,4 +1,4 @@
-"""What is kept of a record: all of it but the queries of its links, and never a wrong one."""
+"""Packed records: complete except for the queries of links."""
 
 from __future__ import annotations
 
@@ -36,17 +36,17 @@ def kept(record: Any, *, keep_links: bool = False) -> Any:
 
 
 @given(st.dictionaries(TEXTS, VALUES, max_size=5))
-def test_a_record_without_links_comes_back_as_it_was(record: dict[str, Any]) -> None:
+def test_a_record_without_links_comes_back_unchanged(record: dict[str, Any]) -> None:
     assert kept(record) == record
 
 
 @pytest.mark.parametrize("name", RECORDS)
-def test_whoever_wants_links_kept_gets_the_record_as_it_was(name: str) -> None:
+def test_a_record_with_kept_links_comes_back_unchanged(name: str) -> None:
     assert kept(RECORDS[name], keep_links=True) == RECORDS[name]
 
 
 @pytest.mark.parametrize("name", RECORDS)
-def test_no_query_of_a_link_is_kept_and_nothing_else_is_missing(name: str) -> None:
+def test_only_the_queries_of_links_are_dropped(name: str) -> None:
     text = json.dumps(RECORDS[name])
     assert payloads.SIGNATURE in text or name == "pending"
     assert kept(RECORDS[name]) == json.loads(text.replace(f"?{payloads.SIGNATURE}", ""))
@@ -87,40 +87,40 @@ def test_a_text_with_a_link_ends_where_its_query_begins(text: str, left: str) ->
 
 @pytest.mark.parametrize("name", ["audio_url", "vocalUrl", "URL"])
 @pytest.mark.parametrize("address", ["//a.example/Lead Vocal.mp3", "a.example/v", "https:/\\a/v"])
-def test_whatever_is_called_a_link_has_no_query(name: str, address: str) -> None:
+def test_a_field_named_as_a_link_loses_its_query(name: str, address: str) -> None:
     record = {"a": [{name: f"{address}?sig=hush and hush"}], "b": "why?"}
     assert kept(record) == {"a": [{name: address}], "b": "why?"}
     assert kept(record, keep_links=True) == record
 
 
-def test_links_are_found_however_deep_they_are() -> None:
+def test_nested_links_lose_their_queries() -> None:
     link, bare = payloads.link("v"), payloads.link("v").partition("?")[0]
     record = MappingProxyType({"a": [MappingProxyType({"b": (link, [link])})], "c": link})
     assert kept(record) == {"a": [{"b": [bare, [bare]]}], "c": bare}
 
 
 @pytest.mark.parametrize("keep_links", [False, True])
-def test_the_record_that_is_packed_stays_as_it_is(*, keep_links: bool) -> None:
+def test_packing_does_not_change_the_record(*, keep_links: bool) -> None:
     record = payloads.vocals_done()
     packed(record, keep_links=keep_links)
     assert record == payloads.vocals_done()
 
 
-def test_a_record_takes_less_than_half_a_kilobyte() -> None:
+def test_a_packed_record_takes_less_than_half_a_kilobyte() -> None:
     assert len(packed(payloads.vocals_done(), keep_links=False)) < 512
 
 
-def test_a_packed_record_that_was_cut_anywhere_is_refused() -> None:
+def test_a_truncated_record_is_refused() -> None:
     content = packed(payloads.vocals_done(), keep_links=True)
     for length in range(len(content)):
         with pytest.raises(ValueError, match=r"."):
             unpacked(content[:length])
 
 
-def test_a_packed_record_with_a_changed_byte_is_refused_or_still_right() -> None:
+def test_a_record_with_a_changed_byte_is_refused_or_still_right() -> None:
     record = payloads.vocals_done()
     content = packed(record, keep_links=True)
-    throttled = 0
+    refused = 0
     for place in range(len(content)):
         for flip in (0x01, 0x80, 0xFF):
             damaged = bytearray(content)
@@ -128,8 +128,8 @@ def test_a_packed_record_with_a_changed_byte_is_refused_or_still_right() -> None
             try:
                 assert unpacked(bytes(damaged)) == record
             except ValueError:
-                throttled += 1
-    assert throttled > len(content)
+                refused += 1
+    assert refused > len(content)
 
 
 @pytest.mark.parametrize(
@@ -143,6 +143,6 @@ def test_a_packed_record_with_a_changed_byte_is_refused_or_still_right() -> None
         pytest.param(zlib.compress(payloads.nested(200_000)), id="deeper than any record"),
     ],
 )
-def test_what_is_no_packed_record_is_refused(content: bytes) -> None:
+def test_content_that_is_not_a_packed_record_is_refused(content: bytes) -> None:
     with pytest.raises(ValueError, match=r"."):
         unpacked(content)

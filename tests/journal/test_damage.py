@@ -1,4 +1,4 @@
-"""Files that were cut, or changed: what is read from them is right, or there is an error."""
+"""Truncated and changed files are read correctly or refused."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from journal.contents import ended, files_of, opened, record_of, refusal
+from journal.contents import ended, files_of, opened, opening_error, record_of
 
 from vocalsep_async import JournalError
 from vocalsep_async._journal.codec import unpacked
@@ -22,7 +22,7 @@ FLIPS = (0x01, 0x20, 0xFF)
 
 
 class Copy(NamedTuple):
-    """What a kill leaves."""
+    """The files that a kill leaves."""
 
     main: bytes
     wal: bytes
@@ -84,9 +84,7 @@ def ids_after_opening(path: Path) -> list[str]:
     return ids_with_right_records(rows)
 
 
-def test_a_log_that_was_cut_anywhere_holds_all_that_was_written_before(
-    killed: Copy, path: Path
-) -> None:
+def test_a_truncated_log_has_all_earlier_transactions(killed: Copy, path: Path) -> None:
     ends = list(frames_of(killed.wal))
     places = {place + by for place, _ in ends for by in (-2000, -1, 0, 1, 23)}
     places |= {0, 1, 31, 32, 33, 55}
@@ -98,7 +96,7 @@ def test_a_log_that_was_cut_anywhere_holds_all_that_was_written_before(
     assert number == len(IDS)
 
 
-def test_what_a_cut_took_away_is_written_again_and_stays(killed: Copy, path: Path) -> None:
+def test_lost_transactions_can_be_written_again(killed: Copy, path: Path) -> None:
     placed(path, killed.main, killed.wal[: len(killed.wal) // 2])
     with opened(path) as store:
         left = [row.task_id for row in store.rows()]
@@ -110,14 +108,12 @@ def test_what_a_cut_took_away_is_written_again_and_stays(killed: Copy, path: Pat
 @pytest.mark.parametrize(
     "tail", [b"\0" * 5000, b"\xff" * 5000, b"no frame"], ids=["zeros", "ones", "text"]
 )
-def test_garbage_behind_a_log_takes_nothing_away(killed: Copy, path: Path, tail: bytes) -> None:
+def test_garbage_after_a_log_is_ignored(killed: Copy, path: Path, tail: bytes) -> None:
     placed(path, killed.main, killed.wal + tail)
     assert ids_after_opening(path) == IDS
 
 
-def test_a_log_with_a_changed_byte_holds_what_was_written_before_it(
-    killed: Copy, path: Path
-) -> None:
+def test_a_log_with_a_changed_byte_has_all_earlier_transactions(killed: Copy, path: Path) -> None:
     ends = list(frames_of(killed.wal))
     written = [place for place, is_whole in ends if is_whole][-len(IDS) :]
     for place in range(40, len(killed.wal), 1531):
@@ -128,7 +124,7 @@ def test_a_log_with_a_changed_byte_holds_what_was_written_before_it(
         assert ids_after_opening(path) == IDS[:number], place
 
 
-def test_a_log_whose_header_was_changed_is_no_log(killed: Copy, path: Path) -> None:
+def test_a_log_with_a_changed_header_is_ignored(killed: Copy, path: Path) -> None:
     for place in range(32):
         wal = bytearray(killed.wal)
         wal[place] ^= 0xFF
@@ -139,23 +135,21 @@ def test_a_log_whose_header_was_changed_is_no_log(killed: Copy, path: Path) -> N
             continue
 
 
-def test_a_file_that_was_cut_anywhere_is_refused(closed: bytes, path: Path) -> None:
+def test_a_truncated_file_is_refused(closed: bytes, path: Path) -> None:
     places = {page + by for page in range(0, len(closed), 4096) for by in (0, 1, 15, 16, 100, 2048)}
     for place in sorted(places - {0}):
         placed(path, closed[:place])
-        assert str(path) in refusal(path)
+        assert str(path) in opening_error(path)
         assert path.read_bytes() == closed[:place]
 
 
 @pytest.mark.parametrize("tail", [b"\0" * 4096, b"\xff" * 5000, b"garbage"])
-def test_garbage_behind_a_file_takes_nothing_away(closed: bytes, path: Path, tail: bytes) -> None:
+def test_garbage_after_a_file_is_ignored(closed: bytes, path: Path, tail: bytes) -> None:
     placed(path, closed + tail)
     assert ids_after_opening(path) == IDS
 
 
-def test_a_file_with_a_changed_byte_is_refused_or_holds_what_is_right(
-    closed: bytes, path: Path
-) -> None:
+def test_a_file_with_a_changed_byte_is_refused_or_read_correctly(closed: bytes, path: Path) -> None:
     throttled = 0
     for place in range(0, len(closed), 47):
         content = bytearray(closed)
@@ -174,17 +168,17 @@ def test_a_file_with_a_changed_byte_is_refused_or_holds_what_is_right(
     assert throttled
 
 
-def test_a_changed_id_is_noticed_wherever_it_stands(closed: bytes, path: Path) -> None:
+def test_a_changed_id_is_detected(closed: bytes, path: Path) -> None:
     places = [found.start() for found in re.finditer(rb"task-\d\d-of", closed)]
     assert len(places) >= 2 * len(IDS)
     for place in places:
         content = bytearray(closed)
         content[place] ^= 0x01
         placed(path, bytes(content))
-        assert str(path) in refusal(path)
+        assert str(path) in opening_error(path)
 
 
-def test_whoever_only_looks_finds_a_changed_id_too(closed: bytes, path: Path) -> None:
+def test_a_reader_detects_a_changed_id_too(closed: bytes, path: Path) -> None:
     content = bytearray(closed)
     content[closed.index(b"task-07-of")] ^= 0x01
     placed(path, bytes(content))
@@ -192,31 +186,27 @@ def test_whoever_only_looks_finds_a_changed_id_too(closed: bytes, path: Path) ->
         reader.check()
 
 
-def test_a_page_that_never_reached_the_disk_is_noticed(closed: bytes, path: Path) -> None:
+def test_a_page_that_never_reached_the_disk_is_detected(closed: bytes, path: Path) -> None:
     for page in range(0, len(closed), 4096):
         placed(path, closed[:page] + b"\0" * 4096 + closed[page + 4096 :])
-        assert str(path) in refusal(path)
+        assert str(path) in opening_error(path)
 
 
-def test_damage_that_comes_while_it_is_open_is_found_by_who_looks(
-    closed: bytes, path: Path
-) -> None:
+def test_damage_to_an_open_journal_is_detected_by_a_check(closed: bytes, path: Path) -> None:
     placed(path, closed)
     before = path.stat()
     with closing(Store.read(path)) as reader:
         with path.open("r+b") as file:
             file.seek(4096)
             file.write(b"\xff" * (len(closed) - 4096))
-        os.utime(
-            path, ns=(before.st_atime_ns, before.st_mtime_ns)
-        )  # a disk that does so tells nobody
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))  # the disk reports no error
         with pytest.raises(JournalError, match=r"damaged|malformed"):
             reader.check()
-    assert str(path) in refusal(path)
+    assert str(path) in opening_error(path)
 
 
 @pytest.mark.parametrize("replaced", [False, True], ids=["removed", "replaced"])
-def test_nothing_is_claimed_written_to_a_file_that_is_not_there_any_more(
+def test_a_write_to_a_removed_or_replaced_file_is_refused(
     closed: bytes, path: Path, *, replaced: bool
 ) -> None:
     with opened(path) as store:

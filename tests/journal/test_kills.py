@@ -1,7 +1,7 @@
-"""Batches that are killed: the next run asks nothing again that was handed out, and loses nothing.
+"""Batches that are killed: the next run loses no outcome, and polls no finished task again.
 
-VOCALSEP_KILLS says how many kills the sweep has, spread over all calls that change the disk; the
-ordinary run takes a sample of them.
+VOCALSEP_KILLS is the number of kills in the sweep, spread over all system calls that change the
+disk; by default a sample of them.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ CALLS = "pwrite64,write,fsync,fdatasync,ftruncate,?unlink,?unlinkat,?rename,?ren
 IDS = [f"task-{number}" for number in range(12)]
 PATIENCE = 60.0
 ENVIRON = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}
-"""Whoever measures coverage writes files, too, and would meet what is meant for the journal."""
+"""Coverage measurement writes files too, and would meet the faults meant for the journal."""
 
 needs_strace = pytest.mark.skipif(why_no_strace() is not None, reason=str(why_no_strace()))
 
@@ -58,12 +58,12 @@ def path(tmp_path: Path) -> Path:
 
 
 def tracking(emulator: Emulator, path: Path, **options: Any) -> list[str]:
-    told = {"url": emulator.url, "journal": str(path), "ids": IDS, **options}
-    return [sys.executable, str(PROGRAM), json.dumps(told)]
+    arguments = {"url": emulator.url, "journal": str(path), "ids": IDS, **options}
+    return [sys.executable, str(PROGRAM), json.dumps(arguments)]
 
 
 def said_in(output: bytes) -> list[tuple[str, Any]]:
-    """What a program said, without a line that breaks off."""
+    """The lines that a program printed, without an incomplete last one."""
     lines = output.splitlines(keepends=True)
     return [tuple(json.loads(line)) for line in lines if line.endswith(b"\n")]
 
@@ -75,7 +75,7 @@ def said_by(command: list[str]) -> list[tuple[str, Any]]:
 
 
 def handed_out(said: list[tuple[str, Any]]) -> list[str]:
-    return [told for word, told in said if word == "outcome"]
+    return [value for word, value in said if word == "outcome"]
 
 
 @contextmanager
@@ -88,7 +88,7 @@ def running(command: list[str]) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def until_handed_out(process: subprocess.Popen[bytes], number: int) -> list[str]:
-    """Read on until so many outcomes came."""
+    """Read until that many outcomes were printed."""
     said: list[tuple[str, Any]] = []
     assert process.stdout is not None
     while len(handed_out(said)) < number:
@@ -106,7 +106,7 @@ def rest_of(process: subprocess.Popen[bytes]) -> list[tuple[str, Any]]:
 async def outcomes_of_the_next_run(
     emulator: Emulator, path: Path, ids: list[str]
 ) -> tuple[list[TaskOutcome], set[str | None]]:
-    """What it hands out, and which tasks it asked about."""
+    """The outcomes of the next run, and the tasks that it polled."""
     began = time.monotonic()
     async with (
         VocalSepClient("a-key", base_url=emulator.url, rate_limit=None) as client,
@@ -118,11 +118,11 @@ async def outcomes_of_the_next_run(
 
 
 async def assert_the_next_run_finishes(
-    emulator: Emulator, path: Path, told: list[str], ids: list[str] = IDS
+    emulator: Emulator, path: Path, handed: list[str], ids: list[str] = IDS
 ) -> None:
-    assert len(told) == len(set(told))
+    assert len(handed) == len(set(handed))
     outcomes, asked = await outcomes_of_the_next_run(emulator, path, ids)
-    assert asked.isdisjoint(told)
+    assert asked.isdisjoint(handed)
     assert sorted(outcome.task_id for outcome in outcomes) == sorted(IDS)
     for outcome in outcomes:
         assert outcome.succeeded
@@ -135,7 +135,7 @@ async def assert_the_next_run_finishes(
 
 
 def killed_at(call: str, when: int, emulator: Emulator, path: Path) -> list[str]:
-    """The outcomes that were handed out before; an earlier call is taken if there are fewer."""
+    """The outcomes handed out before the kill; an earlier call is used if there are fewer."""
     inject = ["-e", f"trace={call}", "-e", f"inject={call}:signal=KILL:when={when}"]
     command = [*traced(*inject), *tracking(emulator, path)]
     done = subprocess.run(command, capture_output=True, timeout=PATIENCE, env=ENVIRON, check=False)
@@ -149,7 +149,7 @@ def killed_at(call: str, when: int, emulator: Emulator, path: Path) -> list[str]
 
 @pytest.fixture(scope="module")
 def points(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, int]]:
-    """The calls of an undisturbed run that change the disk: each kind, and which one of them."""
+    """The system calls of an undisturbed run that change the disk: name and number of each."""
     folder = tmp_path_factory.mktemp("undisturbed")
     log, path = folder / "log", folder / "batch.journal"
     with (
@@ -175,31 +175,31 @@ async def test_a_kill_at_any_call_loses_nothing_that_was_handed_out(
     emulator: Emulator, path: Path, points: list[tuple[str, int]], nth: int
 ) -> None:
     call, when = points[(2 * nth + 1) * len(points) // (2 * KILLS) % len(points)]
-    told = killed_at(call, when, emulator, path)
-    await assert_the_next_run_finishes(emulator, path, told)
+    handed = killed_at(call, when, emulator, path)
+    await assert_the_next_run_finishes(emulator, path, handed)
 
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("number", [1, len(IDS)])
-async def test_a_kill_after_any_outcome_loses_none_even_if_nobody_names_the_tasks_again(
+async def test_a_kill_after_any_outcome_loses_none_without_ids_being_given_again(
     emulator: Emulator, path: Path, number: int
 ) -> None:
     with running(tracking(emulator, path)) as process:
-        told = until_handed_out(process, number)
+        handed = until_handed_out(process, number)
         process.kill()
-        told += handed_out(rest_of(process))
-    await assert_the_next_run_finishes(emulator, path, told, ids=[])
+        handed += handed_out(rest_of(process))
+    await assert_the_next_run_finishes(emulator, path, handed, ids=[])
 
 
 @pytest.mark.anyio
-async def test_whoever_is_killed_again_and_again_gets_there(emulator: Emulator, path: Path) -> None:
-    told: list[str] = []
+async def test_a_batch_that_is_killed_repeatedly_finishes(emulator: Emulator, path: Path) -> None:
+    handed: list[str] = []
     for number in (2, 6):
         with running(tracking(emulator, path)) as process:
-            told = until_handed_out(process, number)
+            handed = until_handed_out(process, number)
             process.kill()
-            told += handed_out(rest_of(process))
-    await assert_the_next_run_finishes(emulator, path, told)
+            handed += handed_out(rest_of(process))
+    await assert_the_next_run_finishes(emulator, path, handed)
 
 
 def tracking_two_that_never_end(emulator: Emulator, path: Path) -> tuple[list[str], list[str]]:
@@ -208,17 +208,17 @@ def tracking_two_that_never_end(emulator: Emulator, path: Path) -> tuple[list[st
 
 
 @pytest.mark.anyio
-async def test_a_batch_that_is_told_to_stop_has_written_all_and_tells_what_is_pending(
+async def test_a_batch_that_is_stopped_has_written_everything_and_names_its_pending_tasks(
     emulator: Emulator, path: Path
 ) -> None:
     endless, command = tracking_two_that_never_end(emulator, path)
     with running(command) as process:
-        told = until_handed_out(process, len(IDS))
+        handed = until_handed_out(process, len(IDS))
         process.send_signal(signal.SIGTERM)
         said = rest_of(process)
     assert process.returncode == 0
     assert said == [("pending", endless)]
-    assert sorted(told) == sorted(IDS)
+    assert sorted(handed) == sorted(IDS)
     assert files_of(path) == [path]
     assert {row.task_id for row in rows_in(path) if row.record is None} == set(endless)
     for task_id in endless:
@@ -229,25 +229,23 @@ async def test_a_batch_that_is_told_to_stop_has_written_all_and_tells_what_is_pe
 
 
 @pytest.mark.anyio
-async def test_a_batch_that_is_stopped_in_the_middle_loses_no_id(
-    emulator: Emulator, path: Path
-) -> None:
+async def test_a_batch_that_is_stopped_half_way_loses_no_id(emulator: Emulator, path: Path) -> None:
     with running(tracking(emulator, path)) as process:
-        told = until_handed_out(process, 1)
+        handed = until_handed_out(process, 1)
         process.send_signal(signal.SIGTERM)
         said = rest_of(process)
-    told += handed_out(said)
+    handed += handed_out(said)
     pending = [task_id for word, ids in said if word == "pending" for task_id in ids]
-    assert set(told).isdisjoint(pending)
+    assert set(handed).isdisjoint(pending)
     ended = {row.task_id for row in rows_in(path) if row.record is not None}
-    assert set(told) <= ended
+    assert set(handed) <= ended
     assert {row.task_id for row in rows_in(path)} == set(IDS)
     assert set(IDS) - ended <= set(pending) <= set(IDS)
-    await assert_the_next_run_finishes(emulator, path, told)
+    await assert_the_next_run_finishes(emulator, path, handed)
 
 
 @pytest.mark.anyio
-async def test_a_second_process_at_the_same_journal_is_refused_and_asks_nothing(
+async def test_a_second_process_on_the_same_journal_is_refused_and_sends_nothing(
     emulator: Emulator, path: Path
 ) -> None:
     _, command = tracking_two_that_never_end(emulator, path)
@@ -264,7 +262,7 @@ async def test_a_second_process_at_the_same_journal_is_refused_and_asks_nothing(
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("limit", [0, 4096, 30_000])
-async def test_a_file_that_may_not_grow_ends_the_batch_with_an_error_and_nothing_claimed(
+async def test_a_file_that_cannot_grow_ends_the_batch_with_an_error(
     emulator: Emulator, path: Path, limit: int
 ) -> None:
     said = said_by(tracking(emulator, path, limit=limit))
@@ -278,13 +276,13 @@ async def test_a_file_that_may_not_grow_ends_the_batch_with_an_error_and_nothing
 @pytest.mark.parametrize(
     "calls, error, when",
     [
-        pytest.param("pwrite64", "ENOSPC", "1+", id="full at once"),
+        pytest.param("pwrite64", "ENOSPC", "1+", id="full from the start"),
         pytest.param("pwrite64", "ENOSPC", "30+", id="full after a while"),
         pytest.param("pwrite64", "EIO", "25", id="broken once"),
         pytest.param("fsync,fdatasync", "EIO", "1+", id="nothing reaches the disk"),
     ],
 )
-async def test_what_the_disk_refuses_ends_the_batch_with_an_error_and_nothing_claimed(
+async def test_a_failed_system_call_ends_the_batch_with_an_error(
     emulator: Emulator, path: Path, calls: str, error: str, when: str
 ) -> None:
     inject = ["-e", f"trace={calls}", "-e", f"inject={calls}:error={error}:when={when}"]

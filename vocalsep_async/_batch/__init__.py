@@ -1,6 +1,6 @@
-"""Many tasks on one budget: ids go in, outcomes come out as they are known.
+"""The machinery of `BatchRunner`: ids go in, outcomes come out as they become known.
 
-`intake` reads the ids, `group` follows those that were taken in together, `unasked` keeps those
-that nobody looked at yet, `tracker` knows who is open; what is known goes through `recording` (into
-a journal) and `saving` (stems to disk) to `runner`, which is what users hold; `stats` counts.
+`intake` reads the ids; `tracker` holds the open tasks, of which `backlog` keeps the ids that were
+never polled and `groups` those that were added simultaneously; `recorder` writes outcomes to a
+journal, `saver` saves stems, `counters` counts, and `runner` connects them.
 """

@@ -1,4 +1,4 @@
-"""The ids of a batch that nobody looked at yet and whose age nobody knows."""
+"""The backlog of a batch: ids that were never polled and whose age is not known."""
 
 from __future__ import annotations
 
@@ -12,26 +12,28 @@ from vocalsep_async._scheduling.queue import GUESSED_AGE
 from vocalsep_async.models import SeparationType
 
 _SLACK = 64
-"""Ids that left and are kept in any case; beyond, at most one for each that waits."""
+"""Stale ids that a type may hold in any case; beyond, at most one for each id that waits."""
 
 
 class UnpolledIds:
-    """First come, first served within a type; between types, who is worth more.
+    """Ids in the order of adding for each type; the type with the longest expected delay is first.
 
     Args:
-        hazards: what is known about how long tasks take.
-        cohort_of: gives the cohort of an id; None if it does not wait here any more.
-        admit: takes an id that was first; returns its watch, None if it needs no look of its own.
+        hazards: how long tasks take.
+        group_of: the group of an id; None if the id no longer waits here.
+        admit: starts polling an id; returns its target, None if it needs no poll of its own.
     """
 
+    # Ids that leave from the middle stay in their deque until they come to its front: removing
+    # one would take time proportional to all that wait.
     def __init__(
         self,
         hazards: HazardTable,
-        cohort_of: Callable[[str], ArrivalGroup | None],
+        group_of: Callable[[str], ArrivalGroup | None],
         admit: Callable[[str, ArrivalGroup], PollTarget | None],
     ) -> None:
         self._hazards = hazards
-        self._cohort_of = cohort_of
+        self._group_of = group_of
         self._admit = admit
         self._ids: dict[SeparationType | None, deque[str]] = {}
         self._count = 0
@@ -40,23 +42,23 @@ class UnpolledIds:
         return self._count
 
     def append(self, task_id: str, type_: SeparationType | None) -> None:
-        """Add an id at the end of its type."""
+        """Add an id behind the others of its type."""
         ids = self._ids.setdefault(type_, deque())
         ids.append(task_id)
         self._count += 1
         if len(ids) > 2 * self._count + _SLACK:
-            self._ids[type_] = deque(each for each in ids if self._cohort_of(each) is not None)
+            self._ids[type_] = deque(each for each in ids if self._group_of(each) is not None)
 
-    def has_left(self) -> None:
-        """One id does not wait here any more, and `cohort_of` says so when it is asked."""
+    def on_removed(self) -> None:
+        """One id no longer waits here; `group_of` returns None for it from now on."""
         self._count -= 1
 
     def expected_delay(self, now: float) -> float:
-        """Seconds for which one of them may have been finished, unnoticed, by *now*."""
+        """Seconds since the first task may be expected to have ended unnoticed."""
         return max((self._expected_delay(type_, now) for type_ in self._ids), default=0.0)
 
     def admit(self, now: float) -> PollTarget | None:
-        """Begin to watch the one that is worth most; None if it needs no look of its own."""
+        """Take out the first id; None if there is none, or it needs no poll of its own."""
         type_ = max(self._ids, key=lambda each: self._expected_delay(each, now), default=None)
         group = self._first(type_)
         if group is None:
@@ -73,7 +75,7 @@ class UnpolledIds:
     def _first(self, type_: SeparationType | None) -> ArrivalGroup | None:
         ids = self._ids.get(type_)
         while ids:
-            group = self._cohort_of(ids[0])
+            group = self._group_of(ids[0])
             if group is not None:
                 return group
             ids.popleft()

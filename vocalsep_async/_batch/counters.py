@@ -1,4 +1,4 @@
-"""What a batch has done so far, and what is left."""
+"""The numbers behind `BatchStats`."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from vocalsep_async.errors import ErrorAction, VocalSepError
 from vocalsep_async.models import BatchStats, TaskOutcome
 
 _STILL_RUNNING = 0.5
-"""Tasks that may be expected to run still when a batch is taken to have run to its end."""
+"""Tasks expected to be pending at the estimated end: a batch of one ends at its median."""
 
 
 class BatchCounters:
-    """Counts what a batch meets."""
+    """Counts the polls and outcomes of a batch."""
 
     def __init__(self) -> None:
         self.succeeded = 0
@@ -20,7 +20,7 @@ class BatchCounters:
         self.throttled = 0
         self.retried = 0
         self._delays = 0
-        self._delay = 0.0
+        self._total_delay = 0.0
 
     @property
     def finished(self) -> int:
@@ -28,33 +28,33 @@ class BatchCounters:
         return self.succeeded + self.failed
 
     def on_poll(self, error: VocalSepError | None = None) -> None:
-        """A look ended; *error* is what it met, if there will be another one for that."""
+        """A poll ended; *error* is the reason why it will be retried, None if it will not."""
         self.polls += 1
         if error is not None and error.action is ErrorAction.THROTTLE:
             self.throttled += 1
         elif error is not None:
             self.retried += 1
 
-    def ended(self, outcome: TaskOutcome) -> None:
+    def on_outcome(self, outcome: TaskOutcome) -> None:
         """A task has an outcome."""
         if outcome.succeeded:
             self.succeeded += 1
         else:
             self.failed += 1
 
-    def learned_of_end(self, seconds_ago: float) -> None:
-        """A task was found to have ended that long ago."""
+    def on_detected(self, delay: float) -> None:
+        """A poll detected the end of a task *delay* seconds after it."""
         self._delays += 1
-        self._delay += max(0.0, seconds_ago)
+        self._total_delay += max(0.0, delay)
 
     def stats(self, *, pending: int, rate: float, newest: float, model: HazardModel) -> BatchStats:
-        """Sum up.
+        """The numbers as they are now.
 
         Args:
-            pending: tasks that are still open.
-            rate: requests per second that are allowed.
-            newest: the age in seconds of the task that was created last.
-            model: how long tasks like it take.
+            pending: tasks without an outcome.
+            rate: the allowed rate, in requests per second.
+            newest: seconds since the last task was added.
+            model: how long tasks of this kind take.
         """
         return BatchStats(
             pending=pending,
@@ -65,14 +65,15 @@ class BatchCounters:
             throttled=self.throttled,
             retried=self.retried,
             rate=rate,
-            mean_delay=self._delay / self._delays if self._delays else None,
+            mean_delay=self._total_delay / self._delays if self._delays else None,
             eta=self._eta(pending, rate, newest, model),
         )
 
     def _eta(self, pending: int, rate: float, newest: float, model: HazardModel) -> float:
-        """The longer of two: looking at all that are pending, and waiting for the slowest."""
+        # Two bounds, of which the longer counts: the rate limit, at as many polls per task as
+        # before, and the slowest of the pending tasks.
         if not pending:
             return 0.0
-        polls = (self.polls + pending) / (self.finished + pending)
+        polls_per_task = (self.polls + pending) / (self.finished + pending)
         slowest = model.remaining(0.0, min(1.0, _STILL_RUNNING / pending))
-        return max(pending * polls / rate, slowest - newest)
+        return max(pending * polls_per_task / rate, slowest - newest)

@@ -1,8 +1,7 @@
-"""The tasks of a batch that were taken in at the same moment."""
+"""The tasks of a batch that were added simultaneously, as one subscriber."""
 
 from __future__ import annotations
 
-import math
 from typing import Protocol
 
 from vocalsep_async._polling.target import PollTarget
@@ -13,94 +12,90 @@ from vocalsep_async.policies import PollPolicy
 
 
 class Batch(Protocol):
-    """Who is told what becomes of a cohort's tasks."""
+    """The batch that a group belongs to, and reports to."""
 
     @property
     def queue(self) -> PollQueue[PollTarget]:
-        """Where its tasks wait for their looks; closed once it wants no more."""
+        """The queue for the polls of its tasks; closed once it wants no more."""
 
     @property
     def policy(self) -> PollPolicy:
-        """When its tasks are looked at again."""
+        """When a pending task is polled again."""
 
     @property
     def timeout(self) -> float:
-        """Seconds from taking a task in to the end of its wait; infinity for no end."""
+        """Seconds from adding a task to its deadline; infinity for none."""
 
     def on_poll(self, error: VocalSepError | None) -> None:
-        """A look ended; *error* is what it met, if it is repeated for that."""
+        """A poll ended; *error* is the reason why it will be retried, None if it will not."""
 
     def on_record(self, group: ArrivalGroup, target: PollTarget, task: SeparationTask) -> None:
-        """A look succeeded."""
+        """A poll of a task of *group* succeeded."""
 
     def on_retry(self, group: ArrivalGroup, target: PollTarget, error: VocalSepError) -> None:
-        """A look met *error* and will be repeated."""
+        """A poll failed with *error* and will be retried."""
 
     def on_error(self, group: ArrivalGroup, target: PollTarget, error: Exception) -> None:
-        """There will be no other look."""
+        """The task will not be polled again, because of *error*."""
 
 
 class ArrivalGroup:
-    """A follower of many tasks, so that none of them needs one of its own.
+    """The subscriber of all tasks of one type that a batch was given simultaneously.
 
     Args:
-        batch: who is told.
-        type_: what kind of separation they are; None if nobody knows.
-        started: when they were taken in, on the event loop's clock.
+        batch: the batch that is notified.
+        type_: the tasks' kind of separation; None if not known.
+        started: when they were added, on the event loop's clock.
+
+    Attributes:
+        ids: the tasks, those with an outcome included.
     """
 
+    # One for many tasks, because a subscriber for each took more memory than all else about them.
     __slots__ = ("_batch", "ids", "started", "type")
 
     def __init__(self, batch: Batch, type_: SeparationType | None, started: float) -> None:
         self._batch = batch
         self.type = type_
         self.started = started
-        self.ids: list[str] | None = None
-        """Who belongs to it; only kept where there is a deadline."""
+        self.ids: list[str] = []
 
     @property
     def policy(self) -> PollPolicy:
-        """When it wants the next look."""
+        """When a pending task is polled again."""
         return self._batch.policy
 
     @property
     def deadline(self) -> float:
-        """When the waits for its tasks end; infinity for never."""
+        """When the tasks' waits end, on the event loop's clock; infinity for never."""
         return self.started + self._batch.timeout
 
     @property
     def has_ended(self) -> bool:
-        """Whether it wants nothing more."""
+        """Whether the batch wants no more polls."""
         return not self._batch.queue.is_open
 
     @property
     def queue(self) -> PollQueue[PollTarget]:
-        """Where its tasks wait for their looks."""
+        """The queue for the polls of its tasks."""
         return self._batch.queue
 
-    def take_in(self, task_id: str) -> None:
-        """One more task belongs to it."""
-        if self.ids is not None:
-            self.ids.append(task_id)
-        elif self._batch.timeout < math.inf:
-            self.ids = [task_id]  # most hold one, and an empty list would grow to hold four
-
     def belongs_to(self, batch: Batch) -> bool:
-        """Whether it tells *batch*."""
+        """Whether *batch* is notified."""
         return self._batch is batch
 
     def on_poll(self, error: VocalSepError | None) -> None:
-        """A look ended; *error* is what it met, if it is repeated for that."""
+        """A poll ended; *error* is the reason why it will be retried, None if it will not."""
         self._batch.on_poll(error)
 
     def on_record(self, target: PollTarget, task: SeparationTask) -> None:
-        """A look succeeded."""
+        """A poll succeeded."""
         self._batch.on_record(self, target, task)
 
     def on_retry(self, target: PollTarget, error: VocalSepError) -> None:
-        """A look met *error*, and there will be another one."""
+        """A poll failed with *error* and will be retried."""
         self._batch.on_retry(self, target, error)
 
     def on_error(self, target: PollTarget, error: Exception) -> None:
-        """There will be no other look, because of *error*."""
+        """The task will not be polled again, because of *error*."""
         self._batch.on_error(self, target, error)

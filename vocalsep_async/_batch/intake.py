@@ -1,4 +1,4 @@
-"""Reading the ids that a batch is given, of which there may be no end."""
+"""Reading of the ids that a batch is given, which may come from an endless source."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from vocalsep_async.models import TaskRef
 Tasks = Iterable[str | TaskRef] | AsyncIterable[str | TaskRef]
 
 _SLICE = 500
-"""Ids that are read in one go, without letting others run."""
+"""Ids that are read before the event loop may run other tasks."""
 
 
-async def all_at_once(tasks: Tasks) -> Collection[TaskRef] | None:
-    """The refs of *tasks*, each id once, where all are there; None where they come one by one.
+async def read_collection(tasks: Tasks) -> Collection[TaskRef] | None:
+    """The refs of a collection, each id once; None for an iterator, which is read bit by bit.
 
     Raises:
-        ConfigurationError: one of them is unusable.
+        InvalidArgumentError: an id is unusable.
     """
     if not isinstance(tasks, Sized) or not isinstance(tasks, Iterable):
         return None
     refs: dict[str, TaskRef] = {}
-    async for ref in one_by_one(tasks):
+    async for ref in iterate(tasks):
         known = refs.setdefault(ref.task_id, ref)
         if known is not ref:
             refs[ref.task_id] = known.merged(ref)
     return refs.values()
 
 
-async def one_by_one(tasks: Tasks) -> AsyncGenerator[TaskRef]:
-    """The refs of *tasks*, which others may run in between.
+async def iterate(tasks: Tasks) -> AsyncGenerator[TaskRef]:
+    """The refs of *tasks*; the event loop runs other tasks in between.
 
     Raises:
-        ConfigurationError: one of them is unusable; those before it were read.
+        InvalidArgumentError: an id is unusable; those before it were yielded.
     """
     if isinstance(tasks, AsyncIterable):
         iterator = aiter(tasks)
@@ -41,7 +41,8 @@ async def one_by_one(tasks: Tasks) -> AsyncGenerator[TaskRef]:
             async for task in iterator:
                 yield TaskRef.of(task)
         finally:
-            # Nobody else goes on with a generator that was passed as it was made.
+            # A generator's own cleanup must not wait for the garbage collector. The caller cannot
+            # close a generator that was created in the call of track().
             if isinstance(iterator, AsyncGenerator):
                 await iterator.aclose()
         return

@@ -1,4 +1,4 @@
-"""A batch and its journal: what is written down, and what an earlier run left."""
+"""Connects a batch to its journal: saves outcomes, and loads those of earlier runs."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from pathlib import Path
 import attrs
 
 from vocalsep_async._journal.codec import unpacked
-from vocalsep_async._journal.journal import JournalFile, Known, type_of
+from vocalsep_async._journal.journal import JournalFile, KnownTask, type_of
 from vocalsep_async._journal.store import Row
+from vocalsep_async._journal.writer import OnWritten
 from vocalsep_async._scheduling.hazards import HazardTable
 from vocalsep_async._text import printable
 from vocalsep_async.errors import DecodeError, JournalError, TaskTimeoutError
@@ -20,24 +21,24 @@ from vocalsep_async.providers._decoder import restored_task
 
 _logger = logging.getLogger("vocalsep_async")
 
-_ROWS = 200
-"""Outcomes that are read in one go."""
-_ENDS_BETWEEN = 20
-"""Tasks that end before what was learned is written down again."""
+_PAGE = 200
+"""Outcomes of one query."""
+_ENDS_PER_SAVE = 20
+"""Finished tasks between two saves of the durations."""
 
-Done = Callable[[TaskOutcome], None]
+OnOutcome = Callable[[TaskOutcome], None]
 
 
 class BatchRecorder:
     """The journal of one batch.
 
     Args:
-        journal: where to write.
+        journal: the journal.
         is_own: whether the batch opens and closes it.
-        base_url: which API the tasks are of.
-        hazards: what is learned; taken over from the journal by a client that knows nothing.
-        broken: called with what went wrong when something could not be written, such as to a
-            journal that was closed too early; nobody here could hear it otherwise.
+        base_url: the API that the tasks belong to.
+        hazards: the client's durations; loaded from the journal if the client has learned none.
+        on_failure: called with an error of a write that no caller waits for, such as a write to a
+            journal that was closed too early.
     """
 
     def __init__(
@@ -47,63 +48,66 @@ class BatchRecorder:
         is_own: bool,
         base_url: str,
         hazards: HazardTable,
-        broken: Callable[[Exception], None],
+        on_failure: Callable[[Exception], None],
     ) -> None:
         self._journal = journal
         self._is_own = is_own
         self._base_url = base_url
         self._hazards = hazards
-        self._broken = broken
+        self._on_failure = on_failure
         self._known: set[str] = set()
+        """Tasks in the journal."""
+        self._ended_before: set[str] = set()
+        """Tasks with a final record from an earlier run."""
         self._ended: set[str] = set()
-        self._ended_since: set[str] = set()
-        """Tasks whose end this batch has seen: they may be named again, or only now."""
-        self._over: set[str] = set()
-        """Tasks whose wait is over in this batch, without their end; `again` begins another."""
-        self._polls_before: dict[str, Known] = {}
-        """Tasks that were looked at in an earlier run."""
+        """Tasks with a final record from this batch."""
+        self._gave_up: set[str] = set()
+        """Tasks whose outcome in this batch is an error; `reopen` lets them wait again."""
+        self._polled_before: dict[str, KnownTask] = {}
+        """Pending tasks that were polled in an earlier run."""
         self._ends = 0
 
-    async def open(self) -> list[Known]:
-        """Open the journal; what an earlier run left unfinished, oldest first.
+    async def open(self) -> list[KnownTask]:
+        """Open the journal, and return the pending tasks of earlier runs, oldest first.
 
         Raises:
-            JournalError: it cannot be used.
+            JournalError: the journal is unusable.
         """
         if self._is_own:
             await self._journal.open()
-        elif self._journal.is_followed:
+        elif self._journal.has_batch:
             raise JournalError(f"the journal {self._journal.path} is in use by another batch")
-        self._journal.is_followed = True
+        self._journal.has_batch = True
         try:
-            return await self._take_over()
+            return await self._load()
         except BaseException:
-            await self._let_go()
+            await self._release()
             raise
 
-    async def _let_go(self) -> None:
-        self._journal.is_followed = False
+    async def _release(self) -> None:
+        self._journal.has_batch = False
         if self._is_own:
             await self._journal.aclose()
 
-    async def _take_over(self) -> list[Known]:
-        await self._journal.belongs_to(self._base_url)
-        await self._learn()
+    async def _load(self) -> list[KnownTask]:
+        await self._journal.check_owner(self._base_url)
+        await self._load_durations()
         await self._warn_of_intents()
-        self._journal.take_in()
-        # One that is created meanwhile is for the batch it is added to, or the next one.
+        self._journal.add_created()
+        # A task that is created from here on has no `added_at`: it belongs to the batch that it
+        # is added to, or to the next one.
         known = [each for each in await self._journal.known() if each.added_at is not None]
         self._known = {each.ref.task_id for each in known}
-        self._ended = {each.ref.task_id for each in known if each.has_ended}
-        left = [each for each in known if not each.has_ended]
-        self._polls_before = {each.ref.task_id: each for each in left if each.polls}
-        return sorted(left, key=lambda each: each.added_at or 0.0)
+        self._ended_before = {each.ref.task_id for each in known if each.has_ended}
+        pending = [each for each in known if not each.has_ended]
+        self._polled_before = {each.ref.task_id: each for each in pending if each.polls}
+        return sorted(pending, key=lambda each: each.added_at or 0.0)
 
-    async def _learn(self) -> None:
-        told = await self._journal.durations()
-        if told is not None and self._hazards.model(None).completions == 0:
+    async def _load_durations(self) -> None:
+        durations = await self._journal.durations()
+        if durations is not None and self._hazards.model(None).completions == 0:
             try:
-                self._hazards.update_from(told)
+                self._hazards.update_from(durations)
             except ValueError as error:
                 raise JournalError(f"{self._journal.path}: damaged durations: {error}") from None
 
@@ -120,92 +124,91 @@ class BatchRecorder:
         """Write what is left; close the journal if it is the batch's own.
 
         Raises:
-            JournalError: it could not be written.
+            JournalError: a write failed.
         """
         try:
             if self._journal.is_open:
-                self._journal.learned(self._hazards.to_dict())
+                self._journal.save_durations(self._hazards.to_dict())
                 await self._journal.flush()
         finally:
-            await self._let_go()
+            await self._release()
 
-    def is_over(self, task_id: str) -> bool:
-        """Whether this batch has handed out, or will, what became of it."""
-        return any(task_id in ids for ids in (self._ended, self._ended_since, self._over))
+    def has_outcome(self, task_id: str) -> bool:
+        """Whether this batch hands out an outcome of the task anyway, or has done so."""
+        return any(task_id in ids for ids in (self._ended_before, self._ended, self._gave_up))
 
-    def again(self, task_id: str) -> None:
-        """Have another wait for it begin, if one is over; with a deadline of its own."""
-        if task_id in self._over:
-            self._over.discard(task_id)
+    def reopen(self, task_id: str) -> None:
+        """Let a task whose outcome was an error wait again, with a new deadline."""
+        if task_id in self._gave_up:
+            self._gave_up.discard(task_id)
             self._known.discard(task_id)
 
     def add(self, ref: TaskRef) -> None:
-        """Write it down, if the journal does not know it."""
+        """Save a task that the journal does not know."""
         if ref.task_id in self._known:
             return
         self._known.add(ref.task_id)
         try:
             self._journal.add([ref])
         except JournalError as error:
-            self._broken(error)
+            self._on_failure(error)
 
-    def note(self, task_id: str, status: TaskStatus | str, polls: int) -> None:
-        """A look saw that it has not ended."""
-        known = self._polls_before.get(task_id)
+    def save_status(self, task_id: str, status: TaskStatus | str, polls: int) -> None:
+        """Save the status of a pending task, and the polls that this batch made for it."""
+        known = self._polled_before.get(task_id)
+        total = polls if known is None else polls + known.polls
         try:
-            self._journal.note(task_id, status, polls if known is None else polls + known.polls)
+            self._journal.save_status(task_id, status, total)
         except JournalError as error:
-            self._broken(error)
+            self._on_failure(error)
 
-    def end(self, outcome: TaskOutcome, done: Done) -> None:
-        """Write down how it ended, if it did; *done* gets it then, earlier runs included."""
-        known = self._polls_before.pop(outcome.task_id, None)
+    def save_outcome(self, outcome: TaskOutcome, on_saved: OnOutcome) -> None:
+        """Save an outcome, then call *on_saved* with it, the polls of earlier runs included."""
+        known = self._polled_before.pop(outcome.task_id, None)
         if known is not None:
             outcome = _with_earlier(outcome, known)
         try:
             if outcome.task is None:
-                self._over.add(outcome.task_id)
+                self._gave_up.add(outcome.task_id)
             else:
-                self._ended_since.add(outcome.task_id)
-                self._note_durations()
-            self._journal.end(outcome, self._when_written(outcome, done))
+                self._ended.add(outcome.task_id)
+                self._save_durations_regularly()
+            self._journal.save_outcome(outcome, self._when_written(outcome, on_saved))
         except JournalError as error:
-            self._broken(error)
+            self._on_failure(error)
 
-    def _note_durations(self) -> None:
+    def _save_durations_regularly(self) -> None:
         self._ends += 1
-        if self._ends % _ENDS_BETWEEN == 0:
-            self._journal.learned(self._hazards.to_dict())
+        if self._ends % _ENDS_PER_SAVE == 0:
+            self._journal.save_durations(self._hazards.to_dict())
 
-    def saved(self, outcome: TaskOutcome, done: Done) -> None:
-        """Write down where its stems are; *done* gets it then."""
+    def save_files(self, outcome: TaskOutcome, on_saved: OnOutcome) -> None:
+        """Save the paths of a task's stems, then call *on_saved* with its outcome."""
         try:
-            self._journal.saved(outcome, self._when_written(outcome, done))
+            self._journal.save_files(outcome, self._when_written(outcome, on_saved))
         except JournalError as error:
-            self._broken(error)
+            self._on_failure(error)
 
-    def _when_written(
-        self, outcome: TaskOutcome, done: Done
-    ) -> Callable[[JournalError | None], None]:
-        def told(failure: JournalError | None) -> None:
+    def _when_written(self, outcome: TaskOutcome, on_saved: OnOutcome) -> OnWritten:
+        def on_written(failure: JournalError | None) -> None:
             if failure is None:
-                done(outcome)
+                on_saved(outcome)
             else:
-                self._broken(failure)
+                self._on_failure(failure)
 
-        return told
+        return on_written
 
-    async def outcomes(self) -> AsyncGenerator[TaskOutcome]:
-        """Of all tasks that had ended when the batch began.
+    async def earlier_outcomes(self) -> AsyncGenerator[TaskOutcome]:
+        """The outcomes of all tasks that ended in earlier runs.
 
         Raises:
             JournalError: one of them is damaged.
         """
         after = 0
-        while rows := await self._journal.ended(after, _ROWS):
+        while rows := await self._journal.ended(after, _PAGE):
             after = rows[-1].number
             for row in rows:
-                if row.task_id in self._ended:
+                if row.task_id in self._ended_before:
                     yield self._outcome(row)
 
     def _outcome(self, row: Row) -> TaskOutcome:
@@ -238,8 +241,8 @@ class BatchRecorder:
             ) from None
 
 
-def _with_earlier(outcome: TaskOutcome, known: Known) -> TaskOutcome:
-    """*outcome* with what earlier runs saw of its task."""
+def _with_earlier(outcome: TaskOutcome, known: KnownTask) -> TaskOutcome:
+    """*outcome* with the polls and the status of earlier runs."""
     polls, status = outcome.polls + known.polls, outcome.status or known.status
     error = outcome.error
     if isinstance(error, TaskTimeoutError):

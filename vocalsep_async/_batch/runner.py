@@ -1,4 +1,4 @@
-"""Tracking many tasks at once."""
+"""The implementation of `BatchRunner`: reads ids, tracks tasks and hands out outcomes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from vocalsep_async._batch.intake import Tasks, all_at_once, one_by_one
+from vocalsep_async._batch.intake import Tasks, iterate, read_collection
 from vocalsep_async._batch.saver import Save, StemSaver
 from vocalsep_async._batch.tracker import BatchTracker
 from vocalsep_async._polling.poller import Poller
@@ -22,23 +22,24 @@ from vocalsep_async.policies import PollPolicy
 
 if TYPE_CHECKING:
     from vocalsep_async._batch.recorder import BatchRecorder
-    from vocalsep_async._journal.journal import Known
+    from vocalsep_async._journal.journal import KnownTask
 
 _READ_AHEAD = 1_000
-"""Ids from a source without length that wait for their first look; outcomes not fetched."""
-_MOST_OPEN = 100_000
-"""Ids from such a source that are tracked at once."""
+"""Limit of two things while an iterator of ids is read: ids never polled, and outcomes not
+fetched."""
+_MAX_OPEN = 100_000
+"""Ids from an iterator that are tracked simultaneously."""
 _REMEMBERED = 100_000
-"""Finished ids from such a source that are recognised when they come again."""
+"""Ids from an iterator that are recognised when they come again."""
 _SLICE = 500
-"""Tasks that are taken up in one go, without letting others run."""
+"""Tasks from the journal that are added before the event loop may run other tasks."""
 
-Record = Callable[[Callable[[Exception], None]], "BatchRecorder"]
-"""Makes a recording that tells of what breaks it."""
+MakeRecorder = Callable[[Callable[[Exception], None]], "BatchRecorder"]
+"""Makes a recorder that calls the argument with its failures."""
 
 
 class Runner(BatchRunner):
-    """The batch behind `BatchRunner`."""
+    """Made by `VocalSepClient.track`, which checks the arguments."""
 
     def __init__(
         self,
@@ -51,7 +52,7 @@ class Runner(BatchRunner):
         policy: PollPolicy,
         keep_open: bool,
         save: Save | None = None,
-        record: Record | None = None,
+        make_recorder: MakeRecorder | None = None,
     ) -> None:
         self._poller = poller
         self._tasks = tasks
@@ -66,67 +67,70 @@ class Runner(BatchRunner):
         self._reader: asyncio.Task[None] | None = None
         self._replayer: asyncio.Task[None] | None = None
         self._source_error: Exception | None = None
-        self._read_before: OrderedDict[str, None] = OrderedDict()
+        self._seen_ids: OrderedDict[str, None] = OrderedDict()
         self._ready: deque[TaskOutcome] = deque()
-        self._savings = None if save is None else StemSaver(save, self._broke)
-        self._recording = None if record is None else record(self._broke)
-        self._passing = 0
-        """Outcomes that are being written down or whose stems are being saved."""
-        self._news = asyncio.Event()
-        """For those who iterate: there is an outcome, or there will be none."""
-        self._room = asyncio.Event()
-        """For those who read ids or earlier outcomes: there may be room for more."""
+        self._saver = None if save is None else StemSaver(save, self._on_failure)
+        self._recorder = None if make_recorder is None else make_recorder(self._on_failure)
+        self._unready = 0
+        """Outcomes that are being written to the journal or whose stems are being saved."""
+        self._consumer_event = asyncio.Event()
+        """Set when there is an outcome, or there will be none."""
+        self._reader_event = asyncio.Event()
+        """Set when there may be room for more ids, or more outcomes of earlier runs."""
 
     def __repr__(self) -> str:
         if self._tracker is None:
             return "<BatchRunner, not entered>"
-        return f"<BatchRunner: {len(self._tracker)} pending, {self._tracker.counters.finished} finished>"
+        finished = self._tracker.counters.finished
+        return f"<BatchRunner: {len(self._tracker)} pending, {finished} finished>"
 
     async def __aenter__(self) -> Self:
         if self._is_entered:
-            raise ConfigurationError("a batch is entered once; make another one with track()")
+            raise ConfigurationError(
+                "a batch can be entered only once; make another one with track()"
+            )
         self._is_entered = True
-        refs = await all_at_once(self._tasks)
-        left = [] if self._recording is None else await self._recording.open()
+        refs = await read_collection(self._tasks)
+        pending = [] if self._recorder is None else await self._recorder.open()
         try:
-            self._tracker = self._new_roster()
+            self._tracker = self._new_tracker()
         except BaseException:
-            if self._recording is not None:
-                await self._recording.close()
+            if self._recorder is not None:
+                await self._recorder.close()
             raise
         try:
-            await self._begin(self._tracker, left, refs)
+            await self._start(self._tracker, pending, refs)
         except BaseException:
-            await self._leave()
+            await self._stop()
             raise
         return self
 
-    def _new_roster(self) -> BatchTracker:
+    def _new_tracker(self) -> BatchTracker:
         return BatchTracker(
             self._poller,
             type_=self._type,
             limit=self._limit,
             timeout=self._timeout,
             policy=self._policy,
-            deliver=self._deliver,
-            changed=self._changed,
-            note=None if self._recording is None else self._recording.note,
+            on_outcome=self._on_outcome,
+            on_change=self._on_change,
+            on_pending=None if self._recorder is None else self._recorder.save_status,
         )
 
-    async def _begin(
-        self, tracker: BatchTracker, left: list[Known], refs: Collection[TaskRef] | None
+    async def _start(
+        self, tracker: BatchTracker, pending: list[KnownTask], refs: Collection[TaskRef] | None
     ) -> None:
-        for number, known in enumerate(left, start=1):
-            tracker.take_in(known.ref, known.age())
+        for number, known in enumerate(pending, start=1):
+            tracker.add(known.ref, known.age())
             if number % _SLICE == 0:
                 await asyncio.sleep(0)
-        if self._recording is not None:
-            self._replayer = _task(self._replay(self._recording), "vocalsep batch replay")
+        if self._recorder is not None:
+            self._replayer = _task(self._replay(self._recorder), "vocalsep batch replay")
         if refs is None:
             self._reader = _task(self._read(), "vocalsep batch reader")
             return
-        async for ref in one_by_one(refs):
-            self._take_in_named(ref, tracker)
+        async for ref in iterate(refs):
+            self._add_unless_over(ref, tracker)
         tracker.warn_of_too_many()
 
     async def __aexit__(
@@ -135,31 +139,31 @@ class Runner(BatchRunner):
         _error: BaseException | None,
         _traceback: TracebackType | None,
     ) -> None:
-        await self._leave()
+        await self._stop()
 
-    async def _leave(self) -> None:
+    async def _stop(self) -> None:
         self._is_closed, self._keep_open = True, False
-        # First all that needs no waiting: whoever leaves may be cancelled while it waits.
+        # First everything that does not wait: this call may be cancelled at its first await.
         self._entered().release()
-        if self._savings is not None:
-            self._savings.release()
-        self._news.set()
+        if self._saver is not None:
+            self._saver.stop()
+        self._consumer_event.set()
         for task in self._sources():
             task.cancel()
-        await run_to_completion(self._ended())
+        await run_to_completion(self._finish())
 
     def _sources(self) -> list[asyncio.Task[None]]:
         return [task for task in (self._reader, self._replayer) if task is not None]
 
-    async def _ended(self) -> None:
-        """Wait for what was broken off, and have all written down."""
+    async def _finish(self) -> None:
+        """Wait until everything that was cancelled has ended, then close the journal."""
         if sources := self._sources():
             await asyncio.wait(sources)
-        if self._savings is not None:
-            await self._savings.ended()
+        if self._saver is not None:
+            await self._saver.wait_stopped()
         await self._poller.wait_closed()
-        if self._recording is not None:
-            await self._recording.close()
+        if self._recorder is not None:
+            await self._recorder.close()
 
     def _entered(self) -> BatchTracker:
         if self._tracker is None:
@@ -168,116 +172,116 @@ class Runner(BatchRunner):
             )
         return self._tracker
 
-    # What goes in
+    # Ids
 
     def add(self, task: str | TaskRef) -> None:
         tracker = self._entered()
         if self._is_closed:
             raise ConfigurationError("the batch is closed; add tasks before close()")
         ref = TaskRef.of(task)
-        if self._recording is not None:
-            self._recording.again(ref.task_id)
-        self._take_in_named(ref, tracker)
+        if self._recorder is not None:
+            self._recorder.reopen(ref.task_id)
+        self._add_unless_over(ref, tracker)
         tracker.warn_of_too_many()
 
-    def _take_in_named(self, ref: TaskRef, tracker: BatchTracker) -> None:
-        """Track *ref*, unless what became of it is handed out anyway."""
-        if self._recording is not None:
-            if self._recording.is_over(ref.task_id):
+    def _add_unless_over(self, ref: TaskRef, tracker: BatchTracker) -> None:
+        """Track *ref*, unless the recorder hands out its outcome anyway."""
+        if self._recorder is not None:
+            if self._recorder.has_outcome(ref.task_id):
                 return
-            self._recording.add(ref.merged(TaskRef(ref.task_id, type=self._type)))
-        tracker.take_in(ref)
+            self._recorder.add(ref.merged(TaskRef(ref.task_id, type=self._type)))
+        tracker.add(ref)
 
     def notify(self, task: str | TaskRef) -> bool:
         return self._entered().poll_soon(TaskRef.of(task).task_id)
 
     def close(self) -> None:
         self._is_closed, self._keep_open = True, False
-        self._news.set()
+        self._consumer_event.set()
 
     async def _read(self) -> None:
         try:
-            async with aclosing(one_by_one(self._tasks)) as refs:
+            async with aclosing(iterate(self._tasks)) as refs:
                 async for ref in refs:
-                    await self._take_in(ref, self._entered())
-        except Exception as error:  # noqa: BLE001 - whatever the caller's iterator raised
+                    await self._add_from_source(ref, self._entered())
+        except Exception as error:  # noqa: BLE001 - the user's iterator may raise anything
             self._source_error = error
         finally:
-            self._news.set()
+            self._consumer_event.set()
 
-    async def _take_in(self, ref: TaskRef, tracker: BatchTracker) -> None:
-        if ref.task_id not in self._read_before:
+    async def _add_from_source(self, ref: TaskRef, tracker: BatchTracker) -> None:
+        if ref.task_id not in self._seen_ids:
             self._remember(ref.task_id)
-            self._take_in_named(ref, tracker)
+            self._add_unless_over(ref, tracker)
             tracker.warn_of_too_many()
         while self._has_enough(tracker):
-            await _next(self._room)
+            await _next_set(self._reader_event)
 
     def _remember(self, task_id: str) -> None:
-        self._read_before[task_id] = None
-        if len(self._read_before) > _REMEMBERED:
-            self._read_before.popitem(last=False)
+        self._seen_ids[task_id] = None
+        if len(self._seen_ids) > _REMEMBERED:
+            self._seen_ids.popitem(last=False)
 
-    async def _replay(self, recording: BatchRecorder) -> None:
-        """Hand out what an earlier run has seen the end of."""
+    async def _replay(self, recorder: BatchRecorder) -> None:
+        """Hand out the outcomes of earlier runs."""
         tracker = self._entered()
         try:
-            async with aclosing(recording.outcomes()) as outcomes:
+            async with aclosing(recorder.earlier_outcomes()) as outcomes:
                 async for outcome in outcomes:
-                    tracker.counters.ended(outcome)
-                    self._passing += 1
+                    tracker.counters.on_outcome(outcome)
+                    self._unready += 1
                     self._save(outcome)
-                    while len(self._ready) + self._passing >= _READ_AHEAD:
-                        await _next(self._room)
-        except Exception as error:  # noqa: BLE001 - handed to whoever iterates
-            self._broke(error)
+                    while len(self._ready) + self._unready >= _READ_AHEAD:
+                        await _next_set(self._reader_event)
+        except Exception as error:  # noqa: BLE001 - raised to the consumer
+            self._on_failure(error)
         finally:
-            self._news.set()
+            self._consumer_event.set()
 
     def _has_enough(self, tracker: BatchTracker) -> bool:
-        """Whether reading on would only use memory."""
-        waiting = max(tracker.unasked, len(self._ready) + self._passing)
-        return waiting >= _READ_AHEAD or len(tracker) >= _MOST_OPEN
+        """Whether more ids would only take memory."""
+        waiting = max(tracker.never_polled, len(self._ready) + self._unready)
+        return waiting >= _READ_AHEAD or len(tracker) >= _MAX_OPEN
 
-    # What comes out: an outcome is written down, its stems are saved, then it is handed out
+    # Outcomes: each is written to the journal, then its stems are saved, then it is handed out
 
-    def _deliver(self, outcome: TaskOutcome) -> None:
-        self._passing += 1
+    def _on_outcome(self, outcome: TaskOutcome) -> None:
+        self._unready += 1
         self._record(outcome)
-        self._changed()
+        self._on_change()
 
-    def _changed(self) -> None:
-        """There may be room for more ids; or nobody looks any more, which may come at any time."""
+    def _on_change(self) -> None:
+        """There may be room for more ids, or polling ended with an error."""
         tracker = self._entered()
         if self._reader is not None and tracker.error is not None:
-            self._reader.cancel()
+            self._reader.cancel()  # an endless source would give that error to endless tasks
         if tracker.error is not None or tracker.failure is not None:
-            self._news.set()
-        self._room.set()
+            self._consumer_event.set()
+        self._reader_event.set()
 
     def _record(self, outcome: TaskOutcome) -> None:
-        if self._recording is None:
+        if self._recorder is None:
             self._save(outcome)
         else:
-            self._recording.end(outcome, self._save)
+            self._recorder.save_outcome(outcome, self._save)
 
     def _save(self, outcome: TaskOutcome) -> None:
-        if self._savings is None:
+        if self._saver is None:
             self._hand_out(outcome)
-        elif self._recording is None:
-            self._savings.save(outcome, self._hand_out)
+        elif self._recorder is None:
+            self._saver.save(outcome, self._hand_out)
         else:
-            written = partial(self._recording.saved, done=self._hand_out)
-            self._savings.save(outcome, written)
+            record_files = partial(self._recorder.save_files, on_saved=self._hand_out)
+            self._saver.save(outcome, record_files)
 
     def _hand_out(self, outcome: TaskOutcome) -> None:
-        self._passing -= 1
+        self._unready -= 1
         self._ready.append(outcome)
-        self._news.set()
+        self._consumer_event.set()
 
-    def _broke(self, error: Exception) -> None:
+    def _on_failure(self, error: Exception) -> None:
         self._entered().failure = error
-        self._news.set()
+        self._consumer_event.set()
 
     def __aiter__(self) -> Self:
         return self
@@ -285,16 +289,17 @@ class Runner(BatchRunner):
     async def __anext__(self) -> TaskOutcome:
         tracker = self._entered()
         if self._ready:
-            # Here, where cancelling it loses no outcome, a consumer lets others run.
+            # A consumer of many ready outcomes must not block the loop. Cancelling the call here
+            # loses none, because it has taken none yet.
             await asyncio.sleep(0)
         while True:
             if self._ready:
-                self._room.set()
+                self._reader_event.set()
                 return self._ready.popleft()
             self._raise_failure(tracker)
             if self._is_finished(tracker):
                 raise StopAsyncIteration
-            await _next(self._news)
+            await _next_set(self._consumer_event)
 
     def _raise_failure(self, tracker: BatchTracker) -> None:
         error, self._source_error = self._source_error, None
@@ -306,7 +311,7 @@ class Runner(BatchRunner):
     def _is_finished(self, tracker: BatchTracker) -> bool:
         is_read = all(task.done() for task in self._sources())
         expects_more = self._keep_open and tracker.error is None
-        return is_read and not expects_more and not len(tracker) and not self._passing
+        return is_read and not expects_more and not len(tracker) and not self._unready
 
     def pending_ids(self) -> tuple[str, ...]:
         return self._entered().pending()
@@ -316,8 +321,8 @@ class Runner(BatchRunner):
         return self._entered().stats()
 
 
-async def _next(event: asyncio.Event) -> None:
-    """Wait until *event* is set once more."""
+async def _next_set(event: asyncio.Event) -> None:
+    """Wait until *event* is set the next time."""
     event.clear()
     await event.wait()
 

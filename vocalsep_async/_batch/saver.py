@@ -1,4 +1,4 @@
-"""The stems of a batch's tasks go to disk, some at a time, while the looks go on."""
+"""Saving of the stems of finished tasks, while other tasks are polled."""
 
 from __future__ import annotations
 
@@ -10,68 +10,69 @@ import attrs
 
 from vocalsep_async.models import DownloadReport, SeparationTask, TaskOutcome
 
-_TASKS_AT_ONCE = 4
-"""Whose files share the places: so none is empty while one task waits for its last file."""
+_MAX_TASKS = 4
+"""Tasks saved simultaneously. They share the downloader's four connections, so that none of these
+is idle while one task waits for its last file."""
 
 Save = Callable[[SeparationTask], Awaitable[DownloadReport]]
-Done = Callable[[TaskOutcome], None]
+OnOutcome = Callable[[TaskOutcome], None]
 
 
 class StemSaver:
-    """Outcomes whose stems are being saved.
+    """Saves stems in order of arrival, a few tasks at a time.
 
     Args:
         save: saves the stems of one task.
-        broken: called with what broke one of the savings, other than an error of this package.
+        on_failure: called with an error of *save* itself; failed downloads are in its report.
     """
 
-    def __init__(self, save: Save, broken: Callable[[Exception], None]) -> None:
+    def __init__(self, save: Save, on_failure: Callable[[Exception], None]) -> None:
         self._save = save
-        self._broken = broken
-        self._waiting: deque[tuple[TaskOutcome, SeparationTask, Done]] = deque()
+        self._on_failure = on_failure
+        self._waiting: deque[tuple[TaskOutcome, SeparationTask, OnOutcome]] = deque()
         self._workers: set[asyncio.Task[None]] = set()
-        self._is_released = False
+        self._is_stopped = False
 
-    def save(self, outcome: TaskOutcome, done: Done) -> None:
-        """Save the stems of a task, if it has some; *done* gets its outcome then."""
+    def save(self, outcome: TaskOutcome, on_saved: OnOutcome) -> None:
+        """Save the stems of a task, if it has any, then call *on_saved* with its outcome."""
         if outcome.task is None or not outcome.task.succeeded:
-            done(outcome)
+            on_saved(outcome)
             return
-        if self._is_released:
-            return  # it was still being written down when the block was left
-        self._waiting.append((outcome, outcome.task, done))
-        if len(self._workers) < _TASKS_AT_ONCE:
+        if self._is_stopped:
+            return  # the journal may report a written outcome after the block was left
+        self._waiting.append((outcome, outcome.task, on_saved))
+        if len(self._workers) < _MAX_TASKS:
             worker = asyncio.create_task(self._work(), name="vocalsep saving")
             self._workers.add(worker)
 
     async def _work(self) -> None:
         try:
-            # Under an eager task factory this runs before anybody knows the task.
+            # An eager task factory runs this before `save` has added the task to the workers.
             await asyncio.sleep(0)
-            await self._work_off()
+            await self._save_waiting()
         finally:
-            # Here, not when the loop gets round to a callback: who comes in between would wait for
-            # a worker that has ended.
+            # Not in a done callback, which runs an iteration of the loop later: an outcome that
+            # arrived in between would count on a worker that has ended.
             self._workers.discard(asyncio.current_task())
 
-    async def _work_off(self) -> None:
+    async def _save_waiting(self) -> None:
         while self._waiting:
-            outcome, task, done = self._waiting.popleft()
+            outcome, task, on_saved = self._waiting.popleft()
             try:
                 report = await self._save(task)
-            except Exception as error:  # noqa: BLE001 - handed to whoever iterates
-                self._broken(error)
+            except Exception as error:  # noqa: BLE001 - raised to the consumer of the batch
+                self._on_failure(error)
                 return
-            done(attrs.evolve(outcome, files=report.paths, download_error=report.error))
+            on_saved(attrs.evolve(outcome, files=report.paths, download_error=report.error))
 
-    def release(self) -> None:
-        """Break off what is under way; what has arrived is kept on disk, to be resumed."""
-        self._is_released = True
+    def stop(self) -> None:
+        """Cancel all downloads; parts of files stay on disk and can be resumed."""
+        self._is_stopped = True
         self._waiting.clear()
         for worker in self._workers:
             worker.cancel()
 
-    async def ended(self) -> None:
-        """Wait until what was broken off has ended."""
+    async def wait_stopped(self) -> None:
+        """Wait until the cancelled downloads have ended."""
         if self._workers:
             await asyncio.wait(self._workers)

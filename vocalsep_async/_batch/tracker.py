@@ -1,4 +1,4 @@
-"""Who of a batch is open, and what becomes of each."""
+"""The open tasks of a batch: they are added, polled, and settled with an outcome."""
 
 from __future__ import annotations
 
@@ -30,36 +30,35 @@ from vocalsep_async.policies import PollPolicy
 _logger = logging.getLogger("vocalsep_async")
 
 _SLICE = 500
-"""Tasks that are settled in one go, without letting others run."""
+"""Tasks that are settled before the event loop may run other tasks."""
 _CLOCK_RESOLUTION = 1e-6
-"""Seconds; less than this no clock can be asked to wait."""
+"""Seconds by which a timer of the event loop may fire early."""
 _SAME_MOMENT = 0.01
-"""Seconds; ids that are taken in so closely after each other share a cohort."""
+"""Seconds within which tasks that are added share a group, and so a deadline."""
 
 
 class BatchTracker:
     """The open tasks of one batch.
 
     Args:
-        poller: who looks.
-        type_: what kind of separation the tasks are, where a ref does not say; None if not known.
-        limit: looks that may be under way at once.
-        timeout: seconds from taking a task in to the end of its wait; 0 for a single look, None
-            for no end.
-        policy: when to look again.
-        deliver: called with each outcome. What ends all waits at once, or a deadline, is
-            delivered a slice at a time.
-        changed: called when an id is looked at for the first time, and when the batch breaks off.
-        note: called with the id, status and polls of a task that a look saw running; None for
-            nobody.
+        poller: polls the tasks.
+        type_: the kind of separation of tasks whose ref has none; None if not known.
+        limit: polls that may be under way simultaneously.
+        timeout: seconds from adding a task to its deadline; 0 for a single poll, None for no
+            deadline.
+        policy: when a pending task is polled again.
+        on_outcome: called with each outcome; in slices of 500 where many tasks end simultaneously.
+        on_change: called when an id leaves the backlog, and when the batch fails.
+        on_pending: called with the id, status and polls of a task that a poll found pending; None
+            for no call.
 
     Attributes:
         policy: as given.
-        timeout: as given; infinity where there is no deadline.
-        line: where the tasks wait for their looks; closed once no more are wanted.
-        tally: what it met so far.
-        error: what ended the whole batch; None while it goes on.
-        failure: what broke it, other than an error of this package; None if nothing did.
+        timeout: seconds as given; infinity where there is no deadline.
+        queue: the queue for the polls; closed once no more are wanted.
+        counters: polls and outcomes so far.
+        error: the error that became the outcome of all open tasks; None while the batch works.
+        failure: an error to raise to the consumer, such as one of a user's hook; None if none.
     """
 
     def __init__(
@@ -70,33 +69,35 @@ class BatchTracker:
         limit: int,
         timeout: float | None,
         policy: PollPolicy,
-        deliver: Callable[[TaskOutcome], None],
-        changed: Callable[[], None],
-        note: Callable[[str, TaskStatus | str, int], None] | None = None,
+        on_outcome: Callable[[TaskOutcome], None],
+        on_change: Callable[[], None],
+        on_pending: Callable[[str, TaskStatus | str, int], None] | None = None,
     ) -> None:
         self._poller = poller
         self._type = type_
         self.timeout = timeout or math.inf
         self.policy = policy
         self._once = timeout == 0
-        self._deliver = deliver
-        self._changed = changed
-        self._note = note
+        self._on_outcome = on_outcome
+        self._on_change = on_change
+        self._on_pending = on_pending
         self._open: dict[str, PollTarget | ArrivalGroup] = {}
-        """What is known of each id: its watch, or only its cohort before the first look."""
-        self._unasked = UnpolledIds(poller.hazards, self._unasked_cohort, self._admit)
+        """The target of each id, or only its group while it is in the backlog."""
+        self._backlog = UnpolledIds(poller.hazards, self._group_in_backlog, self._admit)
         self.queue: PollQueue[PollTarget] = poller.open_group(
-            self, limit=limit, backlog=self._unasked
+            self, limit=limit, backlog=self._backlog
         )
         self._polls_before: dict[str, int] = {}
-        """Looks that were made for others, where there were any."""
+        """Polls of a shared target from before this batch subscribed, unless there were none."""
         self._groups: dict[SeparationType | None, ArrivalGroup] = {}
-        self._ending: deque[ArrivalGroup] = deque()
+        """The group of each type that takes new tasks."""
+        self._deadlines: deque[ArrivalGroup] = deque()
+        """Groups in the order of their deadlines."""
         self._expired: deque[tuple[str, ArrivalGroup]] = deque()
         self._timer: asyncio.Handle | None = None
         self._newest = -math.inf
         self._is_warned = False
-        self._left: tuple[str, ...] = ()
+        self._pending_at_release: tuple[str, ...] = ()
         self.counters = BatchCounters()
         self.error: VocalSepError | None = None
         self.failure: Exception | None = None
@@ -105,14 +106,14 @@ class BatchTracker:
         return len(self._open)
 
     @property
-    def unasked(self) -> int:
-        """How many ids wait for their first look and nobody knows how old they are."""
-        return len(self._unasked)
+    def never_polled(self) -> int:
+        """Ids in the backlog: never polled, and of unknown age."""
+        return len(self._backlog)
 
-    # Taking in
+    # Adding
 
-    def take_in(self, ref: TaskRef, age: float = 0.0) -> None:
-        """Track *ref*; if it is open already, only what is known of it is taken over.
+    def add(self, ref: TaskRef, age: float = 0.0) -> None:
+        """Track *ref*; if it is open already, only add what the ref knows.
 
         *age* is how many seconds ago its wait began, in an earlier run.
         """
@@ -120,86 +121,87 @@ class BatchTracker:
         if isinstance(known, PollTarget):
             self._poller.update(known, ref)
         elif known is None:
-            self._begin(ref, age)
+            self._track(ref, age)
         elif ref.type is not None or ref.created_at is not None:
-            self._watch_now(ref, known)
+            self._leave_backlog(ref, known)
 
-    def _begin(self, ref: TaskRef, age: float) -> None:
-        group = self._group(ref.type or self._type, anyio.current_time() - age)
-        group.take_in(ref.task_id)
+    def _track(self, ref: TaskRef, age: float) -> None:
+        group = self._group_for(ref.type or self._type, anyio.current_time() - age)
+        if self.timeout < math.inf:
+            group.ids.append(ref.task_id)
         self._open[ref.task_id] = group
         if ref.created_at is not None and self.queue.is_open:
-            self._watch(ref, group)
+            self._subscribe(ref, group)
         else:
-            self._unasked.append(ref.task_id, group.type)
+            self._backlog.append(ref.task_id, group.type)
             self._wake()
         if self.error is not None:
-            self._sweep_soon()
+            self._sweep_soon()  # the error is this task's outcome too
 
     def _wake(self) -> None:
         if self.queue.is_open:
             self._poller.wake()
 
-    def _group(self, type_: SeparationType | None, started: float) -> ArrivalGroup:
-        """The cohort of that moment, which is not before that of the one taken in last."""
+    def _group_for(self, type_: SeparationType | None, started: float) -> ArrivalGroup:
+        """The group for tasks added at *started*, which must not be before the last call's."""
         group = self._groups.get(type_)
         if group is None or started - group.started > _SAME_MOMENT:
             group = self._groups[type_] = ArrivalGroup(self, type_, started)
             self._newest = started
             if self.timeout < math.inf:
-                self._ending.append(group)
+                self._deadlines.append(group)
                 self._sweep_later()
         return group
 
-    def _watch_now(self, ref: TaskRef, group: ArrivalGroup) -> None:
-        """Have an id wait in line with what is known of it, not among those of whom nothing is."""
+    def _leave_backlog(self, ref: TaskRef, group: ArrivalGroup) -> None:
+        """Move an id to the poll queue, where what is known of it decides its place."""
         if self.queue.is_open:
-            self._unasked.has_left()
-            self._watch(ref, group)
+            self._backlog.on_removed()
+            self._subscribe(ref, group)
 
-    def _watch(self, ref: TaskRef, group: ArrivalGroup) -> None:
+    def _subscribe(self, ref: TaskRef, group: ArrivalGroup) -> None:
         before = self._poller.polls_of(ref.task_id)
         ref = ref.merged(TaskRef(ref.task_id, type=group.type))
         self._open[ref.task_id] = self._poller.subscribe(ref, group)
-        self._note_polls_before(ref.task_id, before)
+        self._keep_polls_before(ref.task_id, before)
 
     def _admit(self, task_id: str, group: ArrivalGroup) -> PollTarget | None:
         if group.deadline <= anyio.current_time():
-            return None  # it ran out of time before this run began, and is settled in a moment
-        self._changed()
-        self._unasked.has_left()
+            return None  # expired before this run began: the sweep is about to settle it
+        self._on_change()
+        self._backlog.on_removed()
         before = self._poller.polls_of(task_id)
-        target, needs_look = self._poller.admit(TaskRef(task_id, type=group.type), group)
+        target, needs_poll = self._poller.admit(TaskRef(task_id, type=group.type), group)
         self._open[task_id] = target
-        self._note_polls_before(task_id, before)
-        return target if needs_look else None
+        self._keep_polls_before(task_id, before)
+        return target if needs_poll else None
 
-    def _note_polls_before(self, task_id: str, polls: int) -> None:
+    def _keep_polls_before(self, task_id: str, polls: int) -> None:
         if polls:
             self._polls_before[task_id] = polls
 
-    def _unasked_cohort(self, task_id: str) -> ArrivalGroup | None:
+    def _group_in_backlog(self, task_id: str) -> ArrivalGroup | None:
         known = self._open.get(task_id)
         return known if isinstance(known, ArrivalGroup) else None
 
     def poll_soon(self, task_id: str) -> bool:
-        """Look at that task soon; whether it is open."""
-        group = self._unasked_cohort(task_id)
+        """Poll a task soon; whether it is open."""
+        group = self._group_in_backlog(task_id)
         if group is not None:
-            self._watch_now(TaskRef(task_id), group)
+            self._leave_backlog(TaskRef(task_id), group)
         known = self._open.get(task_id)
         if isinstance(known, PollTarget):
             self._poller.poll_soon(known)
         return known is not None
 
     def warn_of_too_many(self) -> None:
-        """Say once, with the arithmetic, that one look at each takes longer than the timeout."""
+        """Warn once if a single poll of each task takes longer than the timeout."""
         rate = self._poller.rate
         if self._is_warned or len(self._open) <= rate * self.timeout:
             return
         self._is_warned = True
         _logger.warning(
-            "%d tasks cannot be looked at within their timeout: one look at each takes "
+            "%d tasks cannot be polled within their timeout: one poll of each takes "
             "%d / %.3g requests per s = %.0f s, and the timeout is %g s",
             len(self._open),
             len(self._open),
@@ -208,52 +210,51 @@ class BatchTracker:
             self.timeout,
         )
 
-    # What cohorts tell
+    # Called by groups and by the poller
 
     def on_poll(self, error: VocalSepError | None) -> None:
-        """A look ended; *error* is what it met, if it is repeated for that."""
+        """A poll ended; *error* is the reason why it will be retried, None if it will not."""
         self.counters.on_poll(error)
 
     def on_record(self, group: ArrivalGroup, target: PollTarget, task: SeparationTask) -> None:
-        """A look succeeded."""
+        """A poll succeeded."""
         if task.is_final:
             ended = target.ended_at(task)
             if ended is not None:
-                self.counters.learned_of_end(anyio.current_time() - max(ended, group.started))
+                self.counters.on_detected(anyio.current_time() - max(ended, group.started))
             self._settle(target.task_id, group, task=task)
         elif self._once:
             self._settle(target.task_id, group)
-        elif self._note is not None:
+        elif self._on_pending is not None:
             polls = target.polls - self._polls_before.get(target.task_id, 0)
-            self._note(target.task_id, task.status, polls)
+            self._on_pending(target.task_id, task.status, polls)
 
     def on_retry(self, group: ArrivalGroup, target: PollTarget, error: VocalSepError) -> None:  # noqa: ARG002
-        """A look met *error* and will be repeated, for those who want more than one."""
+        """A poll failed with *error* and will be retried, unless a single poll was wanted."""
         if self._once:
             self._settle(target.task_id, group)
 
     def on_error(self, group: ArrivalGroup, target: PollTarget, error: Exception) -> None:
-        """There will be no other look, because of *error*."""
+        """The task will not be polled again, because of *error*."""
         if not isinstance(error, VocalSepError):
             self.failure = error
-            self._changed()
+            self._on_change()
         elif self._is_open(target.task_id, group):
             self._settle(target.task_id, group, error=error)
 
     def end(self, error: Exception) -> None:
-        """Nobody looks any more, because of *error*."""
+        """No task will be polled again, because of *error*."""
         if isinstance(error, VocalSepError):
             self.error = error
         else:
             self.failure = error
-        self._changed()
+        self._on_change()
         self._sweep_soon()
 
     # Outcomes
 
     def _sweep(self) -> None:
-        """Settle those whose waits are over, as many as may be without holding others up."""
-        # A timer may fire a little before the moment it was set for.
+        """Settle a slice of the tasks whose waits are over, and schedule the next slice."""
         now = anyio.current_time() + _CLOCK_RESOLUTION
         for _ in range(_SLICE):
             if not self._settle_next(now):
@@ -270,9 +271,9 @@ class BatchTracker:
             self._sweep_soon()
             return
         self._stop_sweeping()
-        if self._ending and self.error is None:
+        if self._deadlines and self.error is None:
             loop = asyncio.get_running_loop()
-            self._timer = loop.call_at(self._ending[0].deadline, self._sweep)
+            self._timer = loop.call_at(self._deadlines[0].deadline, self._sweep)
 
     def _stop_sweeping(self) -> None:
         if self._timer is not None:
@@ -281,23 +282,24 @@ class BatchTracker:
     def _settle_next(self, now: float) -> bool:
         """Settle one task whose wait is over, if there is one."""
         if self.error is not None:
+            # From the end: a dict searches for its first key past all that were removed.
             task_id = next(reversed(self._open), None)
         else:
             task_id = self._next_expired(now)
         if task_id is None:
             return False
         known = self._open[task_id]
-        group = known if isinstance(known, ArrivalGroup) else self._cohort_among(known)
+        group = known if isinstance(known, ArrivalGroup) else self._group_of(known)
         self._settle(task_id, group, error=self.error)
         return True
 
     def _next_expired(self, now: float) -> str | None:
-        while self._ending and self._ending[0].deadline <= now:
-            group = self._ending.popleft()
+        while self._deadlines and self._deadlines[0].deadline <= now:
+            group = self._deadlines.popleft()
             if self._groups.get(group.type) is group:
-                # Nobody would end those who joined it from now on.
+                # A task that joined it from now on would miss its deadline.
                 del self._groups[group.type]
-            self._expired.extend((task_id, group) for task_id in group.ids or ())
+            self._expired.extend((task_id, group) for task_id in group.ids)
         while self._expired:
             task_id, group = self._expired.popleft()
             if self._is_open(task_id, group):
@@ -305,13 +307,13 @@ class BatchTracker:
         return None
 
     def _is_open(self, task_id: str, group: ArrivalGroup) -> bool:
-        """Whether it is open since *cohort*; it may have ended and been added again."""
+        """Whether it is open in *group*: it may have ended and been added again in another."""
         known = self._open.get(task_id)
         return known is group or (
             isinstance(known, PollTarget) and any(each is group for each in known.subscribers)
         )
 
-    def _cohort_among(self, target: PollTarget) -> ArrivalGroup:
+    def _group_of(self, target: PollTarget) -> ArrivalGroup:
         return next(
             each
             for each in target.subscribers
@@ -326,7 +328,7 @@ class BatchTracker:
         task: SeparationTask | None = None,
         error: VocalSepError | None = None,
     ) -> None:
-        """The wait for a task is over: with its final record, an error, or out of time."""
+        """End the wait for a task: with its final record, an error, or else a timeout."""
         known = self._open.pop(task_id)
         target = known if isinstance(known, PollTarget) else None
         polls = 0 if target is None else target.polls - self._polls_before.pop(task_id, 0)
@@ -342,14 +344,14 @@ class BatchTracker:
             elapsed=elapsed,
         )
         if target is None:
-            self._unasked.has_left()
+            self._backlog.on_removed()
         else:
             self._poller.unsubscribe(target, group)
-        self.counters.ended(outcome)
-        self._deliver(outcome)
+        self.counters.on_outcome(outcome)
+        self._on_outcome(outcome)
 
     def stats(self) -> BatchStats:
-        """Sum up."""
+        """The numbers as they are now."""
         now = anyio.current_time()
         return self.counters.stats(
             pending=len(self._open),
@@ -359,15 +361,15 @@ class BatchTracker:
         )
 
     def release(self) -> None:
-        """End all looks that nobody else waits for; `Poller.wait_closed` waits until they have ended."""
+        """Stop polling for this batch; `Poller.wait_closed` waits until cancelled polls have ended."""
         self._stop_sweeping()
         self._poller.close_group(self.queue)
         for known in self._open.values():
             if isinstance(known, PollTarget):
-                self._poller.unsubscribe(known, self._cohort_among(known))
-        self._left = tuple(self._open)
+                self._poller.unsubscribe(known, self._group_of(known))
+        self._pending_at_release = tuple(self._open)
         self._open.clear()
 
     def pending(self) -> tuple[str, ...]:
-        """The ids that have no outcome, or had none when the tasks were released."""
-        return self._left or tuple(self._open)
+        """The ids without an outcome, or those without one at the release."""
+        return self._pending_at_release or tuple(self._open)

@@ -1,5 +1,5 @@
-"""Nothing is lost: what a batch knows, in a file.
+"""The file behind `Journal`: a SQLite database with one writer.
 
-`records` packs what the API answered, `store` is the file, `lock` says who writes to it, `writer`
-writes in a thread, `journal` is what users hold.
+`codec` packs task records, `store` is the database, `lock` keeps other processes from writing to
+it, `writer` batches writes in a worker thread, and `journal` is the asyncio side.
 """

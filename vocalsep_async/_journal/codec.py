@@ -1,4 +1,4 @@
-"""Records as a journal keeps them: small, and without what would let a reader fetch the files."""
+"""Packing of task records for a journal: compressed JSON without the queries of links."""
 
 from __future__ import annotations
 
@@ -8,44 +8,41 @@ import zlib
 from collections.abc import Mapping
 from typing import Any
 
-_encoded = json.JSONEncoder(separators=(",", ":"), check_circular=False, default=dict).encode
-
 
 def _run(characters: str) -> str:
-    """A pattern for any number of *characters* and of escaped ones, within a string of JSON."""
+    """A pattern for any number of *characters* and of escapes, inside a string of JSON."""
     return rf"{characters}*+(?:\\.{characters}*+)*+"
 
 
-# On the text, not on the values: going through all values of a record took longer than a look.
-# The text is ASCII; sets that say what is in them are twice as fast as those that say what is not.
+# The patterns work on the JSON text: walking through all values of a record took longer than a
+# poll. The text is ASCII, and positive character sets match twice as fast as negated ones.
 _WORD = _run(r"[!#-\[\]-\x7f]")
 _WORDS = _run(r"[ !#-\[\]-\x7f]")
 _ADDRESS = _run(r"[ !$->@-\[\]-\x7f]")
 _LINK = re.compile(rf'("http(?<!\\"http)s?://{_ADDRESS})[?#]{_WORDS}')
-"""A string that is a link, which may hold raw blanks, and its query or fragment."""
+"""A string that is a link, which may contain raw blanks, with its query or fragment."""
 _NAMED = re.compile(rf'((?:url|Url|URL)":"{_ADDRESS})[?#]{_WORDS}')
-"""What is called a link and is written like none, such as one without its scheme."""
+"""The value of a field named as a link but not written as one, such as one without a scheme."""
 _MENTION = re.compile(rf"(://{_ADDRESS})([?#]{_WORDS})")
 """A link within a longer text, and all that follows from its query or fragment on."""
 _QUERY = re.compile(rf"[?#]{_WORD}")
-"""One, up to the next blank."""
-_LEVEL, _WINDOW, _MEMORY = 1, 13, 6
-"""As much as a record needs: with zlib's usual quarter of a megabyte, clearing it took longer."""
+"""One query or fragment, up to the next blank."""
+_LEVEL = 1
+"""zlib's fastest: records are short, and higher levels save a few bytes of each."""
 _LARGEST = 1 << 24
-"""Bytes of a record; more than any that was ever read from the API."""
+"""Bytes of an unpacked record; the client reads no larger response. Guards against zip bombs."""
 
 
 def packed(record: Mapping[str, Any], *, keep_links: bool) -> bytes:
-    """*record* as bytes; the queries of its links are left out unless *keep_links*.
+    """Compress *record*; the queries of its links are left out unless *keep_links*.
 
-    Links may be signed in their query, and who can read that can fetch the file. Without it the
-    host refuses the link, and one look at the task gives a fresh one.
+    A link may carry its signature in its query, and every reader of the query could fetch the
+    file. Without the query the host rejects the link, and one poll of the task gives a fresh one.
     """
     text = _encoded(record)
     if not keep_links:
         text = _without_queries(text)
-    press = zlib.compressobj(_LEVEL, zlib.DEFLATED, _WINDOW, _MEMORY)
-    return press.compress(text.encode()) + press.flush()
+    return zlib.compress(text.encode(), _LEVEL)
 
 
 def without_queries(text: str) -> str:
@@ -53,10 +50,14 @@ def without_queries(text: str) -> str:
     return str(json.loads(_without_queries(_encoded(text))))
 
 
+def _encoded(value: object) -> str:
+    return json.dumps(value, separators=(",", ":"), default=dict)
+
+
 def _without_queries(text: str) -> str:
-    for pattern, rest in ((_LINK, r"\1"), (_NAMED, r"\1"), (_MENTION, _without_any)):
+    for pattern, replacement in ((_LINK, r"\1"), (_NAMED, r"\1"), (_MENTION, _without_any)):
         if "?" in text or "#" in text:
-            text = pattern.sub(rest, text)
+            text = pattern.sub(replacement, text)
     return text
 
 
@@ -65,19 +66,19 @@ def _without_any(mention: re.Match[str]) -> str:
 
 
 def unpacked(content: bytes) -> Any:
-    """What `packed` was given.
+    """The record that `packed` was given.
 
     Raises:
         ValueError: the content is damaged.
     """
-    press = zlib.decompressobj()
+    decompressor = zlib.decompressobj()
     try:
-        text = press.decompress(content, _LARGEST)
+        text = decompressor.decompress(content, _LARGEST)
     except zlib.error as error:
         raise ValueError(str(error)) from None
-    if not press.eof:
-        raise ValueError("a record breaks off")
+    if not decompressor.eof:
+        raise ValueError("a record is truncated or too large")
     try:
         return json.loads(text)
     except RecursionError:
-        raise ValueError("a record is too deep") from None
+        raise ValueError("a record is nested too deeply") from None

@@ -1,4 +1,4 @@
-"""What survives a crash, for whoever has an event loop."""
+"""The asyncio side of a journal: what batches and creations read and write."""
 
 from __future__ import annotations
 
@@ -9,15 +9,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import anyio
 from anyio.to_thread import run_sync
 
 from vocalsep_async._journal.codec import packed, without_queries
 from vocalsep_async._journal.store import Row, Store, Write
-from vocalsep_async._journal.writer import Then, Writer
+from vocalsep_async._journal.writer import OnWritten, Writer
 from vocalsep_async._tasks import run_to_completion
 from vocalsep_async._text import printable
 from vocalsep_async.errors import InvalidArgumentError, JournalError
@@ -34,30 +33,32 @@ _ADD = (
     "INSERT INTO added (task_id, type, created_at, added_at) VALUES (?, ?, ?, ?) "
     "ON CONFLICT (task_id) DO UPDATE SET added_at = coalesce(excluded.added_at, added_at)"
 )
-_TAKE_IN = "UPDATE added SET added_at = ? WHERE added_at IS NULL"
-_NOTE = "UPDATE added SET status = ?, polls = ? WHERE task_id = ?"
+_ADD_CREATED = "UPDATE added SET added_at = ? WHERE added_at IS NULL"
+_SET_STATUS = "UPDATE added SET status = ?, polls = ? WHERE task_id = ?"
 _END = (
     "INSERT OR IGNORE INTO ended (number, status, polls, elapsed, record) "
     "SELECT number, ?, ?, ?, ? FROM added WHERE task_id = ?"
 )
-_FILES = "UPDATE ended SET files = ? WHERE number = (SELECT number FROM added WHERE task_id = ?)"
-_META = "INSERT OR REPLACE INTO meta VALUES (?, ?)"
-_FIRST_META = "INSERT OR IGNORE INTO meta VALUES (?, ?)"
+_SET_FILES = (
+    "UPDATE ended SET files = ? WHERE number = (SELECT number FROM added WHERE task_id = ?)"
+)
+_SET_META = "INSERT OR REPLACE INTO meta VALUES (?, ?)"
+_SET_META_ONCE = "INSERT OR IGNORE INTO meta VALUES (?, ?)"
 _INTEND = "INSERT INTO intents (began_at, request) VALUES (?, ?)"
-_CREATED = "UPDATE intents SET task_id = ? WHERE number = ?"
-_FAILED = "UPDATE intents SET error = ? WHERE number = ?"
-_NOT_CREATED = "DELETE FROM intents WHERE number = ?"
+_SET_CREATED = "UPDATE intents SET task_id = ? WHERE number = ?"
+_SET_ERROR = "UPDATE intents SET error = ? WHERE number = ?"
+_DROP_INTENT = "DELETE FROM intents WHERE number = ?"
 
 
-class Known(NamedTuple):
-    """A task that a journal holds.
+class KnownTask(NamedTuple):
+    """A task in a journal.
 
     Attributes:
         ref: the task.
-        added_at: when its wait began, in seconds since 1970; None if no batch has taken it in.
-        status: the last status seen; None if none was.
-        polls: looks made for it in earlier runs.
-        has_ended: whether its final record is there.
+        added_at: when its wait began, in seconds since 1970; None if no batch has tracked it.
+        status: the last status seen; None before the first.
+        polls: polls made in earlier runs.
+        has_ended: whether the journal has its final record.
     """
 
     ref: TaskRef
@@ -67,63 +68,53 @@ class Known(NamedTuple):
     has_ended: bool
 
     def age(self) -> float:
-        """Seconds since its wait began; not less than 0, whatever the clock was set to since."""
+        """Seconds since its wait began; 0 if the wall clock was set back since."""
         return 0.0 if self.added_at is None else max(0.0, time.time() - self.added_at)
 
 
 class JournalFile:
-    """The journal behind `Journal`.
+    """The machinery of `Journal`.
 
     Args:
         path: the file.
-        label: what to call the account; None for no label.
-        keep_links: whether links are kept whole.
+        label: the account's name; None for no label.
+        keep_links: whether links are stored with their queries.
+
+    Attributes:
+        has_batch: whether a batch uses it; one at a time may.
     """
 
     def __init__(self, path: Path, *, label: str | None = None, keep_links: bool = False) -> None:
         self.path = path
         self.label = label
         self.keep_links = keep_links
+        self.has_batch = False
         self._store: Store | None = None
         self._writer: Writer | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closing: asyncio.Task[None] | None = None
-        self._seen: dict[str, tuple[TaskStatus | str, int]] = {}
-        """Status and polls of tasks that have not ended, to be written down in time."""
-        self._learned: Mapping[str, Any] | None = None
-        self.is_followed = False
-        """Whether a batch has it: one at a time."""
-
-    def __repr__(self) -> str:
-        waiting = len(self._writer or ()) + len(self._seen)
-        state = f"{waiting} writes waiting" if self.is_open else "closed"
-        return f"<Journal {str(self.path)!r}, {state}>"
-
-    async def __aenter__(self) -> Self:
-        await self.open()
-        return self
-
-    async def __aexit__(
-        self,
-        _type: type[BaseException] | None,
-        _error: BaseException | None,
-        _traceback: TracebackType | None,
-    ) -> None:
-        await self.aclose()
+        self._statuses: dict[str, tuple[TaskStatus | str, int]] = {}
+        """Status and polls of pending tasks, to be written later."""
+        self._durations: Mapping[str, Any] | None = None
 
     @property
     def is_open(self) -> bool:
-        """Whether it was opened and not closed."""
+        """Whether it was opened and not closed since."""
         return self._store is not None
+
+    @property
+    def waiting_writes(self) -> int:
+        """Writes that are not under way yet."""
+        return len(self._writer or ()) + len(self._statuses)
 
     async def open(self) -> None:
         """Open the file.
 
         Raises:
-            JournalError: it is in use, damaged, of a newer version, or no journal at all.
+            JournalError: it is in use, not a journal, damaged or of a newer version.
         """
         if self._store is not None:
-            raise JournalError(f"the journal {self.path} is open already")
+            raise JournalError(f"the journal {self.path} is already open")
         try:
             await run_to_completion(self._open())
         except asyncio.CancelledError:
@@ -133,13 +124,13 @@ class JournalFile:
     async def _open(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._store = await run_sync(Store.open, self.path)
-        self._writer = Writer(self._store, str(self.path), self._rest)
+        self._writer = Writer(self._store, str(self.path), self._deferred)
 
     async def aclose(self) -> None:
         """Write what is left, and close the file; may be called again.
 
         Raises:
-            JournalError: it could not be written.
+            JournalError: a write failed.
         """
         store, writer = self._store, self._writer
         if store is None or writer is None:
@@ -153,8 +144,8 @@ class JournalFile:
         try:
             await self.flush()
         finally:
-            self._store = self._writer = self._closing = self._learned = None
-            self._seen.clear()
+            self._store = self._writer = self._closing = self._durations = None
+            self._statuses.clear()
             try:
                 await run_sync(store.close)
             finally:
@@ -162,58 +153,61 @@ class JournalFile:
 
     # Reading
 
-    async def belongs_to(self, base_url: str) -> None:
-        """Mark a new journal as one of this API and label; refuse one of others.
+    async def check_owner(self, base_url: str) -> None:
+        """Refuse a journal of another API or label; a new journal gets these.
 
         Raises:
-            JournalError: it belongs to another API or label.
+            JournalError: it has another API or label.
         """
-        store = self._opened()
+        store = self._open_store()
         for name, ours in (("base_url", base_url.rstrip("/")), ("label", self.label or "")):
-            there = await run_sync(store.meta, name)
-            if there is None:
-                # Several may find it new at the same time, and not all of one API.
-                await run_sync(store.apply, [(_FIRST_META, (name, ours))])
-                there = await run_sync(store.meta, name)
-            if there != ours:
+            stored = await run_sync(store.meta, name)
+            if stored is None:
+                # Two calls with different APIs may find a new journal simultaneously: the first
+                # write wins, and the loser reads it here.
+                await run_sync(store.apply, [(_SET_META_ONCE, (name, ours))])
+                stored = await run_sync(store.meta, name)
+            if stored != ours:
                 raise JournalError(
-                    f"the journal {self.path} has the {name} {there!r}, not {ours!r}; "
+                    f"the journal {self.path} has the {name} {stored!r}, not {ours!r}; "
                     "use another file, or the client it was made with"
                 )
 
-    async def known(self) -> list[Known]:
-        """All tasks in it, in the order in which it got them.
+    async def known(self) -> list[KnownTask]:
+        """All tasks in the order of adding.
 
         Raises:
-            JournalError: some of it is damaged.
+            JournalError: one of them is damaged.
         """
         await self.flush()
-        # In a worker thread, for a hundred thousand hold up the loop.
-        return await run_sync(self._known_in, self._opened())
+        # Converted in the worker thread too: a hundred thousand rows would block the loop.
+        return await run_sync(self._known_in, self._open_store())
 
-    def _known_in(self, store: Store) -> list[Known]:
+    def _known_in(self, store: Store) -> list[KnownTask]:
         return list(map(self._known, store.tasks()))
 
-    def _known(self, row: Row) -> Known:
+    def _known(self, row: Row) -> KnownTask:
         created = None if row.created_at is None else self._time(row.created_at)
         try:
             ref = TaskRef(row.task_id, type=type_of(row), created_at=created)
         except InvalidArgumentError as error:
             raise JournalError(f"the journal {self.path} is damaged: {error}") from None
         status = as_status(row.status) if row.status else None
-        return Known(ref, row.added_at, status, row.polls, row.record is not None)
+        return KnownTask(ref, row.added_at, status, row.polls, row.record is not None)
 
-    def _time(self, moment: float) -> datetime:
+    def _time(self, seconds: float) -> datetime:
         try:
-            return datetime.fromtimestamp(moment, UTC)
+            return datetime.fromtimestamp(seconds, UTC)
         except (TypeError, ValueError, OverflowError, OSError):
             pass
-        raise JournalError(f"the journal {self.path} is damaged: {moment!r} is no time")
+        raise JournalError(f"the journal {self.path} is damaged: {seconds!r} is not a time")
 
     def _request(self, text: str) -> Mapping[str, Any]:
         request = self._json(text)
         if not isinstance(request, dict):
-            raise JournalError(f"the journal {self.path} is damaged: {request!r:.60} is no request")
+            raise JournalError(
+                f"the journal {self.path} is damaged: {request!r:.60} is not a request"
+            )
         return request
 
     def _json(self, text: str) -> Any:
@@ -224,134 +218,131 @@ class JournalFile:
         raise JournalError(f"the journal {self.path} is damaged: {printable(str(text), 60)!r}")
 
     async def ended(self, after: int, most: int) -> list[Row]:
-        """At most *most* tasks that have ended, added after the one of that number."""
-        return await run_sync(self._opened().ended, after, most)
+        """At most *most* tasks with a final record, those with numbers above *after*."""
+        return await run_sync(self._open_store().ended, after, most)
 
     async def intents(self) -> tuple[Intent, ...]:
-        """Creations that may have been carried out, and billed, without anybody knowing the id.
-
-        They are never sent again; look for them in the provider's own list of tasks.
-        """
+        """Creations that may have been carried out and billed without a known id, oldest first."""
         await self.flush()
-        rows = await run_sync(self._opened().intents)
+        rows = await run_sync(self._open_store().intents)
         return tuple(
             Intent(began_at=self._time(began), request=self._request(request), error=error)
             for began, request, error in rows
         )
 
     async def durations(self) -> Any:
-        """What was learned about durations when it was last written down; None if it never was."""
-        told = await run_sync(self._opened().meta, "durations")
-        return None if told is None else self._json(told)
+        """The durations that were saved last, as plain values; None if none were."""
+        text = await run_sync(self._open_store().meta, "durations")
+        return None if text is None else self._json(text)
 
     # Writing
 
-    def take_in(self) -> None:
-        """Write down that the tasks that were created are tracked from now on."""
-        self._writing().put((_TAKE_IN, (time.time(),)))
-
     def add(self, refs: Iterable[TaskRef]) -> None:
-        """Write down that these tasks are tracked from now on, also those that were before."""
-        now = time.time()  # deadlines outlive the process, and with it the monotonic clock
-        self._writing().put(*((_ADD, (ref.task_id, ref.type, _created(ref), now)) for ref in refs))
+        """Save tasks whose wait begins now; it begins again for those that the journal has."""
+        now = time.time()  # the monotonic clock ends with the process, deadlines do not
+        writes = ((_ADD, (ref.task_id, ref.type, _created(ref), now)) for ref in refs)
+        self._open_writer().put(*writes)
 
-    def note(self, task_id: str, status: TaskStatus | str, polls: int) -> None:
-        """Write down, in time, how a task stands that has not ended."""
-        if not self._seen:
-            self._writing().write_rest_in_time()
-        self._seen[task_id] = status, polls
+    def add_created(self) -> None:
+        """Begin the waits of created tasks that no batch has tracked yet."""
+        self._open_writer().put((_ADD_CREATED, (time.time(),)))
 
-    def end(self, outcome: TaskOutcome, then: Then) -> None:
-        """Write down the final record of a task; *then* is called when it is written."""
-        writer = self._writing()
+    def save_status(self, task_id: str, status: TaskStatus | str, polls: int) -> None:
+        """Save the status of a pending task within ten seconds."""
+        if not self._statuses:
+            self._open_writer().schedule_deferred()
+        self._statuses[task_id] = status, polls
+
+    def save_outcome(self, outcome: TaskOutcome, on_written: OnWritten) -> None:
+        """Save the final record of a task, if it has one, then call *on_written*."""
+        writer = self._open_writer()
         if outcome.task is None:
-            writer.put(then=then)
+            writer.put(on_written=on_written)
             return
         record = packed(outcome.task.raw, keep_links=self.keep_links)
         status = printable(str(outcome.status))
         values = (status, outcome.polls, outcome.elapsed, record, outcome.task_id)
-        self._seen.pop(outcome.task_id, None)
-        writer.put((_END, values), then=then)
+        self._statuses.pop(outcome.task_id, None)
+        writer.put((_END, values), on_written=on_written)
 
-    def saved(self, outcome: TaskOutcome, then: Then) -> None:
-        """Write down where the stems of a task are that has ended; *then* is called after it."""
+    def save_files(self, outcome: TaskOutcome, on_written: OnWritten) -> None:
+        """Save the paths of a finished task's stems, then call *on_written*."""
         writes = []
         if outcome.files:
             files = {stem: str(path) for stem, path in outcome.files.items()}
-            writes.append((_FILES, (json.dumps(files), outcome.task_id)))
-        self._writing().put(*writes, then=then)
+            writes.append((_SET_FILES, (json.dumps(files), outcome.task_id)))
+        self._open_writer().put(*writes, on_written=on_written)
 
-    def learned(self, durations: Mapping[str, Any]) -> None:
-        """Write down, in time, what was learned about durations."""
-        self._writing().write_rest_in_time()
-        self._learned = durations
+    def save_durations(self, durations: Mapping[str, Any]) -> None:
+        """Save what was learned about durations within ten seconds."""
+        self._open_writer().schedule_deferred()
+        self._durations = durations
 
-    def _rest(self) -> Iterator[Write]:
-        """What is written down in time; most of it was overtaken before."""
-        for task_id, (status, polls) in self._seen.items():
-            yield _NOTE, (printable(str(status)), polls, task_id)
-        self._seen.clear()
-        if self._learned is not None:
-            yield _META, ("durations", json.dumps(self._learned))
-        self._learned = None
+    def _deferred(self) -> Iterator[Write]:
+        """The writes that may be late; most statuses were replaced by newer ones meanwhile."""
+        for task_id, (status, polls) in self._statuses.items():
+            yield _SET_STATUS, (printable(str(status)), polls, task_id)
+        self._statuses.clear()
+        if self._durations is not None:
+            yield _SET_META, ("durations", json.dumps(self._durations))
+        self._durations = None
 
     async def intend(self, request: Mapping[str, Any]) -> int:
-        """Write down that a task is about to be created; it is on the disk when this returns.
+        """Save that a task is about to be created; it is on the disk when this returns.
 
         Returns:
-            What to name this creation by.
+            The number of the intent.
 
         Raises:
-            JournalError: it was not written: do not create the task.
+            JournalError: it was not saved: do not create the task.
         """
-        return await self._now((_INTEND, (time.time(), json.dumps(request))))
+        return await self._write_durably((_INTEND, (time.time(), json.dumps(request))))
 
     async def created(self, number: int, ref: TaskRef) -> None:
-        """Write down which task came of an intent."""
-        await self._now(
-            (_CREATED, (ref.task_id, number)),
+        """Save the task that an intent led to."""
+        await self._write_durably(
+            (_SET_CREATED, (ref.task_id, number)),
             (_ADD, (ref.task_id, ref.type, _created(ref), None)),
         )
 
     async def not_created(self, number: int, error: str | None) -> None:
-        """Write down that nothing came of an intent; with *error*, that nobody knows."""
+        """Drop an intent that created nothing; keep it with *error* if the result is unknown."""
         if error is None:
-            await self._now((_NOT_CREATED, (number,)))
+            await self._write_durably((_DROP_INTENT, (number,)))
         else:
-            told = error if self.keep_links else without_queries(error)
-            await self._now((_FAILED, (printable(told), number)))
+            text = error if self.keep_links else without_queries(error)
+            await self._write_durably((_SET_ERROR, (printable(text), number)))
 
-    async def _now(self, *writes: Write) -> int:
-        return await run_to_completion(
-            run_sync(partial(self._opened().apply, writes, durably=True))
-        )
+    # Past the writer: what is billed waits for the disk, and not for the writes of a batch.
+    async def _write_durably(self, *writes: Write) -> int:
+        return await run_to_completion(run_sync(partial(self._open_store().apply, writes, durably=True)))
 
     async def flush(self) -> None:
-        """Wait until all is written.
+        """Wait until everything is written.
 
         Raises:
-            JournalError: it could not be.
+            JournalError: a write failed.
         """
-        writer, written = self._writing(), anyio.Event()
+        writer, written = self._open_writer(), anyio.Event()
         writer.flush(lambda _failure: written.set())
         await written.wait()
         if writer.failure is not None:
             raise writer.failure
 
-    def _writing(self) -> Writer:
+    def _open_writer(self) -> Writer:
         if self._writer is None:
             raise self._closed()
         self._check_loop()
         return self._writer
 
-    def _opened(self) -> Store:
+    def _open_store(self) -> Store:
         if self._store is None:
             raise self._closed()
         self._check_loop()
         return self._store
 
     def _check_loop(self) -> None:
-        # What is written is told in the loop it was opened in: another would wait for ever.
+        # The writer calls back in the loop it was made in: a caller in another would never wake.
         if self._loop is not asyncio.get_running_loop():
             raise JournalError(f"the journal {self.path} was opened in another event loop")
 
@@ -366,11 +357,11 @@ def _created(ref: TaskRef) -> float | None:
 
 
 async def _joined(task: asyncio.Task[None]) -> None:
-    """Wait for what several wait for: none of them cancels it."""
+    """Wait for a task that several callers share, without cancelling it."""
     await asyncio.wait([task])
     task.result()
 
 
 def type_of(row: Row) -> SeparationType | None:
-    """What kind of separation a task is, as far as this version knows the kinds."""
+    """The task's kind of separation; None if it is not known, or newer than this version."""
     return SeparationType(row.type) if row.type in set(SeparationType) else None

@@ -1,4 +1,4 @@
-"""One writer at a time."""
+"""A lock file beside a journal: one writer at a time."""
 
 from __future__ import annotations
 
@@ -11,56 +11,56 @@ from vocalsep_async._files import try_lock
 from vocalsep_async.errors import JournalError
 
 
-class Lock:
-    """Held by who writes to a journal: a file beside it.
-
-    SQLite has locks of its own on the journal itself.
+class JournalLock:
+    """The exclusive right to write to the journal at *path*, until it is released.
 
     Raises:
-        JournalError: somebody else holds it.
+        JournalError: another journal object or another process holds the lock.
     """
 
+    # A file of its own, because SQLite takes and drops locks on the journal itself.
     def __init__(self, path: Path) -> None:
         self._path = path.with_name(f"{path.name}.lock")
         self._descriptor = os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600)
-        if os.name != "nt" and not self._is_held():
+        if os.name != "nt" and not self._acquire():
             os.close(self._descriptor)
             raise JournalError(f"{path} is in use by another batch or process")
         _held.add(self)
 
-    def _is_held(self) -> bool:
+    def _acquire(self) -> bool:
         if not try_lock(self._descriptor):
             return False
-        # Who held it a moment ago may have removed it, and somebody else made a new one.
+        # The previous holder may have removed the file between our open() and the lock, and a
+        # third process may have made a new one: a lock on a removed file protects nothing.
         try:
             return os.path.samestat(os.fstat(self._descriptor), self._path.stat())
         except FileNotFoundError:
             return False
 
     def release(self) -> None:
-        """Let go of it; may be called again."""
+        """Unlock and remove the file; may be called again."""
         if self._descriptor >= 0:
-            # A file that nobody has open is no lock, where it cannot be removed.
+            # A file that cannot be removed does no harm: without a holder it is not locked.
             with suppress(OSError):
                 self._path.unlink()
-        self.drop()
+        self.abandon()
 
-    def drop(self) -> None:
-        """Have no part in it any more, and leave it to the others who have it open."""
+    def abandon(self) -> None:
+        """Close the descriptor only, so that the lock stays with the processes that share it."""
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             _held.discard(self)
             os.close(descriptor)
 
 
-_held: weakref.WeakSet[Lock] = weakref.WeakSet()
+_held: weakref.WeakSet[JournalLock] = weakref.WeakSet()
 
 
-def _drop_all() -> None:  # pragma: no cover - runs in processes that are not measured
+def _abandon_all() -> None:  # pragma: no cover - runs in processes that are not measured
     for lock in list(_held):
-        lock.drop()
+        lock.abandon()
 
 
-if hasattr(os, "register_at_fork"):  # pragma: no branch - elsewhere no process is forked
-    # What is forked may outlive its parent, and would keep the journal from those after it.
-    os.register_at_fork(after_in_child=_drop_all)
+if hasattr(os, "register_at_fork"):  # pragma: no branch - absent where processes cannot fork
+    # A forked child may outlive its parent, and would go on holding the lock.
+    os.register_at_fork(after_in_child=_abandon_all)

@@ -1,8 +1,8 @@
-"""The file of a journal: SQLite, one writer. All here blocks and runs in worker threads.
+"""The database file of a journal: SQLite with one writer.
 
-Write-ahead logging makes each transaction whole or absent after a kill. Its end is not waited for
-on the disk (``synchronous=NORMAL``), but where money depends on it: after a power cut the last
-seconds may be missing, and what they told is asked again.
+Every call blocks, and runs in a worker thread. Write-ahead logging makes each transaction whole or
+absent after a kill. Only writes that money depends on wait for the disk (``synchronous=FULL``):
+after a power cut the last seconds of the others may be missing, and their tasks are polled again.
 """
 
 from __future__ import annotations
@@ -13,14 +13,13 @@ import sqlite3
 import stat
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
-from types import TracebackType
 from typing import Any, NamedTuple, Self
 
-from vocalsep_async._journal.lock import Lock
+from vocalsep_async._journal.lock import JournalLock
 from vocalsep_async._text import printable
 from vocalsep_async.errors import JournalError
 
@@ -28,8 +27,8 @@ SCHEMA = 1
 _APPLICATION = 0x56534A4C
 """Marks a database as a journal of this package ("VSJL")."""
 _MAGIC = b"SQLite format 3\0"
-"""What every file of SQLite begins with."""
-# What has ended has a table of its own: rows that grew in their places split page after page.
+"""The first bytes of every SQLite file."""
+# Final records have a table of their own: rows that grow in place split page after page.
 _TABLES = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE added (
@@ -66,13 +65,23 @@ CREATE TABLE intents (
 
 
 Write = tuple[str, tuple[Any, ...]]
-"""One statement, and what it is filled with."""
+"""A statement and its parameters."""
 
 
 class Row(NamedTuple):
-    """What is kept of one task.
+    """One task in the journal.
 
-    ``record`` is there once it has ended; ``added_at`` once a batch has taken it in.
+    Attributes:
+        number: its place in the order in which tasks were added, from 1.
+        task_id: its id.
+        type: its kind of separation; None if not known.
+        created_at: when the provider created it, in seconds since 1970; None if not known.
+        added_at: when a batch began to track it, likewise; None if none has.
+        status: the last status seen; None before the first.
+        polls: polls made in all runs.
+        elapsed: seconds from adding it to its outcome; None while it is pending.
+        record: its packed final record; None while it is pending.
+        files: its saved stems as JSON; None if there are none.
     """
 
     number: int
@@ -89,14 +98,15 @@ class Row(NamedTuple):
 
 _TEXT, _NUMBER, _BLOB = str | None, float | None, bytes | None
 _KINDS = (int, str, _TEXT, _NUMBER, _NUMBER, _TEXT, int, _NUMBER, _BLOB, _TEXT)
-"""What each column of a row holds: SQLite itself would take anything anywhere."""
+"""The types of the columns of a row, which SQLite does not enforce."""
 
-_PATIENCE = 1.0
-"""Seconds to wait for others at the database: whoever looks into it locks it for moments."""
+_BUSY_TIMEOUT = 1.0
+"""Seconds to wait for a locked database: other programs that read it lock it for moments."""
 _PAGE = 500
-"""Tasks that are read in one go."""
+"""Rows of one query."""
 _COLUMNS = ", ".join(Row._fields)
-_BRIEF = ", ".join(name if name not in ("record", "files") else "NULL" for name in Row._fields)
+_BRIEF = {"record": "CASE WHEN record IS NULL THEN NULL ELSE x'' END", "files": "NULL"}
+_BRIEF_COLUMNS = ", ".join(_BRIEF.get(name, name) for name in Row._fields)
 
 
 class Store:
@@ -106,61 +116,81 @@ class Store:
         JournalError: from every method, when the file cannot be read or written.
     """
 
-    def __init__(self, path: Path, connection: sqlite3.Connection, lock: Lock | None) -> None:
+    def __init__(
+        self, path: Path, connection: sqlite3.Connection, file_lock: JournalLock | None
+    ) -> None:
         self._path = path
         self._connection = connection
-        self._lock = lock
+        self._file_lock = file_lock
+        # SQLite allows one thread at a time, and closing a connection under a query crashes.
+        self._mutex = threading.Lock()
         self._name = os.fspath(path)
         self._file = os.lstat(self._name)
         self._is_durable = False
-        self._turn = _Turn(path)
+        self._immutable_state: tuple[int, int] | None = None
+        """Size and date of a file that SQLite takes for immutable; None for any other."""
 
     @classmethod
     def open(cls, path: Path) -> Self:
-        """Open the journal at *path* to write, making it if there is none.
+        """Open the journal at *path* for writing, and create it if it does not exist.
 
         Raises:
-            JournalError: it is in use, belongs to something else, is damaged or of a newer version.
+            JournalError: it is in use, not a journal, damaged or of a newer version.
         """
-        with _Turn(path):
-            # A link to a journal is that journal, for the lock too.
+        with _journal_errors(path):
+            # Links are resolved first, so that all names of a journal share one lock.
             path = _resolved(path)
-            # First of all the lock: whoever opens and closes a file that SQLite has open in the
-            # same process takes away SQLite's own locks.
-            lock = Lock(path)
+            # The lock comes first: closing any descriptor of a file drops all POSIX locks that
+            # this process has on it, those of another connection of SQLite included.
+            file_lock = JournalLock(path)
             try:
                 _make(path)
-                store = cls(path, _connection(path), lock)
+                store = cls(path, _connection(path), file_lock)
             except BaseException:
-                lock.release()
+                file_lock.release()
                 raise
-            store._guarded(store._prepare)
+            store._close_on_error(store._prepare)
             return store
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Open the journal at *path* to read only, also while somebody writes to it.
+        """Open the journal at *path* for reading, even while another process writes to it.
 
         Raises:
-            JournalError: there is none, it is damaged, or of a newer version.
+            JournalError: it does not exist, is not a journal, damaged or of a newer version.
         """
-        with _Turn(path):
+        with _journal_errors(path):
             path = _resolved(path)  # the log is beside the file, not beside a link to it
             _check_kind(path)
-            # Where nobody writes, nothing is put beside the file for those who might.
-            untouched = _untouched(path)
-            mode = "?mode=ro" if untouched is None else "?mode=ro&immutable=1"
+            # Without a writer the file is opened as immutable, which creates no files beside it.
+            state = _state_without_writer(path)
+            mode = "?mode=ro" if state is None else "?mode=ro&immutable=1"
             store = cls(path, _connection(path, mode), None)
-        store._turn.untouched = untouched
-        store._guarded(store._check_header)
+        store._immutable_state = state
+        store._close_on_error(store._check_header)
         return store
 
-    def _guarded(self, check: Callable[[], None]) -> None:
+    def _close_on_error(self, check: Callable[[], None]) -> None:
         try:
             check()
         except BaseException:
             self.close()
             raise
+
+    @contextmanager
+    def _exclusive(self) -> Iterator[None]:
+        """A block that one thread at a time runs; errors of the file become `JournalError`."""
+        with _journal_errors(self._path), self._mutex:
+            try:
+                yield
+            finally:
+                self._check_immutable()
+
+    def _check_immutable(self) -> None:
+        # SQLite returns garbage from an "immutable" file once another process writes to it.
+        state = self._immutable_state
+        if state is not None and state != _state_without_writer(self._path):
+            raise JournalError(f"{self._path} was changed while it was read: read it again")
 
     def _prepare(self) -> None:
         if self._is_new():
@@ -175,49 +205,48 @@ class Store:
         self.check()
 
     def _is_new(self) -> bool:
-        (tables,) = self._one("SELECT count(*) FROM sqlite_master")
-        return bool(tables == 0 and self._one("PRAGMA application_id") == (0,))
+        (tables,) = self._fetch_one("SELECT count(*) FROM sqlite_master")
+        return bool(tables == 0 and self._fetch_one("PRAGMA application_id") == (0,))
 
     def _check_header(self) -> None:
-        with self._turn:
-            (application,) = self._one("PRAGMA application_id")
-            (version,) = self._one("PRAGMA user_version")
+        with self._exclusive():
+            (application,) = self._fetch_one("PRAGMA application_id")
+            (version,) = self._fetch_one("PRAGMA user_version")
         if application != _APPLICATION:
-            raise JournalError(f"{self._path} is a database, but no journal of this package")
+            raise JournalError(f"{self._path} is a database, but not a journal of this package")
         if version > SCHEMA:
             raise JournalError(
-                f"{self._path} is of version {version}; this package knows {SCHEMA}: update it"
+                f"{self._path} has version {version}, but this package reads {SCHEMA}: update it"
             )
 
     def check(self) -> None:
-        """Look for damage.
+        """Check the whole file.
 
         Raises:
-            JournalError: there is some.
+            JournalError: it is damaged.
         """
-        with self._turn:
-            (found,) = self._one("PRAGMA integrity_check(1)")
+        with self._exclusive():
+            (found,) = self._fetch_one("PRAGMA integrity_check(1)")
         if found != "ok":
             raise JournalError(f"{self._path} is damaged: {found}")
 
-    def _one(self, query: str, *values: Any) -> Any:
+    def _fetch_one(self, query: str, *values: Any) -> Any:
         return self._connection.execute(query, values).fetchone()
 
     def apply(self, writes: Iterable[Write], *, durably: bool = False) -> int:
-        """Write all of *writes*, or none; on the disk before it returns, if *durably*.
+        """Apply all of *writes* or none; with *durably* they are on the disk on return.
 
         Returns:
-            The number of the row, if it was one that was made; else 0.
+            The number of the inserted row if there is one write, otherwise 0.
 
         Raises:
-            JournalError: none of them was written.
+            JournalError: nothing was written.
         """
         writes = list(writes)
-        with self._turn:
-            self._check_still_there()
+        with self._exclusive():
+            self._check_same_file()
             self._synchronise(durably=durably)
-            if len(writes) == 1:
-                # Whole by itself; each statement more is a turn more of the interpreter's lock.
+            if len(writes) == 1:  # a transaction by itself
                 return self._connection.execute(*writes[0]).lastrowid or 0
             self._apply_all(writes)
             return 0
@@ -225,8 +254,8 @@ class Store:
     def _apply_all(self, writes: list[Write]) -> None:
         self._connection.execute("BEGIN IMMEDIATE")
         try:
-            for statement, alike in groupby(writes, itemgetter(0)):
-                self._connection.executemany(statement, [values for _, values in alike])
+            for statement, group in groupby(writes, itemgetter(0)):
+                self._connection.executemany(statement, [values for _, values in group])
             self._connection.execute("COMMIT")
         except BaseException:
             if self._connection.in_transaction:
@@ -238,105 +267,104 @@ class Store:
             self._is_durable = durably
             self._connection.execute(f"PRAGMA synchronous = {'FULL' if durably else 'NORMAL'}")
 
-    def _check_still_there(self) -> None:
-        """Refuse to write to a file that nobody will find again."""
+    def _check_same_file(self) -> None:
+        # Writes to a file that was removed or replaced would succeed, and be lost.
         if not os.path.samestat(self._file, os.lstat(self._name)):
             raise JournalError(f"the journal {self._path} was replaced by another file")
 
     def meta(self, name: str) -> str | None:
-        """A word that is kept under *name*; None if there is none."""
-        with self._turn:
-            found = self._one("SELECT value FROM meta WHERE name = ?", name)
+        """The value stored under *name*; None if there is none."""
+        with self._exclusive():
+            found = self._fetch_one("SELECT value FROM meta WHERE name = ?", name)
         return None if found is None else str(found[0])
 
     def tasks(self) -> list[Row]:
-        """All tasks in the order in which they were added, without records and files."""
-        with self._turn:
-            ended = "CASE WHEN record IS NULL THEN NULL ELSE x'' END"
-            columns = _BRIEF.replace("NULL, NULL", f"{ended}, NULL")
-            query = f"SELECT {columns} FROM tasks ORDER BY number"  # noqa: S608
+        """All tasks in the order of adding; records are empty, files None."""
+        with self._exclusive():
+            query = f"SELECT {_BRIEF_COLUMNS} FROM tasks ORDER BY number"  # noqa: S608
             return list(map(_row, self._connection.execute(query)))
 
     def rows(self) -> Iterator[Row]:
-        """All tasks, whole, in the order in which they were added."""
+        """All tasks with records and files, in the order of adding."""
         after = 0
         while page := self._page("number > ?", after, _PAGE):
             yield from page
             after = page[-1].number
 
     def ended(self, after: int, most: int) -> list[Row]:
-        """At most *most* tasks that have ended, added after the one of that number."""
+        """At most *most* tasks with a final record, those with numbers above *after*."""
         return self._page("record IS NOT NULL AND number > ?", after, most)
 
     def _page(self, condition: str, after: int, most: int) -> list[Row]:
         query = f"SELECT {_COLUMNS} FROM tasks WHERE {condition} ORDER BY number LIMIT ?"  # noqa: S608
-        with self._turn:
+        with self._exclusive():
             return list(map(_row, self._connection.execute(query, (after, most))))
 
     def intents(self) -> list[tuple[float, str, str | None]]:
-        """Creations of which nobody knows whether they were carried out, oldest first.
+        """Creations without a known result, oldest first.
 
-        When each began, what it asked for, and what went wrong if that was told.
+        Each with its time in seconds since 1970, its request as JSON, and its error (None if the
+        program ended before the response).
         """
         query = "SELECT began_at, request, error FROM intents WHERE task_id IS NULL ORDER BY number"
-        with self._turn:
+        with self._exclusive():
             return list(self._connection.execute(query))
 
     def close(self) -> None:
-        """Close it; may be called again."""
-        self._turn.untouched = None  # what was read was read
+        """Close the file and release its lock; may be called again."""
+        self._immutable_state = None  # all reads are done: a change no longer matters
         try:
-            with self._turn:
+            with self._exclusive():
                 self._connection.close()
         finally:
-            if self._lock is not None:
-                self._lock.release()
+            if self._file_lock is not None:
+                self._file_lock.release()
 
 
 def _row(values: tuple[Any, ...]) -> Row:
     if not all(map(isinstance, values, _KINDS)) or math.inf in values:
-        raise ValueError(f"a task holds what it cannot hold: {values[:2]!r}")
+        raise ValueError(f"a task has a value of a wrong type: {values[:2]!r}")
     return Row._make(values)
 
 
 def _resolved(path: Path) -> Path:
-    # Path.resolve() has errors of its own for links in a circle, another one with each Python.
+    # Path.resolve() reports loops of links differently in each version of Python.
     return Path(os.path.realpath(path))
 
 
 def _make(path: Path) -> None:
-    """Make an empty file that only its owner can read, if there is none."""
+    """Create an empty file that only its owner can read, if none exists."""
     with suppress(FileExistsError):
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         return
     _check_kind(path)
     if path.stat().st_nlink > 1:
-        # SQLite keeps its log, and we our lock, beside one of its names.
-        raise JournalError(f"{path} has another name too (a hard link): use a copy of it")
+        # SQLite's log and the lock lie beside one name: writers by two names would not meet.
+        raise JournalError(f"{path} has more than one name (hard links): use a copy")
 
 
 def _check_kind(path: Path) -> None:
     if not stat.S_ISREG(path.stat().st_mode):
-        raise JournalError(f"{path} is no file")
+        raise JournalError(f"{path} is not a regular file")
     with path.open("rb") as file:
         beginning = file.read(len(_MAGIC))
     if beginning not in (b"", _MAGIC):
-        raise JournalError(f"{path} is no journal of this package")
+        raise JournalError(f"{path} is not a journal of this package")
 
 
 def _connection(path: Path, mode: str = "") -> sqlite3.Connection:
-    # It is opened at the first query; the journal's lock is taken before that.
+    # SQLite opens the file at the first query, when the journal's lock is already held.
     return sqlite3.connect(
         f"{path.absolute().as_uri()}{mode}",
         uri=True,
         isolation_level=None,
         check_same_thread=False,
-        timeout=_PATIENCE,
+        timeout=_BUSY_TIMEOUT,
     )
 
 
-def _untouched(path: Path) -> tuple[int, int] | None:
-    """What changes when somebody writes to the file; None while somebody may, or has removed it."""
+def _state_without_writer(path: Path) -> tuple[int, int] | None:
+    """Size and date of the file; None if it is gone, or has a log and so perhaps a writer."""
     with suppress(FileNotFoundError):
         found = path.stat()
         if not path.with_name(f"{path.name}-wal").exists():
@@ -344,35 +372,15 @@ def _untouched(path: Path) -> tuple[int, int] | None:
     return None
 
 
-class _Turn:
-    """A block that one thread at a time runs, and in which errors of the file are worded.
-
-    Worker threads take turns: a connection that is closed under a query ends the process.
-    Not a generator: each write passes through here, and that took a tenth of its time.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._lock = threading.Lock()
-        self.untouched: tuple[int, int] | None = None
-        """What SQLite was told nobody writes to is read as nonsense once somebody does."""
-
-    def __enter__(self) -> None:
-        self._lock.acquire()
-
-    def __exit__(
-        self,
-        _type: type[BaseException] | None,
-        error: BaseException | None,
-        _traceback: TracebackType | None,
-    ) -> None:
-        self._lock.release()
-        if self.untouched is not None and self.untouched != _untouched(self._path):
-            raise JournalError(f"{self._path} was written to meanwhile: look again") from error
-        if isinstance(error, sqlite3.Error):
-            raise JournalError(f"the journal {self._path}: {error}") from error
-        if isinstance(error, OSError):
-            raise JournalError(f"the journal {self._path}: {error.strerror}") from error
-        if isinstance(error, (ValueError, OverflowError)):
-            # Damage that SQLite hands on as it is, and what it cannot keep.
-            raise JournalError(f"the journal {self._path}: {printable(str(error))}") from None
+@contextmanager
+def _journal_errors(path: Path) -> Iterator[None]:
+    """Raise errors of the file at *path* as `JournalError`."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise JournalError(f"the journal {path}: {error}") from error
+    except OSError as error:
+        raise JournalError(f"the journal {path}: {error.strerror}") from error
+    except (ValueError, OverflowError) as error:
+        # Damage that SQLite passes on, and values that it cannot store.
+        raise JournalError(f"the journal {path}: {printable(str(error))}") from None

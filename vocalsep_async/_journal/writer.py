@@ -1,121 +1,120 @@
-"""Writes for a store, in their order, in a thread of their own.
-
-Callbacks all through, and one thread for as long as the journal is open: a task and a borrowed
-thread for each outcome cost as much as half a look.
-"""
+"""Batching of a journal's writes: one transaction at a time, in a worker thread."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from functools import partial
 
 from vocalsep_async._journal.store import Store, Write
-from vocalsep_async._journal.thread import Thread
 from vocalsep_async.errors import JournalError
 
-_UNHURRIED = 10.0
-"""Seconds for which writes wait for company where nobody waits for them.
+_DEFERRAL = 10.0
+"""Seconds for which deferred writes are collected.
 
-At two looks a second, to write down every two seconds what they saw cost 2 to 5 % of the looks.
+At two polls per second, writing the status of pending tasks every two seconds cost 2 to 5 % of the
+CPU time of the polls.
 """
 
-Then = Callable[[JournalError | None], None]
-"""Told when something is written, or that it could not be."""
+OnWritten = Callable[[JournalError | None], None]
+"""Called in the event loop once its writes are stored (None), or with the reason why not."""
 
 
 class Writer:
-    """The one who writes to a store; what comes while it writes goes in one transaction.
+    """Applies writes to *store* in order; those that arrive during a write share the next one.
 
     Args:
-        store: where to write.
-        name: what to call it in errors.
-        rest: gives what is to be written in time, and forgets it.
+        store: the database.
+        name: the journal's name for error messages.
+        deferred: returns the deferred writes and clears them.
+
+    Attributes:
+        failure: why nothing is written any more; None while the writer works.
     """
 
-    def __init__(self, store: Store, name: str, rest: Callable[[], Iterable[Write]]) -> None:
+    # Callbacks instead of a task for each outcome, which took half as long as a poll. The thread
+    # is the writer's own, so that a loop whose default executor is busy delays no outcome.
+    def __init__(self, store: Store, name: str, deferred: Callable[[], Iterable[Write]]) -> None:
         self._store = store
         self._name = name
-        self._rest = rest
+        self._deferred = deferred
         self._loop = asyncio.get_running_loop()
-        self._thread = Thread("vocalsep-journal")
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="vocalsep-journal")
         self._writes: list[Write] = []
-        self._thens: list[Then] = []
+        self._callbacks: list[OnWritten] = []
         self._is_writing = False
-        self._start: asyncio.Handle | None = None
+        self._scheduled: asyncio.Handle | None = None
         self._timer: asyncio.TimerHandle | None = None
         self.failure: JournalError | None = None
-        """Why nothing is written any more."""
 
     def __len__(self) -> int:
         """How many writes wait for the one that is under way."""
         return len(self._writes)
 
-    def put(self, *writes: Write, then: Then | None = None) -> None:
-        """Write them as soon as this turn of the loop is over; tell *then* when all is written."""
+    def put(self, *writes: Write, on_written: OnWritten | None = None) -> None:
+        """Write in the next iteration of the event loop, then call *on_written*."""
         self._writes += writes
-        if then is not None:
-            self._thens.append(then)
-        self._hurry()
+        if on_written is not None:
+            self._callbacks.append(on_written)
+        self._schedule()
 
-    def write_rest_in_time(self) -> None:
-        """Write the rest within ten seconds."""
+    def schedule_deferred(self) -> None:
+        """Write what is deferred within ten seconds."""
         if self._timer is None:
-            self._timer = self._loop.call_later(_UNHURRIED, self._hurry_all)
+            self._timer = self._loop.call_later(_DEFERRAL, self._put_deferred)
 
-    def flush(self, then: Then) -> None:
-        """Write all there is, and tell *then*."""
-        self._hurry_all()
-        self.put(then=then)
+    def flush(self, on_written: OnWritten) -> None:
+        """Write everything, deferred writes included, then call *on_written*."""
+        self._put_deferred()
+        self.put(on_written=on_written)
 
-    def _hurry_all(self) -> None:
+    def _put_deferred(self) -> None:
         self._stop_timer()
-        self._writes += self._rest()
-        self._hurry()
+        self.put(*self._deferred())
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
-    def _hurry(self) -> None:
-        if not self._is_writing and self._start is None:
-            self._start = self._loop.call_soon(self._begin)
+    def _schedule(self) -> None:
+        if not self._is_writing and self._scheduled is None:
+            self._scheduled = self._loop.call_soon(self._begin)
 
     def _begin(self) -> None:
-        self._start = None
+        self._scheduled = None
         writes, self._writes = self._writes, []
-        thens, self._thens = self._thens, []
+        callbacks, self._callbacks = self._callbacks, []
         if not writes or self.failure is not None:
-            _tell(thens, self.failure)
+            _call(callbacks, self.failure)
             return
         self._is_writing = True
-        self._thread.do(partial(self._write, writes, thens))
+        self._executor.submit(self._write, writes, callbacks)
 
-    def _write(self, writes: list[Write], thens: list[Then]) -> None:
-        """Write them; runs in the thread."""
+    def _write(self, writes: list[Write], callbacks: list[OnWritten]) -> None:
+        """Apply *writes*; runs in the worker thread."""
         error = self._attempt(writes)
-        with suppress(RuntimeError):  # the loop has been closed: nobody waits any more
-            self._loop.call_soon_threadsafe(self._end, thens, error)
+        # The loop may have been closed without the journal: then no caller waits any more.
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._end, callbacks, error)
 
     def _attempt(self, writes: list[Write]) -> BaseException | None:
         try:
             self._store.apply(writes)
-        except BaseException as error:  # noqa: BLE001 - handed to who waits for it
+        except BaseException as error:  # noqa: BLE001 - passed to the callbacks
             return error
         return None
 
-    def _end(self, thens: list[Then], error: BaseException | None) -> None:
+    def _end(self, callbacks: list[OnWritten], error: BaseException | None) -> None:
         self._is_writing = False
-        failure = None if error is None else self._worded(error)
+        failure = None if error is None else self._as_journal_error(error)
         self.failure = self.failure or failure
-        _tell(thens, failure)
-        if self._writes or self._thens:
-            # Whoever was told may have begun already: at most one start is under way.
-            self._hurry()
+        _call(callbacks, failure)
+        if self._writes or self._callbacks:
+            self._schedule()  # does nothing if one of the callbacks has done so
 
-    def _worded(self, error: BaseException) -> JournalError:
+    def _as_journal_error(self, error: BaseException) -> JournalError:
         if isinstance(error, JournalError):
             return error
         failure = JournalError(f"the journal {self._name}: {type(error).__name__}")
@@ -123,14 +122,15 @@ class Writer:
         return failure
 
     def close(self) -> None:
-        """Write nothing more, and say so to all who still wait."""
+        """Fail all writes that are not under way, and end the thread after the one that is."""
         self.failure = self.failure or JournalError(f"the journal {self._name} was closed")
-        self._thread.close()
+        self._executor.shutdown(wait=False)
         self._stop_timer()
-        with suppress(RuntimeError):  # who closes it may be in another loop, as this one has ended
-            self._loop.call_soon_threadsafe(self._hurry)
+        # The caller may run in another loop after the writer's own has been closed.
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._schedule)
 
 
-def _tell(thens: Iterable[Then], failure: JournalError | None) -> None:
-    for then in thens:
-        then(failure)
+def _call(callbacks: Iterable[OnWritten], failure: JournalError | None) -> None:
+    for callback in callbacks:
+        callback(failure)
