@@ -1,4 +1,4 @@
-"""Numbers that users pass are checked with a clear sentence."""
+"""Checks of numbers that users pass, and their messages."""
 
 import math
 from typing import Any
@@ -24,7 +24,9 @@ class _Options:
 
 @pytest.mark.parametrize("value", NO_NUMBERS + NOT_FINITE)
 @pytest.mark.parametrize("name", ["low", "positive", "share", "count"])
-def test_what_is_no_finite_number_is_refused_by_name(name: str, value: Any) -> None:
+def test_validators_refuse_what_is_not_a_finite_number_and_name_the_option(
+    name: str, value: Any
+) -> None:
     with pytest.raises(InvalidArgumentError, match=f"^{name} must be"):
         _Options(**{name: value})
 
@@ -43,7 +45,7 @@ def test_what_is_no_finite_number_is_refused_by_name(name: str, value: Any) -> N
         ("count", 2.0),
     ],
 )
-def test_a_number_out_of_its_range_is_refused(name: str, value: float) -> None:
+def test_validators_refuse_a_number_out_of_its_range(name: str, value: float) -> None:
     with pytest.raises(InvalidArgumentError, match=f"^{name} must be"):
         _Options(**{name: value})
 
@@ -60,29 +62,31 @@ def test_a_number_out_of_its_range_is_refused(name: str, value: float) -> None:
         ("count", 10**9),
     ],
 )
-def test_a_number_in_its_range_is_kept(name: str, value: float) -> None:
+def test_validators_accept_a_number_in_its_range(name: str, value: float) -> None:
     assert getattr(_Options(**{name: value}), name) == value
 
 
-def test_the_message_names_the_bound() -> None:
+def test_the_message_of_a_refused_number_names_the_bound() -> None:
     with pytest.raises(InvalidArgumentError, match=r"at least 2, not 1\.5$"):
         _validation.number(1.5, "patience", minimum=2)
     with pytest.raises(InvalidArgumentError, match=r"above 2, not 2\.0$"):
         _validation.number(2, "patience", minimum=2, above=True)
 
 
-def test_a_whole_number_comes_back_as_a_float() -> None:
+def test_number_returns_an_int_as_a_float() -> None:
     assert isinstance(_validation.number(3, "patience", minimum=0), float)
 
 
 @pytest.mark.parametrize(
     "value, seconds", [(None, None), (math.inf, None), (0, 0.0), (1.5, 1.5), (1e12, 1e12)]
 )
-def test_a_timeout_is_seconds_or_no_limit(value: float | None, seconds: float | None) -> None:
+def test_timeout_returns_seconds_or_none_for_no_timeout(
+    value: float | None, seconds: float | None
+) -> None:
     assert _validation.timeout(value) == seconds
 
 
 @pytest.mark.parametrize("value", [-1, -math.inf, math.nan, "10", True, HUGE])
-def test_a_timeout_that_means_nothing_is_refused(value: Any) -> None:
+def test_timeout_refuses_what_is_no_number_of_seconds(value: Any) -> None:
     with pytest.raises(InvalidArgumentError, match=r"^request_timeout must be"):
         _validation.timeout(value, "request_timeout")

@@ -259,8 +259,9 @@ class _AllowedRate:
         self._ceiling = ceiling
         self._period = period
         self._decreased_at = -math.inf
+        # After the first decrease without a known limit the true one is still to be found: the rate
+        # then doubles in each period, until the next decrease.
         self._is_doubling = False
-        # After the first decrease without a known limit, the true limit is still to be found.
         self._answered: deque[float] = deque()
         """When answers came, over the last period; kept only while no limit is known."""
         self.value = ceiling
