@@ -191,10 +191,10 @@ async def test_iterating_over_a_batch_that_was_not_entered_is_refused(
 async def test_a_batch_can_be_entered_only_once(provider: FakeProvider) -> None:
     async with make_client() as client:
         async with client.track(["a"]) as batch:
-            with pytest.raises(ConfigurationError, match="entered once"):
+            with pytest.raises(ConfigurationError, match="entered only once"):
                 await batch.__aenter__()
             await outcomes_of(batch)
-        with pytest.raises(ConfigurationError, match="entered once"):
+        with pytest.raises(ConfigurationError, match="entered only once"):
             await batch.__aenter__()
 
 

@@ -242,8 +242,8 @@ def test_what_is_no_journal_is_refused_and_left_alone(tmp_path: Path, command: s
     empty.write_bytes(b"")
     change(foreign, "CREATE TABLE tasks (task_id)")
     before = foreign.read_bytes()
-    throttled(call(command, text), "is no journal")
-    throttled(call(command, empty), "no journal")
+    throttled(call(command, text), "is not a journal")
+    throttled(call(command, empty), "not a journal")
     throttled(call(command, foreign), "not a journal of this package")
     throttled(call(command, tmp_path), "is not a regular file")
     assert foreign.read_bytes() == before
