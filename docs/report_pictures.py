@@ -1,6 +1,6 @@
-"""Make the pictures of the report in this folder: ``python docs/report_pictures.py``.
+"""Take the pictures of the report in this folder: ``python docs/report_pictures.py``.
 
-Runs the demo in a folder that is thrown away, and looks at its page with chromium.
+Runs the demo in a temporary folder, and takes pictures of its report with chromium.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Runs to report, made up."""
+"""Invented runs for reports."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vocalsep_async import RateLimit, SeparationTask, Stems, TaskOutcome, TaskStatus, VocalSepError
-from vocalsep_async.cli.report import Arrival, Run, Sample
+from vocalsep_async.cli.report import Run, Sample, TimedOutcome
 
 BEGAN = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 NAMES = (
@@ -60,21 +60,21 @@ def ended_by(error: VocalSepError, **fields: Any) -> TaskOutcome:
     return outcome(None, error=error, **fields)
 
 
-def arrival(
+def timed(
     record: SeparationTask | TaskOutcome, known: float = 12.0, title: str | None = None
-) -> Arrival:
+) -> TimedOutcome:
     given = record if isinstance(record, TaskOutcome) else outcome(record)
-    return Arrival(given, at(known), title)
+    return TimedOutcome(given, at(known), title)
 
 
-def run(*arrivals: Arrival, **fields: Any) -> Run:
-    """A run of a minute, with a sample a second."""
+def run(*outcomes: TimedOutcome, **fields: Any) -> Run:
+    """A run of one minute, with one sample per second."""
     usual: dict[str, Any] = {
         "command": "track --file ids.txt",
         "api": "api.example.com",
         "began_at": BEGAN,
         "ended_at": at(60),
-        "arrivals": arrivals,
+        "outcomes": outcomes,
         "samples": tuple(sample(second, second) for second in range(61)),
         "limit": RateLimit(20, 10.0),
     }
@@ -86,7 +86,7 @@ def sample(second: float, requests: int, throttled: int = 0, pending: int = 0) -
 
 
 def with_files(number: int, folder: Path, names: tuple[str, ...] = NAMES) -> TaskOutcome:
-    """A task whose stems lie in a folder of its own, or are said to."""
+    """A task with saved stems; the files need not exist."""
     task_id = f"task-{number:04}"
     paths = {name: folder / task_id / f"{name}.wav" for name in names}
     stems = Stems(**dict.fromkeys(names, "https://files.example.com/a.mp3?signature=secret"))
@@ -94,7 +94,7 @@ def with_files(number: int, folder: Path, names: tuple[str, ...] = NAMES) -> Tas
 
 
 def write_tone(path: Path, seconds: float = 2.0, channels: int = 2, rate: int = 22_050) -> Path:
-    """Write a tone that grows from silence to full loudness."""
+    """Write a tone that rises from silence to full level."""
     path.parent.mkdir(parents=True, exist_ok=True)
     count = round(seconds * rate)
     with wave.open(str(path), "wb") as file:

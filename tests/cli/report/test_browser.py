@@ -12,18 +12,18 @@ from urllib.parse import urlsplit
 import pytest
 from cli.report.reports import (
     NAMES,
-    arrival,
     failed_task,
     outcome,
     run,
     sample,
     task,
+    timed,
     with_files,
     write_tone,
 )
 
 from vocalsep_async import DownloadError, TaskOutcome
-from vocalsep_async.cli.report import Peaks, Run, peaks_of, write_report
+from vocalsep_async.cli.report import Peaks, Run, compute_peaks, write_report
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
@@ -55,7 +55,7 @@ Open = Callable[..., Page]
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    # Chromium's own sandbox does not work for root, as whom containers run.
+    # Chromium's own sandbox does not work for root, the user of most containers.
     sandbox = ["--no-sandbox"] if os.name == "posix" and os.geteuid() == 0 else []
     with sync_playwright() as driver:
         browser = driver.chromium.launch(
@@ -95,12 +95,12 @@ def open_page(browser: Browser, tmp_path: Path) -> Iterator[Open]:
 
 
 def a_run(folder: Path) -> Run:
-    """Tasks of each ending, delays 4, 2, 1, 3 s and none."""
+    """Tasks of each status, with delays of 4, 2, 1 and 3 s and one without."""
     late = DownloadError("the disk is full", task_id="task-0001", stem="fx")
     unsaved = with_files(1, folder, ("vocal",))
     return run(
-        arrival(with_files(2, folder, ("vocal", "drums")), 14, "Tin Roof"),
-        arrival(
+        timed(with_files(2, folder, ("vocal", "drums")), 14, "Tin Roof"),
+        timed(
             TaskOutcome(
                 task_id="task-0001",
                 status="SUCCESS",
@@ -114,19 +114,19 @@ def a_run(folder: Path) -> Run:
             12,
             "été 78",
         ),
-        arrival(failed_task("bad", error_message="No vocals in it."), 11, "Apple"),
-        arrival(task("plain"), 13, "Été 9"),
-        arrival(outcome(None, task_id="lost"), 60, "Zebra"),
+        timed(failed_task("bad", error_message="No vocals in it."), 11, "Apple"),
+        timed(task("plain"), 13, "Été 9"),
+        timed(outcome(None, task_id="lost"), 60, "Zebra"),
         samples=(sample(5, 10, 2), sample(15, 20, 2), sample(25, 22, 3)),
     )
 
 
 def with_audio(folder: Path) -> tuple[Run, dict[Path, Peaks]]:
     made = a_run(folder)
-    paths = [path for each in made.arrivals for path in each.outcome.files.values()]
+    paths = [path for each in made.outcomes for path in each.outcome.files.values()]
     for path in paths:
         write_tone(path)
-    return made, {path: peaks for path in paths if (peaks := peaks_of(path))}
+    return made, {path: peaks for path in paths if (peaks := compute_peaks(path))}
 
 
 def until(page: Page, truth: str) -> None:
@@ -172,7 +172,7 @@ def test_starting_one_stem_stops_the_other(open_page: Open, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("how", ["closing", "filtering"])
-def test_what_is_not_seen_is_not_heard(open_page: Open, tmp_path: Path, how: str) -> None:
+def test_a_hidden_player_is_paused(open_page: Open, tmp_path: Path, how: str) -> None:
     page = open_page(*with_audio(tmp_path))
     opener(page, "Tin Roof").click()
     page.locator("audio").first.evaluate("audio => audio.play()")
@@ -196,7 +196,7 @@ def test_a_click_on_a_waveform_seeks(open_page: Open, tmp_path: Path) -> None:
     assert clip.startswith("inset(0px 25")
 
 
-def test_nothing_is_made_before_a_task_is_opened(open_page: Open, tmp_path: Path) -> None:
+def test_players_are_created_when_a_row_is_opened(open_page: Open, tmp_path: Path) -> None:
     page = open_page(*with_audio(tmp_path))
     assert page.locator("audio").count() == 0
     for _ in range(3):
@@ -207,8 +207,8 @@ def test_nothing_is_made_before_a_task_is_opened(open_page: Open, tmp_path: Path
     }
 
 
-def test_a_stem_that_is_gone_is_said_to_be(browser: Browser, tmp_path: Path) -> None:
-    # Not with the other fixture: the browser itself complains of the file.
+def test_a_missing_file_of_a_stem_is_reported(browser: Browser, tmp_path: Path) -> None:
+    # Not with the other fixture: the browser reports the missing file as an error.
     write_report(a_run(tmp_path), tmp_path / "report.html", {})
     page = browser.new_page()
     page.goto((tmp_path / "report.html").as_uri())
@@ -229,7 +229,7 @@ ORDERS = {
 
 
 @pytest.mark.parametrize("key", ORDERS)
-def test_the_head_of_a_column_sorts(open_page: Open, tmp_path: Path, key: str) -> None:
+def test_a_column_header_sorts(open_page: Open, tmp_path: Path, key: str) -> None:
     page = open_page(a_run(tmp_path))
     if key != "order":
         head(page, key).get_by_role("button").click()
@@ -238,7 +238,7 @@ def test_the_head_of_a_column_sorts(open_page: Open, tmp_path: Path, key: str) -
     assert page.locator("thead [aria-sort$=scending]").count() == 1
 
 
-def test_sorting_again_turns_it_round_and_leaves_the_unknown_last(
+def test_sorting_again_reverses_the_order_and_keeps_unknown_values_last(
     open_page: Open, tmp_path: Path
 ) -> None:
     page = open_page(a_run(tmp_path))
@@ -249,7 +249,7 @@ def test_sorting_again_turns_it_round_and_leaves_the_unknown_last(
     expect(head(page, "delay")).to_have_attribute("aria-sort", "descending")
 
 
-def test_on_a_narrow_screen_a_list_sorts(open_page: Open, tmp_path: Path) -> None:
+def test_a_narrow_page_sorts_with_a_list(open_page: Open, tmp_path: Path) -> None:
     page = open_page(a_run(tmp_path), viewport={"width": 390, "height": 800})
     page.get_by_label("Sort by").select_option("delay")
     assert names(page) == ORDERS["delay"]
@@ -265,7 +265,9 @@ def test_on_a_narrow_screen_a_list_sorts(open_page: Open, tmp_path: Path) -> Non
         ("nothing at all", []),
     ],
 )
-def test_words_filter(open_page: Open, tmp_path: Path, words: str, left: list[str]) -> None:
+def test_words_filter_the_tasks(
+    open_page: Open, tmp_path: Path, words: str, left: list[str]
+) -> None:
     page = open_page(a_run(tmp_path))
     page.get_by_label("Find").fill(words)
     assert names(page) == left
@@ -275,7 +277,7 @@ def test_words_filter(open_page: Open, tmp_path: Path, words: str, left: list[st
     expect(page.locator("output")).to_have_text("5 tasks")
 
 
-def test_a_status_filters_also_with_keys(open_page: Open, tmp_path: Path) -> None:
+def test_a_status_filters_with_the_keyboard(open_page: Open, tmp_path: Path) -> None:
     page = open_page(a_run(tmp_path))
     page.get_by_role("radio", name="All").focus()
     page.keyboard.press("ArrowRight")
@@ -284,7 +286,7 @@ def test_a_status_filters_also_with_keys(open_page: Open, tmp_path: Path) -> Non
     assert names(page) == ["été 78"]
 
 
-def test_the_keyboard_alone_leads_to_a_stem(open_page: Open, tmp_path: Path) -> None:
+def test_a_stem_can_be_reached_with_the_keyboard(open_page: Open, tmp_path: Path) -> None:
     page = open_page(*with_audio(tmp_path))
     page.keyboard.press("Tab")
     expect(page.get_by_role("link", name="Skip to the tasks")).to_be_focused()
@@ -298,7 +300,7 @@ def test_the_keyboard_alone_leads_to_a_stem(open_page: Open, tmp_path: Path) -> 
     expect(page.get_by_label("vocal", exact=True)).to_be_focused()
 
 
-def test_a_click_in_a_chart_opens_the_task_even_if_it_was_filtered_out(
+def test_a_click_in_a_chart_opens_the_task_even_if_a_filter_hid_it(
     open_page: Open, tmp_path: Path
 ) -> None:
     page = open_page(a_run(tmp_path), reduced_motion="reduce")
@@ -312,12 +314,12 @@ def test_a_click_in_a_chart_opens_the_task_even_if_it_was_filtered_out(
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [320, 390, 700, 1280])
-def test_the_page_is_no_wider_than_the_screen(
+def test_the_page_fits_the_viewport(
     open_page: Open, tmp_path: Path, width: int, scheme: str
 ) -> None:
     made = a_run(tmp_path)
-    arrivals = (*made.arrivals, *hostile_run(tmp_path).arrivals)
-    made = run(*arrivals, command="x" * 400, api="y" * 300)
+    timed_outcomes = (*made.outcomes, *hostile_run(tmp_path).outcomes)
+    made = run(*timed_outcomes, command="x" * 400, api="y" * 300)
     page = open_page(made, viewport={"width": width, "height": 800}, color_scheme=scheme)
     opener(page, "Tin Roof").click()
     opener(page, "Apple").click()
@@ -325,26 +327,22 @@ def test_the_page_is_no_wider_than_the_screen(
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
-def test_stems_that_were_never_on_the_screen_make_the_page_no_wider(
-    open_page: Open, tmp_path: Path
-) -> None:
-    arrivals = (arrival(with_files(each, tmp_path, ("vocal",)), 14) for each in range(20))
-    page = open_page(run(*arrivals), viewport={"width": 320, "height": 800})
+def test_stems_outside_the_viewport_do_not_widen_the_page(open_page: Open, tmp_path: Path) -> None:
+    timed_outcomes = (timed(with_files(each, tmp_path, ("vocal",)), 14) for each in range(20))
+    page = open_page(run(*timed_outcomes), viewport={"width": 320, "height": 800})
     page.locator(".task button").evaluate_all("all => all.forEach(each => each.click())")
     assert page.locator("audio").count() == 20
     assert page.evaluate("document.documentElement.scrollWidth") <= 320
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_stands_out_from_what_is_behind_it(
-    open_page: Open, tmp_path: Path, scheme: str
-) -> None:
+def test_text_has_enough_contrast(open_page: Open, tmp_path: Path, scheme: str) -> None:
     page = open_page(a_run(tmp_path), color_scheme=scheme)
     for ground in ("--page", "--card"):
         for ink in ("--ink", "--soft", "--succeeded", "--unsaved", "--failed", "--open"):
             assert contrast(page, ink, ground) >= 4.5, (ink, ground)
         # Shapes need less than text.
-        for ink in ("--delay", "--request", "--refused", "--focus"):
+        for ink in ("--delay", "--request", "--throttled", "--focus"):
             assert contrast(page, ink, ground) >= 2.5, (ink, ground)
 
 
@@ -368,7 +366,7 @@ def luminance(page: Page, name: str) -> float:
 def hostile_run(folder: Path) -> Run:
     return run(
         *(
-            arrival(
+            timed(
                 TaskOutcome(
                     task_id=f"{word}{number}".encode(errors="replace").decode(),
                     status=word,
@@ -387,7 +385,7 @@ def hostile_run(folder: Path) -> Run:
     )
 
 
-def test_no_word_of_a_server_runs(open_page: Open, tmp_path: Path) -> None:
+def test_no_text_of_the_server_runs_as_a_script(open_page: Open, tmp_path: Path) -> None:
     page = open_page(hostile_run(tmp_path))
     for button in page.locator(".task button").all():
         button.click()
@@ -399,9 +397,9 @@ def test_no_word_of_a_server_runs(open_page: Open, tmp_path: Path) -> None:
     page.locator("tbody:visible .task").first.hover()
 
 
-def test_a_script_that_got_in_by_a_fault_would_not_run(browser: Browser, tmp_path: Path) -> None:
+def test_an_injected_script_does_not_run(browser: Browser, tmp_path: Path) -> None:
     path = tmp_path / "report.html"
-    write_report(run(arrival(task(), title="Tin Roof")), path, {})
+    write_report(run(timed(task(), title="Tin Roof")), path, {})
     text = path.read_text("utf-8")
     fault = "<script>window.hacked=1</script><img src=x onerror=window.hacked=1>"
     path.write_text(text.replace("Tin Roof", fault), "utf-8")
@@ -413,12 +411,12 @@ def test_a_script_that_got_in_by_a_fault_would_not_run(browser: Browser, tmp_pat
     page.close()
 
 
-@pytest.mark.parametrize("made", [run(), run(samples=()), run(arrival(outcome(None)))])
-def test_an_odd_run_has_a_page_without_complaints(open_page: Open, made: Run) -> None:
+@pytest.mark.parametrize("made", [run(), run(samples=()), run(timed(outcome(None)))])
+def test_an_unusual_run_has_a_page_without_errors(open_page: Open, made: Run) -> None:
     expect(open_page(made).get_by_role("heading", level=1)).to_be_visible()
 
 
-def test_without_scripts_the_tasks_and_their_stems_are_there(
+def test_the_page_without_scripts_lists_the_tasks_and_their_stems(
     open_page: Open, tmp_path: Path
 ) -> None:
     made, peaks = with_audio(tmp_path)
@@ -429,18 +427,18 @@ def test_without_scripts_the_tasks_and_their_stems_are_there(
     expect(page.locator(".tools")).to_be_hidden()
 
 
-def test_five_hundred_tasks_of_twelve_stems_are_there_within_two_seconds(
+def test_a_page_of_five_hundred_tasks_is_laid_out_within_two_seconds(
     open_page: Open, tmp_path: Path
 ) -> None:
-    arrivals = [
-        arrival(with_files(number, tmp_path / "stems"), 10.5 + number % 50, f"Song {number}")
+    timed_outcomes = [
+        timed(with_files(number, tmp_path / "stems"), 10.5 + number % 50, f"Song {number}")
         for number in range(500)
     ]
     outline = Peaks(bytes(range(120)), 240.0)
-    peaks = {path: outline for each in arrivals for path in each.outcome.files.values()}
-    page = open_page(run(*arrivals), peaks)
+    peaks = {path: outline for each in timed_outcomes for path in each.outcome.files.values()}
+    page = open_page(run(*timed_outcomes), peaks)
     times = []
-    # The best of three: what else the machine does is no fault of the page.
+    # The best of three, because other programs slow the machine down.
     for _ in range(3):
         page.reload()
         until(page, "window.laidOut")

@@ -1,4 +1,4 @@
-"""The page as text: what is in it, what is not, and how it is written."""
+"""The page as HTML: its contents, its security, and how it is written."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli.report.reports import arrival, at, failed_task, outcome, run, sample, task, with_files
+from cli.report.reports import at, failed_task, outcome, run, sample, task, timed, with_files
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -22,8 +22,8 @@ from vocalsep_async.models import STEM_NAMES
 HOSTILE = "</script><script>window.hacked=1</script>\"'><img src=x onerror=window.hacked=1>{{7*7}}"
 
 
-class Read(HTMLParser):
-    """What a browser would make of a page, roughly."""
+class ParsedPage(HTMLParser):
+    """The tags and the text of a page."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -43,32 +43,34 @@ class Read(HTMLParser):
         return [attributes for name, attributes in self.tags if name == tag]
 
 
-def rendered(given: Run, peaks: dict[Path, Peaks] | None = None) -> str:
-    return page.rendered(given, Path("/reports"), peaks or {})
+def html_of(given: Run, peaks: dict[Path, Peaks] | None = None) -> str:
+    return page.render(given, Path("/reports"), peaks or {})
 
 
-def outlines(text: str) -> Any:
+def waveforms(text: str) -> Any:
     found = re.search(
-        r'<script type="application/json" id="outlines">(.*?)</script>', text, re.DOTALL
+        r'<script type="application/json" id="waveforms">(.*?)</script>', text, re.DOTALL
     )
     assert found
     return json.loads(found[1])
 
 
-def test_everything_is_in_the_page_and_nothing_is_fetched() -> None:
-    text = rendered(run(arrival(with_files(1, Path("/reports/stems")))))
-    read = Read(text)
-    assert not {"link", "img", "iframe", "object", "embed", "base"} & {tag for tag, _ in read.tags}
-    assert not [script for script in read.all("script") if "src" in script]
+def test_the_page_loads_no_other_resource() -> None:
+    text = html_of(run(timed(with_files(1, Path("/reports/stems")))))
+    parsed = ParsedPage(text)
+    assert not {"link", "img", "iframe", "object", "embed", "base"} & {
+        tag for tag, _ in parsed.tags
+    }
+    assert not [script for script in parsed.all("script") if "src" in script]
     assert "@import" not in text
     assert "url(" not in text
 
 
-def test_the_policy_allows_the_script_and_the_style_of_the_page_and_no_other() -> None:
-    text = rendered(run(arrival(task())))
+def test_the_security_policy_permits_only_the_script_and_style_of_the_page() -> None:
+    text = html_of(run(timed(task())))
     (policy,) = (
         each["content"]
-        for each in Read(text).all("meta")
+        for each in ParsedPage(text).all("meta")
         if each.get("http-equiv") == "Content-Security-Policy"
     )
     for tag in ("script", "style"):
@@ -80,42 +82,44 @@ def test_the_policy_allows_the_script_and_the_style_of_the_page_and_no_other() -
 
 
 def test_no_element_has_a_style_or_a_handler_of_its_own() -> None:
-    text = rendered(run(arrival(with_files(1, Path("/stems"))), arrival(failed_task())))
-    for _, attributes in Read(text).tags:
+    text = html_of(run(timed(with_files(1, Path("/stems"))), timed(failed_task())))
+    for _, attributes in ParsedPage(text).tags:
         assert not [name for name in attributes if name == "style" or name.startswith("on")]
 
 
-def test_links_of_the_server_are_not_in_the_page() -> None:
+def test_the_page_contains_no_link_of_the_server() -> None:
     record = task(
         stems=Stems(vocal="https://files.example.com/v.mp3?signature=secret"),
         callback_url="https://me.example.com/hook?key=secret",
     )
-    failed = failed_task(error_message="cannot read https://files.example.com/a?signature=secret")
-    text = rendered(run(arrival(record), arrival(failed, title="https://x.example/y?token=secret")))
+    failed = failed_task(error_message="cannot parsed https://files.example.com/a?signature=secret")
+    text = html_of(run(timed(record), timed(failed, title="https://x.example/y?token=secret")))
     assert "secret" not in text
     assert "https://" not in text
 
 
-def test_a_stem_that_is_not_on_disk_is_named() -> None:
-    assert "Not on disk: vocal." in rendered(run(arrival(task())))
+def test_a_stem_that_was_not_saved_is_named() -> None:
+    assert "Not saved: vocal." in html_of(run(timed(task())))
 
 
 def test_each_stem_links_to_its_file() -> None:
-    read = Read(rendered(run(arrival(with_files(7, Path("/reports/st ems"), ("vocal", "fx"))))))
-    hrefs = [each["href"] for each in read.all("a")][1:]
+    parsed = ParsedPage(
+        html_of(run(timed(with_files(7, Path("/reports/st ems"), ("vocal", "fx")))))
+    )
+    hrefs = [each["href"] for each in parsed.all("a")][1:]
     assert hrefs == ["st%20ems/task-0007/vocal.wav", "st%20ems/task-0007/fx.wav"]
 
 
-def test_the_outlines_are_data_in_the_order_of_tasks_and_stems() -> None:
+def test_the_waveforms_are_in_the_order_of_tasks_and_stems() -> None:
     ended = with_files(1, Path("/reports/stems"), ("vocal", "fx"))
     peaks = {ended.files["vocal"]: Peaks(b"\x00\xff", 2.0049)}
-    text = rendered(run(arrival(failed_task()), arrival(ended)), peaks)
-    assert outlines(text) == [[], [["AP8=", 2.0], None]]
+    text = html_of(run(timed(failed_task()), timed(ended)), peaks)
+    assert waveforms(text) == [[], [["AP8=", 2.0], None]]
 
 
-def test_a_table_tells_its_order() -> None:
-    read = Read(rendered(run(arrival(task()))))
-    sorts = {each["data-key"]: each["aria-sort"] for each in read.all("th") if "data-key" in each}
+def test_a_table_marks_its_sort_order() -> None:
+    parsed = ParsedPage(html_of(run(timed(task()))))
+    sorts = {each["data-key"]: each["aria-sort"] for each in parsed.all("th") if "data-key" in each}
     assert sorts == {
         "order": "ascending",
         "name": "none",
@@ -125,58 +129,58 @@ def test_a_table_tells_its_order() -> None:
     }
 
 
-def test_clocks_that_differ_and_tasks_without_an_outcome_are_mentioned() -> None:
-    text = rendered(run(arrival(task(), known=5), samples=(sample(1, 1, pending=2),)))
-    assert "1 task ended, by the provider’s clock" in text
+def test_the_page_mentions_clock_skew_and_tasks_without_an_outcome() -> None:
+    text = html_of(run(timed(task(), known=5), samples=(sample(1, 1, pending=2),)))
+    assert "1 task finished, by the provider’s clock" in text
     assert "2 tasks had no outcome when the run ended, and are not listed" in text
-    assert "1 task had no outcome when the run ended, and is not listed" in rendered(
+    assert "1 task had no outcome when the run ended, and is not listed" in html_of(
         run(samples=(sample(1, 1, pending=1),))
     )
 
 
 @pytest.mark.parametrize(
-    "made",
+    "unusual",
     [
         run(),
         run(samples=()),
         run(samples=(), ended_at=at(-1)),
-        run(arrival(task(created_at=None, completed_at=None))),
-        run(arrival(outcome(None))),
-        run(arrival(outcome(task(type=SeparationType.SPLIT_STEM)))),
-        run(*(arrival(failed_task(str(number))) for number in range(70))),
-        run(arrival(task(), known=-1e9)),
+        run(timed(task(created_at=None, completed_at=None))),
+        run(timed(outcome(None))),
+        run(timed(outcome(task(type=SeparationType.SPLIT_STEM)))),
+        run(*(timed(failed_task(str(number))) for number in range(70))),
+        run(timed(task(), known=-1e9)),
     ],
 )
-def test_odd_runs_have_a_page_without_nonsense(made: Run) -> None:
-    text = rendered(made)
+def test_an_unusual_run_has_a_page_without_placeholders(unusual: Run) -> None:
+    text = html_of(unusual)
     shown = re.sub(r"<(script|style)\b.*?</\1>", "", text, flags=re.DOTALL)
     assert not re.search(r"\b(None|nan|inf|undefined)\b", shown.replace("None of", ""))
-    assert Read(text).all("h1")
+    assert ParsedPage(text).all("h1")
 
 
-# These do change the page: they are what it is about.
-MEANT = {*STEM_NAMES, *TaskStatus}
+# Known statuses and stems do change the page.
+KNOWN_WORDS = {*STEM_NAMES, *TaskStatus}
 hostile = st.one_of(
     st.just(HOSTILE),
     st.text(st.characters(exclude_categories=()), min_size=1, max_size=40),
     st.text("<>&\"'/\\`={}%\x00\u202e\u2028\ud800-!", min_size=1, max_size=40),
     st.sampled_from(["<!--<script>", "]]>", "x" * 5000, "javascript:alert(1)", "{% raw %}"]),
-).filter(lambda word: word.strip() not in MEANT)
+).filter(lambda word: word.strip() not in KNOWN_WORDS)
 
 
-def shape(text: str) -> list[tuple[str, list[str]]]:
-    return [(tag, sorted(attributes)) for tag, attributes in Read(text).tags]
+def structure(text: str) -> list[tuple[str, list[str]]]:
+    return [(tag, sorted(attributes)) for tag, attributes in ParsedPage(text).tags]
 
 
-def made_of(word: str) -> Run:
+def run_with(word: str) -> Run:
     word = word.strip() or "x"
     record = task(word, status=word, error_message=word)
     failed = failed_task(word, error_message=word, error_code=word)
     saved = outcome(task(word), files={word: Path("/reports/stems/a.mp3")})
     return run(
-        arrival(outcome(record, status=word), title=word),
-        arrival(failed, title=word),
-        arrival(saved, title=word),
+        timed(outcome(record, status=word), title=word),
+        timed(failed, title=word),
+        timed(saved, title=word),
         command=word,
         api=word,
     )
@@ -184,33 +188,31 @@ def made_of(word: str) -> Run:
 
 @settings(max_examples=settings().max_examples // 5)
 @given(hostile)
-def test_no_word_of_anybody_changes_the_shape_of_the_page(word: str) -> None:
-    text = rendered(made_of(word))
+def test_no_text_changes_the_structure_of_the_page(word: str) -> None:
+    text = html_of(run_with(word))
     text.encode()
-    assert shape(text) == shape(rendered(made_of("plain")))
+    assert structure(text) == structure(html_of(run_with("plain")))
 
 
 def test_a_report_is_written_as_it_was_rendered(tmp_path: Path) -> None:
     path = tmp_path / "report.html"
     path.write_text("an old one")
-    write_report(run(arrival(task())), path, {})
+    write_report(run(timed(task())), path, {})
     content = path.read_bytes()
-    assert content.decode() == page.rendered(run(arrival(task())), tmp_path, {})
+    assert content.decode() == page.render(run(timed(task())), tmp_path, {})
     assert b"\r" not in content
     assert [*tmp_path.iterdir()] == [path]
 
 
-def test_a_relative_path_is_that_of_the_working_folder(
+def test_a_relative_path_of_a_report_is_relative_to_the_working_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    write_report(
-        run(arrival(with_files(1, tmp_path / "stems", ("vocal",)))), Path("report.html"), {}
-    )
+    write_report(run(timed(with_files(1, tmp_path / "stems", ("vocal",)))), Path("report.html"), {})
     assert 'href="stems/task-0001/vocal.wav"' in (tmp_path / "report.html").read_text("utf-8")
 
 
-def test_what_stood_there_stays_if_it_cannot_be_replaced(tmp_path: Path) -> None:
+def test_an_existing_path_is_unchanged_if_it_cannot_be_replaced(tmp_path: Path) -> None:
     path = tmp_path / "report.html"
     path.mkdir()
     with pytest.raises((IsADirectoryError, PermissionError)):
@@ -218,6 +220,6 @@ def test_what_stood_there_stays_if_it_cannot_be_replaced(tmp_path: Path) -> None
     assert [*tmp_path.iterdir()] == [path]
 
 
-def test_a_folder_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+def test_a_report_in_a_missing_folder_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         write_report(run(), tmp_path / "missing" / "report.html", {})

@@ -1,4 +1,4 @@
-"""Words and figures of the page."""
+"""Text and figures of the page."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from vocalsep_async.cli.report import text
 
 
 @pytest.mark.parametrize(
-    "given, seen",
+    "given, shown",
     [
         ("Été 78 東京 👩‍👩‍👧", "Été 78 東京 👩‍👩‍👧"),
         ("two\nlines\tand\u2028more", "two lines and more"),
@@ -22,15 +22,15 @@ from vocalsep_async.cli.report import text
         ("\ud800", r"\ud800"),
     ],
 )
-def test_what_has_no_picture_is_escaped(given: str, seen: str) -> None:
-    assert text.visible(given) == seen
+def test_invisible_characters_are_escaped(given: str, shown: str) -> None:
+    assert text.visible(given) == shown
 
 
 @given(st.text(st.characters(exclude_categories=())))
 def test_any_text_becomes_one_line_that_can_be_encoded(value: str) -> None:
-    seen = text.visible(value)
-    seen.encode()
-    assert not {unicodedata.category(each) for each in seen} & {"Cc", "Cs", "Zl", "Zp"}
+    shown = text.visible(value)
+    shown.encode()
+    assert not {unicodedata.category(each) for each in shown} & {"Cc", "Cs", "Zl", "Zp"}
 
 
 def test_long_text_is_cut() -> None:
@@ -39,15 +39,17 @@ def test_long_text_is_cut() -> None:
 
 
 @pytest.mark.parametrize("scheme", ["https", "HTTP", "s3", "file"])
-def test_of_a_link_only_the_host_and_the_name_are_left(scheme: str) -> None:
-    told = text.without_links(f"see {scheme}://a.example.com/deep/x.mp3?sign=SECRET#SECRET, please")
-    assert "SECRET" not in told
-    assert "a.example.com" in told
-    assert told.endswith("please")
+def test_a_link_is_cut_to_its_host_and_file_name(scheme: str) -> None:
+    expected = text.without_links(
+        f"see {scheme}://a.example.com/deep/x.mp3?sign=SECRET#SECRET, please"
+    )
+    assert "SECRET" not in expected
+    assert "a.example.com" in expected
+    assert expected.endswith("please")
 
 
 @pytest.mark.parametrize(
-    "value, told",
+    "value, expected",
     [
         (None, "–"),
         (0.0, "0.0 s"),
@@ -60,17 +62,17 @@ def test_of_a_link_only_the_host_and_the_name_are_left(scheme: str) -> None:
         (86_400 * 2 + 3600, "2 d 1 h"),
     ],
 )
-def test_a_span_is_said_as_a_person_says_it(value: float | None, told: str) -> None:
-    assert text.seconds(value) == told
+def test_a_duration_has_at_most_two_units(value: float | None, expected: str) -> None:
+    assert text.format_seconds(value) == expected
 
 
 @pytest.mark.parametrize(
-    "value, told", [(0, "0:00"), (750, "12:30"), (3900, "1:05:00"), (-5, "−0:05")]
+    "value, expected", [(0, "0:00"), (750, "12:30"), (3900, "1:05:00"), (-5, "−0:05")]
 )
-def test_a_place_in_time_is_told_as_on_a_clock(value: float, told: str) -> None:
-    assert text.clock(value) == told
+def test_a_time_on_an_axis_is_formatted_like_a_clock(value: float, expected: str) -> None:
+    assert text.clock(value) == expected
 
 
-def test_a_moment_is_told_in_utc() -> None:
-    assert text.moment(at(1)) == "2026-11-22 12:00:01"
-    assert text.moment(None) == "–"
+def test_date_and_time_are_in_utc() -> None:
+    assert text.date_and_time(at(1)) == "2026-11-22 12:00:01"
+    assert text.date_and_time(None) == "–"

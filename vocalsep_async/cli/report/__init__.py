@@ -1,10 +1,8 @@
-"""A run of the command line as one HTML file: what became of each task, and its stems to hear.
+"""The HTML report of a run: one page with the outcome of each task and players for its stems."""
 
-Its packages, Jinja2 and miniaudio, are large: import it only where a report was asked for.
-"""
-
+# Imported only for a run with a report: Jinja2 and miniaudio are large packages.
 from vocalsep_async.cli.report.page import write_report
-from vocalsep_async.cli.report.run import Arrival, Run, Sample
-from vocalsep_async.cli.report.waveform import Peaks, peaks_of
+from vocalsep_async.cli.report.run import Run, Sample, TimedOutcome
+from vocalsep_async.cli.report.waveform import Peaks, compute_peaks
 
-__all__ = ("Arrival", "Peaks", "Run", "Sample", "peaks_of", "write_report")
+__all__ = ("Peaks", "Run", "Sample", "TimedOutcome", "compute_peaks", "write_report")

@@ -1,4 +1,4 @@
-"""The page: one file that needs nothing else, but for the stems that it plays."""
+"""The page: one HTML file that needs nothing else, except the stems that it plays."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 import os
 import secrets
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -17,66 +17,63 @@ from markupsafe import Markup
 
 from vocalsep_async._text import counted
 from vocalsep_async.cli.report import text
-from vocalsep_async.cli.report.delays import delays
-from vocalsep_async.cli.report.ending import WORDS
-from vocalsep_async.cli.report.facts import facts, headline, shares
-from vocalsep_async.cli.report.requests import requests
+from vocalsep_async.cli.report.charts import delay_chart, request_chart, timeline
+from vocalsep_async.cli.report.rows import TaskRow, task_rows
 from vocalsep_async.cli.report.run import Run
-from vocalsep_async.cli.report.story import Story, stories
-from vocalsep_async.cli.report.timeline import timeline
-from vocalsep_async.cli.report.tints import tint
+from vocalsep_async.cli.report.status import LABELS
+from vocalsep_async.cli.report.summary import figures, headline, status_shares
 from vocalsep_async.cli.report.waveform import Peaks
 
 
 def write_report(run: Run, path: Path, peaks: Mapping[Path, Peaks]) -> None:
-    """Write the report of *run*: the whole file, or nothing. It blocks.
+    """Write the report of *run*, the whole file or nothing; it blocks.
 
-    The page names the stems relative to its own place: move it together with them.
+    The page links to the stems relative to its own folder, so they can be moved together.
 
     Args:
-        run: what to report.
-        path: the file; what stood there is replaced.
-        peaks: the outline of each file of a stem; one that is missing is not drawn.
+        run: the run.
+        path: the file; an existing file is replaced.
+        peaks: the waveform of each audio file; a missing one is not drawn.
 
     Raises:
-        OSError: it cannot be written; what stood at *path* stands there still.
+        OSError: the file cannot be written; an existing file is unchanged.
     """
-    folder = Path(os.path.abspath(path)).parent  # noqa: PTH100 - Path keeps the dots
-    _replace(path, rendered(run, folder, peaks).encode())
+    folder = Path(os.path.abspath(path)).parent  # noqa: PTH100 - Path.absolute keeps the dots
+    _replace(path, render(run, folder, peaks).encode())
 
 
-def rendered(run: Run, folder: Path, peaks: Mapping[Path, Peaks]) -> str:
-    """The text of the page of *run*, for a file in *folder*."""
-    told = stories(run, folder)
-    parts = shares(told, run.unheard)
-    chart = delays(told)
+def render(run: Run, folder: Path, peaks: Mapping[Path, Peaks]) -> str:
+    """The HTML of the page of *run*, for a file in *folder*."""
+    rows = task_rows(run, folder)
+    shares = status_shares(rows, run.unfinished)
+    delays = delay_chart(rows)
     return (
         _environment()
         .get_template("report.html.j2")
         .render(
             run=run,
-            headline=headline(parts),
-            shares=parts,
-            facts=facts(run, told, chart),
-            stories=told,
-            skewed=sum(story.is_skewed for story in told),
-            timeline=timeline(run, told),
-            delays=chart,
-            requests=requests(run),
-            outlines=outlines(told, peaks),
-            policy=_policy(),
+            headline=headline(shares),
+            shares=shares,
+            figures=figures(run, rows, delays),
+            rows=rows,
+            skewed=sum(row.is_skewed for row in rows),
+            timeline=timeline(run, rows),
+            delays=delays,
+            requests=request_chart(run),
+            waveforms=_waveforms(rows, peaks),
+            policy=_security_policy(),
             style=_asset("style.css"),
             script=_asset("script.js"),
         )
     )
 
 
-def outlines(told: tuple[Story, ...], peaks: Mapping[Path, Peaks]) -> list[list[Any]]:
-    """For each task and each of its stems: its levels in Base64 and its seconds, or nothing."""
-    return [[_outline(peaks.get(stem.path)) for stem in story.stems] for story in told]
+def _waveforms(rows: Sequence[TaskRow], peaks: Mapping[Path, Peaks]) -> list[list[Any]]:
+    """For each row and each of its stems: the levels in Base64 and the seconds, or None."""
+    return [[_waveform(peaks.get(stem.path)) for stem in row.stems] for row in rows]
 
 
-def _outline(peaks: Peaks | None) -> tuple[str, float] | None:
+def _waveform(peaks: Peaks | None) -> tuple[str, float] | None:
     if peaks is None:
         return None
     return b64encode(peaks.levels).decode("ascii"), round(peaks.seconds, 2)
@@ -88,41 +85,41 @@ def _environment() -> Environment:
         loader=PackageLoader("vocalsep_async.cli.report"),
         autoescape=True,
         undefined=StrictUndefined,
-        finalize=_shown,
+        finalize=_finalize,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals |= {"WORDS": WORDS}
+    environment.globals |= {"LABELS": LABELS}
     environment.filters |= {
         "clock": text.clock,
+        "colour_index": text.colour_index,
         "counted": counted,
-        "moment": text.moment,
+        "date_and_time": text.date_and_time,
+        "seconds": text.format_seconds,
         "short": text.short,
-        "seconds": text.seconds,
-        "tint": tint,
         "without_links": text.without_links,
     }
     return environment
 
 
-def _shown(value: object) -> object:
-    """What is put into the page. Every text passes here, so that no place can forget it."""
+def _finalize(value: object) -> object:
+    # Every value of the template passes here, so that none is shown with invisible characters.
     is_markup = hasattr(value, "__html__")
     return text.visible(value) if isinstance(value, str) and not is_markup else value
 
 
 @cache
 def _asset(name: str) -> Markup:
-    """A file of this package that goes into the page as it is."""
+    """A file of this package that is inserted into the page unescaped."""
     return Markup(files(__package__).joinpath("templates", name).read_text(encoding="utf-8"))  # noqa: S704
 
 
-def _policy() -> str:
-    """What a browser may do for the page: its own script and style, and play the stems."""
+def _security_policy() -> str:
+    """A policy that permits the page's own script and style, playing stems, and nothing else."""
     return (
         "default-src 'none'; base-uri 'none'; form-action 'none'; "
         f"script-src {_hash('script.js')}; style-src {_hash('style.css')}; "
-        # self is for a page that somebody puts on a server together with its stems.
+        # 'self' for a page that is served together with its stems.
         "media-src 'self' file:"
     )
 
@@ -133,7 +130,8 @@ def _hash(name: str) -> str:
 
 
 def _replace(path: Path, content: bytes) -> None:
-    # Not of the module tempfile: its files are for their owner only, and reports are passed on.
+    # Not with the module tempfile: its files are readable by their owner only, and reports are
+    # meant to be shared.
     part = path.with_name(f".{path.name[:50]}.{secrets.token_hex(6)}.part")
     try:
         with part.open("xb") as file:

@@ -1,4 +1,4 @@
-"""What a report is about, as frozen values."""
+"""A recorded run: the input of a report, as frozen values."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from vocalsep_async import RateLimit, TaskOutcome
 
 
 @frozen
-class Arrival:
-    """An outcome, and when it was known.
+class TimedOutcome:
+    """The outcome of a task, and when it was known.
 
     Attributes:
-        outcome: what became of the task.
-        at: when this machine knew it, aware.
-        title: what a person calls the task; None if it has its id only.
+        outcome: the outcome.
+        at: when this machine detected it, aware.
+        title: a name for people; None if the task has only its id.
     """
 
     outcome: TaskOutcome
@@ -26,14 +26,14 @@ class Arrival:
 
 @frozen
 class Sample:
-    """How far the run was at one moment; all counts are totals since it began.
+    """The counts of a run at one moment; all are totals since its start.
 
     Attributes:
         at: the moment, aware.
-        requests: requests sent, the refused ones among them.
-        refused: requests that the API refused as too many.
+        requests: requests sent, including throttled ones.
+        throttled: requests that the API throttled.
         pending: tasks without an outcome.
-        finished: tasks with one.
+        finished: tasks with an outcome.
     """
 
     at: datetime
@@ -45,32 +45,32 @@ class Sample:
 
 @frozen
 class Run:
-    """A run of the command line, from its start to its end.
+    """A run of the command line.
 
     Attributes:
-        command: what was run, as a person would write it, without secrets.
-        api: the host that was asked.
-        began_at: when it began, aware.
-        ended_at: when it ended, aware.
-        arrivals: the outcomes, in the order in which they were known.
-        samples: in their order, about one a second; the last one of the end.
-        limit: what the account may do.
+        command: the command line, without secrets.
+        api: the host of the API.
+        began_at: when the run started, aware.
+        ended_at: when the run ended, aware.
+        outcomes: the outcomes, in the order of their detection.
+        samples: about one per second, in order; the last one is from the end of the run.
+        limit: the rate limit of the account.
     """
 
     command: str
     api: str
     began_at: datetime
     ended_at: datetime
-    arrivals: tuple[Arrival, ...]
+    outcomes: tuple[TimedOutcome, ...]
     samples: tuple[Sample, ...]
     limit: RateLimit
 
     @property
     def seconds(self) -> float:
-        """How long it took; 0 if the clock was set back meanwhile."""
+        """The length of the run; 0 if the clock was set back during the run."""
         return max(0.0, (self.ended_at - self.began_at).total_seconds())
 
     @property
-    def unheard(self) -> int:
-        """Tasks that were followed and have no outcome, as when somebody stopped the run."""
+    def unfinished(self) -> int:
+        """Tasks that had no outcome at the end, for example after an interruption."""
         return self.samples[-1].pending if self.samples else 0

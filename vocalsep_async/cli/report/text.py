@@ -1,73 +1,116 @@
-"""Words and figures of the page. What is shown here can be read, whatever it came from."""
+"""Text, figures, file links and colours of the page."""
 
 from __future__ import annotations
 
+import os
 import re
 import unicodedata
 from datetime import UTC, datetime
+from pathlib import Path, PurePath
+from urllib.parse import quote
+from zlib import crc32
 
 from vocalsep_async._text import short_url
 
-_ABSENT = "–"
-_LONGEST = 300
-# They turn the text around them, and so can make it say something else.
-_TURNING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-_LINK = re.compile(r"[a-z][a-z0-9+.-]*://[^\s\"'<>]+", re.IGNORECASE)
+_UNKNOWN = "–"
+_MAX_LENGTH = 300
+# They reverse the text around them, and could make it say something else.
+_DIRECTION_MARKS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+_URL = re.compile(r"[a-z][a-z0-9+.-]*://[^\s\"'<>]+", re.IGNORECASE)
+# In the order of the colours in the style sheet.
+_STEMS_WITH_COLOUR = (
+    "vocal",
+    "instrumental",
+    "backing_vocals",
+    "drums",
+    "bass",
+    "guitar",
+    "piano",
+    "keyboard",
+    "percussion",
+    "strings",
+    "synth",
+    "fx",
+    "brass",
+    "woodwinds",
+    "origin",
+)
 
 
 def visible(text: str) -> str:
-    """*text* on one line, escaped where a character has no picture."""
-    return "".join(map(_seen, text))
+    """*text* on one line, with invisible characters escaped."""
+    return "".join(map(_visible_character, text))
 
 
-def short(text: str) -> str:
-    """*text*, cut where it is longer than anybody reads."""
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
-
-
-def _seen(character: str) -> str:
-    kind = unicodedata.category(character)
-    if character.isspace() or kind in {"Zl", "Zp"}:
+def _visible_character(character: str) -> str:
+    category = unicodedata.category(character)
+    if character.isspace() or category in {"Zl", "Zp"}:
         return " "
-    if kind in {"Cc", "Cs"} or character in _TURNING:
+    if category in {"Cc", "Cs"} or character in _DIRECTION_MARKS:
         return character.encode("unicode_escape").decode("ascii")
     return character
 
 
+def short(text: str) -> str:
+    """The first 300 characters of *text*."""
+    return text if len(text) <= _MAX_LENGTH else f"{text[:_MAX_LENGTH]}…"
+
+
 def without_links(text: str) -> str:
-    """*text* with what a link holds of secrets left out: the links of stems are signed."""
-    return _LINK.sub(lambda link: short_url(link[0]), text)
+    """*text* with each link cut to its host and file name: links of stems are signed."""
+    return _URL.sub(lambda match: short_url(match[0]), text)
 
 
-def seconds(value: float | None) -> str:
-    """A span as a person says it: ``0.4 s``, ``12 s``, ``3 min 20 s``, ``2 h 5 min``."""
+def format_seconds(value: float | None) -> str:
+    """A duration such as ``0.4 s``, ``12 s``, ``3 min 20 s``, ``2 h 5 min``; – for None."""
     if value is None:
-        return _ABSENT
+        return _UNKNOWN
     if value < 9.95:
         return f"{value:.1f} s"
     whole = round(value)
     if whole < 60:
         return f"{whole} s"
     if whole < 3600:
-        return _two(whole, 60, "min", "s")
+        return _two_units(whole, 60, "min", "s")
     if whole < 86_400:
-        return _two(whole // 60, 60, "h", "min")
-    return _two(whole // 3600, 24, "d", "h")
+        return _two_units(whole // 60, 60, "h", "min")
+    return _two_units(whole // 3600, 24, "d", "h")
 
 
-def _two(value: int, base: int, large: str, small: str) -> str:
-    over, rest = divmod(value, base)
-    return f"{over} {large} {rest} {small}" if rest else f"{over} {large}"
+def _two_units(value: int, base: int, large: str, small: str) -> str:
+    quotient, rest = divmod(value, base)
+    return f"{quotient} {large} {rest} {small}" if rest else f"{quotient} {large}"
 
 
 def clock(value: float) -> str:
-    """A place on a time axis, counted from the start: ``0:00``, ``12:30``, ``1:05:00``."""
+    """A time on an axis, in seconds from the start: ``0:00``, ``12:30``, ``1:05:00``."""
     sign = "−" if value < 0 else ""
     minutes, rest = divmod(round(abs(value)), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{sign}{hours}:{minutes:02}:{rest:02}" if hours else f"{sign}{minutes}:{rest:02}"
 
 
-def moment(at: datetime | None) -> str:
-    """The time of day in UTC, and the day."""
-    return _ABSENT if at is None else at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
+def date_and_time(at: datetime | None) -> str:
+    """A moment in UTC; – for None."""
+    return _UNKNOWN if at is None else at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def file_link(file: Path, folder: Path) -> str:
+    """The link to *file* for a page in *folder*.
+
+    Relative, so that both can be moved together; absolute if they are on different drives.
+    """
+    try:
+        # Of the paths as text, as a browser resolves them: symbolic links are not followed.
+        relative = os.path.relpath(file, folder)
+    except ValueError:
+        return file.absolute().as_uri()
+    return "/".join(quote(os.fsencode(part), safe="") for part in PurePath(relative).parts)
+
+
+def colour_index(stem: str) -> int:
+    """The number of the stem's colour in the style sheet, the same in every report."""
+    if stem in _STEMS_WITH_COLOUR:
+        return _STEMS_WITH_COLOUR.index(stem)
+    # Unknown names share the colours of the others; the last one, grey, is the original's.
+    return crc32(stem.encode(errors="replace")) % 14

@@ -1,4 +1,4 @@
-"""How loud a file of audio is over its length, in a few bytes."""
+"""Reads the waveform of an audio file, as a few bytes."""
 
 from __future__ import annotations
 
@@ -10,63 +10,66 @@ from pathlib import Path
 import miniaudio  # type: ignore[import-untyped]
 from attrs import frozen
 
-_RATE = 8000
-"""Samples a second: enough for a picture, and a third of the work of all of them."""
-_CHUNK = 200
-"""Samples that give one value at first: a fortieth of a second."""
-_FULL = 32768
-_MOST = 6 * 3600 * _RATE // _CHUNK
-"""Chunks in six hours. A small file can claim to hold days of silence, and keep us for hours."""
+# Enough for a picture, and a third of the work of the full rate.
+_SAMPLE_RATE = 8000
+_CHUNK_SIZE = 200
+"""Samples that give one peak, a fortieth of a second."""
+_FULL_SCALE = 32768
+# Six hours: a small file can claim to contain days of silence, which would take hours to decode.
+_MAX_CHUNKS = 6 * 3600 * _SAMPLE_RATE // _CHUNK_SIZE
 
 
 @frozen
 class Peaks:
-    """The outline of a file of audio.
+    """The waveform of an audio file.
 
     Attributes:
-        levels: the loudest moment of each part of the file, all of one length; 0 is silence,
-            255 the loudest there can be.
-        seconds: how long it plays.
+        levels: the peak level of each part of the file, all parts of the same length; 0 is
+            silence, 255 full scale.
+        seconds: the length of the file.
     """
 
     levels: bytes
     seconds: float
 
 
-def peaks_of(path: Path, count: int = 120) -> Peaks | None:
-    """Read the outline of the audio at *path*. It blocks: call it in a worker thread.
+def compute_peaks(path: Path, count: int = 120) -> Peaks | None:
+    """Read the waveform of the audio file at *path*; it blocks.
 
     Args:
-        path: an MP3, WAV, FLAC or Ogg Vorbis file, of any length; little memory is used.
-        count: how many values to give, at least 1.
+        path: an MP3, WAV, FLAC or Ogg Vorbis file; it is decoded in small pieces.
+        count: the number of levels, at least 1.
 
     Returns:
-        None if there is no such file, or no audio in it that can be decoded, or more than six
-        hours of it. Of a file that is cut or damaged, what could be read.
+        None if there is no such file, if it contains no audio that can be decoded, or more than
+        six hours of it. For a truncated or damaged file, the part that could be decoded.
     """
     try:
-        # Absolute, because the library takes a leading tilde for somebody's home.
+        # Absolute, because miniaudio expands a leading tilde to a home directory.
         stream = miniaudio.stream_file(
-            str(path.absolute()), nchannels=1, sample_rate=_RATE, frames_to_read=_CHUNK
+            str(path.absolute()),
+            nchannels=1,
+            sample_rate=_SAMPLE_RATE,
+            frames_to_read=_CHUNK_SIZE,
         )
         with closing(stream):
-            loudest = array("H", map(_loudest, islice(stream, _MOST + 1)))
-    # ValueError: a name that is no text.
+            peaks = array("H", map(_peak, islice(stream, _MAX_CHUNKS + 1)))
+    # ValueError: a name that cannot be encoded.
     except (miniaudio.MiniaudioError, OSError, ValueError):
         return None
-    if not 0 < len(loudest) <= _MOST:
+    if not 0 < len(peaks) <= _MAX_CHUNKS:
         return None
-    return Peaks(_outline(loudest, count), len(loudest) * _CHUNK / _RATE)
+    return Peaks(_resample(peaks, count), len(peaks) * _CHUNK_SIZE / _SAMPLE_RATE)
 
 
-def _loudest(samples: array[int]) -> int:
-    # Not max of all at once, which would make a tuple of them.
-    most, least = max(samples), min(samples)
-    return max(most, -least)
+def _peak(samples: array[int]) -> int:
+    # Not one max over absolute values, which would create a list of them.
+    highest, lowest = max(samples), min(samples)
+    return max(highest, -lowest)
 
 
-def _outline(loudest: array[int], count: int) -> bytes:
-    """*count* values for a whole file; one that has fewer chunks repeats some."""
-    edges = [number * len(loudest) // count for number in range(count + 1)]
-    parts = (loudest[start : max(end, start + 1)] for start, end in pairwise(edges))
-    return bytes(min(255, max(part) * 256 // _FULL) for part in parts)
+def _resample(peaks: array[int], count: int) -> bytes:
+    """*count* levels from 0 to 255; a file with fewer chunks repeats some."""
+    edges = [number * len(peaks) // count for number in range(count + 1)]
+    parts = (peaks[start : max(end, start + 1)] for start, end in pairwise(edges))
+    return bytes(min(255, max(part) * 256 // _FULL_SCALE) for part in parts)

@@ -1,16 +1,16 @@
 "use strict";
 
 const table = document.querySelector("table");
-if (table) tell();
+if (table) initialize();
 
-function tell() {
-  const outlines = JSON.parse(document.getElementById("outlines").textContent);
+function initialize() {
+  const waveforms = JSON.parse(document.getElementById("waveforms").textContent);
   const tools = document.querySelector(".tools");
   const tasks = Array.from(table.tBodies, (body) => ({
     body,
     number: Number(body.dataset.order),
     status: body.dataset.status,
-    ending: ["succeeded", "unsaved", "failed", "open"].indexOf(body.dataset.status),
+    rank: ["succeeded", "unsaved", "failed", "open"].indexOf(body.dataset.status),
     name: body.querySelector("bdi").textContent,
     text: body.textContent.toLowerCase(),
     button: body.querySelector("button"),
@@ -18,7 +18,7 @@ function tell() {
     delay: body.dataset.delay,
   }));
   const byNumber = new Map(tasks.map((task) => [task.number, task]));
-  let shown = { key: "order", falling: false };
+  let order = { key: "order", isDescending: false };
 
   // Sorting
 
@@ -26,16 +26,16 @@ function tell() {
   const keys = {
     order: (one, other) => one.number - other.number,
     name: (one, other) => names.compare(one.name, other.name),
-    status: (one, other) => one.ending - other.ending,
+    status: (one, other) => one.rank - other.rank,
     duration: (one, other) => one.duration - other.duration,
     delay: (one, other) => one.delay - other.delay,
   };
 
-  function sort(key, falling) {
-    shown = { key, falling };
-    // What is not known stands last, whichever way the rest goes.
+  function sort(key, isDescending) {
+    order = { key, isDescending };
+    // Unknown values come last in both directions.
     const isUnknown = (task) => Number(task[key] === "");
-    const sign = falling ? -1 : 1;
+    const sign = isDescending ? -1 : 1;
     const sorted = [...tasks].sort(
       (one, other) =>
         isUnknown(one) - isUnknown(other) ||
@@ -45,14 +45,14 @@ function tell() {
     table.append(...sorted.map((task) => task.body));
     tools.elements.sort.value = key;
     for (const head of table.tHead.querySelectorAll("[data-key]")) {
-      const order = falling ? "descending" : "ascending";
-      head.setAttribute("aria-sort", head.dataset.key === key ? order : "none");
+      const direction = isDescending ? "descending" : "ascending";
+      head.setAttribute("aria-sort", head.dataset.key === key ? direction : "none");
     }
   }
 
   table.tHead.addEventListener("click", ({ target }) => {
     const key = target.closest("button")?.closest("th").dataset.key;
-    if (key) sort(key, key === shown.key && !shown.falling);
+    if (key) sort(key, key === order.key && !order.isDescending);
   });
   tools.elements.sort.addEventListener("change", () => sort(tools.elements.sort.value, false));
 
@@ -60,11 +60,11 @@ function tell() {
 
   function filter() {
     const words = tools.elements.text.value.toLowerCase().split(/\s+/);
-    const ending = tools.elements.ending.value;
+    const status = tools.elements.status.value;
     let count = 0;
     for (const task of tasks) {
-      const fits = !ending || task.status === ending;
-      task.body.hidden = !(fits && words.every((word) => task.text.includes(word)));
+      const hasStatus = !status || task.status === status;
+      task.body.hidden = !(hasStatus && words.every((word) => task.text.includes(word)));
       if (task.body.hidden) pause(task.body);
       else count += 1;
     }
@@ -79,19 +79,19 @@ function tell() {
   });
   tools.addEventListener("submit", (event) => event.preventDefault());
 
-  // Opening. The players are made then, and not before: there may be thousands.
+  // Opening. Players are created only then: there may be thousands.
 
   function open(task, isOpen) {
     const more = task.body.querySelector(".more");
     task.button.setAttribute("aria-expanded", String(isOpen));
     more.classList.toggle("shown", isOpen);
     if (!isOpen) pause(more);
-    else if (!more.querySelector("audio")) equip(more, outlines[task.number - 1]);
+    else if (!more.querySelector("audio")) addPlayers(more, waveforms[task.number - 1]);
   }
 
   for (const task of tasks) {
     task.body.querySelector(".task").addEventListener("click", () => {
-      // Whoever selects the text of a row does not want it opened.
+      // Selecting the text of a row does not open it.
       if (!String(getSelection())) open(task, task.button.getAttribute("aria-expanded") !== "true");
     });
   }
@@ -104,54 +104,54 @@ function tell() {
         tools.reset();
         filter();
       }
-      sort(shown.key, shown.falling);
+      sort(order.key, order.isDescending);
       open(task, true);
-      const isCalm = matchMedia("(prefers-reduced-motion: reduce)").matches;
-      task.body.scrollIntoView({ behavior: isCalm ? "auto" : "smooth" });
+      const reducesMotion = matchMedia("(prefers-reduced-motion: reduce)").matches;
+      task.body.scrollIntoView({ behavior: reducesMotion ? "auto" : "smooth" });
       task.button.focus({ preventScroll: true });
     });
   }
 
-  // A browser may bring back what was typed before.
+  // Browsers may restore the text of the search field.
   filter();
 }
 
 // Players
 
-function equip(more, outlines) {
+function addPlayers(more, waveforms) {
   const items = more.querySelectorAll(".stems li");
-  const loudest = Math.max(1, ...outlines.filter(Boolean).flatMap(([levels]) => [...bytes(levels)]));
-  items.forEach((item, index) => equipOne(item, outlines[index], loudest));
+  const loudest = Math.max(1, ...waveforms.filter(Boolean).flatMap(([levels]) => [...bytes(levels)]));
+  items.forEach((item, index) => addPlayer(item, waveforms[index], loudest));
 }
 
-function equipOne(item, outline, loudest) {
+function addPlayer(item, waveform, loudest) {
   const link = item.querySelector("a");
   const audio = document.createElement("audio");
   audio.controls = true;
   audio.preload = "none";
   audio.setAttribute("aria-label", link.textContent);
   audio.src = link.href;
-  audio.addEventListener("error", () => tellOf(item, "It cannot be played: is the file in its place?"));
-  if (outline) {
-    item.querySelector(".stem").append(lengthOf(outline[1]));
-    item.append(waveform(audio, outline, loudest));
+  audio.addEventListener("error", () => setNote(item, "The file cannot be played. Was it moved?"));
+  if (waveform) {
+    item.querySelector(".stem").append(lengthLabel(waveform[1]));
+    item.append(seekableWave(audio, waveform, loudest));
   } else {
-    tellOf(item, "no waveform");
+    setNote(item, "no waveform");
   }
   item.append(audio);
 }
 
-function lengthOf(seconds) {
+function lengthLabel(seconds) {
   const length = document.createElement("small");
   const whole = Math.round(seconds);
   length.textContent = `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, "0")}`;
   return length;
 }
 
-function tellOf(item, words) {
+function setNote(item, text) {
   const note = item.querySelector(".note") ?? document.createElement("p");
   note.className = "note";
-  note.textContent = words;
+  note.textContent = text;
   item.querySelector(".stem").after(note);
 }
 
@@ -159,38 +159,38 @@ function bytes(text) {
   return Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
 }
 
-function waveform(audio, [levels, length], loudest) {
+function seekableWave(audio, [levels, length], loudest) {
   const wave = document.createElement("div");
   wave.className = "wave";
-  // The player beside it does the same, and can be used with keys.
+  // Hidden from assistive technology: the player does the same, also with the keyboard.
   wave.setAttribute("aria-hidden", "true");
-  const shape = outlineOf(bytes(levels), loudest);
-  const played = picture(shape);
+  const shape = waveShape(bytes(levels), loudest);
+  const played = drawWave(shape);
   played.classList.add("played");
-  wave.append(picture(shape), played);
+  wave.append(drawWave(shape), played);
 
   const seconds = () => (Number.isFinite(audio.duration) ? audio.duration : length);
   const paint = () => {
     const share = Math.min(1, audio.currentTime / seconds()) || 0;
     played.style.clipPath = `inset(0 ${100 - 100 * share}% 0 0)`;
   };
-  const follow = () => {
+  const update = () => {
     paint();
-    if (!audio.paused) requestAnimationFrame(follow);
+    if (!audio.paused) requestAnimationFrame(update);
   };
   wave.addEventListener("click", (event) => {
     const box = wave.getBoundingClientRect();
     audio.currentTime = (seconds() * (event.clientX - box.left)) / box.width;
     paint();
   });
-  audio.addEventListener("play", follow);
+  audio.addEventListener("play", update);
   for (const name of ["seeking", "timeupdate", "ended"]) audio.addEventListener(name, paint);
   paint();
   return wave;
 }
 
-function outlineOf(levels, loudest) {
-  // Quiet parts are drawn larger than they are: they are heard, so they should be seen.
+function waveShape(levels, loudest) {
+  // Quiet parts are drawn larger: the ear hears them, so the eye should see them.
   const heights = Array.from(levels, (level) => Math.max(0.5, 19 * Math.pow(level / loudest, 0.7)));
   const lines = heights.map(
     (height, index) => `M${index + 0.5} ${(20 - height).toFixed(1)}v${(2 * height).toFixed(1)}`,
@@ -198,7 +198,7 @@ function outlineOf(levels, loudest) {
   return { d: lines.join(""), width: levels.length };
 }
 
-function picture({ d, width }) {
+function drawWave({ d, width }) {
   const space = "http://www.w3.org/2000/svg";
   const svg = document.createElementNS(space, "svg");
   svg.setAttribute("viewBox", `0 0 ${width} 40`);
@@ -213,7 +213,7 @@ function pause(within) {
   for (const audio of within.querySelectorAll("audio")) audio.pause();
 }
 
-// One at a time
+// Only one stem plays at a time.
 document.addEventListener(
   "play",
   ({ target }) => {

@@ -1,0 +1,121 @@
+"""The table of the page: one row per task with an outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+
+from attrs import frozen
+
+from vocalsep_async import TaskOutcome
+from vocalsep_async.cli.report.run import Run, TimedOutcome
+from vocalsep_async.cli.report.status import RowStatus, last_record, reason_of, status_of
+from vocalsep_async.cli.report.text import file_link
+
+
+@frozen
+class StemFile:
+    """A saved stem.
+
+    Attributes:
+        name: the stem.
+        path: the file.
+        href: the link to the file, for a page in the folder of the report.
+    """
+
+    name: str
+    path: Path
+    href: str
+
+    @property
+    def label(self) -> str:
+        """The name with spaces."""
+        return self.name.replace("_", " ")
+
+
+@frozen
+class TaskRow:
+    """One task, from its creation to the detection of its end.
+
+    Attributes:
+        number: its position in the order of detection, from 1.
+        timed: its outcome, and when that was known.
+        status: its status.
+        reason: why it did not succeed; None if it did.
+        created_at: by the provider's clock; None if unknown.
+        completed_at: by the provider's clock; None if it has not ended, or that is unknown.
+        duration: seconds from creation to completion; None if unknown.
+        delay: seconds from its completion, or from the start of the run if that was later, to
+            its detection; 0 if the clocks differ by more than that; None if unknown.
+        is_skewed: whether the delay is 0 because the clocks differ.
+        stems: the saved stems.
+        missing_stems: names of stems that were not saved.
+    """
+
+    number: int
+    timed: TimedOutcome
+    status: RowStatus
+    reason: str | None
+    created_at: datetime | None
+    completed_at: datetime | None
+    duration: float | None
+    delay: float | None
+    is_skewed: bool
+    stems: tuple[StemFile, ...]
+    missing_stems: tuple[str, ...]
+
+    @property
+    def outcome(self) -> TaskOutcome:
+        """The outcome of the task."""
+        return self.timed.outcome
+
+    @property
+    def name(self) -> str:
+        """The title of the task, or its id."""
+        return self.timed.title or self.outcome.task_id
+
+
+def task_rows(run: Run, folder: Path) -> tuple[TaskRow, ...]:
+    """All tasks of *run* with an outcome, for a page in *folder*."""
+    return tuple(
+        _row(number, timed, run.began_at, folder)
+        for number, timed in enumerate(run.outcomes, start=1)
+    )
+
+
+def _row(number: int, timed: TimedOutcome, began_at: datetime, folder: Path) -> TaskRow:
+    outcome = timed.outcome
+    record = last_record(outcome)
+    completed_at = record.completed_at if record is not None and record.is_final else None
+    delay = _delay(timed.at, completed_at, began_at)
+    return TaskRow(
+        number=number,
+        timed=timed,
+        status=status_of(outcome),
+        reason=reason_of(outcome),
+        created_at=None if record is None else record.created_at,
+        completed_at=completed_at,
+        duration=None if record is None else record.duration,
+        delay=None if delay is None else max(0.0, delay),
+        is_skewed=delay is not None and delay < 0,
+        stems=_stem_files(outcome.files, folder),
+        missing_stems=_missing_stems(outcome),
+    )
+
+
+def _delay(at: datetime, completed_at: datetime | None, began_at: datetime) -> float | None:
+    if completed_at is None:
+        return None
+    # Time before the run does not count: the schedule could not have detected the end then.
+    return (at - max(completed_at, began_at)).total_seconds()
+
+
+def _stem_files(files: Mapping[str, Path], folder: Path) -> tuple[StemFile, ...]:
+    return tuple(StemFile(name, path, file_link(path, folder)) for name, path in files.items())
+
+
+def _missing_stems(outcome: TaskOutcome) -> tuple[str, ...]:
+    if outcome.task is None:
+        return ()
+    return tuple(name for name, _ in outcome.task.stems if name not in outcome.files)

@@ -1,0 +1,92 @@
+"""The summary at the top of the page: a headline, shares of each status, and figures."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from attrs import frozen
+
+from vocalsep_async._text import counted
+from vocalsep_async.cli.report.charts import DelayChart, Scale
+from vocalsep_async.cli.report.rows import TaskRow
+from vocalsep_async.cli.report.run import Run
+from vocalsep_async.cli.report.status import LABELS, RowStatus
+from vocalsep_async.cli.report.text import format_seconds
+
+
+@frozen
+class Figure:
+    """A labelled value with a note."""
+
+    label: str
+    value: str
+    note: str = ""
+
+
+@frozen
+class StatusShare:
+    """How many tasks have a status, and their segment of the bar in percent."""
+
+    status: RowStatus
+    count: int
+    x: float
+    width: float
+
+    @property
+    def label(self) -> str:
+        """The label of the status."""
+        return LABELS[self.status]
+
+
+def status_shares(rows: Sequence[TaskRow], unfinished: int) -> tuple[StatusShare, ...]:
+    """One share per status, empty ones included; *unfinished* tasks without a row are open."""
+    counts = Counter(row.status for row in rows)
+    counts[RowStatus.OPEN] += unfinished
+    scale = Scale.between(0.0, float(counts.total()))
+    shares, before = [], 0
+    for status in RowStatus:
+        x = scale.percent(before)
+        before += counts[status]
+        width = round(scale.percent(before) - x, 3)
+        shares.append(StatusShare(status, counts[status], x, width))
+    return tuple(shares)
+
+
+def headline(shares: Sequence[StatusShare]) -> str:
+    """The result of the run in a sentence."""
+    total = sum(share.count for share in shares)
+    succeeded = shares[0].count
+    if total == 0:
+        return "No tasks in this run"
+    if total == succeeded:
+        return "The task succeeded" if total == 1 else f"All {total:,} tasks succeeded"
+    if total == 1:
+        (only,) = (share for share in shares if share.count)
+        return _HEADLINES_OF_ONE[only.status]
+    return f"{succeeded or 'None'} of {total:,} tasks succeeded"
+
+
+_HEADLINES_OF_ONE = {
+    RowStatus.UNSAVED: "The task succeeded but was not saved",
+    RowStatus.FAILED: "The task failed",
+    RowStatus.OPEN: "The task is still open",
+}
+
+
+def figures(run: Run, rows: Sequence[TaskRow], chart: DelayChart) -> tuple[Figure, ...]:
+    """The figures of *run*."""
+    last = run.samples[-1] if run.samples else None
+    saved = sum(len(row.stems) for row in rows)
+    saved_tasks = sum(bool(row.stems) for row in rows)
+    limit = f"at most {run.limit.max_requests:,} per {run.limit.period:g} s"
+    return (
+        Figure("Wall time", format_seconds(run.seconds)),
+        Figure("Requests", "–" if last is None else f"{last.requests:,}", limit),
+        Figure("Throttled", "–" if last is None else f"{last.throttled:,}", "too many requests"),
+        Figure("Mean delay", format_seconds(chart.mean), "from finished to detected"),
+        Figure(
+            "95th percentile", format_seconds(chart.p95), f"of {counted(len(chart.dots), 'delay')}"
+        ),
+        Figure("Stems saved", f"{saved:,}", f"from {counted(saved_tasks, 'task')}"),
+    )
