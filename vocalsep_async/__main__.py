@@ -1,14 +1,17 @@
-"""``vocalsep`` and ``python -m vocalsep_async``: the command line, if it is installed."""
+"""``vocalsep`` and ``python -m vocalsep_async``: runs the command line, if it is installed."""
 
 import sys
 
+_EXTRA_PACKAGES = {"jinja2", "markupsafe", "miniaudio", "rich", "typer"}
+
 
 def main() -> None:
-    """Run the command line, or say what it needs."""
+    """Run the command line, or exit with the command that installs its packages."""
     try:
-        from vocalsep_async.cli import app  # noqa: PLC0415 - its packages may be missing
+        # Imported late: its packages may be missing.
+        from vocalsep_async.cli import app  # noqa: PLC0415
     except ModuleNotFoundError as error:
-        if error.name not in {"jinja2", "markupsafe", "miniaudio", "rich", "typer"}:
+        if error.name not in _EXTRA_PACKAGES:
             raise
         sys.exit('The command line needs more packages: pip install "vocalsep-async[cli]"')
     app()

@@ -1,17 +1,17 @@
-"""What several tests of the command line need."""
+"""Fixtures of several tests of the command line."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 import pytest
-from cli.inside import signals_kept
+from cli.in_process import restored_signals
 
-from vocalsep_async.cli.stop import Stop
+from vocalsep_async.cli.process import StopSignal
 
 
 @pytest.fixture
-def stop() -> Iterator[Stop]:
-    """Who heeds signals for as long as a test lasts."""
-    with signals_kept():
-        yield Stop()
+def stop() -> Iterator[StopSignal]:
+    """A signal handler for the duration of a test."""
+    with restored_signals():
+        yield StopSignal()

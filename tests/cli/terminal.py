@@ -1,4 +1,4 @@
-"""As much of a terminal as a live display needs."""
+"""A terminal emulation for tests, sufficient for a live display."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ _CONTROL = re.compile(r"\x1b\[([?0-9;]*)([A-Za-z])|(.)", re.DOTALL)
 
 
 class Terminal:
-    """What a person sees of what was written.
+    """The screen contents after some output.
 
     Attributes:
-        has_cursor: whether the cursor is shown.
+        has_cursor: whether the cursor is visible.
     """
 
     def __init__(self) -> None:
@@ -21,14 +21,14 @@ class Terminal:
 
     @property
     def lines(self) -> list[str]:
-        """The lines, from the first to the last that holds something."""
+        """The lines, up to the last one that is not blank."""
         return "\n".join(map(str.rstrip, self._lines)).rstrip("\n").split("\n")
 
     def write(self, text: str) -> None:
-        """Do as a terminal does."""
-        for told, command, character in _CONTROL.findall(text):
+        """Interpret *text*."""
+        for argument, command, character in _CONTROL.findall(text):
             if command:
-                self._obey(told, command)
+                self._execute(argument, command)
             elif character == "\n":
                 self._go(self._row + 1)
             elif character == "\r":
@@ -36,17 +36,17 @@ class Terminal:
             else:
                 self._put(character)
 
-    def _obey(self, told: str, command: str) -> None:
+    def _execute(self, argument: str, command: str) -> None:
         if command == "A":
-            self._go(self._row - int(told or 1))
+            self._go(self._row - int(argument or 1))
         elif command == "K":
-            assert told == "2"
+            assert argument == "2"
             self._lines[self._row] = ""
         elif command in "hl":
-            assert told == "?25"
+            assert argument == "?25"
             self.has_cursor = command == "h"
         else:
-            assert command == "m", (told, command)
+            assert command == "m", (argument, command)
 
     def _go(self, row: int) -> None:
         self._row = max(0, row)

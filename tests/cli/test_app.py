@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli.inside import call, throttled
+from cli.in_process import assert_error, call
 
 import vocalsep_async.__main__ as command_line
 from vocalsep_async import __version__
@@ -36,7 +36,7 @@ def run(*words: str, environ: dict[str, str] | None = None) -> subprocess.Comple
 # How it is called
 
 
-def test_the_script_and_the_module_are_the_same() -> None:
+def test_the_script_and_the_module_print_the_same_help() -> None:
     (script,) = entry_points(group="console_scripts", name="vocalsep")
     assert script.load() is command_line.main
     # Beside the interpreter, not wherever a link to it leads.
@@ -49,14 +49,14 @@ def test_the_script_and_the_module_are_the_same() -> None:
     )
 
 
-def test_without_a_command_it_says_what_there_is(vocalsep_emulator: Emulator) -> None:
+def test_a_call_without_a_command_lists_the_commands(vocalsep_emulator: Emulator) -> None:
     shown = call(vocalsep_emulator)
     assert all(command in shown.output for command in COMMANDS)
     assert shown.exit_code == 2
 
 
 @pytest.mark.parametrize("word", ["--help", "-h"])
-def test_help_tells_the_commands_and_the_statuses(vocalsep_emulator: Emulator, word: str) -> None:
+def test_help_lists_the_commands_and_the_exit_codes(vocalsep_emulator: Emulator, word: str) -> None:
     shown = call(vocalsep_emulator, word)
     assert (shown.exit_code, shown.stderr) == (0, "")
     assert all(command in shown.stdout for command in COMMANDS)
@@ -64,7 +64,7 @@ def test_help_tells_the_commands_and_the_statuses(vocalsep_emulator: Emulator, w
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_has_a_help(
+def test_every_command_has_help(
     vocalsep_emulator: Emulator, command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shown = call(vocalsep_emulator, command, "--help")
@@ -95,7 +95,7 @@ def test_the_version_is_that_of_the_package(vocalsep_emulator: Emulator) -> None
     ],
     ids=" ".join,
 )
-def test_wrong_usage_is_status_2_and_asks_nothing(
+def test_wrong_usage_is_exit_code_2_without_a_request(
     vocalsep_emulator: Emulator, words: tuple[str, ...]
 ) -> None:
     result = call(vocalsep_emulator, *words)
@@ -108,7 +108,7 @@ def test_wrong_usage_is_status_2_and_asks_nothing(
 # Where it writes
 
 
-def test_names_that_the_locale_cannot_write_end_nothing(vocalsep_emulator: Emulator) -> None:
+def test_an_id_that_the_locale_cannot_encode_is_escaped(vocalsep_emulator: Emulator) -> None:
     task_id = vocalsep_emulator.add_task("müll-𝄞", duration=0)
     environ = {
         "VOCALSEP_API_KEY": "a-key-for-tests",
@@ -121,10 +121,10 @@ def test_names_that_the_locale_cannot_write_end_nothing(vocalsep_emulator: Emula
     assert (shown.returncode, shown.stdout.split()[0]) == (0, "m\\xfcll-\\U0001d11e")
 
 
-def test_streams_that_are_no_files_are_left_as_they_are(
+def test_replaced_standard_streams_are_unchanged(
     vocalsep_emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from vocalsep_async.cli import _root
+    from vocalsep_async.cli.commands import _root
     from vocalsep_async.cli.options import Settings
 
     class Context:
@@ -142,18 +142,18 @@ def test_streams_that_are_no_files_are_left_as_they_are(
 
 @pytest.mark.parametrize("command", ["track", "download"])
 @pytest.mark.parametrize("below", [(), ("a",), ("a", "b")])
-def test_where_a_file_stands_no_stems_can_be_saved(
+def test_a_file_in_the_path_of_the_stems_is_refused_before_any_request(
     vocalsep_emulator: Emulator, tmp_path: Path, command: str, below: tuple[str, ...]
 ) -> None:
     file = tmp_path / "file"
     file.touch()
     place = file.joinpath(*below)
-    throttled(call(vocalsep_emulator, command, "an-id", "--to", place), f"{place}: ")
+    assert_error(call(vocalsep_emulator, command, "an-id", "--to", place), f"{place}: ")
     assert vocalsep_emulator.requests == ()
 
 
 @pytest.mark.parametrize("command", ["track", "download"])
-def test_a_report_that_cannot_be_written_is_said_so_before_anything_is_asked(
+def test_an_unwritable_report_is_refused_before_any_request(
     vocalsep_emulator: Emulator, tmp_path: Path, command: str
 ) -> None:
     (tmp_path / "file").touch()
@@ -171,12 +171,12 @@ def test_a_report_that_cannot_be_written_is_said_so_before_anything_is_asked(
 
 
 @pytest.mark.parametrize("words", [("track", "a"), ("track",)])
-def test_a_journal_that_is_none_is_said_so_and_left_alone(
+def test_a_file_that_is_no_journal_is_refused_and_unchanged(
     vocalsep_emulator: Emulator, tmp_path: Path, words: tuple[str, ...]
 ) -> None:
     file = tmp_path / "shopping.txt"
     file.write_text("eggs, milk and a pound of butter" * 100)
-    throttled(call(vocalsep_emulator, *words, "--journal", file), str(file))
+    assert_error(call(vocalsep_emulator, *words, "--journal", file), str(file))
     assert file.read_text().startswith("eggs")
     assert vocalsep_emulator.requests == ()
 
@@ -197,7 +197,7 @@ def hide(monkeypatch: pytest.MonkeyPatch, package: str, importing: str) -> None:
 
 
 @pytest.mark.parametrize("package", ["rich", "typer"])
-def test_without_its_packages_it_says_what_to_install(
+def test_missing_packages_are_reported_with_the_extra_to_install(
     monkeypatch: pytest.MonkeyPatch, package: str
 ) -> None:
     hide(monkeypatch, package, "vocalsep_async.cli")
@@ -212,13 +212,13 @@ def test_another_missing_module_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.parametrize("package", ["jinja2", "miniaudio"])
-def test_a_report_says_what_to_install_and_asks_nothing(
+def test_a_report_without_its_packages_is_refused_before_any_request(
     vocalsep_emulator: Emulator, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, package: str
 ) -> None:
-    hide(monkeypatch, package, "vocalsep_async.cli.keeping")
+    hide(monkeypatch, package, "vocalsep_async.cli.recording")
     page = tmp_path / "report.html"
     result = call(vocalsep_emulator, "track", "an-id", "--report", page)
-    throttled(result, f"needs {package}", 'pip install "vocalsep-async[cli]"')
+    assert_error(result, f"needs {package}", 'pip install "vocalsep-async[cli]"')
     assert vocalsep_emulator.requests == ()
     assert not page.exists()
 
@@ -237,7 +237,7 @@ main()
 """
 
 
-def test_without_a_report_nobody_needs_what_makes_one(
+def test_the_packages_of_a_report_are_needed_only_for_a_report(
     vocalsep_emulator: Emulator, tmp_path: Path
 ) -> None:
     task_id = vocalsep_emulator.add_task(duration=0)

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli.commands import ended
-from cli.inside import call, stopped_before_the_loop_runs, throttled
+from cli.in_process import assert_error, call, signal_before_the_loop
+from cli.subprocesses import ended
 
 from vocalsep_async.emulator import Emulator
 
@@ -41,8 +41,10 @@ def test_the_demo_saves_the_stems_of_a_dozen_songs_and_writes_a_report(tmp_path:
 
     first, *_, last, report = shown.stderr.splitlines()
     assert "http://127.0.0.1:" in first
-    counts = rf"12 tasks: {len(saved)} succeeded, {12 - len(saved)} failed; \d+ requests, 0 refused"
-    assert re.match(counts + r"; known \d+\.\d s after their end, on average$", last)
+    counts = (
+        rf"12 tasks: {len(saved)} succeeded, {12 - len(saved)} failed; \d+ requests, 0 throttled"
+    )
+    assert re.match(counts + r"; detected \d+\.\d s after completion on average$", last)
 
     page = tmp_path / "vocalsep-demo" / "report.html"
     assert report == f"report: {page}"
@@ -57,7 +59,7 @@ def test_the_demo_saves_the_stems_of_a_dozen_songs_and_writes_a_report(tmp_path:
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda each: each.name)
-async def test_the_demo_can_be_stopped_while_it_creates(
+async def test_a_signal_ends_the_demo_while_it_creates_tasks(
     tmp_path: Path, number: signal.Signals
 ) -> None:
     to = tmp_path / "here"
@@ -71,12 +73,12 @@ async def test_the_demo_can_be_stopped_while_it_creates(
     )
     assert process.stderr is not None
     async with asyncio.timeout(60):
-        assert b"An emulator" in await process.stderr.readline()
-        assert b"Creating 12 tasks" in await process.stderr.readline()
+        assert b"Emulating the API" in await process.stderr.readline()
+        assert b"Creating and tracking 12 tasks" in await process.stderr.readline()
     process.send_signal(number)
     run = await ended(process)
     assert run.status == 130
-    assert re.search(r"^stopped with \d+ tasks open; ", run.err, re.MULTILINE)
+    assert re.search(r"^interrupted with \d+ tasks? open; ", run.err, re.MULTILINE)
     assert run.err.endswith(f"report: {to / 'report.html'}\n")
     assert "</html>" in (to / "report.html").read_text("utf-8")
     assert names_in(tmp_path) == {"here"}
@@ -90,18 +92,20 @@ def vocalsep_emulator_options() -> dict[str, Any]:
     return {"rate_limit": None}
 
 
-def test_the_demo_stopped_at_its_very_start_creates_nothing(
+def test_a_demo_interrupted_at_its_start_creates_nothing(
     vocalsep_emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stopped_before_the_loop_runs(monkeypatch)
+    signal_before_the_loop(monkeypatch)
     result = call(vocalsep_emulator, "-q", "demo", "--to", tmp_path)
     assert (result.exit_code, result.stdout) == (130, "")
-    assert "stopped with 0 tasks open" in result.stderr
+    assert "interrupted with 0 tasks open" in result.stderr
     assert names_in(tmp_path) == {"report.html"}
 
 
-def test_the_demo_asks_nobody_else(vocalsep_emulator: Emulator, tmp_path: Path) -> None:
+def test_the_demo_sends_no_request_to_the_configured_api(
+    vocalsep_emulator: Emulator, tmp_path: Path
+) -> None:
     (tmp_path / "file").touch()
     result = call(vocalsep_emulator, "-q", "demo", "--to", tmp_path / "file")
-    throttled(result, "file: File exists")
+    assert_error(result, "file: File exists")
     assert vocalsep_emulator.requests == ()

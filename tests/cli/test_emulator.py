@@ -8,13 +8,13 @@ import sys
 from typing import Any
 
 import pytest
-from cli.commands import started, vocalsep
-from cli.inside import call
+from cli.in_process import call
+from cli.subprocesses import started, vocalsep
 
 from vocalsep_async.emulator import Emulator
 
 
-def test_its_help_is_its_own(
+def test_the_emulator_has_its_own_help(
     vocalsep_emulator: Emulator, capsys: pytest.CaptureFixture[str]
 ) -> None:
     result = call(vocalsep_emulator, "emulator", "--help")
@@ -25,7 +25,7 @@ def test_its_help_is_its_own(
 
 
 @pytest.mark.parametrize("words", [("--port", "x"), ("--speed", "0"), ("stray",), ("--nonesuch",)])
-def test_wrong_options_are_status_2(
+def test_invalid_options_of_the_emulator_are_exit_code_2(
     vocalsep_emulator: Emulator, words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
     result = call(vocalsep_emulator, "emulator", *words)
@@ -34,7 +34,7 @@ def test_wrong_options_are_status_2(
     assert "vocalsep emulator: error: " in result.stderr + capsys.readouterr().err
 
 
-def test_a_port_that_is_taken_is_status_1(vocalsep_emulator: Emulator) -> None:
+def test_an_occupied_port_is_exit_code_1(vocalsep_emulator: Emulator) -> None:
     port = vocalsep_emulator.url.rpartition(":")[2]
     result = call(vocalsep_emulator, "emulator", "--port", port)
     assert result.exit_code == 1
@@ -42,7 +42,7 @@ def test_a_port_that_is_taken_is_status_1(vocalsep_emulator: Emulator) -> None:
 
 
 @pytest.mark.anyio
-async def test_it_speaks_to_the_other_commands_until_ctrl_c() -> None:
+async def test_the_emulator_serves_other_commands_until_ctrl_c() -> None:
     options: dict[str, Any] = {"stdout": asyncio.subprocess.PIPE, "stderr": asyncio.subprocess.PIPE}
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "vocalsep_async", "emulator", "--credits", "70", "--speed", "1000"),
@@ -53,17 +53,17 @@ async def test_it_speaks_to_the_other_commands_until_ctrl_c() -> None:
         greeting = (await process.stdout.readline()).decode()
     url = greeting.split()[2].rstrip(",")
     environ = {"VOCALSEP_BASE_URL": url, "VOCALSEP_API_KEY": "any-key"}
-    nobody = Emulator()
-    async with nobody:
-        told = await vocalsep(nobody, "credits", environ=environ)
+    unused = Emulator()
+    async with unused:
+        credits_left = await vocalsep(unused, "credits", environ=environ)
         words = ("create", "--audio-url", "https://example.com/song.mp3")
         create = await started(
-            nobody, *words, "--callback-url", "https://example.com/hook", environ=environ
+            unused, *words, "--callback-url", "https://example.com/hook", environ=environ
         )
         out, _ = await create.communicate()
-        waited = await vocalsep(nobody, "wait", out.decode().strip(), environ=environ)
-        assert nobody.requests == ()
-    assert (told.status, told.out) == (0, ["70"])
+        waited = await vocalsep(unused, "wait", out.decode().strip(), environ=environ)
+        assert unused.requests == ()
+    assert (credits_left.status, credits_left.out) == (0, ["70"])
     assert (waited.status, len(waited.out)) == (0, 1)
     process.send_signal(signal.SIGINT)
     async with asyncio.timeout(60):

@@ -1,4 +1,4 @@
-"""Looking into a journal from the command line."""
+"""Inspecting a journal from the command line."""
 
 from __future__ import annotations
 
@@ -70,25 +70,25 @@ def path(tmp_path: Path, provider: FakeProvider) -> Path:
     return path
 
 
-# What is told
+# Intact journals
 
 
-def test_show_says_what_a_journal_holds(path: Path) -> None:
+def test_show_prints_a_summary_of_a_journal(path: Path) -> None:
     shown = run("show", path)
     assert (shown.returncode, shown.stderr) == (0, "")
     lines = shown.stdout.splitlines()
     assert lines[:3] == [
         "API: https://api.sunoapi.org",
         "account: mine",
-        "tasks: 3, of which 2 have ended",
+        "tasks: 3, 2 finished",
     ]
     assert len(lines) == 5
-    assert lines[3].startswith("perhaps created, id not known: 20")
+    assert lines[3].startswith("possibly created, id unknown: 20")
     assert lines[3].endswith('{"type": "split_stem"} (the program ended before the answer)')
     assert lines[4].endswith('{"type": "[bold]other"} (the answer was cut)')
 
 
-def test_show_says_what_is_not_known_of_a_new_journal(tmp_path: Path) -> None:
+def test_show_of_a_new_journal_prints_what_is_unknown(tmp_path: Path) -> None:
     async def make() -> None:
         async with Journal(tmp_path / "new"):
             pass
@@ -96,21 +96,21 @@ def test_show_says_what_is_not_known_of_a_new_journal(tmp_path: Path) -> None:
     asyncio.run(make())
     shown = call("show", tmp_path / "new")
     assert shown.output.splitlines() == [
-        "API: not known yet",
+        "API: unknown",
         "account: no label",
-        "tasks: 0, of which 0 have ended",
+        "tasks: 0, 0 finished",
     ]
     assert call("check", tmp_path / "new").output == f"{tmp_path / 'new'}: 0 tasks, no damage\n"
     assert not call("export", tmp_path / "new").output
 
 
-def test_check_counts_the_tasks_of_a_sound_journal(path: Path) -> None:
+def test_check_counts_the_tasks_of_an_intact_journal(path: Path) -> None:
     checked = run("check", path)
     assert (checked.returncode, checked.stderr) == (0, "")
     assert checked.stdout == f"{path}: 3 tasks, no damage\n"
 
 
-def test_export_prints_every_task_as_json_one_a_line(path: Path) -> None:
+def test_export_prints_one_json_object_per_task(path: Path) -> None:
     exported = run("export", path)
     assert (exported.returncode, exported.stderr) == (0, "")
     done, bad, runs = map(json.loads, exported.stdout.splitlines())
@@ -138,13 +138,13 @@ def test_export_prints_every_task_as_json_one_a_line(path: Path) -> None:
     assert "CANARY" not in exported.stdout
 
 
-def test_export_tells_the_files_that_were_saved(path: Path) -> None:
+def test_export_has_the_saved_files(path: Path) -> None:
     change(path, "UPDATE ended SET files = ? WHERE number = 1", '{"vocal": "/s/ü.mp3"}')
     done = json.loads(call("export", path).stdout.splitlines()[0])
     assert done["files"] == {"vocal": "/s/ü.mp3"}
 
 
-def test_ids_with_line_ends_stay_on_their_lines(path: Path) -> None:
+def test_export_keeps_an_id_with_line_ends_on_one_line(path: Path) -> None:
     change(
         path, "UPDATE added SET task_id = ? WHERE task_id = 'done'", 'a\n{"task_id": "b"}\r\u2028'
     )
@@ -153,7 +153,7 @@ def test_ids_with_line_ends_stay_on_their_lines(path: Path) -> None:
     assert [json.loads(line)["task_id"] for line in exported.splitlines()][1:] == ["bad", "runs"]
 
 
-def test_looking_changes_nothing(path: Path) -> None:
+def test_inspecting_a_journal_changes_nothing(path: Path) -> None:
     before = path.read_bytes()
     for command in COMMANDS:
         assert call(command, path).exit_code == 0
@@ -161,7 +161,7 @@ def test_looking_changes_nothing(path: Path) -> None:
     assert [each.name for each in path.parent.iterdir()] == [path.name]
 
 
-def test_a_reader_that_stops_early_sees_no_traceback(path: Path) -> None:
+def test_export_to_a_closed_pipe_prints_no_traceback(path: Path) -> None:
     change(path, "INSERT INTO added (task_id, added_at) SELECT number || 'x', 0 FROM added")
     for _ in range(11):
         change(
@@ -177,11 +177,11 @@ def test_a_reader_that_stops_early_sees_no_traceback(path: Path) -> None:
         assert b"Traceback" not in process.stderr.read()
 
 
-async def _looked_into_meanwhile(path: Path, provider: FakeProvider) -> None:
+async def _inspect_during_a_batch(path: Path, provider: FakeProvider) -> None:
     provider.round_trip = 0.0
     provider.script("first", finished("first"))
     provider.add("later", 1e6)
-    async with make_client(rate_limit=None) as client:  # noqa: SIM117 - what is left in between
+    async with make_client(rate_limit=None) as client:  # noqa: SIM117 - clearer
         async with client.track(["first", "later"], journal=path, poll=Interval(1000)) as batch:
             assert (await anext(batch)).task_id == "first"
             for command in COMMANDS:
@@ -208,16 +208,16 @@ async def _looked_into_meanwhile(path: Path, provider: FakeProvider) -> None:
     }
 
 
-def test_a_journal_can_be_looked_into_while_a_batch_writes_to_it(
+def test_a_journal_can_be_inspected_while_a_batch_writes_to_it(
     tmp_path: Path, provider: FakeProvider
 ) -> None:
-    asyncio.run(_looked_into_meanwhile(tmp_path / "batch.journal", provider))
+    asyncio.run(_inspect_during_a_batch(tmp_path / "batch.journal", provider))
 
 
-# What cannot be told
+# Missing and damaged journals
 
 
-def throttled(result: Result, *words: str) -> None:
+def assert_damage(result: Result, *words: str) -> None:
     assert result.exit_code == 1
     assert result.exception is None or isinstance(result.exception, SystemExit)
     assert result.stdout == ""
@@ -227,25 +227,27 @@ def throttled(result: Result, *words: str) -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_file_that_is_not_there_is_said_so_and_not_made(tmp_path: Path, command: str) -> None:
-    told = run(command, tmp_path / "none")
-    assert (told.returncode, told.stdout) == (1, "")
-    assert "No such file" in told.stderr
-    assert len(told.stderr.splitlines()) == 1
+def test_a_missing_journal_is_reported_and_not_created(tmp_path: Path, command: str) -> None:
+    ended = run(command, tmp_path / "none")
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert "No such file" in ended.stderr
+    assert len(ended.stderr.splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_what_is_no_journal_is_refused_and_left_alone(tmp_path: Path, command: str) -> None:
+def test_a_file_that_is_no_journal_is_refused_and_left_unchanged(
+    tmp_path: Path, command: str
+) -> None:
     text, empty, foreign = tmp_path / "text", tmp_path / "empty", tmp_path / "foreign"
     text.write_bytes(b"not a journal")
     empty.write_bytes(b"")
     change(foreign, "CREATE TABLE tasks (task_id)")
     before = foreign.read_bytes()
-    throttled(call(command, text), "is not a journal")
-    throttled(call(command, empty), "not a journal")
-    throttled(call(command, foreign), "not a journal of this package")
-    throttled(call(command, tmp_path), "is not a regular file")
+    assert_damage(call(command, text), "is not a journal")
+    assert_damage(call(command, empty), "not a journal")
+    assert_damage(call(command, foreign), "not a journal of this package")
+    assert_damage(call(command, tmp_path), "is not a regular file")
     assert foreign.read_bytes() == before
     assert (text.read_bytes(), empty.read_bytes()) == (b"not a journal", b"")
 
@@ -253,13 +255,13 @@ def test_what_is_no_journal_is_refused_and_left_alone(tmp_path: Path, command: s
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes")
 def test_a_pipe_is_refused_without_waiting_for_a_writer(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    throttled(call("check", tmp_path / "pipe"), "is not a regular file")
+    assert_damage(call("check", tmp_path / "pipe"), "is not a regular file")
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_journal_of_a_newer_version_is_refused(path: Path, command: str) -> None:
     change(path, "PRAGMA user_version = 99")
-    throttled(call(command, path), "version 99", "update")
+    assert_damage(call(command, path), "version 99", "update")
 
 
 @pytest.mark.parametrize(
@@ -278,10 +280,10 @@ def test_a_journal_of_a_newer_version_is_refused(path: Path, command: str) -> No
         "ended SET elapsed = 9e999",
     ],
 )
-def test_a_damaged_task_is_damage(path: Path, damage: str) -> None:
+def test_check_and_export_report_a_damaged_task(path: Path, damage: str) -> None:
     change(path, f"UPDATE {damage} WHERE number = 1")
     for command in ("check", "export"):
-        throttled(call(command, path))
+        assert_damage(call(command, path))
 
 
 PENDING = packed({"taskId": "done", "successFlag": "PENDING"}, keep_links=False)
@@ -295,23 +297,25 @@ PENDING = packed({"taskId": "done", "successFlag": "PENDING"}, keep_links=False)
         ("ended SET record = ?", PENDING),
     ],
 )
-def test_what_a_batch_would_refuse_is_damage(path: Path, damage: str, value: object) -> None:
+def test_check_reports_a_task_that_a_batch_would_refuse(
+    path: Path, damage: str, value: object
+) -> None:
     change(path, f"UPDATE {damage} WHERE number = 1", value)
-    throttled(call("check", path), "of task", "is damaged")
+    assert_damage(call("check", path), "of task", "is damaged")
     assert call("export", path).exit_code == 0
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no full device")  # noqa: PTH110
 @pytest.mark.parametrize("output", ["/dev/full", "&-"])
 @pytest.mark.parametrize("command", COMMANDS)
-def test_an_output_that_takes_nothing_is_said_so(path: Path, command: str, output: str) -> None:
+def test_an_unwritable_standard_output_is_reported(path: Path, command: str, output: str) -> None:
     words = shlex.join([sys.executable, "-m", "vocalsep_async", "journal", command, str(path)])
-    told = subprocess.run(
+    ended = subprocess.run(
         f"{words} >{output}", shell=True, stderr=subprocess.PIPE, text=True, check=False
     )
-    assert told.returncode == 2
-    assert told.stderr.startswith("standard output: ")
-    assert len(told.stderr.splitlines()) == 1
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("standard output: ")
+    assert len(ended.stderr.splitlines()) == 1
 
 
 @pytest.mark.parametrize(
@@ -325,20 +329,20 @@ def test_an_output_that_takes_nothing_is_said_so(path: Path, command: str, outpu
         f"request = '{'[' * 100_000}'",
     ],
 )
-def test_a_damaged_creation_is_damage(path: Path, damage: str) -> None:
+def test_check_and_show_report_a_damaged_intent(path: Path, damage: str) -> None:
     change(path, f"UPDATE intents SET {damage}")
     for command in ("show", "check"):
-        throttled(call(command, path))
+        assert_damage(call(command, path))
 
 
-@pytest.mark.parametrize("told", ["[]", "{}", "{", "[" * 100_000])
-def test_damaged_durations_are_damage(path: Path, told: str) -> None:
-    change(path, f"INSERT OR REPLACE INTO meta VALUES ('durations', '{told}')")
-    throttled(call("check", path))
+@pytest.mark.parametrize("durations", ["[]", "{}", "{", "[" * 100_000])
+def test_check_reports_damaged_durations(path: Path, durations: str) -> None:
+    change(path, f"INSERT OR REPLACE INTO meta VALUES ('durations', '{durations}')")
+    assert_damage(call("check", path))
 
 
 @pytest.mark.parametrize("step", [5003, pytest.param(509, marks=pytest.mark.deep)])
-def test_a_journal_cut_anywhere_is_found_damaged_and_never_a_traceback(
+def test_check_reports_a_journal_truncated_anywhere_without_a_traceback(
     path: Path, step: int
 ) -> None:
     content, exported = path.read_bytes(), call("export", path).stdout
@@ -346,7 +350,7 @@ def test_a_journal_cut_anywhere_is_found_damaged_and_never_a_traceback(
         path.write_bytes(content[:length])
         checked = call("check", path)
         if checked.exit_code == 0:
-            # Nothing but zeros was cut off, which SQLite reads all the same.
+            # Only zeros were cut off, which SQLite tolerates.
             assert not content[length:].strip(b"\0"), length
             assert call("export", path).stdout == exported
             continue
@@ -357,7 +361,7 @@ def test_a_journal_cut_anywhere_is_found_damaged_and_never_a_traceback(
 
 
 @pytest.mark.parametrize("number", [20, pytest.param(200, marks=pytest.mark.deep)])
-def test_whatever_bytes_are_flipped_no_command_ends_in_a_traceback(path: Path, number: int) -> None:
+def test_flipped_bits_never_cause_a_traceback(path: Path, number: int) -> None:
     content = path.read_bytes()
     used = [place for place, byte in enumerate(content) if byte]
     draw = random.Random(number)
@@ -373,13 +377,13 @@ def test_whatever_bytes_are_flipped_no_command_ends_in_a_traceback(path: Path, n
             side.unlink()
 
 
-def test_without_a_command_or_path_it_says_what_there_is() -> None:
+def test_a_call_without_a_journal_command_lists_the_commands() -> None:
     for command in COMMANDS:
         assert command in call().output
         assert call(command).exit_code == 2
 
 
-def test_the_commands_are_part_of_the_command_line() -> None:
+def test_the_journal_commands_are_part_of_the_command_line() -> None:
     helped = run("--help")
     assert helped.returncode == 0
-    assert "Look into the journal of a batch." in helped.stdout
+    assert "Inspect the journal of a batch." in helped.stdout

@@ -10,7 +10,7 @@ from vocalsep_async.cli.manual import manual
 COMMANDS = ("get", "wait", "track", "download", "create", "credits", "demo", "emulator", "journal")
 
 
-def test_every_command_has_its_place() -> None:
+def test_the_manual_has_a_section_per_command() -> None:
     made = manual()
     assert made.startswith("# `vocalsep`\n")
     for command in COMMANDS:
@@ -19,18 +19,18 @@ def test_every_command_has_its_place() -> None:
         assert f"\n### `vocalsep journal {command}`\n" in made
 
 
-def test_examples_are_code() -> None:
+def test_the_examples_of_the_manual_are_code_blocks() -> None:
     assert "Example:\n\n    vocalsep create " in manual()
     assert "Examples:\n\n    vocalsep track ID ID ID\n" in manual()
 
 
-def test_it_is_clean_text() -> None:
+def test_the_manual_has_no_trailing_blanks() -> None:
     made = manual()
     assert all(line == line.rstrip() for line in made.splitlines())
     assert made.endswith("\n")
     assert not made.endswith("\n\n")
 
 
-def test_running_the_module_prints_it() -> None:
+def test_the_module_prints_the_manual() -> None:
     command = [sys.executable, "-m", "vocalsep_async.cli.manual"]
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == manual()

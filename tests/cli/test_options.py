@@ -1,4 +1,4 @@
-"""What goes for every command, and the key that nobody sees."""
+"""The global options, and the secrecy of the key."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli.commands import KEY, ended, first_line, started, vocalsep
-from cli.inside import call, throttled
+from cli.in_process import assert_error, call
+from cli.subprocesses import KEY, ended, first_line, started, vocalsep
 
 from vocalsep_async.emulator import Emulator
 
@@ -38,7 +38,7 @@ def asked_with(emulator: Emulator, file: Path) -> Any:
 
 
 @pytest.mark.parametrize("content", ["{}", "{}\n", "\ufeff{}\r\n", "\n  {}  \n\n"])
-def test_the_key_comes_from_a_file_and_beats_the_environment(
+def test_the_key_file_overrides_the_environment(
     vocalsep_emulator: Emulator, key_file: Path, content: str
 ) -> None:
     key_file.write_text(content.format(OTHER_KEY), "utf-8")
@@ -46,7 +46,9 @@ def test_the_key_comes_from_a_file_and_beats_the_environment(
     assert asked_with(vocalsep_emulator, key_file).exit_code == 0
 
 
-def test_with_a_file_no_variable_is_needed(vocalsep_emulator: Emulator, key_file: Path) -> None:
+def test_the_key_file_replaces_the_environment_variable(
+    vocalsep_emulator: Emulator, key_file: Path
+) -> None:
     key_file.write_text(OTHER_KEY)
     words = ("--key-file", key_file, "credits")
     result = call(vocalsep_emulator, *words, environ={"VOCALSEP_API_KEY": None})
@@ -55,7 +57,7 @@ def test_with_a_file_no_variable_is_needed(vocalsep_emulator: Emulator, key_file
 
 @POSIX
 @pytest.mark.parametrize("mode", [0o400, 0o600, 0o700])
-def test_a_file_of_mine_alone_is_read(
+def test_a_key_file_for_its_owner_only_is_read(
     vocalsep_emulator: Emulator, key_file: Path, mode: int
 ) -> None:
     key_file.write_text(OTHER_KEY)
@@ -65,55 +67,57 @@ def test_a_file_of_mine_alone_is_read(
 
 @POSIX
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o602, 0o660, 0o666, 0o644, 0o777])
-def test_a_file_that_others_can_read_is_refused_with_what_to_do(
+def test_a_key_file_open_to_other_users_is_refused_with_advice(
     vocalsep_emulator: Emulator, key_file: Path, mode: int
 ) -> None:
     key_file.write_text(OTHER_KEY)
     key_file.chmod(mode)
-    throttled(asked_with(vocalsep_emulator, key_file), f"chmod 600 {key_file}")
+    assert_error(asked_with(vocalsep_emulator, key_file), f"chmod 600 {key_file}")
     assert vocalsep_emulator.requests == ()
     key_file.chmod(0o600)
     assert asked_with(vocalsep_emulator, key_file).exit_code == 0
 
 
 @pytest.mark.parametrize("content", [b"", b" \r\n\n", b"\xff\xfe\x00k", b"\xef\xbb\xbf"])
-def test_a_file_without_a_key_is_said_so(
+def test_a_key_file_without_a_key_is_reported(
     vocalsep_emulator: Emulator, key_file: Path, content: bytes
 ) -> None:
     key_file.write_bytes(content)
-    throttled(asked_with(vocalsep_emulator, key_file), str(key_file), "holds no key")
+    assert_error(asked_with(vocalsep_emulator, key_file), str(key_file), "contains no key")
     assert vocalsep_emulator.requests == ()
 
 
 @pytest.mark.parametrize("content", [f"{OTHER_KEY}\n{OTHER_KEY}", f"key={OTHER_KEY} x", "\x00k"])
-def test_a_file_with_more_than_a_key_is_refused_and_not_shown(
+def test_a_key_file_with_other_text_is_refused_and_not_printed(
     vocalsep_emulator: Emulator, key_file: Path, content: str
 ) -> None:
     key_file.write_text(content)
-    throttled(asked_with(vocalsep_emulator, key_file), "api_key")
+    assert_error(asked_with(vocalsep_emulator, key_file), "api_key")
     debugged = call(vocalsep_emulator, "--debug", "--key-file", key_file, "credits")
     assert OTHER_KEY not in debugged.output
 
 
-def test_a_file_that_is_not_there_is_said_so(vocalsep_emulator: Emulator, tmp_path: Path) -> None:
-    throttled(asked_with(vocalsep_emulator, tmp_path / "none"), "none: No such file or directory")
+def test_a_missing_file_is_reported(vocalsep_emulator: Emulator, tmp_path: Path) -> None:
+    assert_error(
+        asked_with(vocalsep_emulator, tmp_path / "none"), "none: No such file or directory"
+    )
 
 
 @POSIX
 @pytest.mark.parametrize("mode", [0o700, 0o755])
-def test_a_folder_holds_no_key_and_keeps_its_mode(
+def test_a_folder_as_key_file_is_refused_without_advice_on_its_mode(
     vocalsep_emulator: Emulator, tmp_path: Path, mode: int
 ) -> None:
     folder = tmp_path / "keys"
     folder.mkdir()
     folder.chmod(mode)
     result = asked_with(vocalsep_emulator, folder)
-    throttled(result, str(folder), "Is a directory")
-    # Somebody who did that could not enter it any more.
+    assert_error(result, str(folder), "Is a directory")
+    # With that mode, a folder cannot be entered.
     assert "chmod 600" not in result.stderr
 
 
-def test_without_a_key_every_command_says_which_variable_to_set(
+def test_a_missing_key_is_reported_with_the_variable_to_set(
     vocalsep_emulator: Emulator,
 ) -> None:
     for words in (
@@ -126,26 +130,26 @@ def test_without_a_key_every_command_says_which_variable_to_set(
     ):
         for key in (None, "", " "):
             result = call(vocalsep_emulator, *words, environ={"VOCALSEP_API_KEY": key})
-            throttled(result, "VOCALSEP_API_KEY", "--key-file")
+            assert_error(result, "VOCALSEP_API_KEY", "--key-file")
 
 
-def test_an_address_that_is_none_is_said_so(vocalsep_emulator: Emulator) -> None:
+def test_an_invalid_base_url_is_reported_without_its_password(vocalsep_emulator: Emulator) -> None:
     environ: dict[str, str | None] = {"VOCALSEP_BASE_URL": f"ftp://{OTHER_KEY}@host"}
     result = call(vocalsep_emulator, "credits", environ=environ)
-    throttled(result, "VOCALSEP_BASE_URL must be a URL")
+    assert_error(result, "VOCALSEP_BASE_URL must be a URL")
     assert OTHER_KEY not in result.output
 
 
-def test_a_blank_address_is_refused_and_not_taken_for_the_real_api(
+def test_a_blank_base_url_is_refused_and_not_replaced_by_the_real_api(
     vocalsep_emulator: Emulator,
 ) -> None:
     for address in ("", " "):
         environ: dict[str, str | None] = {"VOCALSEP_BASE_URL": address}
         result = call(vocalsep_emulator, "credits", environ=environ)
-        throttled(result, "VOCALSEP_BASE_URL is empty", "unset it")
+        assert_error(result, "VOCALSEP_BASE_URL is empty", "unset it")
 
 
-# The key shows nowhere; `ended` sees to standard output and standard error, here too.
+# The key appears nowhere; `ended` checks standard output and standard error.
 
 
 @pytest.fixture
@@ -155,7 +159,7 @@ async def emulator() -> AsyncIterator[Emulator]:
 
 
 def command_line_of(process: int) -> str:
-    """What other users of the machine can see."""
+    """The command line as other users of the machine see it."""
     shown = Path("/proc", str(process), "cmdline")
     if not shown.exists():
         return ""
@@ -184,7 +188,7 @@ async def test_the_key_is_in_no_file_and_on_no_command_line(
         environ={"VOCALSEP_API_KEY": ""},
         cwd=work,
     )
-    assert json.loads(await first_line(process))["ok"]
+    assert json.loads(await first_line(process))["succeeded"]
     assert KEY not in command_line_of(process.pid)
     process.send_signal(signal.SIGTERM)
     assert (await ended(process)).status == 130
@@ -208,7 +212,7 @@ async def test_the_key_is_in_no_traceback(emulator: Emulator, tmp_path: Path) ->
 
 
 @pytest.mark.anyio
-async def test_a_key_that_is_an_argument_is_no_option(emulator: Emulator) -> None:
+async def test_no_option_takes_the_key_as_an_argument(emulator: Emulator) -> None:
     shown = "".join((await vocalsep(emulator, "--help")).out)
     assert "--key-file" in shown
     assert "--api-key" not in shown

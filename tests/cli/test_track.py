@@ -1,4 +1,4 @@
-"""The command that follows tasks, run as its users run it."""
+"""The command track, run as a process."""
 
 import asyncio
 import json
@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from cli.commands import KEY, Run, ended, first_line, started, vocalsep
+from cli.subprocesses import KEY, Run, ended, first_line, started, vocalsep
 from sampling import sampled
 
 from vocalsep_async.emulator import Emulator, Fault
@@ -32,7 +32,7 @@ def names_below(folder: Path) -> set[str]:
     return {path.name for path in folder.rglob("*.wav")}
 
 
-async def test_each_task_gets_a_line_and_all_succeeding_is_status_0(emulator: Emulator) -> None:
+async def test_track_prints_a_line_per_task_with_exit_code_0(emulator: Emulator) -> None:
     ids = [emulator.add_task(duration=0), emulator.add_task(duration=0, type="split_stem")]
     run = await track(emulator, *ids)
     assert run.status == 0
@@ -40,7 +40,7 @@ async def test_each_task_gets_a_line_and_all_succeeding_is_status_0(emulator: Em
     assert all("SUCCESS" in line and "vocal" in line for line in run.out)
 
 
-async def test_ids_come_from_a_file_and_from_standard_input(
+async def test_track_reads_ids_from_arguments_a_file_and_standard_input(
     emulator: Emulator, tmp_path: Path
 ) -> None:
     ids = [emulator.add_task(duration=0) for _ in range(4)]
@@ -50,28 +50,30 @@ async def test_ids_come_from_a_file_and_from_standard_input(
     assert (run.status, len(run.out)) == (0, 4)
 
 
-async def test_json_is_one_object_a_line_with_the_files(emulator: Emulator, tmp_path: Path) -> None:
+async def test_track_prints_json_with_the_saved_files(emulator: Emulator, tmp_path: Path) -> None:
     task_id = emulator.add_task(duration=0)
     run = await track(emulator, task_id, "--json", "--to", str(tmp_path))
-    (told,) = map(json.loads, run.out)
-    assert (told["task_id"], told["ok"], told["error"]) == (task_id, True, None)
-    assert {Path(path).name for path in told["files"].values()} == names_below(tmp_path)
+    (outcome,) = map(json.loads, run.out)
+    assert (outcome["task_id"], outcome["succeeded"], outcome["reason"]) == (task_id, True, None)
+    assert {Path(path).name for path in outcome["files"].values()} == names_below(tmp_path)
 
 
-async def test_a_task_that_failed_is_status_1_and_hurts_no_other(emulator: Emulator) -> None:
+async def test_a_failed_task_is_exit_code_1_and_does_not_affect_the_others(
+    emulator: Emulator,
+) -> None:
     good, bad = emulator.add_task(duration=0), emulator.add_task(duration=math.inf)
     emulator.fail(bad)
     run = await track(emulator, good, bad)
     assert (run.status, len(run.out)) == (1, 2)
 
 
-async def test_running_out_of_time_is_status_4(emulator: Emulator) -> None:
+async def test_a_timeout_is_exit_code_4(emulator: Emulator) -> None:
     run = await track(emulator, emulator.add_task(duration=math.inf), "--timeout", "0")
     assert run.status == 4
     assert "wait again" in run.out[0]
 
 
-async def test_a_dead_key_is_status_3(emulator: Emulator) -> None:
+async def test_an_invalid_key_is_exit_code_3(emulator: Emulator) -> None:
     emulator.inject(Fault.UNAUTHORIZED)
     run = await track(emulator, emulator.add_task(duration=0))
     assert run.status == 3
@@ -84,16 +86,16 @@ async def test_a_dead_key_is_status_3(emulator: Emulator) -> None:
             pytest.param((), "--journal"),
             pytest.param(("--file", "/no/such/file"), "No such file"),
             pytest.param(("--journal", "/no/such/folder/j"), "No such file"),
-            pytest.param((" ",), "the arguments: "),
-            pytest.param(("two words",), "one id a line"),
-            pytest.param(("an-id", "--stem", "vocal"), "say where, with --to"),
+            pytest.param((" ",), "argument: "),
+            pytest.param(("two words",), "one id per line"),
+            pytest.param(("an-id", "--stem", "vocal"), "add --to with a folder"),
             pytest.param(("an-id", "--to", "/proc/no-such-folder"), "/proc/no-such-folder: "),
             pytest.param(("an-id", "--report", "/"), "/: Is a directory"),
         ],
         one_in=3,
     ),
 )
-async def test_what_cannot_be_done_is_status_2_and_one_sentence(
+async def test_a_usage_error_is_exit_code_2_and_one_sentence(
     emulator: Emulator, words: tuple[str, ...], hint: str
 ) -> None:
     run = await track(emulator, *words)
@@ -102,7 +104,7 @@ async def test_what_cannot_be_done_is_status_2_and_one_sentence(
     assert len(run.err.splitlines()) == 1
 
 
-async def test_without_a_key_it_says_which_variable_to_set(emulator: Emulator) -> None:
+async def test_track_without_a_key_names_the_variable_to_set(emulator: Emulator) -> None:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         *("-m", "vocalsep_async", "track", "an-id"),
@@ -116,7 +118,7 @@ async def test_without_a_key_it_says_which_variable_to_set(emulator: Emulator) -
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-async def test_a_signal_ends_it_and_the_same_command_goes_on(
+async def test_the_same_command_continues_after_a_signal(
     emulator: Emulator, tmp_path: Path, number: signal.Signals
 ) -> None:
     done, still = emulator.add_task(duration=0), emulator.add_task(duration=math.inf)
@@ -126,7 +128,7 @@ async def test_a_signal_ends_it_and_the_same_command_goes_on(
     process.send_signal(number)
     run = await ended(process)
     assert run.status == 130
-    assert "stopped with 1 task open" in run.err
+    assert "interrupted with 1 task open" in run.err
     asked = len(emulator.requests)
     emulator.finish(still)
     run = await track(emulator, *words)
@@ -134,17 +136,17 @@ async def test_a_signal_ends_it_and_the_same_command_goes_on(
     assert {each.task_id for each in emulator.requests[asked:]} == {still}
 
 
-async def test_without_a_journal_it_says_that_nothing_is_kept(emulator: Emulator) -> None:
+async def test_an_interruption_without_a_journal_warns_of_lost_progress(emulator: Emulator) -> None:
     done, still = emulator.add_task(duration=0), emulator.add_task(duration=math.inf)
     process = await started(emulator, "track", done, still)
     await first_line(process)
     process.send_signal(signal.SIGINT)
     run = await ended(process)
     assert run.status == 130
-    assert "nothing of it is kept" in run.err
+    assert "progress is lost without --journal" in run.err
 
 
-async def test_a_second_signal_ends_it_at_once_and_leaves_a_sound_journal(
+async def test_a_second_signal_ends_the_command_and_leaves_the_journal_intact(
     emulator: Emulator, tmp_path: Path
 ) -> None:
     done, still = emulator.add_task(duration=0), emulator.add_task(duration=math.inf)
@@ -160,7 +162,7 @@ async def test_a_second_signal_ends_it_at_once_and_leaves_a_sound_journal(
     assert (run.status, len(run.out)) == (0, 2)
 
 
-async def test_ids_are_tracked_as_they_come(emulator: Emulator) -> None:
+async def test_track_reads_ids_as_standard_input_delivers_them(emulator: Emulator) -> None:
     ids = [emulator.add_task(duration=0) for _ in range(2)]
     process = await started(emulator, "track", "-")
     assert process.stdin is not None
@@ -171,17 +173,17 @@ async def test_ids_are_tracked_as_they_come(emulator: Emulator) -> None:
     assert (run.status, run.out) == (0, [])
 
 
-async def test_a_line_of_standard_input_that_is_no_id_is_left_out_and_status_1(
+async def test_an_invalid_line_of_standard_input_is_skipped_with_exit_code_1(
     emulator: Emulator,
 ) -> None:
     task_id = emulator.add_task(duration=0)
     run = await track(emulator, "-", given=f"two words\n{task_id}\n")
     assert run.status == 1
     assert task_id in run.out[0]
-    assert "left out: standard input: 'two words'" in run.err
+    assert "line skipped: standard input: 'two words'" in run.err
 
 
-async def test_a_standard_input_that_is_closed_is_one_sentence(emulator: Emulator) -> None:
+async def test_a_closed_standard_input_is_one_sentence(emulator: Emulator) -> None:
     command = f"{sys.executable} -m vocalsep_async track - <&-"
     account = {"VOCALSEP_API_KEY": KEY, "VOCALSEP_BASE_URL": emulator.url}
     process = await asyncio.create_subprocess_shell(
@@ -192,10 +194,10 @@ async def test_a_standard_input_that_is_closed_is_one_sentence(emulator: Emulato
     )
     run = await ended(process)
     assert (run.status, run.out) == (2, [])
-    assert run.err == "standard input is closed: nothing can be read from it\n"
+    assert run.err == "standard input is closed: no ids can be read from it\n"
 
 
-async def test_somebody_who_reads_one_line_only_gets_no_traceback(emulator: Emulator) -> None:
+async def test_track_into_a_closed_pipe_prints_no_traceback(emulator: Emulator) -> None:
     ids = " ".join(emulator.add_task(duration=0) for _ in range(20))
     account = {"VOCALSEP_API_KEY": KEY, "VOCALSEP_BASE_URL": emulator.url}
     process = await asyncio.create_subprocess_shell(
@@ -208,7 +210,7 @@ async def test_somebody_who_reads_one_line_only_gets_no_traceback(emulator: Emul
     assert len(run.out) == 1
 
 
-async def test_quiet_leaves_results_and_errors(emulator: Emulator) -> None:
+async def test_quiet_prints_results_only(emulator: Emulator) -> None:
     good, bad = emulator.add_task(duration=0), emulator.add_task(duration=math.inf)
     emulator.fail(bad, message="no vocals in it")
     run = await vocalsep(emulator, "-q", "track", good, bad)
@@ -216,22 +218,20 @@ async def test_quiet_leaves_results_and_errors(emulator: Emulator) -> None:
     assert any("no vocals in it" in line for line in run.out)
 
 
-async def test_at_the_end_it_says_what_came_of_it(emulator: Emulator) -> None:
+async def test_track_ends_with_a_summary(emulator: Emulator) -> None:
     run = await track(emulator, emulator.add_task(duration=0))
-    assert "1 task: 1 succeeded, 0 failed; 1 request, 0 refused" in run.err
+    assert "1 task: 1 succeeded, 0 failed; 1 request, 0 throttled" in run.err
 
 
 @pytest.mark.parametrize("command", ["wait", "track"])
-async def test_waiting_is_tracking(emulator: Emulator, command: str) -> None:
+async def test_wait_and_track_print_the_same_json(emulator: Emulator, command: str) -> None:
     task_id = emulator.add_task(duration=0)
     run = await vocalsep(emulator, command, task_id, "--type", "separate_vocal", "--json")
     assert json.loads(run.out[0])["task_id"] == task_id
     assert run.status == 0
 
 
-async def test_downloading_saves_the_stems_that_are_named(
-    emulator: Emulator, tmp_path: Path
-) -> None:
+async def test_download_saves_only_the_selected_stems(emulator: Emulator, tmp_path: Path) -> None:
     task_id = emulator.add_task(duration=0, type="split_stem")
     words = (task_id, "--to", str(tmp_path), "--stem", "drums", "--stem", "bass")
     run = await vocalsep(emulator, "download", *words)
@@ -242,9 +242,7 @@ async def test_downloading_saves_the_stems_that_are_named(
     assert (run.status, len(emulator.requests)) == (0, fetched + 1)
 
 
-async def test_a_report_is_written_also_when_it_is_stopped(
-    emulator: Emulator, tmp_path: Path
-) -> None:
+async def test_an_interrupted_run_writes_its_report(emulator: Emulator, tmp_path: Path) -> None:
     done, still = emulator.add_task(duration=0), emulator.add_task(duration=math.inf)
     page = tmp_path / "pages" / "report.html"
     words = (done, still, "--to", str(tmp_path / "stems"), "--report", str(page))
@@ -259,7 +257,7 @@ async def test_a_report_is_written_also_when_it_is_stopped(
     assert KEY not in content
 
 
-async def test_a_hundred_thousand_lines_are_read_before_anything_is_asked(
+async def test_all_lines_of_a_file_are_checked_before_the_first_request(
     emulator: Emulator, tmp_path: Path
 ) -> None:
     file = tmp_path / "ids.txt"

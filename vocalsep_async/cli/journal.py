@@ -1,4 +1,4 @@
-"""Looking into a journal, also while a batch writes to it."""
+"""Commands that inspect a journal, also while a batch writes to it."""
 
 from __future__ import annotations
 
@@ -15,110 +15,128 @@ from vocalsep_async import DecodeError, Durations, InvalidArgumentError, Journal
 from vocalsep_async._journal.codec import unpacked
 from vocalsep_async._journal.store import Row, Store
 from vocalsep_async._text import counted, printable
-from vocalsep_async.cli.exits import Exit
 from vocalsep_async.cli.options import Settings
-from vocalsep_async.cli.running import sentences
-from vocalsep_async.cli.screen import Screen
+from vocalsep_async.cli.output import Output
+from vocalsep_async.cli.process import ExitCode
+from vocalsep_async.cli.run import errors_as_sentences
 from vocalsep_async.providers._decoder import restored_task
 
-app = typer.Typer(no_args_is_help=True, help="Look into the journal of a batch.")
+app = typer.Typer(no_args_is_help=True, help="Inspect the journal of a batch.")
 
-JournalPath = Annotated[Path, typer.Argument(metavar="PATH", help="The journal's file.")]
+JournalFile = Annotated[Path, typer.Argument(metavar="PATH", help="The journal's file.")]
 
-_LONGEST = 2_000
-"""Characters of what a creation asked for."""
+_MAX_INTENT = 2_000
+"""Characters of an intent's line."""
 
 
 @app.command()
-def show(context: typer.Context, path: JournalPath) -> None:
-    """Say what a journal holds."""
-    with _opened(context, path) as (store, screen):
+def show(context: typer.Context, path: JournalFile) -> None:
+    """Print a summary of a journal."""
+    with _open(context, path) as (store, output):
         rows, intents = store.tasks(), _intents(store)
-        ended = sum(row.record is not None for row in rows)
-        screen.result(f"API: {printable(store.meta('base_url') or 'not known yet')}")
-        screen.result(f"account: {printable(store.meta('label') or 'no label')}")
-        screen.result(f"tasks: {len(rows)}, of which {ended} have ended")
+        finished = sum(row.record is not None for row in rows)
+        output.result(f"API: {printable(store.meta('base_url') or 'unknown')}")
+        output.result(f"account: {printable(store.meta('label') or 'no label')}")
+        output.result(f"tasks: {len(rows)}, {finished} finished")
         for intent in intents:
-            screen.result(f"perhaps created, id not known: {printable(intent, _LONGEST)}")
+            output.result(f"possibly created, id unknown: {printable(intent, _MAX_INTENT)}")
 
 
 @app.command()
-def check(context: typer.Context, path: JournalPath) -> None:
-    """Look for damage; the exit status is 1 if there is some."""
-    with _opened(context, path) as (store, screen):
+def check(context: typer.Context, path: JournalFile) -> None:
+    """Check a journal for damage; the exit status is 1 if there is any."""
+    with _open(context, path) as (store, output):
         store.check()
         _intents(store)
-        _learned(store)
+        _check_durations(store)
         count = 0
         for row in store.rows():
             _check_usable(row)
             count += 1
-        screen.result(f"{path}: {counted(count, 'task')}, no damage")
+        output.result(f"{path}: {counted(count, 'task')}, no damage")
 
 
 @app.command()
-def export(context: typer.Context, path: JournalPath) -> None:
-    """Print every task as a JSON object, one a line."""
-    with _opened(context, path) as (store, screen):
+def export(context: typer.Context, path: JournalFile) -> None:
+    """Print every task as a JSON object, one per line."""
+    with _open(context, path) as (store, output):
         for row in store.rows():
-            screen.result(_told(row))
+            output.result(_row_to_dict(row))
+
+
+@contextmanager
+def _open(context: typer.Context, path: Path) -> Iterator[tuple[Store, Output]]:
+    settings: Settings = context.obj
+    with errors_as_sentences(settings):
+        try:
+            with closing(Store.read(path)) as store:
+                yield store, Output(is_quiet=settings.quiet)
+        except JournalError as error:
+            # Not the usage error that it is elsewhere: damage is what these commands look for.
+            typer.echo(str(error), err=True)
+            raise typer.Exit(ExitCode.FAILED) from None
 
 
 def _intents(store: Store) -> list[str]:
-    told = []
+    lines = []
     for began, request, error in store.intents():
         try:
-            when = _time(began)
+            began_at = _isoformat(began)
         except (TypeError, ValueError, OverflowError, OSError):
-            raise JournalError(f"a creation is damaged: {began!r} is no time") from None
+            raise JournalError(f"an intent is damaged: {began!r} is not a time") from None
         if not _is_object(request):
-            raise JournalError(f"a creation is damaged: {request!r:.60} is no request")
-        told.append(f"{when} {request} ({error or 'the program ended before the answer'})")
-    return told
+            raise JournalError(f"an intent is damaged: {request!r:.60} is not a request")
+        lines.append(f"{began_at} {request} ({error or 'the program ended before the answer'})")
+    return lines
 
 
 def _is_object(text: str) -> bool:
     try:
         return isinstance(json.loads(text), dict)
+    # RecursionError: text that is nested too deep.
     except (ValueError, RecursionError):
         return False
 
 
-def _learned(store: Store) -> None:
-    told = store.meta("durations")
-    if told is None:
+def _check_durations(store: Store) -> None:
+    durations = store.meta("durations")
+    if durations is None:
         return
     try:
-        Durations().update_from(json.loads(told))
+        Durations().update_from(json.loads(durations))
     except (ValueError, RecursionError) as error:
-        raise JournalError(f"what was learned about durations is damaged: {error}") from None
+        raise JournalError(f"the learned durations are damaged: {error}") from None
 
 
 def _check_usable(row: Row) -> None:
-    """Refuse what a batch would refuse."""
-    record = _told(row)["record"]
+    """Raise for a row that a batch could not continue from.
+
+    Raises:
+        JournalError: the row is damaged.
+    """
+    record = _row_to_dict(row)["record"]
     try:
         ref = TaskRef(row.task_id)
         if record is not None:
             restored_task(ref, record)
     except (InvalidArgumentError, DecodeError) as error:
-        raise _damaged(row, error) from None
+        raise _damage(row, error) from None
 
 
-def _told(row: Row) -> dict[str, Any]:
+def _row_to_dict(row: Row) -> dict[str, Any]:
     try:
         record = None if row.record is None else unpacked(row.record)
         files = None if row.files is None else json.loads(row.files)
-        times = (_time(row.created_at), _time(row.added_at))
+        created_at, added_at = _isoformat(row.created_at), _isoformat(row.added_at)
     except (ValueError, OverflowError, OSError, RecursionError) as error:
-        raise _damaged(row, error) from None
+        raise _damage(row, error) from None
     if not all(isinstance(each, dict | None) for each in (record, files)):
-        raise _damaged(row, "it is no object")
+        raise _damage(row, "it is not an object")
     return {
         "task_id": row.task_id,
         "type": row.type,
-        "created_at": times[0],
-        "added_at": times[1],
+        "created_at": created_at,
+        "added_at": added_at,
         "status": row.status,
         "polls": row.polls,
         "elapsed": row.elapsed,
@@ -128,21 +146,9 @@ def _told(row: Row) -> dict[str, Any]:
     }
 
 
-def _damaged(row: Row, why: object) -> JournalError:
-    return JournalError(f"the record of task {row.task_id!r:.80} is damaged: {why}")
+def _damage(row: Row, problem: object) -> JournalError:
+    return JournalError(f"the record of task {row.task_id!r:.80} is damaged: {problem}")
 
 
-def _time(moment: float | None) -> str | None:
-    return None if moment is None else datetime.fromtimestamp(moment, UTC).isoformat()
-
-
-@contextmanager
-def _opened(context: typer.Context, path: Path) -> Iterator[tuple[Store, Screen]]:
-    settings: Settings = context.obj
-    with sentences(settings):
-        try:
-            with closing(Store.read(path)) as store:
-                yield store, Screen(is_quiet=settings.quiet)
-        except JournalError as error:
-            typer.echo(str(error), err=True)
-            raise typer.Exit(Exit.FAILED) from None
+def _isoformat(timestamp: float | None) -> str | None:
+    return None if timestamp is None else datetime.fromtimestamp(timestamp, UTC).isoformat()

@@ -1,4 +1,4 @@
-"""``python -m vocalsep_async.cli.manual > docs/cli.md``: the manual, made from the commands."""
+"""The manual, generated from the commands: ``python -m vocalsep_async.cli.manual``."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def manual() -> str:
     """The manual of all commands, as Markdown."""
     command = typer.main.get_command(app)
     context = typer.Context(command, info_name=_NAME)
-    made = get_docs_for_click(obj=command, ctx=context, name=_NAME)
-    lines = "\n".join(map(str.rstrip, made.splitlines()))
-    # A blank line makes code of the indented lines that follow.
+    markdown = get_docs_for_click(obj=command, ctx=context, name=_NAME)
+    lines = "\n".join(map(str.rstrip, markdown.splitlines()))
+    # Indented lines are a code block only after a blank line.
     return _EXAMPLES.sub(r"\1\n\n", lines).rstrip() + "\n"
 
 

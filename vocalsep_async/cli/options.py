@@ -1,4 +1,4 @@
-"""Options that several commands have, and what they mean."""
+"""Arguments and options that several commands share, and the global ones."""
 
 from __future__ import annotations
 
@@ -13,44 +13,46 @@ from attrs import frozen
 
 from vocalsep_async import ConfigurationError, SeparationType, VocalSepClient
 
-_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+_ACCESS_BY_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
-Given = Annotated[
+Ids = Annotated[list[str], typer.Argument(metavar="ID", help="Task ids.")]
+IdsOrStdin = Annotated[
     list[str] | None,
-    typer.Argument(metavar="ID", help="Ids of tasks; - reads them from standard input."),
+    typer.Argument(metavar="ID", help="Task ids; - reads them from standard input."),
 ]
-Named = Annotated[list[str], typer.Argument(metavar="ID", help="Ids of tasks.")]
-File = Annotated[Path | None, typer.Option(help="A file with one id a line.")]
-Kind = Annotated[
+IdFile = Annotated[Path | None, typer.Option("--file", help="A file with one task id per line.")]
+TaskType = Annotated[
     SeparationType | None,
-    typer.Option("--type", help="What kind of separation they are: it saves time and looks."),
+    typer.Option("--type", help="Type of the tasks; knowing it saves time and polls."),
 ]
 Timeout = Annotated[
-    float | None, typer.Option(help="Seconds for each task; no limit by default.", min=0)
+    float | None, typer.Option(help="Seconds to wait for each task; no limit by default.", min=0)
 ]
 JournalPath = Annotated[
-    Path | None, typer.Option(help="Keep a journal, and go on with what it holds.")
+    Path | None,
+    typer.Option(help="Record progress in this file, and continue from what it holds."),
 ]
 To = Annotated[Path | None, typer.Option("--to", help="Save the stems below this folder.")]
 StemNames = Annotated[
-    list[str] | None, typer.Option("--stem", help="Save this stem alone; may be repeated.")
+    list[str] | None, typer.Option("--stem", help="Save only this stem; can be repeated.")
 ]
 Report = Annotated[
-    Path | None, typer.Option(help="Write a page to look at and listen to, such as report.html.")
+    Path | None,
+    typer.Option(help="Write an HTML report with charts and players, for example report.html."),
 ]
 AsJson = Annotated[
-    bool, typer.Option("--json", help="Print JSON on standard output, one object a line.")
+    bool, typer.Option("--json", help="Print JSON to standard output, one object per line.")
 ]
 
 
 @frozen
 class Settings:
-    """What goes for every command.
+    """The global options.
 
     Attributes:
-        key_file: where the key is; None for the environment.
-        quiet: whether progress is not shown.
-        debug: whether an error shows where it comes from.
+        key_file: the file that holds the API key; None for the environment.
+        quiet: whether progress is hidden.
+        debug: whether errors are shown with their traceback.
     """
 
     key_file: Path | None = None
@@ -61,28 +63,29 @@ class Settings:
         """A client with the key from the file or the environment.
 
         Raises:
-            ConfigurationError: there is no key, or others can read it.
+            ConfigurationError: there is no key, or other users can read the file.
             OSError: the file cannot be read.
         """
         if self.key_file is not None:
-            return VocalSepClient(_key_in(self.key_file))
+            return VocalSepClient(_read_key(self.key_file))
         if not os.environ.get("VOCALSEP_API_KEY", "").strip():
             # The client's own message names its argument, which is no option of a command.
             raise ConfigurationError(
-                "no API key: set the environment variable VOCALSEP_API_KEY, or give --key-file"
+                "no API key: set the environment variable VOCALSEP_API_KEY, or use --key-file"
             )
         return VocalSepClient()
 
 
-def _key_in(file: Path) -> str:
+def _read_key(file: Path) -> str:
+    # Before the mode: with the advice below, a folder could not be entered any more.
     if file.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(file))
-    if os.name == "posix" and file.stat().st_mode & _OTHERS:
-        raise ConfigurationError(f"others can read the key in {file}: chmod 600 {file}")
+    if os.name == "posix" and file.stat().st_mode & _ACCESS_BY_OTHERS:
+        raise ConfigurationError(f"other users can read the key in {file}: run chmod 600 {file}")
     try:
         key = file.read_text("utf-8-sig").strip()
     except UnicodeDecodeError:
         key = ""
     if not key:
-        raise ConfigurationError(f"{file} holds no key: it should be its only line")
+        raise ConfigurationError(f"{file} contains no key: it must hold the key alone")
     return key

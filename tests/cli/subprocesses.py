@@ -1,4 +1,4 @@
-"""The command line as its users run it: a process with pipes."""
+"""The command line as a process with pipes."""
 
 import asyncio
 import os
@@ -13,7 +13,7 @@ SOON = 60.0
 
 
 class Run(NamedTuple):
-    """How a command ended."""
+    """The result of a command."""
 
     status: int
     out: list[str]
@@ -23,7 +23,7 @@ class Run(NamedTuple):
 async def started(
     emulator: Emulator, *words: str, environ: dict[str, str] | None = None, cwd: Path | None = None
 ) -> asyncio.subprocess.Process:
-    """A command under way."""
+    """Start a command."""
     account = {"VOCALSEP_API_KEY": KEY, "VOCALSEP_BASE_URL": emulator.url}
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "vocalsep_async", *words),
@@ -38,9 +38,9 @@ async def started(
 
 
 async def ended(process: asyncio.subprocess.Process, given: str = "") -> Run:
-    """Wait for its end; nobody is shown a traceback or the key."""
+    """Wait for the end of a command; check that it prints no traceback and no key."""
     async with asyncio.timeout(SOON):
-        # Python 3.11 does not bear something to write where nothing can be written.
+        # Python 3.11 raises for input if there is no pipe to write it to.
         out, err = await process.communicate(None if process.stdin is None else given.encode())
     assert process.returncode is not None
     assert b"Traceback" not in err
@@ -60,7 +60,7 @@ async def vocalsep(
 
 
 async def first_line(process: asyncio.subprocess.Process) -> str:
-    """What it says first."""
+    """The first line of standard output."""
     assert process.stdout is not None
     async with asyncio.timeout(SOON):
         return (await process.stdout.readline()).decode()

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli.inside import call, throttled
+from cli.in_process import assert_error, call
 from hypothesis import given
 from hypothesis import strategies as st
 
 from vocalsep_async import InvalidArgumentError
-from vocalsep_async.cli import ids
-from vocalsep_async.cli.ids import Ids
+from vocalsep_async.cli import inputs
+from vocalsep_async.cli.inputs import TaskIds
 from vocalsep_async.emulator import Emulator
 
 COMMANDS = pytest.mark.parametrize("command", ["track", "download"])
@@ -30,13 +30,13 @@ def vocalsep_emulator_options() -> dict[str, Any]:
     return {"rate_limit": None, "speed": 1000}
 
 
-def nobody_is_warned(text: str) -> None:
+def fail_on_warning(text: str) -> None:
     pytest.fail(text)
 
 
-def at_once(*given: str, file: Path | None = None) -> list[str]:
-    """The ids of a command line that does not read on."""
-    found = Ids(given, file, nobody_is_warned).all()
+def list_of_ids(*given: str, file: Path | None = None) -> list[str]:
+    """The ids of a command line that does not read standard input."""
+    found = TaskIds(given, file, fail_on_warning).all()
     assert isinstance(found, list)
     return found
 
@@ -44,89 +44,91 @@ def at_once(*given: str, file: Path | None = None) -> list[str]:
 # Arguments and files
 
 
-def test_arguments_are_ids_as_they_were_given() -> None:
-    assert at_once("a", " b ", "ü") == ["a", " b ", "ü"]
+def test_arguments_are_ids_unchanged() -> None:
+    assert list_of_ids("a", " b ", "ü") == ["a", " b ", "ü"]
 
 
-def test_without_ids_there_are_none() -> None:
-    assert not Ids((), None, nobody_is_warned)
-    assert Ids(("a",), None, nobody_is_warned)
-    assert Ids(("-",), None, nobody_is_warned)
+def test_task_ids_are_false_without_any_source() -> None:
+    assert not TaskIds((), None, fail_on_warning)
+    assert TaskIds(("a",), None, fail_on_warning)
+    assert TaskIds(("-",), None, fail_on_warning)
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 @pytest.mark.parametrize("start", ["", "\ufeff"])
-def test_a_file_holds_one_id_a_line_and_blank_ones(tmp_path: Path, start: str, end: str) -> None:
+def test_a_file_holds_one_id_per_line_and_blank_lines_are_ignored(
+    tmp_path: Path, start: str, end: str
+) -> None:
     file = tmp_path / "ids.txt"
     lines = ["a", "", "  b\t", " \t ", "ü", "c"]
     file.write_bytes((start + end.join(lines)).encode())
-    assert at_once("first", file=file) == ["first", "a", "b", "ü", "c"]
+    assert list_of_ids("first", file=file) == ["first", "a", "b", "ü", "c"]
 
 
-def test_a_hundred_thousand_lines_are_as_many_ids(tmp_path: Path) -> None:
+def test_a_file_may_hold_a_hundred_thousand_ids(tmp_path: Path) -> None:
     file = tmp_path / "ids.txt"
     names = [f"id-{number}" for number in range(100_000)]
     file.write_text("\n".join(names))
-    assert at_once(file=file) == names
+    assert list_of_ids(file=file) == names
 
 
 @COMMANDS
 @pytest.mark.parametrize(
     "content, hint",
     [
-        (b"", "holds no ids"),
-        (b"\n \r\n\t\n", "holds no ids"),
-        (b"\xef\xbb\xbf", "holds no ids"),
-        (b"a\nb c\n", "line 2: 'b c' is more than one word"),
-        ("a\nb\u2028c\n".encode(), "line 2: 'b\\u2028c' is more than one word"),
-        (b"a\n\nb\tc\n", "line 3: 'b\\tc' is more than one word"),
-        (b"\x89PNG\r\n\x1a\n\xff\xd8", "is no text"),
+        (b"", "contains no ids"),
+        (b"\n \r\n\t\n", "contains no ids"),
+        (b"\xef\xbb\xbf", "contains no ids"),
+        (b"a\nb c\n", "line 2: 'b c' is not one id"),
+        ("a\nb\u2028c\n".encode(), "line 2: 'b\\u2028c' is not one id"),
+        (b"a\n\nb\tc\n", "line 3: 'b\\tc' is not one id"),
+        (b"\x89PNG\r\n\x1a\n\xff\xd8", "is not a text file"),
         (b"a" * 513, "line 1: the task id has 513 characters"),
     ],
 )
-def test_a_file_that_is_no_list_is_refused_before_any_request(
+def test_a_file_without_valid_ids_is_refused_before_any_request(
     vocalsep_emulator: Emulator, tmp_path: Path, command: str, content: bytes, hint: str
 ) -> None:
     file = tmp_path / "ids.txt"
     file.write_bytes(content)
     to = ("--to", tmp_path / "stems")
-    throttled(call(vocalsep_emulator, command, "good", "--file", file, *to), str(file), hint)
+    assert_error(call(vocalsep_emulator, command, "good", "--file", file, *to), str(file), hint)
     assert vocalsep_emulator.requests == ()
     assert list(tmp_path.iterdir()) == [file]
 
 
 @COMMANDS
-def test_a_file_that_is_not_there_is_said_so(
+def test_a_missing_file_is_reported(
     vocalsep_emulator: Emulator, tmp_path: Path, command: str
 ) -> None:
     words = (command, "--file", tmp_path / "none", "--to", tmp_path / "stems")
-    throttled(call(vocalsep_emulator, *words), "none: No such file or directory")
+    assert_error(call(vocalsep_emulator, *words), "none: No such file or directory")
 
 
 @COMMANDS
-def test_a_folder_is_no_file_of_ids(
+def test_a_folder_is_refused_as_a_file_of_ids(
     vocalsep_emulator: Emulator, tmp_path: Path, command: str
 ) -> None:
     words = (command, "--file", tmp_path, "--to", tmp_path / "stems")
-    throttled(call(vocalsep_emulator, *words), f"{tmp_path}: Is a directory")
+    assert_error(call(vocalsep_emulator, *words), f"{tmp_path}: Is a directory")
     assert vocalsep_emulator.requests == ()
 
 
 @pytest.mark.parametrize("given", ["", " ", "two words", "a\nb", "a" * 513, "a\ud800"])
 @pytest.mark.parametrize("command", ["wait", "track"])
-def test_an_argument_that_is_no_id_is_refused_before_any_request(
+def test_an_invalid_argument_is_refused_before_any_request(
     vocalsep_emulator: Emulator, command: str, given: str
 ) -> None:
-    throttled(call(vocalsep_emulator, command, "good", given), "the arguments: ")
+    assert_error(call(vocalsep_emulator, command, "good", given), "argument: ")
     assert vocalsep_emulator.requests == ()
 
 
 @COMMANDS
-def test_no_ids_at_all_is_said_so_with_what_could_be_given(
+def test_missing_ids_are_reported_with_the_alternatives(
     vocalsep_emulator: Emulator, tmp_path: Path, command: str
 ) -> None:
     result = call(vocalsep_emulator, command, "--to", tmp_path)
-    throttled(result, "give ids of tasks, --file, - to read standard input")
+    assert_error(result, "no task ids: give ids, --file, - for standard input")
     assert ("--journal" in result.stderr) is (command == "track")
 
 
@@ -134,9 +136,9 @@ def test_no_ids_at_all_is_said_so_with_what_could_be_given(
 
 
 def lines_of(*pieces: bytes) -> list[str]:
-    """What is made of a stream that comes in these pieces."""
-    lines = ids._Lines()
-    return [line for piece in (*pieces, b"") for line in lines.fed(piece)]
+    """The lines of a stream that arrives in these pieces."""
+    lines = inputs._LineBuffer()
+    return [line for piece in (*pieces, b"") for line in lines.feed(piece)]
 
 
 streams = st.one_of(
@@ -146,7 +148,9 @@ streams = st.one_of(
 
 
 @given(streams, st.data())
-def test_wherever_a_stream_is_cut_the_ids_are_the_same(stream: bytes, data: st.DataObject) -> None:
+def test_the_ids_of_a_stream_do_not_depend_on_its_chunks(
+    stream: bytes, data: st.DataObject
+) -> None:
     places = data.draw(st.sets(st.integers(0, len(stream)), max_size=10))
     edges = [0, *sorted(places), len(stream)]
     pieces = [stream[start:end] for start, end in pairwise(edges)]
@@ -154,86 +158,86 @@ def test_wherever_a_stream_is_cut_the_ids_are_the_same(stream: bytes, data: st.D
 
 
 @given(streams)
-def test_byte_by_byte_the_ids_are_the_same(stream: bytes) -> None:
+def test_the_ids_of_a_stream_read_byte_by_byte_are_the_same(stream: bytes) -> None:
     assert lines_of(*(bytes([byte]) for byte in stream)) == lines_of(*filter(None, [stream]))
 
 
 @given(st.lists(st.text(st.sampled_from("aZ09-_ü𝄞"), min_size=1), min_size=1))
-def test_a_stream_gives_the_ids_that_a_file_gives(names: list[str]) -> None:
+def test_a_stream_gives_the_same_ids_as_a_file(names: list[str]) -> None:
     stream = ("\ufeff" + "\r\n\r\n".join(names)).encode()
     assert lines_of(stream) == names
 
 
-def test_a_line_is_complete_with_its_end() -> None:
-    lines = ids._Lines()
-    assert list(lines.fed(b"a\nb")) == ["a"]
-    assert list(lines.fed(b"c\n")) == ["bc"]
-    assert list(lines.fed(b"d")) == []
-    assert list(lines.fed(b"")) == ["d"]
+def test_a_line_is_complete_at_its_line_end() -> None:
+    lines = inputs._LineBuffer()
+    assert list(lines.feed(b"a\nb")) == ["a"]
+    assert list(lines.feed(b"c\n")) == ["bc"]
+    assert list(lines.feed(b"d")) == []
+    assert list(lines.feed(b"")) == ["d"]
 
 
-def fed(monkeypatch: pytest.MonkeyPatch, *pieces: bytes) -> None:
-    """Have these pieces come from standard input."""
+def stdin_delivers(monkeypatch: pytest.MonkeyPatch, *pieces: bytes) -> None:
+    """Deliver these pieces as standard input."""
 
     async def chunks(descriptor: int) -> AsyncIterator[bytes]:
         assert descriptor == 0
         for piece in (*pieces, b""):
             yield piece
 
-    monkeypatch.setattr(ids, "_chunks", chunks)
+    monkeypatch.setattr(inputs, "_read_chunks", chunks)
 
 
 @pytest.mark.anyio
 async def test_arguments_and_the_file_come_before_standard_input(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    fed(monkeypatch, b"c\n\nd")
+    stdin_delivers(monkeypatch, b"c\n\nd")
     file = tmp_path / "ids.txt"
     file.write_text("b\n")
-    found = Ids(("-", "a", "-"), file, nobody_is_warned).all()
+    found = TaskIds(("-", "a", "-"), file, fail_on_warning).all()
     assert not isinstance(found, list)
     assert [each async for each in found] == ["a", "b", "c", "d"]
 
 
 @pytest.mark.anyio
-async def test_a_line_that_is_no_id_is_warned_about_and_left_out(
+async def test_an_invalid_line_is_skipped_with_a_warning(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     warned: list[str] = []
-    fed(monkeypatch, b"a\ntwo words\n" + b"x" * 513 + b"\nb\n")
-    given = Ids(("-",), None, warned.append)
-    before, found = given.has_bad_lines, given.all()
+    stdin_delivers(monkeypatch, b"a\ntwo words\n" + b"x" * 513 + b"\nb\n")
+    given = TaskIds(("-",), None, warned.append)
+    before, found = given.skipped_lines, given.all()
     assert not isinstance(found, list)
     assert [each async for each in found] == ["a", "b"]
-    assert (before, given.has_bad_lines) == (False, True)
+    assert (before, given.skipped_lines) == (False, True)
     assert len(warned) == 2
-    assert warned[0].startswith("left out: standard input: 'two words' is more than one word")
+    assert warned[0].startswith("line skipped: standard input: 'two words' is not one id")
     assert "513" in warned[1]
 
 
 @pytest.mark.anyio
-async def test_good_lines_are_no_bad_lines(monkeypatch: pytest.MonkeyPatch) -> None:
-    fed(monkeypatch, b"a\r\n\r\n")
-    given = Ids(("-",), None, nobody_is_warned)
+async def test_valid_lines_are_not_counted_as_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
+    stdin_delivers(monkeypatch, b"a\r\n\r\n")
+    given = TaskIds(("-",), None, fail_on_warning)
     found = given.all()
     assert not isinstance(found, list)
     assert [each async for each in found] == ["a"]
-    assert not given.has_bad_lines
+    assert not given.skipped_lines
 
 
-def test_a_standard_input_that_is_closed_is_said_so_at_once(
+def test_a_closed_standard_input_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(sys, "stdin", None)
     with pytest.raises(InvalidArgumentError, match="standard input is closed"):
-        Ids(("-",), None, nobody_is_warned)
-    assert at_once("a") == ["a"]
+        TaskIds(("-",), None, fail_on_warning)
+    assert list_of_ids("a") == ["a"]
 
 
 # The thread that reads
 
 
-def readers() -> list[threading.Thread]:
+def reader_threads() -> list[threading.Thread]:
     return [each for each in threading.enumerate() if each.name == "vocalsep-stdin"]
 
 
@@ -241,7 +245,7 @@ def readers() -> list[threading.Thread]:
 async def test_a_pipe_is_read_as_it_is_written() -> None:
     reading, writing = os.pipe()
     try:
-        async with aclosing(ids._chunks(reading)) as chunks:  # type: ignore[type-var]
+        async with aclosing(inputs._read_chunks(reading)) as chunks:  # type: ignore[type-var]
             for piece in (b"a", b"b\nc"):
                 os.write(writing, piece)
                 assert await anext(chunks) == piece
@@ -252,27 +256,27 @@ async def test_a_pipe_is_read_as_it_is_written() -> None:
 
 
 @pytest.mark.anyio
-async def test_what_cannot_be_read_is_raised_where_it_is_waited_for(tmp_path: Path) -> None:
+async def test_a_read_error_is_raised_in_the_consumer(tmp_path: Path) -> None:
     folder = os.open(tmp_path, os.O_RDONLY)
     try:
         with pytest.raises(IsADirectoryError):
-            [each async for each in ids._chunks(folder)]
+            [each async for each in inputs._read_chunks(folder)]
     finally:
         os.close(folder)
 
 
-def test_a_thread_whose_loop_has_gone_ends_without_a_word() -> None:
+def test_the_reader_thread_ends_silently_after_its_event_loop() -> None:
     reading, writing = os.pipe()
 
     async def listen() -> None:
-        async with aclosing(ids._chunks(reading)) as chunks:  # type: ignore[type-var]
+        async with aclosing(inputs._read_chunks(reading)) as chunks:  # type: ignore[type-var]
             os.write(writing, b"a")
             assert await anext(chunks) == b"a"
 
     try:
         asyncio.run(listen())
-        (thread,) = readers()
-        # As when somebody types a line more after Ctrl-C.
+        (thread,) = reader_threads()
+        # Like a line that is typed after Ctrl-C.
         os.write(writing, b"b")
         thread.join(60)
         assert not thread.is_alive()
@@ -282,13 +286,13 @@ def test_a_thread_whose_loop_has_gone_ends_without_a_word() -> None:
 
 
 @pytest.mark.anyio
-async def test_a_thread_that_nobody_listens_to_any_more_ends() -> None:
+async def test_the_reader_thread_ends_after_its_receiver() -> None:
     reading, writing = os.pipe()
     try:
-        async with aclosing(ids._chunks(reading)) as chunks:  # type: ignore[type-var]
+        async with aclosing(inputs._read_chunks(reading)) as chunks:  # type: ignore[type-var]
             os.write(writing, b"a")
             await anext(chunks)
-        (thread,) = readers()
+        (thread,) = reader_threads()
         os.write(writing, b"b")
         await asyncio.to_thread(thread.join, 30)
         assert not thread.is_alive()

@@ -1,4 +1,4 @@
-"""The commands that ask once: get, create and credits."""
+"""The commands of one request: get, create and credits."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli.commands import vocalsep
-from cli.inside import call, throttled
+from cli.in_process import assert_error, call
+from cli.subprocesses import vocalsep
 
 from vocalsep_async.emulator import Emulator, Fault
 
@@ -29,11 +29,11 @@ async def emulator() -> AsyncIterator[Emulator]:
         yield emulator
 
 
-# As users run them
+# As processes
 
 
 @pytest.mark.anyio
-async def test_get_shows_how_a_task_stands_and_its_links(emulator: Emulator) -> None:
+async def test_get_prints_the_status_and_the_links(emulator: Emulator) -> None:
     task_id = emulator.add_task(duration=0)
     run = await vocalsep(emulator, "get", task_id)
     assert (run.status, run.err) == (0, "")
@@ -45,7 +45,7 @@ async def test_get_shows_how_a_task_stands_and_its_links(emulator: Emulator) -> 
 
 
 @pytest.mark.anyio
-async def test_create_prints_the_id_alone_and_writes_it_down(
+async def test_create_prints_the_id_and_records_it_in_the_journal(
     emulator: Emulator, tmp_path: Path
 ) -> None:
     journal = tmp_path / "batch.journal"
@@ -54,22 +54,22 @@ async def test_create_prints_the_id_alone_and_writes_it_down(
     assert (run.status, run.err) == (0, "")
     assert run.out == list(emulator.tasks)
     kept = await vocalsep(emulator, "journal", "export", str(journal))
-    (told,) = map(json.loads, kept.out)
-    assert (told["task_id"], told["type"]) == (run.out[0], "split_stem")
-    # The same journal goes on with what was created.
+    (exported,) = map(json.loads, kept.out)
+    assert (exported["task_id"], exported["type"]) == (run.out[0], "split_stem")
+    # A batch with this journal tracks the created task.
     emulator.finish(run.out[0])
     tracked = await vocalsep(emulator, "track", "--journal", str(journal))
     assert (tracked.status, len(tracked.out)) == (0, 1)
 
 
 @pytest.mark.anyio
-async def test_credits_are_a_number(emulator: Emulator) -> None:
+async def test_credits_prints_a_number(emulator: Emulator) -> None:
     run = await vocalsep(emulator, "credits")
     assert run == (0, ["1000"], "")
 
 
 @pytest.mark.anyio
-async def test_with_json_every_command_prints_objects_and_nothing_else(
+async def test_every_command_prints_only_objects_with_json(
     emulator: Emulator, tmp_path: Path
 ) -> None:
     good, bad = emulator.add_task(duration=0), emulator.add_task(duration=math.inf)
@@ -90,16 +90,16 @@ async def test_with_json_every_command_prints_objects_and_nothing_else(
 # get
 
 
-def test_get_for_programs_is_an_object(vocalsep_emulator: Emulator) -> None:
+def test_get_prints_json(vocalsep_emulator: Emulator) -> None:
     task_id = vocalsep_emulator.add_task(duration=0, type="split_stem")
-    told = json.loads(call(vocalsep_emulator, "get", task_id, "--json").stdout)
-    assert (told["task_id"], told["status"], told["error"]) == (task_id, "SUCCESS", None)
-    assert len(told["stems"]) == 12
-    assert told["created_at"] <= told["completed_at"]
+    task = json.loads(call(vocalsep_emulator, "get", task_id, "--json").stdout)
+    assert (task["task_id"], task["status"], task["reason"]) == (task_id, "SUCCESS", None)
+    assert len(task["stems"]) == 12
+    assert task["created_at"] <= task["completed_at"]
 
 
 @pytest.mark.parametrize("words", [(), ("--json",)])
-def test_a_task_that_goes_on_is_no_failure(
+def test_get_of_a_pending_task_is_exit_code_0(
     vocalsep_emulator: Emulator, words: tuple[str, ...]
 ) -> None:
     task_id = vocalsep_emulator.add_task(duration=math.inf)
@@ -110,7 +110,7 @@ def test_a_task_that_goes_on_is_no_failure(
 
 
 @pytest.mark.parametrize("words", [(), ("--json",)])
-def test_a_task_that_failed_is_status_1_and_shown_all_the_same(
+def test_get_prints_a_failed_task_with_exit_code_1(
     vocalsep_emulator: Emulator, words: tuple[str, ...]
 ) -> None:
     task_id = vocalsep_emulator.add_task(duration=math.inf)
@@ -121,31 +121,33 @@ def test_a_task_that_failed_is_status_1_and_shown_all_the_same(
     assert "no vocals in it" in result.stdout
 
 
-def test_a_task_that_nobody_knows_is_status_1(vocalsep_emulator: Emulator) -> None:
-    throttled(call(vocalsep_emulator, "get", "an-id"), "Check the task id", status=1)
+def test_get_of_an_unknown_task_is_exit_code_1(vocalsep_emulator: Emulator) -> None:
+    assert_error(call(vocalsep_emulator, "get", "an-id"), "Check the task id", status=1)
 
 
 @pytest.mark.parametrize("words", [("get", "an-id"), ("credits",), ("create", *SONG, *HOOK)])
-def test_a_dead_key_is_status_3(vocalsep_emulator: Emulator, words: tuple[str, ...]) -> None:
+def test_an_invalid_key_is_exit_code_3(vocalsep_emulator: Emulator, words: tuple[str, ...]) -> None:
     vocalsep_emulator.inject(Fault.UNAUTHORIZED)
-    throttled(call(vocalsep_emulator, *words), "Check the API key.", status=3)
+    assert_error(call(vocalsep_emulator, *words), "Check the API key.", status=3)
 
 
 @pytest.mark.parametrize("given", ["", " ", "x" * 513])
-def test_what_is_no_id_is_not_asked_for(vocalsep_emulator: Emulator, given: str) -> None:
-    throttled(call(vocalsep_emulator, "get", given), "task id")
+def test_get_of_an_invalid_id_is_refused_before_any_request(
+    vocalsep_emulator: Emulator, given: str
+) -> None:
+    assert_error(call(vocalsep_emulator, "get", given), "task id")
     assert vocalsep_emulator.requests == ()
 
 
-def test_maintenance_is_status_1_and_said_so(vocalsep_emulator: Emulator) -> None:
+def test_maintenance_is_reported_with_exit_code_1(vocalsep_emulator: Emulator) -> None:
     vocalsep_emulator.maintenance = True
-    throttled(call(vocalsep_emulator, "get", "an-id"), "under maintenance", status=1)
+    assert_error(call(vocalsep_emulator, "get", "an-id"), "under maintenance", status=1)
 
 
 # create
 
 
-def test_create_for_programs_is_an_object(vocalsep_emulator: Emulator) -> None:
+def test_create_prints_json(vocalsep_emulator: Emulator) -> None:
     words = ("--type", "split_stem_advanced", "--stem-name", "piano", "--json")
     result = call(vocalsep_emulator, "create", *SONG, *HOOK, *words)
     assert json.loads(result.stdout) == {
@@ -154,15 +156,15 @@ def test_create_for_programs_is_an_object(vocalsep_emulator: Emulator) -> None:
     }
 
 
-def test_create_takes_a_track_of_a_music_task(vocalsep_emulator: Emulator) -> None:
+def test_create_accepts_a_track_of_a_music_task(vocalsep_emulator: Emulator) -> None:
     words = ("--source-task-id", "a-music-task", "--audio-id", "a-track")
     result = call(vocalsep_emulator, "create", *words, *HOOK)
     assert result.stdout.split() == list(vocalsep_emulator.tasks)
 
 
-def test_an_empty_account_is_status_3(vocalsep_emulator: Emulator) -> None:
+def test_missing_credits_are_exit_code_3(vocalsep_emulator: Emulator) -> None:
     vocalsep_emulator.inject(Fault.NO_CREDITS)
-    throttled(call(vocalsep_emulator, "create", *SONG, *HOOK), "Top up the account.", status=3)
+    assert_error(call(vocalsep_emulator, "create", *SONG, *HOOK), "Top up the account.", status=3)
     assert vocalsep_emulator.tasks == ()
 
 
@@ -179,7 +181,7 @@ def test_an_empty_account_is_status_3(vocalsep_emulator: Emulator) -> None:
         (*SONG, *HOOK, "--journal", "/no/such/folder/batch.journal"),
     ],
 )
-def test_what_cannot_be_created_is_status_2_and_costs_nothing(
+def test_a_create_with_invalid_arguments_is_exit_code_2_without_a_request(
     vocalsep_emulator: Emulator, words: tuple[str, ...]
 ) -> None:
     result = call(vocalsep_emulator, "create", *words)
@@ -192,7 +194,7 @@ def test_what_cannot_be_created_is_status_2_and_costs_nothing(
 # credits
 
 
-def test_credits_for_programs_are_an_object(vocalsep_emulator: Emulator) -> None:
+def test_credits_prints_json(vocalsep_emulator: Emulator) -> None:
     result = call(vocalsep_emulator, "credits", "--json")
     assert json.loads(result.stdout) == {"credits": 1000}
 
@@ -203,7 +205,7 @@ class TestRichAccounts:
         return {"credits": request.param}
 
     @pytest.mark.parametrize("vocalsep_emulator_options", [0, 999_999, 1_234_567], indirect=True)
-    def test_credits_are_told_to_the_last_one(self, vocalsep_emulator: Emulator) -> None:
+    def test_credits_are_printed_exactly(self, vocalsep_emulator: Emulator) -> None:
         shown = call(vocalsep_emulator, "credits").stdout.strip()
         assert float(shown) == vocalsep_emulator.credits_left
         assert "e" not in shown

@@ -1,4 +1,4 @@
-"""The command line in the process of a test: quick, and open to patches."""
+"""The command line inside the process of a test: fast, and open to patches."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 import anyio
 import pytest
-from cli.commands import KEY
+from cli.subprocesses import KEY
 from typer.testing import CliRunner, Result
 
 from vocalsep_async.cli import app
@@ -21,30 +21,30 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextmanager
-def signals_kept() -> Iterator[None]:
-    """Give signals back to whoever heeded them: a command does so to the end of its process."""
-    heeded = {number: signal.getsignal(number) for number in SIGNALS}
+def restored_signals() -> Iterator[None]:
+    """Restore the signal handlers, which a command replaces for the rest of its process."""
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
     try:
         yield
     finally:
-        for number, handler in heeded.items():
+        for number, handler in handlers.items():
             signal.signal(number, handler)
 
 
 def call(
     emulator: Emulator, *words: str | Path, environ: dict[str, str | None] | None = None
 ) -> Result:
-    """Run a command to its end; None takes a variable away."""
+    """Run a command to its end; None removes an environment variable."""
     account = {"VOCALSEP_API_KEY": KEY, "VOCALSEP_BASE_URL": emulator.url}
     env: dict[str, str | None] = {"NO_COLOR": "1", "COLUMNS": "200", **account, **(environ or {})}
-    with signals_kept():
+    with restored_signals():
         result = CliRunner().invoke(app, list(map(str, words)), env=env)
     assert KEY not in result.output
     return result
 
 
-def throttled(result: Result, *words: str, status: int = 2) -> None:
-    """It says what is wrong in one sentence, and nothing else."""
+def assert_error(result: Result, *words: str, status: int = 2) -> None:
+    """Check that a command printed one error line, and nothing else."""
     assert isinstance(result.exception, SystemExit), result.exception
     assert (result.exit_code, result.stdout) == (status, "")
     assert len(result.stderr.splitlines()) == 1, result.stderr
@@ -52,14 +52,14 @@ def throttled(result: Result, *words: str, status: int = 2) -> None:
         assert word in result.stderr
 
 
-def stopped_before_the_loop_runs(
+def signal_before_the_loop(
     monkeypatch: pytest.MonkeyPatch, number: signal.Signals = signal.SIGTERM
 ) -> None:
-    """Have the next command told to stop when its event loop does not run yet."""
+    """Send a signal to the next command just before its event loop runs."""
     run = anyio.run
 
-    def told(*arguments: Any) -> Any:
+    def run_after_signal(*arguments: Any) -> Any:
         os.kill(os.getpid(), number)
         return run(*arguments)
 
-    monkeypatch.setattr(anyio, "run", told)
+    monkeypatch.setattr(anyio, "run", run_after_signal)

@@ -1,0 +1,387 @@
+"""Results on standard output, messages and progress on standard error."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from cli.stats import batch, client
+from cli.subprocesses import KEY, first_line, started
+from cli.terminal import Terminal
+from hypothesis import given
+from hypothesis import strategies as st
+from virtual_time import VIRTUAL_TIME
+
+from vocalsep_async import (
+    DownloadError,
+    SeparationTask,
+    Stems,
+    TaskOutcome,
+    TaskStatus,
+    TransportError,
+    VocalSepError,
+)
+from vocalsep_async.cli.output import Output, outcome_line, task_lines, task_to_dict
+from vocalsep_async.cli.progress import Snapshot, format_line
+from vocalsep_async.emulator import Emulator
+
+Captured = pytest.CaptureFixture[str]
+
+HOSTILE = "[red]x[/] :key: :smile:"
+SNAPSHOT = Snapshot(
+    batch=batch(pending=1, finished=1, failed=0),
+    client=client(),
+    request_rate=0.2,
+    slowest=(("an-id", 8.0),),
+)
+
+
+# Results and messages
+
+
+def test_a_result_is_one_line_of_standard_output(capsys: Captured) -> None:
+    output = Output(is_quiet=True)
+    output.result(HOSTILE)
+    output.result({"task_id": "ü\u2028\n"})
+    out, err = capsys.readouterr()
+    assert err == ""
+    text, json_line = out.splitlines()
+    assert text == HOSTILE
+    assert json.loads(json_line) == {"task_id": "ü\u2028\n"}
+
+
+@pytest.mark.parametrize("is_quiet", [False, True])
+def test_messages_go_to_standard_error(capsys: Captured, *, is_quiet: bool) -> None:
+    output = Output(is_quiet=is_quiet)
+    output.info("said")
+    output.warn("warned")
+    assert capsys.readouterr() == ("", "warned\n" if is_quiet else "said\nwarned\n")
+
+
+def test_names_are_not_parsed_as_markup(capsys: Captured) -> None:
+    output = Output(is_quiet=False)
+    output.info(HOSTILE)
+    output.warn(HOSTILE)
+    assert capsys.readouterr().err == f"{HOSTILE}\n{HOSTILE}\n"
+
+
+def test_a_long_message_is_not_wrapped(capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "20")
+    Output(is_quiet=False).warn("word " * 100)
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+# Progress in virtual time
+
+
+async def shown_for(seconds: float, output: Output) -> None:
+    with anyio.move_on_after(seconds):
+        await output.show_progress(lambda: SNAPSHOT)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", [VIRTUAL_TIME])
+async def test_a_log_gets_a_progress_line_every_five_seconds(capsys: Captured) -> None:
+    await shown_for(4, Output(is_quiet=False))
+    assert capsys.readouterr() == ("", "")
+    await shown_for(16, Output(is_quiet=False))
+    assert capsys.readouterr() == ("", (format_line(SNAPSHOT) + "\n") * 3)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", [VIRTUAL_TIME])
+async def test_quiet_hides_progress(capsys: Captured) -> None:
+    await shown_for(60, Output(is_quiet=True))
+    assert capsys.readouterr() == ("", "")
+
+
+class OnTerminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def on_terminal(monkeypatch: pytest.MonkeyPatch) -> OnTerminal:
+    """Connect standard output and standard error to one terminal."""
+    for name in ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    stream = OnTerminal()
+    monkeypatch.setattr(sys, "stdout", stream)
+    monkeypatch.setattr(sys, "stderr", stream)
+    return stream
+
+
+def screen_of(stream: io.StringIO) -> Terminal:
+    screen = Terminal()
+    # As the driver of a terminal converts it.
+    screen.write(stream.getvalue().replace("\n", "\r\n"))
+    return screen
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", [VIRTUAL_TIME])
+async def test_a_terminal_shows_progress_below_the_results_and_clears_it_at_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    terminal = on_terminal(monkeypatch)
+    output = Output(is_quiet=False)
+    async with anyio.create_task_group() as group:
+        group.start_soon(output.show_progress, lambda: SNAPSHOT)
+        await anyio.sleep(1)
+        for result in ("first", HOSTILE, "x" * 200):
+            output.result(result)
+            await anyio.sleep(1)
+        meanwhile = screen_of(terminal)
+        assert meanwhile.lines[:3] == ["first", HOSTILE, "x" * 200]
+        assert meanwhile.lines[3].startswith("1 of 2 tasks finished ")
+        assert meanwhile.lines[-1] == "  an-id  open for 8 s"
+        assert not meanwhile.has_cursor
+        group.cancel_scope.cancel()
+    output.info("said")
+    afterwards = screen_of(terminal)
+    assert afterwards.lines == ["first", HOSTILE, "x" * 200, "said"]
+    assert afterwards.has_cursor
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", [VIRTUAL_TIME])
+async def test_results_that_are_redirected_do_not_appear_on_the_terminal(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    terminal, elsewhere = on_terminal(monkeypatch), io.StringIO()
+    monkeypatch.setattr(sys, "stdout", elsewhere)
+    output = Output(is_quiet=False)
+    async with anyio.create_task_group() as group:
+        group.start_soon(output.show_progress, lambda: SNAPSHOT)
+        await anyio.sleep(1)
+        output.result("first")
+        assert elsewhere.getvalue() == "first\n"
+        await anyio.sleep(1)
+        group.cancel_scope.cancel()
+    assert "1 of 2 tasks finished" in terminal.getvalue()
+    assert "first" not in terminal.getvalue()
+    assert screen_of(terminal).lines == [""]
+
+
+# Whole commands on a pseudo-terminal
+
+
+@pytest.fixture
+async def emulator() -> AsyncIterator[Emulator]:
+    async with Emulator(rate_limit=None, speed=1000) as emulator:
+        yield emulator
+
+
+@pytest.fixture
+def pseudo_terminal() -> Iterator[tuple[int, int]]:
+    pty = pytest.importorskip("pty")
+    ours, theirs = pty.openpty()
+    yield ours, theirs
+    for each in (ours, theirs):
+        with contextlib.suppress(OSError):
+            os.close(each)
+
+
+async def start_on_terminal(
+    emulator: Emulator, *words: str, **streams: Any
+) -> asyncio.subprocess.Process:
+    without = {"NO_COLOR", "FORCE_COLOR"}
+    environ = {name: value for name, value in os.environ.items() if name not in without}
+    environ |= {"TERM": "xterm", "COLUMNS": "80", "LINES": "25"}
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "vocalsep_async", *words),
+        env={**environ, "VOCALSEP_API_KEY": KEY, "VOCALSEP_BASE_URL": emulator.url},
+        stdin=asyncio.subprocess.DEVNULL,
+        **streams,
+    )
+
+
+def written_to(descriptor: int, until: str = "") -> str:
+    """The output of a process to a terminal, until *until* appears or the process ends."""
+    text = b""
+    with contextlib.suppress(OSError):
+        while not until or until.encode() not in text:
+            piece = os.read(descriptor, 65536)
+            if not piece:
+                break
+            text += piece
+    return text.decode()
+
+
+@pytest.mark.anyio
+async def test_a_terminal_keeps_only_the_results_and_the_last_message(
+    emulator: Emulator, pseudo_terminal: tuple[int, int]
+) -> None:
+    ours, theirs = pseudo_terminal
+    done, still = emulator.add_task(duration=0), emulator.add_task(duration=float("inf"))
+    process = await start_on_terminal(emulator, "track", done, still, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    text = await asyncio.to_thread(written_to, ours, "1 of 2 tasks finished")
+    process.send_signal(signal.SIGINT)
+    text += await asyncio.to_thread(written_to, ours)
+    assert await process.wait() == 130
+    screen = Terminal()
+    screen.write(text)
+    result, last = screen.lines
+    assert result == f"{done}  SUCCESS  ready: instrumental, vocal"
+    assert last.startswith("interrupted with 1 task open; ")
+    assert screen.has_cursor
+    assert still in text
+    assert KEY not in text
+
+
+@pytest.mark.anyio
+async def test_a_pipe_gets_only_results_while_a_terminal_shows_progress(
+    emulator: Emulator, pseudo_terminal: tuple[int, int]
+) -> None:
+    ours, theirs = pseudo_terminal
+    done, still = emulator.add_task(duration=0), emulator.add_task(duration=float("inf"))
+    process = await start_on_terminal(
+        emulator, "track", done, still, "--json", stdout=asyncio.subprocess.PIPE, stderr=theirs
+    )
+    os.close(theirs)
+    assert json.loads(await first_line(process))["task_id"] == done
+    text = await asyncio.to_thread(written_to, ours, "1 of 2 tasks finished")
+    emulator.finish(still)
+    rest = asyncio.create_task(asyncio.to_thread(written_to, ours))
+    out, _ = await process.communicate()
+    text += await rest
+    assert process.returncode == 0
+    assert [json.loads(line)["task_id"] for line in out.splitlines()] == [still]
+    screen = Terminal()
+    screen.write(text)
+    assert len(screen.lines) == 1
+    assert screen.lines[0].startswith("2 tasks: 2 succeeded, 0 failed; ")
+
+
+@pytest.mark.anyio
+async def test_output_into_pipes_has_no_escape_sequences(
+    emulator: Emulator, tmp_path: Path
+) -> None:
+    task_id = emulator.add_task(duration=0)
+    process = await started(
+        emulator,
+        "track",
+        task_id,
+        "--to",
+        str(tmp_path),
+        environ={"NO_COLOR": "", "FORCE_COLOR": ""},
+    )
+    out, err = await process.communicate()
+    assert process.returncode == 0
+    assert b"\x1b" not in out + err
+
+
+# Tasks and outcomes as lines and as JSON
+
+
+NAMES = ("vocal", "drums", "bass", "guitar", "keyboard", "synth")
+STEMS = Stems(**{name: f"https://cdn.example/{name}.mp3?sig=1" for name in NAMES})
+DONE = SeparationTask(
+    task_id="a",
+    status=TaskStatus.SUCCESS,
+    stems=STEMS,
+    created_at=datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC),
+)
+FAILED = SeparationTask(
+    task_id="b", status=TaskStatus.CREATE_TASK_FAILED, error_message="[red]no vocals\\x1b"
+)
+FILES = {name: Path("stems", "a", f"{name}.mp3") for name in NAMES}
+
+
+def outcome(
+    task: SeparationTask | None,
+    error: VocalSepError | None = None,
+    download_error: DownloadError | None = None,
+    files: dict[str, Path] | None = None,
+) -> TaskOutcome:
+    return TaskOutcome(
+        task_id=task.task_id if task else "c",
+        status=task.status if task else None,
+        task=task,
+        error=error,
+        polls=3,
+        elapsed=12.5,
+        files=files or {},
+        download_error=download_error,
+    )
+
+
+def test_an_outcome_line_names_four_stems_and_counts_the_others() -> None:
+    ready = outcome_line(outcome(DONE))
+    assert ready.startswith("a  SUCCESS  ready: ")
+    assert ready.endswith(" and 2 more")
+    assert sum(name in ready for name in NAMES) == 4
+
+
+def test_an_outcome_line_distinguishes_saved_from_ready() -> None:
+    saved = outcome_line(outcome(DONE, files={"drums": FILES["drums"]}))
+    assert saved == "a  SUCCESS  saved: drums"
+
+
+def test_an_outcome_line_has_the_message_of_the_api() -> None:
+    assert outcome_line(outcome(FAILED)) == "b  CREATE_TASK_FAILED  [red]no vocals\\x1b"
+
+
+def test_an_outcome_line_without_a_record_has_the_error() -> None:
+    assert (
+        outcome_line(outcome(None, TransportError("no connection")))
+        == "c  no status  no connection"
+    )
+
+
+def test_an_outcome_line_has_the_reason_why_stems_are_not_saved() -> None:
+    error = DownloadError("the disk is full", task_id="a", stem="vocal")
+    assert outcome_line(outcome(DONE, download_error=error)) == "a  SUCCESS  the disk is full"
+
+
+def test_an_outcome_line_of_a_record_without_links_has_the_reason() -> None:
+    empty = SeparationTask(task_id="a", status=TaskStatus.SUCCESS)
+    assert outcome_line(outcome(empty)).startswith("a  SUCCESS  ")
+    assert "no URL" in outcome_line(outcome(empty))
+
+
+def test_a_task_as_json_has_whole_links_and_a_reason() -> None:
+    assert task_to_dict(DONE) == {
+        "task_id": "a",
+        "status": "SUCCESS",
+        "stems": dict(STEMS),
+        "reason": None,
+        "created_at": "2026-05-04T03:02:01+00:00",
+        "completed_at": None,
+    }
+    assert task_to_dict(FAILED)["reason"] == FAILED.reason
+
+
+def test_task_lines_align_the_links() -> None:
+    first, *stems = task_lines(DONE)
+    assert first == "a  SUCCESS"
+    assert len(stems) == len(NAMES)
+    assert len({each.index("https://") for each in stems}) == 1
+
+
+def test_task_lines_of_a_failed_task_have_the_message_of_the_api() -> None:
+    assert task_lines(FAILED) == ["b  CREATE_TASK_FAILED  [red]no vocals\\x1b"]
+    assert task_lines(SeparationTask(task_id="p", status="PENDING")) == ["p  PENDING"]
+
+
+@given(st.text(min_size=1), st.text(min_size=1), st.text())
+def test_an_outcome_as_json_is_one_line_for_any_text(task_id: str, stem: str, reason: str) -> None:
+    task = SeparationTask(task_id=task_id, status=TaskStatus.SUCCESS, error_message=reason)
+    shown = json.dumps(
+        outcome(task, files={stem: Path("x")}, error=VocalSepError(reason)).to_dict(keep_links=True)
+    )
+    assert len(shown.splitlines()) == 1
+    assert shown.isascii()
+    assert json.loads(shown)["task_id"] == task_id

@@ -1,0 +1,352 @@
+"""All commands of the command line; those that inspect a journal are in `journal`."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from attrs import evolve
+
+from vocalsep_async import (
+    InvalidArgumentError,
+    SeparationType,
+    TaskRef,
+    VocalSepClient,
+    __version__,
+)
+from vocalsep_async.cli import journal as journal_commands
+from vocalsep_async.cli import options
+from vocalsep_async.cli.inputs import TaskIds
+from vocalsep_async.cli.options import Settings
+from vocalsep_async.cli.output import Output, task_lines, task_to_dict
+from vocalsep_async.cli.process import ExitCode, StopSignal, worse
+from vocalsep_async.cli.run import BatchRun, run_command
+from vocalsep_async.cli.view import RunOptions
+from vocalsep_async.emulator import Emulator
+from vocalsep_async.emulator.__main__ import main as run_emulator
+
+_DEMO_TASKS = 12
+_DEMO_TYPES = (SeparationType.SEPARATE_VOCAL, SeparationType.SPLIT_STEM)
+_DEMO_SPEED = 16.0
+"""The emulator's tasks take 20 to 240 s divided by this."""
+_DEMO_SEED = 5
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(is_requested: bool) -> None:  # noqa: FBT001 - typer calls it with a position
+    if is_requested:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    context: typer.Context,
+    *,
+    key_file: Annotated[
+        Path | None,
+        typer.Option(help="Read the API key from this file, which must be private (mode 600)."),
+    ] = None,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Hide progress; print results and errors only.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Print tracebacks of errors.")] = False,
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version and exit.", callback=_print_version, is_eager=True
+        ),
+    ] = False,
+) -> None:
+    """Track vocal-separation tasks and save their stems.
+
+    The API key comes from the environment variable VOCALSEP_API_KEY or from --key-file, never from
+    an argument, which other users of the machine could see. VOCALSEP_BASE_URL sets another address
+    of the API.
+
+    Results are printed to standard output, everything else to standard error.
+
+    Exit status: 0 all tasks succeeded, 1 a task or a request failed, 2 wrong usage, 3 account
+    refused (invalid key, no credits), 4 timed out, 130 interrupted.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # Names and reasons come from the server: a locale that cannot encode one of their
+            # characters must not end a batch.
+            stream.reconfigure(errors="backslashreplace")
+    context.obj = Settings(key_file, quiet, debug)
+
+
+# Commands of one request
+
+
+@app.command()
+def get(
+    context: typer.Context,
+    task_id: Annotated[str, typer.Argument(metavar="ID", help="Task id.")],
+    *,
+    as_json: options.AsJson = False,
+) -> None:
+    """Poll a task once, and print its status and the links of its stems.
+
+    The exit status is 1 if the task has failed, and 0 if it has succeeded or is not finished.
+    """
+    settings, output = _global_options(context)
+
+    async def command(stop: StopSignal) -> ExitCode:
+        has_failed = False
+        with stop.scope():
+            async with settings.client() as client:
+                task = await client.get_task(task_id)
+            for each in [task_to_dict(task)] if as_json else task_lines(task):
+                output.result(each)
+            has_failed = task.is_final and not task.succeeded
+        return ExitCode.FAILED if has_failed else ExitCode.SUCCEEDED
+
+    run_command(settings, command)
+
+
+@app.command()
+def wait(
+    context: typer.Context,
+    ids: options.Ids,
+    *,
+    type_: options.TaskType = None,
+    timeout: options.Timeout = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Wait until tasks are finished, and print the outcome of each."""
+    _track(context, ids, None, RunOptions(type=type_, timeout=timeout, as_json=as_json))
+
+
+@app.command()
+def track(
+    context: typer.Context,
+    ids: options.IdsOrStdin = None,
+    *,
+    file: options.IdFile = None,
+    type_: options.TaskType = None,
+    timeout: options.Timeout = None,
+    journal: options.JournalPath = None,
+    to: options.To = None,
+    stem: options.StemNames = None,
+    as_json: options.AsJson = False,
+    report: options.Report = None,
+) -> None:
+    """Track many tasks at the same time, and print each outcome as soon as it is known.
+
+    Ctrl-C or SIGTERM ends the command within two seconds. With --journal, the same command
+    continues where it ended, and polls no finished task again.
+
+    Examples:
+        vocalsep track ID ID ID
+
+        vocalsep track --file ids.txt --journal batch.journal --to stems --report report.html
+
+        produce-ids | vocalsep track - --json | jq .stems.vocal
+    """
+    run_options = RunOptions(
+        type=type_,
+        timeout=timeout,
+        journal=journal,
+        download_to=to,
+        stems=stem,
+        as_json=as_json,
+        report=report,
+    )
+    _track(context, ids or (), file, run_options)
+
+
+@app.command()
+def download(
+    context: typer.Context,
+    ids: options.IdsOrStdin = None,
+    *,
+    to: Annotated[Path, typer.Option("--to", help="Save the stems below this folder.")],
+    file: options.IdFile = None,
+    stem: options.StemNames = None,
+    timeout: options.Timeout = None,
+    as_json: options.AsJson = False,
+    report: options.Report = None,
+) -> None:
+    """Save the stems of tasks, waiting for tasks that are not finished.
+
+    A file appears only when it is complete. The same command again downloads only missing files.
+
+    Example:
+        vocalsep download ID --to stems --stem vocal --stem drums
+    """
+    run_options = RunOptions(
+        timeout=timeout, download_to=to, stems=stem, as_json=as_json, report=report
+    )
+    _track(context, ids or (), file, run_options)
+
+
+def _track(
+    context: typer.Context, arguments: Sequence[str], file: Path | None, run_options: RunOptions
+) -> NoReturn:
+    settings, output = _global_options(context)
+
+    async def command(stop: StopSignal) -> ExitCode:
+        ids = TaskIds(arguments, file, output.warn)
+        # Without ids, a journal alone names the tasks.
+        if not ids and run_options.journal is None:
+            raise InvalidArgumentError(_no_ids(context))
+        if run_options.stems and run_options.download_to is None:
+            raise InvalidArgumentError("--stem selects stems to save: add --to with a folder")
+        async with settings.client() as client:
+            run = BatchRun(evolve(run_options, tasks=ids.all()), output, stop)
+            code = await run.run(client)
+        return worse(code, ExitCode.FAILED) if ids.skipped_lines else code
+
+    run_command(settings, command)
+
+
+def _no_ids(context: typer.Context) -> str:
+    journal = ", or the --journal of an earlier run" if context.info_name == "track" else ""
+    return f"no task ids: give ids, --file, - for standard input{journal}"
+
+
+@app.command()
+def create(
+    context: typer.Context,
+    *,
+    callback_url: Annotated[
+        str, typer.Option(help="URL to which the API posts the result; the API requires one.")
+    ],
+    audio_url: Annotated[str | None, typer.Option(help="URL of the song.")] = None,
+    source_task_id: Annotated[
+        str | None,
+        typer.Option(help="Music task that generated the song; used with --audio-id."),
+    ] = None,
+    audio_id: Annotated[str | None, typer.Option(help="Track of the music task.")] = None,
+    type_: Annotated[
+        SeparationType, typer.Option("--type", help="Type of separation.")
+    ] = SeparationType.SEPARATE_VOCAL,
+    stem_name: Annotated[
+        str | None, typer.Option(help="Instrument to extract, for split_stem_advanced.")
+    ] = None,
+    journal: Annotated[
+        Path | None,
+        typer.Option(help="Record the request in this journal before it is sent, then the id."),
+    ] = None,
+    as_json: options.AsJson = False,
+) -> None:
+    r"""Create a task and print its id. EVERY CALL IS BILLED, also for the same song.
+
+    Example:
+        vocalsep create --audio-url https://example.com/song.mp3 \
+            --callback-url https://example.com/hook --type split_stem
+    """
+    settings, output = _global_options(context)
+
+    async def command(stop: StopSignal) -> ExitCode:
+        created: list[TaskRef] = []
+        with stop.scope():
+            async with settings.client() as client:
+                ref = await client.create_task(
+                    callback_url=callback_url,
+                    audio_url=audio_url,
+                    source_task_id=source_task_id,
+                    audio_id=audio_id,
+                    type=type_,
+                    stem_name=stem_name,
+                    journal=journal,
+                )
+                created.append(ref)
+        # Outside the scope: an id that was billed is printed even after a signal.
+        for ref in created:
+            output.result({"task_id": ref.task_id, "type": ref.type} if as_json else ref.task_id)
+        if not created:
+            output.warn("interrupted; the task may have been created and billed nevertheless")
+        return ExitCode.SUCCEEDED
+
+    run_command(settings, command)
+
+
+@app.command("credits")
+def credits_(context: typer.Context, *, as_json: options.AsJson = False) -> None:
+    """Print the remaining credits of the account."""
+    settings, output = _global_options(context)
+
+    async def command(stop: StopSignal) -> ExitCode:
+        with stop.scope():
+            async with settings.client() as client:
+                left = await client.get_credits()
+            # Up to 15 digits, and so never an exponent where credits are counted one by one.
+            output.result({"credits": left} if as_json else f"{left:.15g}")
+        return ExitCode.SUCCEEDED
+
+    run_command(settings, command)
+
+
+app.add_typer(journal_commands.app, name="journal")
+
+
+# Commands without an account
+
+
+@app.command()
+def demo(
+    context: typer.Context,
+    *,
+    to: Annotated[Path, typer.Option("--to", help="Folder for the stems and the report.")] = Path(
+        "vocalsep-demo"
+    ),
+) -> None:
+    """Separate a dozen songs on a local emulator, save the stems, write a report (half a minute).
+
+    No data leaves this machine, and no API key is needed.
+    """
+    settings, output = _global_options(context)
+
+    async def command(stop: StopSignal) -> ExitCode:
+        async with (
+            Emulator(speed=_DEMO_SPEED, seed=_DEMO_SEED, failure_rate=0.1) as emulator,
+            VocalSepClient("demo-key", base_url=emulator.url) as client,
+        ):
+            output.info(
+                f"Emulating the API at {emulator.url}, at {_DEMO_SPEED:g} times its real speed.\n"
+                f"Creating and tracking {_DEMO_TASKS} tasks with at most 20 requests per 10 s; "
+                "some tasks fail on purpose:"
+            )
+            run_options = RunOptions(
+                tasks=_create_tasks(client), download_to=to, report=to / "report.html"
+            )
+            await BatchRun(run_options, output, stop).run(client)
+        # Whatever the tasks' outcomes: some fail on purpose.
+        return ExitCode.SUCCEEDED
+
+    run_command(settings, command)
+
+
+async def _create_tasks(client: VocalSepClient) -> AsyncIterator[TaskRef]:
+    for number in range(_DEMO_TASKS):
+        yield await client.create_task(
+            audio_url="https://example.com/song.mp3",
+            callback_url="https://example.com/never-called",
+            type=_DEMO_TYPES[number % len(_DEMO_TYPES)],
+        )
+
+
+@app.command(
+    add_help_option=False,
+    context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
+)
+def emulator(context: typer.Context) -> None:
+    """Emulate the API on 127.0.0.1, for trials and tests; --help lists its own options."""
+    raise typer.Exit(run_emulator(context.args, program="vocalsep emulator"))
+
+
+def _global_options(context: typer.Context) -> tuple[Settings, Output]:
+    settings: Settings = context.obj
+    return settings, Output(is_quiet=settings.quiet)

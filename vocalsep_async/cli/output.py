@@ -1,0 +1,155 @@
+"""Output of a command: results to standard output, messages and progress to standard error."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import anyio
+from rich.console import Console
+from rich.live import Live
+
+from vocalsep_async import SeparationTask, TaskOutcome
+from vocalsep_async._text import printable
+from vocalsep_async.cli.progress import Snapshot, format_line, render
+
+_LIVE_INTERVAL = 0.25
+_LOG_INTERVAL = 5.0
+_MAX_LINE = 10_000
+"""Characters; links may be long."""
+_MAX_NAMES = 4
+"""Stems that one line names."""
+
+
+class Output:
+    """Standard output and standard error of a command.
+
+    Args:
+        is_quiet: whether only results, warnings and errors are written.
+    """
+
+    def __init__(self, *, is_quiet: bool) -> None:
+        self._is_quiet = is_quiet
+        # Ids and file names are text, never markup.
+        self._console = Console(
+            stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True
+        )
+
+    def result(self, result: str | Mapping[str, Any]) -> None:
+        """Write a line, or a JSON object on one line, to standard output.
+
+        Raises:
+            OSError: standard output is closed or full.
+        """
+        text = result if isinstance(result, str) else json.dumps(result)
+        if sys.stdout is None:
+            raise _output_error(errno.EBADF)
+        try:
+            # Not click's echo, which bypasses the live display of the same terminal.
+            sys.stdout.write(f"{text}\n")
+            sys.stdout.flush()
+        except OSError as error:
+            _discard_output()
+            raise _output_error(error.errno) from error
+
+    def info(self, text: str) -> None:
+        """Write a message to standard error, unless quiet."""
+        if not self._is_quiet:
+            self._console.print(text)
+
+    def warn(self, text: str) -> None:
+        """Write a message to standard error, also when quiet."""
+        self._console.print(text)
+
+    async def show_progress(self, snapshot: Callable[[], Snapshot]) -> None:
+        """Show progress until cancelled: live on a terminal, else a line now and then."""
+        if self._is_quiet:
+            return
+        if self._console.is_terminal:
+            await self._show_live(snapshot)
+        else:
+            await self._show_lines(snapshot)
+
+    async def _show_live(self, snapshot: Callable[[], Snapshot]) -> None:
+        # Results appear above the display where both share a terminal. A standard output that
+        # leads elsewhere must not be redirected to the terminal.
+        with Live(
+            console=self._console,
+            auto_refresh=False,
+            transient=True,
+            redirect_stdout=sys.stdout is not None and sys.stdout.isatty(),
+            redirect_stderr=False,
+        ) as live:
+            while True:
+                live.update(render(snapshot()), refresh=True)
+                await anyio.sleep(_LIVE_INTERVAL)
+
+    async def _show_lines(self, snapshot: Callable[[], Snapshot]) -> None:
+        while True:
+            await anyio.sleep(_LOG_INTERVAL)
+            self._console.print(format_line(snapshot()))
+
+
+def _output_error(number: int | None) -> OSError:
+    return OSError(number, os.strerror(number or errno.EIO), "standard output")
+
+
+def _discard_output() -> None:
+    # What is left in the buffer would be written at exit, and fail once more.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def outcome_line(outcome: TaskOutcome) -> str:
+    """The result of a task on one line."""
+    status = outcome.status or "no status"
+    return printable(f"{outcome.task_id}  {status}  {_summary(outcome)}", _MAX_LINE)
+
+
+def _summary(outcome: TaskOutcome) -> str | None:
+    task = outcome.task
+    if task is None:
+        return outcome.reason
+    if outcome.succeeded:
+        saved = "saved" if outcome.files else "ready"
+        return f"{saved}: {_join_names(list(outcome.files) or list(dict(task.stems)))}"
+    # The line already holds the id and the status, which the full reason would repeat.
+    return (None if task.succeeded else task.error_message) or outcome.reason
+
+
+def _join_names(stems: Sequence[str]) -> str:
+    more = len(stems) - _MAX_NAMES
+    return ", ".join(stems[:_MAX_NAMES]) + (f" and {more} more" if more > 0 else "")
+
+
+def task_lines(task: SeparationTask) -> list[str]:
+    """The state of a task on one line, and its links on one line each."""
+    first = f"{task.task_id}  {task.status}"
+    if task.error_message:
+        first += f"  {task.error_message}"
+    return [printable(each, _MAX_LINE) for each in (first, *_link_lines(dict(task.stems)))]
+
+
+def _link_lines(stems: Mapping[str, str]) -> list[str]:
+    width = max(map(len, stems), default=0)
+    return [f"  {name:<{width}}  {link}" for name, link in stems.items()]
+
+
+def task_to_dict(task: SeparationTask) -> dict[str, Any]:
+    """The state of a task as plain JSON values, with whole links."""
+    return {
+        "task_id": task.task_id,
+        "status": task.status,
+        "stems": dict(task.stems),
+        "reason": task.reason,
+        "created_at": _isoformat(task.created_at),
+        "completed_at": _isoformat(task.completed_at),
+    }
+
+
+def _isoformat(at: datetime | None) -> str | None:
+    return None if at is None else at.isoformat()

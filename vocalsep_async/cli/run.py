@@ -1,0 +1,240 @@
+"""Runs a command: an event loop, errors as sentences, and a batch from its client to its report."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import shlex
+import sys
+import tempfile
+import traceback
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+from urllib.parse import urlsplit
+
+import anyio
+import typer
+from attrs import frozen
+
+from vocalsep_async import (
+    BatchStats,
+    ClientStats,
+    ConfigurationError,
+    RateLimit,
+    VocalSepClient,
+    VocalSepError,
+)
+from vocalsep_async._text import counted
+from vocalsep_async.cli.options import Settings
+from vocalsep_async.cli.output import Output
+from vocalsep_async.cli.process import ExitCode, StopSignal, exit_code_of_error
+from vocalsep_async.cli.view import BatchView, RunOptions
+
+if TYPE_CHECKING:
+    from vocalsep_async.cli.recording import RunRecorder
+
+LIMIT = RateLimit(20, 10.0)
+"""The default rate limit of a client."""
+
+_QUERY = re.compile(r"(://[^\s?#'\"]*)[?#][^\s'\"]*")
+
+
+# A command
+
+
+def run_command(
+    settings: Settings, command: Callable[[StopSignal], Awaitable[ExitCode]]
+) -> NoReturn:
+    """Run *command* in an event loop, and exit with its code.
+
+    Raises:
+        typer.Exit: always, except for a bug, whose error is raised as it is.
+    """
+    stop = StopSignal()
+    with errors_as_sentences(settings):
+        code = anyio.run(command, stop)
+    raise typer.Exit(ExitCode.INTERRUPTED if stop.received else code)
+
+
+@contextmanager
+def errors_as_sentences(settings: Settings) -> Iterator[None]:
+    """A block whose expected errors are printed as one sentence, and end the command.
+
+    Raises:
+        typer.Exit: the block raised an error of this package or of the operating system.
+    """
+    try:
+        yield
+    except Exception as error:
+        leaves = list(_leaves(error))
+        if any(isinstance(each, BrokenPipeError) for each in leaves):
+            # Silent, as other programs are when the reader of a pipe has ended.
+            raise typer.Exit(ExitCode.FAILED) from None
+        expected = _first_expected(leaves)
+        if expected is None:
+            raise
+        _fail(settings, expected)
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    # Task groups wrap the errors that are raised in them.
+    if isinstance(error, BaseExceptionGroup):
+        for each in error.exceptions:
+            yield from _leaves(each)
+    else:
+        yield error
+
+
+def _first_expected(leaves: Sequence[BaseException]) -> VocalSepError | OSError | None:
+    """The first error; None if one of them is a bug, which must not be hidden."""
+    expected = [each for each in leaves if isinstance(each, (VocalSepError, OSError))]
+    return expected[0] if len(expected) == len(leaves) else None
+
+
+def _fail(settings: Settings, error: VocalSepError | OSError) -> NoReturn:
+    if settings.debug:
+        _print_error("".join(traceback.format_exception(error)))
+    _print_error(_sentence(error))
+    raise typer.Exit(
+        exit_code_of_error(error) if isinstance(error, VocalSepError) else ExitCode.USAGE
+    )
+
+
+def _print_error(text: str) -> None:
+    # No error of this package holds the key; errors of other libraries may hold signed links.
+    typer.echo(_QUERY.sub(r"\1?…", text).rstrip(), err=True)
+
+
+def _sentence(error: VocalSepError | OSError) -> str:
+    # First, because some errors of this package are a TimeoutError and so an OSError too.
+    if isinstance(error, VocalSepError):
+        # A note may say that a call was billed nevertheless.
+        return "\n".join((str(error), *getattr(error, "__notes__", ())))
+    return f"{error.filename}: {error.strerror}" if error.filename else str(error)
+
+
+# A batch
+
+
+@frozen
+class BatchRun:
+    """Tracks a batch until all tasks have an outcome or a signal stops it.
+
+    Args:
+        options: what to track.
+        output: where to show it.
+        stop: the signal.
+    """
+
+    _options: RunOptions
+    _output: Output
+    _stop: StopSignal
+
+    async def run(self, client: VocalSepClient) -> ExitCode:
+        """Track with *client*; return the exit code.
+
+        Raises:
+            OSError: stems or the report cannot be written.
+            VocalSepError: the batch could not be tracked.
+        """
+        report = self._options.report
+        # Before the first request: an hour of polls should not end with an error of the disk.
+        if self._options.download_to is not None:
+            check_folder(self._options.download_to)
+        if report is not None:
+            check_file(report)
+        async with AsyncExitStack() as stack:
+            recorder = None
+            if report is not None:
+                recorder = await stack.enter_async_context(_recorder(client))
+            view = BatchView(client, self._options, self._output, recorder)
+            code = ExitCode.INTERRUPTED
+            with self._stop.scope():
+                code = await view.run()
+            if recorder is not None and report is not None:
+                # An interrupted run gets its report too.
+                with anyio.CancelScope(shield=True):
+                    await recorder.write(report, wait_for_waveforms=not self._stop.received)
+        self._print_end(view, client)
+        return code
+
+    def _print_end(self, view: BatchView, client: VocalSepClient) -> None:
+        if self._stop.received:
+            self._output.warn(self._interruption(view))
+        elif view.stats is not None:  # pragma: no branch - an uninterrupted batch has ended
+            self._output.info(summary(view.stats, client.stats))
+        if self._options.report is not None:
+            self._output.info(f"report: {self._options.report.absolute()}")
+
+    def _interruption(self, view: BatchView) -> str:
+        if view.stats is None:
+            return "interrupted before the batch started; run the same command again"
+        journal = self._options.journal
+        advice = (
+            "progress is lost without --journal"
+            if journal is None
+            else f"progress is kept in {journal}: run the same command again to continue"
+        )
+        return f"interrupted with {counted(len(view.open_ids), 'task')} open; {advice}"
+
+
+def _recorder(client: VocalSepClient) -> RunRecorder:
+    try:
+        # Imported late: its packages are large, and few runs need them.
+        from vocalsep_async.cli.recording import RunRecorder  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            f"a report needs the package {error.name}, which is not installed: "
+            'pip install "vocalsep-async[cli]"'
+        ) from error
+    host = urlsplit(client.base_url).hostname or ""
+    return RunRecorder(shlex.join(["vocalsep", *sys.argv[1:]]), host, LIMIT)
+
+
+def summary(batch: BatchStats, client: ClientStats) -> str:
+    """The counts of a finished batch on one line."""
+    counts = (
+        f"{counted(batch.finished, 'task')}: {batch.succeeded:,} succeeded, {batch.failed:,} "
+        f"failed; {counted(client.requests, 'request')}, {client.throttled:,} throttled"
+    )
+    if batch.mean_delay is None:
+        return counts
+    return f"{counts}; detected {batch.mean_delay:.1f} s after completion on average"
+
+
+# Checks of the file system before a run
+
+
+def check_folder(path: Path) -> None:
+    """Create a folder if it does not exist, and check that files can be created in it.
+
+    Raises:
+        OSError: they cannot be created; the error names *path*.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise _with_path(path, error.errno) from None
+
+
+def check_file(path: Path) -> None:
+    """Check that a file can be written at *path*, and create its folder.
+
+    Raises:
+        OSError: it cannot be written; the error names *path*.
+    """
+    if path.is_dir():
+        raise _with_path(path, errno.EISDIR)
+    try:
+        check_folder(path.parent)
+    except OSError as error:
+        raise _with_path(path, error.errno) from None
+
+
+def _with_path(path: Path, number: int | None) -> OSError:
+    return OSError(number, os.strerror(number or errno.EIO), str(path))
