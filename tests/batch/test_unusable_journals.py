@@ -113,7 +113,7 @@ async def test_a_final_record_with_a_pending_status_is_refused(
 ) -> None:
     await run(provider, ["a"], journal=path)
     change(path, "UPDATE ended SET record = ?", packed({"successFlag": "PENDING"}, keep_links=True))
-    with pytest.raises(JournalError, match="ended was kept as PENDING"):
+    with pytest.raises(JournalError, match="has the status PENDING"):
         await run(provider, journal=path)
 
 

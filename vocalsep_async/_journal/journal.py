@@ -315,7 +315,9 @@ class JournalFile:
 
     # Past the writer: what is billed waits for the disk, and not for the writes of a batch.
     async def _write_durably(self, *writes: Write) -> int:
-        return await run_to_completion(run_sync(partial(self._open_store().apply, writes, durably=True)))
+        return await run_to_completion(
+            run_sync(partial(self._open_store().apply, writes, durably=True))
+        )
 
     async def flush(self) -> None:
         """Wait until everything is written.
