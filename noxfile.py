@@ -24,13 +24,9 @@ OTHERS = [each for each in NAMED if each != THIS]
 ENV = {"PYTHONSAFEPATH": "1"}
 PARALLEL = ("-n", "auto", "--dist", "worksteal")
 GATE = ("--hypothesis-profile", "gate")
-# What may differ from one Python to another: tasks, timers, SQLite, and how texts are read.
-QUICK = [
-    *(f"tests/{folder}" for folder in ("batch", "decoding", "polling", "schedule")),
-    *map(str, sorted(Path("tests").glob("test_*.py"))),
-    "tests/journal/test_journal.py",
-    "tests/journal/test_store.py",
-]
+# Most of these start programs or servers, which takes time and is alike on every Python.
+SLOW = ("cli", "downloads", "emulator")
+QUICK = (*(f"--ignore=tests/{folder}" for folder in SLOW), "--ignore-glob=*_kills.py")
 
 
 def _install(session: nox.Session, *groups: str) -> None:
