@@ -157,7 +157,7 @@ def table(*rows: Rows) -> pytest.MarkDecorator:
 
 
 def options_for(kind: type[VocalSepError]) -> dict[str, Any]:
-    return {"request_timeout": 0.3} if kind is LATE else {}
+    return {"request_timeout": 1.0} if kind is LATE else {}
 
 
 @table(BROKEN, SLOW)
@@ -630,7 +630,7 @@ async def test_plain_http_at_a_tls_port_is_one_error(authority: trustme.CA) -> N
 
 async def test_tls_at_a_plain_port_ends_by_its_own_timeout(server: FaultServer) -> None:
     url = server.url.replace("http", "https") + "/healthy"
-    async with client_at(url, attempts=1, request_timeout=0.3) as client:
+    async with client_at(url, attempts=1, request_timeout=3.0) as client:
         error = await failure_of(client.get_task(TASK_ID))
     assert isinstance(error, TransportError)
     assert not error.may_have_arrived
