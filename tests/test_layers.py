@@ -86,6 +86,7 @@ ARROWS = {
     "batch": {"models"},
     "_batch": {
         "_journal",
+        "journal",
         "_polling",
         "_scheduling",
         "_tasks",

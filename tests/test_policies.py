@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vocalsep_async._scheduling.hazards import HazardModel
-from vocalsep_async.durations import DurationView
+from vocalsep_async.durations import view_of
 from vocalsep_async.errors import InvalidArgumentError
 from vocalsep_async.policies import (
     Adaptive,
@@ -49,7 +49,7 @@ def context(
     price: float = 0.0,
 ) -> PollContext:
     return PollContext(
-        polls=polls, elapsed=age, age=age, durations=DurationView(model), draw=draw, price=price
+        polls=polls, elapsed=age, age=age, durations=view_of(model), draw=draw, price=price
     )
 
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 import math
 import os
 import warnings
-from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NoReturn, Self, TypedDict, Unpack
+from typing import Any, NoReturn, Self, TypedDict, Unpack
 
 import aiohttp
 import anyio
 from yarl import URL
 
 from vocalsep_async import _arguments, _validation
-from vocalsep_async._batch.runner import Runner
+from vocalsep_async._batch.runner import Runner, recorder_in
 from vocalsep_async._batch.saver import Save
 from vocalsep_async._creation import TaskCreator
 from vocalsep_async._downloads.downloader import Downloader
@@ -56,9 +56,6 @@ from vocalsep_async.models import (
 from vocalsep_async.policies import Adaptive, PollPolicy, RateLimit, RetryPolicy
 from vocalsep_async.providers import Provider, provider_for
 from vocalsep_async.providers._decoder import Decoder
-
-if TYPE_CHECKING:
-    from vocalsep_async._batch.recorder import BatchRecorder
 
 
 class ClientOptions(TypedDict, total=False):
@@ -433,6 +430,7 @@ class VocalSepClient:
             InvalidArgumentError: an argument is unusable; nothing was sent.
         """
         _arguments.instance(keep_open, "keep_open", bool)
+        hazards = self._durations._hazards  # noqa: SLF001 - the table behind what users hold
         return Runner(
             self._poller,
             _arguments.many(tasks, "track"),
@@ -442,7 +440,9 @@ class VocalSepClient:
             policy=self._policy_or(poll),
             keep_open=keep_open,
             save=None if download_to is None else self._saving_to(download_to),
-            make_recorder=None if journal is None else self._recording_in(journal),
+            make_recorder=None
+            if journal is None
+            else recorder_in(journal, base_url=self._base_url, hazards=hazards),
         )
 
     async def download_stems(
@@ -522,22 +522,6 @@ class VocalSepClient:
         """
         return self._downloader.stream(
             task, _arguments.text(stem, "stem"), _validation.at_least_one(max_bytes, "max_bytes")
-        )
-
-    def _recording_in(
-        self, journal: Journal | str | os.PathLike[str]
-    ) -> Callable[[Callable[[Exception], None]], BatchRecorder]:
-        # SQLite and all that it brings is loaded when it is needed: not every start wants to wait.
-        from vocalsep_async._batch.recorder import BatchRecorder  # noqa: PLC0415
-
-        is_own = not isinstance(journal, Journal)
-        opened = journal if isinstance(journal, Journal) else Journal(journal)
-        return lambda on_failure: BatchRecorder(
-            opened._file,  # noqa: SLF001 - the machinery behind what users hold
-            is_own=is_own,
-            base_url=self._base_url,
-            hazards=self._durations._hazards,  # noqa: SLF001
-            on_failure=on_failure,
         )
 
     def _saving_to(self, to: DownloadOptions | str | os.PathLike[str]) -> Save:

@@ -23,7 +23,8 @@ class DurationView:
     the tests of a policy. Ages are seconds since the creation of a task.
     """
 
-    _model: HazardModel = field(alias="model")
+    # Not an argument: users get a view, and never make one.
+    _model: HazardModel = field(init=False)
 
     def __repr__(self) -> str:
         return f"<DurationView: {self.completions} completions>"
@@ -64,6 +65,13 @@ class DurationView:
         return self._model.remaining(since, share)
 
 
+def view_of(model: HazardModel) -> DurationView:
+    """The view of *model*, for the package itself; users call `Durations.view`."""
+    view = DurationView()
+    object.__setattr__(view, "_model", model)
+    return view
+
+
 class Durations:
     """How long tasks take, as a client has learned: by type, and for tasks of unknown type.
 
@@ -86,7 +94,7 @@ class Durations:
         Raises:
             InvalidArgumentError: there is no such type.
         """
-        return DurationView(self._hazards.model(separation_type(type)))
+        return view_of(self._hazards.model(separation_type(type)))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write what was learned to the JSON file *path*, replacing it.

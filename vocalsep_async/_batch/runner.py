@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections import OrderedDict, deque
 from collections.abc import Callable, Collection, Coroutine
 from contextlib import aclosing
@@ -14,9 +15,11 @@ from vocalsep_async._batch.intake import Tasks, iterate, read_collection
 from vocalsep_async._batch.saver import Save, StemSaver
 from vocalsep_async._batch.tracker import BatchTracker
 from vocalsep_async._polling.poller import Poller
+from vocalsep_async._scheduling.hazards import HazardTable
 from vocalsep_async._tasks import run_to_completion
 from vocalsep_async.batch import BatchRunner
 from vocalsep_async.errors import ConfigurationError
+from vocalsep_async.journal import Journal
 from vocalsep_async.models import BatchStats, SeparationType, TaskOutcome, TaskRef
 from vocalsep_async.policies import PollPolicy
 
@@ -36,6 +39,28 @@ _SLICE = 500
 
 MakeRecorder = Callable[[Callable[[Exception], None]], "BatchRecorder"]
 """Makes a recorder that calls the argument with its failures."""
+
+
+def recorder_in(
+    journal: Journal | str | os.PathLike[str], *, base_url: str, hazards: HazardTable
+) -> MakeRecorder:
+    """Make recorders in *journal*; a batch that gets a path opens and closes the journal itself."""
+    is_own = not isinstance(journal, Journal)
+    opened = journal if isinstance(journal, Journal) else Journal(journal)
+
+    def make(on_failure: Callable[[Exception], None]) -> BatchRecorder:
+        # SQLite and all that it brings is loaded when it is needed: not every start wants to wait.
+        from vocalsep_async._batch.recorder import BatchRecorder  # noqa: PLC0415
+
+        return BatchRecorder(
+            opened._file,  # noqa: SLF001 - the machinery behind what users hold
+            is_own=is_own,
+            base_url=base_url,
+            hazards=hazards,
+            on_failure=on_failure,
+        )
+
+    return make
 
 
 class Runner(BatchRunner):

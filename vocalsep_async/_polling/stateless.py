@@ -22,7 +22,7 @@ from vocalsep_async._polling.learner import DurationLearner
 from vocalsep_async._polling.target import LONGEST_AGE, decode_record, record_request
 from vocalsep_async._scheduling.queue import GUESSED_AGE
 from vocalsep_async._sender import RequestSender
-from vocalsep_async.durations import DurationView
+from vocalsep_async.durations import view_of
 from vocalsep_async.errors import InvalidArgumentError, VocalSepError
 from vocalsep_async.models import PollDone, PollPending, SeparationTask, TaskRef, as_status
 from vocalsep_async.policies import PollContext, PollPolicy
@@ -148,7 +148,7 @@ class StatelessPoller:
             polls=known.polls,
             elapsed=_elapsed(known, now),
             age=_age(known, now),
-            durations=DurationView(self._learner.hazards.model(ref.type)),
+            durations=view_of(self._learner.hazards.model(ref.type)),
             draw=random.random(),
         )
         delay = policy.delay(context)

@@ -15,7 +15,7 @@ from vocalsep_async._scheduling.queue import GUESSED_AGE, PollQueue
 from vocalsep_async._scheduling.queue_entry import QueueEntry
 from vocalsep_async._text import counted, printable
 from vocalsep_async._transport.api import Request
-from vocalsep_async.durations import DurationView
+from vocalsep_async.durations import view_of
 from vocalsep_async.errors import TaskTimeoutError, VocalSepError
 from vocalsep_async.models import SeparationTask, SeparationType, TaskRef, TaskStatus
 from vocalsep_async.policies import PollContext, PollPolicy
@@ -204,7 +204,7 @@ class PollTarget(QueueEntry):
             polls=self.polls,
             elapsed=self.sent - self.began,
             age=max(self.sent - self.created, 0.0),
-            durations=DurationView(self.model),
+            durations=view_of(self.model),
             draw=self.draw,
             price=price,
         )

@@ -15,7 +15,7 @@ from vocalsep_async._scheduling.hazards import HazardTable
 from vocalsep_async._scheduling.queue import GUESSED_AGE
 from vocalsep_async._scheduling.queue_entry import QueueEntry
 from vocalsep_async._scheduling.scheduler import Scheduler
-from vocalsep_async.durations import DurationView
+from vocalsep_async.durations import view_of
 from vocalsep_async.policies import Adaptive, PollContext, PollPolicy
 
 R = TypeVar("R")
@@ -56,7 +56,7 @@ class Tracked(QueueEntry):
             polls=self.polls,
             elapsed=self.sent - self.began,
             age=max(self.sent - self.created, 0.0),
-            durations=DurationView(self.model),
+            durations=view_of(self.model),
             draw=self.draw,
             price=price,
         )
