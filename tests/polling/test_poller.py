@@ -15,6 +15,7 @@ from vocalsep_async import (
     Interval,
     PollContext,
     RateLimit,
+    SeparationType,
     TaskRef,
     TaskTimeoutError,
     TransportError,
@@ -116,6 +117,20 @@ async def test_other_code_runs_while_many_keys_are_computed_again(provider: Fake
         await anyio.sleep(60)
     assert sum(turns) > len(ids)
     assert max(turns) < 1_000
+
+
+async def test_a_type_that_comes_during_a_poll_applies_to_its_record(
+    provider: FakeProvider,
+) -> None:
+    provider.script("a", record("a", "GENERATE_AUDIO_FAILED"))
+    provider.round_trip = 4
+    async with make_client() as client, client.track(["a"]) as batch:
+        await anyio.sleep(1)
+        batch.add(TaskRef("a", type=SeparationType.SPLIT_STEM))
+        (outcome,) = [outcome async for outcome in batch]
+    assert outcome.task is not None
+    assert outcome.task.type is SeparationType.SPLIT_STEM
+    assert len(provider.polls) == 1
 
 
 async def test_an_error_of_a_cancelled_poll_is_dropped(
