@@ -96,8 +96,8 @@ class VocalSepClient:
         allow_private_hosts: whether stems may be fetched from any address and port. By default
             only from public ones, and from the very host and port of *base_url*.
         session: an aiohttp session to borrow for the API; it is never closed. None makes one,
-            without cookies and without the environment's proxies and netrc. Files are always
-            fetched with sessions of the client's own, which know no key.
+            without cookies and the environment's proxies and netrc. Files are always fetched with
+            sessions of the client's own, which know no key.
         trace_configs: aiohttp trace configs for the session that is made.
         proxy: URL of an HTTP proxy; None for none. Where stems are fetched through one, it
             resolves the names, and what they resolve to is not checked.
@@ -246,7 +246,7 @@ class VocalSepClient:
 
     @property
     def durations(self) -> Durations:
-        """What this client has learned about durations; to save, to load and to read."""
+        """What this client has learned about durations."""
         return self._durations
 
     @property
@@ -399,9 +399,9 @@ class VocalSepClient:
     ) -> BatchRunner:
         """Track many tasks, and get each outcome as soon as the rate limit allows it to be known.
 
-        Use it as ``async with client.track(ids) as batch`` and iterate over *batch*. One failed
-        task does not affect the others. A key that is not accepted or an empty account ends the
-        batch: every id that is open gets that error as its outcome.
+        Use it as ``async with client.track(ids) as batch`` and iterate over *batch*. A failed task
+        does not affect the others. A rejected key or an empty account ends the batch: every id
+        that is open gets that error as its outcome.
 
         Args:
             tasks: ids or refs, from an iterable or an async iterable; an id that comes twice is
@@ -417,14 +417,12 @@ class VocalSepClient:
                 is too low for all, those tasks come first that have most likely ended long ago.
             keep_open: whether iteration goes on until `BatchRunner.close`, for tasks added later.
             download_to: a directory in which the stems of each task are saved before its outcome
-                is handed out, as `download_stems` does, four files at a time; or `DownloadOptions`
-                for the details. Polls go on meanwhile. What could not be saved is in
-                `TaskOutcome.download_error`. None saves nothing.
+                is handed out, four files at a time, or `DownloadOptions`; polls go on meanwhile.
+                `TaskOutcome.download_error` says what could not be saved. None saves nothing.
             journal: a `Journal`, or the path of one, for a batch that may be interrupted: what an
                 earlier run left in it is resumed on entering the block. Tasks that had ended are
-                handed out again without a poll; the others are tracked, with *timeout* counted
-                from when they were first added. An outcome is written before it is handed out.
-                None keeps no journal.
+                handed out again without a poll; for the others *timeout* counts from when they
+                were first added. An outcome is written before it is handed out. None keeps none.
 
         Raises:
             InvalidArgumentError: an argument is unusable; nothing was sent.
@@ -460,9 +458,9 @@ class VocalSepClient:
         """Save the stems of a task, each whole or not at all.
 
         A file gets its name when it is whole and on the disk; until then it is hidden beside it.
-        A cut is resumed, in this call or in a later one. A link that has expired is renewed by
-        one poll of the task. ``<directory>/<task id>/manifest.json`` lists what was saved, so a
-        second call fetches nothing that is already there. Task ids that are no good file names
+        A connection that breaks is resumed, in this call or a later one; an expired link is
+        renewed by one poll of the task. ``<directory>/<task id>/manifest.json`` lists what was
+        saved, so a second call fetches only what is missing. Task ids that are no good file names
         are changed for the path. The key is sent to no file host.
 
         Args:
@@ -472,8 +470,8 @@ class VocalSepClient:
             template: where each file goes below *directory*, with ``{task_id}``, ``{stem}`` and
                 ``{ext}`` (``.mp3`` where the link has no known one).
             max_concurrency: files that are fetched at the same time, at least 1.
-            overwrite: "if-different" replaces what is not as it was saved, "always" fetches all
-                again, "never" leaves any file of the name alone.
+            overwrite: "if-different" replaces what is not as it was saved, "always" everything,
+                "never" nothing.
             max_bytes: how large a file may be, at least 1; a larger one is not fetched.
             on_progress: called with a `DownloadProgress`, ten times a second for a file at most. An
                 exception that it raises ends the call and is raised here.
@@ -546,13 +544,12 @@ class VocalSepClient:
         *source_task_id* with *audio_id*, or *audio_url*.
 
         Args:
-            callback_url: where the API posts the result; it requires one. Waiting does not need
-                it to work: a task whose webhook failed still has its stems.
+            callback_url: where the API posts the result; required, but waiting does not need it.
             source_task_id: the music task that made the song.
             audio_id: which of its tracks.
             audio_url: URL of a song from elsewhere.
             type: what to make of the song.
-            stem_name: the instrument for `SeparationType.SPLIT_STEM_ADVANCED`; None leaves it out.
+            stem_name: the instrument for ``split_stem_advanced``; None leaves it out.
             journal: an open `Journal`, or the path of one. The request is written to it before it
                 is sent, the id after it: if the program ends in between, `Journal.intents` shows
                 it, and the task is not silently created again. None keeps no journal.
