@@ -86,14 +86,23 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def typing(session: nox.Session) -> None:
-    """Check the types of package and tests, and the pinned public types."""
+    """Check types: of package and tests, of the public surface, and of a user's program."""
     _install(session, "typing")
     session.run("mypy")
+    session.run("pyright", "--verifytypes", "vocalsep_async", "--ignoreexternal")
+    # Outside of the checkout, so that the checkers find the installed wheel, as users do.
+    program = Path("tests/typing/user.py").read_text(encoding="utf-8")
+    with session.chdir(session.create_tmp()):
+        Path("user.py").write_text(program, encoding="utf-8")
+        Path("pyrightconfig.json").write_text('{"typeCheckingMode": "strict"}', encoding="utf-8")
+        session.run("pyright", "user.py")
+        session.run("mypy", "--strict", "user.py")
+        session.run("mypy", "--no-implicit-reexport", "user.py")
 
 
 @nox.session
 def readme(session: nox.Session) -> None:
-    """Run every Python block of the README against the emulator."""
+    """Run every Python block of README and docs against the emulator."""
     _install(session, "tests")
     session.run("pytest", "tests/test_readme.py", *session.posargs, env=ENV)
 

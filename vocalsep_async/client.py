@@ -168,9 +168,8 @@ class VocalSepClient:
         self._decoder = Decoder(self._provider)
         self._creator = TaskCreator(self._sender, self._decoder, self._base_url)
         self._durations = Durations()
-        # Users hold what was learned; the poller holds the table behind it.
-        hazards = self._durations._hazards  # noqa: SLF001
-        self._poller = Poller(self._sender, self._decoder, hazards)
+        self._hazards = self._durations._hazards  # noqa: SLF001 - the table behind what users hold
+        self._poller = Poller(self._sender, self._decoder, self._hazards)
         self._downloader = Downloader(self._files, self._poller.poll_with_retries, retry)
 
     @classmethod
@@ -428,7 +427,6 @@ class VocalSepClient:
             InvalidArgumentError: an argument is unusable; nothing was sent.
         """
         _arguments.instance(keep_open, "keep_open", bool)
-        hazards = self._durations._hazards  # noqa: SLF001 - the table behind what users hold
         return Runner(
             self._poller,
             _arguments.many(tasks, "track"),
@@ -440,7 +438,7 @@ class VocalSepClient:
             save=None if download_to is None else self._saving_to(download_to),
             make_recorder=None
             if journal is None
-            else recorder_in(journal, base_url=self._base_url, hazards=hazards),
+            else recorder_in(journal, base_url=self._base_url, hazards=self._hazards),
         )
 
     async def download_stems(
