@@ -99,8 +99,8 @@ class HazardModel:
         self._median = min(_validation.number(median, "median", minimum=1.0), _LONGEST)
         self._completed = [0.0] * _BINS
         self._exposure = [0.0] * _BINS
-        self.completions = 0
-        self.version = -1
+        self.completions: int = 0
+        self.version: int = -1
         self._rebuild()
 
     def __repr__(self) -> str:

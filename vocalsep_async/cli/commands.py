@@ -35,7 +35,7 @@ _DEMO_SPEED = 16.0
 """The emulator's tasks take 20 to 240 s divided by this."""
 _DEMO_SEED = 5
 
-app = typer.Typer(
+app: typer.Typer = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -58,7 +58,7 @@ class TaskIds:
         if self._reads_stdin and sys.stdin is None:
             raise InvalidArgumentError("standard input is closed: no ids can be read from it")
         self._warn = warn
-        self.skipped_lines = False
+        self.skipped_lines: bool = False
 
     def __bool__(self) -> bool:
         return bool(self._ids) or self._reads_stdin

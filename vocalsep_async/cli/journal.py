@@ -21,7 +21,7 @@ from vocalsep_async.cli.process import ExitCode
 from vocalsep_async.cli.run import errors_as_sentences
 from vocalsep_async.providers._decoder import restored_task
 
-app = typer.Typer(no_args_is_help=True, help="Inspect the journal of a batch.")
+app: typer.Typer = typer.Typer(no_args_is_help=True, help="Inspect the journal of a batch.")
 
 JournalFile = Annotated[Path, typer.Argument(metavar="PATH", help="The journal's file.")]
 

@@ -90,7 +90,7 @@ class StopSignal:
     """
 
     def __init__(self) -> None:
-        self.received = False
+        self.received: bool = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._scope: anyio.CancelScope | None = None
         # Not the event loop's handlers: those are gone while the process still shuts down.

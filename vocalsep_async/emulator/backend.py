@@ -41,12 +41,12 @@ class Backend:
 
     def __init__(self, settings: EmulatorSettings, clock: Clock) -> None:
         self.clock = clock
-        self.links = LinkSigner(clock, settings.link_lifetime)
-        self.tasks = TaskStore()
+        self.links: LinkSigner = LinkSigner(clock, settings.link_lifetime)
+        self.tasks: TaskStore = TaskStore()
         self._sampler = Sampler(
             settings.seed, speed=settings.speed, failure_rate=settings.failure_rate
         )
-        self.credits_left = settings.credits
+        self.credits_left: float = settings.credits
         self.base_url = ""
         self._settings = settings
 
