@@ -1,7 +1,7 @@
 """One of each public value, policy and error, and their pickles as each release made them.
 
-``python tests/pickled.py``, on the oldest supported Python, writes those of this version: once, when
-it is released. Pickles wait in queues and caches, so later versions have to load them.
+``python tests/pickled.py``, on the oldest supported Python, writes those of this version: once,
+when it is released. Pickles wait in queues and caches, so later versions have to load them.
 """
 
 from __future__ import annotations

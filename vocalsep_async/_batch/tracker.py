@@ -361,7 +361,7 @@ class BatchTracker:
         )
 
     def release(self) -> None:
-        """Stop polling for this batch; `Poller.wait_closed` waits until cancelled polls have ended."""
+        """Stop polling for this batch; `Poller.wait_closed` waits for cancelled polls."""
         self._stop_sweeping()
         self._poller.close_group(self.queue)
         for known in self._open.values():
