@@ -1,4 +1,4 @@
-"""Figures of a batch and its client at some moment; a test names those that matter to it."""
+"""Counts of a batch and its client; a test overrides those that matter to it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from vocalsep_async import BatchStats, ClientStats
 
 
 def batch(**fields: Any) -> BatchStats:
-    """How a batch stands, 12 of 42 tasks known."""
+    """Counts of a batch with 12 of 42 tasks finished."""
     usual: dict[str, Any] = {
         "pending": 30,
         "finished": 12,
@@ -25,7 +25,7 @@ def batch(**fields: Any) -> BatchStats:
 
 
 def client(**fields: Any) -> ClientStats:
-    """What its client has done, with 50 requests."""
+    """Counts of a client with 50 requests."""
     usual: dict[str, Any] = {
         "requests": 50,
         "throttled": 0,

@@ -1,4 +1,4 @@
-"""The command line as a whole: how it is called, and what it says of itself."""
+"""The command line as a whole: calls, help, streams, and missing packages."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ def run(*words: str, environ: dict[str, str] | None = None) -> subprocess.Comple
     return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
 
 
-# How it is called
+# Calls and help
 
 
 def test_the_script_and_the_module_print_the_same_help() -> None:
     (script,) = entry_points(group="console_scripts", name="vocalsep")
     assert script.load() is command_line.main
-    # Beside the interpreter, not wherever a link to it leads.
+    # Next to the interpreter, without following a symbolic link.
     there = shutil.which("vocalsep", path=str(Path(sys.executable).parent))
     assert there is not None
     shown = subprocess.run([there, "--help"], capture_output=True, text=True, check=True)
@@ -105,7 +105,7 @@ def test_wrong_usage_is_exit_code_2_without_a_request(
     assert vocalsep_emulator.requests == ()
 
 
-# Where it writes
+# Streams
 
 
 def test_an_id_that_the_locale_cannot_encode_is_escaped(vocalsep_emulator: Emulator) -> None:
@@ -137,7 +137,7 @@ def test_replaced_standard_streams_are_unchanged(
     assert context.obj == Settings(None, quiet=True, debug=False)
 
 
-# What is said of places on disk
+# Unusable files and folders
 
 
 @pytest.mark.parametrize("command", ["track", "download"])
@@ -185,7 +185,7 @@ def test_a_file_that_is_no_journal_is_refused_and_unchanged(
 
 
 def hide(monkeypatch: pytest.MonkeyPatch, package: str, importing: str) -> None:
-    """Have the import of a module fail as if *package* were not installed."""
+    """Make the import of a module fail as if *package* were not installed."""
     there = builtins.__import__
 
     def without(name: str, *arguments: Any, **options: Any) -> Any:
@@ -218,7 +218,7 @@ def test_a_report_without_its_packages_is_refused_before_any_request(
     hide(monkeypatch, package, "vocalsep_async.cli.recording")
     page = tmp_path / "report.html"
     result = call(vocalsep_emulator, "track", "an-id", "--report", page)
-    assert_error(result, f"needs {package}", 'pip install "vocalsep-async[cli]"')
+    assert_error(result, f"needs the package {package}", 'pip install "vocalsep-async[cli]"')
     assert vocalsep_emulator.requests == ()
     assert not page.exists()
 

@@ -1,4 +1,4 @@
-"""The demo, run as its users run it."""
+"""The demo, as a process and inside the process of a test."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cli.subprocesses import ended
 
 from vocalsep_async.emulator import Emulator
 
-# No key is needed, and no other address is asked.
+# The demo needs no key, and sends requests to its emulator only.
 NOTHING = {name: value for name, value in os.environ.items() if not name.startswith("VOCALSEP")}
 NOTHING |= {"NO_COLOR": "1", "COLUMNS": "200"}
 COMMAND = (sys.executable, "-m", "vocalsep_async", "demo")

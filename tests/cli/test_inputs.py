@@ -1,4 +1,4 @@
-"""Ids from arguments, a file, and standard input as they come."""
+"""Task ids from arguments, a file, and standard input."""
 
 from __future__ import annotations
 
@@ -234,7 +234,7 @@ def test_a_closed_standard_input_is_refused(
     assert list_of_ids("a") == ["a"]
 
 
-# The thread that reads
+# The reader thread
 
 
 def reader_threads() -> list[threading.Thread]:

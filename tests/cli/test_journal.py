@@ -44,7 +44,7 @@ def change(path: Path, statement: str, *values: object) -> None:
 
 @pytest.fixture
 def path(tmp_path: Path, provider: FakeProvider) -> Path:
-    """A journal with two tasks that have ended, one that has not, and two begun creations."""
+    """A journal with two finished tasks, a pending one, and two intents."""
     path = tmp_path / "batch.journal"
 
     async def make() -> None:

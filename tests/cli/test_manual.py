@@ -1,4 +1,4 @@
-"""The manual is made from the commands."""
+"""The manual, generated from the commands."""
 
 from __future__ import annotations
 

@@ -64,9 +64,9 @@ def test_a_result_is_one_line_of_standard_output(capsys: Captured) -> None:
 @pytest.mark.parametrize("is_quiet", [False, True])
 def test_messages_go_to_standard_error(capsys: Captured, *, is_quiet: bool) -> None:
     output = Output(is_quiet=is_quiet)
-    output.info("said")
+    output.info("message")
     output.warn("warned")
-    assert capsys.readouterr() == ("", "warned\n" if is_quiet else "said\nwarned\n")
+    assert capsys.readouterr() == ("", "warned\n" if is_quiet else "message\nwarned\n")
 
 
 def test_names_are_not_parsed_as_markup(capsys: Captured) -> None:
@@ -142,16 +142,16 @@ async def test_a_terminal_shows_progress_below_the_results_and_clears_it_at_the_
         for result in ("first", HOSTILE, "x" * 200):
             output.result(result)
             await anyio.sleep(1)
-        meanwhile = screen_of(terminal)
-        assert meanwhile.lines[:3] == ["first", HOSTILE, "x" * 200]
-        assert meanwhile.lines[3].startswith("1 of 2 tasks finished ")
-        assert meanwhile.lines[-1] == "  an-id  open for 8 s"
-        assert not meanwhile.has_cursor
+        during = screen_of(terminal)
+        assert during.lines[:3] == ["first", HOSTILE, "x" * 200]
+        assert during.lines[3].startswith("1 of 2 tasks finished ")
+        assert during.lines[-1] == "  an-id  open for 8 s"
+        assert not during.has_cursor
         group.cancel_scope.cancel()
-    output.info("said")
-    afterwards = screen_of(terminal)
-    assert afterwards.lines == ["first", HOSTILE, "x" * 200, "said"]
-    assert afterwards.has_cursor
+    output.info("message")
+    after = screen_of(terminal)
+    assert after.lines == ["first", HOSTILE, "x" * 200, "message"]
+    assert after.has_cursor
 
 
 @pytest.mark.anyio

@@ -1,4 +1,4 @@
-"""How a batch stands, in words and bars."""
+"""Progress of a batch, as a line and as bars."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def make_snapshot(**fields: Any) -> Snapshot:
 
 
 def shown(snapshot: Snapshot) -> list[str]:
-    """What stands on a terminal of 80 columns."""
+    """The lines on a terminal of 80 columns."""
     console = Console(file=io.StringIO(), width=80, record=True, markup=False, highlight=False)
     console.print(render(snapshot))
     return [line.rstrip() for line in console.export_text().splitlines()]

@@ -178,7 +178,7 @@ def test_a_create_without_an_answer_warns_that_it_may_be_billed(
     assert "may have been created and billed" in result.stderr
 
 
-# Standard output that takes nothing more
+# Unwritable standard output
 
 
 def run(emulator: Emulator, *words: str, **options: Any) -> subprocess.CompletedProcess[str]:

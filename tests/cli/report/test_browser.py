@@ -67,7 +67,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def open_page(browser: Browser, tmp_path: Path) -> Iterator[Open]:
-    """Open the report of a run; what it asked for and complained of is checked at the end."""
+    """Open the report of a run; its requests and errors are checked at the end."""
     complaints: list[str] = []
     asked: set[str] = set()
     contexts = []
@@ -130,7 +130,7 @@ def with_audio(folder: Path) -> tuple[Run, dict[Path, Peaks]]:
 
 
 def until(page: Page, truth: str) -> None:
-    """Wait for it. Playwright's own way evaluates text in the page, which its policy forbids."""
+    """Wait until *truth* holds, without playwright's own way, which the page's policy forbids."""
     while not page.evaluate(truth):
         page.wait_for_timeout(30)
 
