@@ -237,8 +237,8 @@ def test_a_closed_standard_input_is_refused(
 # The reader thread
 
 
-def reader_threads() -> list[threading.Thread]:
-    return [each for each in threading.enumerate() if each.name == "vocalsep-stdin"]
+def reader_threads() -> set[threading.Thread]:
+    return {each for each in threading.enumerate() if each.name == "vocalsep-stdin"}
 
 
 @pytest.mark.anyio
@@ -266,6 +266,8 @@ async def test_a_read_error_is_raised_in_the_consumer(tmp_path: Path) -> None:
 
 
 def test_the_reader_thread_ends_silently_after_its_event_loop() -> None:
+    # Threads of earlier tests may still be about to end.
+    earlier = reader_threads()
     reading, writing = os.pipe()
 
     async def listen() -> None:
@@ -275,7 +277,7 @@ def test_the_reader_thread_ends_silently_after_its_event_loop() -> None:
 
     try:
         asyncio.run(listen())
-        (thread,) = reader_threads()
+        (thread,) = reader_threads() - earlier
         # Like a line that is typed after Ctrl-C.
         os.write(writing, b"b")
         thread.join(60)
@@ -287,12 +289,14 @@ def test_the_reader_thread_ends_silently_after_its_event_loop() -> None:
 
 @pytest.mark.anyio
 async def test_the_reader_thread_ends_after_its_receiver() -> None:
+    # Threads of earlier tests may still be about to end.
+    earlier = reader_threads()
     reading, writing = os.pipe()
     try:
         async with aclosing(inputs._read_chunks(reading)) as chunks:  # type: ignore[type-var]
             os.write(writing, b"a")
             await anext(chunks)
-        (thread,) = reader_threads()
+        (thread,) = reader_threads() - earlier
         os.write(writing, b"b")
         await asyncio.to_thread(thread.join, 30)
         assert not thread.is_alive()
