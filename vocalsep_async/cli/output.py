@@ -145,7 +145,8 @@ def task_to_dict(task: SeparationTask) -> dict[str, Any]:
         "task_id": task.task_id,
         "status": task.status,
         "stems": dict(task.stems),
-        "reason": task.reason,
+        # A task that goes on has no reason to explain.
+        "reason": task.reason if task.is_final else None,
         "created_at": _isoformat(task.created_at),
         "completed_at": _isoformat(task.completed_at),
     }
