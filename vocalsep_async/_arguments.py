@@ -38,6 +38,7 @@ def base_url(value: object, name: str = "base_url") -> URL:
         raise InvalidArgumentError(
             f"{name} must not hold a user or password; the key is api_key or {KEY_VARIABLE}"
         )
+    # The paths of requests are appended to the address as text.
     if url.raw_query_string or url.raw_fragment:
         raise InvalidArgumentError(f"{name} must end before any ? or #")
     return url
@@ -60,6 +61,7 @@ def _http_url(value: object, name: str) -> URL:
     try:
         url = URL(value)
         usable = url.scheme in ("http", "https") and bool(url.host) and url.port is not None
+        # The resolver encodes the host like this, and would fail only at the first request.
         (url.raw_host or "").encode("idna")
     except (ValueError, IndexError):  # yarl has an IndexError for "http://[]@"
         usable = False
@@ -70,11 +72,12 @@ def _http_url(value: object, name: str) -> URL:
 
 
 def user_agent(value: object) -> str:
-    """Check how the client introduces itself; None for its own name and version."""
+    """Check the User-Agent header; None for the name and version of the package."""
     if value is None:
         return f"vocalsep-async/{__version__}"
     if not isinstance(value, str) or not value.strip():
         raise InvalidArgumentError("user_agent must be a non-empty string")
+    # A line break would begin another header.
     if not (value.isascii() and value.isprintable()):
         raise InvalidArgumentError("user_agent must be printable ASCII, in one line")
     return value
@@ -104,9 +107,10 @@ def callback(value: object) -> None:
 
 def policy(poll: PollPolicy) -> PollPolicy:
     """Check a poll policy."""
+    # A class without its parentheses has the method too.
     if isinstance(poll, type) or not callable(getattr(poll, "delay", None)):
         raise InvalidArgumentError(
-            f"poll must be a poll policy such as Adaptive() or Every(5), not {poll!r}"
+            f"poll must be a poll policy such as Adaptive() or Interval(5), not {poll!r}"
         )
     return poll
 
@@ -115,6 +119,7 @@ def many(
     tasks: Iterable[str | TaskRef] | AsyncIterable[str | TaskRef], call: str
 ) -> Iterable[str | TaskRef] | AsyncIterable[str | TaskRef]:
     """Check that *tasks* can hold many ids; *call* is what they were passed to."""
+    # A string is iterable: each of its characters would pass for an id.
     if isinstance(tasks, (str, bytes, TaskRef)):
         raise InvalidArgumentError(
             f"{call}() takes many ids: pass a list, as in {call}([task_id]), "
@@ -138,6 +143,7 @@ async def refs(
         given = [TaskRef.of(task) for task in tasks]
     merged: dict[str, TaskRef] = {}
     for ref in given:
+        # Two refs of one task may each know what the other does not.
         merged[ref.task_id] = merged.get(ref.task_id, ref).merged(ref)
     return [ref.merged(TaskRef(ref.task_id, type=kind)) for ref in merged.values()]
 

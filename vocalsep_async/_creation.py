@@ -104,6 +104,7 @@ def _may_have_created(error: VocalSepError) -> bool:
     """Whether the task of a billed request that failed with *error* may exist."""
     if isinstance(error, (TransportError, ClientClosedError)):
         return error.may_have_arrived
+    # A server can fail after it has created the task, and an unreadable answer may hold its id.
     return isinstance(error, (DecodeError, ServerError)) or _is_bare_throttling(error)
 
 

@@ -54,6 +54,7 @@ class FailureStreak:
             return True
         if isinstance(error, DecodeError):
             return self.same_kind >= _MAX_UNREADABLE
+        # A new task may not be readable yet, and a 405 may be true throttling.
         has_grace = isinstance(error, TaskNotFoundError) or in_doubt
         return has_grace and self.same_kind >= retry.attempts
 

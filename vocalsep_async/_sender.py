@@ -39,6 +39,8 @@ class RequestSender:
         Raises:
             VocalSepError: sending or decoding failed.
         """
+        # Decoded within the slot: most throttling arrives under HTTP 200, so only the decoder can
+        # tell the limiter how the request ended.
         with slot:
             return decode(*await self._transport.exchange(request))
 
@@ -52,9 +54,11 @@ class RequestSender:
         Raises:
             VocalSepError: the last try failed.
         """
+        # Before the queue: a closed client or a wrong event loop is reported without a wait.
         self.bind()
         streak = FailureStreak()
         while True:
+            # A slot for each try, because each counts against the rate limit.
             slot = await self.limiter.acquire()
             try:
                 return await self.send(slot, request, decode)
@@ -63,6 +67,7 @@ class RequestSender:
                 if streak.failures >= self.retry.attempts or not may_retry(error):
                     raise
                 delay = streak.delay(error, self.retry, random.random)
+            # After throttling there is no delay: `acquire` waits for the end of the pause.
             if delay > 0:
                 await self.limiter.sleep(delay)
 

@@ -9,6 +9,7 @@ _LONGEST = 300
 
 def printable(text: str, longest: int = _LONGEST) -> str:
     """Escape what a terminal or a log would act on (controls, lone surrogates), and cut."""
+    # Cut first, so that no escape is cut in half.
     shown = text[:longest]
     if not shown.isprintable():
         shown = "".join(map(_shown, shown))
@@ -34,6 +35,7 @@ def short_url(url: str | None) -> str:
     if url is None:
         return "None"
     try:
+        # urlsplit raises for brackets in the host that hold no IPv6 address.
         parts = urlsplit(url)
         host = parts.hostname or ""
     except ValueError:

@@ -77,6 +77,7 @@ def timeout(value: object, name: str = "timeout") -> float | None:
     Raises:
         InvalidArgumentError: *value* is negative, NaN or not a number; the message names it *name*.
     """
+    # Computed timeouts may be infinite, which elsewhere is no valid number.
     if value is None or (isinstance(value, float) and value == math.inf):
         return None
     return number(value, name, minimum=0.0)

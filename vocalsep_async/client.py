@@ -1,4 +1,4 @@
-"""The client: one for each account and process; everything else hangs on it."""
+"""`VocalSepClient`: the facade of the package, one for each account and process."""
 
 from __future__ import annotations
 
@@ -104,8 +104,7 @@ class VocalSepClient:
         user_agent: value of the User-Agent header; None for the package's name and version.
 
     Raises:
-        ConfigurationError: there is no key, or an argument or a variable is unusable. A variable
-            that is set but blank is unusable.
+        ConfigurationError: there is no key, or an argument or a variable is unusable or blank.
     """
 
     def __init__(
@@ -189,6 +188,7 @@ class VocalSepClient:
         if environ is None:
             return cls(**options)
         try:
+            # Wrapped before the call: as a string it would be a local variable in tracebacks.
             key: Any = ApiKey(_arguments.key_in(environ))
             if options.get("base_url") is None:
                 options["base_url"] = _arguments.base_url_in(environ)
@@ -234,6 +234,7 @@ class VocalSepClient:
         """
         # Shielded, so that sockets are closed even when the caller is cancelled.
         with anyio.CancelScope(shield=True):
+            # First, so that waits end with its error and not with that of a closed session.
             await self._poller.aclose()
             await self._files.aclose()
             await self._transport.aclose()
@@ -265,15 +266,14 @@ class VocalSepClient:
 
         A failed request, a 5xx, a throttled one (405/430) or a task that the API does not know
         yet is tried again as the client's `RetryPolicy` says. There is no timeout: each try queues
-        for the rate limit and observes the client's pauses, of up to 300 s. Bound it with
-        ``asyncio.timeout`` where that matters.
+        for the rate limit and waits out pauses of up to 300 s. Bound it with ``asyncio.timeout``.
 
         Args:
             task: its id or ref.
 
         Raises:
             InvalidArgumentError: the id is unusable; nothing was sent.
-            APIError: the API said no; maintenance (455) is not waited out.
+            APIError: the API returned an error; maintenance (455) is not waited out.
             TransportError: no usable answer came back in all tries.
             DecodeError: the answer was not one of this API in all tries.
             ClientClosedError: the client was closed.
@@ -297,7 +297,7 @@ class VocalSepClient:
         Args:
             task: its id or ref.
             timeout: seconds for the whole wait, pauses and queueing for the rate limit included;
-                it cuts a request in flight, whose answer is then dropped. None waits for ever; 0
+                it cuts a request in flight, whose answer is then dropped. None waits without end; 0
                 polls exactly once, after queueing for the rate limit.
             poll: when the task is polled again; None takes the client's policy.
             on_update: called with the record of each poll, the final one included; may be async.
@@ -305,12 +305,10 @@ class VocalSepClient:
                 it raises ends the wait and is raised here.
 
         Returns:
-            The final record; `SeparationTask.succeeded` and `SeparationTask.raise_for_failure`
-            tell whether stems are there.
+            The final record; `SeparationTask.succeeded` says whether its stems are there.
 
         Raises:
-            TaskTimeoutError: time ran out, or the client is paused beyond the deadline; wait again
-                with the same id.
+            TaskTimeoutError: time ran out, or the client is paused beyond the deadline.
             InvalidArgumentError: an argument is unusable; nothing was sent.
             APIError: 400, 401, 404, no credits, or a task the API does not know; a
                 `RateLimitedError` if 405 is all that the client ever got: *base_url* is probably
@@ -367,8 +365,7 @@ class VocalSepClient:
 
         Args:
             tasks: ids or refs; one that appears twice is waited for once.
-            type: what kind of separation they are; a ref with a type keeps its own. None if not
-                known.
+            type: the type of the tasks whose ref has none; None if not known.
             timeout: as in `wait_for_task`, for all of them together; 0 polls each once.
             poll: when a task is polled again; None takes the client's policy.
 
@@ -411,7 +408,7 @@ class VocalSepClient:
             max_concurrency: polls in flight at the same time, at least 1; it does not limit how
                 many tasks are tracked.
             timeout: seconds for each task from the moment it was added; then its outcome is a
-                `TaskTimeoutError`. 0 polls each once. None waits for ever.
+                `TaskTimeoutError`. 0 polls each once. None waits without end.
             poll: when a task is polled again; None takes the client's policy. Where the rate limit
                 is too low for all, those tasks come first that have most likely ended long ago.
             keep_open: whether iteration goes on until `BatchRunner.close`, for tasks added later.
@@ -496,6 +493,7 @@ class VocalSepClient:
         report = await self._downloader.save(task, DownloadPlan.of(to))
         if report.error is None:
             return report
+        # A closed client is no failure of a download: every call raises it as itself.
         cause = report.error.__cause__
         raise cause if isinstance(cause, ClientClosedError) else report.error
 
@@ -557,12 +555,13 @@ class VocalSepClient:
 
         Raises:
             InvalidArgumentError: an argument is unusable; nothing was sent.
-            APIError: the API said no.
+            APIError: the API returned an error.
             JournalError: the journal could not be written, before anything was sent or after.
             RateLimitedError: too many requests; without the API's envelope there is no second try.
             TransportError, DecodeError, ServerError, ClientClosedError: no usable answer came. A
                 note on the error says so where the task may have been created all the same.
         """
+        # Checked before the journal is opened, so that a wrong argument leaves no intent.
         kind = separation_type(type)
         body = _arguments.song(source_task_id, audio_id, audio_url) | {
             "type": kind,
@@ -581,7 +580,7 @@ class VocalSepClient:
         """How many credits the account has left.
 
         Raises:
-            APIError: the API said no.
+            APIError: the API returned an error.
             TransportError: no usable answer came back in all tries.
             DecodeError: the answer was not one of this API in all tries.
             ClientClosedError: the client was closed.
@@ -594,6 +593,7 @@ class VocalSepClient:
 
     def _deadline_in(self, seconds: float | None) -> float:
         self._transport.bind()  # its error, not the clock's, for a call without an event loop
+        # 0 has no deadline either: such a wait ends with its first poll.
         return anyio.current_time() + seconds if seconds else math.inf
 
     def _policy_or(self, poll: PollPolicy | None) -> PollPolicy:

@@ -1,4 +1,4 @@
-"""The error family: one root, drawn here as a tree.
+"""The errors of this package, a tree with one root.
 
     VocalSepError
      ├─ ConfigurationError           a client cannot be set up or used like that (also ValueError)
@@ -7,7 +7,7 @@
      ├─ TransportError               no usable answer: no connection, cut, redirected, too large
      │   └─ RequestTimeoutError      no complete answer within request_timeout (also TimeoutError)
      ├─ DecodeError                  an answer, but not one of this API
-     ├─ APIError                     the API said no
+     ├─ APIError                     the API returned an error
      │   ├─ InvalidParametersError
      │   ├─ AuthenticationError
      │   ├─ NotFoundError
@@ -42,6 +42,7 @@ class ErrorAction(enum.Enum):
     """The request is sent again soon: the next answer may be better."""
     MAINTENANCE = "retry slowly"
     """The service is closed for now: the whole client pauses for half a minute or more."""
+    # The value is part of pickles, and has to stay.
     THROTTLE = "pause everyone"
     """Too many requests on the account: the whole client pauses, then goes on more slowly."""
 
@@ -140,7 +141,7 @@ class DecodeError(VocalSepError):
 
 
 class APIError(VocalSepError):
-    """The API said no.
+    """The API returned an error.
 
     Attributes:
         code: the code that counted: the one in the body or, without one, the HTTP status.
@@ -166,6 +167,7 @@ class APIError(VocalSepError):
         hint: str = "",
         in_envelope: bool = True,
     ) -> None:
+        # The summary gets a full stop of its own.
         summary = self._summary(message.rstrip(". "), code, task_id)
         super().__init__(f"{summary}. {hint or self.hint}".rstrip())
         self.code = code
@@ -210,7 +212,7 @@ class InsufficientCreditsError(APIError):
 
 
 class RateLimitedError(APIError):
-    """The account asked too often: 405 and 430 on sunoapi.org, 429 on kie.ai.
+    """Too many requests on the account: 405 and 430 on sunoapi.org, 429 on kie.ai.
 
     Without an envelope it is 405, 429 or 430 everywhere. It reaches you only after the tries of the
     client's `RetryPolicy` were used up. A wait gets it where every answer was a 405 without an
@@ -230,7 +232,7 @@ class ServerError(APIError):
     """The server failed: 500 and its relatives.
 
     It reaches you after the tries of the client's `RetryPolicy` were used up; 501, 505 and 531,
-    which no repetition changes, at once.
+    which no repetition changes, immediately.
     """
 
 
@@ -260,7 +262,7 @@ class TaskFailedError(VocalSepError):
 class TaskTimeoutError(VocalSepError, TimeoutError):
     """The wait ran out of time; the task itself goes on at the provider.
 
-    Also a builtin `TimeoutError`. Wait again with the same id to take it up.
+    Also a builtin `TimeoutError`. Wait again with the same id to continue.
 
     Attributes:
         task_id: the task that was waited for.
@@ -289,7 +291,7 @@ class DownloadError(VocalSepError):
     """A stem could not be fetched, or not be saved.
 
     What stood at the path before stands there still. What has arrived is kept, hidden beside the
-    path, and the next try goes on from there; unless the disk was the trouble, or what came is no
+    path, and the next try goes on from there; unless the disk failed, or what came is no
     audio or too large: then it is removed. ``__cause__`` is what went wrong.
 
     Attributes:

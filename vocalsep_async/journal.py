@@ -31,7 +31,7 @@ class Journal:
     Args:
         path: the file; created if it does not exist, readable by its owner only. One process at a
             time may write to it, and holds a lock file of the same name with ``.lock`` beside it.
-        label: a name for the account; a journal that has another label is refused. None for no
+        label: a name for the account; a journal that has another label is rejected. None for no
             label.
         keep_links: whether links are stored with their queries. A query may be a signature, with
             which every reader of the file can fetch the stems; without queries each link costs

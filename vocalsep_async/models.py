@@ -54,6 +54,7 @@ class SeparationType(enum.StrEnum):
 
 def as_status(word: str) -> TaskStatus | str:
     """A status by its word; one that this package does not know stays as it is."""
+    # A set, because Python 3.11 raises a TypeError for a string that is no member of an enum.
     return TaskStatus(word) if word in set(TaskStatus) else word
 
 
@@ -97,10 +98,13 @@ def separation_type(
         return SeparationType(value)
     except ValueError:
         pass
+    # Raised outside the handler, so that the error of the enum is not chained.
     known = ", ".join(SeparationType)
     raise InvalidArgumentError(f"unknown separation type {value!r}; the API knows: {known}")
 
 
+# attrs gives the constructor's argument the annotation of this converter. It has no plain str, so
+# that type checkers reject a misspelt name.
 def _separation_type(value: SeparationTypeName | SeparationType | None) -> SeparationType | None:
     return separation_type(value)
 
@@ -111,7 +115,7 @@ class TaskRef:
 
     Attributes:
         task_id: the id that the API gave; opaque, sent unchanged.
-        type: the type it was created with; None if not known. The API does not tell it while
+        type: the type it was created with; None if not known. The API does not state it while
             the task is pending, and knowing it lets the schedule choose better moments to poll.
         created_at: when it was created, with a time zone; None if not known.
 
@@ -259,6 +263,7 @@ class SeparationTask:
     @property
     def succeeded(self) -> bool:
         """Whether stems are there, also when only the webhook failed."""
+        # A split_stem_advanced has no named stems, only a pair of tracks.
         return self.status in _STEMS_READY and bool(self.stems or self.origin_tracks)
 
     @property
@@ -291,6 +296,7 @@ class SeparationTask:
         code = f" (code {self.error_code})" if self.error_code is not None else ""
         reason = self.error_message or "the API gave no reason"
         if self.status == TaskStatus.SUCCESS:
+            # A message of the API about a success does not explain missing URLs.
             reason = "the record holds no URL"
         return f"{task} ended as {self.status}{code}: {reason}"
 

@@ -33,10 +33,12 @@ _DEMO_TASKS = 12
 _DEMO_TYPES = (SeparationType.SEPARATE_VOCAL, SeparationType.SPLIT_STEM)
 _DEMO_SPEED = 16.0
 """The emulator's tasks take 20 to 240 s divided by this."""
+# With this seed one of the twelve tasks fails, so that the report shows a failure.
 _DEMO_SEED = 5
 
 app: typer.Typer = typer.Typer(
     no_args_is_help=True,
+    # Typer's tracebacks can show local variables, which may hold links.
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -76,7 +78,7 @@ def _root(
     Results are printed to standard output, everything else to standard error.
 
     Exit status: 0 all tasks succeeded, 1 a task or a request failed, 2 wrong usage, 3 account
-    refused (invalid key, no credits), 4 timed out, 130 interrupted.
+    rejected (invalid key, no credits), 4 timed out, 130 interrupted.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -206,6 +208,7 @@ def _track(
         async with settings.client() as client:
             run = BatchRun(evolve(run_options, tasks=ids.all()), output, stop)
             code = await run.run(client)
+        # A line that was skipped is a task that was not tracked.
         return worse(code, ExitCode.FAILED) if ids.skipped_lines else code
 
     run_command(settings, command)

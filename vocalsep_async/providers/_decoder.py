@@ -50,6 +50,7 @@ class Decoder:
             DecodeError: not an answer of this API, or another task's record.
         """
         envelope = self._payload(status, headers, body, ref.task_id)
+        # The API answers for an unknown task with a success without a record.
         if envelope.data is None:
             raise self._no_such_task(envelope, status, ref.task_id)
         task = structure_task(
@@ -58,6 +59,7 @@ class Decoder:
             type_=ref.type,
             taskId=ref.task_id,
         )
+        # A cache in between that ignores the query would answer with the record of another task.
         if task.task_id != ref.task_id:
             raise unreadable("the answer is about another task", status)
         return task
@@ -75,6 +77,7 @@ class Decoder:
             return TaskRef(task_id).task_id
         except InvalidArgumentError:
             pass
+        # Raised outside the handler, so that the error about an argument is not chained.
         raise unreadable("the answer holds no usable task id", status)
 
     def credits(self, status: int, headers: Headers, body: bytes) -> float:
@@ -98,6 +101,7 @@ class Decoder:
     def _error(
         self, envelope: Envelope, status: int, headers: Headers, task_id: str | None
     ) -> APIError:
+        # Only for polls: in a creation the same words are about the caller's parameters.
         if task_id is not None and says_no_such_record(envelope.code, envelope.message):
             return self._no_such_task(envelope, status, task_id)
         rule = self._provider.classify(

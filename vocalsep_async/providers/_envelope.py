@@ -1,6 +1,6 @@
 """The envelope of every answer: ``{"code": …, "msg": …, "data": …}``.
 
-Bytes become JSON, JSON becomes the payload with its code, and headers tell how long to wait. A code
+Bytes become JSON, JSON becomes the payload with its code, and headers say how long to wait. A code
 in the body counts before the HTTP status, because most errors travel under HTTP 200.
 """
 
@@ -61,6 +61,7 @@ def open_envelope(status: int, body: bytes) -> Envelope:
         if is_success:
             raise DecodeError("the answer has no usable code", http_status=status)
         return Envelope(status, message_of(content), None, genuine=False)
+    # A code of 200 under an HTTP error is no success: the status counts then.
     counts = code if code != 200 or is_success else status
     return Envelope(counts, message_of(content), content.get("data"), genuine=True)
 
@@ -68,8 +69,10 @@ def open_envelope(status: int, body: bytes) -> Envelope:
 def code_of(content: Any) -> int | None:
     """The code of an answer or a callback: a whole number or digits; None if it has none."""
     code = content.get("code") if isinstance(content, dict) else None
+    # Digits only: int() accepts blanks, signs and underscores too.
     if isinstance(code, str) and re.fullmatch(_DIGITS, code):
         return int(code)
+    # bool is a subclass of int, but `true` is no code.
     usable = isinstance(code, int) and not isinstance(code, bool) and abs(code) <= _LARGEST_CODE
     return code if usable else None
 
@@ -87,6 +90,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     this side does not matter.
     """
     value = headers.get("Retry-After", "").strip()
+    # Digits only: float() accepts nan, infinity and underscores too.
     if re.fullmatch(_SECONDS, value):
         return min(float(value), LONGEST_RETRY_AFTER)
     until = http_date(value)
@@ -102,6 +106,7 @@ def http_date(value: str) -> datetime | None:
         date = parsedate_to_datetime(value)
     except (ValueError, OverflowError):
         return None
+    # The zone -0000 gives a time without a zone, which is UTC all the same.
     return date if date.tzinfo is not None else date.replace(tzinfo=UTC)
 
 
@@ -129,6 +134,7 @@ def parse_json(body: bytes, http_status: int | None = None) -> Any:
     )
 
 
+# The json module accepts NaN and Infinity, and reads 1e999 as infinity.
 def _refuse(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
@@ -144,5 +150,6 @@ _JSON = json.JSONDecoder(parse_constant=_refuse, parse_float=_finite)
 
 
 def _beginning(body: bytes) -> str:
+    # The name of the tag is enough to recognise a gateway's page, and holds nothing private.
     tag = re.match(_TAG, body)
     return "" if tag is None else f"; it begins with {tag[1].decode()!r}"

@@ -94,15 +94,19 @@ def structure_task(
     """
     if not isinstance(record, dict):
         raise unreadable(f"the record is {_kind(record)}, not an object", http_status)
+    # Without nulls, which would hide what the caller knows.
     given = {**known, **_without_nulls(_respelled(record, _RECORD)), "raw": record}
     response = given.pop("response", None)
     if response:
         given["response"] = response = _respelled_response(response)
+        # The stems prove the type; the caller's may be wrong.
         type_ = _implied_type(response) or type_
     given["type"] = _type(given.get("type")) or type_
     try:
         return _structure(detailed=False)(given, SeparationTask)
     except (KeyError, TypeError, ValueError):
+        # Structured once more, in detail: the converter that explains is too slow for every
+        # answer.
         problem = _problem_of(given)
     # Raised outside the handler: the error there may hold a part of the record.
     raise unreadable(f"the record does not fit: {problem}", http_status)
@@ -114,7 +118,6 @@ def unreadable(problem: str, http_status: int | None) -> DecodeError:
 
 
 def _problem_of(given: Mapping[str, Any]) -> str:
-    """Say what does not fit; the converter that knows is too slow for answers that do."""
     problems = []
     try:
         _structure(detailed=True)(given, SeparationTask)
@@ -134,6 +137,7 @@ def created_by_epoch(task: SeparationTask) -> bool:
 
 def certain_duration(task: SeparationTask) -> float | None:
     """Seconds the task took; None if that is not known or hangs on a guessed zone."""
+    # Two times without a zone are apart by the true duration, whichever zone they are in.
     alike = _is_epoch(task, "createTime") == _is_epoch(task, "completeTime")
     return task.duration if alike else None
 
@@ -144,6 +148,7 @@ def _is_epoch(task: SeparationTask, key: str) -> bool:
 
 def _respelled(record: Mapping[str, Any], spellings: Mapping[str, str]) -> Mapping[str, Any]:
     """*record* in the spelling of an answer; of two spellings, the one that holds something."""
+    # Most records are in the spelling of an answer, and need no copy.
     if spellings.keys().isdisjoint(record):
         return record
     respelled: dict[str, Any] = {}
@@ -176,6 +181,7 @@ def _implied_type(response: Any) -> SeparationType | None:
         if response.get("instrumentalUrl"):
             return SeparationType.SEPARATE_VOCAL
         return SeparationType.SPLIT_STEM if any(map(response.get, _INSTRUMENTS)) else None
+    # Only a split_stem_advanced lists its tracks in pairs.
     in_pairs = any(part is not None for part, _ in _tracks(response))
     return SeparationType.SPLIT_STEM_ADVANCED if in_pairs else None
 
@@ -260,6 +266,7 @@ _DIGITS = r"[0-9]{1,20}"
 def finite(value: Any) -> float | None:
     """A finite number, also one written as digits; None for anything else."""
     if isinstance(value, str):
+        # Digits only: float() accepts blanks, nan and underscores too.
         return float(value) if re.fullmatch(_DIGITS, value) else None
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
@@ -283,7 +290,7 @@ def _as_utc(time: datetime) -> datetime:
 
 @cache
 def _structure(*, detailed: bool) -> Callable[[Mapping[str, Any], Any], SeparationTask]:
-    """Make what structures a record, at the first answer: it costs too much for an import."""
+    # Made at the first answer: cattrs generates code, which would slow the import down.
     converter = Converter(detailed_validation=detailed)
 
     def named(key: str, hook: Any) -> Any:
@@ -299,6 +306,7 @@ def _structure(*, detailed: bool) -> Callable[[Mapping[str, Any], Any], Separati
         part=named("part", _as_it_is),
     )
 
+    # A track without a link is left out; a link of a wrong type is an error, as for stems.
     def origin_tracks(response: Any, _type: Any) -> tuple[OriginTrack, ...]:
         if not isinstance(response, dict) or not response.get("originData"):
             return ()

@@ -95,6 +95,8 @@ class Provider:
         """
         if not in_envelope:
             return _BARE_STATUS.get(code) or self._by_code(code)
+        # Before all codes: without credits, a pause or a retry would repeat itself until the
+        # deadline.
         if _says(_CREDITS_WORDS, message):
             return NO_CREDITS
         rule = self._by_code(code)
@@ -107,7 +109,8 @@ class Provider:
 
 
 def _may_be_throttling(rule: ErrorRule) -> bool:
-    """Words about frequency decide only where the code itself leaves room for doubt."""
+    # Only where the code itself leaves room for doubt. 429 does: it means no credits to one
+    # provider, and throttling to most of the web.
     return rule in (NO_CREDITS, _SERVER_FAILED, _OTHER)
 
 
