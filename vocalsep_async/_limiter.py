@@ -59,6 +59,7 @@ class Limiter:
             ClientClosedError: the limiter was closed, before or meanwhile.
             RateLimitedError: too many answers raised doubts about the address.
         """
+        # The fast path below does not wait, so a cancelled caller would get a slot.
         await checkpoint_if_cancelled()
         if (slot := self.try_acquire()) is not None:
             return slot
@@ -95,6 +96,7 @@ class Limiter:
         return None if self.rate_limiter.wait(now) > 0 else Slot(self, self.rate_limiter.start(now))
 
     async def _until_changed(self) -> None:
+        # One event is enough, because only the head of the queue waits here.
         self._changed = anyio.Event()
         with anyio.move_on_after(self.rate_limiter.wait(_now())):
             await self._changed.wait()
@@ -112,12 +114,14 @@ class Limiter:
     def close(self) -> None:
         """Fail every request that queues now or comes later."""
         self._closing.set()
+        # The head of the queue waits for this event only. It passes its turn on when it fails, so
+        # that the others fail one after the other.
         self.changed()
 
     def report(self, grant: Grant, error: BaseException | None) -> None:
         """Report how a request ended: with *error*, or None for an answer."""
         now = _now()
-        self._judge_address(error)
+        self._update_doubts(error)
         match error:
             case None:
                 self.rate_limiter.on_answer(grant, now)
@@ -127,8 +131,10 @@ class Limiter:
             case APIError(action=ErrorAction.MAINTENANCE):
                 self.rate_limiter.on_maintenance(grant, now, error.retry_after)
                 self._announce_pause(error, now)
+            # An answer that cannot be read is still an answer: the request was not lost.
             case APIError() | DecodeError():
                 self.rate_limiter.on_answer(grant, now)
+            # A cancelled request counts as well: the server may have received it.
             case _:
                 self.rate_limiter.on_lost(grant, now)
         self.changed()
@@ -143,7 +149,8 @@ class Limiter:
             return False
         return error.code == 405 and not error.in_envelope
 
-    def _judge_address(self, error: BaseException | None) -> None:
+    def _update_doubts(self, error: BaseException | None) -> None:
+        # Only an envelope proves that the API is at this address: a status may come from anything.
         if error is None or (isinstance(error, (APIError, DecodeError)) and error.in_envelope):
             self.is_understood = True
         self._doubts += self.doubts_address(error)
@@ -200,6 +207,7 @@ class Slot:
 
         Fits as the done callback of an asyncio task.
         """
+        # A done callback calls this for every poll, also for one that has used its slot.
         if not self._used:
             self._used = True
             self._limiter.rate_limiter.cancel(self._grant)

@@ -159,6 +159,7 @@ class RateLimiter:
         # new about the rate.
         if self._pause is None:
             self._allowed.decrease(now, grant.started)
+        # Where the period is short, a second would be longer than the limit requires.
         first = min(_SHORTEST_PAUSE, self._period / 2)
         self._stop(grant, now, first, self._period, retry_after)
 
@@ -179,6 +180,7 @@ class RateLimiter:
         was_probe = self._end_probe(grant)
         if self._pause is None:
             self._pause = _Pause(length=first, until=now + first)
+        # Only a probe shows that the pause was too short: the other requests are from before it.
         elif was_probe:
             self._pause.lengthen(now, first, longest)
         if retry_after is not None:
@@ -220,6 +222,7 @@ class _Window:
 
     def end(self, now: float) -> None:
         self.in_flight -= 1
+        # The deque stays in order, because all slots are held equally long.
         self._free_at.append(now + self._hold)
 
 
@@ -235,6 +238,7 @@ class _Spacing:
         """When the next start would be exactly on time; earlier starts use up the burst."""
 
     def wait(self, now: float, allowed: float) -> float:
+        # At a low allowed rate, four requests would be most of a period.
         burst = min(_BURST, max(1.0, allowed / 5))
         return max(0.0, self._next - (burst - 1) * self._period / allowed - now)
 

@@ -59,6 +59,7 @@ class UnpolledIds:
 
     def admit(self, now: float) -> PollTarget | None:
         """Take out the first id; None if there is none, or it needs no poll of its own."""
+        # Not sorted by id: within a type, the one that was added first has waited longest.
         type_ = max(self._ids, key=lambda each: self._expected_delay(each, now), default=None)
         group = self._first(type_)
         if group is None:

@@ -45,6 +45,7 @@ class BatchCounters:
     def on_detected(self, delay: float) -> None:
         """A poll detected the end of a task *delay* seconds after it."""
         self._delays += 1
+        # Where the server's clock is ahead, a task seems to end after its detection.
         self._total_delay += max(0.0, delay)
 
     def stats(self, *, pending: int, rate: float, newest: float, model: HazardModel) -> BatchStats:

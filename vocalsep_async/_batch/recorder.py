@@ -80,6 +80,7 @@ class BatchRecorder:
         self._journal.has_batch = True
         try:
             return await self._load()
+        # A cancellation, too, must leave the journal free for another batch.
         except BaseException:
             await self._release()
             raise
@@ -90,9 +91,11 @@ class BatchRecorder:
             await self._journal.aclose()
 
     async def _load(self) -> list[KnownTask]:
+        # First, so that the journal of another account changes nothing in the client.
         await self._journal.check_owner(self._base_url)
         await self._load_durations()
         await self._warn_of_intents()
+        # Before the list is read: tasks created since the last run belong to this batch.
         self._journal.add_created()
         # A task that is created from here on has no `added_at`: it belongs to the batch that it
         # is added to, or to the next one.
@@ -101,10 +104,12 @@ class BatchRecorder:
         self._ended_before = {each.ref.task_id for each in known if each.has_ended}
         pending = [each for each in known if not each.has_ended]
         self._polled_before = {each.ref.task_id: each for each in pending if each.polls}
+        # The tracker takes tasks in the order of their deadlines.
         return sorted(pending, key=lambda each: each.added_at or 0.0)
 
     async def _load_durations(self) -> None:
         durations = await self._journal.durations()
+        # What this client has learned by itself is newer.
         if durations is not None and self._hazards.model(None).completions == 0:
             try:
                 self._hazards.update_from(durations)
@@ -127,6 +132,7 @@ class BatchRecorder:
             JournalError: a write failed.
         """
         try:
+            # The user may have closed a journal of their own within the block.
             if self._journal.is_open:
                 self._journal.save_durations(self._hazards.to_dict())
                 await self._journal.flush()
@@ -158,6 +164,7 @@ class BatchRecorder:
         known = self._polled_before.get(task_id)
         total = polls if known is None else polls + known.polls
         try:
+            # Within a poll: raised here, the error would pass for one of the poll.
             self._journal.save_status(task_id, status, total)
         except JournalError as error:
             self._on_failure(error)
@@ -169,6 +176,7 @@ class BatchRecorder:
             outcome = _with_earlier(outcome, known)
         try:
             if outcome.task is None:
+                # Not among those that ended, because `reopen` lets it be tracked again.
                 self._gave_up.add(outcome.task_id)
             else:
                 self._ended.add(outcome.task_id)
@@ -205,9 +213,11 @@ class BatchRecorder:
             JournalError: one of them is damaged.
         """
         after = 0
+        # Page by page: the records of a large batch would fill the memory.
         while rows := await self._journal.ended(after, _PAGE):
             after = rows[-1].number
             for row in rows:
+                # Tasks that end meanwhile get their outcomes from the tracker.
                 if row.task_id in self._ended_before:
                     yield self._outcome(row)
 
@@ -243,6 +253,7 @@ class BatchRecorder:
 
 def _with_earlier(outcome: TaskOutcome, known: KnownTask) -> TaskOutcome:
     """*outcome* with the polls and the status of earlier runs."""
+    # A task that was polled in an earlier run alone keeps the status of that run.
     polls, status = outcome.polls + known.polls, outcome.status or known.status
     error = outcome.error
     if isinstance(error, TaskTimeoutError):

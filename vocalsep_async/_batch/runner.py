@@ -49,7 +49,7 @@ def recorder_in(
     opened = journal if isinstance(journal, Journal) else Journal(journal)
 
     def make(on_failure: Callable[[Exception], None]) -> BatchRecorder:
-        # SQLite and all that it brings is loaded when it is needed: not every start wants to wait.
+        # Imported late: SQLite slows the start down, and few programs use a journal.
         from vocalsep_async._batch.recorder import BatchRecorder  # noqa: PLC0415
 
         return BatchRecorder(
@@ -114,7 +114,9 @@ class Runner(BatchRunner):
             raise ConfigurationError(
                 "a batch can be entered only once; make another one with track()"
             )
+        # Before the first await, so that a second entry meanwhile fails.
         self._is_entered = True
+        # Before the journal is opened: an unusable id leaves it as it is.
         refs = await read_collection(self._tasks)
         pending = [] if self._recorder is None else await self._recorder.open()
         try:
@@ -145,6 +147,7 @@ class Runner(BatchRunner):
     async def _start(
         self, tracker: BatchTracker, pending: list[KnownTask], refs: Collection[TaskRef] | None
     ) -> None:
+        # Earlier tasks first: the tracker takes tasks in the order of their deadlines.
         for number, known in enumerate(pending, start=1):
             tracker.add(known.ref, known.age())
             if number % _SLICE == 0:
@@ -212,6 +215,7 @@ class Runner(BatchRunner):
     def _add_unless_over(self, ref: TaskRef, tracker: BatchTracker) -> None:
         """Track *ref*, unless the recorder hands out its outcome anyway."""
         if self._recorder is not None:
+            # Tracked again, it would get a second outcome.
             if self._recorder.has_outcome(ref.task_id):
                 return
             self._recorder.add(ref.merged(TaskRef(ref.task_id, type=self._type)))
@@ -239,6 +243,7 @@ class Runner(BatchRunner):
             self._remember(ref.task_id)
             self._add_unless_over(ref, tracker)
             tracker.warn_of_too_many()
+        # After the id and not before it, because the source has already given it away.
         while self._has_enough(tracker):
             await _next_set(self._reader_event)
 
@@ -321,12 +326,14 @@ class Runner(BatchRunner):
             if self._ready:
                 self._reader_event.set()
                 return self._ready.popleft()
+            # After the outcomes that are ready, which an error must not hide.
             self._raise_failure(tracker)
             if self._is_finished(tracker):
                 raise StopAsyncIteration
             await _next_set(self._consumer_event)
 
     def _raise_failure(self, tracker: BatchTracker) -> None:
+        # Raised once: the other tasks go on, and so may the iteration.
         error, self._source_error = self._source_error, None
         if error is not None:
             raise error
@@ -347,7 +354,7 @@ class Runner(BatchRunner):
 
 
 async def _next_set(event: asyncio.Event) -> None:
-    """Wait until *event* is set the next time."""
+    # Nothing is awaited between the check of the caller and this line, so no event is missed.
     event.clear()
     await event.wait()
 

@@ -127,9 +127,12 @@ class BatchTracker:
 
     def _track(self, ref: TaskRef, age: float) -> None:
         group = self._group_for(ref.type or self._type, anyio.current_time() - age)
+        # Only expiry needs the ids: without a timeout an endless batch would collect them for
+        # ever.
         if self.timeout < math.inf:
             group.ids.append(ref.task_id)
         self._open[ref.task_id] = group
+        # A known age has a place of its own in the queue; unknown ones hardly differ.
         if ref.created_at is not None and self.queue.is_open:
             self._subscribe(ref, group)
         else:
@@ -160,6 +163,7 @@ class BatchTracker:
             self._subscribe(ref, group)
 
     def _subscribe(self, ref: TaskRef, group: ArrivalGroup) -> None:
+        # Polls that ended before this batch subscribed do not count for it.
         before = self._poller.polls_of(ref.task_id)
         ref = ref.merged(TaskRef(ref.task_id, type=group.type))
         self._open[ref.task_id] = self._poller.subscribe(ref, group)
@@ -221,6 +225,7 @@ class BatchTracker:
         if task.is_final:
             ended = target.ended_at(task)
             if ended is not None:
+                # No poll could have detected the end before the task was added.
                 self.counters.on_detected(anyio.current_time() - max(ended, group.started))
             self._settle(target.task_id, group, task=task)
         elif self._once:
@@ -236,9 +241,11 @@ class BatchTracker:
 
     def on_error(self, group: ArrivalGroup, target: PollTarget, error: Exception) -> None:
         """The task will not be polled again, because of *error*."""
+        # A policy or hook of the user failed: that is a bug to be raised and no outcome.
         if not isinstance(error, VocalSepError):
             self.failure = error
             self._on_change()
+        # The error of a policy arrives deferred: the task may have been settled meanwhile.
         elif self._is_open(target.task_id, group):
             self._settle(target.task_id, group, error=error)
 
@@ -367,6 +374,7 @@ class BatchTracker:
         for known in self._open.values():
             if isinstance(known, PollTarget):
                 self._poller.unsubscribe(known, self._group_of(known))
+        # `pending_ids` also works after the block.
         self._pending_at_release = tuple(self._open)
         self._open.clear()
 

@@ -56,6 +56,7 @@ def _encoded(value: object) -> str:
 
 def _without_queries(text: str) -> str:
     for pattern, replacement in ((_LINK, r"\1"), (_NAMED, r"\1"), (_MENTION, _without_any)):
+        # A quick test: few records have any left after the first pattern.
         if "?" in text or "#" in text:
             text = pattern.sub(replacement, text)
     return text

@@ -29,6 +29,7 @@ from vocalsep_async.models import (
     as_status,
 )
 
+# The NULL of a creation must not undo the time at which a batch added the task.
 _ADD = (
     "INSERT INTO added (task_id, type, created_at, added_at) VALUES (?, ?, ?, ?) "
     "ON CONFLICT (task_id) DO UPDATE SET added_at = coalesce(excluded.added_at, added_at)"
@@ -118,6 +119,7 @@ class JournalFile:
         try:
             await run_to_completion(self._open())
         except asyncio.CancelledError:
+            # The file is open by now, and no caller is left to close it.
             await self.aclose()
             raise
 
@@ -135,6 +137,7 @@ class JournalFile:
         store, writer = self._store, self._writer
         if store is None or writer is None:
             return
+        # Simultaneous calls share one closing.
         if self._closing is None:
             closing = self._close(store, writer)
             self._closing = asyncio.create_task(closing, name="vocalsep journal closing")
@@ -144,6 +147,7 @@ class JournalFile:
         try:
             await self.flush()
         finally:
+            # From here on calls fail; they would wait for ever for a writer that has ended.
             self._store = self._writer = self._closing = self._durations = None
             self._statuses.clear()
             try:
@@ -251,17 +255,21 @@ class JournalFile:
         """Save the status of a pending task within ten seconds."""
         if not self._statuses:
             self._open_writer().schedule_deferred()
+        # Only the newest of many statuses is written.
         self._statuses[task_id] = status, polls
 
     def save_outcome(self, outcome: TaskOutcome, on_written: OnWritten) -> None:
         """Save the final record of a task, if it has one, then call *on_written*."""
         writer = self._open_writer()
         if outcome.task is None:
+            # Nothing is stored, so that the next run waits again; yet the outcome keeps its place
+            # in the order.
             writer.put(on_written=on_written)
             return
         record = packed(outcome.task.raw, keep_links=self.keep_links)
         status = printable(str(outcome.status))
         values = (status, outcome.polls, outcome.elapsed, record, outcome.task_id)
+        # The final status replaces one that was deferred.
         self._statuses.pop(outcome.task_id, None)
         writer.put((_END, values), on_written=on_written)
 

@@ -12,6 +12,7 @@ from vocalsep_async.providers._records import certain_duration
 
 _logger = logging.getLogger("vocalsep_async")
 
+# A server that sends ever new words must not fill the log.
 _MAX_WARNINGS = 20
 _REMEMBERED = 10_000
 """Finished tasks that are remembered, so that none is learned from twice."""
@@ -36,6 +37,7 @@ class DurationLearner:
     def _learn(
         self, task: SeparationTask, tracked_as: SeparationType | None, running_at: float
     ) -> None:
+        # Several calls may receive the final record of one task.
         if task.task_id in self._learned:
             return
         duration = certain_duration(task)

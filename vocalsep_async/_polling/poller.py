@@ -196,7 +196,7 @@ class Poller:
 
         Args:
             group: receives the error that ends polling for the whole group.
-            limit: polls of the group that may be under way at once.
+            limit: polls of the group that may be under way simultaneously.
             backlog: its tasks that were never polled.
 
         Raises:
@@ -243,6 +243,7 @@ class Poller:
     async def aclose(self) -> None:
         """End every wait with `ClientClosedError`."""
         self._limiter.close()
+        # Copied first: `_end_all` removes the targets whose polls are cancelled below.
         targets = list(self._targets.values())
         self._end_all(ClientClosedError("the client was closed while a wait was under way"))
         for target in targets:
@@ -259,11 +260,12 @@ class Poller:
                 await self._until_due()
                 await self._start_due_polls()
         except Exception as error:  # noqa: BLE001 - handed to the subscribers
-            # Without the loop no subscriber would ever hear anything, so each gets the error.
+            # Without the loop no subscriber would be notified any more, so each gets the error.
             self._end_all(error)
 
     async def _until_due(self) -> None:
         while True:
+            # Before the schedule is read, so that no change meanwhile is missed.
             self._changed = anyio.Event()
             while self._scheduler.refresh(anyio.current_time()):
                 await checkpoint()
@@ -277,6 +279,8 @@ class Poller:
         # As many slots in a turn as requests queue behind it: polls get half of all slots.
         async with self._limiter.turn:
             for _ in range(1 + self._limiter.turn.statistics().tasks_waiting):
+                # The slot comes first: which poll is the most urgent one is decided when it can be
+                # sent.
                 slot = await self._limiter.next_slot()
                 target = self._next_wanted(anyio.current_time())
                 if target is None:
@@ -297,6 +301,7 @@ class Poller:
         target.poll = poll
         # A poll that is cancelled before it begins never enters the slot's block.
         poll.add_done_callback(slot.release)
+        # The queue is bound now: the target may move to another one while it is polled.
         poll.add_done_callback(partial(self._on_poll_done, target, target.queue))
 
     def _on_poll_done(
@@ -318,6 +323,8 @@ class Poller:
                 # The type is read when the answer comes: a new subscriber may supply it.
                 lambda *answer: decode_record(self._decoder, target.ref, *answer),
             )
+            # Before the subscribers are notified: when the last one leaves, its poll is cancelled,
+            # which is the task that runs here.
             target.poll = None
             self._on_record(target, task, age)
         except VocalSepError as error:
@@ -330,11 +337,13 @@ class Poller:
 
     def _on_record(self, target: PollTarget, task: SeparationTask, age: float | None) -> None:
         now = anyio.current_time()
+        # Twice the time of an answer. It falls slowly, because one fast answer proves little.
         self._lead = min(max(2 * (now - target.sent), 0.8 * self._lead), _LONGEST_LEAD)
         target.on_record(task)
         if age is not None:
             target.learn_age(age, now)
         self._learner.observe(task, target)
+        # Before the subscribers are notified: one that subscribes again gets a new target.
         if task.is_final:
             self._drop(target)
         for subscriber in target.subscribers:

@@ -117,7 +117,9 @@ class StatelessPoller:
         """
         known = _begun(_read(state), ref)
         self._sender.bind()
+        # The client may be new, and would doubt the address at each 405 again.
         self._limiter.is_understood |= known.understood
+        # Without a queue: a caller that must not sleep comes back later.
         slot = self._limiter.try_acquire()
         if slot is None:
             return self._pending(known, 0.0)
@@ -138,6 +140,7 @@ class StatelessPoller:
         task: SeparationTask,
         age: float | None,
     ) -> PollPending:
+        # The wall clock, because the next call may run in another process.
         now = time.time()
         known = known.polled(
             FailureStreak(),

@@ -112,6 +112,8 @@ class PollTarget(QueueEntry):
         self.age_is_known = False
         self.polls = 0
         self.poll: asyncio.Task[None] | None = None
+        # A tuple that is replaced as a whole: subscribers come and go while the poller iterates
+        # over it.
         self.subscribers: tuple[Subscriber, ...] = ()
         self.status: TaskStatus | str | None = None
         self.last_error: VocalSepError | None = None
@@ -142,6 +144,7 @@ class PollTarget(QueueEntry):
 
     def learn_age(self, age: float, now: float) -> None:
         """The task is *age* seconds old; the first age that can be true is kept."""
+        # What the model has counted so far is based on the first age.
         if not self.age_is_known and age <= LONGEST_AGE:
             self.created, self.age_is_known = now - age, True
 
@@ -196,6 +199,7 @@ class PollTarget(QueueEntry):
 
     def wants(self, price: float) -> float:
         """When the first of its subscribers wants the next poll."""
+        # A failed poll says nothing about the task, so that no policy is asked.
         if self.last_error is not None:
             return self.retry_at
         if not self.polls:
@@ -234,6 +238,7 @@ class PollTarget(QueueEntry):
 
     def poll_by(self, moment: float) -> None:
         """Poll at *moment* at the latest, whatever policies want and the queue's price is."""
+        # The last poll has served every moment before it.
         if self.sent < moment < self.latest:
             self.latest = moment
 

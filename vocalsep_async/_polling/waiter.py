@@ -99,6 +99,7 @@ class Waiter:
             VocalSepError: what ended the wait.
         """
         while True:
+            # A record that came before the error is returned first: it may be the final one.
             if self._unread is not None:
                 task, self._unread = self._unread, None
                 return task

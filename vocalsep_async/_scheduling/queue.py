@@ -117,12 +117,14 @@ class PollQueue(Generic[E]):
 
     def update(self, entry: E) -> None:
         """Move *entry*, which waits here, after a change to what decides about its next poll."""
+        # Models stay listed after their last entry has left: a table has only four.
         self._model_versions.setdefault(entry.model, entry.model.version)
         self._deadlines.push(entry)
         self._heap.push(entry)
 
     def remove(self, entry: E) -> None:
         """Remove *entry* if it waits here."""
+        # An entry that was popped, or has moved to another queue, may be removed once more.
         if entry.queue is self and entry.waits:
             self._heap.discard(entry)
             self._deadlines.discard(entry)

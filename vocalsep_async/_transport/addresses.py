@@ -30,7 +30,7 @@ _NOT_PUBLIC_V6 = (
 
 
 class NotPublicError(OSError):
-    """A connection was refused, before it was made, because its address is not public."""
+    """A connection was not made, because its address is not public."""
 
     def __init__(self) -> None:
         # Always the same message: where all addresses of a name fail with equal errors, aiohttp's

@@ -73,7 +73,7 @@ class Transport:
         base_url: scheme, host and perhaps a path prefix.
         key: sent as a bearer token.
         request_timeout: seconds for one exchange, connecting and the whole body included.
-        user_agent: how to introduce the client.
+        user_agent: value of the User-Agent header.
         session: a session to borrow; None to make one.
         trace_configs: tracing of the session that is made.
         proxy: URL of an HTTP proxy; None for none. The environment's is never used.

@@ -29,6 +29,7 @@ def translated(error: Exception, exchange: str, timeout: float) -> TransportErro
     return TransportError(f"{exchange}: failed ({type(error).__name__})")
 
 
+# Nothing was sent where `may_have_arrived` is False: a billed request may be repeated then.
 def _connection_timed_out(_error: Any, exchange: str, _timeout: float) -> TransportError:
     return RequestTimeoutError(f"{exchange}: no connection in time", may_have_arrived=False)
 
@@ -69,6 +70,7 @@ def _no_connection(error: Any, exchange: str, _timeout: float) -> TransportError
     )
 
 
+# From here on the request had been sent, and may have been carried out.
 def _disconnected(_error: Any, exchange: str, _timeout: float) -> TransportError:
     return TransportError(f"{exchange}: the server closed the connection before it answered")
 

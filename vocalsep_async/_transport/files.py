@@ -89,6 +89,7 @@ class FileReply:
             # aiohttp's own timer restarts with every byte, even with those outside the body.
             async with asyncio.timeout(self._timeout):
                 data = await self._response.content.readany()
+            # A body that `aclose` cuts may end as a complete one does.
             if data or not self._was_closed():
                 return data
             failure = _closed()
@@ -107,7 +108,7 @@ class FileTransport:
 
     Args:
         api: the API's own address, whose host and port need not be public.
-        user_agent: how to introduce the client.
+        user_agent: value of the User-Agent header.
         read_timeout: seconds without a byte after which a request fails.
         allow_private_hosts: whether every address and port may be dialled.
         proxy: URL of an HTTP proxy; None for none. A proxy resolves names itself, so only
@@ -178,8 +179,10 @@ class FileTransport:
         is_trusted = self._is_trusted(url)
         if not is_trusted:
             self._check(url, name)
+        # Two sessions, because the check of addresses belongs to the connector of a session.
         session = self._session(is_trusted=is_trusted)
         try:
+            # For the headers, too: aiohttp's own timer restarts with every byte.
             async with asyncio.timeout(_CONNECT_TIMEOUT + self._read_timeout):
                 return await session.get(
                     url,
@@ -202,6 +205,7 @@ class FileTransport:
     def _check(self, url: URL, name: str) -> None:
         if url.port not in _PORTS:
             raise _refused(name, f"the port {url.port} is not one of the web's; {_HINT}")
+        # A trailing dot does not change what a name means.
         if names_private((url.host or "").rstrip(".")):
             raise _refused(name, f"the address is not public; {_HINT}")
 
@@ -231,6 +235,7 @@ class FileTransport:
                 connect=_CONNECT_TIMEOUT,
                 sock_connect=_CONNECT_TIMEOUT,
                 sock_read=self._read_timeout,
+                # aiohttp would round longer timeouts up to whole seconds.
                 ceil_threshold=math.inf,
             ),
         )
@@ -268,6 +273,7 @@ def _extent(status: int, headers: Mapping[str, str]) -> tuple[int, int | None]:
 def _validator(headers: Mapping[str, str]) -> str | None:
     """The strong entity tag, or else the date of the last change."""
     tag = headers.get(hdrs.ETAG)
+    # A weak tag (W/) does not promise equal bytes, and parts of a file need those.
     if tag is not None and not tag.startswith('"'):
         return None
     validator = tag or headers.get(hdrs.LAST_MODIFIED, "")
@@ -276,8 +282,8 @@ def _validator(headers: Mapping[str, str]) -> str | None:
 
 
 def _url(link: str) -> URL:
-    """Parse *link* unchanged: other escapes would invalidate a signed link."""
     try:
+        # Unchanged: other escapes would invalidate a signed link.
         url = _as_written(link)
         is_usable = url.scheme in _DEFAULT_PORTS and bool(url.host) and url.port is not None
         is_usable = is_usable and url.user is None and url.password is None
@@ -296,6 +302,7 @@ def _as_written(link: str) -> URL:
     rest = parts._replace(scheme="", netloc="", fragment="").geturl()
     quoted = _ILLEGAL.sub(lambda found: quote(found[0], safe=""), rest)
     scheme = f"{parts.scheme}:" if parts.scheme else ""
+    # `encoded`, because yarl would quote the rest in its own way.
     return URL(f"{scheme}//{host}{quoted}" if host else f"{scheme}{quoted}", encoded=True)
 
 
@@ -306,6 +313,7 @@ def _next_hop(url: URL, location: str | None, name: str) -> URL:
         target = str(url.join(_as_written(location)))
     except ValueError:
         target = ""
+    # An empty target fails here, with the message for a link that is no URL.
     hop = _url(target)
     if url.scheme == "https" and hop.scheme != "https":
         raise _refused(name, "redirected from https to http")

@@ -28,6 +28,7 @@ class ApiKey:
             the message does not show the key.
     """
 
+    # Mangled names and no __dict__, so that vars() shows nothing.
     __slots__ = ("__escaped", "__key")
 
     def __init__(self, key: object) -> None:
@@ -46,6 +47,7 @@ class ApiKey:
     def __reduce__(self) -> NoReturn:
         raise TypeError("an API key is not pickled or copied; make a client in each process")
 
+    # Since Python 3.11, object's own method would return the slots.
     def __getstate__(self) -> NoReturn:
         self.__reduce__()
 
@@ -53,6 +55,7 @@ class ApiKey:
         """Mask the key in an answer, even where JSON escapes its characters."""
         if len(self.__key) < _SHORTEST_SECRET:
             return body
+        # A plain replacement is much faster, and few answers have escapes.
         if b"\\" in body:
             return self.__escaped.sub(_SHOWN, body)
         return body.replace(self.__key.encode(), _SHOWN)

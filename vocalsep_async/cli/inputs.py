@@ -21,6 +21,7 @@ from vocalsep_async import InvalidArgumentError, TaskRef
 
 _CHUNK_SIZE = 65536
 _STANDARD_INPUT = "-"
+# What sending to the event loop raises once the command has ended.
 _RECEIVER_GONE = (
     anyio.ClosedResourceError,
     anyio.BrokenResourceError,
@@ -113,6 +114,7 @@ class _LineBuffer:
     """Assembles lines from the chunks of a stream."""
 
     def __init__(self) -> None:
+        # A wrong byte spoils its own line only: the ids before it are being tracked already.
         self._decoder = codecs.getincrementaldecoder("utf-8-sig")("replace")
         self._incomplete = ""
 
@@ -128,7 +130,8 @@ class _LineBuffer:
 async def _read_chunks(descriptor: int) -> AsyncIterator[bytes]:
     """Read until the end of the stream; the last chunk is empty."""
     # A daemon thread and not a pool's: a read that waits for a person to type cannot be
-    # cancelled, and a pool would wait for it when the process ends.
+    # cancelled, and a pool would wait for it when the process ends. The stream holds one chunk, so
+    # that a fast producer waits for the batch.
     send, receive = anyio.create_memory_object_stream[bytes | OSError](1)
     reader = partial(_read_in_thread, descriptor, asyncio.get_running_loop(), send)
     threading.Thread(target=reader, name="vocalsep-stdin", daemon=True).start()

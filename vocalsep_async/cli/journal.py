@@ -72,7 +72,7 @@ def _open(context: typer.Context, path: Path) -> Iterator[tuple[Store, Output]]:
             with closing(Store.read(path)) as store:
                 yield store, Output(is_quiet=settings.quiet)
         except JournalError as error:
-            # Not the usage error that it is elsewhere: damage is what these commands look for.
+            # Not the usage error that it is elsewhere: damage is what these commands report.
             typer.echo(str(error), err=True)
             raise typer.Exit(ExitCode.FAILED) from None
 
@@ -130,6 +130,7 @@ def _row_to_dict(row: Row) -> dict[str, Any]:
         created_at, added_at = _isoformat(row.created_at), _isoformat(row.added_at)
     except (ValueError, OverflowError, OSError, RecursionError) as error:
         raise _damage(row, error) from None
+    # Any JSON can be stored in these columns, not only objects.
     if not all(isinstance(each, dict | None) for each in (record, files)):
         raise _damage(row, "it is not an object")
     return {
@@ -147,6 +148,7 @@ def _row_to_dict(row: Row) -> dict[str, Any]:
 
 
 def _damage(row: Row, problem: object) -> JournalError:
+    # Cut, because a damaged value may be of any length.
     return JournalError(f"the record of task {row.task_id!r:.80} is damaged: {problem}")
 
 

@@ -80,6 +80,7 @@ def _read_key(file: Path) -> str:
     # Before the mode: with the advice below, a folder could not be entered any more.
     if file.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(file))
+    # Windows has no such permissions.
     if os.name == "posix" and file.stat().st_mode & _ACCESS_BY_OTHERS:
         raise ConfigurationError(f"other users can read the key in {file}: run chmod 600 {file}")
     try:

@@ -55,6 +55,7 @@ class RunRecorder:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> bool | None:
+        # The report is written, or will never be: no waveform is needed any more.
         self._waveform_tasks.cancel_scope.cancel()
         return await self._waveform_tasks.__aexit__(kind, error, traceback)
 
@@ -104,4 +105,5 @@ class RunRecorder:
             samples=tuple(self._samples),
             limit=self._limit,
         )
+        # A copy, because waveforms may arrive while the thread writes.
         await run_sync(write_report, run, path, dict(self._peaks))

@@ -109,6 +109,7 @@ class BatchView:
                         # A last sample, so that the report ends with the final counts.
                         if self._recorder is not None:
                             self._recorder.sample(self._client.stats, batch.stats)
+                        # The display and the samples never end by themselves.
                         group.cancel_scope.cancel()
             finally:
                 self.open_ids, self.stats = batch.pending_ids(), batch.stats
@@ -146,6 +147,7 @@ class BatchView:
 
     def _keep_time(self, task: str | TaskRef) -> None:
         task_id = task.task_id if isinstance(task, TaskRef) else task
+        # An id that comes twice keeps its first time, as the batch tracks it once.
         self._added_at.setdefault(task_id, anyio.current_time())
 
     def _on_download_progress(self, progress: DownloadProgress) -> None:

@@ -26,6 +26,7 @@ def _parser(program: str) -> argparse.ArgumentParser:
         prog=program,
         description="Serve the vocal separation API on 127.0.0.1. "
         "Written from public documents; never compared with the live services.",
+        # Options that are not given get the defaults of `Emulator`.
         argument_default=argparse.SUPPRESS,
     )
     add = parser.add_argument

@@ -113,6 +113,7 @@ class App:
         app.router.add_post("/api/v1/vocal-removal/generate", self._generate)
         app.router.add_get("/api/v1/vocal-removal/record-info", self._record_info)
         app.router.add_get(self._settings.profile.credits_path, self._credits)
+        # After the others, because the first route that matches counts.
         app.router.add_route("*", "/api/{rest:.*}", self._not_found)
         app.router.add_get("/files/{folder}/{mix}.wav", self._file)
         return app
@@ -132,6 +133,7 @@ class App:
         if request.path.startswith("/api/"):
             handler = self._admit(entry, handler)
         response = await handler(request)
+        # After the handler, so that the answer shows the state at the arrival of the request.
         await self._pause(self._settings.latency)
         return response
 
@@ -161,6 +163,8 @@ class App:
         if scheme.lower() != "bearer" or not key.strip():
             return False
         expected = self._settings.api_key
+        # As bytes: compare_digest accepts no string beyond ASCII. aiohttp decodes headers like
+        # this.
         given = key.strip().encode("utf-8", "surrogateescape")
         return expected is None or hmac.compare_digest(expected.encode(), given)
 

@@ -62,6 +62,7 @@ class Backend:
             music_id, callback_url = _source_of(body), _callback_of(body)
         except _BadRequestError as error:
             return responses.bad_request(self._settings, str(error)), None
+        # After the parameters: an invalid request is reported as such on an empty account, too.
         if self.credits_left < _COSTS[type_]:
             return responses.no_credits(self._settings), None
         self.credits_left -= _COSTS[type_]

@@ -138,6 +138,7 @@ class CallbackSender:
         """Post once; return whether the response was HTTP 200, the only documented success."""
         headers = signature_headers(self._settings.webhook_key, task.task_id)
         try:
+            # Without redirects, which could lead to another machine.
             async with self._session.post(
                 url, json=self._payload(task), headers=headers, allow_redirects=False
             ) as response:

@@ -164,6 +164,7 @@ class Emulator(EmulatorSettings):
 
         Further calls do nothing.
         """
+        # Before the await, so that a second call does nothing.
         server, self._server = self._server, None
         if server is not None:
             await server.aclose()

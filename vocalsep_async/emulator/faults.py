@@ -55,6 +55,7 @@ class FaultQueue:
         Raises:
             InvalidArgumentError: *fault* is unknown, or *times* is not from 1 to a million.
         """
+        # A list, because Python 3.11 raises a TypeError for a value that is no member of an enum.
         if fault not in list(Fault):
             raise InvalidArgumentError(f"fault must be one of {', '.join(Fault)}, not {fault!r}")
         if type(times) is not int or not 1 <= times <= _MAX_TIMES:

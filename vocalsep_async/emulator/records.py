@@ -62,6 +62,7 @@ def callback(task: Task, profile: ProviderProfile, link: Link) -> dict[str, Any]
 
 
 def _response(task: Task, profile: ProviderProfile, link: Link) -> dict[str, Any]:
+    # Fresh links for each record, whose lifetime begins at the poll.
     urls = {stem: link(task, mix) for stem, mix in task.mixes.items()}
     return {
         "id": None,
@@ -78,6 +79,8 @@ def _origin_data(task: Task, link: Link) -> list[dict[str, Any]]:
 
 
 def _track(task: Task, mix: str, link: Link) -> dict[str, Any]:
+    # From the names, so that each poll shows the same id. An id given to `add_task` may hold lone
+    # surrogates.
     named = f"{task.task_id}/{mix}".encode("utf-8", "surrogatepass")
     return {
         "duration": audio.SECONDS,

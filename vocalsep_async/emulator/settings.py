@@ -84,6 +84,7 @@ def _rate_limit(_instance: object, _attribute: object, value: Any) -> None:
     match value:
         case None:
             return
+        # The limit becomes the length of a deque, which has this maximum.
         case (limit, period) if type(limit) is int and 1 <= limit <= sys.maxsize:
             _validation.number(period, "the seconds of rate_limit", minimum=0, above=True)
         case _:

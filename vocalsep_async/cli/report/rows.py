@@ -87,6 +87,7 @@ def task_rows(run: Run, folder: Path) -> tuple[TaskRow, ...]:
 def _row(number: int, timed: TimedOutcome, began_at: datetime, folder: Path) -> TaskRow:
     outcome = timed.outcome
     record = last_record(outcome)
+    # Of a task that timed out only a pending record is known, whatever its times are.
     completed_at = record.completed_at if record is not None and record.is_final else None
     delay = _delay(timed.at, completed_at, began_at)
     return TaskRow(

@@ -48,6 +48,7 @@ def status_shares(rows: Sequence[TaskRow], unfinished: int) -> tuple[StatusShare
     for status in RowStatus:
         x = scale.percent(before)
         before += counts[status]
+        # The difference of rounded positions, so that segments meet without a gap.
         width = round(scale.percent(before) - x, 3)
         shares.append(StatusShare(status, counts[status], x, width))
     return tuple(shares)
