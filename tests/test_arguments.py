@@ -1,7 +1,7 @@
 """Addresses, words and the environment are checked before any request is made."""
 
 from contextlib import suppress
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -153,3 +153,13 @@ def test_a_blank_variable_is_refused_with_its_name_and_what_to_do(blank: str) ->
         _arguments.key_in({"VOCALSEP_API_KEY": blank})
     with pytest.raises(ConfigurationError, match=r"VOCALSEP_BASE_URL is empty: .*or unset it"):
         _arguments.base_url_in({"VOCALSEP_BASE_URL": blank})
+
+
+def test_the_example_for_a_song_is_a_song_on_the_web() -> None:
+    with pytest.raises(InvalidArgumentError, match=r"such as https://example\.com/song\.mp3$"):
+        _arguments.link("song.mp3", "audio_url")
+
+
+def test_the_example_for_a_policy_is_one_that_exists() -> None:
+    with pytest.raises(InvalidArgumentError, match=r"such as Adaptive\(\) or Interval\(5\)"):
+        _arguments.policy(cast("Any", 5))

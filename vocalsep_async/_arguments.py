@@ -46,16 +46,17 @@ def base_url(value: object, name: str = "base_url") -> URL:
 
 def proxy(value: object) -> URL | None:
     """Check the address of an HTTP proxy; None for none."""
-    return None if value is None else _http_url(value, "proxy")
+    return None if value is None else _http_url(value, "proxy", "http://proxy.example.com:8080")
 
 
 def link(value: object, name: str) -> str:
     """Check a URL that the API is asked to use."""
-    _http_url(value, name)
+    # Local files are not uploaded: the API fetches the song, and calls the webhook, itself.
+    _http_url(value, name, "https://example.com/song.mp3")
     return str(value)
 
 
-def _http_url(value: object, name: str) -> URL:
+def _http_url(value: object, name: str, example: str = "https://api.example.com") -> URL:
     if not isinstance(value, (str, URL)):
         raise InvalidArgumentError(f"{name} must be a URL, not {type(value).__name__}")
     try:
@@ -67,7 +68,7 @@ def _http_url(value: object, name: str) -> URL:
         usable = False
     if not usable:
         # The value is not shown: a mistyped URL may hold a password.
-        raise InvalidArgumentError(f"{name} must be a URL such as https://api.example.com")
+        raise InvalidArgumentError(f"{name} must be a URL such as {example}")
     return url
 
 

@@ -67,7 +67,8 @@ class BatchRunner(ABC):
     def add(self, task: str | TaskRef) -> None:
         """Track one more task; its timeout starts now. A pending task is not added twice.
 
-        With a journal, a task that has its final record there is not tracked again.
+        With a journal, a task that has its final record there is not tracked again. Without
+        ``keep_open=True`` iteration may have ended before; then iterate again.
 
         Args:
             task: its id or ref.

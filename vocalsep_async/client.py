@@ -87,17 +87,17 @@ class VocalSepClient:
             environment variable ``VOCALSEP_API_KEY``.
         base_url: where the API is. None reads the environment variable ``VOCALSEP_BASE_URL``, also
             where *api_key* is given, and is https://api.sunoapi.org if that is not set.
-        provider: whose API it is, which decides what its codes mean; None finds it from the host
-            of *base_url* (`SUNOAPI` if the host is not a known one).
+        provider: the provider of the API, which decides what codes mean; None finds it from the
+            host of *base_url* (`SUNOAPI` if the host is not a known one).
         rate_limit: the limit of the account; None if it is not known: then it is learned.
         request_timeout: seconds for one HTTP exchange, connecting and body included, above 0.
         retry: how often a request that failed is tried.
         poll: when a pending task is polled again, unless a call says otherwise.
         allow_private_hosts: whether stems may be fetched from any address and port. By default
-            only from public ones, and from the very host and port of *base_url*.
+            only from public ones, and from the exact host and port of *base_url*.
         session: an aiohttp session to borrow for the API; it is never closed. None makes one,
             without cookies and the environment's proxies and netrc. Files are always fetched with
-            sessions of the client's own, which know no key.
+            sessions of the client's own, without the key.
         trace_configs: aiohttp trace configs for the session that is made.
         proxy: URL of an HTTP proxy; None for none. Where stems are fetched through one, it
             resolves the names, and what they resolve to is not checked.

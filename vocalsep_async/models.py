@@ -42,7 +42,12 @@ _STEMS_READY = frozenset({TaskStatus.SUCCESS, TaskStatus.CALLBACK_EXCEPTION})
 
 
 class SeparationType(enum.StrEnum):
-    """What to make of the song."""
+    """What to make of the song.
+
+    ``separate_vocal`` gives the stems ``vocal`` and ``instrumental``, ``split_stem`` up to twelve
+    stems, one an instrument, and ``split_stem_advanced`` two tracks: one named instrument alone,
+    and all but it.
+    """
 
     SEPARATE_VOCAL = "separate_vocal"
     """Two stems: vocal and instrumental."""
@@ -426,8 +431,8 @@ class BatchStats:
     Attributes:
         pending: tasks taken in whose outcome is not known yet.
         finished: tasks with an outcome, whether or not it was fetched; succeeded and failed.
-        succeeded: those whose stems are there.
-        failed: the others: failed at the provider, ended by an error, out of time.
+        succeeded: those whose stems are there, until one of them cannot be saved.
+        failed: the others: failed at the provider, ended by an error, out of time, not saved.
         polls: polls that the batch made or shared.
         throttled: how many of them the API throttled (405/430 and their equivalents).
         retried: how many of them met another error and were repeated.

@@ -180,6 +180,7 @@ async def test_a_directory_that_cannot_be_created_is_the_download_error_of_each_
         outcomes = await tracked(client, ids, download_to=tmp_path / "file")
     assert sorted(each.task_id for each in outcomes if each.task and not each.succeeded) == ids
     assert all("the disk reported" in str(each.download_error) for each in outcomes)
+    assert not any(each.succeeded for each in outcomes)
 
 
 async def test_expired_links_are_renewed(tmp_path: Path) -> None:

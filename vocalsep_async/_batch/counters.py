@@ -42,6 +42,11 @@ class BatchCounters:
         else:
             self.failed += 1
 
+    def on_not_saved(self) -> None:
+        """The stems of a task that had succeeded could not all be saved."""
+        self.succeeded -= 1
+        self.failed += 1
+
     def on_detected(self, delay: float) -> None:
         """A poll detected the end of a task *delay* seconds after it."""
         self._delays += 1

@@ -305,6 +305,9 @@ class Runner(BatchRunner):
             self._saver.save(outcome, record_files)
 
     def _hand_out(self, outcome: TaskOutcome) -> None:
+        if outcome.download_error is not None:
+            # It was counted when its end was known; an outcome and the counters use one word.
+            self._entered().counters.on_not_saved()
         self._unready -= 1
         self._ready.append(outcome)
         self._consumer_event.set()

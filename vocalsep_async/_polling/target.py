@@ -16,7 +16,7 @@ from vocalsep_async._scheduling.queue_entry import QueueEntry
 from vocalsep_async._text import counted, printable
 from vocalsep_async._transport.api import Request
 from vocalsep_async.durations import view_of
-from vocalsep_async.errors import TaskTimeoutError, VocalSepError
+from vocalsep_async.errors import TaskNotFoundError, TaskTimeoutError, VocalSepError
 from vocalsep_async.models import SeparationTask, SeparationType, TaskRef, TaskStatus
 from vocalsep_async.policies import PollContext, PollPolicy
 from vocalsep_async.providers._decoder import Decoder, age_of
@@ -264,9 +264,15 @@ def timeout_error(
     error = None if target is None else target.last_error
     status = "never seen" if seen is None else f"still {printable_status(seen)}"
     suffix = "" if error is None else f" The last poll met: {error}"
+    # What was never seen may not exist, and the last error says what to check.
+    advice = (
+        ""
+        if isinstance(error, TaskNotFoundError)
+        else " The task goes on at the provider: wait again with the same id."
+    )
     return TaskTimeoutError(
-        f"task {task_id!r} was {status} after {elapsed:.1f} s and {counted(polls, 'poll')}; it "
-        f"goes on at the provider: wait again with the same id.{suffix}",
+        f"task {task_id!r} was {status} after {elapsed:.1f} s and {counted(polls, 'poll')}."
+        f"{advice}{suffix}",
         task_id=task_id,
         task=task,
         polls=polls,

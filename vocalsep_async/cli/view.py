@@ -172,8 +172,8 @@ class BatchView:
 
     def _outcome_age(self, outcome: TaskOutcome, added_at: float | None) -> float:
         """Seconds since the outcome was known: its stems were saved since then."""
-        if added_at is None or isinstance(self._options.tasks, AsyncIterable):
-            return 0.0  # the batch may have added the task at any later moment
+        if added_at is None:
+            return 0.0  # a task from the journal: this run did not see it added
         return max(0.0, anyio.current_time() - added_at - outcome.elapsed)
 
     async def _sample(self, batch: BatchRunner) -> None:
