@@ -28,7 +28,7 @@ _logger = logging.getLogger("vocalsep_async")
 
 
 def _now() -> float:
-    # Cheaper than `anyio.current_time`, which finds out the backend at every request.
+    # Cheaper than `anyio.current_time`, which detects the backend at every request.
     return asyncio.get_running_loop().time()
 
 

@@ -122,6 +122,7 @@ class RateLimiter:
         self._window.start()
         grant = Grant(now, self._spacing.start(now, self._allowed.value))
         if self._pause is not None:
+            # `wait` lets nothing start during a pause but a probe.
             self._pause.probe = grant
         self.sent += 1
         return grant
@@ -184,6 +185,7 @@ class RateLimiter:
         elif was_probe:
             self._pause.lengthen(now, first, longest)
         if retry_after is not None:
+            # A Retry-After of 0 must not shorten the pause.
             self._pause.until = max(self._pause.until, now + retry_after)
 
     def _end_probe(self, grant: Grant) -> bool:
@@ -271,11 +273,12 @@ class _AllowedRate:
         self.value = ceiling
 
     def decrease(self, now: float, started: float) -> None:
-        """Decrease, unless the throttled request, from *started*, tells nothing new."""
-        # It tells nothing if it started before the last decrease, or if that one has had no full
+        """Decrease, unless the throttled request, from *started*, says nothing new."""
+        # It says nothing if it started before the last decrease, or if that one has had no full
         # period yet to show.
         if now - self._decreased_at < self._period or started <= self._decreased_at:
             return
+        # At least one request per period in both cases: only answers raise the rate again.
         if math.isinf(self.value):
             self._drop_answers_before(now - self._period)
             self._is_doubling = True

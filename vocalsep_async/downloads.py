@@ -49,6 +49,7 @@ def _directory(value: str | PathLike[str]) -> Path:
     return Path(name)
 
 
+# attrs gives the arguments of the constructor the annotations of these converters.
 def _template(value: str) -> str:
     return Template(value).text
 

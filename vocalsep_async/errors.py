@@ -216,7 +216,7 @@ class RateLimitedError(APIError):
 
     Without an envelope it is 405, 429 or 430 everywhere. It reaches you only after the tries of the
     client's `RetryPolicy` were used up. A wait gets it where every answer was a 405 without an
-    envelope and the client never got another: then the address is rather a wrong one.
+    envelope and the client never got another: then the address is probably wrong.
     """
 
     hint = "Too many requests on this account; is something else using the key?"

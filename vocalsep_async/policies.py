@@ -24,6 +24,7 @@ _COLD_GAP_PER_AGE = 0.5
 def _exponential(count: int, *, initial: float, factor: float, maximum: float) -> float:
     """``initial * factor ** count``, at most *maximum*."""
     try:
+        # The power overflows after some thousand polls, long after the maximum was reached.
         return min(maximum, initial * float(factor) ** count)
     except OverflowError:
         return maximum

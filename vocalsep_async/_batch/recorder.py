@@ -151,6 +151,7 @@ class BatchRecorder:
 
     def add(self, ref: TaskRef) -> None:
         """Save a task that the journal does not know."""
+        # Saved once more, its wait would begin again.
         if ref.task_id in self._known:
             return
         self._known.add(ref.task_id)

@@ -184,7 +184,7 @@ class Runner(BatchRunner):
         return [task for task in (self._reader, self._replayer) if task is not None]
 
     async def _finish(self) -> None:
-        """Wait until everything that was cancelled has ended, then close the journal."""
+        # The journal is the last: what is being cancelled may still write to it.
         if sources := self._sources():
             await asyncio.wait(sources)
         if self._saver is not None:
@@ -253,7 +253,6 @@ class Runner(BatchRunner):
             self._seen_ids.popitem(last=False)
 
     async def _replay(self, recorder: BatchRecorder) -> None:
-        """Hand out the outcomes of earlier runs."""
         tracker = self._entered()
         try:
             async with aclosing(recorder.earlier_outcomes()) as outcomes:
@@ -269,7 +268,7 @@ class Runner(BatchRunner):
             self._consumer_event.set()
 
     def _has_enough(self, tracker: BatchTracker) -> bool:
-        """Whether more ids would only take memory."""
+        # More ids would only take memory: they would not be polled or fetched any sooner.
         waiting = max(tracker.never_polled, len(self._ready) + self._unready)
         return waiting >= _READ_AHEAD or len(tracker) >= _MAX_OPEN
 

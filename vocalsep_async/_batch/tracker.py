@@ -127,8 +127,8 @@ class BatchTracker:
 
     def _track(self, ref: TaskRef, age: float) -> None:
         group = self._group_for(ref.type or self._type, anyio.current_time() - age)
-        # Only expiry needs the ids: without a timeout an endless batch would collect them for
-        # ever.
+        # Only expiry needs the ids: without a timeout an endless batch would collect all of
+        # them.
         if self.timeout < math.inf:
             group.ids.append(ref.task_id)
         self._open[ref.task_id] = group

@@ -53,6 +53,7 @@ class Downloader:
         Raises:
             Exception: raised by the plan's ``on_progress``.
         """
+        # In a batch, a stem that one task lacks is no wrong argument of the call.
         stems, absent = selection.split_by_presence(record, plan.options.stems)
         report = await self._save(record, stems, plan)
         return evolve(report, errors=(*absent, *report.errors))

@@ -55,6 +55,7 @@ def _track_name(track: OriginTrack) -> str:
 
 
 def _unused(name: str, used: Mapping[str, str]) -> str:
+    # Two tracks of a record may have the same name.
     number, free = 1, name
     while free in used:
         number += 1

@@ -176,7 +176,7 @@ class _Pipe:
 
 
 def _available(receive: MemoryObjectReceiveStream[Chunk]) -> list[Chunk]:
-    """All chunks in the buffer: one call in a thread writes them together."""
+    # All that is in the buffer, because one call in a thread costs more than a write.
     chunks: list[Chunk] = []
     with contextlib.suppress(anyio.WouldBlock, anyio.EndOfStream):
         while True:

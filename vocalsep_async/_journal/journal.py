@@ -147,7 +147,7 @@ class JournalFile:
         try:
             await self.flush()
         finally:
-            # From here on calls fail; they would wait for ever for a writer that has ended.
+            # From here on calls fail; they would wait without end for a writer that has ended.
             self._store = self._writer = self._closing = self._durations = None
             self._statuses.clear()
             try:

@@ -106,6 +106,7 @@ class Poller:
         waiter.queue = self._single_waits
         target = self._waiters[waiter] = self.subscribe(ref, waiter)
         waiter.on_subscribed(target)
+        # A pause that began earlier is not announced again.
         waiter.on_pause(self._limiter.paused_until())
         try:
             yield waiter
@@ -143,6 +144,7 @@ class Poller:
         target.update(ref, self.hazards, now)
         target.subscribe(subscriber)
         target.poll_by(subscriber.deadline - self._lead)
+        # A poll under way serves the new subscriber, too.
         if not target.is_polling:
             target.poll_soon(now)
             self._enter(target)
@@ -172,6 +174,7 @@ class Poller:
             self._drop(target)
             self._cancel(target.poll)
             self._stop_if_idle()
+        # The one that left may have owned the queue, and wanted the next poll.
         elif target.waits:
             self._enter(target)
 
@@ -217,12 +220,13 @@ class Poller:
     # The loop
 
     def wake(self) -> None:
-        """Have the loop find out which poll is due next, because that may have changed."""
+        """Have the loop read the schedule again, because it may have changed."""
         self._changed.set()
         if self._loop is None or self._loop.done():
             self._loop = _task(self._run(), "vocalsep poll loop")
 
     def _stop_if_idle(self) -> None:
+        # An idle client leaves no asyncio task behind.
         if not self._targets and not self._groups:
             self._cancel(self._loop)
             self._loop = None

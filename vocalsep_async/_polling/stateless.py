@@ -190,7 +190,7 @@ def _begun(known: _State, ref: TaskRef) -> _State:
 
 
 def _elapsed(known: _State, now: float) -> float:
-    """Seconds since the first call; at least 0, although the clock may have been set back."""
+    # The clock may have been set back between two calls.
     return 0.0 if known.began is None else max(0.0, now - known.began)
 
 

@@ -108,6 +108,7 @@ class Waiter:
                 # the tracebacks of all.
                 is_ours = isinstance(self._error, VocalSepError)
                 raise copy.copy(self._error) if is_ours else self._error
+            # Nothing is awaited between the checks above and this line, so no record is missed.
             self._arrived = anyio.Event()
             await self._arrived.wait()
 

@@ -164,6 +164,7 @@ class PollQueue(Generic[E]):
         """
         if self.in_flight >= self._limit:
             return None
+        # A deadline has no second chance; an entry that starves gets the poll after it.
         chosen = self._overdue(now) or self._starving(now, rate) or self._most_delayed(now)
         if chosen is not None:
             self.remove(chosen)
@@ -251,7 +252,7 @@ class PollQueue(Generic[E]):
         )
 
     def _may_reprice(self, now: float) -> bool:
-        """Whether the processor time of computing all keys is earned by polls or by time."""
+        # The processor time of computing all keys has to be earned, by polls or by time.
         enough = self._polls_since_pricing * _KEYS_PER_POLL >= len(self._heap)
         return enough or now >= self._may_reprice_at()
 

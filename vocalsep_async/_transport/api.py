@@ -309,6 +309,7 @@ def _not_from_api(status: int, name: str) -> TransportError | None:
 
 async def _read(response: aiohttp.ClientResponse) -> bytes | None:
     """The whole body; None if it is larger than `LARGEST_ANSWER`."""
+    # Not `response.read()`, which accepts a body of any size.
     chunks, size = [], 0
     while chunk := await response.content.readany():
         size += len(chunk)

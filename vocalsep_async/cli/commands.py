@@ -105,6 +105,7 @@ def get(
     settings, output = _global_options(context)
 
     async def command(stop: StopSignal) -> ExitCode:
+        # Stays so if a signal cancels the block.
         has_failed = False
         with stop.scope():
             async with settings.client() as client:
@@ -342,6 +343,7 @@ async def _create_tasks(client: VocalSepClient) -> AsyncIterator[TaskRef]:
 
 
 @app.command(
+    # `--help` goes to the emulator's own parser.
     add_help_option=False,
     context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
 )

@@ -35,7 +35,7 @@ class ExitCode(IntEnum):
     USAGE = 2
     """The command cannot be run with these arguments and files."""
     ACCOUNT = 3
-    """The API refuses the account: an invalid key, or no credits."""
+    """The API rejects the account: an invalid key, or no credits."""
     TIMED_OUT = 4
     """A task ran out of time, and nothing worse happened."""
     INTERRUPTED = 130
@@ -74,7 +74,7 @@ def exit_code_of_error(error: BaseException) -> ExitCode:
 
 
 def exit_code_of(outcome: TaskOutcome) -> ExitCode:
-    """The exit code that one task asks for."""
+    """The exit code for the outcome of one task."""
     if outcome.succeeded:
         return ExitCode.SUCCEEDED
     return ExitCode.FAILED if outcome.error is None else exit_code_of_error(outcome.error)

@@ -119,6 +119,7 @@ class BatchView:
         options = self._options
         folder = options.download_to
         return self._client.track(
+            # The batch does not say when it added a task.
             self._with_times(options.tasks),
             type=options.type,
             timeout=options.timeout,

@@ -63,6 +63,7 @@ async def serve(emulator: Emulator) -> None:
     """Run *emulator* until cancelled, and print its address."""
     async with emulator:
         sys.stdout.write(_greeting(emulator) + "\n")
+        # A program that reads the address from a pipe must not wait for a full buffer.
         sys.stdout.flush()
         await asyncio.Event().wait()
 

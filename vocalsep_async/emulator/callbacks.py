@@ -108,6 +108,7 @@ class CallbackSender:
         previous = self._deliveries.get(task.task_id)
         if previous is not None:
             previous.cancel()
+        # The dictionary also keeps the asyncio tasks from being garbage-collected.
         self._deliveries[task.task_id] = asyncio.create_task(self._deliver_at_end(task, url))
 
     async def aclose(self) -> None:

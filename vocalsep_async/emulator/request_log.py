@@ -75,4 +75,5 @@ class RequestLog:
     @property
     def records(self) -> tuple[RequestRecord, ...]:
         """All records so far."""
+        # A copy: a test in another thread may iterate over it.
         return tuple(self._records)

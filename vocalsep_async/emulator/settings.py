@@ -47,6 +47,7 @@ def _word(*known: str) -> _Validator:
 
 
 def _whole(_instance: object, attribute: Any, value: object) -> None:
+    # Not isinstance: bool is a subclass of int.
     if type(value) is not int:
         raise InvalidArgumentError(
             f"{attribute.name} must be a whole number, not {type(value).__name__}"

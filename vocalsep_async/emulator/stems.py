@@ -38,6 +38,7 @@ class LinkSigner:
 
     def is_valid(self, folder: str, mix: str, expires: str, signature: str) -> bool:
         """Return whether the parts belong to a link that was issued here and has not expired."""
+        # First, because only a genuine link is sure to hold a number as its expiry.
         genuine = self._sign(folder, mix, expires).encode()
         if not hmac.compare_digest(genuine, signature.encode("utf-8", "surrogatepass")):
             return False

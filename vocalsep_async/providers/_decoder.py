@@ -119,7 +119,7 @@ class Decoder:
         )
 
     def _no_such_task(self, envelope: Envelope, status: int, task_id: str) -> TaskNotFoundError:
-        # The words of a success say nothing about the missing record.
+        # The message of a success says nothing about the missing record.
         message = "" if envelope.code == 200 else self._message(envelope)
         return TaskNotFoundError(
             message,
@@ -155,7 +155,7 @@ def restored_task(ref: TaskRef, record: Any) -> SeparationTask:
     """Read a stored record: ``SeparationTask.raw`` of the task *ref*, which had ended.
 
     Raises:
-        DecodeError: it is no record, or one of a task that goes on.
+        DecodeError: it is no record, or one of a task that has not ended.
     """
     task = structure_task(record, type_=ref.type, taskId=ref.task_id)
     if not task.is_final:

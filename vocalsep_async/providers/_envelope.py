@@ -78,7 +78,7 @@ def code_of(content: Any) -> int | None:
 
 
 def message_of(content: Any) -> str:
-    """The words of an answer or a callback; "" if it has none."""
+    """The message of an answer or a callback; "" if it has none."""
     message = content.get("msg") if isinstance(content, dict) else None
     return message if isinstance(message, str) else ""
 

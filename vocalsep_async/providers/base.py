@@ -67,7 +67,7 @@ _MISSING_RECORD_WORDS = r"\bnull\b|not exist"
 
 @frozen(kw_only=True)
 class Provider:
-    """What one provider of the API does in its own way.
+    """How one provider of the API differs from the others.
 
     Pass your own as ``VocalSepClient(provider=...)`` for another reseller of the same API.
 

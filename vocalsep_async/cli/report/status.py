@@ -23,7 +23,7 @@ class RowStatus(enum.StrEnum):
     UNSAVED = "unsaved"
     """The stems exist, and not all of them were saved."""
     FAILED = "failed"
-    """The task ended without stems, or the API refused to report on it."""
+    """The task ended without stems, or the API rejected the polls."""
     OPEN = "open"
     """Tracking ended before the task did; it may still succeed."""
 

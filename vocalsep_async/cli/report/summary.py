@@ -57,6 +57,7 @@ def status_shares(rows: Sequence[TaskRow], unfinished: int) -> tuple[StatusShare
 def headline(shares: Sequence[StatusShare]) -> str:
     """The result of the run in a sentence."""
     total = sum(share.count for share in shares)
+    # The first status is SUCCEEDED.
     succeeded = shares[0].count
     if total == 0:
         return "No tasks in this run"
