@@ -40,10 +40,9 @@ class ErrorAction(enum.Enum):
     """No repetition changes anything: the error is raised."""
     RETRY = "retry"
     """The request is sent again soon: the next answer may be better."""
-    MAINTENANCE = "retry slowly"
+    MAINTENANCE = "maintenance"
     """The service is closed for now: the whole client pauses for half a minute or more."""
-    # The value is part of pickles, and has to stay.
-    THROTTLE = "pause everyone"
+    THROTTLE = "throttle"
     """Too many requests on the account: the whole client pauses, then goes on more slowly."""
 
 

@@ -177,10 +177,11 @@ async def test_a_directory_that_cannot_be_created_is_the_download_error_of_each_
     (tmp_path / "file").write_bytes(b"")
     async with StemHost() as host, client_of(host.url) as client:
         ids = [host.add(task_id, "vocal") for task_id in numbered(2)]
-        outcomes = await tracked(client, ids, download_to=tmp_path / "file")
+        async with client.track(ids, download_to=tmp_path / "file") as batch:
+            outcomes = [outcome async for outcome in batch]
     assert sorted(each.task_id for each in outcomes if each.task and not each.succeeded) == ids
     assert all("the disk reported" in str(each.download_error) for each in outcomes)
-    assert not any(each.succeeded for each in outcomes)
+    assert (batch.stats.succeeded, batch.stats.failed, batch.stats.finished) == (0, 2, 2)
 
 
 async def test_expired_links_are_renewed(tmp_path: Path) -> None:
