@@ -1,7 +1,6 @@
-"""Bodies as the providers word them, built from facts: ids and links are invented here.
+"""Sample response bodies in the format of the providers; ids and links are invented.
 
-Records are plain dictionaries, so that a test can change the one thing it is about; `body` makes
-bytes of them.
+Records are plain dictionaries, so that a test can change single fields; `body` encodes them.
 """
 
 import json
@@ -16,7 +15,7 @@ COMPLETED_MS = CREATED_MS + 83_000
 
 Record = dict[str, Any]
 
-_KEYS_OF_RESPONSE = (
+_RESPONSE_KEYS = (
     "originUrl",
     "instrumentalUrl",
     "vocalUrl",
@@ -40,12 +39,12 @@ def link(name: str) -> str:
 
 
 def stems_of(*present: str, absent: str | None = None) -> Record:
-    """The ``response`` of sunoapi.org: every key is there, the absent ones hold null or ""."""
-    return {key: link(key) if key in present else absent for key in _KEYS_OF_RESPONSE}
+    """The ``response`` of sunoapi.org: every key, with null or "" for absent stems."""
+    return {key: link(key) if key in present else absent for key in _RESPONSE_KEYS}
 
 
 def kie_stems_of(*present: str) -> Record:
-    """The ``response`` of kie.ai: one more stem, an unused id, and the engine's own list."""
+    """The ``response`` of kie.ai: one more stem, an unused id, and the list of tracks."""
     tracks = [origin_item(key, duration=120.5) for key in present]
     return stems_of(*present) | {
         "pianoUrl": link("pianoUrl") if "pianoUrl" in present else None,
@@ -65,7 +64,7 @@ def origin_item(name: str, **changes: Any) -> Record:
 
 
 def pending(**changes: Any) -> Record:
-    """A record of sunoapi.org whose task still runs."""
+    """A record of sunoapi.org of a task that is still running."""
     return {
         "taskId": TASK_ID,
         "musicId": MUSIC_ID,
@@ -101,7 +100,7 @@ def kie_done(**changes: Any) -> Record:
 
 
 def older_done(**changes: Any) -> Record:
-    """A record of the service's first version: three links, and times as text without a zone."""
+    """A record of the first API version: three links, and times as text without a zone."""
     done = {
         "createTime": "2025-12-29 09:20:00",
         "completeTime": "2025-12-29 09:21:23",
@@ -118,7 +117,7 @@ def audio_id_done(**changes: Any) -> Record:
 
 
 def advanced_done(**changes: Any) -> Record:
-    """A split_stem_advanced record: no named stems, pairs of tracks instead."""
+    """A split_stem_advanced record: pairs of tracks instead of named stems."""
     pair = {"extract": origin_item("cello"), "remove": origin_item("rest")}
     return vocals_done(response={"originData": [pair]}) | changes
 
@@ -137,7 +136,7 @@ def failed(status: str = "GENERATE_AUDIO_FAILED", **changes: Any) -> Record:
 
 
 def callback(info: str = "vocal_removal_info", **changes: Any) -> Record:
-    """What is posted to a callback URL: snake_case, "" for an absent origin."""
+    """The body of a callback: snake_case, "" for an absent origin."""
     stems = {
         "origin_url": "",
         "vocal_url": link("vocal"),
@@ -147,18 +146,18 @@ def callback(info: str = "vocal_removal_info", **changes: Any) -> Record:
 
 
 def failed_callback(code: int = 500, **changes: Any) -> Record:
-    """What is posted when a task failed."""
+    """The body of the callback of a failed task."""
     data = {"task_id": TASK_ID, "vocal_removal_info": None}
     return envelope(data, code=code, msg="the source could not be fetched") | changes
 
 
 def envelope(data: Any, *, code: Any = 200, msg: Any = "success") -> Record:
-    """What every answer is wrapped in."""
+    """The envelope of every answer."""
     return {"code": code, "msg": msg, "data": data}
 
 
-def refusal(code: Any, msg: Any = "no") -> Record:
-    """An error as most of them come: no data."""
+def error_envelope(code: Any, msg: Any = "no") -> Record:
+    """The envelope of an error, which usually has no data."""
     return {"code": code, "msg": msg}
 
 
@@ -178,7 +177,7 @@ def without(record: Record, keys: Iterable[str]) -> Record:
 
 
 def nested(depth: int) -> bytes:
-    """An array in an array in an array …"""
+    """An array nested *depth* levels deep."""
     return b"[" * depth + b"]" * depth
 
 
@@ -189,16 +188,16 @@ BROKEN_BODIES: dict[str, bytes] = {
     "blank": b" \r\n",
     "html": HTML,
     "plain text": b"error code: 1010",
-    "cut": answer(vocals_done())[:-40],
+    "truncated": answer(vocals_done())[:-40],
     "two documents": answer(None) * 2,
     "NaN": b'{"code": NaN}',
-    "infinite": b'{"code": -Infinity}',
-    "1e400": b'{"code": 200, "data": 1e400}',
-    "5000 digits": b'{"code": 200, "data": ' + b"7" * 5000 + b"}",
-    "deep": nested(200_000),
+    "infinity": b'{"code": -Infinity}',
+    "a float out of range": b'{"code": 200, "data": 1e400}',
+    "an integer of 5000 digits": b'{"code": 200, "data": ' + b"7" * 5000 + b"}",
+    "nested too deeply": nested(200_000),
     "UTF-16": json.dumps(envelope(None)).encode("utf-16"),
     "UTF-32": json.dumps(envelope(None)).encode("utf-32"),
     "not UTF-8": b'{"code": 200, "msg": "\xff\xfe"}',
     "gzip": b"\x1f\x8b\x08\x00\x00\x00",
 }
-"""Bodies that are no JSON document of this API, by what is wrong with them."""
+"""Bodies that are not a JSON document of this API, by defect."""

@@ -1,9 +1,9 @@
-"""A program that prints what documentation tools show of the package, and what its objects say.
+"""Prints the package as documentation tools show it, with the reprs of its objects.
 
     VOCALSEP_API_KEY=... python tests/rendering_program.py
 
-Signatures, pydoc pages and reprs are rendered in a process of their own, since what is taken from
-the environment while the package is imported is taken but once.
+A separate process renders them, because defaults that came from the environment would be read only
+once, when the package is imported.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from vocalsep_async.emulator import Emulator
 
 
 def public_modules() -> Iterator[ModuleType]:
-    """The package, and every module in it whose path holds no leading underscore."""
+    """The package, and every module whose path contains no leading underscore."""
     yield vocalsep_async
     for found in pkgutil.walk_packages(vocalsep_async.__path__, "vocalsep_async."):
         if "._" not in found.name:
@@ -50,30 +50,30 @@ def signatures(owner: object) -> Iterator[str]:
             yield from (f"{name}.{each}" for each in signatures(value))
 
 
-def refusal() -> str:
-    """The traceback, with local variables, of a client that the environment has a key for."""
+def traceback_of_a_wrong_argument() -> str:
+    """The traceback, with local variables, of a wrong argument with a key in the environment."""
     try:
         VocalSepClient(request_timeout=-1)
     except ConfigurationError as error:
         report = traceback.TracebackException.from_exception(error, capture_locals=True)
         return "".join(report.format())
-    raise AssertionError("a negative timeout was taken")
+    raise AssertionError("a negative timeout was accepted")
 
 
 async def reprs() -> list[str]:
-    """What a client that was made from the environment says, and what comes from it."""
+    """The reprs of a client configured by the environment, and of the objects it creates."""
     async with VocalSepClient() as client, client.track(()) as batch:
         made = (client, client.stats, client.durations, batch, batch.stats, Emulator())
         return [f"{each!r} {each}" for each in made]
 
 
 def texts() -> Iterator[str]:
-    """All of it."""
+    """Every rendered text."""
     for module in public_modules():
         yield from signatures(module)
         yield pydoc.plain(pydoc.render_doc(module))
     yield from asyncio.run(reprs())
-    yield refusal()
+    yield traceback_of_a_wrong_argument()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Addresses, words and the environment are checked before any request is made."""
+"""Checks of arguments and of the environment, before any request is sent."""
 
 from contextlib import suppress
 from typing import Any, cast
@@ -34,7 +34,7 @@ BAD_URLS: list[Any] = [
 
 
 @pytest.mark.parametrize("url", BAD_URLS)
-def test_what_is_no_http_address_is_refused(url: Any) -> None:
+def test_a_base_url_or_link_must_be_an_http_url(url: Any) -> None:
     with pytest.raises(InvalidArgumentError, match=r"^base_url must be a URL"):
         _arguments.base_url(url)
     with pytest.raises(InvalidArgumentError, match=r"^audio_url must be a URL"):
@@ -42,7 +42,7 @@ def test_what_is_no_http_address_is_refused(url: Any) -> None:
 
 
 @pytest.mark.parametrize("url", BAD_URLS[1:])
-def test_a_proxy_is_an_http_address_too(url: Any) -> None:
+def test_a_proxy_must_be_an_http_url(url: Any) -> None:
     with pytest.raises(InvalidArgumentError, match=r"^proxy must be a URL"):
         _arguments.proxy(url)
 
@@ -57,12 +57,12 @@ def test_a_proxy_is_an_http_address_too(url: Any) -> None:
         URL("https://api.example.net"),
     ],
 )
-def test_an_http_address_is_taken(url: str | URL) -> None:
+def test_an_http_url_is_accepted(url: str | URL) -> None:
     assert _arguments.base_url(url) == URL(url)
     assert _arguments.proxy(url) == URL(url)
 
 
-def test_no_proxy_is_no_proxy() -> None:
+def test_a_proxy_of_none_stays_none() -> None:
     assert _arguments.proxy(None) is None
 
 
@@ -82,7 +82,7 @@ def test_a_proxy_may_have_a_password() -> None:
         "https://me:hush-hush@api.example.net:port",
     ],
 )
-def test_a_base_url_with_more_than_an_address_is_refused_unshown(url: str) -> None:
+def test_a_base_url_with_credentials_or_query_is_refused_without_showing_it(url: str) -> None:
     with pytest.raises(InvalidArgumentError) as caught:
         _arguments.base_url(url)
     assert "hush-hush" not in repr(caught.value)
@@ -90,17 +90,17 @@ def test_a_base_url_with_more_than_an_address_is_refused_unshown(url: str) -> No
 
 
 @given(st.text() | st.text("/:@[]%.?#a0 é：\ud800").map("http://{}".format))
-def test_any_text_is_an_address_or_a_configuration_error(text: str) -> None:
+def test_any_text_is_a_base_url_or_an_argument_error(text: str) -> None:
     with suppress(InvalidArgumentError):
         assert _arguments.base_url(text).host
 
 
-def test_a_link_stays_as_it_was_written() -> None:
+def test_a_link_is_kept_unchanged() -> None:
     url = "https://files.example.net/a%2Fb.mp3?sig=a%3D"
     assert _arguments.link(url, "audio_url") == url
 
 
-def test_the_client_introduces_itself_by_name_and_version() -> None:
+def test_the_user_agent_defaults_to_name_and_version() -> None:
     name, _, version = _arguments.user_agent(None).partition("/")
     assert name == "vocalsep-async"
     assert version[0].isdigit()
@@ -108,19 +108,19 @@ def test_the_client_introduces_itself_by_name_and_version() -> None:
 
 
 @pytest.mark.parametrize("value", ["", "  ", 7, "näme", "two\nlines", "esc\x1b", b"bytes"])
-def test_an_introduction_that_fits_no_header_is_refused(value: Any) -> None:
+def test_a_user_agent_that_fits_no_header_is_refused(value: Any) -> None:
     with pytest.raises(InvalidArgumentError, match=r"^user_agent must be"):
         _arguments.user_agent(value)
 
 
-def test_a_word_is_a_string_with_something_in_it() -> None:
+def test_a_text_argument_must_be_a_non_empty_string() -> None:
     assert _arguments.text("Cello", "stem_name") == "Cello"
     for value in ("", "\t ", None, 7):
         with pytest.raises(InvalidArgumentError, match=r"^stem_name must be a non-empty string"):
             _arguments.text(value, "stem_name")
 
 
-def test_an_option_of_the_wrong_kind_is_refused_with_the_right_one() -> None:
+def test_an_option_of_a_wrong_type_is_refused_with_the_right_type() -> None:
     _arguments.instance(3, "retry", int)
     _arguments.instance(3, "retry", (str, int))
     with pytest.raises(InvalidArgumentError, match=r"^retry must be a int, not str$"):
@@ -129,7 +129,7 @@ def test_an_option_of_the_wrong_kind_is_refused_with_the_right_one() -> None:
         _arguments.instance(None, "retry", (str, int))
 
 
-def test_the_environment_gives_the_key_and_perhaps_an_address() -> None:
+def test_the_environment_provides_the_key_and_optionally_the_base_url() -> None:
     environ = {"VOCALSEP_API_KEY": "k", "VOCALSEP_BASE_URL": "https://api.example.net"}
     assert _arguments.key_in(environ) == "k"
     assert _arguments.base_url_in(environ) == URL("https://api.example.net")
@@ -137,29 +137,29 @@ def test_the_environment_gives_the_key_and_perhaps_an_address() -> None:
 
 
 @pytest.mark.parametrize("url", ["nonsense", "https://me@api.example.net", "https://h/?key=k"])
-def test_an_unusable_address_of_the_environment_is_named_by_its_variable(url: str) -> None:
+def test_the_error_of_an_invalid_base_url_names_its_variable(url: str) -> None:
     with pytest.raises(ConfigurationError, match=r"^VOCALSEP_BASE_URL must"):
         _arguments.base_url_in({"VOCALSEP_BASE_URL": url})
 
 
-def test_a_missing_key_is_refused_with_its_variable_and_its_argument() -> None:
+def test_the_error_of_a_missing_key_names_its_variable_and_argument() -> None:
     with pytest.raises(ConfigurationError, match="variable VOCALSEP_API_KEY, or pass api_key"):
         _arguments.key_in({})
 
 
 @pytest.mark.parametrize("blank", ["", " \n"])
-def test_a_blank_variable_is_refused_with_its_name_and_what_to_do(blank: str) -> None:
+def test_the_error_of_a_blank_variable_names_it_and_the_remedy(blank: str) -> None:
     with pytest.raises(ConfigurationError, match=r"VOCALSEP_API_KEY is empty: set it to your API"):
         _arguments.key_in({"VOCALSEP_API_KEY": blank})
     with pytest.raises(ConfigurationError, match=r"VOCALSEP_BASE_URL is empty: .*or unset it"):
         _arguments.base_url_in({"VOCALSEP_BASE_URL": blank})
 
 
-def test_the_example_for_a_song_is_a_song_on_the_web() -> None:
+def test_the_error_of_an_invalid_audio_url_gives_an_example() -> None:
     with pytest.raises(InvalidArgumentError, match=r"such as https://example\.com/song\.mp3$"):
         _arguments.link("song.mp3", "audio_url")
 
 
-def test_the_example_for_a_policy_is_one_that_exists() -> None:
+def test_the_error_of_an_invalid_policy_gives_an_example() -> None:
     with pytest.raises(InvalidArgumentError, match=r"such as Adaptive\(\) or Interval\(5\)"):
         _arguments.policy(cast("Any", 5))

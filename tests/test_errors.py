@@ -1,4 +1,4 @@
-"""The error family: one root, and every member travels whole."""
+"""The errors: one base class, and every error survives pickling and copying."""
 
 import copy
 import inspect
@@ -62,15 +62,15 @@ def a_download_error() -> VocalSepError:
 
 
 def state(error: BaseException) -> Any:
-    """All that can be read off *error*, errors inside it included."""
-    inside = {
+    """The type, message, arguments and attributes of *error*, including nested errors."""
+    attributes = {
         name: state(value) if isinstance(value, BaseException) else value
         for name, value in vars(error).items()
     }
-    return type(error), str(error), error.args, inside
+    return type(error), str(error), error.args, attributes
 
 
-def test_every_error_is_public_and_under_the_root() -> None:
+def test_every_error_is_public_and_derived_from_the_base_class() -> None:
     for member in FAMILY:
         assert issubclass(member, VocalSepError)
         assert getattr(vocalsep_async, member.__name__) is member
@@ -78,7 +78,7 @@ def test_every_error_is_public_and_under_the_root() -> None:
 
 
 @pytest.mark.parametrize(
-    "travel",
+    "duplicate",
     [
         copy.copy,
         copy.deepcopy,
@@ -89,41 +89,43 @@ def test_every_error_is_public_and_under_the_root() -> None:
     ],
 )
 @pytest.mark.parametrize("cls", FAMILY)
-def test_every_error_travels_with_all_its_attributes(
-    cls: type[VocalSepError], travel: Callable[[VocalSepError], VocalSepError]
+def test_every_error_keeps_its_attributes_when_pickled_or_copied(
+    cls: type[VocalSepError], duplicate: Callable[[VocalSepError], VocalSepError]
 ) -> None:
     error = example(cls)
-    error.add_note("seen in job 7")
-    arrived = travel(error)
-    assert arrived is not error
-    assert state(arrived) == state(error)
-    assert str(arrived)
+    error.add_note("raised in job 7")
+    duplicated = duplicate(error)
+    assert duplicated is not error
+    assert state(duplicated) == state(error)
+    assert str(duplicated)
 
 
 @pytest.mark.parametrize("cls", FAMILY)
-def test_an_error_can_still_be_raised_after_it_travelled(cls: type[VocalSepError]) -> None:
+def test_a_pickled_error_can_be_raised(cls: type[VocalSepError]) -> None:
     with pytest.raises(cls, match=str(example(cls))[:8]):
         raise pickle.loads(pickle.dumps(example(cls)))
 
 
 @pytest.mark.parametrize("cls", [errors.RequestTimeoutError, errors.TaskTimeoutError])
-def test_what_took_too_long_is_a_builtin_timeout_too(cls: type[VocalSepError]) -> None:
+def test_a_timeout_error_is_also_a_builtin_timeout_error(cls: type[VocalSepError]) -> None:
     error = example(cls)
     assert isinstance(error, TimeoutError)
     assert isinstance(pickle.loads(pickle.dumps(error)), TimeoutError)
 
 
 @pytest.mark.parametrize("cls", [errors.ConfigurationError, errors.InvalidArgumentError])
-def test_a_wrong_argument_or_set_up_is_a_value_error_too(cls: type[VocalSepError]) -> None:
+def test_an_error_of_arguments_or_configuration_is_also_a_value_error(
+    cls: type[VocalSepError],
+) -> None:
     assert issubclass(cls, ValueError)
 
 
-def test_a_wrong_argument_is_no_error_of_the_set_up() -> None:
+def test_errors_of_arguments_and_of_configuration_are_unrelated() -> None:
     assert not issubclass(errors.InvalidArgumentError, errors.ConfigurationError)
     assert not issubclass(errors.ConfigurationError, errors.InvalidArgumentError)
 
 
-def test_a_task_that_is_not_found_is_named_in_one_sentence() -> None:
+def test_the_error_of_an_unknown_task_names_it_in_one_sentence() -> None:
     hint = errors.TaskNotFoundError.hint
     error = errors.TaskNotFoundError("", code=200, http_status=200, task_id="abc")
     assert str(error) == f"task not found: 'abc'. {hint}"
@@ -132,7 +134,7 @@ def test_a_task_that_is_not_found_is_named_in_one_sentence() -> None:
 
 
 @pytest.mark.parametrize("cls", API_ERRORS)
-def test_an_api_error_tells_all_it_knows(cls: type[APIError]) -> None:
+def test_an_api_error_exposes_all_its_fields(cls: type[APIError]) -> None:
     error = example(cls)
     assert isinstance(error, APIError)
     assert (error.code, error.http_status, error.message) == (430, 200, "please wait")
@@ -145,7 +147,7 @@ def test_an_api_error_tells_all_it_knows(cls: type[APIError]) -> None:
 
 
 @pytest.mark.parametrize("cls", API_ERRORS)
-def test_without_a_hint_of_its_own_an_error_gives_that_of_its_class(cls: type[APIError]) -> None:
+def test_an_api_error_without_a_hint_uses_that_of_its_class(cls: type[APIError]) -> None:
     error = cls("no.", code=-1, http_status=500)
     assert "code -1: no" in str(error)
     assert str(error).endswith(f". {cls.hint}".rstrip())
@@ -156,7 +158,7 @@ def test_without_a_hint_of_its_own_an_error_gives_that_of_its_class(cls: type[AP
 
 
 @pytest.mark.parametrize("message", ["", "...", ". "])
-def test_an_api_error_without_words_says_so(message: str) -> None:
+def test_an_api_error_without_a_message_states_that(message: str) -> None:
     error = APIError(message, code=451, http_status=200)
     assert str(error) == "code 451: no message."
     assert error.message == message
@@ -171,11 +173,13 @@ def test_an_api_error_without_words_says_so(message: str) -> None:
         (errors.DecodeError, ErrorAction.RETRY),
     ],
 )
-def test_what_may_go_away_is_asked_again(cls: type[VocalSepError], action: ErrorAction) -> None:
+def test_the_class_of_an_error_decides_its_default_action(
+    cls: type[VocalSepError], action: ErrorAction
+) -> None:
     assert cls("it broke").action is action
 
 
-def test_a_broken_request_may_have_arrived_unless_it_is_known_not_to() -> None:
+def test_a_transport_error_assumes_by_default_that_the_request_arrived() -> None:
     assert errors.TransportError("it broke").may_have_arrived
     assert errors.DecodeError("it is odd").http_status is None
     assert not errors.DecodeError("it is odd").in_envelope

@@ -1,4 +1,4 @@
-"""The package exports what it lists, and lists what is public."""
+"""The names that the package exports."""
 
 import importlib
 import os
@@ -14,23 +14,23 @@ import vocalsep_async
 from vocalsep_async import errors, models
 
 
-def test_every_name_that_is_listed_exists() -> None:
+def test_every_listed_name_exists() -> None:
     for name in vocalsep_async.__all__:
         assert hasattr(vocalsep_async, name)
 
 
-def test_every_public_name_that_exists_is_listed() -> None:
-    there = {
+def test_every_public_name_is_listed() -> None:
+    public = {
         name
         for name, value in vars(vocalsep_async).items()
         if not name.startswith("_") and not isinstance(value, type(sys))
     }
-    assert there == set(vocalsep_async.__all__) - {"__version__"}
+    assert public == set(vocalsep_async.__all__) - {"__version__"}
 
 
-def test_sqlite_is_not_loaded_before_it_is_needed() -> None:
+def test_importing_the_package_does_not_load_sqlite() -> None:
     program = "import sys, vocalsep_async; print('sqlite3' in sys.modules)"
-    # What measures coverage loads it, too.
+    # The coverage tool loads sqlite3 itself.
     environ = {name: value for name, value in os.environ.items() if "COVERAGE" not in name}
     shown = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, check=True, env=environ
@@ -43,7 +43,7 @@ def test_no_name_is_listed_twice() -> None:
 
 
 @pytest.mark.parametrize("module", [errors, models])
-def test_every_public_class_is_at_the_front_door(module: ModuleType) -> None:
+def test_every_public_class_is_exported_by_the_package(module: ModuleType) -> None:
     classes = {
         name
         for name, value in vars(module).items()
@@ -54,28 +54,28 @@ def test_every_public_class_is_at_the_front_door(module: ModuleType) -> None:
     assert classes <= set(vocalsep_async.__all__)
 
 
-def test_every_error_is_under_the_one_root() -> None:
+def test_every_error_is_derived_from_the_base_class() -> None:
     for name in vocalsep_async.__all__:
         if name.endswith("Error"):
             assert issubclass(getattr(vocalsep_async, name), vocalsep_async.VocalSepError)
 
 
-def test_every_public_thing_has_a_docstring() -> None:
+def test_every_public_name_has_a_docstring() -> None:
     for name in set(vocalsep_async.__all__) - {"__version__", "SUNOAPI", "KIE"}:
         assert getattr(vocalsep_async, name).__doc__, name
 
 
-def test_the_types_ship() -> None:
+def test_the_package_contains_its_type_marker() -> None:
     assert (files("vocalsep_async") / "py.typed").is_file()
 
 
-def test_the_runtime_needs_exactly_four_packages() -> None:
+def test_the_package_requires_exactly_four_packages() -> None:
     needed = [each for each in requires("vocalsep-async") or () if "extra ==" not in each]
     names = {each.partition(">")[0].strip() for each in needed}
     assert names == {"aiohttp", "anyio", "attrs", "cattrs"}
 
 
-def test_the_version_is_the_distributions() -> None:
+def test_the_version_equals_that_of_the_distribution() -> None:
     assert vocalsep_async.__version__ == version("vocalsep-async")
 
 
@@ -89,7 +89,7 @@ def test_importing_the_package_loads_neither_emulator_nor_command_line() -> None
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_the_emulator_is_public_too() -> None:
+def test_every_name_listed_by_the_emulator_exists() -> None:
     emulator = importlib.import_module("vocalsep_async.emulator")
     for name in emulator.__all__:
         assert hasattr(emulator, name)

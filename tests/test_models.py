@@ -1,4 +1,4 @@
-"""What the API's answers mean, as values."""
+"""Values of the API: references, stems, tasks and outcomes."""
 
 import copy
 import json
@@ -41,7 +41,7 @@ def a_task(**changes: Any) -> SeparationTask:
 
 
 @pytest.mark.parametrize("task_id", [TASK_ID, "x" * 512, "odd & legal\r\n#?\x00", "任务"])
-def test_any_text_that_can_be_sent_is_a_task_id(task_id: str) -> None:
+def test_a_ref_accepts_any_text_that_can_be_sent(task_id: str) -> None:
     assert TaskRef(task_id).task_id == task_id
 
 
@@ -59,14 +59,14 @@ def test_any_text_that_can_be_sent_is_a_task_id(task_id: str) -> None:
         ("\udfffab", "lone surrogate"),
     ],
 )
-def test_what_cannot_be_sent_is_no_task_id(task_id: Any, problem: str) -> None:
+def test_a_ref_refuses_an_id_that_cannot_be_sent(task_id: Any, problem: str) -> None:
     with pytest.raises(InvalidArgumentError, match=problem):
         TaskRef(task_id)
     with pytest.raises(InvalidArgumentError, match=problem):
         TaskRef.of(task_id)
 
 
-def test_a_ref_of_a_ref_is_the_ref() -> None:
+def test_a_ref_of_a_ref_is_the_same_object() -> None:
     ref = TaskRef(TASK_ID, type="split_stem", created_at=CREATED)
     assert TaskRef.of(ref) is ref
     assert TaskRef.of(TASK_ID) == TaskRef(TASK_ID)
@@ -74,7 +74,7 @@ def test_a_ref_of_a_ref_is_the_ref() -> None:
 
 
 @pytest.mark.parametrize("type_", ["", "SPLIT_STEM", "new_type", 7, ["split_stem"], {}])
-def test_an_unknown_type_is_refused_with_the_known_ones(type_: Any) -> None:
+def test_an_unknown_type_is_refused_with_a_list_of_the_known_ones(type_: Any) -> None:
     with pytest.raises(
         InvalidArgumentError, match="separate_vocal, split_stem, split_stem_adv"
     ) as e:
@@ -83,12 +83,12 @@ def test_an_unknown_type_is_refused_with_the_known_ones(type_: Any) -> None:
 
 
 @pytest.mark.parametrize("created_at", [datetime(2026, 1, 2), 1_767_000_000, "2026-01-02"])  # noqa: DTZ001
-def test_a_creation_time_has_a_zone(created_at: Any) -> None:
+def test_a_creation_time_must_have_a_zone(created_at: Any) -> None:
     with pytest.raises(InvalidArgumentError, match="time zone"):
         TaskRef(TASK_ID, created_at=created_at)
 
 
-def test_stems_give_what_is_there_and_nothing_else() -> None:
+def test_stems_hold_only_the_stems_that_are_present() -> None:
     assert dict(STEMS) == {"vocal": link("vocal"), "drums": link("drums")}
     assert len(STEMS) == 2
     assert "vocal" in STEMS
@@ -99,12 +99,12 @@ def test_stems_give_what_is_there_and_nothing_else() -> None:
         STEMS["bass"]
 
 
-def test_no_stems_are_falsy() -> None:
+def test_stems_without_a_link_are_falsy() -> None:
     assert not Stems()
     assert list(Stems()) == []
 
 
-def test_there_is_a_name_for_every_stem_of_both_providers() -> None:
+def test_every_stem_of_both_providers_has_a_name() -> None:
     assert len(STEM_NAMES) == 15
     assert {"origin", "instrumental", "vocal", "piano", "woodwinds"} <= set(STEM_NAMES)
 
@@ -121,19 +121,19 @@ def test_no_repr_shows_the_signature_of_a_link(value: Any) -> None:
     assert "hush-hush" not in f"{value}"
 
 
-def test_the_raw_record_takes_no_part_in_comparison_or_repr() -> None:
+def test_comparison_and_repr_ignore_the_raw_record() -> None:
     assert a_task(raw={"a": 1}) == a_task(raw={"b": 2})
     assert hash(a_task(raw={"a": 1})) == hash(a_task(raw={"b": 2}))
     assert "hush" not in repr(a_task(raw={"a": "hush"}))
 
 
-def test_a_record_is_frozen_and_travels_whole() -> None:
+def test_a_task_is_frozen_and_survives_pickling_and_copying() -> None:
     task = a_task(stems=STEMS, origin_tracks=(TRACK,), raw={"a": [1]}, created_at=CREATED)
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
         task.status = TaskStatus.PENDING  # type: ignore[misc]
-    for travelled in (pickle.loads(pickle.dumps(task)), copy.deepcopy(task)):
-        assert travelled == task
-        assert travelled.raw == task.raw
+    for copied in (pickle.loads(pickle.dumps(task)), copy.deepcopy(task)):
+        assert copied == task
+        assert copied.raw == task.raw
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_a_record_is_frozen_and_travels_whole() -> None:
         ("", STEMS, (), False, False),
     ],
 )
-def test_status_and_links_decide_how_a_task_ended(
+def test_status_and_links_decide_whether_a_task_succeeded(
     status: str,
     stems: Stems,
     tracks: tuple[OriginTrack, ...],
@@ -173,7 +173,7 @@ def test_status_and_links_decide_how_a_task_ended(
         assert SIGNATURE not in str(caught.value)
 
 
-def test_everything_but_pending_is_final() -> None:
+def test_every_status_except_pending_is_final() -> None:
     assert set(TaskStatus) - FINAL_STATUSES == {TaskStatus.PENDING}
 
 
@@ -194,7 +194,7 @@ def test_everything_but_pending_is_final() -> None:
         (a_task(task_id="\x1b[2J"), r"task '\\\\x1b\[2J' ended"),
     ],
 )
-def test_a_failure_says_why(task: SeparationTask, reason: str) -> None:
+def test_the_error_of_a_failed_task_gives_the_reason(task: SeparationTask, reason: str) -> None:
     with pytest.raises(TaskFailedError, match=reason):
         task.raise_for_failure()
 
@@ -223,7 +223,7 @@ def an_outcome(task: SeparationTask | None, error: VocalSepError | None) -> Task
     )
 
 
-def test_an_outcome_gives_the_task_or_raises_why_not() -> None:
+def test_an_outcome_returns_its_task_or_raises_its_error() -> None:
     done, error = a_task(stems=STEMS), ServerError("down", code=500, http_status=200)
     assert an_outcome(done, None).succeeded
     assert an_outcome(done, None).result() is done
@@ -239,7 +239,7 @@ def test_an_outcome_gives_the_task_or_raises_why_not() -> None:
         an_outcome(None, None).result()
 
 
-# The outcome in a word, in a sentence, and as plain values.
+# Outcomes as a sentence and as a dictionary.
 
 LINK = "https://cdn.example/v.mp3?signature=s#part"
 DONE = SeparationTask(task_id="a", status=TaskStatus.SUCCESS, stems=Stems(vocal=LINK))
@@ -266,7 +266,7 @@ def outcome_with(**fields: Any) -> TaskOutcome:
         (outcome_with(task=DONE, download_error=NOT_SAVED), "stem vocal: the disk is full"),
         (outcome_with(), "nothing is known of the task"),
     ],
-    ids=["succeeded", "failed", "ended by an error", "not saved", "empty"],
+    ids=["succeeded", "failed", "ended with an error", "not saved", "empty"],
 )
 def test_an_outcome_gives_its_reason_in_a_sentence(
     outcome: TaskOutcome, reason: str | None
@@ -276,7 +276,7 @@ def test_an_outcome_gives_its_reason_in_a_sentence(
     assert json.loads(json.dumps(outcome.to_dict()))["reason"] == outcome.reason
 
 
-def test_an_outcome_gives_links_without_their_queries_unless_asked() -> None:
+def test_the_dictionary_of_an_outcome_omits_the_queries_of_links_by_default() -> None:
     outcome = outcome_with(task=DONE, status=DONE.status, files={"vocal": Path("a/vocal.mp3")})
     assert outcome.to_dict() == {
         "task_id": "a",
@@ -291,14 +291,14 @@ def test_an_outcome_gives_links_without_their_queries_unless_asked() -> None:
     assert outcome.to_dict(keep_links=True)["stems"] == {"vocal": LINK}
 
 
-def test_a_link_that_cannot_be_read_is_not_given_without_its_query() -> None:
+def test_the_dictionary_of_an_outcome_omits_a_link_that_cannot_be_parsed() -> None:
     task = SeparationTask(
         task_id="a", status=TaskStatus.SUCCESS, stems=Stems(vocal="http://[?signature=s")
     )
     assert outcome_with(task=task).to_dict()["stems"] == {"vocal": ""}
 
 
-def test_a_stem_that_is_not_there_is_answered_with_those_that_are() -> None:
+def test_the_key_error_of_an_absent_stem_lists_the_present_ones() -> None:
     with pytest.raises(KeyError, match="no stem 'vocals'; there are: vocal"):
         DONE.stems["vocals"]
     with pytest.raises(KeyError, match="no stem 'vocal'; there are: none"):

@@ -1,4 +1,4 @@
-"""Nothing that is published with this package looks like somebody's key."""
+"""No published file contains a string that resembles a real API key."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 
-def published() -> list[Path]:
-    """What git tracks or would; in a copy without git, all that is not hidden or generated."""
+def published_files() -> list[Path]:
+    """Files that git does not ignore; without git, files that are not hidden or generated."""
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     if (ROOT / ".git").exists() and shutil.which("git"):
         run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
         files = (ROOT / name for name in run.stdout.split("\0") if name)
         return [file for file in files if file.is_file()]
-    return list(walked(ROOT))
+    return list(visible_files(ROOT))
 
 
-def walked(root: Path) -> Iterator[Path]:
+def visible_files(root: Path) -> Iterator[Path]:
     for folder, folders, names in os.walk(root):
         folders[:] = [name for name in folders if not is_generated(Path(folder, name))]
         yield from (Path(folder, name) for name in names)
@@ -42,37 +42,40 @@ def is_generated(folder: Path) -> bool:
     return folder.name.startswith(".")
 
 
-def test_no_file_of_the_repository_holds_what_looks_like_a_real_key() -> None:
-    files = published()
+def test_no_file_of_the_repository_contains_a_possible_key() -> None:
+    files = published_files()
     assert {ROOT / "README.md", ROOT / "tests" / "key_scan.py"} <= set(files)
     named = ((str(file.relative_to(ROOT)), file.read_bytes()) for file in files)
     assert key_scan.findings(named) == []
 
 
-def test_a_copy_without_git_is_walked(tmp_path: Path) -> None:
-    kept, left = ["README.md", "tests/a.py"], [".nox/b.py", "__pycache__/c.pyc", "env/pyvenv.cfg"]
-    for name in (*kept, *left, "env/d.py"):
+def test_a_copy_without_git_is_searched_without_generated_files(tmp_path: Path) -> None:
+    included, excluded = (
+        ["README.md", "tests/a.py"],
+        [".nox/b.py", "__pycache__/c.pyc", "env/pyvenv.cfg"],
+    )
+    for name in (*included, *excluded, "env/d.py"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    assert set(walked(tmp_path)) == {tmp_path / name for name in kept}
+    assert set(visible_files(tmp_path)) == {tmp_path / name for name in included}
 
 
 def letters(number: int) -> str:
     return "".join(secrets.choice(string.ascii_letters + string.digits) for _ in range(number))
 
 
-# Made anew each time, so that this file holds none itself.
+# Generated for each test, so that this file contains no such key.
 REAL: dict[str, Callable[[], str]] = {
-    "a header": lambda: f"Authorization: Bearer {secrets.token_hex(16)}",
-    "a header in JSON": lambda: f'{{"authorization": "Bearer {letters(32)}"}}',
-    "an environment": lambda: f"VOCALSEP_API_KEY={secrets.token_hex(16)}",
-    "an argument": lambda: f'VocalSepClient("x", api_key="{secrets.token_hex(16)}")',
+    "a bearer header": lambda: f"Authorization: Bearer {secrets.token_hex(16)}",
+    "a bearer header in JSON": lambda: f'{{"authorization": "Bearer {letters(32)}"}}',
+    "an environment variable": lambda: f"VOCALSEP_API_KEY={secrets.token_hex(16)}",
+    "a keyword argument": lambda: f'VocalSepClient("x", api_key="{secrets.token_hex(16)}")',
     "a dictionary": lambda: f"{{'api_key': '{secrets.token_hex(16)}'}}",
-    "a prefix": lambda: f"sk-{letters(32)}",
-    "a long prefix": lambda: f"sk-proj-{letters(48)}",
-    "a code host": lambda: f"ghp_{letters(36)}",
-    "an index": lambda: f"pypi-{letters(80)}",
-    "a cloud": lambda: f"AKIA{letters(16).upper()}",
+    "a prefixed key": lambda: f"sk-{letters(32)}",
+    "a key with a long prefix": lambda: f"sk-proj-{letters(48)}",
+    "a token of a code host": lambda: f"ghp_{letters(36)}",
+    "a token of a package index": lambda: f"pypi-{letters(80)}",
+    "a key of a cloud": lambda: f"AKIA{letters(16).upper()}",
     "a web token": lambda: f"eyJ{letters(20)}.{letters(40)}.{letters(43)}",
     "a private key": lambda: "-----BEGIN " + "RSA PRIVATE KEY-----",
     "a signed link": lambda: f"https://cdn.example/?X-Amz-Signature={secrets.token_hex(32)}",
@@ -80,9 +83,11 @@ REAL: dict[str, Callable[[], str]] = {
 
 
 @pytest.mark.parametrize("real", REAL.values(), ids=REAL)
-def test_what_looks_like_a_real_key_is_found_and_not_shown_whole(real: Callable[[], str]) -> None:
+def test_the_scan_finds_a_possible_key_and_does_not_show_it_in_full(
+    real: Callable[[], str],
+) -> None:
     text = real()
-    found = key_scan.looks_real(f"before\n{text}\nafter")
+    found = key_scan.possible_keys(f"before\n{text}\nafter")
     assert found
     assert not [line for line in found if text in line and len(text) > 32]
 
@@ -97,8 +102,8 @@ def test_what_looks_like_a_real_key_is_found_and_not_shown_whole(real: Callable[
         "Bearer tokens are sent in one header and nowhere else",
     ],
 )
-def test_what_tests_and_documents_hold_is_no_key(text: str) -> None:
-    assert key_scan.looks_real(text) == []
+def test_the_scan_ignores_placeholders_in_tests_and_documents(text: str) -> None:
+    assert key_scan.possible_keys(text) == []
 
 
 def wheel_of(path: Path, content: bytes) -> Path:
@@ -116,7 +121,9 @@ def sdist_of(path: Path, content: bytes) -> Path:
 
 
 @pytest.mark.parametrize("packed", [wheel_of, sdist_of])
-@pytest.mark.parametrize("real, status", [(True, 1), (False, 0)], ids=["a key", "none"])
+@pytest.mark.parametrize(
+    "real, status", [(True, 1), (False, 0)], ids=["with a key", "without a key"]
+)
 def test_a_key_in_an_archive_fails_the_build(
     tmp_path: Path, packed: Callable[[Path, bytes], Path], status: int, *, real: bool
 ) -> None:
@@ -129,7 +136,7 @@ def test_a_key_in_an_archive_fails_the_build(
     assert key not in run.stdout
 
 
-def test_a_scan_of_nothing_is_no_success() -> None:
+def test_a_scan_without_archives_fails() -> None:
     with pytest.raises(SystemExit) as caught:
         key_scan.main([])
     assert caught.value.code

@@ -1,7 +1,7 @@
-"""The key shows in no output, whatever goes wrong; nor do proxy passwords and signed queries.
+"""API keys, proxy passwords and signed queries never appear in output, even after failures.
 
-One key that exists nowhere else is looked for, as it is and encoded, in everything that a client,
-its results and its errors can be made to say.
+The tests search for a unique key, in plain text and encoded, in every repr, log record, traceback
+and pickle of a client, its results and its errors.
 """
 
 from __future__ import annotations
@@ -56,20 +56,20 @@ TESTS = str(Path(__file__).parent)
 Call = Callable[[VocalSepClient], Awaitable[object]]
 
 
-def forms(secret: str) -> list[str]:
-    """The secret as it is, in a URL, and in base64 at any of the three offsets."""
+def encodings(secret: str) -> list[str]:
+    """The secret in plain text, quoted for a URL, and in base64 at each of the three offsets."""
     found = [secret, quote(secret, safe="")]
     for offset in range(3):
         encoded = base64.b64encode(b"\0" * offset + secret.encode()).decode()
-        # What depends on the neighbours is left out.
+        # The first and last characters depend on the neighbouring bytes.
         found.append(encoded[4 if offset else 0 : -4])
     return found
 
 
-def shows(text: str | bytes, secret: str = CANARY) -> bool:
+def contains(text: str | bytes, secret: str = CANARY) -> bool:
     if isinstance(text, bytes):
         text = text.decode("latin-1")
-    return any(form in text for form in forms(secret))
+    return any(form in text for form in encodings(secret))
 
 
 @pytest.fixture
@@ -89,28 +89,28 @@ def client_at(url: str, **options: Any) -> VocalSepClient:
     return VocalSepClient(CANARY, base_url=url, **(defaults | options))
 
 
-# What an object says of itself
+# Every text that an object can be rendered to
 
 
-def said_by(value: object) -> Iterator[str]:
-    """Everything that printing, dumping and looking inside gives out."""
+def texts_of(value: object) -> Iterator[str]:
+    """Every text that printing and inspecting *value* yields."""
     yield from (repr(value), str(value), f"{value}", f"{value!r:>5}", ascii(value))
-    yield from said_inside(value, set())
+    yield from texts_inside(value, set())
 
 
-def said_inside(value: object, met: set[int]) -> Iterator[str]:
-    if id(value) in met or isinstance(value, (type, asyncio.AbstractEventLoop)):
+def texts_inside(value: object, visited: set[int]) -> Iterator[str]:
+    if id(value) in visited or isinstance(value, (type, asyncio.AbstractEventLoop)):
         return
-    met.add(id(value))
+    visited.add(id(value))
     if attrs.has(type(value)):
         yield repr(attrs.asdict(value, recurse=True))  # type: ignore[arg-type]
     for name, inner in getattr(value, "__dict__", {}).items():
         yield f"{name}={inner!r}"
-        yield from said_inside(inner, met)
+        yield from texts_inside(inner, visited)
 
 
-def said_by_error(error: BaseException) -> Iterator[str]:
-    """The same, with notes, causes, groups and local variables; not those of a test's frames."""
+def texts_of_error(error: BaseException) -> Iterator[str]:
+    """Every text of *error*: notes, causes, groups, and locals except those of test frames."""
     yield from (repr(error), str(error), repr(error.args), repr(error.__dict__))
     yield from getattr(error, "__notes__", ())
     yield "".join(traceback.format_exception(error))
@@ -121,12 +121,12 @@ def said_by_error(error: BaseException) -> Iterator[str]:
     inner = [error.__cause__, error.__context__, *getattr(error, "exceptions", ())]
     for each in inner:
         if each is not None:
-            yield from said_by_error(each)
+            yield from texts_of_error(each)
 
 
 @pytest.fixture
-def heard(caplog: pytest.LogCaptureFixture) -> Iterator[Callable[[], str]]:
-    """Everything that was logged, at any level by anybody, and every warning."""
+def logged(caplog: pytest.LogCaptureFixture) -> Iterator[Callable[[], str]]:
+    """The text of every log record, at any level and of any logger, and of every warning."""
     caplog.set_level(logging.DEBUG)
     for name in ("vocalsep_async", "aiohttp.client", "aiohttp.internal", "asyncio"):
         caplog.set_level(logging.DEBUG, logger=name)
@@ -166,53 +166,53 @@ async def get_credits(client: VocalSepClient) -> object:
 
 CALLS: list[Call] = [get_task, wait_for_task, wait_for_tasks, create_task, get_credits]
 FAULTS = {
-    "reset": "rst_before",
-    "closed": "fin_before",
-    "cut headers": "fin_mid_headers",
-    "cut body": "half_body_fin",
-    "silence": "black_hole",
-    "no HTTP": "garbage",
+    "connection reset": "rst_before",
+    "connection closed": "fin_before",
+    "truncated headers": "fin_mid_headers",
+    "truncated body": "half_body_fin",
+    "no answer": "black_hole",
+    "not HTTP": "garbage",
     "too large": "huge_json",
     "a web page": "html200",
-    "a web page for an error": "html502",
-    "a redirect elsewhere": "redirect_302_elsewhere",
+    "an error as a web page": "html502",
+    "a redirect to another host": "redirect_302_elsewhere",
     "a redirect that keeps the method": "redirect_307_elsewhere",
-    "throttled": "st430",
-    "another shape": "json_array",
-    "the key in the API's words and headers": "echo_key",
+    "rate limited": "st430",
+    "a JSON array": "json_array",
+    "the key in message and headers": "echo_key",
     "the key in a web page": "echo_key_as_html",
-    "the key and nothing else": "echo_key_unreadable",
+    "the key as the whole body": "echo_key_unreadable",
 }
 
 
-async def failure_of(call: Awaitable[object]) -> BaseException | None:
+async def error_or_none(call: Awaitable[object]) -> BaseException | None:
     try:
         await call
-    except BaseException as error:  # noqa: BLE001 - looked at, whatever it is
+    except BaseException as error:  # noqa: BLE001 - every exception is examined
         return error
     return None
 
 
-# The key
+# The API key
 
 
 @pytest.mark.parametrize("call", CALLS, ids=lambda call: call.__name__)
 @pytest.mark.parametrize("fault", [pytest.param(f, id=name) for name, f in FAULTS.items()])
 async def test_no_failure_shows_the_key(
-    server: FaultServer, fault: str, call: Call, heard: Callable[[], str]
+    server: FaultServer, fault: str, call: Call, logged: Callable[[], str]
 ) -> None:
     async with client_at(f"{server.url}/{fault}") as client:
-        error = await failure_of(call(client))
+        error = await error_or_none(call(client))
         assert isinstance(error, VocalSepError)
-        assert not [text for text in said_by_error(error) if shows(text)]
-        assert not [text for text in said_by(client) if shows(text)]
+        assert not [text for text in texts_of_error(error) if contains(text)]
+        assert not [text for text in texts_of(client) if contains(text)]
     for each in (error, pickle.loads(pickle.dumps(error)), copy.copy(error), copy.deepcopy(error)):
-        assert not shows(pickle.dumps(each))
-        assert not shows(repr(each) + str(each))
-    assert not shows(heard())
+        assert not contains(pickle.dumps(each))
+        assert not contains(repr(each) + str(each))
+    assert not contains(logged())
 
 
-async def test_the_key_reaches_the_server_in_one_header_and_nowhere_else(
+async def test_the_client_sends_the_key_in_the_authorization_header_only(
     server: FaultServer,
 ) -> None:
     async with client_at(f"{server.url}/healthy") as client:
@@ -221,11 +221,11 @@ async def test_the_key_reaches_the_server_in_one_header_and_nowhere_else(
     for seen in server.seen:
         assert seen.headers["authorization"] == f"Bearer {CANARY}"
         rest = {**seen.headers, "authorization": ""}
-        assert not shows(repr(rest) + seen.target)
-        assert not shows(seen.body)
+        assert not contains(repr(rest) + seen.target)
+        assert not contains(seen.body)
 
 
-async def test_the_key_of_the_environment_reaches_the_server(
+async def test_the_client_sends_the_key_of_the_environment(
     server: FaultServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("VOCALSEP_API_KEY", CANARY)
@@ -235,16 +235,16 @@ async def test_the_key_of_the_environment_reaches_the_server(
     assert [seen.headers["authorization"] for seen in server.seen] == [f"Bearer {CANARY}"]
 
 
-async def test_a_result_that_repeats_the_key_is_masked(server: FaultServer) -> None:
+async def test_a_result_masks_a_key_that_the_server_repeats(server: FaultServer) -> None:
     async with client_at(f"{server.url}/echo_key_in_record") as client:
         task = await client.get_task("task-1")
     assert task.error_message == "upstream refused <API key>"
-    assert not shows(repr(task.raw))
-    assert not shows(pickle.dumps(task))
-    assert not [text for text in said_by(task) if shows(text)]
+    assert not contains(repr(task.raw))
+    assert not contains(pickle.dumps(task))
+    assert not [text for text in texts_of(task) if contains(text)]
     with pytest.raises(VocalSepError) as caught:
         task.raise_for_failure()
-    assert not [text for text in said_by_error(caught.value) if shows(text)]
+    assert not [text for text in texts_of_error(caught.value) if contains(text)]
 
 
 DUMPS: list[Callable[[object], object]] = [
@@ -260,59 +260,59 @@ DUMPS: list[Callable[[object], object]] = [
 async def test_a_client_cannot_be_dumped_with_its_key(
     server: FaultServer, dump: Callable[[object], object]
 ) -> None:
-    said: list[str] = []
+    texts: list[str] = []
     dumped: list[object] = []
     async with client_at(f"{server.url}/healthy") as client:
         await client.get_task("task-1")
         for value in (client, client._transport, client._sender, client._decoder, client._poller):
             try:
                 dumped.append(dump(value))
-            except Exception as error:  # noqa: BLE001 - refusing is fine, telling is not
-                said += said_by_error(error)
+            except Exception as error:  # noqa: BLE001 - failing is allowed, showing the key is not
+                texts += texts_of_error(error)
     for each in dumped:
-        said += said_by(each)
-    assert said
-    assert not [text for text in said if shows(text)]
+        texts += texts_of(each)
+    assert texts
+    assert not [text for text in texts if contains(text)]
 
 
 @pytest.mark.parametrize("dump", [pickle.dumps, copy.copy, copy.deepcopy])
-def test_a_key_refuses_to_be_copied(dump: Callable[[object], object]) -> None:
+def test_a_key_cannot_be_pickled_or_copied(dump: Callable[[object], object]) -> None:
     with pytest.raises(TypeError, match="not pickled or copied"):
         dump(ApiKey(CANARY))
 
 
 @pytest.mark.parametrize("ending", ["\n", "\r\nX-Injected: 1", " ", "é"])
-def test_a_refused_key_is_in_no_frame_of_its_own_check(ending: str) -> None:
+def test_the_check_of_an_invalid_key_keeps_it_out_of_its_frames(ending: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         ApiKey(CANARY + ending)
-    assert not [text for text in said_by_error(caught.value) if shows(text)]
+    assert not [text for text in texts_of_error(caught.value) if contains(text)]
 
 
-MISTAKES: dict[str, Callable[[], object]] = {
-    "a bad key": lambda: VocalSepClient(f"{CANARY}\n"),
-    "a bad address": lambda: VocalSepClient(CANARY, base_url="nonsense"),
-    "a bad option of from_env": lambda: VocalSepClient.from_env(
+WRONG_SET_UPS: dict[str, Callable[[], object]] = {
+    "an invalid key": lambda: VocalSepClient(f"{CANARY}\n"),
+    "an invalid base URL": lambda: VocalSepClient(CANARY, base_url="nonsense"),
+    "an invalid option of from_env": lambda: VocalSepClient.from_env(
         {"VOCALSEP_API_KEY": CANARY}, request_timeout=-1
     ),
 }
 
 
-@pytest.mark.parametrize("mistake", MISTAKES.values(), ids=MISTAKES)
-def test_a_client_that_is_made_wrongly_does_not_show_the_key_in_its_frames(
-    mistake: Callable[[], object],
+@pytest.mark.parametrize("make", WRONG_SET_UPS.values(), ids=WRONG_SET_UPS)
+def test_the_frames_of_a_failed_client_set_up_do_not_show_the_key(
+    make: Callable[[], object],
 ) -> None:
     with pytest.raises(ConfigurationError) as caught:
-        mistake()
-    assert not [text for text in said_by_error(caught.value) if shows(text)]
+        make()
+    assert not [text for text in texts_of_error(caught.value) if contains(text)]
 
 
-@pytest.mark.parametrize("mistake", MISTAKES.values(), ids=MISTAKES)
-def test_a_client_that_is_made_wrongly_does_not_show_the_key_in_words(
-    mistake: Callable[[], object],
+@pytest.mark.parametrize("make", WRONG_SET_UPS.values(), ids=WRONG_SET_UPS)
+def test_the_message_of_a_failed_client_set_up_does_not_show_the_key(
+    make: Callable[[], object],
 ) -> None:
     with pytest.raises(ConfigurationError) as caught:
-        mistake()
-    assert not shows(repr(caught.value) + str(caught.value))
+        make()
+    assert not contains(repr(caught.value) + str(caught.value))
 
 
 RENDERED = [
@@ -326,7 +326,7 @@ RENDERED = [
     "<VocalSepClient of api.sunoapi.org",
     "request_timeout must be",
 ]
-"""One text of each kind that a documentation tool, a repr or a traceback gives."""
+"""One fragment of each kind of text that the program renders."""
 
 
 def test_no_signature_help_page_repr_or_traceback_shows_the_environment() -> None:
@@ -340,55 +340,55 @@ def test_no_signature_help_page_repr_or_traceback_shows_the_environment() -> Non
         check=True,
     )
     assert not [part for part in RENDERED if part not in run.stdout]
-    sought = [*forms(CANARY), *forms(PASSWORD)]
-    queues = (run.stdout + run.stderr).splitlines()
-    # Cut, because such a line would show the environment that the tests run in.
-    assert not [queue[:80] for queue in queues if any(form in queue for form in sought)]
+    secret_forms = [*encodings(CANARY), *encodings(PASSWORD)]
+    lines = (run.stdout + run.stderr).splitlines()
+    # Shortened, because such a line would show the environment in which the tests run.
+    assert not [line[:80] for line in lines if any(form in line for form in secret_forms)]
 
 
 ENVIRONMENTS: dict[str, dict[str, str]] = {
     "no key": {},
     "a blank key": {"VOCALSEP_API_KEY": " "},
-    "a bad key": {"VOCALSEP_API_KEY": f"{CANARY}\n"},
-    "a blank address": {"VOCALSEP_API_KEY": CANARY, "VOCALSEP_BASE_URL": ""},
-    "a bad address": {"VOCALSEP_API_KEY": CANARY, "VOCALSEP_BASE_URL": "nonsense"},
+    "an invalid key": {"VOCALSEP_API_KEY": f"{CANARY}\n"},
+    "a blank base URL": {"VOCALSEP_API_KEY": CANARY, "VOCALSEP_BASE_URL": ""},
+    "an invalid base URL": {"VOCALSEP_API_KEY": CANARY, "VOCALSEP_BASE_URL": "nonsense"},
 }
 
 
 @pytest.mark.parametrize("environ", ENVIRONMENTS.values(), ids=ENVIRONMENTS)
 @pytest.mark.parametrize("make", [VocalSepClient, VocalSepClient.from_env])
-def test_the_traceback_of_an_unusable_environment_shows_nothing_of_it(
+def test_the_traceback_of_an_unusable_environment_shows_no_secret(
     make: Callable[[], VocalSepClient], environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in {**environ, "ANOTHER_PASSWORD": PASSWORD}.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(ConfigurationError) as caught:
         make()
-    said = list(said_by_error(caught.value))
-    assert not any(shows(text, CANARY) or shows(text, PASSWORD) for text in said)
+    texts = list(texts_of_error(caught.value))
+    assert not any(contains(text, CANARY) or contains(text, PASSWORD) for text in texts)
 
 
 @pytest.mark.parametrize("environ", ENVIRONMENTS.values(), ids=ENVIRONMENTS)
-def test_nor_does_that_of_an_unusable_mapping(environ: dict[str, str]) -> None:
+def test_the_traceback_of_an_unusable_mapping_shows_no_secret(environ: dict[str, str]) -> None:
     with pytest.raises(ConfigurationError) as caught:
         VocalSepClient.from_env({**environ, "ANOTHER_PASSWORD": PASSWORD})
-    said = list(said_by_error(caught.value))
-    assert not any(shows(text, CANARY) or shows(text, PASSWORD) for text in said)
+    texts = list(texts_of_error(caught.value))
+    assert not any(contains(text, CANARY) or contains(text, PASSWORD) for text in texts)
 
 
 async def cancelled_in(client: VocalSepClient, server: FaultServer, call: Call) -> BaseException:
-    """The cancellation as it comes out of a request under way, with aiohttp's frames in it."""
+    """The cancellation of a running request, with the frames of aiohttp in its traceback."""
     caught: list[BaseException] = []
 
     async def run() -> None:
-        error = await failure_of(call(client))
+        error = await error_or_none(call(client))
         assert error is not None
         caught.append(error)
 
     hits = server.hits
     task = asyncio.ensure_future(run())
     await anyio.to_thread.run_sync(server.wait_for_hits, hits + 1)
-    assert not shows(repr(asyncio.all_tasks()))
+    assert not contains(repr(asyncio.all_tasks()))
     task.cancel()
     await task
     return caught[0]
@@ -401,59 +401,59 @@ async def test_the_frames_of_a_cancelled_request_do_not_show_the_key(
     async with client_at(f"{server.url}/black_hole", request_timeout=30.0) as client:
         error = await cancelled_in(client, server, call)
     assert isinstance(error, asyncio.CancelledError)
-    assert not [text for text in said_by_error(error) if shows(text)]
+    assert not [text for text in texts_of_error(error) if contains(text)]
 
 
-async def test_an_error_of_a_users_hook_does_not_show_the_key(server: FaultServer) -> None:
+async def test_an_error_raised_by_a_tracing_hook_does_not_show_the_key(server: FaultServer) -> None:
     async def fail(*_: object) -> None:
         raise RuntimeError("mine")
 
     traces = aiohttp.TraceConfig()
     traces.on_request_headers_sent.append(fail)
     async with client_at(f"{server.url}/healthy", trace_configs=[traces]) as client:
-        error = await failure_of(client.get_task("task-1"))
+        error = await error_or_none(client.get_task("task-1"))
     assert repr(error) == "RuntimeError('mine')"
     assert isinstance(error, RuntimeError)
-    assert not [text for text in said_by_error(error) if shows(text)]
+    assert not [text for text in texts_of_error(error) if contains(text)]
 
 
-async def test_tracing_hooks_that_print_what_they_get_do_not_show_the_key(
+async def test_the_arguments_of_tracing_hooks_do_not_show_the_key(
     server: FaultServer,
 ) -> None:
-    said: list[str] = []
+    texts: list[str] = []
 
-    async def listen(session: object, context: object, params: Any) -> None:
+    async def render(session: object, context: object, params: Any) -> None:
         values = [params, *vars(params).values()] if hasattr(params, "__dict__") else [params]
         if attrs.has(type(params)):
             values += [getattr(params, each.name) for each in attrs.fields(type(params))]
-        said.extend(map(repr, values))
-        said.append(repr(getattr(params, "headers", None)))
+        texts.extend(map(repr, values))
+        texts.append(repr(getattr(params, "headers", None)))
         if (response := getattr(params, "response", None)) is not None:
-            said.append(repr(response.request_info))
-            said.append(repr(response.request_info.headers))
+            texts.append(repr(response.request_info))
+            texts.append(repr(response.request_info.headers))
 
     traces = aiohttp.TraceConfig()
     for name in dir(traces):
         if name.startswith("on_"):
-            getattr(traces, name).append(listen)
+            getattr(traces, name).append(render)
     async with client_at(f"{server.url}/once-fin_before", trace_configs=[traces]) as client:
         await client.get_task("task-1")
-    assert any("Authorization" in text for text in said)
-    assert not [text for text in said if shows(text)]
+    assert any("Authorization" in text for text in texts)
+    assert not [text for text in texts if contains(text)]
 
 
-# Any key
+# Generated keys
 
 
-class Listener(logging.Handler):
-    """Hears everything that is logged while it is entered."""
+class LogCapture(logging.Handler):
+    """Records everything that is logged inside its block."""
 
     def __init__(self) -> None:
         super().__init__(logging.DEBUG)
-        self.heard: list[str] = []
+        self.records: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.heard.append(f"{record.getMessage()} {record.__dict__!r}")
+        self.records.append(f"{record.getMessage()} {record.__dict__!r}")
 
     def __enter__(self) -> Self:
         root = logging.getLogger()
@@ -468,9 +468,9 @@ class Listener(logging.Handler):
         root.setLevel(self._level)
 
 
-async def all_said(url: str, key: str) -> list[str]:
-    """Everything that comes out of every public call of a client with that key."""
-    said: list[str] = []
+async def texts_of_all_calls(url: str, key: str) -> list[str]:
+    """Every text of the results and errors of the public calls of a client with *key*."""
+    texts: list[str] = []
     try:
         client = VocalSepClient.from_env(
             {"VOCALSEP_API_KEY": key},
@@ -480,21 +480,21 @@ async def all_said(url: str, key: str) -> list[str]:
             poll=Interval(0.001),
         )
     except ConfigurationError as error:
-        return [*said_by_error(error), pickle.dumps(error).decode("latin-1")]
+        return [*texts_of_error(error), pickle.dumps(error).decode("latin-1")]
     async with client:
         for call in CALLS:
             try:
                 value = await call(client)
             except VocalSepError as error:
-                said += [*said_by_error(error), pickle.dumps(error).decode("latin-1")]
+                texts += [*texts_of_error(error), pickle.dumps(error).decode("latin-1")]
             else:
-                said += [*said_by(value), pickle.dumps(value).decode("latin-1")]
-        said += [*said_by(client), *said_by(client.stats), *said_by(client.durations)]
-    return [*said, *said_by_error(await met(get_task(client)))]
+                texts += [*texts_of(value), pickle.dumps(value).decode("latin-1")]
+        texts += [*texts_of(client), *texts_of(client.stats), *texts_of(client.durations)]
+    return [*texts, *texts_of_error(await error_of(get_task(client)))]
 
 
-async def met(call: Awaitable[object]) -> BaseException:
-    error = await failure_of(call)
+async def error_of(call: Awaitable[object]) -> BaseException:
+    error = await error_or_none(call)
     assert error is not None
     return error
 
@@ -505,48 +505,52 @@ def lasting_server() -> Iterator[FaultServer]:
         yield server
 
 
-AROUND = st.text(st.characters(min_codepoint=33, max_codepoint=126)) | st.text()
-SWIFT = ["healthy", "fin_before", "html502", "body430", "st401", "json_array"]
+AFFIXES = st.text(st.characters(min_codepoint=33, max_codepoint=126)) | st.text()
+FAST_FAULTS = ["healthy", "fin_before", "html502", "body430", "st401", "json_array"]
 
 
 @settings(max_examples=settings().max_examples // 5)
-@given(before=AROUND, after=AROUND, fault=st.sampled_from(SWIFT))
-def test_no_call_shows_any_text_that_is_the_key(
+@given(before=AFFIXES, after=AFFIXES, fault=st.sampled_from(FAST_FAULTS))
+def test_no_call_shows_a_generated_key(
     lasting_server: FaultServer, before: str, after: str, fault: str
 ) -> None:
     key = before + CANARY + after
-    with Listener() as listener:
-        said = asyncio.run(all_said(f"{lasting_server.url}/{fault}", key))
-    assert not [text for text in said + listener.heard if shows(text)]
+    with LogCapture() as capture:
+        texts = asyncio.run(texts_of_all_calls(f"{lasting_server.url}/{fault}", key))
+    assert not [text for text in texts + capture.records if contains(text)]
 
 
-PRINTABLE = st.text(st.characters(min_codepoint=33, max_codepoint=126))
+PRINTABLE_AFFIXES = st.text(st.characters(min_codepoint=33, max_codepoint=126))
 ECHOES = [fault for fault in FAULTS.values() if fault.startswith("echo_key")]
 
 
 @settings(max_examples=settings().max_examples // 5)
-@given(before=PRINTABLE, after=PRINTABLE, fault=st.sampled_from([*ECHOES, "echo_key_in_record"]))
-def test_no_call_shows_any_key_that_the_server_repeats(
+@given(
+    before=PRINTABLE_AFFIXES,
+    after=PRINTABLE_AFFIXES,
+    fault=st.sampled_from([*ECHOES, "echo_key_in_record"]),
+)
+def test_no_call_shows_a_generated_key_that_the_server_repeats(
     lasting_server: FaultServer, before: str, after: str, fault: str
 ) -> None:
     key = before + CANARY + after
-    with Listener() as listener:
-        said = asyncio.run(all_said(f"{lasting_server.url}/{fault}", key))
-    assert not [text for text in said + listener.heard if shows(text)]
+    with LogCapture() as capture:
+        texts = asyncio.run(texts_of_all_calls(f"{lasting_server.url}/{fault}", key))
+    assert not [text for text in texts + capture.records if contains(text)]
 
 
-@given(before=AROUND, after=AROUND, option=st.sampled_from(["api_key", "webhook_key"]))
-def test_an_emulator_does_not_say_its_keys(before: str, after: str, option: str) -> None:
+@given(before=AFFIXES, after=AFFIXES, option=st.sampled_from(["api_key", "webhook_key"]))
+def test_an_emulator_does_not_show_its_keys(before: str, after: str, option: str) -> None:
     try:
         emulator = Emulator(**{option: before + CANARY + after})  # type: ignore[arg-type]
     except ConfigurationError as error:
-        said = list(said_by_error(error))
+        texts = list(texts_of_error(error))
     else:
-        said = [repr(emulator), str(emulator)]
-    assert not [text for text in said if shows(text)]
+        texts = [repr(emulator), str(emulator)]
+    assert not [text for text in texts if contains(text)]
 
 
-# A proxy's login
+# Passwords of proxies
 
 
 @pytest.mark.parametrize("url", ["http://api.invalid/black_hole", "https://black_hole.invalid"])
@@ -556,52 +560,59 @@ async def test_the_frames_of_a_cancelled_request_do_not_show_the_proxys_password
     proxy = server.url.replace("//", f"//user:{PASSWORD}@")
     async with client_at(url, proxy=proxy, request_timeout=30.0) as client:
         error = await cancelled_in(client, server, get_task)
-        assert not [text for text in said_by(client) if shows(text, PASSWORD)]
-    assert not [text for text in said_by_error(error) if shows(text, PASSWORD)]
-    assert shows(server.seen[0].head, f"user:{PASSWORD}")
+        assert not [text for text in texts_of(client) if contains(text, PASSWORD)]
+    assert not [text for text in texts_of_error(error) if contains(text, PASSWORD)]
+    assert contains(server.seen[0].head, f"user:{PASSWORD}")
 
 
 @pytest.mark.parametrize("fault", ["proxy407", "fin_before", "black_hole", "html502"])
 @pytest.mark.parametrize("scheme", ["http", "https"])
 async def test_no_failure_shows_the_proxys_password(
-    server: FaultServer, scheme: str, fault: str, heard: Callable[[], str]
+    server: FaultServer, scheme: str, fault: str, logged: Callable[[], str]
 ) -> None:
     url = "http://api.invalid/" + fault if scheme == "http" else f"https://{fault}.invalid"
     proxy = server.url.replace("//", f"//user:{PASSWORD}@")
     async with client_at(url, proxy=proxy) as client:
-        error = await failure_of(client.get_task("task-1"))
+        error = await error_or_none(client.get_task("task-1"))
     assert isinstance(error, VocalSepError)
-    assert not [text for text in said_by_error(error) if shows(text, PASSWORD)]
-    assert not shows(pickle.dumps(error), PASSWORD)
-    assert not shows(heard(), PASSWORD)
+    assert not [text for text in texts_of_error(error) if contains(text, PASSWORD)]
+    assert not contains(pickle.dumps(error), PASSWORD)
+    assert not contains(logged(), PASSWORD)
 
 
 @pytest.mark.parametrize("option", ["base_url", "proxy"])
-def test_an_unusable_address_with_a_password_is_refused_without_showing_it(option: str) -> None:
+def test_an_invalid_url_is_refused_without_showing_its_password(option: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         VocalSepClient("sk-other-key", **{option: f"ftp://user:{PASSWORD}@host.example"})  # type: ignore[arg-type]
-    assert not shows(repr(caught.value), PASSWORD)
+    assert not contains(repr(caught.value), PASSWORD)
 
 
 # Signed links
 
-LEAKY = ["half_body_fin", "truncated_json", "two_docs", "nan", "bad_utf8", "link_in_a_list"]
+FAULTS_WITH_LINKS = [
+    "half_body_fin",
+    "truncated_json",
+    "two_docs",
+    "nan",
+    "bad_utf8",
+    "link_in_a_list",
+]
 
 
-@pytest.mark.parametrize("fault", [*LEAKY, "redirect_302_elsewhere", "json_array"])
+@pytest.mark.parametrize("fault", [*FAULTS_WITH_LINKS, "redirect_302_elsewhere", "json_array"])
 async def test_no_error_shows_the_signature_of_a_link(
-    server: FaultServer, fault: str, heard: Callable[[], str]
+    server: FaultServer, fault: str, logged: Callable[[], str]
 ) -> None:
     async with client_at(f"{server.url}/{fault}") as client:
-        error = await failure_of(client.get_task("task-1"))
+        error = await error_or_none(client.get_task("task-1"))
     assert isinstance(error, VocalSepError)
     assert SIGNATURE not in "".join(traceback.format_exception(error))
     assert SIGNATURE not in repr(error) + repr(error.args) + repr(error.__dict__)
-    assert SIGNATURE not in heard()
+    assert SIGNATURE not in logged()
 
 
 async def test_a_result_shows_links_without_their_signatures(
-    server: FaultServer, heard: Callable[[], str]
+    server: FaultServer, logged: Callable[[], str]
 ) -> None:
     async with client_at(f"{server.url}/pending_twice") as client:
         seen: list[SeparationTask] = []
@@ -610,27 +621,27 @@ async def test_a_result_shows_links_without_their_signatures(
     assert SIGNATURE in str(task.stems.vocal)
     for value in (task, task.stems, seen, outcomes, client):
         assert SIGNATURE not in f"{value} {value!r}"
-    assert SIGNATURE not in heard()
+    assert SIGNATURE not in logged()
 
 
-# What the server wrote
+# Text of the server
 
 LONG = "said by the server, " * 500
-MISFITS: dict[str, object] = {
-    "data that is text": LONG,
-    "data that is a list": [LONG],
+MISMATCHED: dict[str, object] = {
+    "data as text": LONG,
+    "data as a list": [LONG],
     "an id in a list": record(taskId=[LONG]),
-    "another id": record(taskId=LONG),
+    "the id of another task": record(taskId=LONG),
     "a status in a list": record(successFlag=[LONG]),
     "a status in an object": record(successFlag={LONG: LONG}),
-    "stems that are text": record(response=LONG),
+    "stems as text": record(response=LONG),
     "a stem in an object": record(response={"vocalUrl": {LONG: LONG}}),
     "a track in a list": record(response={"originData": [{"audio_url": [LONG]}]}),
 }
 
 
-@pytest.mark.parametrize("data", MISFITS.values(), ids=MISFITS)
-def test_the_traceback_of_a_record_that_does_not_fit_quotes_nothing_of_it(data: object) -> None:
+@pytest.mark.parametrize("data", MISMATCHED.values(), ids=MISMATCHED)
+def test_the_traceback_of_a_mismatched_record_quotes_none_of_it(data: object) -> None:
     with pytest.raises(DecodeError) as caught:
         Decoder(SUNOAPI).task(TaskRef("task-1"), 200, {}, envelope(data=data))
     assert "said by" not in "".join(traceback.format_exception(caught.value))
@@ -638,22 +649,24 @@ def test_the_traceback_of_a_record_that_does_not_fit_quotes_nothing_of_it(data: 
 
 @pytest.mark.parametrize("read", [Decoder.created, Decoder.credits], ids=lambda read: read.__name__)
 @pytest.mark.parametrize("data", [LONG, [LONG], {"taskId": [LONG]}, {"taskId": LONG}])
-def test_nor_does_that_of_another_answer(data: object, read: Callable[..., object]) -> None:
+def test_the_traceback_of_a_mismatched_answer_quotes_none_of_it(
+    data: object, read: Callable[..., object]
+) -> None:
     with pytest.raises(DecodeError) as caught:
         read(Decoder(SUNOAPI), 200, {}, envelope(data=data))
     assert "said by" not in "".join(traceback.format_exception(caught.value))
 
 
-WORDY: dict[str, bytes] = {
-    "a status nobody knows": envelope(data=record(successFlag=LONG)),
-    "a message": envelope(data=record(status="GENERATE_AUDIO_FAILED", errorMessage=LONG)),
-    "a code": envelope(data=record(status="GENERATE_AUDIO_FAILED", errorCode=LONG)),
-    "a message of the envelope": envelope(400, LONG),
+LONG_TEXTS: dict[str, bytes] = {
+    "an unknown status": envelope(data=record(successFlag=LONG)),
+    "an error message": envelope(data=record(status="GENERATE_AUDIO_FAILED", errorMessage=LONG)),
+    "an error code": envelope(data=record(status="GENERATE_AUDIO_FAILED", errorCode=LONG)),
+    "a message in the envelope": envelope(400, LONG),
 }
 
 
-@pytest.mark.parametrize("body", WORDY.values(), ids=WORDY)
-def test_a_traceback_cuts_what_the_server_wrote_at_length(body: bytes) -> None:
+@pytest.mark.parametrize("body", LONG_TEXTS.values(), ids=LONG_TEXTS)
+def test_a_traceback_shortens_long_texts_of_the_server(body: bytes) -> None:
     with pytest.raises(VocalSepError) as caught:
         Decoder(SUNOAPI).task(TaskRef("task-1"), 200, {}, body).raise_for_failure()
     text = "".join(traceback.format_exception(caught.value))

@@ -1,4 +1,4 @@
-"""What users hold on to: paths in pickles, annotations, sources and help of public classes."""
+"""The stable surface of public classes: paths in pickles, annotations, sources and help."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ UNPICKLED = {"VocalSepClient", "BatchRunner", "StemStream", "Journal", "Duration
     "PollContext",
     "PollPolicy",
 }
-"""Live objects, what refers to one, and a protocol."""
+"""Live objects, objects that refer to one, and a protocol."""
 
 
 def named_in(pickled: bytes) -> Iterator[str]:
@@ -46,7 +46,7 @@ def named_in(pickled: bytes) -> Iterator[str]:
             yield ".".join(strings[-2:])
 
 
-def test_every_value_policy_and_error_is_pickled_here() -> None:
+def test_this_file_pickles_every_value_policy_and_error() -> None:
     pickled = {type(value).__name__ for value in VALUES} | {error.__name__ for error in FAMILY}
     assert pickled | UNPICKLED == {each.__name__ for each in CLASSES}
 
@@ -80,7 +80,7 @@ def test_pickles_of_earlier_releases_are_loaded(version: str) -> None:
 
 @pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: str(cls.__name__))
 class TestPublicClass:
-    """Of every public class, from tools that know nothing of the package."""
+    """Every public class, as generic tools see it."""
 
     def test_is_defined_in_a_public_module(self, cls: type) -> None:
         assert not any(part.startswith("_") for part in cls.__module__.split("."))
@@ -112,10 +112,10 @@ class TestPublicClass:
     [each for each in VALUES if attrs.has(type(each))],
     ids=lambda each: type(each).__name__,
 )
-def test_a_plain_cattrs_converter_takes_a_value_apart(value: object) -> None:
-    taken_apart = cattrs.Converter().unstructure(value)
-    assert isinstance(taken_apart, dict)
-    assert set(taken_apart) == {field.name for field in attrs.fields(cast("Any", type(value)))}
+def test_a_plain_cattrs_converter_unstructures_a_value(value: object) -> None:
+    unstructured = cattrs.Converter().unstructure(value)
+    assert isinstance(unstructured, dict)
+    assert set(unstructured) == {field.name for field in attrs.fields(cast("Any", type(value)))}
 
 
 @pytest.mark.parametrize("first", ["errors", "models", "client", "providers", "policies"])
@@ -138,10 +138,10 @@ def test_a_star_import_brings_every_listed_name() -> None:
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="has no attribute 'journals'"):
-        getattr(vocalsep_async, "journals")  # noqa: B009 - not as type checkers see it
+        getattr(vocalsep_async, "journals")  # noqa: B009 - hidden from type checkers
 
 
-def test_two_threads_that_import_simultaneously_get_the_same_objects() -> None:
+def test_two_threads_that_import_the_package_get_the_same_objects() -> None:
     program = (
         "import threading\n"
         "found = []\n"
@@ -169,7 +169,7 @@ def test_every_attribute_of_every_public_module_can_be_read() -> None:
         assert inspect.getmembers(module)
 
 
-def test_a_program_of_the_type_checkers_imports_every_public_name() -> None:
+def test_the_program_for_type_checkers_imports_every_public_name() -> None:
     program = Path(__file__).with_name("typing").joinpath("user.py").read_text(encoding="utf-8")
     for name in set(vocalsep_async.__all__) - {"__version__"}:
         assert f"    vocalsep_async.{name},\n" in program

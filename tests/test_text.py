@@ -1,4 +1,4 @@
-"""Text from elsewhere comes out fit to print, links too short to use, and numbers as words."""
+"""Formatting of text: escaping for terminals, shortened links, and counts with their noun."""
 
 import pytest
 from hypothesis import given
@@ -22,18 +22,18 @@ from vocalsep_async._text import counted, printable, short_url
         ("", ""),
     ],
 )
-def test_what_a_terminal_would_act_on_is_escaped(text: str, shown: str) -> None:
+def test_a_character_that_controls_the_terminal_is_escaped(text: str, shown: str) -> None:
     assert printable(text) == shown
 
 
-def test_long_text_is_cut_and_says_so() -> None:
+def test_long_text_is_shortened_with_an_ellipsis() -> None:
     assert printable("a" * 300) == "a" * 300
     assert printable("a" * 301) == "a" * 300 + "…"
     assert printable("abcdef", 3) == "abc…"
 
 
 @given(st.text(st.characters()))
-def test_any_text_comes_out_printable_and_encodable(text: str) -> None:
+def test_any_text_becomes_printable_and_encodable(text: str) -> None:
     shown = printable(text)
     assert shown.isprintable()
     shown.encode("utf-8")
@@ -52,12 +52,12 @@ def test_any_text_comes_out_printable_and_encodable(text: str) -> None:
         ("http://[::1/vocal.mp3?secret", "<unreadable link>"),
     ],
 )
-def test_a_link_is_shown_by_host_and_last_part(url: str | None, shown: str) -> None:
+def test_a_shortened_link_shows_host_and_last_segment(url: str | None, shown: str) -> None:
     assert short_url(url) == shown
 
 
 @given(st.text(st.characters()))
-def test_no_query_is_ever_shown(text: str) -> None:
+def test_a_shortened_link_never_shows_a_query(text: str) -> None:
     shown = short_url(f"{text}?hush-hush=1")
     assert "hush-hush" not in shown
     assert shown.isprintable()
@@ -66,5 +66,5 @@ def test_no_query_is_ever_shown(text: str) -> None:
 @pytest.mark.parametrize(
     "number, shown", [(0, "0 tasks"), (1, "1 task"), (2, "2 tasks"), (12_345, "12,345 tasks")]
 )
-def test_a_number_of_things_is_told_as_people_say_it(number: int, shown: str) -> None:
+def test_a_count_has_the_right_plural_and_separators(number: int, shown: str) -> None:
     assert counted(number, "task") == shown

@@ -1,4 +1,4 @@
-"""What each endpoint answers: a value or an error of the family."""
+"""The decoder: every answer of an endpoint becomes a value or a `VocalSepError`."""
 
 import json
 from collections.abc import Mapping
@@ -20,12 +20,12 @@ from payloads import (
     body,
     callback,
     envelope,
+    error_envelope,
     failed_callback,
     kie_done,
     link,
     older_done,
     pending,
-    refusal,
     stems_done,
     vocals_done,
     without,
@@ -56,7 +56,7 @@ def decoded(
     return a_decoder(provider).task(ref, status, headers or {}, content)
 
 
-def throttled(content: bytes, **how: Any) -> APIError:
+def api_error(content: bytes, **how: Any) -> APIError:
     with pytest.raises(APIError) as caught:
         decoded(content, **how)
     return caught.value
@@ -65,7 +65,7 @@ def throttled(content: bytes, **how: Any) -> APIError:
 # Records.
 
 
-def test_the_record_of_the_task_is_read() -> None:
+def test_the_decoder_reads_the_record_of_a_task() -> None:
     task = decoded(answer(vocals_done()))
     assert task.task_id == TASK_ID
     assert task.succeeded
@@ -73,16 +73,16 @@ def test_the_record_of_the_task_is_read() -> None:
 
 
 @pytest.mark.parametrize("status", [200, 201, 299])
-def test_every_good_status_is_good(status: int) -> None:
+def test_the_decoder_accepts_every_success_status(status: int) -> None:
     assert decoded(answer(pending()), status=status).status is TaskStatus.PENDING
 
 
-def test_the_code_may_be_written_as_digits() -> None:
+def test_the_decoder_accepts_a_code_written_as_digits() -> None:
     assert decoded(body(envelope(vocals_done(), code="200"))).succeeded
 
 
 @pytest.mark.parametrize(
-    "record, told, type_",
+    "record, ref_type, type_",
     [
         (vocals_done(), None, SeparationType.SEPARATE_VOCAL),
         (older_done(), None, SeparationType.SEPARATE_VOCAL),
@@ -98,29 +98,29 @@ def test_the_code_may_be_written_as_digits() -> None:
         (vocals_done(type="split_stem"), None, SeparationType.SPLIT_STEM),
     ],
 )
-def test_the_type_is_said_or_shown_by_the_stems_or_remembered(
-    record: Any, told: SeparationType | None, type_: SeparationType | None
+def test_the_type_comes_from_the_record_or_its_stems_or_the_ref(
+    record: Any, ref_type: SeparationType | None, type_: SeparationType | None
 ) -> None:
-    assert decoded(answer(record), ref=TaskRef(TASK_ID, type=told)).type is type_
+    assert decoded(answer(record), ref=TaskRef(TASK_ID, type=ref_type)).type is type_
 
 
-@pytest.mark.parametrize("task_id", ["stranger", TASK_ID.upper(), TASK_ID + " "])
-def test_the_record_of_another_task_is_nobodys(task_id: str) -> None:
+@pytest.mark.parametrize("task_id", ["another-id", TASK_ID.upper(), TASK_ID + " "])
+def test_the_decoder_rejects_the_record_of_another_task(task_id: str) -> None:
     with pytest.raises(DecodeError, match="another task") as caught:
         decoded(answer(vocals_done(taskId=task_id)))
     assert task_id not in str(caught.value)
 
 
-def test_a_record_without_an_id_is_believed() -> None:
+def test_a_record_without_an_id_belongs_to_the_requested_task() -> None:
     assert decoded(answer(without(vocals_done(), ["taskId"]))).task_id == TASK_ID
 
 
-# No such task.
+# Unknown tasks.
 
 
 @pytest.mark.parametrize("content", [envelope(None), without(envelope(None), ["data"])])
-def test_a_success_without_a_record_is_an_unknown_task(content: Any) -> None:
-    error = throttled(body(content))
+def test_a_success_without_a_record_means_an_unknown_task(content: Any) -> None:
+    error = api_error(body(content))
     assert type(error) is errors.TaskNotFoundError
     assert (error.code, error.http_status, error.task_id) == (200, 200, TASK_ID)
     assert error.message == ""
@@ -129,24 +129,24 @@ def test_a_success_without_a_record_is_an_unknown_task(content: Any) -> None:
 
 
 @pytest.mark.parametrize("status", [200, 422])
-def test_a_validation_error_may_be_an_unknown_task(status: int) -> None:
-    error = throttled(body(refusal(422, "recordInfo is null")), status=status)
+def test_a_validation_error_may_mean_an_unknown_task(status: int) -> None:
+    error = api_error(body(error_envelope(422, "recordInfo is null")), status=status)
     assert type(error) is errors.TaskNotFoundError
     assert (error.code, error.message) == (422, "recordInfo is null")
 
 
 @pytest.mark.parametrize("data", ["", [], {}, 0, False, "text", [1]])
-def test_a_success_with_something_else_is_a_decode_error(data: Any) -> None:
+def test_a_success_with_other_data_is_a_decode_error(data: Any) -> None:
     with pytest.raises(DecodeError) as caught:
         decoded(answer(data))
     assert caught.value.http_status == 200
     assert caught.value.in_envelope
 
 
-# Refusals.
+# Errors of the API.
 
-# A body code that says no counts before the HTTP status; a good code under a bad status counts
-# nothing. Each line: status, code in the body, the code that counts, and what it then is.
+# An error code in the body takes precedence over the HTTP status; a success code under an error
+# status is ignored. Each row: the status, the code in the body, and the code that is reported.
 PRECEDENCE = [
     (status, code, code if code != 200 else status)
     for status in (200, 400, 401, 404, 405, 429, 430, 455, 500, 503)
@@ -155,15 +155,15 @@ PRECEDENCE = [
 ]
 
 
-@pytest.mark.parametrize("status, code, counts", PRECEDENCE)
+@pytest.mark.parametrize("status, code, reported", PRECEDENCE)
 @pytest.mark.parametrize("provider", [SUNOAPI, KIE], ids=lambda provider: provider.name)
-def test_no_refusal_becomes_a_success(
-    provider: Provider, status: int, code: int, counts: int
+def test_an_error_code_or_status_never_becomes_a_success(
+    provider: Provider, status: int, code: int, reported: int
 ) -> None:
     content = body(envelope(vocals_done(), code=code, msg="no"))
-    error = throttled(content, status=status, provider=provider)
-    assert (error.code, error.http_status) == (counts, status)
-    rule = provider.classify(counts, "no", in_envelope=True)
+    error = api_error(content, status=status, provider=provider)
+    assert (error.code, error.http_status) == (reported, status)
+    rule = provider.classify(reported, "no", in_envelope=True)
     assert (type(error), error.action) == (rule.error, rule.action)
 
 
@@ -173,62 +173,62 @@ def test_no_refusal_becomes_a_success(
         (405, HTML, errors.RateLimitedError, ErrorAction.THROTTLE),
         (405, b"", errors.RateLimitedError, ErrorAction.THROTTLE),
         (405, body({"error": "no"}), errors.RateLimitedError, ErrorAction.THROTTLE),
-        (405, body(refusal(405)), errors.RateLimitedError, ErrorAction.THROTTLE),
+        (405, body(error_envelope(405)), errors.RateLimitedError, ErrorAction.THROTTLE),
         (429, HTML, errors.RateLimitedError, ErrorAction.THROTTLE),
-        (429, body(refusal(429)), errors.InsufficientCreditsError, ErrorAction.RAISE),
+        (429, body(error_envelope(429)), errors.InsufficientCreditsError, ErrorAction.RAISE),
         (404, HTML, errors.NotFoundError, ErrorAction.RAISE),
         (502, HTML, errors.ServerError, ErrorAction.RETRY),
         (418, b"teapot", APIError, ErrorAction.RAISE),
     ],
 )
-def test_a_bare_status_is_not_the_same_number_in_an_envelope(
+def test_a_bare_status_differs_from_the_same_code_in_an_envelope(
     status: int, content: bytes, error_class: type, action: ErrorAction
 ) -> None:
-    error = throttled(content, status=status)
+    error = api_error(content, status=status)
     assert (type(error), error.action, error.code) == (error_class, action, status)
     assert error.in_envelope is (b'"code"' in content)
     assert "<" not in str(error)
 
 
-def test_a_client_refused_at_the_door_is_told_what_to_try() -> None:
-    assert "user_agent" in str(throttled(b"error code: 1010", status=403))
-    assert "base_url" in str(throttled(HTML, status=405))
+def test_a_bare_403_or_405_hints_at_the_option_to_check() -> None:
+    assert "user_agent" in str(api_error(b"error code: 1010", status=403))
+    assert "base_url" in str(api_error(HTML, status=405))
 
 
-def test_what_the_server_asked_to_wait_is_told() -> None:
-    content = body(refusal(430, "too frequent"))
-    assert throttled(content, headers={"Retry-After": "7"}).retry_after == 7.0
-    assert throttled(content, headers={"Retry-After": "soon"}).retry_after is None
-    assert throttled(HTML, status=405, headers={"Retry-After": "7"}).retry_after == 7.0
+def test_an_api_error_holds_the_retry_after_of_the_server() -> None:
+    content = body(error_envelope(430, "too frequent"))
+    assert api_error(content, headers={"Retry-After": "7"}).retry_after == 7.0
+    assert api_error(content, headers={"Retry-After": "soon"}).retry_after is None
+    assert api_error(HTML, status=405, headers={"Retry-After": "7"}).retry_after == 7.0
 
 
-def test_the_words_of_a_refusal_come_out_printable_and_cut() -> None:
-    error = throttled(body(refusal(500, "\x1b[2J\r\n\ud800" + "x" * 400)))
+def test_the_message_of_an_api_error_is_printable_and_shortened() -> None:
+    error = api_error(body(error_envelope(500, "\x1b[2J\r\n\ud800" + "x" * 400)))
     assert error.message.startswith(r"\x1b[2J\r\n\ud800x")
     assert error.message.endswith("x…")
     assert str(error).isprintable()
 
 
-def test_a_message_that_is_no_text_never_becomes_one() -> None:
-    error = throttled(body(refusal(500, None)))
+def test_a_message_that_is_not_text_becomes_empty() -> None:
+    error = api_error(body(error_envelope(500, None)))
     assert error.message == ""
     assert "None" not in str(error)
 
 
-# Anything at all.
+# Arbitrary answers.
 
 
 @pytest.mark.parametrize("content", BROKEN_BODIES.values(), ids=BROKEN_BODIES)
 @pytest.mark.parametrize("endpoint", ["task", "created", "credits", "callback"])
-def test_a_broken_body_is_one_decode_error(endpoint: str, content: bytes) -> None:
+def test_a_broken_body_is_a_single_decode_error(endpoint: str, content: bytes) -> None:
     with pytest.raises(DecodeError) as caught:
-        call(endpoint, 200, content)
+        decode_as(endpoint, 200, content)
     assert caught.value.http_status == (None if endpoint == "callback" else 200)
     assert not caught.value.in_envelope
     assert caught.value.__context__ is None
 
 
-def call(endpoint: str, status: int, content: bytes) -> Any:
+def decode_as(endpoint: str, status: int, content: bytes) -> Any:
     match endpoint:
         case "task":
             return decoded(content, status=status)
@@ -240,9 +240,9 @@ def call(endpoint: str, status: int, content: bytes) -> Any:
             return decode_callback(content)
 
 
-def outcome_of(endpoint: str, status: int, content: bytes) -> Any:
+def decoded_or_error(endpoint: str, status: int, content: bytes) -> Any:
     try:
-        return call(endpoint, status, content)
+        return decode_as(endpoint, status, content)
     except VocalSepError as error:
         return error
 
@@ -271,10 +271,10 @@ ANYTHING = st.recursive(
 
 
 @given(ENDPOINTS, STATUSES, st.binary() | ANYTHING.map(lambda value: json.dumps(value).encode()))
-def test_any_answer_is_a_value_or_an_error_of_the_family(
+def test_any_answer_is_a_value_or_a_vocalsep_error(
     endpoint: str, status: int, content: bytes
 ) -> None:
-    ended = outcome_of(endpoint, status, content)
+    ended = decoded_or_error(endpoint, status, content)
     if isinstance(ended, VocalSepError):
         assert str(ended).isprintable()
         assert ended.__context__ is None
@@ -287,7 +287,7 @@ def test_any_answer_is_a_value_or_an_error_of_the_family(
 
 
 @pytest.mark.parametrize("data", [{"taskId": TASK_ID}, {"task_id": TASK_ID, "taskId": None}])
-def test_the_id_of_a_new_task_is_read(data: Any) -> None:
+def test_the_decoder_reads_the_id_of_a_new_task(data: Any) -> None:
     assert a_decoder().created(200, {}, answer(data)) == TASK_ID
 
 
@@ -306,31 +306,31 @@ def test_a_creation_without_a_usable_id_is_a_decode_error(data: Any) -> None:
     assert "hush" not in str(caught.value)
 
 
-def test_a_refused_creation_names_no_task() -> None:
+def test_the_error_of_a_rejected_creation_names_no_task() -> None:
     with pytest.raises(errors.InvalidParametersError) as caught:
-        a_decoder().created(200, {}, body(refusal(422, "Record does not exist")))
+        a_decoder().created(200, {}, body(error_envelope(422, "Record does not exist")))
     assert caught.value.task_id is None
     assert "task" not in str(caught.value)
 
 
 @pytest.mark.parametrize("data, number", [(100, 100.0), (5916.25, 5916.25), (0, 0.0), ("7", 7.0)])
-def test_credits_are_a_number(data: Any, number: float) -> None:
+def test_the_decoder_reads_credits_as_a_float(data: Any, number: float) -> None:
     credits_ = a_decoder().credits(200, {}, answer(data))
     assert credits_ == number
     assert isinstance(credits_, float)
 
 
 @pytest.mark.parametrize("data", [None, "", "many", True, [], {}, [5], {"credits": 5}, 10**400])
-def test_anything_else_is_no_number_of_credits(data: Any) -> None:
+def test_data_that_is_not_a_number_of_credits_is_a_decode_error(data: Any) -> None:
     with pytest.raises(DecodeError, match="no number of credits") as caught:
         a_decoder().credits(200, {}, answer(data))
     assert caught.value.http_status == 200
     assert caught.value.in_envelope
 
 
-def test_credits_are_refused_like_anything_else() -> None:
+def test_an_error_code_for_credits_raises_the_error_of_that_code() -> None:
     with pytest.raises(errors.AuthenticationError):
-        a_decoder().credits(200, {}, body(refusal(401)))
+        a_decoder().credits(200, {}, body(error_envelope(401)))
 
 
 # The age of a task.
@@ -350,7 +350,7 @@ def test_credits_are_refused_like_anything_else() -> None:
     ],
 )
 @pytest.mark.usefixtures("any_zone")
-def test_the_age_of_a_task_is_told_by_the_servers_own_clock(
+def test_the_age_of_a_task_is_measured_by_the_clock_of_the_server(
     record: Any, date: datetime | None, age: float | None
 ) -> None:
     headers = {"Date": format_datetime(date, usegmt=True)} if date else {}
@@ -358,16 +358,16 @@ def test_the_age_of_a_task_is_told_by_the_servers_own_clock(
     assert age_of(decoded(answer(record)), {"Date": "garbage"}) is None
 
 
-# Records that were kept.
+# Stored records.
 
 
-def test_a_record_that_was_kept_is_the_task_it_was_of() -> None:
+def test_a_stored_record_restores_an_equal_task() -> None:
     task = decoded(answer(stems_done()))
     assert restored_task(TaskRef(TASK_ID, type=task.type), task.raw) == task
 
 
 @pytest.mark.parametrize("record", [pending(), {}, [], None, "SUCCESS"])
-def test_what_is_no_record_of_a_task_that_ended_is_refused(record: Any) -> None:
+def test_a_stored_record_must_be_of_a_task_that_ended(record: Any) -> None:
     with pytest.raises(DecodeError):
         restored_task(REF, record)
 
@@ -376,7 +376,7 @@ def test_what_is_no_record_of_a_task_that_ended_is_refused(record: Any) -> None:
 
 
 @pytest.mark.parametrize("info", ["vocal_removal_info", "vocal_separation_info", "response"])
-def test_a_callback_of_either_dialect_is_a_success_with_stems(info: str) -> None:
+def test_a_callback_of_either_provider_is_a_success_with_stems(info: str) -> None:
     task = decode_callback(body(callback(info)))
     assert (task.task_id, task.status) == (TASK_ID, TaskStatus.SUCCESS)
     assert dict(task.stems) == {"vocal": link("vocal"), "instrumental": link("instrumental")}
@@ -401,26 +401,26 @@ def test_a_callback_with_another_code_is_a_failure(code: Any) -> None:
     assert not task.succeeded
 
 
-def test_the_code_of_a_callback_decides_whatever_its_record_says() -> None:
+def test_the_code_of_a_callback_overrides_the_status_of_its_record() -> None:
     data = callback()["data"] | {"status": "SUCCESS"}
     assert not decode_callback(body(envelope(data, code=500))).succeeded
     data = callback()["data"] | {"status": "PENDING"}
     assert decode_callback(answer(data)).succeeded
 
 
-def test_a_digit_code_and_no_words_are_fine_in_a_callback() -> None:
+def test_a_callback_may_have_a_digit_code_and_no_message() -> None:
     assert decode_callback(body(callback(code="200", msg=None))).succeeded
     assert decode_callback(body(failed_callback() | {"msg": None})).error_message is None
 
 
 @pytest.mark.parametrize("code", [None, True, "OK", 200.0, [200]])
-def test_a_callback_without_a_code_is_refused(code: Any) -> None:
+def test_a_callback_without_a_code_is_a_decode_error(code: Any) -> None:
     with pytest.raises(DecodeError, match="no code"):
         decode_callback(body(callback(code=code)))
 
 
 @pytest.mark.parametrize("data", [None, "", [], {}, "text", {"task_id": [link("x")]}])
-def test_a_callback_without_a_record_is_refused(data: Any) -> None:
+def test_a_callback_without_a_record_is_a_decode_error(data: Any) -> None:
     with pytest.raises(DecodeError) as caught:
         decode_callback(body(callback(data=data)))
     assert SIGNATURE not in str(caught.value)

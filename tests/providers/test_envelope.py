@@ -1,4 +1,4 @@
-"""Which code counts, and what the server asked us to wait."""
+"""The envelope: precedence of code and status, Retry-After, and parsing of JSON."""
 
 import json
 from contextlib import suppress
@@ -16,8 +16,8 @@ from payloads import (
     answer,
     body,
     envelope,
+    error_envelope,
     nested,
-    refusal,
     vocals_done,
     without,
 )
@@ -55,70 +55,71 @@ UNUSABLE_CODES = [
 
 
 @pytest.mark.parametrize(
-    "code, read", [(200, 200), ("200", 200), (430, 430), ("430", 430), (0, 0), (-1, -1), (999, 999)]
+    "code, parsed",
+    [(200, 200), ("200", 200), (430, 430), ("430", 430), (0, 0), (-1, -1), (999, 999)],
 )
-def test_a_code_is_a_whole_number_or_digits(code: int | str, read: int) -> None:
-    assert code_of({"code": code}) == read
-    assert open_envelope(200, body(refusal(code))).code == read
+def test_a_code_is_a_whole_number_or_digits(code: int | str, parsed: int) -> None:
+    assert code_of({"code": code}) == parsed
+    assert open_envelope(200, body(error_envelope(code))).code == parsed
 
 
 @pytest.mark.parametrize("code", UNUSABLE_CODES)
-def test_nothing_else_is_a_code(code: Any) -> None:
+def test_any_other_code_is_a_decode_error(code: Any) -> None:
     assert code_of({"code": code}) is None
     with pytest.raises(DecodeError, match="no usable code") as caught:
-        open_envelope(200, body(refusal(code)))
+        open_envelope(200, body(error_envelope(code)))
     assert caught.value.http_status == 200
 
 
 @pytest.mark.parametrize("content", [{}, {"msg": "x"}, [], [200], "200", 200, None, True])
-def test_json_without_a_code_is_no_answer_under_a_good_status(content: Any) -> None:
+def test_json_without_a_code_under_a_success_status_is_a_decode_error(content: Any) -> None:
     for status in (200, 201, 299):
         with pytest.raises(DecodeError, match="no usable code"):
             open_envelope(status, body(content))
 
 
 @pytest.mark.parametrize("content", BROKEN_BODIES.values(), ids=BROKEN_BODIES)
-def test_a_broken_body_under_a_bad_status_leaves_the_status(content: bytes) -> None:
+def test_a_broken_body_under_an_error_status_yields_the_status(content: bytes) -> None:
     assert open_envelope(502, content) == Envelope(502, "", None, genuine=False)
     with pytest.raises(DecodeError):
         open_envelope(200, content)
 
 
 @pytest.mark.parametrize("code", UNUSABLE_CODES)
-def test_an_unusable_code_under_a_bad_status_leaves_the_status(code: Any) -> None:
-    opened = open_envelope(500, body(refusal(code, "broken")))
+def test_an_unusable_code_under_an_error_status_yields_the_status(code: Any) -> None:
+    opened = open_envelope(500, body(error_envelope(code, "broken")))
     assert opened == Envelope(500, "broken", None, genuine=False)
 
 
 @pytest.mark.parametrize("code", [0, -1, 401, 418, 429, 430, 455, 500, 999])
 @pytest.mark.parametrize("status", [200, 400, 405, 429, 430, 500, 503])
-def test_a_code_that_says_no_counts_before_the_status(status: int, code: int) -> None:
-    assert open_envelope(status, body(refusal(code))).code == code
+def test_an_error_code_takes_precedence_over_the_status(status: int, code: int) -> None:
+    assert open_envelope(status, body(error_envelope(code))).code == code
 
 
 @pytest.mark.parametrize("status", [199, 300, 400, 405, 429, 430, 500, 503])
-def test_a_bad_status_counts_before_a_code_that_says_yes(status: int) -> None:
+def test_an_error_status_takes_precedence_over_a_success_code(status: int) -> None:
     opened = open_envelope(status, body(envelope({"taskId": "x"})))
     assert opened.code == status
     assert opened.genuine
 
 
 @pytest.mark.parametrize("data", [None, "", [], {}, 0, False, "text", [1], {"a": 1}, 5.5])
-def test_the_payload_comes_through_unchanged(data: Any) -> None:
+def test_the_envelope_passes_its_data_on_unchanged(data: Any) -> None:
     assert open_envelope(200, body(envelope(data))).data == data
 
 
-def test_a_missing_payload_is_none() -> None:
+def test_missing_data_is_none() -> None:
     assert open_envelope(200, body(without(envelope(1), ["data"]))).data is None
 
 
 @pytest.mark.parametrize("msg", [None, 7, True, ["a"], {"a": "b"}])
-def test_words_that_are_no_text_are_no_words(msg: Any) -> None:
-    assert open_envelope(200, body(refusal(500, msg))).message == ""
+def test_a_message_that_is_not_text_is_empty(msg: Any) -> None:
+    assert open_envelope(200, body(error_envelope(500, msg))).message == ""
     assert open_envelope(500, HTML).message == ""
 
 
-def test_missing_words_are_no_words() -> None:
+def test_a_missing_message_is_empty() -> None:
     assert open_envelope(200, b'{"code": 500}').message == ""
 
 
@@ -151,7 +152,7 @@ def test_missing_words_are_no_words() -> None:
         ("", None),
         ("  ", None),
         ("Wed, 04 Mar 2026 05:06:37 GMT", 30.0),
-        ("Sun, 04 Mar 2026 05:06:37 GMT", 30.0),  # the wrong day of the week
+        ("Sun, 04 Mar 2026 05:06:37 GMT", 30.0),  # a wrong day of the week
         ("04 Mar 2026 05:06:37", 30.0),  # no zone
         ("Wed, 04 Mar 2026 05:06:37 -0000", 30.0),
         ("Wed, 04 Mar 2026 07:06:37 +0200", 30.0),
@@ -165,18 +166,20 @@ def test_missing_words_are_no_words() -> None:
     ],
 )
 @pytest.mark.usefixtures("any_zone")
-def test_a_wait_is_seconds_or_a_date_within_sane_bounds(value: str, seconds: float | None) -> None:
+def test_retry_after_accepts_seconds_and_dates_up_to_its_maximum(
+    value: str, seconds: float | None
+) -> None:
     headers = {"Retry-After": value, "Date": format_datetime(NOW, usegmt=True)}
     assert retry_after(headers) == seconds
 
 
-def test_without_the_header_nothing_was_asked() -> None:
+def test_retry_after_without_the_header_is_none() -> None:
     assert retry_after({}) is None
     assert retry_after({"Date": format_datetime(NOW)}) is None
 
 
 @pytest.mark.parametrize("date", [{}, {"Date": "yesterday"}])
-def test_without_a_date_of_the_answer_ours_is_taken(date: dict[str, str]) -> None:
+def test_retry_after_without_a_date_header_uses_the_local_clock(date: dict[str, str]) -> None:
     today = datetime.now(UTC)
     for days, seconds in ((-1, 0.0), (1, LONGEST_RETRY_AFTER)):
         until = format_datetime(today + timedelta(days=days), usegmt=True)
@@ -187,13 +190,13 @@ HEADER_TEXT = st.text() | st.text('0123456789 ,:;-+()GMTWedOctan"\\<>@.', max_si
 
 
 @given(HEADER_TEXT, HEADER_TEXT)
-def test_any_header_is_seconds_within_bounds_or_nothing(value: str, date: str) -> None:
+def test_retry_after_of_any_header_is_within_bounds_or_none(value: str, date: str) -> None:
     seconds = retry_after({"Retry-After": value, "Date": date})
     assert seconds is None or 0 <= seconds <= LONGEST_RETRY_AFTER
 
 
 @given(HEADER_TEXT)
-def test_any_date_has_a_zone(value: str) -> None:
+def test_a_parsed_http_date_always_has_a_zone(value: str) -> None:
     date = http_date(value)
     assert date is None or date.tzinfo is not None
 
@@ -207,7 +210,7 @@ JSON = st.recursive(
 
 
 @pytest.mark.parametrize("content", BROKEN_BODIES.values(), ids=BROKEN_BODIES)
-def test_a_body_that_is_no_json_is_one_decode_error(content: bytes) -> None:
+def test_a_body_that_is_not_json_is_a_single_decode_error(content: bytes) -> None:
     with pytest.raises(DecodeError) as caught:
         parse_json(content, 502)
     assert caught.value.http_status == 502
@@ -217,7 +220,7 @@ def test_a_body_that_is_no_json_is_one_decode_error(content: bytes) -> None:
 
 
 @given(JSON)
-def test_json_comes_through_unchanged(value: Any) -> None:
+def test_parsing_json_returns_the_encoded_value(value: Any) -> None:
     assert parse_json(json.dumps(value).encode()) == value
 
 
@@ -233,16 +236,16 @@ def test_a_byte_order_mark_is_accepted_once() -> None:
         parse_json(b"\xef\xbb\xbf" * 2 + body([1]))
 
 
-def test_text_is_utf_8_whatever_it_holds() -> None:
+def test_the_parser_accepts_any_utf_8_text() -> None:
     assert parse_json('{"msg": "歌声 ❤"}'.encode()) == {"msg": "歌声 ❤"}
     assert parse_json(b'{"msg": "\\ud800"}') == {"msg": "\ud800"}
 
 
-def test_some_nesting_is_fine() -> None:
+def test_the_parser_accepts_moderate_nesting() -> None:
     assert parse_json(nested(50)) == json.loads(nested(50))
 
 
-def test_of_two_equal_keys_the_last_counts() -> None:
+def test_the_last_of_two_equal_keys_is_used() -> None:
     assert parse_json(b'{"code": 200, "code": 430}') == {"code": 430}
 
 
@@ -262,7 +265,7 @@ def test_of_two_equal_keys_the_last_counts() -> None:
         (b"sk-hush", "Expecting value"),
     ],
 )
-def test_the_message_says_what_is_wrong_and_shows_nothing(content: bytes, problem: str) -> None:
+def test_the_message_names_the_defect_and_shows_no_content(content: bytes, problem: str) -> None:
     with pytest.raises(DecodeError) as caught:
         parse_json(content)
     assert problem in str(caught.value)
@@ -270,7 +273,7 @@ def test_the_message_says_what_is_wrong_and_shows_nothing(content: bytes, proble
 
 
 @pytest.mark.parametrize("length", range(1, len(answer(vocals_done())), 7))
-def test_a_cut_answer_shows_no_link(length: int) -> None:
+def test_the_error_of_a_truncated_answer_shows_no_link(length: int) -> None:
     with pytest.raises(DecodeError) as caught:
         parse_json(answer(vocals_done())[:length])
     assert SIGNATURE not in str(caught.value)

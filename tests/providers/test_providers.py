@@ -1,4 +1,4 @@
-"""One table per provider: what a code means, whatever the number looks like."""
+"""The error table of each provider: the class and the action of every code."""
 
 import copy
 
@@ -10,10 +10,10 @@ from vocalsep_async.providers import KIE, SUNOAPI, ErrorRule, Provider, provider
 from vocalsep_async.providers.base import says_no_such_record
 
 RAISE, RETRY = ErrorAction.RAISE, ErrorAction.RETRY
-SLOWLY, PAUSE = ErrorAction.MAINTENANCE, ErrorAction.THROTTLE
+MAINTENANCE, THROTTLE = ErrorAction.MAINTENANCE, ErrorAction.THROTTLE
 BOTH = (SUNOAPI, KIE)
 
-# code, what it is at sunoapi.org, what it is at kie.ai; each a class and a verdict.
+# The code, and its error class and action at sunoapi.org and at kie.ai.
 TABLE = [
     (-1, (APIError, RAISE), (APIError, RAISE)),
     (0, (APIError, RAISE), (APIError, RAISE)),
@@ -22,17 +22,17 @@ TABLE = [
     (402, (APIError, RAISE), (errors.InsufficientCreditsError, RAISE)),
     (403, (APIError, RAISE), (APIError, RAISE)),
     (404, (errors.NotFoundError, RAISE), (errors.NotFoundError, RAISE)),
-    (405, (errors.RateLimitedError, PAUSE), (APIError, RAISE)),
+    (405, (errors.RateLimitedError, THROTTLE), (APIError, RAISE)),
     (408, (APIError, RETRY), (APIError, RETRY)),
     (409, (APIError, RAISE), (APIError, RAISE)),
     (413, (errors.PayloadTooLargeError, RAISE), (errors.PayloadTooLargeError, RAISE)),
     (418, (APIError, RAISE), (APIError, RAISE)),
     (422, (errors.InvalidParametersError, RAISE), (errors.InvalidParametersError, RAISE)),
-    (429, (errors.InsufficientCreditsError, RAISE), (errors.RateLimitedError, PAUSE)),
-    (430, (errors.RateLimitedError, PAUSE), (errors.RateLimitedError, PAUSE)),
+    (429, (errors.InsufficientCreditsError, RAISE), (errors.RateLimitedError, THROTTLE)),
+    (430, (errors.RateLimitedError, THROTTLE), (errors.RateLimitedError, THROTTLE)),
     (433, (APIError, RAISE), (errors.InsufficientCreditsError, RAISE)),
     (451, (APIError, RAISE), (APIError, RAISE)),
-    (455, (errors.MaintenanceError, SLOWLY), (errors.MaintenanceError, SLOWLY)),
+    (455, (errors.MaintenanceError, MAINTENANCE), (errors.MaintenanceError, MAINTENANCE)),
     (500, (errors.ServerError, RETRY), (errors.ServerError, RETRY)),
     (501, (errors.ServerError, RAISE), (errors.ServerError, RAISE)),
     (503, (errors.ServerError, RETRY), (errors.ServerError, RETRY)),
@@ -45,7 +45,7 @@ TABLE = [
 
 
 @pytest.mark.parametrize("code, at_sunoapi, at_kie", TABLE)
-def test_every_code_has_a_class_and_a_verdict(
+def test_every_code_has_an_error_class_and_an_action(
     code: int, at_sunoapi: tuple[type, ErrorAction], at_kie: tuple[type, ErrorAction]
 ) -> None:
     for provider, meaning in ((SUNOAPI, at_sunoapi), (KIE, at_kie)):
@@ -53,7 +53,7 @@ def test_every_code_has_a_class_and_a_verdict(
         assert (rule.error, rule.action) == meaning
 
 
-def test_the_table_above_leaves_no_listed_code_out() -> None:
+def test_the_table_of_this_test_covers_every_listed_code() -> None:
     assert set(SUNOAPI.codes) | set(KIE.codes) <= {code for code, *_ in TABLE}
 
 
@@ -70,7 +70,9 @@ def test_the_table_above_leaves_no_listed_code_out() -> None:
 )
 @pytest.mark.parametrize("code", [400, 429, 430, 500, 455, 999])
 @pytest.mark.parametrize("provider", BOTH, ids=lambda provider: provider.name)
-def test_words_about_credits_beat_every_code(provider: Provider, code: int, message: str) -> None:
+def test_a_message_about_credits_overrides_every_code(
+    provider: Provider, code: int, message: str
+) -> None:
     rule = provider.classify(code, message, in_envelope=True)
     assert (rule.error, rule.action) == (errors.InsufficientCreditsError, RAISE)
 
@@ -87,7 +89,7 @@ def test_words_about_credits_beat_every_code(provider: Provider, code: int, mess
         "stop upload",
     ],
 )
-def test_words_that_only_sound_like_credits_decide_nothing(message: str) -> None:
+def test_a_message_that_merely_resembles_credits_has_no_effect(message: str) -> None:
     assert SUNOAPI.classify(401, message, in_envelope=True).error is errors.AuthenticationError
 
 
@@ -101,7 +103,7 @@ def test_words_that_only_sound_like_credits_decide_nothing(message: str) -> None
     ],
 )
 @pytest.mark.parametrize(
-    "provider, code, is_refusal",
+    "provider, code, is_throttled",
     [
         (SUNOAPI, 429, True),
         (SUNOAPI, 500, True),
@@ -117,15 +119,15 @@ def test_words_that_only_sound_like_credits_decide_nothing(message: str) -> None
         (SUNOAPI, 501, False),
     ],
 )
-def test_words_about_frequency_decide_where_the_code_leaves_room(
-    provider: Provider, code: int, message: str, *, is_refusal: bool
+def test_a_message_about_frequency_decides_where_the_code_is_ambiguous(
+    provider: Provider, code: int, message: str, *, is_throttled: bool
 ) -> None:
     rule = provider.classify(code, message, in_envelope=True)
-    assert (rule.error is errors.RateLimitedError) is is_refusal
-    assert (rule.action is PAUSE) is is_refusal
+    assert (rule.error is errors.RateLimitedError) is is_throttled
+    assert (rule.action is THROTTLE) is is_throttled
 
 
-def test_credits_are_named_before_frequency() -> None:
+def test_a_message_about_credits_overrides_one_about_frequency() -> None:
     rule = SUNOAPI.classify(
         430, "too many requests, and your balance is insufficient", in_envelope=True
     )
@@ -138,17 +140,17 @@ def test_credits_are_named_before_frequency() -> None:
         (401, errors.AuthenticationError, RAISE, ""),
         (403, APIError, RAISE, "user_agent"),
         (404, errors.NotFoundError, RAISE, ""),
-        (405, errors.RateLimitedError, PAUSE, "base_url"),
+        (405, errors.RateLimitedError, THROTTLE, "base_url"),
         (418, APIError, RAISE, ""),
-        (429, errors.RateLimitedError, PAUSE, ""),
-        (430, errors.RateLimitedError, PAUSE, ""),
-        (455, errors.MaintenanceError, SLOWLY, ""),
+        (429, errors.RateLimitedError, THROTTLE, ""),
+        (430, errors.RateLimitedError, THROTTLE, ""),
+        (455, errors.MaintenanceError, MAINTENANCE, ""),
         (502, errors.ServerError, RETRY, ""),
         (520, errors.ServerError, RETRY, ""),
     ],
 )
 @pytest.mark.parametrize("provider", BOTH, ids=lambda provider: provider.name)
-def test_a_bare_status_is_read_as_http_means_it(
+def test_a_bare_status_has_its_standard_http_meaning(
     provider: Provider, status: int, error: type, action: ErrorAction, hint: str
 ) -> None:
     rule = provider.classify(status, "", in_envelope=False)
@@ -157,7 +159,7 @@ def test_a_bare_status_is_read_as_http_means_it(
     assert bool(hint) == bool(rule.hint)
 
 
-def test_words_of_a_page_are_not_the_words_of_the_api() -> None:
+def test_the_text_of_a_web_page_has_no_effect() -> None:
     rule = SUNOAPI.classify(502, "insufficient balance, too many requests", in_envelope=False)
     assert rule.error is errors.ServerError
 
@@ -176,7 +178,7 @@ def test_words_of_a_page_are_not_the_words_of_the_api() -> None:
         (500, "recordInfo is null", False),
     ],
 )
-def test_a_validation_error_may_be_about_an_unknown_task(
+def test_a_validation_error_may_mean_an_unknown_record(
     code: int, message: str, *, missing: bool
 ) -> None:
     assert says_no_such_record(code, message) is missing
@@ -194,17 +196,17 @@ def test_a_validation_error_may_be_about_an_unknown_task(
         ("", SUNOAPI),
     ],
 )
-def test_the_host_tells_the_dialect(host: str, provider: Provider) -> None:
+def test_the_host_selects_the_provider(host: str, provider: Provider) -> None:
     assert provider_for(host) is provider
 
 
-def test_the_providers_count_credits_at_different_places() -> None:
+def test_each_provider_has_its_own_path_for_credits() -> None:
     assert SUNOAPI.credits_path == "/api/v1/generate/credit"
     assert KIE.credits_path == "/api/v1/chat/credit"
 
 
-def test_a_dialect_of_ones_own_decides_by_its_own_table() -> None:
-    closed = ErrorRule(errors.MaintenanceError, action=SLOWLY, hint="Closed on Sundays.")
+def test_a_custom_provider_uses_its_own_table() -> None:
+    closed = ErrorRule(errors.MaintenanceError, action=MAINTENANCE, hint="Closed on Sundays.")
     mine = Provider(name="mine", codes={700: closed}, credits_path="/credits")
     assert mine.classify(700, "", in_envelope=True) is closed
     assert mine.classify(401, "", in_envelope=True).error is APIError

@@ -1,4 +1,4 @@
-"""A payload to a record: nothing is coerced, nothing is lost."""
+"""Structuring of records: nothing is coerced, nothing is lost."""
 
 import math
 from datetime import UTC, datetime
@@ -43,7 +43,7 @@ def tracks_in(*items: Any) -> tuple[OriginTrack, ...]:
     return structure_task(vocals_done(response={"originData": list(items)})).origin_tracks
 
 
-def refusal_of(record: Any) -> DecodeError:
+def decode_error_of(record: Any) -> DecodeError:
     with pytest.raises(DecodeError) as caught:
         structure_task(record, http_status=207)
     assert caught.value.http_status == 207
@@ -53,7 +53,7 @@ def refusal_of(record: Any) -> DecodeError:
 # Whole records, one of each kind.
 
 
-def test_a_pending_record_says_all_it_knows() -> None:
+def test_a_pending_record_fills_every_field_it_has() -> None:
     task = structure_task(pending())
     assert (task.task_id, task.status, task.type) == (TASK_ID, TaskStatus.PENDING, None)
     assert isinstance(task.status, TaskStatus)
@@ -82,7 +82,7 @@ def test_an_instrument_record_has_its_stems() -> None:
     }
 
 
-def test_the_other_dialect_has_a_piano_and_the_tracks_of_the_engine() -> None:
+def test_a_record_of_kie_has_a_piano_and_origin_tracks() -> None:
     task = structure_task(kie_done())
     assert set(dict(task.stems)) == {"vocal", "piano", "drums"}
     assert task.origin_tracks[1] == OriginTrack(
@@ -90,14 +90,14 @@ def test_the_other_dialect_has_a_piano_and_the_tracks_of_the_engine() -> None:
     )
 
 
-def test_the_oldest_records_have_an_origin_and_times_without_a_zone() -> None:
+def test_a_record_of_the_first_version_has_an_origin_and_times_in_utc() -> None:
     task = structure_task(older_done())
     assert set(dict(task.stems)) == {"origin", "vocal", "instrumental"}
     assert task.created_at == datetime(2025, 12, 29, 9, 20, tzinfo=UTC)
     assert task.duration == 83.0
 
 
-def test_a_source_may_be_named_by_its_track() -> None:
+def test_a_record_may_name_its_source_by_audio_id() -> None:
     task = structure_task(audio_id_done())
     assert (task.audio_id, task.music_index) == ("clip-0002", None)
 
@@ -113,25 +113,25 @@ def test_an_advanced_record_has_pairs_of_tracks() -> None:
 
 
 @pytest.mark.parametrize("status", ["GENERATE_AUDIO_FAILED", "CREATE_TASK_FAILED"])
-def test_a_failed_record_says_why(status: str) -> None:
+def test_a_failed_record_gives_its_reason(status: str) -> None:
     task = structure_task(failed(status))
     assert task.status is TaskStatus(status)
     assert (task.error_code, task.error_message) == (500, "the engine gave up")
     assert not task.succeeded
 
 
-def test_a_failed_record_need_not_say_why() -> None:
+def test_a_failed_record_may_lack_a_reason() -> None:
     task = structure_task(without(failed(), ["errorCode", "errorMessage"]))
     assert (task.error_code, task.error_message) == (None, None)
 
 
-def test_a_failed_webhook_does_not_cost_the_stems() -> None:
+def test_a_record_with_a_failed_webhook_keeps_its_stems() -> None:
     task = structure_task(vocals_done(successFlag="CALLBACK_EXCEPTION"))
     assert task.succeeded
     assert not structure_task(pending(successFlag="CALLBACK_EXCEPTION")).succeeded
 
 
-def test_the_record_is_kept_as_it_came() -> None:
+def test_the_raw_record_is_kept_unchanged() -> None:
     record = kie_done(brandNewField={"a": [1, None]}, response={"kazooUrl": link("kazoo")})
     task = structure_task(record)
     assert task.raw == record
@@ -139,23 +139,23 @@ def test_the_record_is_kept_as_it_came() -> None:
     assert not task.succeeded
 
 
-# What decides is held to its type.
+# Fields that decide the outcome must have the right type.
 
 
 @pytest.mark.parametrize("record", [None, "", "text", [], [pending()], 7, True])
-def test_what_is_no_object_is_no_record(record: Any) -> None:
-    assert "not an object" in str(refusal_of(record))
+def test_a_record_must_be_an_object(record: Any) -> None:
+    assert "not an object" in str(decode_error_of(record))
 
 
 @pytest.mark.parametrize("value", [*NOT_TEXT, "", "  "])
-def test_a_task_id_is_text(value: Any) -> None:
-    assert "record.task_id" in str(refusal_of(pending(taskId=value)))
+def test_a_task_id_must_be_text(value: Any) -> None:
+    assert "record.task_id" in str(decode_error_of(pending(taskId=value)))
 
 
-def test_a_record_without_an_id_is_that_of_the_task_asked_about() -> None:
+def test_a_record_without_an_id_gets_that_of_the_requested_task() -> None:
     assert structure_task(pending(taskId=None), taskId="asked").task_id == "asked"
     assert structure_task(pending(), taskId="asked").task_id == TASK_ID
-    assert str(refusal_of(pending(taskId=None))).endswith("is missing @ record.task_id")
+    assert str(decode_error_of(pending(taskId=None))).endswith("is missing @ record.task_id")
 
 
 @pytest.mark.parametrize(
@@ -179,18 +179,18 @@ def test_an_unknown_status_is_kept_verbatim_and_not_final(value: Any, status: st
 
 
 @pytest.mark.parametrize("value", [True, False, 1.0, [], ["SUCCESS"], {"SUCCESS": 1}])
-def test_what_is_no_word_is_no_status(value: Any) -> None:
-    assert "record.status" in str(refusal_of(vocals_done(successFlag=value)))
+def test_a_status_must_be_text_or_an_integer(value: Any) -> None:
+    assert "record.status" in str(decode_error_of(vocals_done(successFlag=value)))
 
 
-def test_a_record_without_a_status_is_refused() -> None:
-    assert "is missing @ record.status" in str(refusal_of(pending(successFlag=None)))
+def test_a_record_without_a_status_is_a_decode_error() -> None:
+    assert "is missing @ record.status" in str(decode_error_of(pending(successFlag=None)))
 
 
 @pytest.mark.parametrize("value", NOT_TEXT)
 @pytest.mark.parametrize("key", ["vocalUrl", "pianoUrl", "woodwinds_url"])
-def test_a_link_is_text(key: str, value: Any) -> None:
-    problem = str(refusal_of(vocals_done(response={key: value})))
+def test_a_link_must_be_text(key: str, value: Any) -> None:
+    problem = str(decode_error_of(vocals_done(response={key: value})))
     assert "holds no link as" in problem
     assert "@ record.stems" in problem
 
@@ -211,16 +211,16 @@ def test_a_success_without_links_has_no_stems(response: Any) -> None:
 
 
 @pytest.mark.parametrize("response", ["text", ["https://x"], 7, True])
-def test_a_response_is_an_object(response: Any) -> None:
-    assert "record.stems" in str(refusal_of(vocals_done(response=response)))
+def test_a_response_must_be_an_object(response: Any) -> None:
+    assert "record.stems" in str(decode_error_of(vocals_done(response=response)))
 
 
-def test_a_link_is_kept_character_by_character() -> None:
+def test_a_link_is_kept_unchanged() -> None:
     odd = "https://files.example.net/a b/%2F%3D_Lead Vocal.mp3?sig=a%3D"
     assert stems_in(vocalUrl=odd).vocal == odd
 
 
-# What only describes becomes None.
+# Descriptive fields of a wrong type become None.
 
 
 @pytest.mark.parametrize("value", [*NOT_TEXT, "", " ", None])
@@ -233,21 +233,21 @@ def test_a_link_is_kept_character_by_character() -> None:
         ("errorMessage", "error_message"),
     ],
 )
-def test_a_strange_description_is_none_and_never_text(key: str, name: str, value: Any) -> None:
+def test_a_description_of_a_wrong_type_is_none(key: str, name: str, value: Any) -> None:
     task = structure_task(vocals_done(**{key: value}))
     assert getattr(task, name) is None
     assert task.succeeded
 
 
 @pytest.mark.parametrize("value", ["", "SPLIT_STEM", "split_stem_4", 7, [], {}, True, None])
-def test_an_unknown_type_gives_way_to_what_the_stems_imply(value: Any) -> None:
+def test_an_unknown_type_is_replaced_by_that_of_the_stems(value: Any) -> None:
     task = structure_task(vocals_done(type=value))
     assert task.type is SeparationType.SEPARATE_VOCAL
     assert structure_task(pending(type=value)).type is None
     assert task.raw["type"] == value
 
 
-def test_a_known_type_is_taken() -> None:
+def test_a_known_type_is_kept() -> None:
     task = structure_task(vocals_done(type="split_stem_advanced"))
     assert task.type is SeparationType.SPLIT_STEM_ADVANCED
 
@@ -267,7 +267,7 @@ def test_a_known_type_is_taken() -> None:
         (None, None),
     ],
 )
-def test_an_index_is_a_whole_number(value: Any, index: int | None) -> None:
+def test_an_index_is_an_integer_or_none(value: Any, index: int | None) -> None:
     assert structure_task(vocals_done(musicIndex=value)).music_index == index
 
 
@@ -286,11 +286,11 @@ def test_an_index_is_a_whole_number(value: Any, index: int | None) -> None:
         (None, None),
     ],
 )
-def test_an_error_code_is_a_number_or_a_word(value: Any, code: int | str | None) -> None:
+def test_an_error_code_is_an_integer_or_text_or_none(value: Any, code: int | str | None) -> None:
     assert structure_task(failed(errorCode=value)).error_code == code
 
 
-def test_the_words_about_a_failure_come_out_printable_and_cut() -> None:
+def test_the_message_of_a_failure_is_printable_and_shortened() -> None:
     task = structure_task(failed(errorMessage="\x1b[31m\r\n\ud800" + "x" * 400))
     assert task.error_message is not None
     assert task.error_message.startswith(r"\x1b[31m\r\n\ud800x")
@@ -310,7 +310,7 @@ def test_the_words_about_a_failure_come_out_printable_and_cut() -> None:
         ("2026-01-02T03:04:05.250+02:00", datetime(2026, 1, 2, 1, 4, 5, 250_000, tzinfo=UTC)),
         (" 2026-01-02 03:04:05 ", datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)),
         ("2026-01-02", datetime(2026, 1, 2, tzinfo=UTC)),
-        # On no clock in Newfoundland, twice there, on none in Israel.
+        # Skipped by the clocks of Newfoundland, repeated there, skipped by the clocks of Israel.
         ("2026-03-08 02:30:00", datetime(2026, 3, 8, 2, 30, tzinfo=UTC)),
         ("2026-11-01 01:30:00", datetime(2026, 11, 1, 1, 30, tzinfo=UTC)),
         ("2026-03-27 02:30:00", datetime(2026, 3, 27, 2, 30, tzinfo=UTC)),
@@ -343,14 +343,14 @@ def test_a_time_is_aware_utc_or_none(value: Any, time: datetime | None) -> None:
     assert task.succeeded
 
 
-def test_a_completion_before_the_creation_gives_no_duration() -> None:
+def test_a_task_completed_before_its_creation_has_no_duration() -> None:
     task = structure_task(vocals_done(completeTime=CREATED_MS - 1))
     assert task.completed_at is not None
     assert task.duration is None
 
 
 @pytest.mark.parametrize(
-    "value, by_epoch",
+    "value, is_epoch",
     [
         (CREATED_MS, True),
         (str(CREATED_MS), True),
@@ -361,8 +361,10 @@ def test_a_completion_before_the_creation_gives_no_duration() -> None:
         (None, False),
     ],
 )
-def test_only_an_epoch_leaves_no_doubt_about_the_zone(value: Any, *, by_epoch: bool) -> None:
-    assert created_by_epoch(structure_task(vocals_done(createTime=value))) is by_epoch
+def test_only_an_epoch_counts_as_an_unambiguous_creation_time(
+    value: Any, *, is_epoch: bool
+) -> None:
+    assert created_by_epoch(structure_task(vocals_done(createTime=value))) is is_epoch
 
 
 @pytest.mark.parametrize(
@@ -382,21 +384,21 @@ def test_only_an_epoch_leaves_no_doubt_about_the_zone(value: Any, *, by_epoch: b
         (10**400, None),
     ],
 )
-def test_a_number_is_finite_and_perhaps_written_as_digits(value: Any, number: float | None) -> None:
+def test_a_number_is_finite_and_may_be_written_as_digits(value: Any, number: float | None) -> None:
     assert finite(value) == number
 
 
-def test_an_epoch_is_one_under_every_spelling() -> None:
+def test_an_epoch_is_recognised_under_every_spelling_of_its_key() -> None:
     record = without(pending(), ["createTime"]) | {"create_time": CREATED_MS}
     assert created_by_epoch(structure_task(record))
     assert structure_task(record).created_at == CREATED
 
 
-# The tracks of the engine.
+# Origin tracks.
 
 
 @pytest.mark.parametrize("data", [None, "", {}, "text", 7, [], [None], ["x"], [[]], [{}]])
-def test_a_list_of_tracks_may_be_anything_and_hold_none(data: Any) -> None:
+def test_a_list_of_tracks_without_tracks_is_empty(data: Any) -> None:
     assert structure_task(vocals_done(response={"originData": data})).origin_tracks == ()
 
 
@@ -410,8 +412,8 @@ def test_a_track_without_a_link_is_left_out(url: Any) -> None:
 
 
 @pytest.mark.parametrize("url", NOT_TEXT)
-def test_the_link_of_a_track_is_text(url: Any) -> None:
-    problem = refusal_of(
+def test_the_link_of_a_track_must_be_text(url: Any) -> None:
+    problem = decode_error_of(
         vocals_done(response={"originData": [origin_item("cello", audio_url=url)]})
     )
     assert "not a link @ record.origin_tracks" in str(problem)
@@ -433,11 +435,13 @@ def test_the_link_of_a_track_is_text(url: Any) -> None:
             OriginTrack(url=link("cello"))),
     ],
 )  # fmt: skip
-def test_a_track_is_read_like_a_record(changes: dict[str, Any], track: OriginTrack) -> None:
+def test_a_field_of_a_track_with_a_wrong_type_is_none(
+    changes: dict[str, Any], track: OriginTrack
+) -> None:
     assert tracks_in(origin_item("cello", **changes)) == (track,)
 
 
-def test_half_a_pair_is_half_a_pair() -> None:
+def test_a_pair_may_lack_one_of_its_tracks() -> None:
     cello = origin_item("cello")
     assert [t.part for t in tracks_in({"extract": cello})] == ["extract"]
     assert [t.part for t in tracks_in({"extract": None, "remove": cello})] == ["remove"]
@@ -445,7 +449,7 @@ def test_half_a_pair_is_half_a_pair() -> None:
     assert [t.part for t in tracks_in({"extract": "x"} | cello)] == [None]
 
 
-def test_pairs_inside_pairs_are_not_followed() -> None:
+def test_pairs_inside_pairs_are_ignored() -> None:
     item: dict[str, Any] = origin_item("cello")
     for _ in range(500):
         item = {"extract": item}
@@ -473,7 +477,7 @@ def test_a_callback_url_is_found_under_every_spelling(key: str) -> None:
     assert structure_task(record).callback_url == link("hook")
 
 
-def test_of_two_spellings_the_one_that_holds_something_counts() -> None:
+def test_of_two_spellings_the_one_with_a_value_is_used() -> None:
     assert stems_in(vocalUrl="", vocal_url=link("vocal")).vocal == link("vocal")
     assert stems_in(vocalUrl=None, vocal_url=link("vocal")).vocal == link("vocal")
     assert stems_in(vocal_url=link("vocal"), vocalUrl="").vocal == link("vocal")
@@ -483,7 +487,7 @@ def test_of_two_spellings_the_one_that_holds_something_counts() -> None:
     assert task.status is TaskStatus.CALLBACK_EXCEPTION
 
 
-# Messages, and everything else.
+# Messages, and arbitrary records.
 
 
 @pytest.mark.parametrize(
@@ -497,25 +501,25 @@ def test_of_two_spellings_the_one_that_holds_something_counts() -> None:
         [link("secret")],
     ],
 )
-def test_no_refusal_holds_a_value_of_the_record(record: Any) -> None:
-    error = refusal_of(record)
+def test_no_decode_error_holds_a_value_of_the_record(record: Any) -> None:
+    error = decode_error_of(record)
     assert SIGNATURE not in f"{error!r} {error} {vars(error)}"
     assert "https" not in str(error)
     assert error.__context__ is None
     assert error.__cause__ is None
 
 
-def test_a_refusal_names_every_attribute_that_is_wrong() -> None:
-    problem = str(refusal_of(vocals_done(taskId=7, response={"vocalUrl": 1, "fxUrl": 2})))
+def test_a_decode_error_names_every_wrong_attribute() -> None:
+    problem = str(decode_error_of(vocals_done(taskId=7, response={"vocalUrl": 1, "fxUrl": 2})))
     assert "record.task_id" in problem
     assert "no link as vocal, fx @ record.stems" in problem
 
 
-KEYS_BESIDE = (
+OTHER_KEYS = (
     "status type audioId vocal_removal_info vocalUrl originData extract remove audio_url "
     "duration stem_type_group_name id new"
 )
-KEYS = st.sampled_from([*vocals_done(), *KEYS_BESIDE.split()])
+KEYS = st.sampled_from([*vocals_done(), *OTHER_KEYS.split()])
 VALUES = st.recursive(
     st.none()
     | st.booleans()
