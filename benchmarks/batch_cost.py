@@ -2,11 +2,11 @@
 
     python benchmarks/batch_cost.py [--ids 100000] [--polled 10000] [--held 10000 ...] [--polls N]
 
-Without a server and a network: a fake transport answers in virtual time, in which the clock jumps
+No server or network is used: a fake transport answers in virtual time, in which the clock jumps
 to the next timer whenever no callback is ready. Memory is measured with `tracemalloc`, without the
-ids, which are the caller's. A hold-up is the processor time (not the wall time, which other
-programs lengthen) of one iteration of the event loop, between two calls of its selector, garbage
-collection included.
+ids, which are the caller's. A hold-up is the processor time of one iteration of the event
+loop, between two calls of its selector, garbage collection included. Wall time would depend on
+other programs.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ CREATED_MS = 1_753_782_854_000
 
 @frozen(order=True)
 class Iteration:
-    """Milliseconds of one iteration of the loop, and how many of them were garbage collection."""
+    """Milliseconds of one iteration of the loop, in total and in garbage collection."""
 
     length: float = 0.0
     collecting: float = 0.0
@@ -108,12 +108,12 @@ def iterations() -> Iterations:
     """The selector of the running loop."""
     loop = asyncio.get_running_loop()
     if not isinstance(loop, VirtualTimeLoop):
-        raise TypeError("this runs in virtual time")
+        raise TypeError("the running loop has no virtual time")
     return loop.iterations
 
 
 def in_virtual_time(measured: Coroutine[Any, Any, None]) -> None:
-    """Run *measured*."""
+    """Run *measured* in a loop with virtual time."""
     with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
         runner.run(measured)
 
@@ -125,12 +125,12 @@ class Provider:
     """Stands in for the transport.
 
     Args:
-        ids: its tasks, which begin now.
-        all_pending: whether no task ever ends; otherwise every second one does.
-        enough_polls: the number of polls that sets `enough`; None for never.
+        ids: the ids of its tasks, which are created now.
+        all_pending: whether every task stays pending; if false, every second task ends.
+        enough_polls: the number of polls after which `enough` is set; None for never.
 
     Attributes:
-        polls: polls that were answered.
+        polls: the number of answered polls.
         enough: set after *enough_polls* polls.
         all_polled: set when each task was polled once.
     """
@@ -150,10 +150,10 @@ class Provider:
         self._began = asyncio.get_running_loop().time()
 
     def bind(self) -> None:
-        """It fits every event loop."""
+        """Accept any event loop."""
 
     async def aclose(self) -> None:
-        """There is nothing to close."""
+        """Close nothing."""
 
     async def exchange(self, request: Request) -> Reply:
         """Answer a poll."""
@@ -191,7 +191,7 @@ def client_of(provider: Provider) -> VocalSepClient:
 
 
 def ids_of(count: int) -> list[str]:
-    """Random ids in the form of the API's."""
+    """Random ids in the format of the API."""
     chance = random.Random(count)
     return [f"{chance.getrandbits(128):032x}" for _ in range(count)]
 
@@ -200,7 +200,7 @@ def ids_of(count: int) -> list[str]:
 
 
 async def accept(count: int) -> None:
-    """CPU to accept ids."""
+    """Print the CPU that accepting ids takes."""
     ids = ids_of(count)
     async with client_of(Provider(ids, all_pending=True)) as client:
         began = time.process_time()
@@ -210,7 +210,7 @@ async def accept(count: int) -> None:
 
 
 async def memory_never_polled(count: int) -> None:
-    """Bytes of an id that was never polled."""
+    """Print the memory of an id that was never polled."""
     ids = ids_of(count)
     async with client_of(Provider(ids, all_pending=True)) as client:
         before = traced()
@@ -220,7 +220,7 @@ async def memory_never_polled(count: int) -> None:
 
 
 async def memory_polled(count: int) -> None:
-    """Bytes of a task that was found pending."""
+    """Print the memory of a task that was polled and is pending."""
     ids = ids_of(count)
     provider = Provider(ids, all_pending=True)
     async with client_of(provider) as client:
@@ -238,9 +238,9 @@ def traced() -> int:
 
 
 async def hold_ups(count: int, polls: int) -> None:
-    """The longest iterations of the loop while the price moves and durations are learned.
+    """Print the longest iterations of the loop while prices change and durations are learned.
 
-    The age of all tasks is known, so that each of them has a key from the start.
+    The age of every task is known, so that each has a key in the price heap from the start.
     """
     ids, created_at = ids_of(count), datetime.now(UTC)
     refs = [
@@ -255,7 +255,7 @@ async def hold_ups(count: int, polls: int) -> None:
             await asyncio.sleep(0)
             laps.lap()
             async with client.track(refs) as batch:
-                entering = laps.lap()
+                opening = laps.lap()
                 consumer = asyncio.create_task(consume(batch))
                 await provider.enough.wait()
                 tracking = laps.lap()
@@ -263,29 +263,29 @@ async def hold_ups(count: int, polls: int) -> None:
                 await asyncio.wait([consumer])
                 laps.lap()
             await asyncio.sleep(0)
-            leaving = laps.lap()
+            closing = laps.lap()
     print(
         f"hold-up  at most {tracking} while {count:,} tasks are tracked, with {provider.polls:,} "
         f"polls and {keys.calls:,} slices of keys (aim below {HOLD_UP_MS} ms)"
     )
-    print(f"hold-up  at most {entering} while {count:,} tasks are added")
-    print(f"hold-up  at most {leaving} while a batch of {count:,} tasks is left")
+    print(f"hold-up  at most {opening} while {count:,} tasks are added")
+    print(f"hold-up  at most {closing} while a batch of {count:,} tasks is closed")
 
 
 async def consume(batch: BatchRunner) -> None:
-    """Fetch the outcomes."""
+    """Receive the outcomes."""
     async for _ in batch:
         pass
 
 
 class Counter:
-    """Counts calls."""
+    """Counts the calls of a function."""
 
     def __init__(self) -> None:
         self.calls = 0
 
     def counting(self, function: Callable[[Any], None]) -> Callable[[Any], None]:
-        """Return *function*, whose calls are counted."""
+        """Wrap *function* so that its calls are counted."""
 
         def counted(heap: Any) -> None:
             self.calls += 1
@@ -295,7 +295,7 @@ class Counter:
 
 
 def main() -> None:
-    """Run and print."""
+    """Run the measurements and print the results."""
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--ids", type=int, default=100_000)
     options.add_argument("--polled", type=int, default=10_000)

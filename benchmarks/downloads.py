@@ -3,9 +3,9 @@
     python benchmarks/downloads.py [--rounds 5] [--files 32] [--mebibytes 32]
 
 A local server process sends files from the page cache. ``download_stems``, four files at a time,
-and ``curl --parallel --parallel-max 4`` fetch them in turn, into the same temporary folder. The
+and ``curl --parallel --parallel-max 4`` alternate, and write to the same temporary folder. The
 files of ``download_stems`` are on disk when it returns, with checksums and a manifest; those of
-curl are written to disk with ``sync``, which counts as well.
+curl are written to disk with ``sync``, which is included in the time.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ KIB, MIB = 1 << 10, 1 << 20
 
 
 def serve(ready: Connection, song: Path) -> None:
-    """Serve the same file under every name until the process is ended."""
+    """Serve the same file under every name until the process is killed."""
 
     async def run() -> None:
         async def answer(_request: web.Request) -> web.FileResponse:
@@ -89,14 +89,14 @@ async def download(url: str, folder: str, files: int) -> Round:
 
 
 def memory(field: str) -> float:
-    """A field of this process's status in MiB, as Linux counts it."""
+    """A field of the status of this process, in MiB, as Linux reports it."""
     status = Path("/proc/self/status").read_text()
     line = next(line for line in status.splitlines() if line.startswith(field))
     return int(line.split()[1]) * KIB / MIB
 
 
 def download_in_process(url: str, folder: Path, files: int) -> Round:
-    """Run `download` in a new process: in this one, the peak memory of all rounds would count."""
+    """Run `download` in a new process, so that the peak memory is that of one round."""
     command = [sys.executable, __file__, "--fetch", url, str(folder), "--files", str(files)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     return Round(*json.loads(done.stdout))
@@ -119,7 +119,7 @@ def curl(url: str, folder: Path, files: int) -> float:
 
 
 def compare(url: str, below: Path, files: int, rounds: int) -> tuple[list[Round], list[float]]:
-    """Run both in turn; the files of one are removed before the next."""
+    """Alternate between both sides, and remove the files of each before the next."""
     fetched, curled = [], []
     for each in range(rounds):
         mine, theirs = below / f"download-{each}", below / f"curl-{each}"
@@ -132,7 +132,7 @@ def compare(url: str, below: Path, files: int, rounds: int) -> tuple[list[Round]
 
 
 def main() -> None:
-    """Measure and print."""
+    """Run the measurements and print the results."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--files", type=int, default=32)

@@ -3,7 +3,7 @@
     python benchmarks/get_task_cpu.py [--pairs 40] [--calls 150]
 
 A server process answers all requests with the same bytes. The two sides alternate in short runs,
-and the result is the median ratio of the pairs, so that a noisy machine disturbs both alike.
+and the result is the median ratio of the pairs, so that other load affects both equally.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ async def compare(url: str, pairs: int, calls: int) -> list[tuple[float, float]]
 
 
 def report(status: str, measured: list[tuple[float, float]]) -> None:
-    """Print the figures of one status."""
+    """Print the results of one status."""
     ratios = [ours / theirs for ours, theirs in measured]
     low, _, high = quantiles(ratios, n=4)
     ours, theirs = (median(side) * 1e6 for side in zip(*measured, strict=True))
@@ -130,7 +130,7 @@ def report(status: str, measured: list[tuple[float, float]]) -> None:
 
 
 def main() -> None:
-    """Measure both statuses and print the figures."""
+    """Run the measurements for both statuses and print the results."""
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--pairs", type=int, default=40)
     options.add_argument("--calls", type=int, default=150)

@@ -1,9 +1,9 @@
-"""What the refusal of a gzip bomb costs: the longest gap of the event loop, and memory.
+"""The cost of rejecting a gzip bomb: the longest gap of the event loop, and memory.
 
     python benchmarks/gzip_bomb.py [--rounds 10] [--mebibytes 256]
 
-A server process sends a valid record, followed by so much white space that it fits in a few
-hundred kilobytes of gzip. Meanwhile a task of the client's loop asks for its turn all the time.
+A server process sends a valid record followed by white space, which gzip compresses to a few
+hundred kilobytes. Meanwhile a task in the event loop of the client measures how often it runs.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ MIB = 1 << 20
 
 
 def bomb(mebibytes: int) -> bytes:
-    """Return the body."""
+    """The compressed body, which expands to *mebibytes* of white space after a record."""
     press = zlib.compressobj(1, wbits=31)
     record = {"taskId": TASK_ID, "successFlag": "PENDING"}
     body = json.dumps({"code": 200, "msg": "success", "data": record}).encode()
@@ -36,7 +36,7 @@ def bomb(mebibytes: int) -> bytes:
 
 
 def serve(ready: Connection, mebibytes: int) -> None:
-    """Serve until the process is ended."""
+    """Send the port through *ready*, and serve until the process is terminated."""
     body = bomb(mebibytes)
     head = (
         "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Encoding: gzip\r\n"
@@ -60,13 +60,13 @@ def serve(ready: Connection, mebibytes: int) -> None:
 
 
 class Gaps:
-    """The longest time for which the loop gave nobody a turn."""
+    """Measures the longest time between two iterations of the event loop, in seconds."""
 
     def __init__(self) -> None:
         self.longest = 0.0
 
     async def measure(self) -> None:
-        """Take a turn whenever there is one."""
+        """Run in every iteration until cancelled."""
         last = time.perf_counter()
         while True:
             await asyncio.sleep(0)
@@ -75,47 +75,47 @@ class Gaps:
             last = now
 
 
-async def refuse(client: VocalSepClient) -> None:
-    """Look at the task, and have the answer refused."""
+async def reject_bomb(client: VocalSepClient) -> None:
+    """Poll the task, and expect the client to reject the answer."""
     try:
         await client.get_task(TASK_ID)
     except TransportError as error:
         if "larger than" not in str(error):
             raise
         return
-    raise RuntimeError("the bomb was not refused")
+    raise RuntimeError("the bomb was not rejected")
 
 
 async def longest_gap(client: VocalSepClient) -> float:
-    """Milliseconds of one refusal's longest gap."""
+    """The longest gap during one rejection, in milliseconds."""
     gaps = Gaps()
     measuring = asyncio.ensure_future(gaps.measure())
-    await refuse(client)
+    await reject_bomb(client)
     measuring.cancel()
     return gaps.longest * 1e3
 
 
 async def peak_memory(client: VocalSepClient) -> float:
-    """Mebibytes that one refusal takes at most; it is slow while this is watched."""
+    """The peak memory of one rejection in MiB; tracing makes it slow."""
     tracemalloc.start()
     try:
-        await refuse(client)
+        await reject_bomb(client)
         return tracemalloc.get_traced_memory()[1] / MIB
     finally:
         tracemalloc.stop()
 
 
 async def measure(url: str, rounds: int) -> tuple[list[float], float]:
-    """The gap of each round, and the memory of one more."""
+    """The gap of each round, and the memory of one further rejection."""
     async with VocalSepClient(
         "a-key", base_url=url, rate_limit=None, retry=RetryPolicy(attempts=1)
     ) as client:
-        await refuse(client)  # what is made once is made here
+        await reject_bomb(client)  # opens the connection and warms caches
         return [await longest_gap(client) for _ in range(rounds)], await peak_memory(client)
 
 
 def main() -> None:
-    """Run and print."""
+    """Run the measurements and print the results."""
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--rounds", type=int, default=10)
     options.add_argument("--mebibytes", type=int, default=256)

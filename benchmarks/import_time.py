@@ -1,10 +1,10 @@
-"""Time of ``import vocalsep_async`` against that of its four libraries alone.
+"""CPU of ``import vocalsep_async``, compared with importing only its four libraries.
 
     python benchmarks/import_time.py [--pairs 15]
 
-Each import runs in a fresh interpreter; both sides take turns, and the ratio of each pair counts.
-Both sides are compiled beforehand, as installed packages are, whatever the environment says about
-writing bytecode.
+Each import runs in a fresh interpreter; the sides alternate, and the result is the median ratio of
+the pairs. Both sides are compiled beforehand, as installed packages are, even if the environment
+disables writing bytecode.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ def seconds(statement: str, bytecode: str) -> float:
 
 
 def pairs_of(count: int) -> list[tuple[float, float]]:
-    """Import *count* times in turns; the first of each, which compiles, does not count."""
+    """Seconds of *count* alternating imports, without the first pair, which compiles."""
     with tempfile.TemporaryDirectory() as bytecode:
         both = [(seconds(OURS, bytecode), seconds(LIBRARIES, bytecode)) for _ in range(count + 1)]
     return both[1:]
 
 
 def main() -> None:
-    """Run and print."""
+    """Run the measurements and print the results."""
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--pairs", type=int, default=15)
     chosen = options.parse_args()

@@ -40,7 +40,7 @@ _NO_SERVER = "http://127.0.0.1:9"
 
 
 def serve(pipe: Connection) -> None:
-    """Run an emulator that adds tasks on request, until the process is ended."""
+    """Run an emulator that adds tasks on request, until the process is killed."""
 
     async def run() -> None:
         async with Emulator(rate_limit=None) as emulator:
@@ -71,20 +71,20 @@ class Cost(NamedTuple):
 
 
 async def track(url: str, ids: list[str], journal: Path | None) -> Cost:
-    """Track tasks until they end."""
+    """Track tasks until they end, with *journal* or, if None, without one."""
     async with VocalSepClient("no-key-needed", base_url=url, rate_limit=LIMIT) as client:
         await client.get_task(ids[0])
         async with client.track(ids, poll=Interval(GAP), journal=journal) as batch:
             used = time.process_time()
             loop = asyncio.get_running_loop()
-            entered = loop.time()
-            delays = [loop.time() - entered - outcome.elapsed async for outcome in batch]
+            began = loop.time()
+            delays = [loop.time() - began - outcome.elapsed async for outcome in batch]
             used = time.process_time() - used
             return Cost(used / batch.stats.polls, used / len(ids), median(delays))
 
 
 def fill(path: Path) -> float:
-    """Fill a journal with many tasks, half of them finished; the bytes for each."""
+    """Fill a journal with many tasks, half of them finished; return the bytes for each task."""
     record = {
         "taskId": "0" * 32,
         "successFlag": "SUCCESS",
@@ -118,7 +118,7 @@ async def opened(path: Path) -> float:
 
 
 async def added(path: Path) -> float:
-    """Seconds until as many ids are in the file."""
+    """Seconds until the journal has written the same number of ids."""
     async with Journal(path) as journal:
         began = time.perf_counter()
         file = journal._file  # noqa: SLF001
@@ -128,7 +128,7 @@ async def added(path: Path) -> float:
 
 
 def main() -> None:
-    """Measure and print."""
+    """Run the measurements and print the results."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--tasks", type=int, default=50)
@@ -168,9 +168,9 @@ def main() -> None:
     delay = median(kept.delay - plain.delay for kept, plain in pairs)
     print(f"a poll takes {1e6 * poll:.0f} us of CPU, {more:+.1f} % (aim {CPU});", end=" ")
     print(f"half of {len(pairs)} pairs: {low:+.1f} to {high:+.1f} %")
-    print(f"that is {1e6 * once:.0f} us for each task, once: {CPU} % of", end=" ")
+    print(f"that is {1e6 * once:.0f} us once for each task: {CPU} % of", end=" ")
     print(f"{100 * once / poll / CPU:.1f} polls")
-    print(f"an outcome is handed out {1e3 * delay:.2f} ms later (aim {DELAY:g})")
+    print(f"an outcome is delivered {1e3 * delay:.2f} ms later (aim {DELAY:g})")
     print(f"{MANY:,} tasks are loaded in {seconds:.2f} s (aim {OPEN:g}), added in {adding:.2f} s")
     print(f"{size:.0f} bytes for each task, half of them finished (aim {SIZE})")
 

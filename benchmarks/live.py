@@ -1,16 +1,16 @@
-"""How long finished tasks stay unnoticed, over real sockets: our runner against rivals.
+"""Delay until a finished task is detected, over real sockets: this client and competitors.
 
     python benchmarks/live.py [--speed 10] [--tasks 200] [--seed 7] [--most-seconds 36] [--only ...]
 
-The emulator runs in a process of its own, with the limit of 20 requests in 10 s. Time is scaled:
-at speed 10 tasks take a tenth of their time, and the limit is 20 in 1 s. All tasks are there before
-the first request, half of either type, and every side has the same ones. The sides take turns,
-each with an emulator of its own, and are cut after so many seconds.
+The emulator runs in a separate process, with a limit of 20 requests in 10 s. Time is scaled: at
+speed 10 tasks take a tenth of their time, and the limit is 20 requests in 1 s. All tasks are
+created before the first request, half of each type, and are the same for every side. The sides run
+one after another, each with its own emulator, and are stopped after ``--most-seconds``.
 
-What our client keeps in seconds is not scaled: that looks at one task are 1 s apart, what it
-guesses of durations before it learns, the patience of 60 s; nor is the Date header in whole
-seconds, which tells the age of a bare id. ``--speed 1 --most-seconds 450`` has none of that
-against ours, and takes seven minutes a side.
+Constants of this client in seconds are not scaled: the minimum of 1 s between polls of a task, its
+initial durations, and the 60 s after which a waiting task takes precedence. Neither is the Date
+header, which gives the age of a bare id in whole seconds. ``--speed 1 --most-seconds 450`` avoids
+these disadvantages and takes seven minutes for each side.
 """
 
 from __future__ import annotations
@@ -38,46 +38,46 @@ from vocalsep_async.emulator import Emulator
 REQUESTS, PERIOD = 20, 10.0
 GAP = 5.0
 LATENCY = 0.1
-AT_ONCE = 10
+MAX_CONCURRENT = 10
 TYPES = (SeparationType.SEPARATE_VOCAL, SeparationType.SPLIT_STEM)
 PATH = "/api/v1/vocal-removal/record-info"
 
 
 @frozen
 class Account:
-    """One side's emulator, and what happened to its tasks.
+    """The emulator of one side, and the delays of its tasks.
 
     Attributes:
-        url: where it is.
-        speed: how many times faster than life it goes.
-        refs: its tasks, as `create_task` would return them.
-        delays: seconds from the end of each task, by the emulator's record, until it was known.
+        url: the address of the emulator.
+        speed: the factor by which time is accelerated.
+        refs: the tasks, as `create_task` would return them.
+        delays: seconds from the end of each task, by its record, until it was detected.
     """
 
     url: str
     speed: float
     refs: Sequence[TaskRef]
     delays: dict[str, float] = field(factory=dict)
-    # The emulator's printed times are monotonic ones moved by an offset, too.
+    # The emulator also derives the times in its records from a monotonic clock and an offset.
     _offset: float = field(factory=lambda: time.time() - time.monotonic(), init=False)
 
-    def known(self, task_id: str, completed_at: float) -> None:
-        """A side knows now that a task is done."""
+    def detected(self, task_id: str, completed_at: float) -> None:
+        """Record that the end of a task is detected now."""
         self.delays.setdefault(task_id, time.monotonic() + self._offset - completed_at)
 
     def scaled(self, seconds: float) -> float:
-        """What *seconds* of life are here."""
+        """The accelerated length of *seconds*."""
         return seconds / self.speed
 
 
 Side = Callable[[Account], Awaitable[None]]
 
 
-# Our side
+# This client
 
 
 async def ours(account: Account, *, refs: Callable[[Account], list[TaskRef]]) -> None:
-    """Track all of them."""
+    """Track all tasks."""
     limit = RateLimit(REQUESTS, account.scaled(PERIOD))
     async with (
         VocalSepClient("a-key", base_url=account.url, rate_limit=limit) as client,
@@ -87,29 +87,29 @@ async def ours(account: Account, *, refs: Callable[[Account], list[TaskRef]]) ->
             completed_at = outcome.result().completed_at
             if completed_at is None:
                 raise RuntimeError("a finished task without the time of its end")
-            account.known(outcome.task_id, completed_at.timestamp())
+            account.detected(outcome.task_id, completed_at.timestamp())
 
 
 def types_known(account: Account) -> list[TaskRef]:
-    """As `create_task` returned them."""
+    """References as `create_task` returned them."""
     return list(account.refs)
 
 
 def types_unknown(account: Account) -> list[TaskRef]:
-    """Somebody remembered when they were created, and nothing else."""
+    """References with the time of creation only."""
     return [TaskRef(ref.task_id, created_at=ref.created_at) for ref in account.refs]
 
 
 def bare_ids(account: Account) -> list[TaskRef]:
-    """Nobody remembered anything."""
+    """References with the id only."""
     return [TaskRef(ref.task_id) for ref in account.refs]
 
 
-# What people write by hand
+# Hand-written competitors
 
 
 async def is_done(session: aiohttp.ClientSession, account: Account, task_id: str) -> bool:
-    """Ask once; a refusal counts as "not done"."""
+    """Poll once; an error counts as not done."""
     async with session.get(
         account.url + PATH,
         params={"taskId": task_id},
@@ -118,13 +118,13 @@ async def is_done(session: aiohttp.ClientSession, account: Account, task_id: str
         payload = await response.json()
     if payload["code"] != 200 or payload["data"]["successFlag"] == "PENDING":
         return False
-    account.known(task_id, payload["data"]["completeTime"] / 1000)
+    account.detected(task_id, payload["data"]["completeTime"] / 1000)
     return True
 
 
 async def loops(account: Account, *, with_limiter: bool) -> None:
-    """A coroutine for each task: ask, sleep, ask again; so many requests at once."""
-    semaphore = asyncio.Semaphore(AT_ONCE)
+    """Poll each task at a fixed interval in its own coroutine."""
+    semaphore = asyncio.Semaphore(MAX_CONCURRENT)
     limiter: AbstractAsyncContextManager[None]
     limiter = AsyncLimiter(REQUESTS, account.scaled(PERIOD)) if with_limiter else Unlimited()
 
@@ -142,25 +142,25 @@ async def loops(account: Account, *, with_limiter: bool) -> None:
 
 
 class Unlimited(AbstractAsyncContextManager[None]):
-    """Lets everybody in."""
+    """A limiter that grants every request immediately."""
 
     async def __aexit__(self, *_: object) -> None:
         """Do nothing."""
 
 
 async def rounds(account: Account) -> None:
-    """Ask for all that are open, as fast as aiometer lets them, at the earliest every 5 s."""
+    """Poll all unfinished tasks in rounds limited by aiometer, at most one round every 5 s."""
     still_open = [ref.task_id for ref in account.refs]
     async with aiohttp.ClientSession() as session:
         while still_open:
             earliest = time.monotonic() + account.scaled(GAP)
             done = await aiometer.run_all(
                 [partial(is_done, session, account, task_id) for task_id in still_open],
-                max_at_once=AT_ONCE,
+                max_at_once=MAX_CONCURRENT,
                 max_per_second=REQUESTS / account.scaled(PERIOD),
             )
-            both = zip(still_open, done, strict=True)
-            still_open = [task_id for task_id, is_over in both if not is_over]
+            polled = zip(still_open, done, strict=True)
+            still_open = [task_id for task_id, is_over in polled if not is_over]
             await asyncio.sleep(earliest - time.monotonic())
 
 
@@ -178,7 +178,7 @@ SIDES: dict[str, Side] = {
 
 
 def serve(pipe: Connection, tasks: int, speed: float, seed: int) -> None:
-    """Add tasks when told to; when told again, say what was asked and refused, and end."""
+    """Add tasks on the first message; send the request counts and end on the second."""
 
     async def run() -> None:
         async with Emulator(
@@ -197,7 +197,7 @@ def serve(pipe: Connection, tasks: int, speed: float, seed: int) -> None:
 
 @contextmanager
 def emulator(tasks: int, speed: float, seed: int) -> Iterator[tuple[str, Connection]]:
-    """Have one in a process of its own; yields where it listens, and the way to command it."""
+    """Run an emulator in a separate process; yield its address and the pipe that controls it."""
     ours, theirs = multiprocessing.Pipe()
     process = multiprocessing.Process(target=serve, args=(theirs, tasks, speed, seed), daemon=True)
     process.start()
@@ -209,11 +209,11 @@ def emulator(tasks: int, speed: float, seed: int) -> Iterator[tuple[str, Connect
         process.join()
 
 
-# The table
+# Results
 
 
-def compete(title: str, chosen: argparse.Namespace) -> list[str]:
-    """Run one side, and return its line."""
+def run_side(title: str, chosen: argparse.Namespace) -> list[str]:
+    """Run one side, and return its row of the table."""
     with emulator(chosen.tasks, chosen.speed, chosen.seed) as (url, pipe):
         pipe.send("begin")
         created_at = datetime.now(UTC)
@@ -224,17 +224,17 @@ def compete(title: str, chosen: argparse.Namespace) -> list[str]:
         wall = time.monotonic() - began
         pipe.send("end")
         requests, throttled = pipe.recv()
-    return line(title, account, wall, requests, throttled)
+    return row(title, account, wall, requests, throttled)
 
 
 async def bounded(run: Awaitable[None], seconds: float) -> None:
-    """Wait for a side, but no longer than that."""
+    """Run a side for at most *seconds*."""
     with suppress(TimeoutError):
         await asyncio.wait_for(run, seconds)
 
 
-def line(title: str, account: Account, wall: float, requests: int, throttled: int) -> list[str]:
-    """What one side brought; its times in seconds of life."""
+def row(title: str, account: Account, wall: float, requests: int, throttled: int) -> list[str]:
+    """The row of one side; delays in seconds at speed 1."""
     delays = sorted(delay * account.speed for delay in account.delays.values())
     p95 = delays[min(len(delays) - 1, int(0.95 * len(delays)))] if delays else math.nan
     return [
@@ -252,14 +252,14 @@ TITLES = ["", "mean delay", "p95", "requests", "throttled", "wall", "unfinished"
 WIDTHS = [24, 10, 6, 8, 8, 6, 10]
 
 
-def show(cells: Sequence[str]) -> None:
-    """Print one line of the table."""
+def print_row(cells: Sequence[str]) -> None:
+    """Print one row of the table."""
     padded = (f"{cell:<{width}}" for cell, width in zip(cells, WIDTHS, strict=True))
     print(f"| {' | '.join(padded)} |", flush=True)
 
 
 def main() -> None:
-    """Run and print."""
+    """Run every side and print the results."""
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--speed", type=float, default=10.0)
     options.add_argument("--tasks", type=int, default=200)
@@ -268,13 +268,13 @@ def main() -> None:
     options.add_argument("--only", nargs="+", choices=SIDES, default=[*SIDES], metavar="SIDE")
     chosen = options.parse_args()
     print(
-        f"{chosen.tasks} tasks at {chosen.speed:g} times the speed of life; delays in seconds of "
-        "life, wall time in true ones"
+        f"{chosen.tasks} tasks at {chosen.speed:g} times real time; delays in seconds at "
+        "speed 1, wall time in real seconds"
     )
-    show(TITLES)
-    show(["-" * width for width in WIDTHS])
+    print_row(TITLES)
+    print_row(["-" * width for width in WIDTHS])
     for title in chosen.only:
-        show(compete(title, chosen))
+        print_row(run_side(title, chosen))
 
 
 if __name__ == "__main__":
