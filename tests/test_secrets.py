@@ -322,7 +322,7 @@ RENDERED = [
     "Library Documentation: package vocalsep_async\n",
     "Library Documentation: package vocalsep_async.emulator",
     "Library Documentation: module vocalsep_async.client",
-    " |  from_env(environ",
+    " |  from_env(",  # from Python 3.13 on, its arguments are on lines of their own
     "<VocalSepClient of api.sunoapi.org",
     "request_timeout must be",
 ]
