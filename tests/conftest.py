@@ -11,6 +11,7 @@ test that needs more or fewer examples than others says so as a multiple or a pa
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Iterator
 
@@ -31,6 +32,10 @@ settings.register_profile(
 settings.register_profile("gate", parent=settings.get_profile("tests"), derandomize=True)
 settings.register_profile("deep", parent=settings.get_profile("gate"), max_examples=1000)
 settings.load_profile("tests")
+
+# A shell has what it runs in the background ignore Ctrl-C, and programs inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

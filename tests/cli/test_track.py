@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from cli.in_process import assert_error, call
 from cli.subprocesses import KEY, Run, ended, first_line, started, vocalsep
 from sampling import sampled
 
@@ -79,21 +80,28 @@ async def test_an_invalid_key_is_exit_code_3(emulator: Emulator) -> None:
     assert run.status == 3
 
 
+USAGE_ERRORS: list[tuple[tuple[str, ...], str]] = [
+    ((), "--journal"),
+    (("--file", "/no/such/file"), "No such file"),
+    (("--journal", "/no/such/folder/j"), "No such file"),
+    ((" ",), "argument: "),
+    (("two words",), "one id per line"),
+    (("an-id", "--stem", "vocal"), "add --to with a folder"),
+    (("an-id", "--to", "/proc/no-such-folder"), "/proc/no-such-folder: "),
+    (("an-id", "--report", "/"), "/: Is a directory"),
+]
+
+
+@pytest.mark.parametrize("words, hint", USAGE_ERRORS)
+def test_a_usage_error_is_one_error_line_before_any_request(
+    vocalsep_emulator: Emulator, words: tuple[str, ...], hint: str
+) -> None:
+    assert_error(call(vocalsep_emulator, "track", *words), hint)
+    assert vocalsep_emulator.requests == ()
+
+
 @pytest.mark.parametrize(
-    "words, hint",
-    sampled(
-        [
-            pytest.param((), "--journal"),
-            pytest.param(("--file", "/no/such/file"), "No such file"),
-            pytest.param(("--journal", "/no/such/folder/j"), "No such file"),
-            pytest.param((" ",), "argument: "),
-            pytest.param(("two words",), "one id per line"),
-            pytest.param(("an-id", "--stem", "vocal"), "add --to with a folder"),
-            pytest.param(("an-id", "--to", "/proc/no-such-folder"), "/proc/no-such-folder: "),
-            pytest.param(("an-id", "--report", "/"), "/: Is a directory"),
-        ],
-        one_in=3,
-    ),
+    "words, hint", sampled([pytest.param(*each) for each in USAGE_ERRORS], one_in=3)
 )
 async def test_a_usage_error_is_exit_code_2_and_one_sentence(
     emulator: Emulator, words: tuple[str, ...], hint: str
