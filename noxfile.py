@@ -61,7 +61,7 @@ def coverage(session: nox.Session) -> None:
 
 @nox.session
 def deep(session: nox.Session) -> None:
-    """Run what the long sweeps leave to this session, and ten times as many examples."""
+    """Run what the long sweeps leave to this session, and three times as many examples."""
     _install(session, "tests")
     wide = ("-m", "deep or hypothesis", "--hypothesis-profile", "deep", "--timeout", "1200")
     session.run("pytest", *PARALLEL, *wide, *session.posargs, env=ENV)

@@ -4,7 +4,7 @@ Coroutine tests run on asyncio in real time; a file whose subject is waiting ove
 ``anyio_backend`` with `VIRTUAL_TIME` and never sees a real second pass.
 
 Hypothesis draws by one of three profiles, chosen with ``--hypothesis-profile``: ``tests`` draws
-other examples in every run, ``gate`` the same in every run, ``deep`` ten times as many of these. A
+other examples in every run, ``gate`` the same in every run, ``deep`` three times as many of these. A
 test that needs more or fewer examples than others says so as a multiple or a part of
 ``settings().max_examples``, so that the profile still decides.
 """
@@ -30,7 +30,7 @@ settings.register_profile(
 )
 # What decides whether a change is good draws the same examples every time.
 settings.register_profile("gate", parent=settings.get_profile("tests"), derandomize=True)
-settings.register_profile("deep", parent=settings.get_profile("gate"), max_examples=1000)
+settings.register_profile("deep", parent=settings.get_profile("gate"), max_examples=300)
 settings.load_profile("tests")
 
 # A shell has what it runs in the background ignore Ctrl-C, and programs inherit that.
