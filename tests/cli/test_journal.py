@@ -335,6 +335,15 @@ def test_check_and_show_report_a_damaged_intent(path: Path, damage: str) -> None
         assert_damage(call(command, path))
 
 
+def test_check_and_show_report_an_intent_without_a_request(path: Path) -> None:
+    # What a flipped bit does to a column that may not be NULL.
+    change(path, "ALTER TABLE intents RENAME TO sound")
+    columns = "number, began_at, NULL AS request, task_id, error"
+    change(path, f"CREATE TABLE intents AS SELECT {columns} FROM sound")
+    for command in ("show", "check"):
+        assert_damage(call(command, path), "is damaged")
+
+
 @pytest.mark.parametrize("durations", ["[]", "{}", "{", "[" * 100_000])
 def test_check_reports_damaged_durations(path: Path, durations: str) -> None:
     change(path, f"INSERT OR REPLACE INTO meta VALUES ('durations', '{durations}')")

@@ -217,7 +217,8 @@ class JournalFile:
     def _json(self, text: str) -> Any:
         try:
             return json.loads(text)
-        except (ValueError, RecursionError):
+        # TypeError: a damaged row may hold NULL where none can be.
+        except (TypeError, ValueError, RecursionError):
             pass
         raise JournalError(f"the journal {self.path} is damaged: {printable(str(text), 60)!r}")
 

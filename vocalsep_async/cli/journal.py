@@ -93,8 +93,8 @@ def _intents(store: Store) -> list[str]:
 def _is_object(text: str) -> bool:
     try:
         return isinstance(json.loads(text), dict)
-    # RecursionError: text that is nested too deep.
-    except (ValueError, RecursionError):
+    # TypeError: a damaged row may hold NULL; RecursionError: text that is nested too deep.
+    except (TypeError, ValueError, RecursionError):
         return False
 
 
