@@ -4,8 +4,8 @@ Coroutine tests run on asyncio in real time; a file whose subject is waiting ove
 ``anyio_backend`` with `VIRTUAL_TIME` and never sees a real second pass.
 
 Hypothesis draws by one of three profiles, chosen with ``--hypothesis-profile``: ``tests`` draws
-other examples in every run, ``gate`` the same in every run, ``deep`` three times as many of these. A
-test that needs more or fewer examples than others says so as a multiple or a part of
+other examples in every run, ``gate`` the same in every run, ``deep`` three times as many of these.
+A test that needs more or fewer examples than others says so as a multiple or a part of
 ``settings().max_examples``, so that the profile still decides.
 """
 
