@@ -24,7 +24,7 @@ from vocalsep_async.errors import (
 _MAX_DOUBTS = 12
 """Answers that raise doubts about the address; after so many nothing is sent there."""
 
-_logger = logging.getLogger("vocalsep_async")
+_logger = logging.getLogger("vocalsep_async.limits")
 
 
 def _now() -> float:

@@ -19,7 +19,7 @@ from vocalsep_async.errors import DecodeError, JournalError, TaskTimeoutError
 from vocalsep_async.models import SeparationTask, TaskOutcome, TaskRef, TaskStatus
 from vocalsep_async.providers._decoder import restored_task
 
-_logger = logging.getLogger("vocalsep_async")
+_logger = logging.getLogger("vocalsep_async.journal")
 
 _PAGE = 200
 """Outcomes of one query."""

@@ -27,7 +27,7 @@ from vocalsep_async.models import (
 )
 from vocalsep_async.policies import PollPolicy
 
-_logger = logging.getLogger("vocalsep_async")
+_logger = logging.getLogger("vocalsep_async.batches")
 
 _SLICE = 500
 """Tasks that are settled before the event loop may run other tasks."""

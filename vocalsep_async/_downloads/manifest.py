@@ -24,7 +24,7 @@ from vocalsep_async._downloads.partfile import SavedFile
 from vocalsep_async._downloads.paths import manifest_path
 from vocalsep_async.models import SeparationTask, StemFile
 
-_logger = logging.getLogger("vocalsep_async")
+_logger = logging.getLogger("vocalsep_async.downloads")
 _SCHEMA = 1
 
 

@@ -10,7 +10,7 @@ from vocalsep_async._scheduling.hazards import HazardTable
 from vocalsep_async.models import SeparationTask, SeparationType, TaskStatus
 from vocalsep_async.providers._records import certain_duration
 
-_logger = logging.getLogger("vocalsep_async")
+_logger = logging.getLogger("vocalsep_async.polls")
 
 # A server that sends ever new words must not fill the log.
 _MAX_WARNINGS = 20

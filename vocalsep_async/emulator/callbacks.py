@@ -23,7 +23,7 @@ from vocalsep_async.emulator.tasks import Clock, Task
 _ATTEMPTS = 3
 _PAUSE = 1.0  # seconds between two attempts at speed 1; the services document none
 _TIMEOUT = aiohttp.ClientTimeout(total=15.0)  # the documented time for a response
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("vocalsep_async.emulator")
 
 
 def loopback_url(text: str | None) -> URL | None:
