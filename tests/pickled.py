@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
+from event_values import EVENTS
+
 import vocalsep_async
 from vocalsep_async import (
     KIE,
@@ -24,6 +26,7 @@ from vocalsep_async import (
     DownloadReport,
     ErrorAction,
     ErrorRule,
+    Event,
     Intent,
     Interval,
     OriginTrack,
@@ -99,12 +102,15 @@ VALUES: list[Any] = [
     TaskStatus.PENDING,
     SeparationType.SPLIT_STEM,
     ErrorAction.RETRY,
+    *EVENTS,
 ]
 
 
 def path_of(version: str, value: object) -> Path:
     """Where the pickle of *value* is that *version* made."""
     name = type(value).__name__
+    if isinstance(value, Event):
+        return FOLDER / version / name
     return FOLDER / version / f"{name}.{getattr(value, 'name', '')}".rstrip(".")
 
 

@@ -33,6 +33,7 @@ BLOCKS_OF = {
     "docs/batches.md": 5,
     "docs/downloads.md": 4,
     "docs/errors.md": 3,
+    "docs/events.md": 2,
     "docs/providers.md": 2,
     "docs/schedule.md": 2,
     "docs/testing.md": 3,

@@ -38,6 +38,7 @@ from vocalsep_async.errors import (
     TransportError,
     VocalSepError,
 )
+from vocalsep_async.instrumentation import Event, EventListener
 from vocalsep_async.journal import Journal
 from vocalsep_async.models import (
     BatchStats,
@@ -88,6 +89,8 @@ __all__ = [
     "Durations",
     "ErrorAction",
     "ErrorRule",
+    "Event",
+    "EventListener",
     "InsufficientCreditsError",
     "Intent",
     "Interval",

@@ -8,6 +8,7 @@ from typing import Any
 
 from yarl import URL
 
+from vocalsep_async._logging import LEVELS
 from vocalsep_async._version import __version__
 from vocalsep_async.errors import ConfigurationError, InvalidArgumentError
 from vocalsep_async.models import SeparationType, TaskRef, separation_type
@@ -15,6 +16,7 @@ from vocalsep_async.policies import PollPolicy
 
 KEY_VARIABLE = "VOCALSEP_API_KEY"
 BASE_URL_VARIABLE = "VOCALSEP_BASE_URL"
+LOG_VARIABLE = "VOCALSEP_LOG"
 DEFAULT_BASE_URL = "https://api.sunoapi.org"
 
 
@@ -188,6 +190,22 @@ def base_url_in(environ: Mapping[str, str]) -> URL:
     remedy = f"set it to the address of an API, or unset it for {DEFAULT_BASE_URL}"
     with setting_up():
         return base_url(_filled(address, BASE_URL_VARIABLE, remedy), BASE_URL_VARIABLE)
+
+
+def log_level_in(environ: Mapping[str, str]) -> int | None:
+    """The level from which an environment wants the log to be shown; None for not at all.
+
+    Raises:
+        ConfigurationError: it is no such level; the message lists those there are.
+    """
+    word = environ.get(LOG_VARIABLE, "").strip().lower()
+    del environ  # tracebacks may show local variables
+    if not word:
+        return None
+    if word not in LEVELS:
+        known = ", ".join(LEVELS)
+        raise ConfigurationError(f"the environment variable {LOG_VARIABLE} must be one of: {known}")
+    return LEVELS[word]
 
 
 def _filled(value: str, variable: str, remedy: str) -> str:

@@ -14,7 +14,7 @@ import aiohttp
 import anyio
 from yarl import URL
 
-from vocalsep_async import _arguments, _validation
+from vocalsep_async import _arguments, _events, _logging, _validation
 from vocalsep_async._batch.runner import Runner, recorder_in
 from vocalsep_async._batch.saver import Save
 from vocalsep_async._creation import TaskCreator
@@ -40,6 +40,7 @@ from vocalsep_async.downloads import (
 )
 from vocalsep_async.durations import Durations
 from vocalsep_async.errors import ClientClosedError, ConfigurationError, ErrorAction
+from vocalsep_async.instrumentation import EventListener
 from vocalsep_async.journal import Journal
 from vocalsep_async.models import (
     ClientStats,
@@ -72,6 +73,7 @@ class ClientOptions(TypedDict, total=False):
     trace_configs: Sequence[aiohttp.TraceConfig]
     proxy: str | URL | None
     user_agent: str | None
+    on_event: EventListener | Iterable[EventListener] | None
 
 
 class VocalSepClient:
@@ -102,6 +104,10 @@ class VocalSepClient:
         proxy: URL of an HTTP proxy; None for none. Where stems are fetched through one, it
             resolves the names, and what they resolve to is not checked.
         user_agent: value of the User-Agent header; None for the package's name and version.
+        on_event: called with each event, in the event loop: one function or several; see
+            `vocalsep_async.instrumentation`. What they raise is logged. None for none.
+
+    The environment variable ``VOCALSEP_LOG`` (debug, info, warning) has the log shown on stderr.
 
     Raises:
         ConfigurationError: there is no key, or an argument or a variable is unusable or blank.
@@ -122,6 +128,7 @@ class VocalSepClient:
         trace_configs: Sequence[aiohttp.TraceConfig] = (),
         proxy: str | URL | None = None,
         user_agent: str | None = None,
+        on_event: EventListener | Iterable[EventListener] | None = None,
     ) -> None:
         try:
             key = ApiKey(_arguments.key_in(os.environ) if api_key is None else api_key)
@@ -142,9 +149,12 @@ class VocalSepClient:
                 request_timeout, "request_timeout", minimum=0.0, above=True
             )
             name, through = _arguments.user_agent(user_agent), _arguments.proxy(proxy)
+            listeners = _events.checked(on_event)
         if session is not None and trace_configs:
             raise ConfigurationError("a borrowed session has its own trace_configs")
+        _logging.show_from(_arguments.log_level_in(os.environ))
         self._base_url = str(url)
+        self._events = _events.Events(listeners)
         self._provider = provider or provider_for(url.host or "")
         self._transport = Transport(
             url,
@@ -238,6 +248,7 @@ class VocalSepClient:
             await self._poller.aclose()
             await self._files.aclose()
             await self._transport.aclose()
+        self._events.close()
 
     @property
     def base_url(self) -> str:

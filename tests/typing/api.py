@@ -41,6 +41,7 @@ from vocalsep_async import (
 )
 from vocalsep_async.client import ClientOptions
 from vocalsep_async.emulator import Emulator
+from vocalsep_async.instrumentation import Event, EventListener, PollFinished, TaskFinished
 
 
 async def waits(client: VocalSepClient) -> None:
@@ -172,6 +173,32 @@ async def constructs() -> None:
     async with Emulator() as emulator:
         assert_type(emulator.url, str)
         assert_type(emulator.add_task(), str)
+
+
+def listens(event: Event) -> None:
+    assert_type(event.name, str)
+    if isinstance(event, PollFinished):
+        assert_type(event.error, BaseException | None)
+        assert_type(event.wait_ids, tuple[str, ...])
+    if isinstance(event, TaskFinished):
+        assert_type(event.delay, float | None)
+        event.polls = 2  # type: ignore[misc]
+
+
+async def listens_in_vain(event: Event) -> None:
+    """Type checkers cannot tell: a coroutine is an object, too; the client refuses it."""
+
+
+class Counter:
+    def __call__(self, event: Event, /) -> int:
+        return 1
+
+
+listener: EventListener = Counter()
+VocalSepClient("key", on_event=listens)
+VocalSepClient("key", on_event=[listens, print, Counter()])
+VocalSepClient("key", on_event=5)  # type: ignore[arg-type]
+VocalSepClient("key", on_event=lambda: None)  # type: ignore[arg-type]
 
 
 class MyPolicy:

@@ -12,6 +12,7 @@ import vocalsep_async.downloads
 import vocalsep_async.durations
 import vocalsep_async.emulator
 import vocalsep_async.errors
+import vocalsep_async.instrumentation
 import vocalsep_async.journal
 import vocalsep_async.models
 import vocalsep_async.policies
@@ -37,6 +38,8 @@ EXPORTED: tuple[object, ...] = (
     vocalsep_async.Durations,
     vocalsep_async.ErrorAction,
     vocalsep_async.ErrorRule,
+    vocalsep_async.Event,
+    vocalsep_async.EventListener,
     vocalsep_async.InsufficientCreditsError,
     vocalsep_async.Intent,
     vocalsep_async.Interval,
@@ -111,6 +114,30 @@ IN_THEIR_MODULES: tuple[object, ...] = (
     vocalsep_async.errors.TaskTimeoutError,
     vocalsep_async.errors.TransportError,
     vocalsep_async.errors.VocalSepError,
+    vocalsep_async.instrumentation.BatchFinished,
+    vocalsep_async.instrumentation.BatchStarted,
+    vocalsep_async.instrumentation.CreationConfirmed,
+    vocalsep_async.instrumentation.CreationIntended,
+    vocalsep_async.instrumentation.CreationSent,
+    vocalsep_async.instrumentation.DownloadFinished,
+    vocalsep_async.instrumentation.DownloadStarted,
+    vocalsep_async.instrumentation.Event,
+    vocalsep_async.instrumentation.EventListener,
+    vocalsep_async.instrumentation.JournalClosed,
+    vocalsep_async.instrumentation.JournalOpened,
+    vocalsep_async.instrumentation.OutcomeDelivered,
+    vocalsep_async.instrumentation.Paused,
+    vocalsep_async.instrumentation.PollFinished,
+    vocalsep_async.instrumentation.PollStarted,
+    vocalsep_async.instrumentation.RequestRetried,
+    vocalsep_async.instrumentation.Resumed,
+    vocalsep_async.instrumentation.StemFailed,
+    vocalsep_async.instrumentation.StemSaved,
+    vocalsep_async.instrumentation.StemStarted,
+    vocalsep_async.instrumentation.TaskFinished,
+    vocalsep_async.instrumentation.Throttled,
+    vocalsep_async.instrumentation.WaitFinished,
+    vocalsep_async.instrumentation.WaitStarted,
     vocalsep_async.journal.Journal,
     vocalsep_async.models.BatchStats,
     vocalsep_async.models.ClientStats,

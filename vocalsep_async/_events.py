@@ -1,0 +1,151 @@
+"""Events of one client, on their way to its listeners."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+import itertools
+import logging
+from collections.abc import Awaitable, Iterable
+from functools import partial
+from typing import Any, cast
+
+from vocalsep_async._event_log import POLLS, EventLog
+from vocalsep_async._text import counted
+from vocalsep_async.errors import InvalidArgumentError
+from vocalsep_async.instrumentation import Event, EventListener
+
+_logger = logging.getLogger("vocalsep_async.events")
+_numbers = itertools.count(1)
+
+
+def new_id(kind: str) -> str:
+    """An id such as "wait-1", unique in the process."""
+    return f"{kind}-{next(_numbers)}"
+
+
+class Events:
+    """Hands each event to the log, then to every listener, in order.
+
+    Events that are frequent are made only if they are of interest:
+
+        if events:
+            events.emit(PollStarted(...))
+        if events or error is not None:
+            events.emit(PollFinished(...))
+
+    because the log begins to follow polls when one of them fails.
+    """
+
+    __slots__ = ("_all", "_listeners", "_log")
+
+    def __init__(self, listeners: Iterable[EventListener] = ()) -> None:
+        self._log = EventLog()
+        self._listeners = tuple(_Guarded(each) for each in listeners)
+        self._all = (_Guarded(self._log), *self._listeners)
+
+    def __bool__(self) -> bool:
+        """Whether a listener, or the log, wants to know of polls that succeed."""
+        return bool(self._listeners) or bool(self._log.streaks) or POLLS.isEnabledFor(logging.DEBUG)
+
+    def emit(self, event: Event) -> None:
+        """Hand *event* to the log and the listeners; only their cancellations and exits escape."""
+        for listener in self._all:
+            listener(event)
+
+    def close(self) -> None:
+        """Log how often listeners failed after the failure that was logged."""
+        for listener in self._all:
+            listener.report()
+
+
+class _Guarded:
+    """A listener whose errors harm nothing: the first one is logged, others are counted."""
+
+    __slots__ = ("_failures", "_listener", "_reported")
+
+    def __init__(self, listener: EventListener) -> None:
+        self._listener = listener
+        self._failures = 0
+        self._reported = 0
+
+    def __call__(self, event: Event) -> None:
+        try:
+            result = self._listener(event)
+            if result is not None:
+                _refuse_awaitable(result)
+        except Exception as error:  # noqa: BLE001 - the listener may raise anything
+            self._failures += 1
+            if self._failures == 1:
+                self._reported = 1
+                name = _name_of(self._listener)
+                _log(f"listener {name} failed at {event.name}; later failures are counted", error)
+
+    def report(self) -> None:
+        """Log the number of failures that were not logged yet."""
+        unreported = self._failures - self._reported
+        self._reported = self._failures
+        if unreported:
+            _log(f"listener {_name_of(self._listener)} failed {counted(unreported, 'more time')}")
+
+
+def _log(message: str, error: Exception | None = None) -> None:
+    # A filter of the application may raise, also for the message about its own error.
+    with contextlib.suppress(Exception):
+        _logger.error(message, exc_info=error)
+
+
+def _refuse_awaitable(result: object) -> None:
+    """Raise an error for a coroutine; a task or future goes on by itself and is no error."""
+    if isinstance(result, Awaitable) and not isinstance(result, asyncio.Future):
+        close = getattr(result, "close", None)
+        if close is not None:
+            # Python would warn of a coroutine that was never awaited.
+            close()
+        raise TypeError("the listener returned an awaitable, which nothing awaits")
+
+
+def checked(on_event: object) -> tuple[EventListener, ...]:
+    """Check what users pass as *on_event*: nothing, one function or several.
+
+    Raises:
+        InvalidArgumentError: it is something else, or async.
+    """
+    if on_event is None:
+        return ()
+    # An object that is both, such as a mock, is one listener.
+    if callable(on_event):
+        return (_checked(on_event),)
+    if isinstance(on_event, Iterable) and not isinstance(on_event, (str, bytes)):
+        return tuple(map(_checked, on_event))
+    raise InvalidArgumentError(
+        f"on_event must be a function or several in a list, not {type(on_event).__name__}"
+    )
+
+
+def _checked(listener: Any) -> EventListener:
+    function = _without_partials(listener)
+    # A class without its parentheses can be called, too, and would ignore every event.
+    is_plain = callable(function) and not isinstance(function, type)
+    if not is_plain or _is_async(function) or _is_async(type(function).__call__):
+        raise InvalidArgumentError(
+            f"on_event must be a plain function, neither async nor a class: {_name_of(listener)}"
+        )
+    return cast("EventListener", listener)
+
+
+def _is_async(function: object) -> bool:
+    return inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
+
+
+def _name_of(listener: object) -> str:
+    """The name of a listener; its repr may hold what must not be shown."""
+    function = _without_partials(listener)
+    return str(getattr(function, "__qualname__", type(function).__qualname__))
+
+
+def _without_partials(listener: object) -> object:
+    while isinstance(listener, partial):
+        listener = listener.func
+    return listener
