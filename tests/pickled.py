@@ -20,6 +20,7 @@ from vocalsep_async import (
     Adaptive,
     Backoff,
     BatchStats,
+    Bid,
     ClientStats,
     DownloadOptions,
     DownloadProgress,
@@ -29,6 +30,7 @@ from vocalsep_async import (
     Event,
     Intent,
     Interval,
+    LimiterSnapshot,
     OriginTrack,
     PollDone,
     PollPending,
@@ -36,6 +38,7 @@ from vocalsep_async import (
     RetryPolicy,
     SeparationTask,
     SeparationType,
+    SlotResult,
     StemFile,
     Stems,
     TaskOutcome,
@@ -102,6 +105,9 @@ VALUES: list[Any] = [
     TaskStatus.PENDING,
     SeparationType.SPLIT_STEM,
     ErrorAction.RETRY,
+    SlotResult.ANSWERED,
+    Bid(worth=1.5, growth=0.5),
+    LimiterSnapshot(rate=2.0, ceiling=2.0, in_flight=0, sent=1, throttled=0),
     *EVENTS,
 ]
 

@@ -14,7 +14,7 @@ from attrs import define, field
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vocalsep_async._limiting import Grant, RateLimiter
+from vocalsep_async._limiting import Grant, RateLimitState
 from vocalsep_async.policies import RateLimit
 
 Outcome = Literal["answered", "lost", "throttled", "maintenance", "cancelled"]
@@ -41,7 +41,7 @@ class Sent:
 
 
 def report(
-    rate_limiter: RateLimiter,
+    rate_limiter: RateLimitState,
     grant: Grant,
     now: float,
     outcome: Outcome,
@@ -60,7 +60,7 @@ def report(
             rate_limiter.cancel(grant)
 
 
-def play(rate_limiter: RateLimiter, requests: Iterable[Sent]) -> None:
+def play(rate_limiter: RateLimitState, requests: Iterable[Sent]) -> None:
     """Let *requests* arrive, start each as soon as the rate limiter allows, and report its end."""
     arrivals = deque(sorted(requests, key=lambda request: request.arrival))
     waiting: deque[Sent] = deque()
@@ -113,7 +113,7 @@ limits = st.builds(RateLimit, st.integers(1, 25), st.floats(0.1, 20))
 def test_the_server_never_counts_more_requests_in_a_period_than_the_limit(
     limit: RateLimit, sent: list[Sent]
 ) -> None:
-    rate_limiter = RateLimiter(limit)
+    rate_limiter = RateLimitState(limit)
     play(rate_limiter, sent)
     counted = [request.at_server for request in sent if request.outcome != "cancelled"]
     assert most_in_a_window(counted, limit.period) <= limit.max_requests
@@ -128,14 +128,14 @@ def test_many_simultaneous_requests_stay_within_the_limit(
 ) -> None:
     random_ = random.Random(seed)
     sent = [Sent(0.0, random_.uniform(0, slowest), random_.random(), "answered") for _ in range(60)]
-    play(RateLimiter(limit), sent)
+    play(RateLimitState(limit), sent)
     counted = [request.at_server for request in sent]
     assert most_in_a_window(counted, limit.period) <= limit.max_requests
 
 
 @given(st.lists(requests, max_size=60))
 def test_a_rate_limiter_always_allows_requests_again(sent: list[Sent]) -> None:
-    for rate_limiter in (RateLimiter(LIMIT), RateLimiter(None)):
+    for rate_limiter in (RateLimitState(LIMIT), RateLimitState(None)):
         play(rate_limiter, [copy.copy(request) for request in sent])
         now = 1e6
         assert rate_limiter.wait(now) == 0
@@ -143,7 +143,7 @@ def test_a_rate_limiter_always_allows_requests_again(sent: list[Sent]) -> None:
         assert rate_limiter.paused_until(now) == now
 
 
-def starts_at(rate_limiter: RateLimiter, now: float) -> list[Grant]:
+def starts_at(rate_limiter: RateLimitState, now: float) -> list[Grant]:
     """Start as many requests as the rate limiter allows simultaneously."""
     grants = []
     while rate_limiter.wait(now) == 0:
@@ -151,7 +151,7 @@ def starts_at(rate_limiter: RateLimiter, now: float) -> list[Grant]:
     return grants
 
 
-def answer_all(rate_limiter: RateLimiter, grants: Iterable[Grant], now: float) -> None:
+def answer_all(rate_limiter: RateLimitState, grants: Iterable[Grant], now: float) -> None:
     for grant in grants:
         rate_limiter.on_answer(grant, now)
 
@@ -167,7 +167,7 @@ def answer_all(rate_limiter: RateLimiter, grants: Iterable[Grant], now: float) -
     ],
 )
 def test_only_a_small_burst_starts_after_an_idle_time(limit: RateLimit, burst: int) -> None:
-    rate_limiter = RateLimiter(limit)
+    rate_limiter = RateLimitState(limit)
     for now in (0.0, LONG, 2 * LONG):
         grants = starts_at(rate_limiter, now)
         assert len(grants) == burst
@@ -175,7 +175,7 @@ def test_only_a_small_burst_starts_after_an_idle_time(limit: RateLimit, burst: i
 
 
 def test_starts_after_the_burst_are_evenly_spaced() -> None:
-    rate_limiter = RateLimiter(LIMIT)
+    rate_limiter = RateLimitState(LIMIT)
     sent = [Sent(0.0, 0.1, 0.5, "answered") for _ in range(19)]
     play(rate_limiter, sent)
     gaps = [later.started - earlier.started for earlier, later in itertools.pairwise(sent)]
@@ -184,12 +184,12 @@ def test_starts_after_the_burst_are_evenly_spaced() -> None:
 
 def test_the_full_rate_limit_is_used() -> None:
     sent = [Sent(0.0, 0.1, 0.5, "answered") for _ in range(200)]
-    play(RateLimiter(LIMIT), sent)
+    play(RateLimitState(LIMIT), sent)
     assert sent[-1].started == pytest.approx(98.0, rel=0.03)
 
 
 def test_a_slot_is_held_until_one_period_after_its_answer() -> None:
-    rate_limiter = RateLimiter(RateLimit(1, 10.0))
+    rate_limiter = RateLimitState(RateLimit(1, 10.0))
     grant = rate_limiter.start(0.0)
     assert rate_limiter.wait(5.0) == math.inf
     assert rate_limiter.in_flight == 1
@@ -201,7 +201,7 @@ def test_a_slot_is_held_until_one_period_after_its_answer() -> None:
 
 
 def test_a_lost_request_holds_its_slot_like_an_answered_one() -> None:
-    rate_limiter = RateLimiter(RateLimit(1, 10.0))
+    rate_limiter = RateLimitState(RateLimit(1, 10.0))
     rate_limiter.on_lost(rate_limiter.start(0.0), 30.0)
     assert rate_limiter.wait(30.0) == pytest.approx(10.01)
 
@@ -211,15 +211,15 @@ def test_a_lost_request_holds_its_slot_like_an_answered_one() -> None:
 
 def throttled_once(
     limit: RateLimit | None = LIMIT, *, before: int = 0
-) -> tuple[RateLimiter, list[Grant]]:
+) -> tuple[RateLimitState, list[Grant]]:
     """A rate limiter throttled first at second 0.5, and the requests started before that."""
-    rate_limiter = RateLimiter(limit)
+    rate_limiter = RateLimitState(limit)
     first, *others = [rate_limiter.start(0.0) for _ in range(before + 1)]
     rate_limiter.on_throttled(first, 0.5)
     return rate_limiter, others
 
 
-def probe(rate_limiter: RateLimiter) -> tuple[float, Grant]:
+def probe(rate_limiter: RateLimitState) -> tuple[float, Grant]:
     """Start the next probe as soon as it is allowed."""
     now = rate_limiter.paused_until(0.0)
     now += rate_limiter.wait(now)
@@ -233,7 +233,7 @@ def test_a_throttled_request_pauses_the_client() -> None:
     assert rate_limiter.paused_until(0.5) == 1.5
     assert rate_limiter.paused_until(9.0) == 9.0
     assert rate_limiter.throttled == 1
-    assert "paused" in repr(rate_limiter)
+    assert "paused" in str(rate_limiter)
 
 
 def test_the_first_pause_fits_a_short_period() -> None:
@@ -257,7 +257,7 @@ def test_one_probe_is_sent_at_a_time() -> None:
     assert rate_limiter.wait(now + 5) == math.inf
     rate_limiter.on_answer(grant, now + 5)
     assert rate_limiter.wait(now + 5) == 0
-    assert "paused" not in repr(rate_limiter)
+    assert "paused" not in str(rate_limiter)
 
 
 def test_a_lost_probe_makes_room_for_the_next() -> None:
@@ -327,7 +327,7 @@ def test_the_next_episode_decreases_the_rate_again_after_a_period() -> None:
 
 
 def test_the_rate_never_falls_below_one_request_per_period() -> None:
-    rate_limiter = RateLimiter(RateLimit(2, 10.0))
+    rate_limiter = RateLimitState(RateLimit(2, 10.0))
     for episode in range(1, 20):
         now = episode * LONG
         for moment in (now, now + 100):
@@ -377,7 +377,7 @@ def test_the_steps_grow_with_the_time_since_the_last_decrease() -> None:
 def test_a_pause_lasts_at_least_as_long_as_the_server_asked(
     retry_after: float | None, pause: float
 ) -> None:
-    rate_limiter = RateLimiter(LIMIT)
+    rate_limiter = RateLimitState(LIMIT)
     rate_limiter.on_throttled(rate_limiter.start(0.0), 1.0, retry_after)
     assert rate_limiter.wait(1.0) == pytest.approx(pause)
 
@@ -392,7 +392,7 @@ def test_retry_after_counts_for_every_throttled_request() -> None:
 
 
 def test_maintenance_pauses_half_a_minute_and_then_a_minute_each() -> None:
-    rate_limiter = RateLimiter(LIMIT)
+    rate_limiter = RateLimitState(LIMIT)
     rate_limiter.on_maintenance(rate_limiter.start(0.0), 1.0)
     pauses = [rate_limiter.paused_until(1.0) - 1.0]
     for _ in range(3):
@@ -409,7 +409,7 @@ def test_maintenance_pauses_half_a_minute_and_then_a_minute_each() -> None:
 
 
 def test_maintenance_lasts_at_least_as_long_as_the_server_asked() -> None:
-    rate_limiter = RateLimiter(LIMIT)
+    rate_limiter = RateLimitState(LIMIT)
     rate_limiter.on_maintenance(rate_limiter.start(0.0), 1.0, 120.0)
     assert rate_limiter.paused_until(1.0) == 121.0
 
@@ -424,7 +424,7 @@ def test_maintenance_met_by_a_probe_pauses_at_least_half_a_minute() -> None:
 # Cancelled grants.
 
 
-def observed(rate_limiter: RateLimiter, now: float) -> tuple[Any, ...]:
+def observed(rate_limiter: RateLimitState, now: float) -> tuple[Any, ...]:
     """Everything observable of the rate limiter at *now*, and the starts that it will allow."""
     ahead = copy.deepcopy(rate_limiter)
     starts = []
@@ -452,7 +452,7 @@ def observed(rate_limiter: RateLimiter, now: float) -> tuple[Any, ...]:
 def test_a_cancelled_grant_leaves_no_trace(
     limit: RateLimit | None, earlier: list[Sent], gaps: list[float]
 ) -> None:
-    rate_limiter = RateLimiter(limit)
+    rate_limiter = RateLimitState(limit)
     play(rate_limiter, earlier)
     now = max((request.started + request.round_trip for request in earlier), default=0.0)
     for gap in gaps:
@@ -466,7 +466,7 @@ def test_a_cancelled_grant_leaves_no_trace(
 def test_cancel_returns_exactly_the_gap_that_was_taken() -> None:
     """Even if the allowed rate changed in between."""
     plain, _ = throttled_once(before=3)
-    rate_limiter = RateLimiter(LIMIT)
+    rate_limiter = RateLimitState(LIMIT)
     first, *_, unsent = [rate_limiter.start(0.0) for _ in range(5)]
     rate_limiter.on_throttled(first, 0.5)
     rate_limiter.cancel(unsent)
@@ -477,7 +477,7 @@ def test_cancel_returns_exactly_the_gap_that_was_taken() -> None:
 
 
 def test_without_a_known_limit_no_rate_applies_until_the_first_throttling() -> None:
-    rate_limiter = RateLimiter(None)
+    rate_limiter = RateLimitState(None)
     assert rate_limiter.rate == math.inf
     for _ in range(1000):
         rate_limiter.on_answer(rate_limiter.start(1.0), 1.0)
@@ -486,7 +486,7 @@ def test_without_a_known_limit_no_rate_applies_until_the_first_throttling() -> N
 
 
 def test_without_a_known_limit_at_most_fifty_requests_are_in_flight() -> None:
-    rate_limiter = RateLimiter(None)
+    rate_limiter = RateLimitState(None)
     grants = starts_at(rate_limiter, 0.0)
     assert len(grants) == 50
     assert rate_limiter.wait(1.0) == math.inf
@@ -494,9 +494,9 @@ def test_without_a_known_limit_at_most_fifty_requests_are_in_flight() -> None:
     assert rate_limiter.wait(1.0) == 0
 
 
-def learned(accepted: int) -> tuple[RateLimiter, float]:
+def learned(accepted: int) -> tuple[RateLimitState, float]:
     """A rate limiter throttled first after *accepted* answers in ten seconds."""
-    rate_limiter = RateLimiter(None)
+    rate_limiter = RateLimitState(None)
     answer_all(rate_limiter, [rate_limiter.start(0.0) for _ in range(7)], 0.0)
     now = 20.0
     for _ in range(accepted):
@@ -536,7 +536,7 @@ def test_a_learned_rate_doubles_each_period_until_throttled_and_then_grows_slowl
 class World:
     """A server with a sliding window, our client, and another client with its own rate."""
 
-    rate_limiter: RateLimiter
+    rate_limiter: RateLimitState
     other_gap: Callable[[random.Random], float]
     random: random.Random
     limit: RateLimit = LIMIT
@@ -589,7 +589,7 @@ class World:
 def world_of(
     seed: int, gap: Callable[[random.Random], float], limit: RateLimit | None = LIMIT
 ) -> World:
-    return World(RateLimiter(limit), gap, random.Random(seed))
+    return World(RateLimitState(limit), gap, random.Random(seed))
 
 
 def throttled_share(counts: list[int]) -> float:
@@ -634,8 +634,6 @@ def test_without_a_known_limit_the_rate_settles_near_it(seed: int) -> None:
 
 
 def test_a_rate_limiter_shows_its_state() -> None:
-    rate_limiter = RateLimiter(LIMIT)
+    rate_limiter = RateLimitState(LIMIT)
     rate_limiter.start(0.0)
-    assert repr(rate_limiter) == (
-        "<RateLimiter: 2.00 requests/s, 1 in flight, 1 sent, 0 throttled>"
-    )
+    assert str(rate_limiter) == ("2.00 requests/s, 1 in flight, 1 sent, 0 throttled")

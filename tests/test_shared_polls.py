@@ -220,7 +220,7 @@ async def test_a_second_wait_begins_though_a_failed_one_is_still_busy(
 
         async def busy(task: SeparationTask) -> None:
             with monkeypatch.context() as patch:
-                patch.setattr(client._rate_limiter, "wait", broken)
+                patch.setattr(client._limiter._state, "wait", broken)
                 await anyio.sleep(5)
             await anyio.sleep(20)
 

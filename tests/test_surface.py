@@ -29,8 +29,11 @@ CLASSES = [
 ] + [type(event) for event in EVENTS]
 UNPICKLED = {"VocalSepClient", "BatchRunner", "StemStream", "Journal", "Durations"} | {
     "DurationView",
+    "Limiter",
     "PollContext",
     "PollPolicy",
+    "RateLimiter",
+    "Slot",
     "Event",
     "EventListener",
 }

@@ -40,6 +40,14 @@ from vocalsep_async.errors import (
 )
 from vocalsep_async.instrumentation import Event, EventListener
 from vocalsep_async.journal import Journal
+from vocalsep_async.limiter import (
+    Bid,
+    Limiter,
+    LimiterSnapshot,
+    RateLimiter,
+    Slot,
+    SlotResult,
+)
 from vocalsep_async.models import (
     BatchStats,
     ClientStats,
@@ -77,6 +85,7 @@ __all__ = [
     "Backoff",
     "BatchRunner",
     "BatchStats",
+    "Bid",
     "ClientClosedError",
     "ClientStats",
     "ConfigurationError",
@@ -98,6 +107,8 @@ __all__ = [
     "InvalidParametersError",
     "Journal",
     "JournalError",
+    "Limiter",
+    "LimiterSnapshot",
     "MaintenanceError",
     "NotFoundError",
     "OriginTrack",
@@ -109,11 +120,14 @@ __all__ = [
     "Provider",
     "RateLimit",
     "RateLimitedError",
+    "RateLimiter",
     "RequestTimeoutError",
     "RetryPolicy",
     "SeparationTask",
     "SeparationType",
     "ServerError",
+    "Slot",
+    "SlotResult",
     "StemFile",
     "StemStream",
     "Stems",

@@ -11,8 +11,9 @@ from yarl import URL
 from vocalsep_async._logging import LEVELS
 from vocalsep_async._version import __version__
 from vocalsep_async.errors import ConfigurationError, InvalidArgumentError
+from vocalsep_async.limiter import Limiter, RateLimiter
 from vocalsep_async.models import SeparationType, TaskRef, separation_type
-from vocalsep_async.policies import PollPolicy
+from vocalsep_async.policies import PollPolicy, RateLimit
 
 KEY_VARIABLE = "VOCALSEP_API_KEY"
 BASE_URL_VARIABLE = "VOCALSEP_BASE_URL"
@@ -49,6 +50,19 @@ def base_url(value: object, name: str = "base_url") -> URL:
 def proxy(value: object) -> URL | None:
     """Check the address of an HTTP proxy; None for none."""
     return None if value is None else _http_url(value, "proxy", "http://proxy.example.com:8080")
+
+
+def limiter(value: Limiter | None, limit: RateLimit | None) -> Limiter:
+    """Check a client's limiter and rate limit; without a limiter, make one of that limit."""
+    instance(limit, "rate_limit", (RateLimit, type(None)))
+    instance(value, "limiter", (Limiter, type(None)))
+    if not isinstance(value, Limiter):
+        return RateLimiter(limit)
+    if limit != RateLimit():
+        raise InvalidArgumentError("pass rate_limit or limiter: a limiter has a limit of its own")
+    if value.on_pause is not None:
+        raise InvalidArgumentError("the limiter belongs to a client; make one for each client")
+    return value
 
 
 def link(value: object, name: str) -> str:

@@ -1,4 +1,4 @@
-"""The rate limiter of one account: a pure state machine that takes ``now``.
+"""The arithmetic of `RateLimiter`: a pure state machine that takes ``now``.
 
 Three rules, each a small class below, decide when the next request may start:
 
@@ -60,8 +60,8 @@ class Grant:
         self.gap = gap
 
 
-class RateLimiter:
-    """Limits the requests of one client to what its account may send.
+class RateLimitState:
+    """Decides when a client may send its next request.
 
     All moments are seconds on one clock. Each `Grant` ends with exactly one call of `cancel`,
     `on_answer`, `on_lost`, `on_throttled` or `on_maintenance`.
@@ -74,24 +74,26 @@ class RateLimiter:
 
     def __init__(self, limit: RateLimit | None) -> None:
         self._period = _DEFAULT_PERIOD if limit is None else limit.period
-        ceiling = math.inf if limit is None else float(limit.max_requests)
+        most = math.inf if limit is None else float(limit.max_requests)
         self._window = _Window(
             size=_MAX_IN_FLIGHT if limit is None else limit.max_requests,
             hold=0.0 if limit is None else limit.period + _MARGIN,
         )
-        self._allowed = _AllowedRate(ceiling, self._period)
+        self._allowed = _AllowedRate(most, self._period)
         self._spacing = _Spacing(self._period)
         self._pause: _Pause | None = None
+        self.ceiling = most / self._period
+        """Requests per second at most; infinity where no limit is known."""
         self.sent = 0
         """Number of requests sent."""
         self.throttled = 0
         """Number of requests that were throttled (405, 430 and their like)."""
 
-    def __repr__(self) -> str:
-        state = "" if self._pause is None else ", paused"
+    def __str__(self) -> str:
+        paused = ", paused" if self.is_paused else ""
         return (
-            f"<RateLimiter: {self.rate:.2f} requests/s, {self.in_flight} in flight, "
-            f"{self.sent} sent, {self.throttled} throttled{state}>"
+            f"{self.rate:.2f} requests/s, {self.in_flight} in flight, "
+            f"{self.sent} sent, {self.throttled} throttled{paused}"
         )
 
     @property
@@ -103,6 +105,11 @@ class RateLimiter:
     def in_flight(self) -> int:
         """Number of requests sent and not answered yet."""
         return self._window.in_flight
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether a pause began and no probe was answered since."""
+        return self._pause is not None
 
     def paused_until(self, now: float) -> float:
         """End of the present pause; *now* if there is none."""

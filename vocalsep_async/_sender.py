@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from vocalsep_async._failures import FailureStreak
-from vocalsep_async._limiter import Limiter, Slot
+from vocalsep_async._request_queue import RequestQueue, RequestSlot
 from vocalsep_async._transport.api import Request, Transport
 from vocalsep_async.errors import VocalSepError
 from vocalsep_async.policies import RetryPolicy
@@ -17,10 +17,10 @@ Decode = Callable[[int, Mapping[str, str], bytes], T]
 
 
 class RequestSender:
-    """Sends requests within the rate limit, and reports to the limiter how each ended."""
+    """Sends requests, each in a slot of the limiter."""
 
-    def __init__(self, limiter: Limiter, transport: Transport, retry: RetryPolicy) -> None:
-        self.limiter = limiter
+    def __init__(self, queue: RequestQueue, transport: Transport, retry: RetryPolicy) -> None:
+        self.queue = queue
         self.retry = retry
         self._transport = transport
 
@@ -33,7 +33,7 @@ class RequestSender:
         """
         self._transport.bind()
 
-    async def send(self, slot: Slot, request: Request, decode: Decode[T]) -> T:
+    async def send(self, slot: RequestSlot, request: Request, decode: Decode[T]) -> T:
         """Send *request* in *slot* and decode its answer.
 
         Raises:
@@ -59,7 +59,7 @@ class RequestSender:
         streak = FailureStreak()
         while True:
             # A slot for each try, because each counts against the rate limit.
-            slot = await self.limiter.acquire()
+            slot = await self.queue.acquire()
             try:
                 return await self.send(slot, request, decode)
             except VocalSepError as error:
@@ -69,8 +69,8 @@ class RequestSender:
                 delay = streak.delay(error, self.retry, random.random)
             # After throttling there is no delay: `acquire` waits for the end of the pause.
             if delay > 0:
-                await self.limiter.sleep(delay)
+                await self.queue.sleep(delay)
 
     def is_permanent(self, error: VocalSepError, streak: FailureStreak) -> bool:
         """Whether a wait whose last polls failed as *streak* counts ends with *error*."""
-        return streak.is_permanent(error, self.retry, in_doubt=self.limiter.doubts_address(error))
+        return streak.is_permanent(error, self.retry, in_doubt=self.queue.doubts_address(error))

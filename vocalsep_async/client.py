@@ -20,10 +20,9 @@ from vocalsep_async._batch.saver import Save
 from vocalsep_async._creation import TaskCreator
 from vocalsep_async._downloads.downloader import Downloader
 from vocalsep_async._downloads.plan import DownloadPlan
-from vocalsep_async._limiter import Limiter
-from vocalsep_async._limiting import RateLimiter
 from vocalsep_async._polling.poller import Poller
 from vocalsep_async._polling.waiter import OnUpdate, Waiter
+from vocalsep_async._request_queue import RequestQueue
 from vocalsep_async._sender import RequestSender
 from vocalsep_async._transport.api import Request, Transport
 from vocalsep_async._transport.files import FileTransport
@@ -42,6 +41,7 @@ from vocalsep_async.durations import Durations
 from vocalsep_async.errors import ClientClosedError, ConfigurationError, ErrorAction
 from vocalsep_async.instrumentation import EventListener
 from vocalsep_async.journal import Journal
+from vocalsep_async.limiter import Limiter
 from vocalsep_async.models import (
     ClientStats,
     DownloadReport,
@@ -65,6 +65,7 @@ class ClientOptions(TypedDict, total=False):
     base_url: str | URL | None
     provider: Provider | None
     rate_limit: RateLimit | None
+    limiter: Limiter | None
     request_timeout: float
     retry: RetryPolicy
     poll: PollPolicy
@@ -92,6 +93,8 @@ class VocalSepClient:
         provider: the provider of the API, which decides what codes mean; None finds it from the
             host of *base_url* (`SUNOAPI` if the host is not a known one).
         rate_limit: the limit of the account; None if it is not known: then it is learned.
+        limiter: what decides when requests are sent, in place of *rate_limit*; the client closes
+            it. None makes a `RateLimiter`.
         request_timeout: seconds for one HTTP exchange, connecting and body included, above 0.
         retry: how often a request that failed is tried.
         poll: when a pending task is polled again, unless a call says otherwise.
@@ -120,6 +123,7 @@ class VocalSepClient:
         base_url: str | URL | None = None,
         provider: Provider | None = None,
         rate_limit: RateLimit | None = RateLimit(20, 10.0),  # noqa: B008 - a frozen value
+        limiter: Limiter | None = None,
         request_timeout: float = 30.0,
         retry: RetryPolicy = RetryPolicy(),  # noqa: B008 - a frozen value
         poll: PollPolicy = Adaptive(),  # noqa: B008 - a frozen value
@@ -141,7 +145,7 @@ class VocalSepClient:
                 else _arguments.base_url(base_url)
             )
             _arguments.instance(provider, "provider", (Provider, type(None)))
-            _arguments.instance(rate_limit, "rate_limit", (RateLimit, type(None)))
+            granting = _arguments.limiter(limiter, rate_limit)
             _arguments.instance(retry, "retry", RetryPolicy)
             _arguments.instance(allow_private_hosts, "allow_private_hosts", bool)
             self._poll = _arguments.policy(poll)
@@ -172,8 +176,8 @@ class VocalSepClient:
             allow_private_hosts=allow_private_hosts,
             proxy=through,
         )
-        self._rate_limiter = RateLimiter(rate_limit)
-        self._sender = RequestSender(Limiter(self._rate_limiter), self._transport, retry)
+        self._limiter = granting
+        self._sender = RequestSender(RequestQueue(self._limiter), self._transport, retry)
         self._decoder = Decoder(self._provider)
         self._creator = TaskCreator(self._sender, self._decoder, self._base_url)
         self._durations = Durations()
@@ -210,7 +214,7 @@ class VocalSepClient:
         if not hasattr(self, "_poller"):
             return "<VocalSepClient, not made>"  # tracebacks may show one whose set-up failed
         about = f"{self._transport.host} ({self._provider.name})"
-        return f"<VocalSepClient of {about}: {self._rate_limiter!r}>"
+        return f"<VocalSepClient of {about}: {self._limiter!r}>"
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a client is not copied or pickled; make one in each process")
@@ -248,6 +252,9 @@ class VocalSepClient:
             await self._poller.aclose()
             await self._files.aclose()
             await self._transport.aclose()
+            # Last: every request has reported to it how it ended.
+            self._limiter.on_pause = None
+            await self._limiter.aclose()
         self._events.close()
 
     @property
@@ -263,13 +270,13 @@ class VocalSepClient:
     @property
     def stats(self) -> ClientStats:
         """What the client has done so far; needs a running event loop."""
-        now = anyio.current_time()
+        now, limiter = anyio.current_time(), self._limiter.snapshot()
         return ClientStats(
-            requests=self._rate_limiter.sent,
-            throttled=self._rate_limiter.throttled,
-            in_flight=self._rate_limiter.in_flight,
-            rate=self._rate_limiter.rate,
-            paused_for=self._rate_limiter.paused_until(now) - now,
+            requests=limiter.sent,
+            throttled=limiter.throttled,
+            in_flight=limiter.in_flight,
+            rate=limiter.rate,
+            paused_for=max(0.0, (limiter.paused_until or now) - now),
         )
 
     async def get_task(self, task: str | TaskRef) -> SeparationTask:

@@ -288,7 +288,7 @@ class BatchMachine(RuleBasedStateMachine):
         assert stats.pending + stats.finished == self.taken.total()
         assert stats.finished >= self.ended.total()
         assert stats.throttled + stats.retried <= stats.polls
-        assert stats.polls <= self.client._rate_limiter.sent * max(1, self.taken.total())
+        assert stats.polls <= self.client._limiter._state.sent * max(1, self.taken.total())
 
     @invariant()
     def the_budget_is_kept(self) -> None:

@@ -382,7 +382,7 @@ async def test_an_error_of_the_rate_limiter_is_raised_by_iteration(
 
     async with make_client() as client:
         with monkeypatch.context() as patch:
-            patch.setattr(client._rate_limiter, "wait", broken)
+            patch.setattr(client._limiter._state, "wait", broken)
             with pytest.raises(LookupError, match="the budget is gone"):
                 await tracked(client, (f"t{number}" for number in count()))
         assert (await tracked(client, ["a"]))[0].succeeded

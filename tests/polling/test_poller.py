@@ -73,7 +73,7 @@ async def test_an_error_of_the_rate_limiter_reaches_the_waiters(
 
     async with make_client() as client:
         with monkeypatch.context() as patch:
-            patch.setattr(client._rate_limiter, "wait", broken)
+            patch.setattr(client._limiter._state, "wait", broken)
             with pytest.raises(LookupError, match="the rate limiter is broken"):
                 await client.wait_for_task("a")
         assert (await client.wait_for_task("a")).succeeded

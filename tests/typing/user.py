@@ -14,6 +14,7 @@ import vocalsep_async.emulator
 import vocalsep_async.errors
 import vocalsep_async.instrumentation
 import vocalsep_async.journal
+import vocalsep_async.limiter
 import vocalsep_async.models
 import vocalsep_async.policies
 import vocalsep_async.providers
@@ -26,6 +27,7 @@ EXPORTED: tuple[object, ...] = (
     vocalsep_async.Backoff,
     vocalsep_async.BatchRunner,
     vocalsep_async.BatchStats,
+    vocalsep_async.Bid,
     vocalsep_async.ClientClosedError,
     vocalsep_async.ClientStats,
     vocalsep_async.ConfigurationError,
@@ -47,6 +49,8 @@ EXPORTED: tuple[object, ...] = (
     vocalsep_async.InvalidParametersError,
     vocalsep_async.Journal,
     vocalsep_async.JournalError,
+    vocalsep_async.Limiter,
+    vocalsep_async.LimiterSnapshot,
     vocalsep_async.KIE,
     vocalsep_async.MaintenanceError,
     vocalsep_async.NotFoundError,
@@ -59,12 +63,15 @@ EXPORTED: tuple[object, ...] = (
     vocalsep_async.Provider,
     vocalsep_async.RateLimit,
     vocalsep_async.RateLimitedError,
+    vocalsep_async.RateLimiter,
     vocalsep_async.RequestTimeoutError,
     vocalsep_async.RetryPolicy,
     vocalsep_async.SUNOAPI,
     vocalsep_async.SeparationTask,
     vocalsep_async.SeparationType,
     vocalsep_async.ServerError,
+    vocalsep_async.Slot,
+    vocalsep_async.SlotResult,
     vocalsep_async.StemFile,
     vocalsep_async.StemStream,
     vocalsep_async.Stems,
@@ -139,6 +146,13 @@ IN_THEIR_MODULES: tuple[object, ...] = (
     vocalsep_async.instrumentation.WaitFinished,
     vocalsep_async.instrumentation.WaitStarted,
     vocalsep_async.journal.Journal,
+    vocalsep_async.limiter.Bid,
+    vocalsep_async.limiter.Limiter,
+    vocalsep_async.limiter.LimiterSnapshot,
+    vocalsep_async.limiter.OnPause,
+    vocalsep_async.limiter.RateLimiter,
+    vocalsep_async.limiter.Slot,
+    vocalsep_async.limiter.SlotResult,
     vocalsep_async.models.BatchStats,
     vocalsep_async.models.ClientStats,
     vocalsep_async.models.DownloadProgress,

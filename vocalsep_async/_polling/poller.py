@@ -17,7 +17,6 @@ from typing import Any
 import anyio
 from anyio.lowlevel import checkpoint
 
-from vocalsep_async._limiter import Slot
 from vocalsep_async._polling.learner import DurationLearner
 from vocalsep_async._polling.stateless import StatelessPoller
 from vocalsep_async._polling.target import (
@@ -28,6 +27,7 @@ from vocalsep_async._polling.target import (
     record_request,
 )
 from vocalsep_async._polling.waiter import Waiter
+from vocalsep_async._request_queue import RequestSlot
 from vocalsep_async._scheduling.hazards import HazardTable
 from vocalsep_async._scheduling.queue import Backlog, PollQueue
 from vocalsep_async._scheduling.scheduler import Scheduler
@@ -39,6 +39,7 @@ from vocalsep_async.errors import (
     InsufficientCreditsError,
     VocalSepError,
 )
+from vocalsep_async.limiter import Bid
 from vocalsep_async.models import SeparationTask, TaskRef
 from vocalsep_async.providers._decoder import Decoder
 
@@ -58,7 +59,7 @@ class Poller:
     def __init__(self, sender: RequestSender, decoder: Decoder, hazards: HazardTable) -> None:
         self.hazards = hazards
         self._sender = sender
-        self._limiter = sender.limiter
+        self._requests = sender.queue
         self._decoder = decoder
         self._learner = DurationLearner(hazards)
         self.stateless = StatelessPoller(sender, decoder, self._learner)
@@ -71,12 +72,12 @@ class Poller:
         self._loop: asyncio.Task[None] | None = None
         self._cancelled: set[asyncio.Task[None]] = set()
         self._changed = anyio.Event()
-        self._limiter.on_pause = self._on_pause
+        self._requests.on_pause = self._on_pause
 
     @property
     def rate(self) -> float:
         """Requests per second that are allowed now; infinity while no limit is known."""
-        return self._limiter.rate_limiter.rate
+        return self._requests.limiter.snapshot().rate
 
     async def poll_with_retries(self, ref: TaskRef) -> SeparationTask:
         """Poll *ref* once, in as many tries as the `RetryPolicy` allows.
@@ -107,7 +108,7 @@ class Poller:
         target = self._waiters[waiter] = self.subscribe(ref, waiter)
         waiter.on_subscribed(target)
         # A pause that began earlier is not announced again.
-        waiter.on_pause(self._limiter.paused_until())
+        waiter.on_pause(self._requests.paused_until())
         try:
             yield waiter
         finally:
@@ -246,7 +247,7 @@ class Poller:
 
     async def aclose(self) -> None:
         """End every wait with `ClientClosedError`."""
-        self._limiter.close()
+        self._requests.close()
         # Copied first: `_end_all` removes the targets whose polls are cancelled below.
         targets = list(self._targets.values())
         self._end_all(ClientClosedError("the client was closed while a wait was under way"))
@@ -281,16 +282,20 @@ class Poller:
 
     async def _start_due_polls(self) -> None:
         # As many slots in a turn as requests queue behind it: polls get half of all slots.
-        async with self._limiter.turn:
-            for _ in range(1 + self._limiter.turn.statistics().tasks_waiting):
+        async with self._requests.turn:
+            for _ in range(1 + self._requests.turn.statistics().tasks_waiting):
                 # The slot comes first: which poll is the most urgent one is decided when it can be
                 # sent.
-                slot = await self._limiter.next_slot()
+                slot = await self._requests.next_slot(self._bid)
                 target = self._next_wanted(anyio.current_time())
                 if target is None:
                     slot.release()
                     return
                 self._start_poll(target, slot)
+
+    def _bid(self) -> Bid:
+        """What the next slot is worth to the polls at this moment."""
+        return Bid(queued=len(self._targets))
 
     def _next_wanted(self, now: float) -> PollTarget | None:
         while (target := self._scheduler.pop(now, self.rate)) is not None:
@@ -299,7 +304,7 @@ class Poller:
             target.queue.end_poll()
         return None
 
-    def _start_poll(self, target: PollTarget, slot: Slot) -> None:
+    def _start_poll(self, target: PollTarget, slot: RequestSlot) -> None:
         target.on_sent(anyio.current_time())
         poll = _task(self._poll(target, slot), f"vocalsep poll {target.task_id}")
         target.poll = poll
@@ -319,7 +324,7 @@ class Poller:
 
     # What polls find
 
-    async def _poll(self, target: PollTarget, slot: Slot) -> None:
+    async def _poll(self, target: PollTarget, slot: RequestSlot) -> None:
         try:
             task, age = await self._sender.send(
                 slot,
@@ -386,7 +391,7 @@ class Poller:
         # A pause that began during the poll concerns its waiters only now.
         for subscriber in target.subscribers:
             if isinstance(subscriber, Waiter):
-                subscriber.on_pause(self._limiter.paused_until())
+                subscriber.on_pause(self._requests.paused_until())
 
     # Giving up
 

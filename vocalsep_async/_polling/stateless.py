@@ -102,7 +102,7 @@ class StatelessPoller:
 
     def __init__(self, sender: RequestSender, decoder: Decoder, learner: DurationLearner) -> None:
         self._sender = sender
-        self._limiter = sender.limiter
+        self._queue = sender.queue
         self._decoder = decoder
         self._learner = learner
 
@@ -118,11 +118,11 @@ class StatelessPoller:
         known = _begun(_read(state), ref)
         self._sender.bind()
         # The client may be new, and would doubt the address at each 405 again.
-        self._limiter.is_understood |= known.understood
-        # Without a queue: a caller that must not sleep comes back later.
-        slot = self._limiter.try_acquire()
-        if slot is None:
-            return self._pending(known, 0.0)
+        self._queue.is_understood |= known.understood
+        # Not queued: a caller that must not sleep comes back later.
+        slot = await self._queue.try_acquire()
+        if isinstance(slot, (int, float)):
+            return self._pending(known, slot)
         try:
             task, age = await self._sender.send(
                 slot, record_request(ref.task_id), partial(decode_record, self._decoder, ref)
@@ -169,14 +169,11 @@ class StatelessPoller:
 
     def _pending(self, known: _State, delay: float) -> PollPending:
         """Have the caller poll after *delay* seconds, or later if the rate limit wants it."""
-        now = anyio.current_time()
-        rate_limiter = self._limiter.rate_limiter
-        wait = rate_limiter.wait(now)
-        earliest = max(
-            delay, rate_limiter.paused_until(now) - now, _BUSY if math.isinf(wait) else wait
-        )
+        paused_for = self._queue.paused_until() - anyio.current_time()
+        wait = max(delay, self._queue.limiter.snapshot().wait)
+        earliest = max(paused_for, _BUSY if math.isinf(wait) else wait)
         status = None if known.status is None else as_status(known.status)
-        known = evolve(known, understood=self._limiter.is_understood)
+        known = evolve(known, understood=self._queue.is_understood)
         return PollPending(delay=earliest, state=asdict(known), status=status)
 
 

@@ -11,7 +11,7 @@ from benchmarks.simulation.server import Answer
 from benchmarks.simulation.tasks import SimulatedTask
 from benchmarks.simulation.timeline import Timer
 from vocalsep_async import RateLimit
-from vocalsep_async._limiting import Grant, RateLimiter
+from vocalsep_async._limiting import Grant, RateLimitState
 
 T = TypeVar("T")
 
@@ -21,7 +21,7 @@ class Paced(ABC, Generic[T]):
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self.rate_limiter = RateLimiter(RateLimit(world.limit.requests, world.limit.period))
+        self.rate_limiter = RateLimitState(RateLimit(world.limit.requests, world.limit.period))
         self._timer = Timer(world.timeline, self._send)
 
     @abstractmethod

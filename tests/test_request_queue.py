@@ -9,8 +9,7 @@ import anyio
 import pytest
 from virtual_time import VIRTUAL_TIME
 
-from vocalsep_async._limiter import Limiter
-from vocalsep_async._limiting import RateLimiter
+from vocalsep_async._request_queue import RequestQueue
 from vocalsep_async.errors import (
     APIError,
     ClientClosedError,
@@ -21,6 +20,7 @@ from vocalsep_async.errors import (
     ServerError,
     TransportError,
 )
+from vocalsep_async.limiter import RateLimiter
 from vocalsep_async.policies import RateLimit
 
 pytestmark = pytest.mark.anyio
@@ -37,12 +37,17 @@ def api_error(
     return kind("no", code=430, http_status=200, action=action, retry_after=retry_after)
 
 
+def sent_and_in_flight(limiter: RateLimiter) -> tuple[int, int]:
+    snapshot = limiter.snapshot()
+    return snapshot.sent, snapshot.in_flight
+
+
 async def test_slots_are_granted_first_come_first_served() -> None:
-    limiter = Limiter(RateLimiter(RateLimit(2, 1.0)))
+    queue = RequestQueue(RateLimiter(RateLimit(2, 1.0)))
     order: list[int] = []
 
     async def start(number: int) -> None:
-        with await limiter.acquire():
+        with await queue.acquire():
             order.append(number)
 
     async with anyio.create_task_group() as group:
@@ -53,37 +58,37 @@ async def test_slots_are_granted_first_come_first_served() -> None:
 
 async def test_a_cancelled_request_leaves_no_hole_and_no_used_slot() -> None:
     rate_limiter = RateLimiter(RateLimit(1, 10.0))
-    limiter = Limiter(rate_limiter)
+    queue = RequestQueue(rate_limiter)
     began = anyio.current_time()
-    with await limiter.acquire():
+    with await queue.acquire():
         pass
 
     async def impatient() -> None:
         with anyio.move_on_after(3):
-            await limiter.acquire()
+            await queue.acquire()
 
     async with anyio.create_task_group() as group:
         for _ in range(5):
             group.start_soon(impatient)
-        with await limiter.acquire():
+        with await queue.acquire():
             assert anyio.current_time() == pytest.approx(began + 10.01)
-    assert (rate_limiter.sent, rate_limiter.in_flight) == (2, 0)
+    assert sent_and_in_flight(rate_limiter) == (2, 0)
 
 
 async def test_a_slot_that_is_released_was_never_used() -> None:
     rate_limiter = RateLimiter(RateLimit(1, 1000.0))
-    limiter = Limiter(rate_limiter)
-    slot = await limiter.acquire()
+    queue = RequestQueue(rate_limiter)
+    slot = await queue.acquire()
     slot.release()
     slot.release()
-    assert (rate_limiter.sent, rate_limiter.in_flight) == (0, 0)
+    assert sent_and_in_flight(rate_limiter) == (0, 0)
     with anyio.fail_after(1):
-        await limiter.acquire()
+        await queue.acquire()
 
 
 async def test_an_answer_wakes_the_head_of_the_queue() -> None:
-    limiter = Limiter(RateLimiter(None))
-    slots = [await limiter.acquire() for _ in range(50)]
+    queue = RequestQueue(RateLimiter(None))
+    slots = [await queue.acquire() for _ in range(50)]
 
     async def answer() -> None:
         await anyio.sleep(5)
@@ -93,7 +98,7 @@ async def test_an_answer_wakes_the_head_of_the_queue() -> None:
     async with anyio.create_task_group() as group:
         group.start_soon(answer)
         began = anyio.current_time()
-        await limiter.acquire()
+        await queue.acquire()
         assert anyio.current_time() == pytest.approx(began + 5)
 
 
@@ -114,8 +119,8 @@ async def test_the_end_of_a_request_decides_about_a_pause(
     error: BaseException | None, pause: float
 ) -> None:
     rate_limiter = RateLimiter(RateLimit(20, 10.0))
-    limiter = Limiter(rate_limiter)
-    slot = await limiter.acquire()
+    queue = RequestQueue(rate_limiter)
+    slot = await queue.acquire()
     caught: BaseException | None = None
     try:
         with slot:
@@ -124,17 +129,17 @@ async def test_the_end_of_a_request_decides_about_a_pause(
     except BaseException as raised:  # noqa: BLE001 - also what ends a program
         caught = raised
     assert caught is error
-    assert limiter.paused_until() - anyio.current_time() == pytest.approx(pause)
-    assert rate_limiter.in_flight == 0
+    assert queue.paused_until() - anyio.current_time() == pytest.approx(pause)
+    assert rate_limiter.snapshot().in_flight == 0
 
 
 async def test_a_pause_is_announced_when_it_begins_and_when_it_gets_longer(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    limiter = Limiter(RateLimiter(None))
+    queue = RequestQueue(RateLimiter(None))
     announced: list[float] = []
-    limiter.on_pause = announced.append
-    slots = [await limiter.acquire() for _ in range(4)]
+    queue.on_pause = announced.append
+    slots = [await queue.acquire() for _ in range(4)]
     began = anyio.current_time()
     with caplog.at_level("INFO", "vocalsep_async"):
         for slot, retry_after in zip(slots, [None, None, 30, 20], strict=True):
@@ -145,21 +150,21 @@ async def test_a_pause_is_announced_when_it_begins_and_when_it_gets_longer(
 
 
 async def test_closing_fails_queued_and_later_requests() -> None:
-    limiter = Limiter(RateLimiter(RateLimit(1, 1000.0)))
-    await limiter.acquire()
+    queue = RequestQueue(RateLimiter(RateLimit(1, 1000.0)))
+    await queue.acquire()
     failed = 0
 
     async def start() -> None:
         nonlocal failed
         with pytest.raises(ClientClosedError):
-            await limiter.acquire()
+            await queue.acquire()
         failed += 1
 
     async with anyio.create_task_group() as group:
         for _ in range(3):
             group.start_soon(start)
         await anyio.sleep(1)
-        limiter.close()
+        queue.close()
     await start()
     assert failed == 4
 
@@ -168,15 +173,15 @@ async def test_a_cancelled_scope_takes_no_slot() -> None:
     rate_limiter = RateLimiter(RateLimit(20, 10.0))
     with anyio.CancelScope() as scope:
         scope.cancel()
-        await Limiter(rate_limiter).acquire()
+        await RequestQueue(rate_limiter).acquire()
     assert scope.cancelled_caught
-    assert rate_limiter.sent == 0
+    assert rate_limiter.snapshot().sent == 0
 
 
-async def test_the_limiter_passes_the_shortest_waits() -> None:
+async def test_the_queue_passes_the_shortest_waits() -> None:
     rate_limiter = RateLimiter(RateLimit(3, math.pi / 1e7))
-    limiter = Limiter(rate_limiter)
+    queue = RequestQueue(rate_limiter)
     for _ in range(100):
-        with await limiter.acquire():
+        with await queue.acquire():
             await anyio.sleep(1e-9)
-    assert (rate_limiter.sent, rate_limiter.in_flight) == (100, 0)
+    assert sent_and_in_flight(rate_limiter) == (100, 0)

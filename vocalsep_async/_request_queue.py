@@ -1,0 +1,235 @@
+"""Queue in front of the limiter: the requests of a client start in the order in which they came."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import Self, TypeVar
+
+import anyio
+
+from vocalsep_async.errors import (
+    APIError,
+    ClientClosedError,
+    DecodeError,
+    ErrorAction,
+    RateLimitedError,
+)
+from vocalsep_async.limiter import Bid, Limiter, Slot, SlotResult
+
+_MAX_DOUBTS = 12
+"""Answers that raise doubts about the address; after so many nothing is sent there."""
+
+_logger = logging.getLogger("vocalsep_async")
+
+T = TypeVar("T")
+
+
+class RequestQueue:
+    """Hands out slots of *limiter*, one for each request.
+
+    Only the request at the head of the queue asks the limiter; the others wait for their turn. A
+    cancelled request therefore leaves neither a hole nor a used slot.
+    """
+
+    def __init__(self, limiter: Limiter) -> None:
+        self.limiter = limiter
+        self.on_pause: Callable[[float], None] = lambda _until: None
+        """Called when a pause begins or changes its end, with the moment of its end."""
+        self.turn = anyio.Lock(fast_acquire=True)
+        """Held by the head of the queue, which may take several slots in a row."""
+        self.is_understood = False
+        """Whether any answer came from this API; set it where that is known from elsewhere."""
+        self._doubts = 0
+        self._paused_until = -math.inf
+        self._asking: asyncio.Task[object] | None = None
+        """The task that waits for the limiter; None while there is none."""
+        self._is_interrupted = False
+        """Whether `_interrupt` has cancelled that task."""
+        self._closing = anyio.Event()
+        limiter.on_pause = self._on_pause
+
+    async def acquire(self) -> RequestSlot:
+        """Queue for a slot and take it, for a call whose caller waits for the answer.
+
+        Raises:
+            ClientClosedError: the queue was closed, before or meanwhile.
+            RateLimitedError: too many answers raised doubts about the address.
+        """
+        async with self.turn:
+            return await self.next_slot(self._bid_of_call)
+
+    async def try_acquire(self) -> RequestSlot | float:
+        """Take a slot, or return the seconds after which to ask again.
+
+        Raises:
+            ClientClosedError: the queue was closed.
+            RateLimitedError: too many answers raised doubts about the address.
+        """
+        self._check_open()
+        # The lock is handed over, so it is never free while a request queues.
+        if self.turn.locked():
+            return self.limiter.snapshot().wait
+        async with self.turn:
+            slot = await self._ask(self.limiter.try_acquire(self._bid_of_call))
+        return slot if isinstance(slot, (int, float)) else RequestSlot(self, slot)
+
+    async def next_slot(self, bid: Callable[[], Bid]) -> RequestSlot:
+        """Wait for a slot and take it; the caller must hold the turn.
+
+        Raises:
+            ClientClosedError: the queue was closed, before or meanwhile.
+            RateLimitedError: too many answers raised doubts about the address.
+        """
+        self._check_open()
+        return RequestSlot(self, await self._ask(self.limiter.acquire(bid)))
+
+    def _bid_of_call(self) -> Bid:
+        return Bid(must=True, queued=1 + self.turn.statistics().tasks_waiting)
+
+    async def _ask(self, question: Awaitable[T]) -> T:
+        """Await the limiter's answer to *question*, until it has become pointless."""
+        # A cancel scope would do the same at ten times the cost.
+        asking = self._asking = asyncio.current_task()
+        self._is_interrupted = False
+        try:
+            return await question
+        except asyncio.CancelledError:
+            if not self._is_interrupted or asking is None or asking.cancelling() > 1:
+                raise
+        finally:
+            self._asking = None
+            if self._is_interrupted and asking is not None:
+                asking.uncancel()
+        raise self._reason_to_stop()
+
+    def _interrupt(self) -> None:
+        """End the wait for the limiter, which `_check_open` would not let begin any more."""
+        if self._asking is not None and not self._is_interrupted:
+            self._is_interrupted = True
+            self._asking.cancel()
+
+    def _check_open(self) -> None:
+        if self._closing.is_set() or self._is_wrong_address:
+            raise self._reason_to_stop()
+
+    def _reason_to_stop(self) -> ClientClosedError | RateLimitedError:
+        if self._closing.is_set():
+            return ClientClosedError("the client is closed")
+        return RateLimitedError(
+            "no answer was one of this API",
+            code=405,
+            http_status=405,
+            hint="Nothing more is sent; check base_url: the address does not take this method.",
+            in_envelope=False,
+        )
+
+    async def sleep(self, seconds: float) -> None:
+        """Sleep for *seconds*, or until the queue is closed."""
+        with anyio.move_on_after(seconds):
+            await self._closing.wait()
+
+    def close(self) -> None:
+        """Fail every request that queues now or comes later."""
+        self._closing.set()
+        # The others in the queue fail one after the other, when they get their turn.
+        self._interrupt()
+
+    # The ends of requests
+
+    def report(self, slot: Slot, error: BaseException | None) -> None:
+        """Report how the request of *slot* ended: with *error*, or None for an answer."""
+        self._update_doubts(error)
+        retry_after = error.retry_after if isinstance(error, APIError) else None
+        slot.release(_result_of(error), retry_after=retry_after)
+
+    def doubts_address(self, error: BaseException | None) -> bool:
+        """Whether *error* may mean that the API is not at this address.
+
+        Only a 405 without an envelope may, and only until an answer came from this API; any other
+        405 is throttling.
+        """
+        if self.is_understood or not isinstance(error, APIError):
+            return False
+        return error.code == 405 and not error.in_envelope
+
+    def _update_doubts(self, error: BaseException | None) -> None:
+        # Only an envelope proves that the API is at this address: a status may come from anything.
+        if error is None or (isinstance(error, (APIError, DecodeError)) and error.in_envelope):
+            self.is_understood = True
+        self._doubts += self.doubts_address(error)
+        if self._is_wrong_address:
+            self._interrupt()
+
+    @property
+    def _is_wrong_address(self) -> bool:
+        return self._doubts >= _MAX_DOUBTS and not self.is_understood
+
+    # Pauses
+
+    def _on_pause(self, until: float, reason: str) -> None:
+        self._paused_until = until
+        _logger.info("%s: all requests pause for %.1f s", reason, until - _now())
+        self.on_pause(until)
+
+    def paused_until(self) -> float:
+        """The end of the pause, on the event loop's clock; now if there is none."""
+        return max(self._paused_until, _now())
+
+
+class RequestSlot:
+    """A slot of the limiter, for one request.
+
+    Send it within the slot's ``with`` block, which reports how it ended; or `release` the slot.
+    """
+
+    def __init__(self, queue: RequestQueue, slot: Slot) -> None:
+        self._queue = queue
+        self._slot = slot
+        self._used = False
+
+    def __enter__(self) -> Self:
+        self._used = True
+        return self
+
+    def __exit__(
+        self,
+        _type: type[BaseException] | None,
+        error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        self._queue.report(self._slot, error)
+
+    def release(self, _task: object = None) -> None:
+        """Give the slot back, unless it was used or released before.
+
+        Fits as the done callback of an asyncio task.
+        """
+        # A done callback calls this for every poll, also for one that has used its slot.
+        if not self._used:
+            self._used = True
+            self._slot.release(SlotResult.UNUSED)
+
+
+def _result_of(error: BaseException | None) -> SlotResult:
+    match error:
+        case None:
+            return SlotResult.ANSWERED
+        case APIError(action=ErrorAction.THROTTLE):
+            return SlotResult.THROTTLED
+        case APIError(action=ErrorAction.MAINTENANCE):
+            return SlotResult.MAINTENANCE
+        # An answer that cannot be read is still an answer: the request was not lost.
+        case APIError() | DecodeError():
+            return SlotResult.ANSWERED
+        # A cancelled request counts as well: the server may have received it.
+        case _:
+            return SlotResult.LOST
+
+
+def _now() -> float:
+    # Cheaper than `anyio.current_time`, which detects the backend at every request.
+    return asyncio.get_running_loop().time()

@@ -1,0 +1,259 @@
+"""Limiters decide when a client may send its next request.
+
+`RateLimiter` keeps the budget of one client in its process. For a budget that lies elsewhere, such
+as in a store that several processes share, write another `Limiter` and pass it as
+``VocalSepClient(limiter=...)``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Protocol
+
+import anyio
+from anyio.lowlevel import checkpoint_if_cancelled
+from attrs import frozen
+
+from vocalsep_async._limiting import Grant, RateLimitState
+from vocalsep_async.errors import InvalidArgumentError
+from vocalsep_async.policies import RateLimit
+
+OnPause = Callable[[float, str], object]
+"""Called with the end of a pause, on the event loop's clock, and its reason."""
+
+
+@frozen(kw_only=True)
+class Bid:
+    """How much a slot is worth to a client at this moment.
+
+    Which of its polls a client sends is decided by the client when it has the slot; a limiter that
+    several clients share compares their bids.
+
+    Attributes:
+        worth: the expected delay of the most urgent poll, in seconds: how long its task has
+            probably been finished without being noticed.
+        growth: seconds by which *worth* grows per second, from 0 to 1.
+        must: whether the request passes every price and moves none: a creation, a call whose
+            caller waits for it, the last poll before a deadline, a poll of a starving task.
+        queued: requests of this client that wait for a slot, tasks between two polls included.
+        deadline: when the slot becomes useless, on the event loop's clock; None for never.
+    """
+
+    worth: float = 0.0
+    growth: float = 0.0
+    must: bool = False
+    queued: int = 1
+    deadline: float | None = None
+
+
+class SlotResult(enum.Enum):
+    """How the request of a slot ended."""
+
+    ANSWERED = "answered"
+    """An answer came that was neither throttling nor maintenance, though perhaps an error."""
+    THROTTLED = "throttled"
+    """The API throttled the request."""
+    MAINTENANCE = "maintenance"
+    """The API is under maintenance."""
+    LOST = "lost"
+    """No answer came; the API may have counted the request nevertheless."""
+    UNUSED = "unused"
+    """No request was sent."""
+
+
+class Slot(Protocol):
+    """The right to send one request."""
+
+    def release(self, result: SlotResult, *, retry_after: float | None = None) -> None:
+        """End the slot. The client calls it exactly once, and it never raises.
+
+        Args:
+            result: how the request ended.
+            retry_after: seconds that the API asked the client to wait; None if it did not.
+        """
+
+
+@frozen(kw_only=True)
+class LimiterSnapshot:
+    """The state of a limiter at one moment, as far as this process knows it.
+
+    Attributes:
+        rate: requests per second that this client may expect now; infinity while no limit is
+            known.
+        ceiling: the highest rate that it may expect; infinity while no limit is known.
+        in_flight: requests of this client that were sent and not answered yet.
+        sent: requests that this client has sent.
+        throttled: how many of them the API throttled.
+        wait: seconds until a request may be sent, as far as is known; 0 for now, infinity for not
+            before an answer.
+        paused_until: when the present pause ends, on the event loop's clock; None without a pause.
+            A pause is over once a request was answered, so this may lie in the past.
+        pause_reason: why there is a pause, such as "throttled" or "maintenance"; None without one.
+    """
+
+    rate: float
+    ceiling: float
+    in_flight: int
+    sent: int
+    throttled: int
+    wait: float = 0.0
+    paused_until: float | None = None
+    pause_reason: str | None = None
+
+
+class Limiter(ABC):
+    """Grants slots, one for each request.
+
+    A limiter belongs to one client, which closes it. The client asks for one slot at a time; its
+    other requests queue in the client. All methods are called in the client's event loop.
+
+    Attributes:
+        on_pause: called when a pause begins or changes its end; set by the client, None before.
+            The limiter may call it at any time, also for pauses that other processes met.
+    """
+
+    on_pause: OnPause | None = None
+
+    @abstractmethod
+    async def acquire(self, bid: Callable[[], Bid]) -> Slot:
+        """Wait for a slot and take it.
+
+        A cancelled call takes no slot: one that was already granted is given back.
+
+        Args:
+            bid: returns the worth of the slot at the time of the call. It grows, so ask again
+                before each comparison.
+        """
+
+    @abstractmethod
+    async def try_acquire(self, bid: Callable[[], Bid]) -> Slot | float:
+        """Take a slot if there is one; otherwise the seconds after which to ask again.
+
+        A limiter with a store asks it once. It must not wait for a slot.
+
+        Args:
+            bid: as for `acquire`.
+        """
+
+    @abstractmethod
+    def snapshot(self) -> LimiterSnapshot:
+        """The state at this moment, without input or output."""
+
+    def wake(self) -> None:  # noqa: B027 - a limiter that never compares bids has nothing to do
+        """The bid of the `acquire` under way may have become higher."""
+
+    async def aclose(self) -> None:  # noqa: B027 - only a limiter with connections or tasks needs it
+        """Release connections and tasks; the client has ended all its requests before."""
+
+
+class RateLimiter(Limiter):
+    """Keeps to the rate limit of an account: at most so many requests in any period.
+
+    Within the limit, requests are spread evenly after a small burst. Throttling pauses the client
+    and lowers the rate, which answers then raise again: another program may use the same account.
+    Bids are ignored, because the budget has a single client. After the client was closed, another
+    one may use the limiter, and continues its budget.
+
+    Args:
+        limit: the limit; None if it is not known: then it is learned from throttling.
+
+    Raises:
+        InvalidArgumentError: *limit* is neither.
+    """
+
+    def __init__(self, limit: RateLimit | None = RateLimit()) -> None:  # noqa: B008 - a frozen value
+        if not isinstance(limit, (RateLimit, type(None))):
+            raise InvalidArgumentError("limit must be a RateLimit, or None")
+        self._state = RateLimitState(limit)
+        self._pause_reason: str | None = None
+        self._announced_until = -math.inf
+        self._changed: anyio.Event | None = None
+
+    def __repr__(self) -> str:
+        return f"<RateLimiter: {self._state}>"
+
+    async def acquire(self, bid: Callable[[], Bid]) -> Slot:  # noqa: ARG002 - see the class
+        """Wait for a slot and take it."""
+        # The fast path below does not wait, so a cancelled caller would get a slot.
+        await checkpoint_if_cancelled()
+        while (slot := self._take(_now())) is None:
+            await self._until_changed()
+        return slot
+
+    async def try_acquire(self, bid: Callable[[], Bid]) -> Slot | float:  # noqa: ARG002 - see the class
+        """Take a slot if there is one; otherwise the seconds after which to ask again."""
+        now = _now()
+        return self._take(now) or self._state.wait(now)
+
+    def _take(self, now: float) -> _GrantedSlot | None:
+        return None if self._state.wait(now) > 0 else _GrantedSlot(self, self._state.start(now))
+
+    async def _until_changed(self) -> None:
+        self._changed = anyio.Event()
+        with anyio.move_on_after(self._state.wait(_now())):
+            await self._changed.wait()
+
+    def snapshot(self) -> LimiterSnapshot:
+        """The state at this moment; needs a running event loop."""
+        now = _now()
+        state = self._state
+        return LimiterSnapshot(
+            rate=state.rate,
+            ceiling=state.ceiling,
+            in_flight=state.in_flight,
+            sent=state.sent,
+            throttled=state.throttled,
+            wait=state.wait(now),
+            paused_until=state.paused_until(now) if state.is_paused else None,
+            pause_reason=self._pause_reason if state.is_paused else None,
+        )
+
+    def _on_end(self, grant: Grant, result: SlotResult, retry_after: float | None) -> None:
+        now = _now()
+        match result:
+            case SlotResult.ANSWERED:
+                self._state.on_answer(grant, now)
+            case SlotResult.THROTTLED:
+                self._state.on_throttled(grant, now, retry_after)
+            case SlotResult.MAINTENANCE:
+                self._state.on_maintenance(grant, now, retry_after)
+            case SlotResult.LOST:
+                self._state.on_lost(grant, now)
+            case SlotResult.UNUSED:
+                self._state.cancel(grant)
+        if result in (SlotResult.THROTTLED, SlotResult.MAINTENANCE):
+            self._announce_pause(now, result.value)
+        # The rate limiter may allow more than before.
+        if self._changed is not None:
+            self._changed.set()
+
+    def _announce_pause(self, now: float, reason: str) -> None:
+        until = self._state.paused_until(now)
+        # Requests that were under way when the pause began are throttled too, and change nothing.
+        if until > self._announced_until:
+            self._announced_until, self._pause_reason = until, reason
+            if self.on_pause is not None:
+                self.on_pause(until, reason)
+
+
+class _GrantedSlot:
+    """A slot of a `RateLimiter`."""
+
+    __slots__ = ("_grant", "_limiter")
+
+    def __init__(self, limiter: RateLimiter, grant: Grant) -> None:
+        self._limiter = limiter
+        self._grant = grant
+
+    def release(self, result: SlotResult, *, retry_after: float | None = None) -> None:
+        """Report how the request ended."""
+        self._limiter._on_end(self._grant, result, retry_after)  # noqa: SLF001 - the same module
+
+
+def _now() -> float:
+    # Cheaper than `anyio.current_time`, which detects the backend at every request.
+    return asyncio.get_running_loop().time()
