@@ -14,13 +14,13 @@ than ``max(60, 3 N / rate)`` seconds ago takes precedence, longest wait first.
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
 
 from vocalsep_async._scheduling.hazards import HazardModel
 from vocalsep_async._scheduling.heaps import DeadlineHeap, PriceHeap
 from vocalsep_async._scheduling.queue_entry import QueueEntry
+from vocalsep_async._scheduling.waiting_order import WaitingOrder
 
 E = TypeVar("E", bound=QueueEntry)
 E_co = TypeVar("E_co", bound=QueueEntry, covariant=True)
@@ -90,9 +90,7 @@ class PollQueue(Generic[E]):
         self._backlog = backlog
         self._heap: PriceHeap[E] = PriceHeap()
         self._deadlines: DeadlineHeap[E] = DeadlineHeap()
-        # The waiting entries in the order of their last push: the longest wait comes first. A plain
-        # dict would do, but it finds its first key slowly after many before it were removed.
-        self._order: OrderedDict[E, None] = OrderedDict()
+        self._order: WaitingOrder[E] = WaitingOrder()
         self._price = 0.0
         self._priced_at = -math.inf
         self._model_versions: dict[HazardModel, int] = {}
@@ -112,7 +110,7 @@ class PollQueue(Generic[E]):
         """Let *entry*, which waits in no queue, wait for its next poll."""
         entry.draw = self._draw()
         entry.queue = self
-        self._order[entry] = None
+        self._order.append(entry)
         self.update(entry)
 
     def update(self, entry: E) -> None:
@@ -128,7 +126,7 @@ class PollQueue(Generic[E]):
         if entry.queue is self and entry.waits:
             self._heap.discard(entry)
             self._deadlines.discard(entry)
-            del self._order[entry]
+            self._order.remove(entry)
 
     @property
     def price(self) -> float:
@@ -188,7 +186,8 @@ class PollQueue(Generic[E]):
             if oldest.wants(0.0) <= now:
                 return oldest
             # Its policy wants a long gap: at the end it does not hide the entries behind it.
-            self._order.move_to_end(oldest)
+            self._order.remove(oldest)
+            self._order.append(oldest)
         return None
 
     def _most_delayed(self, now: float) -> E | None:

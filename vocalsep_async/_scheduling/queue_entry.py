@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Self
 
 from vocalsep_async._scheduling.hazards import HazardModel
 
@@ -31,10 +32,14 @@ class QueueEntry:
             while the entry does not wait. Set by that heap.
         deadline_item: the valid item of the entry in the `DeadlineHeap`; None without a deadline.
             Set by that heap.
+        before: the entry that precedes this one in the `WaitingOrder`, and
+        after: the one that follows it; None for none. Set by that order.
     """
 
     # A batch of 10,000 tasks holds as many entries: slots keep each of them small.
     __slots__ = (
+        "after",
+        "before",
         "began",
         "created",
         "deadline_item",
@@ -58,6 +63,8 @@ class QueueEntry:
         self.draw = 0.5
         self.heap_item: tuple[float, float, QueueEntry] | None = None
         self.deadline_item: tuple[float, float, QueueEntry] | None = None
+        self.before: Self | None = None
+        self.after: Self | None = None
 
     def __lt__(self, other: QueueEntry) -> bool:
         # Heap items are compared up to here only if both key and draw are equal; any order will do.
