@@ -101,9 +101,9 @@ def answer_poll(queue: PollQueue[IntervalEntry], entry: IntervalEntry, now: floa
 
 
 def poll(queue: PollQueue[IntervalEntry], now: float, rate: float = 2.0) -> IntervalEntry | None:
-    """Use one slot: pop an entry and answer its poll immediately."""
+    """Use one slot: take an entry and answer its poll immediately."""
     refresh_keys(queue, now)
-    entry = queue.pop(now, rate)
+    entry = queue.take(now, rate)
     if entry is not None:
         answer_poll(queue, entry, now)
     return entry

@@ -55,13 +55,13 @@ def test_without_a_price_each_entry_is_polled_when_its_policy_wants_it(moments: 
     queue = queue_of(*(IntervalEntry(created=-500.0, began=moment) for moment in moments))
     for moment in sorted(moments):
         assert queue.next_due(0.0) == moment
-        assert queue.pop(moment - 0.5, 2.0) is None
-        entry = queue.pop(moment, 2.0)
+        assert queue.take(moment - 0.5, 2.0) is None
+        entry = queue.take(moment, 2.0)
         assert entry is not None
         assert entry.began == moment
         assert queue.price == 0.0
     assert queue.next_due(0.0) == math.inf
-    assert queue.pop(1e9, 2.0) is None
+    assert queue.take(1e9, 2.0) is None
 
 
 def test_tiny_expected_delays_raise_no_price() -> None:
@@ -77,7 +77,7 @@ def test_a_removed_entry_is_not_polled() -> None:
     queue.remove(one)
     assert len(queue) == 1
     assert queue.next_due(0.0) == 2.0
-    assert queue.pop(5.0, 2.0) is two
+    assert queue.take(5.0, 2.0) is two
     queue.remove(two)
     assert len(queue) == 1  # its poll is in flight
 
@@ -88,19 +88,19 @@ def test_an_updated_entry_is_polled_at_its_new_moment() -> None:
     entry.latest = 10.0
     queue.update(entry)
     assert queue.next_due(0.0) == 10.0
-    assert queue.pop(10.0, 2.0) is entry
+    assert queue.take(10.0, 2.0) is entry
 
 
 def test_a_queue_has_no_more_polls_in_flight_than_its_limit() -> None:
     queue = queue_of(*random_entries(9), limit=3)
     for _ in range(3):
         assert queue.next_due(0.0) <= 0.0
-        assert queue.pop(0.0, 2.0) is not None
-    assert queue.pop(0.0, 2.0) is None
+        assert queue.take(0.0, 2.0) is not None
+    assert queue.take(0.0, 2.0) is None
     assert queue.next_due(0.0) == math.inf
     queue.end_poll()
     assert queue.next_due(0.0) <= 0.0
-    assert queue.pop(0.0, 2.0) is not None
+    assert queue.take(0.0, 2.0) is not None
     assert queue.in_flight == 3
     assert len(queue) == 8
 
@@ -150,7 +150,7 @@ def test_a_single_entry_after_a_rush_is_polled_when_its_policy_wants_it() -> Non
     st.lists(st.sampled_from(MODELS), min_size=1, max_size=3),
 )
 @example(0, (100, 10.0), [FAST, SLOW])
-def test_the_popped_entry_has_nearly_the_largest_expected_delay(
+def test_the_entry_taken_has_nearly_the_largest_expected_delay(
     seed: int, load: tuple[int, float], models: list[HazardModel]
 ) -> None:
     """Compared with all entries; starving entries are left out, because they take precedence."""
@@ -164,7 +164,7 @@ def test_the_popped_entry_has_nearly_the_largest_expected_delay(
         refresh_keys(queue, now)
         most = max(each.expected_delay(now) for each in wanted(entries, now))
         # One call takes a bounded number of steps; the poll loop calls again immediately.
-        entry = next(filter(None, (queue.pop(now, rate) for _ in range(10))))
+        entry = next(filter(None, (queue.take(now, rate) for _ in range(10))))
         if number > 4 * size and queue.price > 0 and not is_starving(entry, queue, now, rate):
             delays.append((entry.expected_delay(now), most))
         answer_poll(queue, entry, now)
@@ -236,11 +236,11 @@ class QueueMachine(RuleBasedStateMachine):
         self.rate = rate
 
     @rule()
-    def pop(self) -> None:
+    def take(self) -> None:
         refresh_keys(self.queue, self.now)
         entries = wanted(self.waiting, self.now)
         due = self.queue.next_due(self.now)
-        entry = self.queue.pop(self.now, self.rate)
+        entry = self.queue.take(self.now, self.rate)
         if len(self.in_flight) == self.limit:
             assert entry is None
             assert due == math.inf
@@ -273,7 +273,7 @@ def test_a_deadline_takes_precedence_over_the_price() -> None:
     urgent.latest = 150.0
     queue.update(urgent)
     price = queue._price
-    assert queue.pop(150.0, 2.0) is urgent
+    assert queue.take(150.0, 2.0) is urgent
     assert queue._price == price  # a deadline says nothing about the other entries
 
 
@@ -312,7 +312,7 @@ def longest_wait(
                 entries.add(entry)
             queue.push(entry)
         refresh_keys(queue, now)
-        taken = queue.pop(now, rate)
+        taken = queue.take(now, rate)
         if taken is not None:
             longest = max(longest, now - taken.waiting_since)
             taken.on_pending(now)
@@ -350,7 +350,7 @@ def test_no_entry_starves_behind_an_entry_with_a_long_gap() -> None:
     queue = queue_of(sleeping, starving, *(IntervalEntry(FAST, began=990.0) for _ in range(9)))
     queue._price = 1.0
     refresh_keys(queue, 1000.0)
-    assert queue.pop(1000.0, 2.0) is starving
+    assert queue.take(1000.0, 2.0) is starving
 
 
 def test_no_entry_starves_while_the_backlog_keeps_growing() -> None:
@@ -360,7 +360,7 @@ def test_no_entry_starves_while_the_backlog_keeps_growing() -> None:
     for now in itertools.islice(slot_times(2.0), int(2 * bound(20, 2.0, 0.0))):
         backlog.entries.append(IntervalEntry(SLOW))
         refresh_keys(queue, now)
-        entry = queue.pop(now, 2.0)
+        entry = queue.take(now, 2.0)
         assert entry is not None
         queue.end_poll()
         entries.discard(entry)
@@ -381,7 +381,7 @@ def test_starving_entries_are_polled_longest_wait_first() -> None:
     entries = [IntervalEntry(SLOW, began=float(n)) for n in range(9)]
     queue = queue_of(*entries, *(IntervalEntry(FAST, created=990.0, began=999.0) for _ in range(9)))
     queue._price = 1.0
-    assert [queue.pop(1000.0, 2.0) for _ in entries] == entries
+    assert [queue.take(1000.0, 2.0) for _ in entries] == entries
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.booleans()), max_size=40))
@@ -398,8 +398,8 @@ def test_removed_entries_leave_the_order_of_waiting_to_the_others(
         if is_push:
             queue.push(entry)
             order.append(entry)
-    assert [queue.pop(1000.0, 2.0) for _ in order] == order
-    assert queue.pop(1000.0, 2.0) is None
+    assert [queue.take(1000.0, 2.0) for _ in order] == order
+    assert queue.take(1000.0, 2.0) is None
 
 
 def test_a_queue_keeps_no_reference_to_removed_entries() -> None:
@@ -409,7 +409,7 @@ def test_a_queue_keeps_no_reference_to_removed_entries() -> None:
         entry = IntervalEntry(began=now)
         removed.append(weakref.ref(entry))
         queue.push(entry)
-        assert queue.pop(now, 2.0) is entry
+        assert queue.take(now, 2.0) is entry
         queue.end_poll()
         refresh_keys(queue, now)
     gc.collect()
@@ -425,10 +425,10 @@ def test_an_entry_moved_to_another_queue_is_polled_there_only() -> None:
     first.remove(entry)
     second.push(entry)
     first.remove(entry)  # it is not there
-    taken = [first.pop(100.0, 2.0) for _ in range(20)]
+    taken = [first.take(100.0, 2.0) for _ in range(20)]
     assert entry not in taken
-    assert first.pop(100.0, 2.0) is None
-    assert second.pop(100.0, 2.0) is entry
+    assert first.take(100.0, 2.0) is None
+    assert second.take(100.0, 2.0) is entry
     assert (len(first), len(second)) == (20, 21)
 
 
@@ -443,7 +443,7 @@ def test_an_entry_with_a_deadline_precedes_a_thousand_due_entries(price: float) 
     urgent.latest = 30.0
     queue.push(urgent)
     refresh_keys(queue, 30.0)
-    assert queue.pop(30.0, 2.0) is urgent
+    assert queue.take(30.0, 2.0) is urgent
 
 
 # The backlog.
@@ -454,9 +454,9 @@ def test_the_backlog_is_first_come_first_served_and_moves_no_price() -> None:
     queue = queue_of(backlog=FakeBacklog(*entries))
     assert len(queue) == 9
     assert queue.next_due(0.0) == 0.0
-    assert [queue.pop(0.0, 2.0) for _ in entries] == entries
+    assert [queue.take(0.0, 2.0) for _ in entries] == entries
     assert queue._price == queue.price == 0.0
-    assert queue.pop(0.0, 2.0) is None
+    assert queue.take(0.0, 2.0) is None
     assert queue.next_due(0.0) == math.inf
     assert len(queue) == queue.in_flight == 9
 
@@ -464,8 +464,8 @@ def test_the_backlog_is_first_come_first_served_and_moves_no_price() -> None:
 def test_a_backlog_task_that_needs_no_poll_is_passed_over() -> None:
     entry = IntervalEntry()
     queue = queue_of(backlog=FakeBacklog(None, None, entry, None))
-    assert queue.pop(0.0, 2.0) is entry
-    assert queue.pop(0.0, 2.0) is None
+    assert queue.take(0.0, 2.0) is entry
+    assert queue.take(0.0, 2.0) is None
     assert len(queue) == queue.in_flight == 1
 
 
@@ -476,26 +476,26 @@ def test_of_entry_and_backlog_the_larger_expected_delay_comes_first(
     known, fresh = IntervalEntry(created=-60.0), IntervalEntry()
     queue = queue_of(known, backlog=FakeBacklog(fresh, expected_delay=expected_delay))
     expected = [fresh, known] if is_first else [known, fresh]
-    assert [queue.pop(0.0, 2.0), queue.pop(0.0, 2.0)] == expected
+    assert [queue.take(0.0, 2.0), queue.take(0.0, 2.0)] == expected
 
 
 def test_the_backlog_fills_a_slot_that_no_entry_wants() -> None:
     known, fresh = IntervalEntry(created=-1e4, began=5.0), IntervalEntry()
     queue = queue_of(known, backlog=FakeBacklog(fresh, expected_delay=0.0))
-    assert queue.pop(0.0, 2.0) is fresh
-    assert queue.pop(0.0, 2.0) is None
+    assert queue.take(0.0, 2.0) is fresh
+    assert queue.take(0.0, 2.0) is None
 
 
 def test_a_deadline_takes_precedence_over_the_backlog() -> None:
     urgent, fresh = IntervalEntry(), IntervalEntry()
     urgent.latest = 0.0
     queue = queue_of(urgent, backlog=FakeBacklog(fresh, expected_delay=1e9))
-    assert queue.pop(0.0, 2.0) is urgent
+    assert queue.take(0.0, 2.0) is urgent
 
 
 def test_the_limit_applies_to_the_backlog_too() -> None:
     queue = queue_of(backlog=FakeBacklog(*random_entries(9)), limit=2)
-    assert [queue.pop(0.0, 2.0) is None for _ in range(3)] == [False, False, True]
+    assert [queue.take(0.0, 2.0) is None for _ in range(3)] == [False, False, True]
     assert queue.next_due(0.0) == math.inf
 
 
@@ -505,7 +505,7 @@ def test_a_price_above_its_expected_delay_does_not_put_an_entry_behind_the_backl
     queue._price = 1000.0
     refresh_keys(queue, 0.0)
     assert known.expected_delay(0.0) > 5.0
-    assert queue.pop(0.0, 2.0) is known
+    assert queue.take(0.0, 2.0) is known
 
 
 # Outdated keys.
@@ -571,10 +571,10 @@ def test_the_price_falls_no_further_while_keys_are_outdated() -> None:
     queue = queue_of(*entries)
     queue._price = 5.0
     assert queue.refresh(0.0)
-    assert queue.pop(0.0, 2.0) is None
+    assert queue.take(0.0, 2.0) is None
     assert queue._price == 5.0
     refresh_keys(queue, 0.0)
-    assert queue.pop(0.0, 2.0) is None
+    assert queue.take(0.0, 2.0) is None
     assert queue._price < 5.0
     assert Counter(entry.waits for entry in entries) == {True: 1000}
 
@@ -596,7 +596,7 @@ def test_no_slot_is_left_unused_while_keys_hold_an_outdated_price() -> None:
     queue._price = 0.0  # as after polls with tiny expected delays
     refresh_keys(queue, 1.0)
     assert queue.next_due(1.0) <= 1.0
-    assert queue.pop(1.0, 2.0) is not None
+    assert queue.take(1.0, 2.0) is not None
 
 
 def test_one_wanting_entry_among_a_thousand_is_found_in_a_few_calls() -> None:
@@ -608,7 +608,7 @@ def test_one_wanting_entry_among_a_thousand_is_found_in_a_few_calls() -> None:
     queue = queue_of(*sleeping, awake)
     queue._price = 20.0
     tries = 0
-    while (taken := queue.pop(1.0, 2.0)) is None and tries < 40:
+    while (taken := queue.take(1.0, 2.0)) is None and tries < 40:
         refresh_keys(queue, 1.0)
         assert queue.next_due(1.0) <= 1.0
         tries += 1
@@ -618,7 +618,7 @@ def test_one_wanting_entry_among_a_thousand_is_found_in_a_few_calls() -> None:
 def test_one_call_passes_over_a_bounded_number_of_backlog_tasks() -> None:
     backlog = FakeBacklog(*[None] * 1000)
     queue = queue_of(backlog=backlog)
-    assert queue.pop(0.0, 2.0) is None
+    assert queue.take(0.0, 2.0) is None
     assert 900 < len(backlog) < 1000
     assert queue.next_due(0.0) == 0.0
 
@@ -628,5 +628,5 @@ def test_one_call_passes_over_a_bounded_number_of_starving_entries() -> None:
     for entry in entries:
         entry.on_pending(0.0)
     queue = queue_of(*entries)
-    assert queue.pop(1000.0, 2.0) is None
+    assert queue.take(1000.0, 2.0) is None
     assert next(iter(queue._order)) is entries[10]

@@ -73,12 +73,12 @@ def test_the_expected_delay_is_zero_at_the_moment_of_a_poll() -> None:
     assert 0.0 < entry.expected_delay(1.0) < 1.0
 
 
-def test_an_entry_waits_from_its_push_until_its_pop() -> None:
+def test_an_entry_waits_from_its_push_until_it_is_taken() -> None:
     entry, queue = IntervalEntry(), queue_of()
     keys = [entry.key]
     queue.push(entry)
     keys.append(entry.key)
-    assert queue.pop(0.0, 2.0) is entry
+    assert queue.take(0.0, 2.0) is entry
     keys.append(entry.key)
     assert keys == [math.inf, 0.0, math.inf]
     assert not entry.waits

@@ -40,7 +40,7 @@ def poll(
     """Use one slot, with an immediate answer (the task still runs); the queue that was served."""
     while scheduler.refresh(now):
         pass
-    entry = scheduler.pop(now, rate)
+    entry = scheduler.take(now, rate)
     if entry is None:
         return None
     assert isinstance(entry.queue, PollQueue)
@@ -104,7 +104,7 @@ def test_a_queue_without_due_entries_is_skipped() -> None:
 
 def test_a_queue_at_its_limit_is_skipped() -> None:
     scheduler, (_one, _two) = scheduler_of(wanting_entries(9), wanting_entries(9), limit=2)
-    entries = [scheduler.pop(0.0, 2.0) for _ in range(5)]
+    entries = [scheduler.take(0.0, 2.0) for _ in range(5)]
     assert entries[-1] is None
     assert None not in entries[:-1]
     assert scheduler.next_due(0.0) == math.inf
@@ -117,7 +117,7 @@ def test_a_closed_queue_is_not_served() -> None:
     for now in itertools.islice(slot_times(2.0), 20):
         assert poll(scheduler, now) is other
     scheduler.close(other)
-    assert scheduler.pop(0.0, 2.0) is None
+    assert scheduler.take(0.0, 2.0) is None
     assert scheduler.next_due(0.0) == math.inf
     assert not scheduler.refresh(0.0)
 
@@ -128,19 +128,19 @@ def test_a_new_queue_gets_its_share_immediately() -> None:
         poll(scheduler, now)
     backlog = FakeBacklog(*wanting_entries(5))
     queue = scheduler.queue(backlog=backlog)
-    taken = [scheduler.pop(10.0, 2.0) for _ in range(3)]
+    taken = [scheduler.take(10.0, 2.0) for _ in range(3)]
     assert [entry.queue for entry in taken if entry is not None].count(queue) == 1
 
 
 @given(st.lists(st.lists(st.integers(0, 9), max_size=4), max_size=4), st.sampled_from([0.1, 2.0]))
-def test_a_scheduler_pops_entries_as_long_as_one_is_due(
+def test_a_scheduler_gives_entries_as_long_as_one_is_due(
     moments: list[list[int]], rate: float
 ) -> None:
     groups = [[IntervalEntry(began=float(moment)) for moment in each] for each in moments]
     scheduler, _ = scheduler_of(*groups)
     entries = set(itertools.chain(*groups))
     for now in range(10):
-        while (entry := scheduler.pop(float(now), rate)) is not None:
+        while (entry := scheduler.take(float(now), rate)) is not None:
             assert entry.began <= now
             entries.remove(entry)
         assert all(entry.began > now for entry in entries)
@@ -182,6 +182,6 @@ def test_starvation_is_judged_by_the_share_of_the_queue(others: int) -> None:
 
 def test_a_scheduler_without_queues_is_never_due() -> None:
     scheduler: Scheduler[IntervalEntry] = Scheduler(constant_draw)
-    assert scheduler.pop(0.0, 2.0) is None
+    assert scheduler.take(0.0, 2.0) is None
     assert scheduler.next_due(0.0) == math.inf
     assert not scheduler.refresh(0.0)

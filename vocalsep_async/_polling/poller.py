@@ -298,7 +298,7 @@ class Poller:
         return Bid(queued=len(self._targets))
 
     def _next_wanted(self, now: float) -> PollTarget | None:
-        while (target := self._scheduler.pop(now, self.rate)) is not None:
+        while (target := self._scheduler.take(now, self.rate)) is not None:
             if target.is_wanted(now):
                 return target
             target.queue.end_poll()

@@ -4,7 +4,7 @@ While the rate limit has room for every poll that a policy wants, each entry is 
 policy wants it. When it has not, a poll costs the other entries something: the *price* of the
 queue, an expected delay in seconds (see `hazards`). An entry is due once its own expected delay has
 reached the price. The price follows the polls: each one pulls it towards the expected delay of the
-entry polled, and it falls while no entry is due for a free slot. So the entry popped is nearly
+entry polled, and it falls while no entry is due for a free slot. So the entry taken is nearly
 always the one with the largest expected delay, without a comparison of all entries.
 
 No entry starves, whatever the models predict: an entry that wants a poll and was last polled more
@@ -122,7 +122,7 @@ class PollQueue(Generic[E]):
 
     def remove(self, entry: E) -> None:
         """Remove *entry* if it waits here."""
-        # An entry that was popped, or has moved to another queue, may be removed once more.
+        # An entry that was taken, or has moved to another queue, may be removed once more.
         if entry.queue is self and entry.waits:
             self._heap.discard(entry)
             self._deadlines.discard(entry)
@@ -134,16 +134,16 @@ class PollQueue(Generic[E]):
         return self._heap.price
 
     def end_poll(self) -> None:
-        """Count one poll less in flight; the popped entry does not return by itself."""
+        """Count one poll less in flight; the entry taken does not return by itself."""
         self.in_flight -= 1
 
     # Next poll
 
     def next_due(self, now: float) -> float:
-        """Earliest moment at which `pop` may return an entry; infinity for not before a change."""
+        """Earliest moment at which `take` may return an entry; infinity for not before a change."""
         if self.in_flight >= self._limit:
             return math.inf
-        # At a price, a free slot lowers it: `pop` has to be called even if no entry is due.
+        # At a price, a free slot lowers it: `take` has to be called even if no entry is due.
         if self._backlog or (self._heap.price > 0 and self._heap):
             return now
         first, urgent = self._heap.first(), self._deadlines.first()
@@ -153,7 +153,7 @@ class PollQueue(Generic[E]):
             self._may_reprice_at() if self._is_outdated() else math.inf,
         )
 
-    def pop(self, now: float, rate: float) -> E | None:
+    def take(self, now: float, rate: float) -> E | None:
         """Remove and return the entry to poll at *now*; None if no entry is due.
 
         Args:

@@ -24,7 +24,7 @@ class QueueEntry:
         sent: when the last poll was sent; minus infinity before the first.
         latest: deadline of the next poll, which takes precedence over all prices; infinity for
             none.
-        queue: the queue in which the entry waits or from which it was popped; None before the
+        queue: the queue in which the entry waits or from which it was taken; None before the
             first push. Set by the queue.
         draw: random number, uniform in [0, 1), drawn at each push. It orders entries with equal
             keys and serves as jitter. Set by the queue.

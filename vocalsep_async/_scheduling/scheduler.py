@@ -41,14 +41,14 @@ class Scheduler(Generic[E]):
         self._queues.remove(queue)
 
     def next_due(self, now: float) -> float:
-        """Earliest moment at which `pop` may return an entry; infinity for not before a change."""
+        """Earliest moment at which `take` may return an entry; infinity for not before a change."""
         return min((queue.next_due(now) for queue in self._queues), default=math.inf)
 
     def refresh(self, now: float) -> bool:
         """Compute one slice of outdated keys; whether more are left to compute now."""
         return any(queue.refresh(now) for queue in self._queues)
 
-    def pop(self, now: float, rate: float) -> E | None:
+    def take(self, now: float, rate: float) -> E | None:
         """Remove and return the entry to poll at *now*; None if no entry is due.
 
         Args:
@@ -57,7 +57,7 @@ class Scheduler(Generic[E]):
         """
         share = rate / max(1, sum(1 for queue in self._queues if queue))
         for _ in range(len(self._queues)):
-            chosen = self._queues[0].pop(now, share)
+            chosen = self._queues[0].take(now, share)
             self._queues.rotate(-1)
             if chosen is not None:
                 return chosen

@@ -15,7 +15,7 @@ _RETRY_AFTER = 0.25
 
 
 class LinearScan:
-    """Takes the place of the scheduler and its queue; pops the task with the largest delay."""
+    """Takes the place of the scheduler and its queue; takes the task with the largest delay."""
 
     def __init__(self, backlog: TypedBacklog) -> None:
         self._backlog = backlog
@@ -40,7 +40,7 @@ class LinearScan:
         """Soon, while a task waits."""
         return now + _RETRY_AFTER if self._waiting or self._backlog else math.inf
 
-    def pop(self, now: float, _rate: float) -> Tracked | None:
+    def take(self, now: float, _rate: float) -> Tracked | None:
         """Remove and return the task with the largest delay; None if all delays are too small."""
         best = max(self._waiting, key=lambda each: _expected_delay(each, now), default=None)
         expected_delay = (

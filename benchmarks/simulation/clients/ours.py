@@ -122,10 +122,10 @@ class Ours(Paced[Tracked]):
         self.wake()
 
     def choose(self, now: float) -> Tracked | None:
-        """Pop a task from the scheduler, after refreshing its outdated keys."""
+        """Take a task from the scheduler, after refreshing its outdated keys."""
         while self.timed(self._scheduler.refresh, now):
             pass
-        chosen: Tracked | None = self.timed(self._scheduler.pop, now, self.rate_limiter.rate)
+        chosen: Tracked | None = self.timed(self._scheduler.take, now, self.rate_limiter.rate)
         if chosen is not None:
             chosen.sent = now
             chosen.polls += 1
