@@ -67,6 +67,9 @@ class FakeBacklog:
     def expected_delay(self, now: float) -> float:
         return self.delay
 
+    def delay_growth(self, now: float) -> float:
+        return 0.5
+
     def admit(self, now: float) -> IntervalEntry | None:
         return self.entries.popleft()
 

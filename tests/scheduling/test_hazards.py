@@ -69,6 +69,25 @@ def test_the_expected_delay_grows_with_age_ever_faster(
     assert values[2] <= far - since + 1e-6
 
 
+@given(models, AGES, st.floats(0, 5000), st.floats(0.1, 100))
+def test_the_probability_of_an_end_is_the_growth_of_the_expected_delay(
+    model: HazardModel, since: float, later: float, step: float
+) -> None:
+    age = since + later
+    growth = model.expected_delay(since, age + step) - model.expected_delay(since, age)
+    # The expected delay is convex: its slope lies between those at both ends.
+    assert model.ended(since, age) * step <= growth + 1e-6
+    assert growth <= model.ended(since, age + step) * step + 1e-6
+
+
+@given(models, AGES, st.floats(0, 5000))
+def test_the_probability_of_an_end_is_zero_up_to_the_last_poll(
+    model: HazardModel, since: float, earlier: float
+) -> None:
+    assert model.ended(since, since - earlier) == 0.0
+    assert 0.0 < model.ended(since, since + 1e9) <= 1.0
+
+
 @given(models, AGES, st.floats(0, 1e6), st.floats(0, 1e6))
 def test_a_larger_expected_delay_is_due_later(
     model: HazardModel, since: float, one: float, two: float

@@ -57,14 +57,25 @@ class UnpolledIds:
         """Seconds since the first task may be expected to have ended unnoticed."""
         return max((self._expected_delay(type_, now) for type_ in self._ids), default=0.0)
 
+    def delay_growth(self, now: float) -> float:
+        """Seconds by which `expected_delay` grows each second: the chance that the task ended."""
+        type_ = self._first_type(now)
+        group = self._first(type_)
+        if group is None:
+            return 0.0
+        return self._hazards.model(type_).ended(0.0, GUESSED_AGE + now - group.started)
+
     def admit(self, now: float) -> PollTarget | None:
         """Take out the first id; None if there is none, or it needs no poll of its own."""
-        # Not sorted by id: within a type, the one that was added first has waited longest.
-        type_ = max(self._ids, key=lambda each: self._expected_delay(each, now), default=None)
+        type_ = self._first_type(now)
         group = self._first(type_)
         if group is None:
             return None
         return self._admit(self._ids[type_].popleft(), group)
+
+    def _first_type(self, now: float) -> SeparationType | None:
+        # Not sorted by id: within a type, the one that was added first has waited longest.
+        return max(self._ids, key=lambda each: self._expected_delay(each, now), default=None)
 
     def _expected_delay(self, type_: SeparationType | None, now: float) -> float:
         group = self._first(type_)

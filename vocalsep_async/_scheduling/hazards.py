@@ -178,6 +178,21 @@ class HazardModel:
             survival *= math.exp(-hazard * width)
         return total
 
+    def ended(self, since: float, age: float) -> float:
+        """Probability that a task last seen running at age *since* has ended by *age*.
+
+        It is the rate at which the expected delay grows, in seconds per second: the derivative by
+        a of ``D(L, a) = integral from L to a of (1 - S(u) / S(L)) du`` is ``1 - S(a) / S(L)``.
+        """
+        cumulative = 0.0
+        for index in range(_bin(since), _BINS):
+            start = max(since, _EDGES[index])
+            end = age if index == _BINS - 1 else min(age, _EDGES[index + 1])
+            if end <= start:
+                break
+            cumulative += self._hazards[index] * (end - start)
+        return -math.expm1(-cumulative)
+
     def due(self, since: float, expected_delay: float) -> float:
         """The age at which a task last seen running at *since* reaches *expected_delay*."""
         missing, survival, start, first = expected_delay, 1.0, since, _bin(since)

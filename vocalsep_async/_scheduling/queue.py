@@ -4,8 +4,8 @@ While the rate limit has room for every poll that a policy wants, each entry is 
 policy wants it. When it has not, a poll costs the other entries something: the *price* of the
 queue, an expected delay in seconds (see `hazards`). An entry is due once its own expected delay has
 reached the price. The price follows the polls: each one pulls it towards the expected delay of the
-entry polled, and it falls while no entry is due for a free slot. So the entry taken is nearly
-always the one with the largest expected delay, without a comparison of all entries.
+entry polled, and it falls while no entry wants a free slot. So the entry taken is nearly always the
+one with the largest expected delay, without a comparison of all entries.
 
 No entry starves, whatever the models predict: an entry that wants a poll and was last polled more
 than ``max(60, 3 N / rate)`` seconds ago takes precedence, longest wait first.
@@ -14,8 +14,9 @@ than ``max(60, 3 N / rate)`` seconds ago takes precedence, longest wait first.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Generic, Protocol, TypeVar
+from collections.abc import Callable, Iterable
+from itertools import islice, takewhile
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from vocalsep_async._scheduling.hazards import HazardModel
 from vocalsep_async._scheduling.heaps import DeadlineHeap, PriceHeap
@@ -32,7 +33,7 @@ _LOWEST_PRICE = 0.1
 _PULL = 0.1
 """Share of its distance to the expected delay of a polled entry by which the price moves."""
 _FALL = 0.7
-"""Factor by which the price falls when no entry is due."""
+"""Factor by which the price falls when no entry wants a free slot."""
 _PRICE_RANGE = (0.7, 1.4)
 """Bounds of the price, as factors of the one in the keys, beyond which keys are computed again."""
 _KEYS_PER_POLL = 10
@@ -43,10 +44,10 @@ _PATIENCE = 60.0
 """Seconds after which a wait may count as starvation."""
 _ROUNDS = 3
 """Times that every entry could have been polled during a wait that counts as starvation."""
-_MAX_PASSED_OVER = 10
-"""Starving entries that want no poll yet and are passed over in one call."""
-_MAX_STEPS, _MAX_KEYS = 40, 1000
-"""Steps of one search for an entry, and keys computed in it, before the event loop must run."""
+_MAX_ASKED = 10
+"""Entries that have waited longest and are asked in one call whether they want a poll."""
+_MAX_ADMITTED = 40
+"""Backlog tasks that are admitted in one call, as long as none of them needs a poll."""
 
 
 class Backlog(Protocol[E_co]):
@@ -61,8 +62,23 @@ class Backlog(Protocol[E_co]):
     def expected_delay(self, now: float) -> float:
         """Expected seconds for which the first task has been finished, unnoticed, by *now*."""
 
+    def delay_growth(self, now: float) -> float:
+        """Seconds by which its expected delay grows each second; see `QueueEntry.delay_growth`."""
+
     def admit(self, now: float) -> E_co | None:
         """Remove the first task and return its entry; None if it needs no poll of its own."""
+
+
+class Choice(NamedTuple, Generic[E]):
+    """What gets a slot.
+
+    Attributes:
+        candidate: an entry, or the backlog, whose first task it is then.
+        must: whether it gets the slot at any price: a deadline has come, or an entry starves.
+    """
+
+    candidate: E | Backlog[E]
+    must: bool
 
 
 class PollQueue(Generic[E]):
@@ -153,6 +169,19 @@ class PollQueue(Generic[E]):
             self._may_reprice_at() if self._is_outdated() else math.inf,
         )
 
+    def choose(self, now: float, rate: float) -> Choice[E] | None:
+        """What `take` would take at *now*; None if it would take nothing. Nothing changes.
+
+        Only a backlog task that proves to need no poll makes `take` go on to the next choice.
+
+        Args:
+            now: the present moment.
+            rate: polls per second that this queue may expect.
+        """
+        if self.in_flight >= self._limit:
+            return None
+        return self._choose(now, self._overlong(now, rate))
+
     def take(self, now: float, rate: float) -> E | None:
         """Remove and return the entry to poll at *now*; None if no entry is due.
 
@@ -162,79 +191,96 @@ class PollQueue(Generic[E]):
         """
         if self.in_flight >= self._limit:
             return None
+        for _ in range(_MAX_ADMITTED):
+            overlong = self._overlong(now, rate)
+            choice = self._choose(now, overlong)
+            self._pass_over(overlong, now)
+            if choice is None:
+                self._lower_price(now)
+                return None
+            entry = self._entry_of(choice, now)
+            if entry is not None:
+                entry.queue = self
+                self.in_flight += 1
+                self._polls_since_pricing += 1
+                return entry
+        return None
+
+    def _choose(self, now: float, overlong: list[E]) -> Choice[E] | None:
         # A deadline has no second chance; an entry that starves gets the poll after it.
-        chosen = self._overdue(now) or self._starving(now, rate) or self._most_delayed(now)
-        if chosen is not None:
-            self.remove(chosen)
-            chosen.queue = self
-            self.in_flight += 1
-            self._polls_since_pricing += 1
-        return chosen
+        must = self._overdue(now) or _first_wanting(overlong, now)
+        if must is not None:
+            return Choice(must, must=True)
+        candidate = self._most_delayed(now)
+        return None if candidate is None else Choice(candidate, must=False)
 
     def _overdue(self, now: float) -> E | None:
         """The entry with the earliest deadline, if that has come."""
         first = self._deadlines.first()
         return first if first is not None and first.latest <= now else None
 
-    def _starving(self, now: float, rate: float) -> E | None:
-        """The entry with the longest wait, if it is too long and the entry wants a poll."""
+    def _overlong(self, now: float, rate: float) -> list[E]:
+        """The entries whose waits are so long that they starve, if they want a poll; a few."""
         patience = max(_PATIENCE, _ROUNDS * len(self) / rate)
-        for _ in range(_MAX_PASSED_OVER):
-            oldest = next(iter(self._order), None)
-            if oldest is None or now - oldest.waiting_since <= patience:
-                return None
-            if oldest.wants(0.0) <= now:
-                return oldest
-            # Its policy wants a long gap: at the end it does not hide the entries behind it.
-            self._order.remove(oldest)
-            self._order.append(oldest)
-        return None
+        asked = islice(self._order, _MAX_ASKED)
+        return list(takewhile(lambda entry: now - entry.waiting_since > patience, asked))
 
-    def _most_delayed(self, now: float) -> E | None:
-        """The first entry or backlog task that is due, at a lower price if need be."""
-        # Each step may compute a slice of keys, so the steps are bounded by the number of keys.
-        for _ in range(max(1, min(_MAX_STEPS, _MAX_KEYS // (1 + len(self._heap))))):
-            first = self._heap.first()
-            if self._backlog and _precedes(self._backlog, first, now):
-                admitted = self._backlog.admit(now)
-                if admitted is not None:
-                    return admitted
-            elif first is None:
-                return None
-            elif first.key <= now or (self._heap.price > 0 and first.wants(0.0) <= now):
-                return self._taken(first, now)
-            elif self._heap.price == 0 or not self._lower_price(now):
-                return None
-        return None
+    def _most_delayed(self, now: float) -> E | Backlog[E] | None:
+        """The backlog, or the entry to poll next; None if no poll is wanted."""
+        first = self._heap.first()
+        if self._backlog and _precedes(self._backlog, first, now):
+            return self._backlog
+        if first is None or first.key <= now:
+            return first
+        if self._heap.price == 0:
+            return None
+        # The price holds polls back, but no entry is due: better one of them than an unused slot.
+        # The first entry has nearly reached the price; behind it, a long wait decides.
+        return _first_wanting((first, *islice(self._order, _MAX_ASKED)), now)
+
+    def _pass_over(self, overlong: list[E], now: float) -> None:
+        """Move the entries that want no poll yet to the end of the order of waiting."""
+        # Their policies want long gaps: at the end they do not hide the entries behind them.
+        for entry in overlong:
+            if entry.wants(0.0) > now:
+                self._order.remove(entry)
+                self._order.append(entry)
+
+    def _entry_of(self, choice: Choice[E], now: float) -> E | None:
+        """Remove the chosen entry; None for a backlog task that needs no poll."""
+        if not isinstance(choice.candidate, QueueEntry):
+            return choice.candidate.admit(now)
+        self.remove(choice.candidate)
+        # A deadline and a long wait say nothing about the other entries.
+        if not choice.must:
+            self._move_price(choice.candidate.expected_delay(now), now)
+        return choice.candidate
 
     # Price
 
-    def _taken(self, entry: E, now: float) -> E:
-        """Move the price towards the expected delay of *entry*, which gets the slot."""
-        expected_delay = entry.expected_delay(now)
-        # Removed first, so that `_is_short` compares with the other entries only.
-        self.remove(entry)
+    def _move_price(self, expected_delay: float, now: float) -> None:
+        """Move the price towards the *expected_delay* of the entry taken."""
+        # The entry has been removed, so that `_is_short` compares with the other ones only.
         if self._price > 0:
             self._price += _PULL * (expected_delay - self._price)
         elif expected_delay > _LOWEST_PRICE and self._is_short(now):
             self._price = expected_delay
         if self._price < _LOWEST_PRICE:
             self._price = 0.0
-        return entry
 
     def _is_short(self, now: float) -> bool:
         """Whether another entry is due for the same slot."""
         first = self._heap.first()
         return first is not None and first.key <= now
 
-    def _lower_price(self, now: float) -> bool:
-        """Lower the price; whether all keys hold the lower price already."""
-        if self._heap.is_repricing:
-            return False
+    def _lower_price(self, now: float) -> None:
+        """Lower the price, because no entry that was asked wants a free slot."""
+        if self._heap.price == 0 or self._heap.is_repricing:
+            return
         lower = _FALL * self._price
-        self._price = lower if lower >= _LOWEST_PRICE else 0.0
+        were_all_asked = len(self._heap) <= _MAX_ASKED
+        self._price = 0.0 if were_all_asked or lower < _LOWEST_PRICE else lower
         self._reprice(now)
-        return not self._heap.is_repricing
 
     def refresh(self, now: float) -> bool:
         """Compute one slice of the outdated keys; whether more are left to compute now."""
@@ -262,6 +308,11 @@ class PollQueue(Generic[E]):
         self._model_versions = {model: model.version for model in self._model_versions}
         self._priced_at, self._polls_since_pricing = now, 0
         self._heap.reprice(self._price)
+
+
+def _first_wanting(entries: Iterable[E], now: float) -> E | None:
+    """The first of *entries* whose policy wants a poll by *now*, whatever the price is."""
+    return next((entry for entry in entries if entry.wants(0.0) <= now), None)
 
 
 def _precedes(backlog: Backlog[E], first: E | None, now: float) -> bool:

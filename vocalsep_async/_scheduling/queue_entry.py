@@ -83,6 +83,13 @@ class QueueEntry:
         """Expected seconds for which the task has been finished, unnoticed, by *now*."""
         return self.model.expected_delay(self.running_at, now - self.created)
 
+    def delay_growth(self, now: float) -> float:
+        """Seconds by which `expected_delay` grows each second at *now*, in [0, 1].
+
+        This is the probability that the task has ended by now.
+        """
+        return self.model.ended(self.running_at, now - self.created)
+
     def key_at(self, price: float) -> float:
         """When the policy wants a poll and the expected delay has reached *price* seconds."""
         key = self.wants(price)

@@ -5,12 +5,29 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from vocalsep_async._scheduling.queue import Backlog, PollQueue
 from vocalsep_async._scheduling.queue_entry import QueueEntry
 
 E = TypeVar("E", bound=QueueEntry)
+
+
+class NextPoll(NamedTuple):
+    """What the next slot would be used for.
+
+    Attributes:
+        worth: expected delay of the task in seconds, which its poll ends: the age of information.
+        growth: seconds by which the worth grows each second, in [0, 1]: the probability that the
+            task has ended by now.
+        must: whether the poll is due at any price: a deadline has come, or the task starves.
+        queued: number of tasks of all queues that want polls, those being polled included.
+    """
+
+    worth: float
+    growth: float
+    must: bool
+    queued: int
 
 
 class Scheduler(Generic[E]):
@@ -48,17 +65,47 @@ class Scheduler(Generic[E]):
         """Compute one slice of outdated keys; whether more are left to compute now."""
         return any(queue.refresh(now) for queue in self._queues)
 
+    def peek(self, now: float, rate: float) -> NextPoll | None:
+        """What `take` would take at *now*; None if it would take nothing.
+
+        It changes nothing that decides, and compares no entries: it may be called as often as a
+        limiter wants to know. After None while `next_due` has come, `take` lowers a price, for
+        which no slot is needed.
+
+        Of a backlog it tells the first task, of which `take` may find that it needs no poll of its
+        own; then another one takes its place, or none.
+
+        Args:
+            now: the present moment.
+            rate: polls per second that the rate limiter allows.
+        """
+        share = self._share(rate)
+        choices = (queue.choose(now, share) for queue in self._queues)
+        choice = next((each for each in choices if each is not None), None)
+        if choice is None:
+            return None
+        return NextPoll(
+            worth=choice.candidate.expected_delay(now),
+            growth=choice.candidate.delay_growth(now),
+            must=choice.must,
+            queued=sum(map(len, self._queues)),
+        )
+
     def take(self, now: float, rate: float) -> E | None:
         """Remove and return the entry to poll at *now*; None if no entry is due.
 
         Args:
             now: the present moment.
-            rate: polls per second that the rate limit allows.
+            rate: polls per second that the rate limiter allows.
         """
-        share = rate / max(1, sum(1 for queue in self._queues if queue))
+        share = self._share(rate)
         for _ in range(len(self._queues)):
             chosen = self._queues[0].take(now, share)
             self._queues.rotate(-1)
             if chosen is not None:
                 return chosen
         return None
+
+    def _share(self, rate: float) -> float:
+        """Polls per second that each queue with tasks may expect."""
+        return rate / max(1, sum(1 for queue in self._queues if queue))

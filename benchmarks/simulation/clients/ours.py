@@ -88,6 +88,10 @@ class TypedBacklog:
         """Expected delay in seconds of the task that `admit` returns."""
         return self._best(now)[0].expected_delay(now)
 
+    def delay_growth(self, now: float) -> float:
+        """Growth of the expected delay of the task that `admit` returns."""
+        return self._best(now)[0].delay_growth(now)
+
     def admit(self, now: float) -> Tracked | None:
         """Remove and return the task with the largest expected delay, the first of its type."""
         return self._best(now).popleft()
