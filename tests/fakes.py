@@ -20,8 +20,9 @@ import anyio
 import pytest
 
 from vocalsep_async import VocalSepClient
-from vocalsep_async._transport.api import Reply, Request
+from vocalsep_async._transport.api import Reply
 from vocalsep_async.errors import ClientClosedError
+from vocalsep_async.providers import Request
 
 Answer = Reply | Exception | Callable[[], Reply]
 

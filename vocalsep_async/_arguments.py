@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import TypedDict
 
 from yarl import URL
 
@@ -19,6 +19,14 @@ KEY_VARIABLE = "VOCALSEP_API_KEY"
 BASE_URL_VARIABLE = "VOCALSEP_BASE_URL"
 LOG_VARIABLE = "VOCALSEP_LOG"
 DEFAULT_BASE_URL = "https://api.sunoapi.org"
+
+
+class Song(TypedDict, total=False):
+    """The arguments of `create_task` that name a song."""
+
+    source_task_id: str
+    audio_id: str
+    audio_url: str
 
 
 @contextmanager
@@ -165,14 +173,14 @@ async def refs(
     return [ref.merged(TaskRef(ref.task_id, type=kind)) for ref in merged.values()]
 
 
-def song(source_task_id: str | None, audio_id: str | None, audio_url: str | None) -> dict[str, Any]:
-    """Check which song is to be separated, and name it as the API does."""
+def song(source_task_id: str | None, audio_id: str | None, audio_url: str | None) -> Song:
+    """Check which song is to be separated."""
     if audio_url is not None and source_task_id is None and audio_id is None:
-        return {"audioUrl": link(audio_url, "audio_url")}
+        return {"audio_url": link(audio_url, "audio_url")}
     if audio_url is None and source_task_id is not None and audio_id is not None:
         return {
-            "taskId": TaskRef(source_task_id).task_id,
-            "audioId": text(audio_id, "audio_id"),
+            "source_task_id": TaskRef(source_task_id).task_id,
+            "audio_id": text(audio_id, "audio_id"),
         }
     raise InvalidArgumentError("give either source_task_id with audio_id, or audio_url alone")
 

@@ -2,32 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vocalsep_async._sender import RequestSender
-from vocalsep_async._transport.api import Request
 from vocalsep_async.errors import (
     APIError,
     ClientClosedError,
     DecodeError,
     ErrorAction,
+    InvalidParametersError,
     JournalError,
     ServerError,
     TransportError,
     VocalSepError,
 )
 from vocalsep_async.models import SeparationType, TaskRef
+from vocalsep_async.providers import Request
 from vocalsep_async.providers._decoder import Decoder
 
 if TYPE_CHECKING:
     from vocalsep_async._journal.journal import JournalFile
 
-_GENERATE = "/api/v1/vocal-removal/generate"
 _MAY_BE_CREATED = "The task may have been created and billed; it is not sent again."
-_LINKS = frozenset({"audioUrl", "callBackUrl"})
-"""Parameters that are left out of a journal: links may hold secrets."""
+
+
+class Creation(NamedTuple):
+    """A task to create.
+
+    Attributes:
+        request: what is sent.
+        kind: the kind of separation.
+        links: the links in the request, which are left out of a journal: they may hold secrets.
+    """
+
+    request: Request
+    kind: SeparationType | None
+    links: Collection[str]
+
+    @property
+    def recorded(self) -> dict[str, Any]:
+        """The body of the request as a journal keeps it, without the links."""
+        return _without(self.request.json or {}, self.links)
+
+
+def _without(body: Mapping[str, Any], links: Collection[str]) -> dict[str, Any]:
+    kept = {}
+    for name, value in body.items():
+        if isinstance(value, Mapping):
+            kept[name] = _without(value, links)
+        elif not (isinstance(value, str) and any(link in value for link in links)):
+            kept[name] = value
+    return kept
 
 
 class TaskCreator:
@@ -44,23 +71,20 @@ class TaskCreator:
         self._sender = sender
         self._decoder = decoder
 
-    async def create(
-        self, body: Mapping[str, Any], kind: SeparationType | None, journal: JournalFile | None
-    ) -> TaskRef:
-        """Create a task of *kind* with the request *body*; a *journal* records the intent first.
+    async def create(self, creation: Creation, journal: JournalFile | None) -> TaskRef:
+        """Create a task; a *journal* records the intent first.
 
         Raises:
             VocalSepError: the last try failed; a note says so where the task may exist.
         """
         if journal is None:
-            return await self._send(body, kind)
+            return await self._send(creation)
         await journal.check_owner(self._base_url)
-        recorded = {name: value for name, value in body.items() if name not in _LINKS}
         # Only an answer settles the intent. After a cancellation or a crash it stays open,
         # because the task may exist.
-        number = await journal.intend(recorded)
+        number = await journal.intend(creation.recorded)
         try:
-            ref = await self._send(body, kind)
+            ref = await self._send(creation)
         except VocalSepError as error:
             await _record_failure(journal, number, error)
             raise
@@ -72,17 +96,16 @@ class TaskCreator:
             ) from error
         return ref
 
-    async def _send(self, body: Mapping[str, Any], kind: SeparationType | None) -> TaskRef:
-        request = Request("POST", _GENERATE, json=body)
+    async def _send(self, creation: Creation) -> TaskRef:
         try:
             task_id = await self._sender.send_with_retries(
-                request, self._decoder.created, _cannot_have_created
+                creation.request, self._decoder.created, _cannot_have_created
             )
         except VocalSepError as error:
             if _may_have_created(error):
                 error.add_note(_MAY_BE_CREATED)
             raise
-        return TaskRef(task_id, type=kind, created_at=datetime.now(UTC))
+        return TaskRef(task_id, type=creation.kind, created_at=datetime.now(UTC))
 
 
 async def _record_failure(journal: JournalFile, number: int, error: VocalSepError) -> None:
@@ -105,7 +128,16 @@ def _may_have_created(error: VocalSepError) -> bool:
     if isinstance(error, (TransportError, ClientClosedError)):
         return error.may_have_arrived
     # A server can fail after it has created the task, and an unreadable answer may hold its id.
-    return isinstance(error, (DecodeError, ServerError)) or _is_bare_throttling(error)
+    return (
+        isinstance(error, (DecodeError, ServerError))
+        or _is_bare_throttling(error)
+        or _is_failure_of_server(error)
+    )
+
+
+def _is_failure_of_server(error: VocalSepError) -> bool:
+    # A provider may answer wrong parameters with 500, the code of a failure in the middle.
+    return isinstance(error, InvalidParametersError) and error.code == 500
 
 
 def _is_bare_throttling(error: VocalSepError) -> bool:

@@ -8,9 +8,10 @@ from typing import TypeVar
 
 from vocalsep_async._failures import FailureStreak
 from vocalsep_async._request_queue import RequestQueue, RequestSlot
-from vocalsep_async._transport.api import Request, Transport
+from vocalsep_async._transport.api import Transport
 from vocalsep_async.errors import VocalSepError
 from vocalsep_async.policies import RetryPolicy
+from vocalsep_async.providers import Request
 
 T = TypeVar("T")
 Decode = Callable[[int, Mapping[str, str], bytes], T]

@@ -17,14 +17,14 @@ from yarl import URL
 from vocalsep_async import _arguments, _events, _logging, _validation
 from vocalsep_async._batch.runner import Runner, recorder_in
 from vocalsep_async._batch.saver import Save
-from vocalsep_async._creation import TaskCreator
+from vocalsep_async._creation import Creation, TaskCreator
 from vocalsep_async._downloads.downloader import Downloader
 from vocalsep_async._downloads.plan import DownloadPlan
 from vocalsep_async._polling.poller import Poller
 from vocalsep_async._polling.waiter import OnUpdate, Waiter
 from vocalsep_async._request_queue import RequestQueue
 from vocalsep_async._sender import RequestSender
-from vocalsep_async._transport.api import Request, Transport
+from vocalsep_async._transport.api import Transport
 from vocalsep_async._transport.files import FileTransport
 from vocalsep_async._transport.secrets import ApiKey
 from vocalsep_async.batch import BatchRunner
@@ -90,8 +90,8 @@ class VocalSepClient:
             environment variable ``VOCALSEP_API_KEY``.
         base_url: where the API is. None reads the environment variable ``VOCALSEP_BASE_URL``, also
             where *api_key* is given, and is https://api.sunoapi.org if that is not set.
-        provider: the provider of the API, which decides what codes mean; None finds it from the
-            host of *base_url* (`SUNOAPI` if the host is not a known one).
+        provider: the provider of the API, which decides how it is asked and what answers mean;
+            None finds it from the host of *base_url* (`SUNOAPI` if the host is not a known one).
         rate_limit: the limit of the account; None if it is not known: then it is learned.
         limiter: what decides when requests are sent, in place of *rate_limit*; the client closes
             it. None makes a `RateLimiter`.
@@ -453,7 +453,12 @@ class VocalSepClient:
             save=None if download_to is None else self._saving_to(download_to),
             make_recorder=None
             if journal is None
-            else recorder_in(journal, base_url=self._base_url, hazards=self._hazards),
+            else recorder_in(
+                journal,
+                base_url=self._base_url,
+                hazards=self._hazards,
+                restore=self._decoder.restored,
+            ),
         )
 
     async def download_stems(
@@ -581,18 +586,22 @@ class VocalSepClient:
         """
         # Checked before the journal is opened, so that a wrong argument leaves no intent.
         kind = separation_type(type)
-        body = _arguments.song(source_task_id, audio_id, audio_url) | {
-            "type": kind,
-            "callBackUrl": _arguments.link(callback_url, "callback_url"),
-        }
-        if stem_name is not None:
-            body["stemName"] = _arguments.text(stem_name, "stem_name")
+        song = _arguments.song(source_task_id, audio_id, audio_url)
+        callback_url = _arguments.link(callback_url, "callback_url")
+        request = self._provider.creation_request(
+            type=kind,
+            callback_url=callback_url,
+            stem_name=None if stem_name is None else _arguments.text(stem_name, "stem_name"),
+            **song,
+        )
+        links = {callback_url, song.get("audio_url", callback_url)}
+        creation = Creation(request, kind, links)
         if journal is None:
-            return await self._creator.create(body, kind, None)
+            return await self._creator.create(creation, None)
         if isinstance(journal, Journal):
-            return await self._creator.create(body, kind, journal._file)  # noqa: SLF001
+            return await self._creator.create(creation, journal._file)  # noqa: SLF001
         async with Journal(journal) as opened:
-            return await self._creator.create(body, kind, opened._file)  # noqa: SLF001
+            return await self._creator.create(creation, opened._file)  # noqa: SLF001
 
     async def get_credits(self) -> float:
         """How many credits the account has left.
@@ -604,7 +613,7 @@ class VocalSepClient:
             ClientClosedError: the client was closed.
         """
         return await self._sender.send_with_retries(
-            Request("GET", self._provider.credits_path),
+            self._provider.credits_request(),
             self._decoder.credits,
             lambda error: error.action in (ErrorAction.RETRY, ErrorAction.THROTTLE),
         )

@@ -68,9 +68,9 @@ def journals_in_virtual_time(patch: pytest.MonkeyPatch) -> WallClock:
 
 
 @asynccontextmanager
-async def process(provider: FakeProvider, **options: Any) -> AsyncIterator[VocalSepClient]:
+async def process(fake: FakeProvider, **options: Any) -> AsyncIterator[VocalSepClient]:
     """A client that has learned nothing from earlier ones."""
-    provider._closed = False
+    fake._closed = False
     async with make_client(**options) as client:
         yield client
 

@@ -13,7 +13,8 @@ import payloads
 from vocalsep_async import JournalError, TaskOutcome, TaskRef
 from vocalsep_async._journal.codec import packed
 from vocalsep_async._journal.store import Row, Store, Write
-from vocalsep_async.providers._decoder import restored_task
+from vocalsep_async.providers import SUNOAPI
+from vocalsep_async.providers._decoder import Decoder
 
 ADD = "INSERT INTO added (task_id, added_at) VALUES (?, ?)"
 END = (
@@ -37,7 +38,9 @@ def record_of(task_id: str) -> dict[str, Any]:
 
 
 def outcome_of(task_id: str, record: dict[str, Any] | None = None) -> TaskOutcome:
-    task = restored_task(TaskRef(task_id), record_of(task_id) if record is None else record)
+    task = Decoder(SUNOAPI).restored(
+        TaskRef(task_id), record_of(task_id) if record is None else record
+    )
     return TaskOutcome(
         task_id=task_id, status=task.status, task=task, error=None, polls=2, elapsed=1.5
     )

@@ -35,7 +35,7 @@ from vocalsep_async import errors
 from vocalsep_async.errors import APIError, DecodeError, ErrorAction, VocalSepError
 from vocalsep_async.models import SeparationTask, SeparationType, TaskRef, TaskStatus
 from vocalsep_async.providers import KIE, SUNOAPI, Provider
-from vocalsep_async.providers._decoder import Decoder, age_of, decode_callback, restored_task
+from vocalsep_async.providers._decoder import Decoder, age_of
 
 REF = TaskRef(TASK_ID)
 CREATED = datetime.fromtimestamp(CREATED_MS / 1000, UTC)
@@ -54,6 +54,10 @@ def decoded(
     provider: Provider = SUNOAPI,
 ) -> SeparationTask:
     return a_decoder(provider).task(ref, status, headers or {}, content)
+
+
+def decoded_callback(content: bytes) -> SeparationTask:
+    return a_decoder().callback(content)
 
 
 def api_error(content: bytes, **how: Any) -> APIError:
@@ -237,7 +241,7 @@ def decode_as(endpoint: str, status: int, content: bytes) -> Any:
         case "credits":
             return a_decoder().credits(status, {}, content)
         case _:
-            return decode_callback(content)
+            return decoded_callback(content)
 
 
 def decoded_or_error(endpoint: str, status: int, content: bytes) -> Any:
@@ -363,13 +367,13 @@ def test_the_age_of_a_task_is_measured_by_the_clock_of_the_server(
 
 def test_a_stored_record_restores_an_equal_task() -> None:
     task = decoded(answer(stems_done()))
-    assert restored_task(TaskRef(TASK_ID, type=task.type), task.raw) == task
+    assert a_decoder().restored(TaskRef(TASK_ID, type=task.type), task.raw) == task
 
 
 @pytest.mark.parametrize("record", [pending(), {}, [], None, "SUCCESS"])
 def test_a_stored_record_must_be_of_a_task_that_ended(record: Any) -> None:
     with pytest.raises(DecodeError):
-        restored_task(REF, record)
+        a_decoder().restored(REF, record)
 
 
 # Callbacks.
@@ -377,7 +381,7 @@ def test_a_stored_record_must_be_of_a_task_that_ended(record: Any) -> None:
 
 @pytest.mark.parametrize("info", ["vocal_removal_info", "vocal_separation_info", "response"])
 def test_a_callback_of_either_provider_is_a_success_with_stems(info: str) -> None:
-    task = decode_callback(body(callback(info)))
+    task = decoded_callback(body(callback(info)))
     assert (task.task_id, task.status) == (TASK_ID, TaskStatus.SUCCESS)
     assert dict(task.stems) == {"vocal": link("vocal"), "instrumental": link("instrumental")}
     assert task.type is SeparationType.SEPARATE_VOCAL
@@ -387,14 +391,14 @@ def test_a_callback_of_either_provider_is_a_success_with_stems(info: str) -> Non
 def test_an_advanced_callback_has_tracks() -> None:
     pair = {"extract": {"audio_url": link("a")}, "remove": {"audio_url": link("b")}}
     data = {"task_id": TASK_ID, "vocal_separation_info": {"origin_data": [pair]}}
-    task = decode_callback(answer(data))
+    task = decoded_callback(answer(data))
     assert task.type is SeparationType.SPLIT_STEM_ADVANCED
     assert len(task.origin_tracks) == 2
 
 
 @pytest.mark.parametrize("code", [400, 451, 500, 531, 0, "501"])
 def test_a_callback_with_another_code_is_a_failure(code: Any) -> None:
-    task = decode_callback(body(failed_callback(code)))
+    task = decoded_callback(body(failed_callback(code)))
     assert task.status is TaskStatus.GENERATE_AUDIO_FAILED
     assert task.error_code == int(code)
     assert task.error_message == "the source could not be fetched"
@@ -403,25 +407,25 @@ def test_a_callback_with_another_code_is_a_failure(code: Any) -> None:
 
 def test_the_code_of_a_callback_overrides_the_status_of_its_record() -> None:
     data = callback()["data"] | {"status": "SUCCESS"}
-    assert not decode_callback(body(envelope(data, code=500))).succeeded
+    assert not decoded_callback(body(envelope(data, code=500))).succeeded
     data = callback()["data"] | {"status": "PENDING"}
-    assert decode_callback(answer(data)).succeeded
+    assert decoded_callback(answer(data)).succeeded
 
 
 def test_a_callback_may_have_a_digit_code_and_no_message() -> None:
-    assert decode_callback(body(callback(code="200", msg=None))).succeeded
-    assert decode_callback(body(failed_callback() | {"msg": None})).error_message is None
+    assert decoded_callback(body(callback(code="200", msg=None))).succeeded
+    assert decoded_callback(body(failed_callback() | {"msg": None})).error_message is None
 
 
 @pytest.mark.parametrize("code", [None, True, "OK", 200.0, [200]])
 def test_a_callback_without_a_code_is_a_decode_error(code: Any) -> None:
     with pytest.raises(DecodeError, match="no code"):
-        decode_callback(body(callback(code=code)))
+        decoded_callback(body(callback(code=code)))
 
 
 @pytest.mark.parametrize("data", [None, "", [], {}, "text", {"task_id": [link("x")]}])
 def test_a_callback_without_a_record_is_a_decode_error(data: Any) -> None:
     with pytest.raises(DecodeError) as caught:
-        decode_callback(body(callback(data=data)))
+        decoded_callback(body(callback(data=data)))
     assert SIGNATURE not in str(caught.value)
     assert caught.value.http_status is None

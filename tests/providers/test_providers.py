@@ -7,7 +7,6 @@ import pytest
 from vocalsep_async import errors
 from vocalsep_async.errors import APIError, ErrorAction
 from vocalsep_async.providers import KIE, SUNOAPI, ErrorRule, Provider, provider_for
-from vocalsep_async.providers.base import says_no_such_record
 
 RAISE, RETRY = ErrorAction.RAISE, ErrorAction.RETRY
 MAINTENANCE, THROTTLE = ErrorAction.MAINTENANCE, ErrorAction.THROTTLE
@@ -181,7 +180,7 @@ def test_the_text_of_a_web_page_has_no_effect() -> None:
 def test_a_validation_error_may_mean_an_unknown_record(
     code: int, message: str, *, missing: bool
 ) -> None:
-    assert says_no_such_record(code, message) is missing
+    assert SUNOAPI.is_unknown_task(code, message) is missing
 
 
 @pytest.mark.parametrize(

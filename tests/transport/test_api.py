@@ -40,8 +40,9 @@ from vocalsep_async import (
     VocalSepClient,
     VocalSepError,
 )
-from vocalsep_async._transport.api import LARGEST_ANSWER, Request, Transport, _OneSend
+from vocalsep_async._transport.api import LARGEST_ANSWER, Transport, _OneSend
 from vocalsep_async._transport.secrets import ApiKey
+from vocalsep_async.providers import Request
 
 pytestmark = pytest.mark.anyio
 
@@ -1004,6 +1005,26 @@ async def test_query_names_and_values_arrive_in_order(
     await transport.aclose()
     assert server.seen == [Seen("healthy", server.seen[0].head, b"")]
     assert server.seen[0].target == "/healthy/x?a=1%202&b=%26%3F"
+
+
+@pytest.mark.parametrize("is_borrowed", [False, True])
+async def test_the_headers_of_a_request_are_sent_beside_the_usual_ones(
+    server: FaultServer, *, is_borrowed: bool
+) -> None:
+    async with aiohttp.ClientSession() as session:
+        transport = Transport(
+            URL(f"{server.url}/healthy"),
+            ApiKey(KEY),
+            request_timeout=60.0,
+            user_agent="x",
+            session=session if is_borrowed else None,
+        )
+        await transport.exchange(Request("GET", "/x", headers={"X-Version": "2"}))
+        await transport.aclose()
+    (seen,) = server.seen
+    lines = seen.head.decode().splitlines()
+    usual = {"Accept: application/json", "Content-Type: application/json", "User-Agent: x"}
+    assert {"X-Version: 2", f"Authorization: Bearer {KEY}"} | usual <= set(lines)
 
 
 def test_the_html_of_the_fault_server_is_long_enough_to_be_noticed() -> None:

@@ -181,6 +181,7 @@ IN_THEIR_MODULES: tuple[object, ...] = (
     vocalsep_async.providers.KIE,
     vocalsep_async.providers.NO_CREDITS,
     vocalsep_async.providers.Provider,
+    vocalsep_async.providers.Request,
     vocalsep_async.providers.SUNOAPI,
     vocalsep_async.providers.THROTTLED,
     vocalsep_async.providers.provider_for,

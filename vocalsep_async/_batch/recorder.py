@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
+from typing import Any
 
 import attrs
 
@@ -17,7 +18,6 @@ from vocalsep_async._scheduling.hazards import HazardTable
 from vocalsep_async._text import printable
 from vocalsep_async.errors import DecodeError, JournalError, TaskTimeoutError
 from vocalsep_async.models import SeparationTask, TaskOutcome, TaskRef, TaskStatus
-from vocalsep_async.providers._decoder import restored_task
 
 _logger = logging.getLogger("vocalsep_async.journal")
 
@@ -27,6 +27,7 @@ _ENDS_PER_SAVE = 20
 """Finished tasks between two saves of the durations."""
 
 OnOutcome = Callable[[TaskOutcome], None]
+Restore = Callable[[TaskRef, Any], SeparationTask]
 
 
 class BatchRecorder:
@@ -37,6 +38,7 @@ class BatchRecorder:
         is_own: whether the batch opens and closes it.
         base_url: the API that the tasks belong to.
         hazards: the client's durations; loaded from the journal if the client has learned none.
+        restore: reads the stored record of a task that had ended.
         on_failure: called with an error of a write that no caller waits for, such as a write to a
             journal that was closed too early.
     """
@@ -48,12 +50,14 @@ class BatchRecorder:
         is_own: bool,
         base_url: str,
         hazards: HazardTable,
+        restore: Restore,
         on_failure: Callable[[Exception], None],
     ) -> None:
         self._journal = journal
         self._is_own = is_own
         self._base_url = base_url
         self._hazards = hazards
+        self._restore = restore
         self._on_failure = on_failure
         self._known: set[str] = set()
         """Tasks in the journal."""
@@ -245,7 +249,7 @@ class BatchRecorder:
     def _task(self, row: Row) -> SeparationTask:
         ref = TaskRef(row.task_id, type=type_of(row))
         try:
-            return restored_task(ref, unpacked(row.record or b""))
+            return self._restore(ref, unpacked(row.record or b""))
         except (ValueError, DecodeError) as error:
             raise JournalError(
                 f"{self._journal.path}: the record of task {row.task_id!r} is damaged: {error}"

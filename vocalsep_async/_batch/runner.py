@@ -20,7 +20,7 @@ from vocalsep_async._tasks import run_to_completion
 from vocalsep_async.batch import BatchRunner
 from vocalsep_async.errors import ConfigurationError
 from vocalsep_async.journal import Journal
-from vocalsep_async.models import BatchStats, SeparationType, TaskOutcome, TaskRef
+from vocalsep_async.models import BatchStats, SeparationTask, SeparationType, TaskOutcome, TaskRef
 from vocalsep_async.policies import PollPolicy
 
 if TYPE_CHECKING:
@@ -42,7 +42,11 @@ MakeRecorder = Callable[[Callable[[Exception], None]], "BatchRecorder"]
 
 
 def recorder_in(
-    journal: Journal | str | os.PathLike[str], *, base_url: str, hazards: HazardTable
+    journal: Journal | str | os.PathLike[str],
+    *,
+    base_url: str,
+    hazards: HazardTable,
+    restore: Callable[[TaskRef, Any], SeparationTask],
 ) -> MakeRecorder:
     """Make recorders in *journal*; a batch that gets a path opens and closes the journal itself."""
     is_own = not isinstance(journal, Journal)
@@ -57,6 +61,7 @@ def recorder_in(
             is_own=is_own,
             base_url=base_url,
             hazards=hazards,
+            restore=restore,
             on_failure=on_failure,
         )
 

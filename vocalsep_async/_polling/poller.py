@@ -24,7 +24,6 @@ from vocalsep_async._polling.target import (
     PollTarget,
     Subscriber,
     decode_record,
-    record_request,
 )
 from vocalsep_async._polling.waiter import Waiter
 from vocalsep_async._request_queue import RequestSlot
@@ -87,7 +86,7 @@ class Poller:
         """
         return self._learner.observe(
             await self._sender.send_with_retries(
-                record_request(ref.task_id),
+                self._decoder.provider.poll_request(ref.task_id),
                 partial(self._decoder.task, ref),
                 lambda error: error.action in (ErrorAction.RETRY, ErrorAction.THROTTLE),
             )
@@ -328,7 +327,7 @@ class Poller:
         try:
             task, age = await self._sender.send(
                 slot,
-                record_request(target.task_id),
+                self._decoder.provider.poll_request(target.task_id),
                 # The type is read when the answer comes: a new subscriber may supply it.
                 lambda *answer: decode_record(self._decoder, target.ref, *answer),
             )

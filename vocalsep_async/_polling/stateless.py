@@ -19,7 +19,7 @@ from attrs import asdict, evolve, field, fields, frozen
 from vocalsep_async import _validation
 from vocalsep_async._failures import FailureStreak
 from vocalsep_async._polling.learner import DurationLearner
-from vocalsep_async._polling.target import LONGEST_AGE, decode_record, record_request
+from vocalsep_async._polling.target import LONGEST_AGE, decode_record
 from vocalsep_async._scheduling.queue import GUESSED_AGE
 from vocalsep_async._sender import RequestSender
 from vocalsep_async.durations import view_of
@@ -125,7 +125,9 @@ class StatelessPoller:
             return self._pending(known, slot)
         try:
             task, age = await self._sender.send(
-                slot, record_request(ref.task_id), partial(decode_record, self._decoder, ref)
+                slot,
+                self._decoder.provider.poll_request(ref.task_id),
+                partial(decode_record, self._decoder, ref),
             )
         except VocalSepError as error:
             return self._failed(known, error)

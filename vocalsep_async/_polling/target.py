@@ -14,14 +14,12 @@ from vocalsep_async._scheduling.hazards import HazardTable
 from vocalsep_async._scheduling.queue import GUESSED_AGE, PollQueue
 from vocalsep_async._scheduling.queue_entry import QueueEntry
 from vocalsep_async._text import counted, printable
-from vocalsep_async._transport.api import Request
 from vocalsep_async.durations import view_of
 from vocalsep_async.errors import TaskNotFoundError, TaskTimeoutError, VocalSepError
 from vocalsep_async.models import SeparationTask, SeparationType, TaskRef, TaskStatus
 from vocalsep_async.policies import PollContext, PollPolicy
 from vocalsep_async.providers._decoder import Decoder, age_of
 
-_RECORD_INFO = "/api/v1/vocal-removal/record-info"
 _SHORTEST_GAP = 1.0
 """Seconds between two polls, at least, where a new subscriber brings the second one forward."""
 LONGEST_AGE = 7200.0
@@ -278,11 +276,6 @@ def timeout_error(
         polls=polls,
         last_error=error,
     )
-
-
-def record_request(task_id: str) -> Request:
-    """The request that polls a task."""
-    return Request("GET", _RECORD_INFO, query={"taskId": task_id})
 
 
 def decode_record(

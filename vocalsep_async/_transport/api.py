@@ -9,8 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, NamedTuple, cast
 from urllib.parse import quote
 
 import aiohttp
@@ -26,6 +25,7 @@ from vocalsep_async.errors import (
     TransportError,
     VocalSepError,
 )
+from vocalsep_async.providers import Request
 
 LARGEST_ANSWER = 1 << 20
 """Bytes of one answer after decompression; real answers have some thousand."""
@@ -45,22 +45,6 @@ class Reply(NamedTuple):
     status: int
     headers: Mapping[str, str]
     body: bytes
-
-
-class Request(NamedTuple):
-    """One request, without the key and the host.
-
-    Attributes:
-        method: GET, or POST for billed requests.
-        path: the path at the API, beginning with a slash.
-        query: names and values; any character arrives unchanged.
-        json: the body; None for none.
-    """
-
-    method: Literal["GET", "POST"]
-    path: str
-    query: Mapping[str, str] = MappingProxyType({})
-    json: Mapping[str, Any] | None = None
 
 
 class Transport:
@@ -234,7 +218,7 @@ class Transport:
             self._url(request),
             json=request.json,
             allow_redirects=False,
-            **self._arguments,
+            **self._arguments_of(request),
             # This argument replaces a borrowed session's own middlewares, so they are repeated.
             middlewares=(*session._middlewares, _OneSend(self._key, self._proxy_login)),  # noqa: SLF001
         ) as response:
@@ -245,6 +229,12 @@ class Transport:
                 return TransportError(f"{name}: the answer is larger than {LARGEST_ANSWER:,} bytes")
             headers = {name: response.headers[name] for name in _KEPT if name in response.headers}
             return Reply(response.status, headers, self._key.redact(body))
+
+    def _arguments_of(self, request: Request) -> dict[str, Any]:
+        if not request.headers:
+            return self._arguments
+        # Merged here, because a borrowed session's headers are an argument already.
+        return self._arguments | {"headers": {**self._defaults["headers"], **request.headers}}
 
     def _url(self, request: Request) -> URL:
         # Quoted here because yarl would leave some characters of an id unquoted.

@@ -8,6 +8,7 @@ from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 import typer
 
@@ -19,7 +20,8 @@ from vocalsep_async.cli.options import Settings
 from vocalsep_async.cli.output import Output
 from vocalsep_async.cli.process import ExitCode
 from vocalsep_async.cli.run import errors_as_sentences
-from vocalsep_async.providers._decoder import restored_task
+from vocalsep_async.providers import provider_for
+from vocalsep_async.providers._decoder import Decoder
 
 app: typer.Typer = typer.Typer(no_args_is_help=True, help="Inspect the journal of a batch.")
 
@@ -49,9 +51,9 @@ def check(context: typer.Context, path: JournalFile) -> None:
         store.check()
         _intents(store)
         _check_durations(store)
-        count = 0
+        decoder, count = _decoder(store), 0
         for row in store.rows():
-            _check_usable(row)
+            _check_usable(row, decoder)
             count += 1
         output.result(f"{path}: {counted(count, 'task')}, no damage")
 
@@ -108,7 +110,16 @@ def _check_durations(store: Store) -> None:
         raise JournalError(f"the learned durations are damaged: {error}") from None
 
 
-def _check_usable(row: Row) -> None:
+def _decoder(store: Store) -> Decoder:
+    """A decoder for the API that the journal belongs to."""
+    base_url = store.meta("base_url") or ""
+    try:
+        return Decoder(provider_for(urlsplit(base_url).hostname or ""))
+    except ValueError:
+        raise JournalError(f"the base_url is damaged: {printable(base_url)!r}") from None
+
+
+def _check_usable(row: Row, decoder: Decoder) -> None:
     """Raise for a row that a batch could not continue from.
 
     Raises:
@@ -118,7 +129,7 @@ def _check_usable(row: Row) -> None:
     try:
         ref = TaskRef(row.task_id)
         if record is not None:
-            restored_task(ref, record)
+            decoder.restored(ref, record)
     except (InvalidArgumentError, DecodeError) as error:
         raise _damage(row, error) from None
 

@@ -1,7 +1,8 @@
 """The providers of the API, one file each: all that differs between them.
 
-Answers go through three steps: `_envelope` turns bytes into the payload or an error, `_records`
-turns a payload into a model, `_decoder` does both for each endpoint.
+A `Provider` builds the requests and knows what answers mean. These go through three steps:
+`_envelope` turns bytes into the payload or an error, `_records` turns a payload into a model,
+`_decoder` does both for each endpoint, as the provider says.
 """
 
 from vocalsep_async.providers.base import (
@@ -10,6 +11,7 @@ from vocalsep_async.providers.base import (
     THROTTLED,
     ErrorRule,
     Provider,
+    Request,
 )
 from vocalsep_async.providers.kie import KIE
 from vocalsep_async.providers.sunoapi import SUNOAPI
@@ -22,6 +24,7 @@ __all__ = [
     "THROTTLED",
     "ErrorRule",
     "Provider",
+    "Request",
     "provider_for",
 ]
 

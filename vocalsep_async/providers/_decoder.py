@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
-
-from attrs import evolve
 
 from vocalsep_async._text import printable
 from vocalsep_async.errors import (
-    APIError,
     DecodeError,
     ErrorAction,
     InvalidArgumentError,
     TaskNotFoundError,
 )
-from vocalsep_async.models import SeparationTask, TaskRef, TaskStatus
+from vocalsep_async.models import SeparationTask, TaskRef
 from vocalsep_async.providers._envelope import (
     Envelope,
     code_of,
@@ -25,8 +23,14 @@ from vocalsep_async.providers._envelope import (
     parse_json,
     retry_after,
 )
-from vocalsep_async.providers._records import created_by_epoch, finite, structure_task, unreadable
-from vocalsep_async.providers.base import Provider, says_no_such_record
+from vocalsep_async.providers._records import (
+    created_by_epoch,
+    finite,
+    read_by,
+    structure_task,
+    unreadable,
+)
+from vocalsep_async.providers.base import Provider
 
 Headers = Mapping[str, str]
 
@@ -35,11 +39,11 @@ class Decoder:
     """Reads the answers of one provider.
 
     Args:
-        provider: decides what its codes mean.
+        provider: knows what its codes mean and how its records are spelt.
     """
 
     def __init__(self, provider: Provider) -> None:
-        self._provider = provider
+        self.provider = provider
 
     def task(self, ref: TaskRef, status: int, headers: Headers, body: bytes) -> SeparationTask:
         """Read the record of the task *ref*.
@@ -49,16 +53,11 @@ class Decoder:
                 because a new task may not be readable yet) where the API knows no such task.
             DecodeError: not an answer of this API, or another task's record.
         """
-        envelope = self._payload(status, headers, body, ref.task_id)
+        envelope = self._payload(status, headers, body, task_id=ref.task_id)
         # The API answers for an unknown task with a success without a record.
         if envelope.data is None:
             raise self._no_such_task(envelope, status, ref.task_id)
-        task = structure_task(
-            envelope.data,
-            http_status=status,
-            type_=ref.type,
-            taskId=ref.task_id,
-        )
+        task = self._record(ref, envelope.data, http_status=status)
         # A cache in between that ignores the query would answer with the record of another task.
         if task.task_id != ref.task_id:
             raise unreadable("the answer is about another task", status)
@@ -71,9 +70,12 @@ class Decoder:
             APIError: the API answered with an error.
             DecodeError: the answer holds no task id.
         """
-        data = self._payload(status, headers, body, None).data
-        task_id = _of(data, "taskId") or _of(data, "task_id")
+        data = self._payload(status, headers, body, is_creation=True).data
         try:
+            # Without an object there is no id, which is no error of the provider's method.
+            task_id = read_by(
+                self.provider.read_task_id, data if isinstance(data, dict) else {}, status
+            )
             return TaskRef(task_id).task_id
         except InvalidArgumentError:
             pass
@@ -87,27 +89,72 @@ class Decoder:
             APIError: the API answered with an error.
             DecodeError: the answer is no number.
         """
-        number = finite(self._payload(status, headers, body, None).data)
+        data = self._payload(status, headers, body).data
+        number = finite(read_by(self.provider.read_credits, data, status))
         if number is None:
             raise unreadable("the answer holds no number of credits", status)
         return number
 
-    def _payload(self, status: int, headers: Headers, body: bytes, task_id: str | None) -> Envelope:
+    def restored(self, ref: TaskRef, record: Any) -> SeparationTask:
+        """Read a stored record: ``SeparationTask.raw`` of the task *ref*, which had ended.
+
+        Raises:
+            DecodeError: it is no record, or one of a task that has not ended.
+        """
+        task = self._record(ref, record)
+        if not task.is_final:
+            raise DecodeError(f"a stored task has the status {printable(str(task.status))}")
+        return task
+
+    def callback(self, body: bytes) -> SeparationTask:
+        """Read what the API posts to a callback URL.
+
+        Nothing in it is proven: a callback is a reason to poll the task, not a result.
+
+        Raises:
+            DecodeError: it is not a callback of this API.
+        """
+        content = parse_json(body)
+        code = code_of(content)
+        if code is None:
+            raise DecodeError("the callback has no code")
+        read = partial(self.provider.read_callback, code=code, message=message_of(content))
+        return structure_task(content.get("data"), read=read, statuses=self.provider.statuses)
+
+    def _record(
+        self, ref: TaskRef, record: Any, *, http_status: int | None = None
+    ) -> SeparationTask:
+        return structure_task(
+            record,
+            read=self.provider.read_record,
+            statuses=self.provider.statuses,
+            http_status=http_status,
+            type_=ref.type,
+            taskId=ref.task_id,
+        )
+
+    def _payload(
+        self,
+        status: int,
+        headers: Headers,
+        body: bytes,
+        *,
+        task_id: str | None = None,
+        is_creation: bool = False,
+    ) -> Envelope:
         envelope = open_envelope(status, body)
         if envelope.genuine and envelope.code == 200:
             return envelope
-        raise self._error(envelope, status, headers, task_id)
-
-    def _error(
-        self, envelope: Envelope, status: int, headers: Headers, task_id: str | None
-    ) -> APIError:
         # Only for polls: in a creation the same words are about the caller's parameters.
-        if task_id is not None and says_no_such_record(envelope.code, envelope.message):
-            return self._no_such_task(envelope, status, task_id)
-        rule = self._provider.classify(
-            envelope.code, envelope.message, in_envelope=envelope.genuine
+        if task_id is not None and self.provider.is_unknown_task(envelope.code, envelope.message):
+            raise self._no_such_task(envelope, status, task_id)
+        rule = self.provider.classify(
+            envelope.code,
+            envelope.message,
+            in_envelope=envelope.genuine,
+            is_creation=is_creation,
         )
-        return rule.error(
+        raise rule.error(
             self._message(envelope),
             code=envelope.code,
             http_status=status,
@@ -135,10 +182,6 @@ class Decoder:
         return printable(envelope.message)
 
 
-def _of(data: Any, key: str) -> Any:
-    return data.get(key) if isinstance(data, dict) else None
-
-
 def age_of(task: SeparationTask, headers: Headers) -> float | None:
     """Seconds since the task was created, by the server's own clock; None if it does not say.
 
@@ -149,40 +192,3 @@ def age_of(task: SeparationTask, headers: Headers) -> float | None:
     if answered is None or task.created_at is None or not created_by_epoch(task):
         return None
     return max((answered - task.created_at).total_seconds(), 0.0)
-
-
-def restored_task(ref: TaskRef, record: Any) -> SeparationTask:
-    """Read a stored record: ``SeparationTask.raw`` of the task *ref*, which had ended.
-
-    Raises:
-        DecodeError: it is no record, or one of a task that has not ended.
-    """
-    task = structure_task(record, type_=ref.type, taskId=ref.task_id)
-    if not task.is_final:
-        raise DecodeError(f"a stored task has the status {printable(str(task.status))}")
-    return task
-
-
-def decode_callback(body: bytes) -> SeparationTask:
-    """Read what the API posts to a callback URL.
-
-    Nothing in it is proven: a callback is a reason to poll the task, not a result.
-    The status is SUCCESS for code 200 and GENERATE_AUDIO_FAILED for any other.
-
-    Raises:
-        DecodeError: it is not a callback of this API.
-    """
-    content = parse_json(body)
-    code = code_of(content)
-    if code is None:
-        raise DecodeError("the callback has no code")
-    done = code == 200
-    status = TaskStatus.SUCCESS if done else TaskStatus.GENERATE_AUDIO_FAILED
-    task = structure_task(
-        _of(content, "data"),
-        successFlag=status,
-        errorCode=None if done else code,
-        errorMessage=None if done else message_of(content),
-    )
-    # The code decides, also where the record brings a status of its own.
-    return evolve(task, status=status)

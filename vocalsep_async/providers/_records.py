@@ -1,10 +1,9 @@
 """Turns a payload into a `SeparationTask`.
 
-The API spells its keys in several ways: camelCase in answers, snake_case in callbacks, other
-names at other providers. A record is first brought to the spelling of an answer (`_respelled`) and
-then structured by one private cattrs converter whose hooks never coerce: what decides about the
-result (id, status, links) is held to its type, what only describes it becomes None when unusable,
-because an odd time must not cost a paid result.
+A record is first brought to the usual spelling by its provider and then structured by one private
+cattrs converter whose hooks never coerce: what decides about the result (id, status, links) is held
+to its type, what only describes it becomes None when unusable, because an odd time must not cost a
+paid result.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 from cattrs import BaseValidationError, Converter, transform_error
 from cattrs.gen import make_dict_structure_fn, override
@@ -29,54 +28,23 @@ from vocalsep_async.models import (
     Stems,
     TaskStatus,
 )
+from vocalsep_async.providers._spellings import LINKS, usual_record, usual_response, usual_track
 
-
-def _camel(name: str) -> str:
-    head, *rest = name.split("_")
-    return head + "".join(map(str.title, rest))
-
-
-def _spellings(names: Iterable[str], **others: str) -> Mapping[str, str]:
-    """From every other spelling of *names* to the one in an answer."""
-    return {name: _camel(name) for name in names if name != _camel(name)} | others
-
-
-_LINKS = {name: f"{_camel(name)}Url" for name in STEM_NAMES}
+T = TypeVar("T")
 
 _INSTRUMENTS = tuple(
-    _LINKS[name] for name in STEM_NAMES if name not in ("origin", "instrumental", "vocal")
+    LINKS[name] for name in STEM_NAMES if name not in ("origin", "instrumental", "vocal")
 )
-
-_RECORD = _spellings(
-    (
-        "task_id",
-        "success_flag",
-        "create_time",
-        "complete_time",
-        "music_id",
-        "music_index",
-        "audio_id",
-        "callback_url",
-        "error_code",
-        "error_message",
-    ),
-    status="successFlag",
-    callBackUrl="callbackUrl",
-    call_back_url="callbackUrl",
-    vocal_removal_info="response",
-    vocalRemovalInfo="response",
-    vocal_separation_info="response",
-    vocalSeparationInfo="response",
-)
-_RESPONSE = _spellings((*(f"{name}_url" for name in STEM_NAMES), "origin_data"))
-_TRACK = {"audioUrl": "audio_url", "stemTypeGroupName": "stem_type_group_name"} | dict.fromkeys(
-    ("stem_name", "stemName"), "stem_type_group_name"
-)
+# A table, because Python 3.11 cannot ask an enum whether it has a value.
+USUAL_STATUSES: Mapping[str, TaskStatus] = {status.value: status for status in TaskStatus}
+"""The usual words for a status, each with what it means."""
 
 
 def structure_task(
     record: Any,
     *,
+    read: Callable[[Mapping[str, Any]], Mapping[str, Any]] = usual_record,
+    statuses: Mapping[str, TaskStatus] = USUAL_STATUSES,
     http_status: int | None = None,
     type_: SeparationType | None = None,
     **known: Any,
@@ -85,9 +53,11 @@ def structure_task(
 
     Args:
         record: the JSON value.
+        read: brings it to the usual spelling.
+        statuses: what the words for its status mean; any other word is kept as it is.
         http_status: the HTTP status it came with; None for a callback.
         type_: what the caller knows of the type, for where the record leaves it open.
-        known: what the caller knows, in the spelling of an answer, for where it says nothing.
+        known: what the caller knows, in the usual spelling, for where it says nothing.
 
     Raises:
         DecodeError: it is not a record; the message names the attribute, never its value.
@@ -95,10 +65,14 @@ def structure_task(
     if not isinstance(record, dict):
         raise unreadable(f"the record is {_kind(record)}, not an object", http_status)
     # Without nulls, which would hide what the caller knows.
-    given = {**known, **_without_nulls(_respelled(record, _RECORD)), "raw": record}
+    usual = read_by(lambda received: _without_nulls(read(received)), record, http_status)
+    given = {**known, **usual, "raw": record}
+    if "successFlag" in given:
+        given["successFlag"] = _meaning(given["successFlag"], statuses)
     response = given.pop("response", None)
     if response:
-        given["response"] = response = _respelled_response(response)
+        response = usual_response(response) if isinstance(response, dict) else response
+        given["response"] = response
         # The stems prove the type; the caller's may be wrong.
         type_ = _implied_type(response) or type_
     given["type"] = _type(given.get("type")) or type_
@@ -110,6 +84,26 @@ def structure_task(
         problem = _problem_of(given)
     # Raised outside the handler: the error there may hold a part of the record.
     raise unreadable(f"the record does not fit: {problem}", http_status)
+
+
+def read_by(read: Callable[[Any], T], content: Any, http_status: int | None) -> T:
+    """What a provider's method *read* makes of *content*.
+
+    Raises:
+        DecodeError: the method, perhaps a user's, was not written for such content.
+    """
+    try:
+        return read(content)
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        problem = f"the provider cannot read it: {type(error).__name__}"
+    # Raised outside the handler: the error there may hold a part of the content.
+    raise unreadable(problem, http_status)
+
+
+def _meaning(status: Any, statuses: Mapping[str, TaskStatus]) -> Any:
+    if isinstance(status, TaskStatus) or not isinstance(status, (str, int)):
+        return status
+    return statuses.get(str(status), status)
 
 
 def unreadable(problem: str, http_status: int | None) -> DecodeError:
@@ -143,34 +137,11 @@ def certain_duration(task: SeparationTask) -> float | None:
 
 
 def _is_epoch(task: SeparationTask, key: str) -> bool:
-    return finite(_respelled(task.raw, _RECORD).get(key)) is not None
-
-
-def _respelled(record: Mapping[str, Any], spellings: Mapping[str, str]) -> Mapping[str, Any]:
-    """*record* in the spelling of an answer; of two spellings, the one that holds something."""
-    # Most records are in the spelling of an answer, and need no copy.
-    if spellings.keys().isdisjoint(record):
-        return record
-    respelled: dict[str, Any] = {}
-    for name, value in record.items():
-        usual = spellings.get(name, name)
-        if not _holds_something(respelled.get(usual)) or (
-            usual == name and _holds_something(value)
-        ):
-            respelled[usual] = value
-    return respelled
+    return finite(usual_record(task.raw).get(key)) is not None
 
 
 def _without_nulls(record: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in record.items() if value is not None}
-
-
-def _respelled_response(response: Any) -> Any:
-    return _respelled(response, _RESPONSE) if isinstance(response, dict) else response
-
-
-def _holds_something(value: Any) -> bool:
-    return value is not None and value != ""
 
 
 def _implied_type(response: Any) -> SeparationType | None:
@@ -192,8 +163,6 @@ def _kind(value: object) -> str:
 
 # Hooks. Strict ones raise, lenient ones return None.
 
-# Tables, because Python 3.11 cannot ask an enum whether it has a value.
-_STATUSES = {status.value: status for status in TaskStatus}
 _TYPES = {type_.value: type_ for type_ in SeparationType}
 
 
@@ -213,8 +182,7 @@ def _link(value: Any, _type: Any) -> str | None:
 
 def _status(value: Any, _type: Any) -> TaskStatus | str:
     if isinstance(value, (str, int)) and not isinstance(value, bool):
-        word = str(value)
-        return _STATUSES.get(word, word)
+        return value if isinstance(value, TaskStatus) else str(value)
     raise ValueError(f"is {_kind(value)}, not a status")
 
 
@@ -343,7 +311,7 @@ def _stems(response: Any, _type: Any) -> Stems:
     if not isinstance(response, dict):
         raise TypeError(f"is {_kind(response)}, not an object")
     links, wrong = {}, []
-    for name, key in _LINKS.items():
+    for name, key in LINKS.items():
         link = response.get(key)
         if isinstance(link, str):
             if link and not link.isspace():
@@ -367,7 +335,7 @@ def _tracks(response: Any) -> Iterator[tuple[str | None, Mapping[str, Any]]]:
     data = response.get("originData") if isinstance(response, dict) else None
     for item in data if isinstance(data, list) else ():
         if isinstance(item, dict):
-            yield from ((part, _respelled(track, _TRACK)) for part, track in _parts(item))
+            yield from ((part, usual_track(track)) for part, track in _parts(item))
 
 
 def _parts(item: Mapping[str, Any]) -> Iterable[tuple[str | None, Mapping[str, Any]]]:
