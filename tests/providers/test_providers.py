@@ -6,7 +6,7 @@ import pytest
 
 from vocalsep_async import errors
 from vocalsep_async.errors import APIError, ErrorAction
-from vocalsep_async.providers import KIE, SUNOAPI, ErrorRule, Provider, provider_for
+from vocalsep_async.providers import APIKLEY, KIE, SUNOAPI, ErrorRule, Provider, provider_for
 
 RAISE, RETRY = ErrorAction.RAISE, ErrorAction.RETRY
 MAINTENANCE, THROTTLE = ErrorAction.MAINTENANCE, ErrorAction.THROTTLE
@@ -190,6 +190,7 @@ def test_a_validation_error_may_mean_an_unknown_record(
         ("apibox.erweima.ai", SUNOAPI),
         ("api.kie.ai", KIE),
         ("API.KIE.AI", KIE),
+        ("api.apikley.ru", APIKLEY),
         ("kie.ai.example.net", SUNOAPI),
         ("localhost", SUNOAPI),
         ("", SUNOAPI),
@@ -197,6 +198,11 @@ def test_a_validation_error_may_mean_an_unknown_record(
 )
 def test_the_host_selects_the_provider(host: str, provider: Provider) -> None:
     assert provider_for(host) is provider
+
+
+def test_apikley_speaks_the_codes_of_kie() -> None:
+    assert APIKLEY.codes == KIE.codes
+    assert APIKLEY.poll_request("a") == KIE.poll_request("a")
 
 
 def test_each_provider_has_its_own_path_for_credits() -> None:

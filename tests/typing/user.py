@@ -176,6 +176,7 @@ IN_THEIR_MODULES: tuple[object, ...] = (
     vocalsep_async.policies.PollPolicy,
     vocalsep_async.policies.RateLimit,
     vocalsep_async.policies.RetryPolicy,
+    vocalsep_async.providers.APIKLEY,
     vocalsep_async.providers.COMMON_CODES,
     vocalsep_async.providers.ErrorRule,
     vocalsep_async.providers.KIE,

@@ -5,6 +5,8 @@ A `Provider` builds the requests and knows what answers mean. These go through t
 `_decoder` does both for each endpoint, as the provider says.
 """
 
+from vocalsep_async.providers._built_in import provider_for
+from vocalsep_async.providers.apikley import APIKLEY
 from vocalsep_async.providers.base import (
     COMMON_CODES,
     NO_CREDITS,
@@ -17,6 +19,7 @@ from vocalsep_async.providers.kie import KIE
 from vocalsep_async.providers.sunoapi import SUNOAPI
 
 __all__ = [
+    "APIKLEY",
     "COMMON_CODES",
     "KIE",
     "NO_CREDITS",
@@ -27,8 +30,3 @@ __all__ = [
     "Request",
     "provider_for",
 ]
-
-
-def provider_for(host: str) -> Provider:
-    """The built-in provider that *host* belongs to; `SUNOAPI` for hosts that are not listed."""
-    return next((each for each in (SUNOAPI, KIE) if host.lower() in each.hosts), SUNOAPI)

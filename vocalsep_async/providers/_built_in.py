@@ -1,0 +1,15 @@
+"""The providers that the package brings."""
+
+from __future__ import annotations
+
+from vocalsep_async.providers.apikley import APIKLEY
+from vocalsep_async.providers.base import Provider
+from vocalsep_async.providers.kie import KIE
+from vocalsep_async.providers.sunoapi import SUNOAPI
+
+BUILT_IN = (SUNOAPI, KIE, APIKLEY)
+
+
+def provider_for(host: str) -> Provider:
+    """The built-in provider that *host* belongs to; `SUNOAPI` for hosts that are not listed."""
+    return next((each for each in BUILT_IN if host.lower() in each.hosts), SUNOAPI)
