@@ -9,6 +9,7 @@ import anyio
 import pytest
 from virtual_time import VIRTUAL_TIME
 
+from vocalsep_async._events import Events
 from vocalsep_async._request_queue import RequestQueue
 from vocalsep_async.errors import (
     APIError,
@@ -43,7 +44,7 @@ def sent_and_in_flight(limiter: RateLimiter) -> tuple[int, int]:
 
 
 async def test_slots_are_granted_first_come_first_served() -> None:
-    queue = RequestQueue(RateLimiter(RateLimit(2, 1.0)))
+    queue = RequestQueue(RateLimiter(RateLimit(2, 1.0)), Events())
     order: list[int] = []
 
     async def start(number: int) -> None:
@@ -58,7 +59,7 @@ async def test_slots_are_granted_first_come_first_served() -> None:
 
 async def test_a_cancelled_request_leaves_no_hole_and_no_used_slot() -> None:
     rate_limiter = RateLimiter(RateLimit(1, 10.0))
-    queue = RequestQueue(rate_limiter)
+    queue = RequestQueue(rate_limiter, Events())
     began = anyio.current_time()
     with await queue.acquire():
         pass
@@ -77,7 +78,7 @@ async def test_a_cancelled_request_leaves_no_hole_and_no_used_slot() -> None:
 
 async def test_a_slot_that_is_released_was_never_used() -> None:
     rate_limiter = RateLimiter(RateLimit(1, 1000.0))
-    queue = RequestQueue(rate_limiter)
+    queue = RequestQueue(rate_limiter, Events())
     slot = await queue.acquire()
     slot.release()
     slot.release()
@@ -87,7 +88,7 @@ async def test_a_slot_that_is_released_was_never_used() -> None:
 
 
 async def test_an_answer_wakes_the_head_of_the_queue() -> None:
-    queue = RequestQueue(RateLimiter(None))
+    queue = RequestQueue(RateLimiter(None), Events())
     slots = [await queue.acquire() for _ in range(50)]
 
     async def answer() -> None:
@@ -119,7 +120,7 @@ async def test_the_end_of_a_request_decides_about_a_pause(
     error: BaseException | None, pause: float
 ) -> None:
     rate_limiter = RateLimiter(RateLimit(20, 10.0))
-    queue = RequestQueue(rate_limiter)
+    queue = RequestQueue(rate_limiter, Events())
     slot = await queue.acquire()
     caught: BaseException | None = None
     try:
@@ -136,7 +137,7 @@ async def test_the_end_of_a_request_decides_about_a_pause(
 async def test_a_pause_is_announced_when_it_begins_and_when_it_gets_longer(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    queue = RequestQueue(RateLimiter(None))
+    queue = RequestQueue(RateLimiter(None), Events())
     announced: list[float] = []
     queue.on_pause = announced.append
     slots = [await queue.acquire() for _ in range(4)]
@@ -150,7 +151,7 @@ async def test_a_pause_is_announced_when_it_begins_and_when_it_gets_longer(
 
 
 async def test_closing_fails_queued_and_later_requests() -> None:
-    queue = RequestQueue(RateLimiter(RateLimit(1, 1000.0)))
+    queue = RequestQueue(RateLimiter(RateLimit(1, 1000.0)), Events())
     await queue.acquire()
     failed = 0
 
@@ -173,14 +174,14 @@ async def test_a_cancelled_scope_takes_no_slot() -> None:
     rate_limiter = RateLimiter(RateLimit(20, 10.0))
     with anyio.CancelScope() as scope:
         scope.cancel()
-        await RequestQueue(rate_limiter).acquire()
+        await RequestQueue(rate_limiter, Events()).acquire()
     assert scope.cancelled_caught
     assert rate_limiter.snapshot().sent == 0
 
 
 async def test_the_queue_passes_the_shortest_waits() -> None:
     rate_limiter = RateLimiter(RateLimit(3, math.pi / 1e7))
-    queue = RequestQueue(rate_limiter)
+    queue = RequestQueue(rate_limiter, Events())
     for _ in range(100):
         with await queue.acquire():
             await anyio.sleep(1e-9)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 from collections.abc import Awaitable, Callable
 from types import TracebackType
@@ -11,6 +10,7 @@ from typing import Self, TypeVar
 
 import anyio
 
+from vocalsep_async._events import Events
 from vocalsep_async.errors import (
     APIError,
     ClientClosedError,
@@ -18,12 +18,11 @@ from vocalsep_async.errors import (
     ErrorAction,
     RateLimitedError,
 )
+from vocalsep_async.instrumentation import Paused, Resumed, Throttled
 from vocalsep_async.limiter import Bid, Limiter, Slot, SlotResult
 
 _MAX_DOUBTS = 12
 """Answers that raise doubts about the address; after so many nothing is sent there."""
-
-_logger = logging.getLogger("vocalsep_async")
 
 T = TypeVar("T")
 
@@ -35,8 +34,9 @@ class RequestQueue:
     cancelled request therefore leaves neither a hole nor a used slot.
     """
 
-    def __init__(self, limiter: Limiter) -> None:
+    def __init__(self, limiter: Limiter, events: Events) -> None:
         self.limiter = limiter
+        self._events = events
         self.on_pause: Callable[[float], None] = lambda _until: None
         """Called when a pause begins or changes its end, with the moment of its end."""
         self.turn = anyio.Lock(fast_acquire=True)
@@ -44,6 +44,7 @@ class RequestQueue:
         self.is_understood = False
         """Whether any answer came from this API; set it where that is known from elsewhere."""
         self._doubts = 0
+        self._is_paused = False
         self._paused_until = -math.inf
         self._asking: asyncio.Task[object] | None = None
         """The task that waits for the limiter; None while there is none."""
@@ -132,6 +133,11 @@ class RequestQueue:
         with anyio.move_on_after(seconds):
             await self._closing.wait()
 
+    def wake(self) -> None:
+        """Have the limiter ask again for the bid of the request that waits for it."""
+        if self._asking is not None:
+            self.limiter.wake()
+
     def close(self) -> None:
         """Fail every request that queues now or comes later."""
         self._closing.set()
@@ -143,8 +149,14 @@ class RequestQueue:
     def report(self, slot: Slot, error: BaseException | None) -> None:
         """Report how the request of *slot* ended: with *error*, or None for an answer."""
         self._update_doubts(error)
+        result = _result_of(error)
         retry_after = error.retry_after if isinstance(error, APIError) else None
-        slot.release(_result_of(error), retry_after=retry_after)
+        if isinstance(error, APIError) and result is SlotResult.THROTTLED:
+            # Before the slot is released, which begins the pause.
+            self._events.emit(Throttled(code=error.code, retry_after=retry_after))
+        slot.release(result, retry_after=retry_after)
+        if self._is_paused and result is SlotResult.ANSWERED:
+            self._check_resumed()
 
     def doubts_address(self, error: BaseException | None) -> bool:
         """Whether *error* may mean that the API is not at this address.
@@ -171,9 +183,15 @@ class RequestQueue:
     # Pauses
 
     def _on_pause(self, until: float, reason: str) -> None:
-        self._paused_until = until
-        _logger.info("%s: all requests pause for %.1f s", reason, until - _now())
+        self._is_paused, self._paused_until = True, until
+        self._events.emit(Paused(duration=until - _now(), reason=reason))
         self.on_pause(until)
+
+    def _check_resumed(self) -> None:
+        # An answer to a request from before the pause does not end it.
+        self._is_paused = self.limiter.snapshot().paused_until is not None
+        if not self._is_paused:
+            self._events.emit(Resumed())
 
     def paused_until(self) -> float:
         """The end of the pause, on the event loop's clock; now if there is none."""

@@ -6,10 +6,12 @@ import random
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
+from vocalsep_async._events import Events
 from vocalsep_async._failures import FailureStreak
 from vocalsep_async._request_queue import RequestQueue, RequestSlot
 from vocalsep_async._transport.api import Transport
 from vocalsep_async.errors import VocalSepError
+from vocalsep_async.instrumentation import RequestRetried
 from vocalsep_async.policies import RetryPolicy
 from vocalsep_async.providers import Request
 
@@ -20,9 +22,12 @@ Decode = Callable[[int, Mapping[str, str], bytes], T]
 class RequestSender:
     """Sends requests, each in a slot of the limiter."""
 
-    def __init__(self, queue: RequestQueue, transport: Transport, retry: RetryPolicy) -> None:
+    def __init__(
+        self, queue: RequestQueue, transport: Transport, retry: RetryPolicy, events: Events
+    ) -> None:
         self.queue = queue
         self.retry = retry
+        self.events = events
         self._transport = transport
 
     def bind(self) -> None:
@@ -68,6 +73,15 @@ class RequestSender:
                 if streak.failures >= self.retry.attempts or not may_retry(error):
                     raise
                 delay = streak.delay(error, self.retry, random.random)
+                self.events.emit(
+                    RequestRetried(
+                        request=f"{request.method} {request.path}",
+                        attempt=streak.failures,
+                        delay=delay,
+                        # Without its traceback, which a listener that keeps events would keep too.
+                        error=error.with_traceback(None),
+                    )
+                )
             # After throttling there is no delay: `acquire` waits for the end of the pause.
             if delay > 0:
                 await self.queue.sleep(delay)

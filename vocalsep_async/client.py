@@ -177,7 +177,9 @@ class VocalSepClient:
             proxy=through,
         )
         self._limiter = granting
-        self._sender = RequestSender(RequestQueue(self._limiter), self._transport, retry)
+        self._sender = RequestSender(
+            RequestQueue(self._limiter, self._events), self._transport, retry, self._events
+        )
         self._decoder = Decoder(self._provider)
         self._creator = TaskCreator(self._sender, self._decoder, self._base_url)
         self._durations = Durations()
@@ -370,6 +372,25 @@ class VocalSepClient:
             VocalSepError: no repetition would help; see `wait_for_task`.
         """
         return await self._poller.stateless.poll(TaskRef.of(task), self._policy_or(poll), state)
+
+    def notify(self, task: str | TaskRef) -> bool:
+        """Poll a task that is waited for as soon as the rate limit allows; for webhooks.
+
+        All waits and batches for it get what the poll finds. Call it in the client's event loop;
+        from another thread use ``loop.call_soon_threadsafe(client.notify, task_id)``.
+
+        Args:
+            task: its id or ref.
+
+        Returns:
+            Whether a wait or batch of this client waits for the task.
+
+        Raises:
+            InvalidArgumentError: the id is unusable.
+            ConfigurationError: it was called in another thread or event loop.
+            ClientClosedError: the client was closed.
+        """
+        return self._poller.notify(TaskRef.of(task).task_id)
 
     async def wait_for_tasks(
         self,

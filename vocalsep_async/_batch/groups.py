@@ -15,6 +15,10 @@ class Batch(Protocol):
     """The batch that a group belongs to, and reports to."""
 
     @property
+    def wait_id(self) -> str:
+        """The id of the batch in events."""
+
+    @property
     def queue(self) -> PollQueue[PollTarget]:
         """The queue for the polls of its tasks; closed once it wants no more."""
 
@@ -59,6 +63,11 @@ class ArrivalGroup:
         self.type = type_
         self.started = started
         self.ids: list[str] = []
+
+    @property
+    def wait_id(self) -> str:
+        """The id of the batch in events."""
+        return self._batch.wait_id
 
     @property
     def policy(self) -> PollPolicy:

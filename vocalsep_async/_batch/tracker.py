@@ -13,6 +13,7 @@ import anyio
 from vocalsep_async._batch.backlog import UnpolledIds
 from vocalsep_async._batch.counters import BatchCounters
 from vocalsep_async._batch.groups import ArrivalGroup
+from vocalsep_async._events import new_id
 from vocalsep_async._polling.poller import Poller
 from vocalsep_async._polling.target import PollTarget, timeout_error
 from vocalsep_async._scheduling.queue import PollQueue
@@ -53,6 +54,7 @@ class BatchTracker:
             for no call.
 
     Attributes:
+        wait_id: the id of the batch in events.
         policy: as given.
         timeout: seconds as given; infinity where there is no deadline.
         queue: the queue for the polls; closed once no more are wanted.
@@ -73,6 +75,7 @@ class BatchTracker:
         on_change: Callable[[], None],
         on_pending: Callable[[str, TaskStatus | str, int], None] | None = None,
     ) -> None:
+        self.wait_id = new_id("batch")
         self._poller = poller
         self._type = type_
         self.timeout = timeout or math.inf
@@ -188,11 +191,16 @@ class BatchTracker:
         known = self._open.get(task_id)
         return known if isinstance(known, ArrivalGroup) else None
 
-    def poll_soon(self, task_id: str) -> bool:
-        """Poll a task soon; whether it is open."""
+    def claim(self, task_id: str) -> None:
+        """If the task is in the backlog, subscribe to it now."""
         group = self._group_in_backlog(task_id)
         if group is not None:
             self._leave_backlog(TaskRef(task_id), group)
+
+    def poll_soon(self, task_id: str) -> bool:
+        """Poll a task soon; whether it is open."""
+        self._poller.check_caller()
+        self.claim(task_id)
         known = self._open.get(task_id)
         if isinstance(known, PollTarget):
             self._poller.poll_soon(known)

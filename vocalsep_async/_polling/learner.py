@@ -7,7 +7,7 @@ from collections import OrderedDict
 
 from vocalsep_async._polling.target import PollTarget, printable_status
 from vocalsep_async._scheduling.hazards import HazardTable
-from vocalsep_async.models import SeparationTask, SeparationType, TaskStatus
+from vocalsep_async.models import SeparationTask, TaskStatus
 from vocalsep_async.providers._records import certain_duration
 
 _logger = logging.getLogger("vocalsep_async.polls")
@@ -24,34 +24,33 @@ class DurationLearner:
     def __init__(self, hazards: HazardTable) -> None:
         self.hazards = hazards
         self._warned: set[str] = set()
-        self._learned: OrderedDict[str, None] = OrderedDict()
+        self._ended: OrderedDict[str, None] = OrderedDict()
 
-    def observe(self, task: SeparationTask, target: PollTarget | None = None) -> SeparationTask:
-        """Learn from *task* and return it; *target* is None for a poll outside the poller."""
+    def observe(self, task: SeparationTask, target: PollTarget | None) -> bool:
+        """Learn from *task*; whether this is the first final record of it.
+
+        *target* is None for a task that no subscriber waits for.
+        """
         self._warn_of_unknown(task)
-        if task.is_final:
-            tracked_as, running_at = (target.type, target.running_at) if target else (None, 0.0)
-            self._learn(task, tracked_as, running_at)
-        return task
-
-    def _learn(
-        self, task: SeparationTask, tracked_as: SeparationType | None, running_at: float
-    ) -> None:
         # Several calls may receive the final record of one task.
-        if task.task_id in self._learned:
-            return
+        if not task.is_final or task.task_id in self._ended:
+            return False
+        self._ended[task.task_id] = None
+        if len(self._ended) > _REMEMBERED:
+            self._ended.popitem(last=False)
+        self._learn(task, target)
+        return True
+
+    def _learn(self, task: SeparationTask, target: PollTarget | None) -> None:
         duration = certain_duration(task)
         if duration is None:
             return
-        self._learned[task.task_id] = None
-        if len(self._learned) > _REMEMBERED:
-            self._learned.popitem(last=False)
         self.hazards.observe_completion(
             duration,
             type_=task.type,
-            tracked_as=tracked_as,
+            tracked_as=None if target is None else target.type,
             # The seconds up to this age were counted when the task was seen running.
-            since=min(running_at, duration),
+            since=0.0 if target is None else min(target.running_at, duration),
         )
 
     def _warn_of_unknown(self, task: SeparationTask) -> None:

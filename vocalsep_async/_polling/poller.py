@@ -18,6 +18,12 @@ import anyio
 from anyio.lowlevel import checkpoint
 
 from vocalsep_async._polling.learner import DurationLearner
+from vocalsep_async._polling.poll_events import (
+    poll_finished,
+    poll_started,
+    task_finished,
+    wait_ids_of,
+)
 from vocalsep_async._polling.stateless import StatelessPoller
 from vocalsep_async._polling.target import (
     PollGroup,
@@ -34,6 +40,7 @@ from vocalsep_async._sender import RequestSender
 from vocalsep_async.errors import (
     AuthenticationError,
     ClientClosedError,
+    ConfigurationError,
     ErrorAction,
     InsufficientCreditsError,
     VocalSepError,
@@ -59,9 +66,10 @@ class Poller:
         self.hazards = hazards
         self._sender = sender
         self._requests = sender.queue
+        self._events = sender.events
         self._decoder = decoder
         self._learner = DurationLearner(hazards)
-        self.stateless = StatelessPoller(sender, decoder, self._learner)
+        self.stateless = StatelessPoller(sender, decoder, hazards, self._receive)
         self._scheduler: Scheduler[PollTarget] = Scheduler(random.random)
         self._single_waits = self._scheduler.queue()
         self._targets: dict[str, PollTarget] = {}
@@ -84,13 +92,60 @@ class Poller:
         Raises:
             VocalSepError: the last try failed; maintenance is not waited out.
         """
-        return self._learner.observe(
+        return self._receive(
             await self._sender.send_with_retries(
                 self._decoder.provider.poll_request(ref.task_id),
                 partial(self._decoder.task, ref),
                 lambda error: error.action in (ErrorAction.RETRY, ErrorAction.THROTTLE),
             )
         )
+
+    def _receive(self, task: SeparationTask) -> SeparationTask:
+        """Take note of a record that a call outside the loop received, and return it."""
+        target = self._claimed(task.task_id) if task.is_final else None
+        self._observe(task, target)
+        if target is not None:
+            target.on_record(task)
+            self._end_with(target, task)
+        return task
+
+    def _observe(self, task: SeparationTask, target: PollTarget | None) -> None:
+        if self._learner.observe(task, target):
+            self._events.emit(task_finished(task, target, anyio.current_time()))
+
+    def notify(self, task_id: str) -> bool:
+        """Poll the task soon, because something happened to it; whether it is waited for.
+
+        Raises:
+            ClientClosedError: the client was closed.
+            ConfigurationError: the caller is in another thread or event loop.
+        """
+        self.check_caller()
+        target = self._claimed(task_id)
+        if target is not None:
+            self.poll_soon(target)
+        return target is not None
+
+    def check_caller(self) -> None:
+        """Check that the caller is in the client's event loop.
+
+        Raises:
+            ClientClosedError: the client was closed.
+            ConfigurationError: the caller is in another thread or event loop.
+        """
+        try:
+            self._sender.bind()
+        except ConfigurationError as error:
+            raise ConfigurationError(
+                f"{error}; from another thread, call loop.call_soon_threadsafe(client.notify, "
+                "task_id) with the event loop of the client"
+            ) from None
+
+    def _claimed(self, task_id: str) -> PollTarget | None:
+        """The target of a task; None if it is not waited for."""
+        for group in self._groups.values():
+            group.claim(task_id)
+        return self._targets.get(task_id)
 
     # Subscribing
 
@@ -103,16 +158,22 @@ class Poller:
             ConfigurationError: the client cannot be used in this event loop.
         """
         self._sender.bind()
+        self._events.emit(waiter.started_event(ref.task_id))
         waiter.queue = self._single_waits
         target = self._waiters[waiter] = self.subscribe(ref, waiter)
         waiter.on_subscribed(target)
         # A pause that began earlier is not announced again.
         waiter.on_pause(self._requests.paused_until())
+        error: BaseException | None = None
         try:
             yield waiter
+        except BaseException as failure:
+            error = failure
+            raise
         finally:
             del self._waiters[waiter]
             self.unsubscribe(target, waiter)
+            self._events.emit(waiter.finished_event(error))
             await self.wait_closed()
 
     def subscribe(self, ref: TaskRef, subscriber: Subscriber) -> PollTarget:
@@ -222,6 +283,7 @@ class Poller:
     def wake(self) -> None:
         """Have the loop read the schedule again, because it may have changed."""
         self._changed.set()
+        self._requests.wake()
         if self._loop is None or self._loop.done():
             self._loop = _task(self._run(), "vocalsep poll loop")
 
@@ -294,7 +356,8 @@ class Poller:
 
     def _bid(self) -> Bid:
         """What the next slot is worth to the polls at this moment."""
-        return Bid(queued=len(self._targets))
+        poll = self._scheduler.peek(anyio.current_time(), self.rate)
+        return Bid(queued=0) if poll is None else Bid(**poll._asdict())
 
     def _next_wanted(self, now: float) -> PollTarget | None:
         while (target := self._scheduler.take(now, self.rate)) is not None:
@@ -305,6 +368,8 @@ class Poller:
 
     def _start_poll(self, target: PollTarget, slot: RequestSlot) -> None:
         target.on_sent(anyio.current_time())
+        if self._events:
+            self._events.emit(poll_started(target))
         poll = _task(self._poll(target, slot), f"vocalsep poll {target.task_id}")
         target.poll = poll
         # A poll that is cancelled before it begins never enters the slot's block.
@@ -317,9 +382,12 @@ class Poller:
     ) -> None:
         queue.end_poll()
         self._changed.set()
-        if poll.cancelled() and target.poll is poll:
+        if not poll.cancelled():
+            return
+        if target.poll is poll:
             target.poll = None
             self._plan(target)  # cancelled from outside: the subscribers still want a record
+        self._report(target, wait_ids_of(target), error=asyncio.CancelledError())
 
     # What polls find
 
@@ -341,7 +409,22 @@ class Poller:
         except Exception as error:  # noqa: BLE001 - handed to the subscribers
             # A user's tracing hook failed: the subscribers get that very error.
             target.poll = None
+            wait_ids = wait_ids_of(target)
             self._end(target, error)
+            self._report(target, wait_ids, error=error)
+
+    def _report(
+        self,
+        target: PollTarget,
+        wait_ids: tuple[str, ...],
+        *,
+        task: SeparationTask | None = None,
+        error: BaseException | None = None,
+    ) -> None:
+        # The log follows failures in any case, to warn of the first one.
+        if self._events or error is not None:
+            now = anyio.current_time()
+            self._events.emit(poll_finished(target, wait_ids, now, task=task, error=error))
 
     def _on_record(self, target: PollTarget, task: SeparationTask, age: float | None) -> None:
         now = anyio.current_time()
@@ -350,19 +433,32 @@ class Poller:
         target.on_record(task)
         if age is not None:
             target.learn_age(age, now)
-        self._learner.observe(task, target)
-        # Before the subscribers are notified: one that subscribes again gets a new target.
-        if task.is_final:
-            self._drop(target)
+        self._observe(task, target)
+        wait_ids = wait_ids_of(target) if self._events else ()
         for subscriber in target.subscribers:
             subscriber.on_poll(None)
+        if task.is_final:
+            self._end_with(target, task)
+        else:
+            self._go_on(target, task)
+        self._report(target, wait_ids, task=task)
+
+    def _end_with(self, target: PollTarget, task: SeparationTask) -> None:
+        # Before the subscribers are notified: one that subscribes again gets a new target.
+        self._drop(target)
+        for subscriber in target.subscribers:
             subscriber.on_record(target, task)
-        if not task.is_final and target.subscribers:
+
+    def _go_on(self, target: PollTarget, task: SeparationTask) -> None:
+        for subscriber in target.subscribers:
+            subscriber.on_record(target, task)
+        if target.subscribers:
             target.on_running()
             self._plan(target)
 
     def _on_error(self, target: PollTarget, error: VocalSepError) -> None:
         streak = target.on_error(error)
+        wait_ids = wait_ids_of(target)
         # These concern the account or the client, so no other poll can succeed either.
         ends_all = isinstance(
             error, (AuthenticationError, InsufficientCreditsError, ClientClosedError)
@@ -378,6 +474,7 @@ class Poller:
                 subscriber.on_poll(error)
                 subscriber.on_retry(target, error)
             self._plan(target)
+        self._report(target, wait_ids, error=error)
         if ends_all:
             self._end_all(error)
 

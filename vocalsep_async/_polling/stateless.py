@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -18,8 +18,8 @@ from attrs import asdict, evolve, field, fields, frozen
 
 from vocalsep_async import _validation
 from vocalsep_async._failures import FailureStreak
-from vocalsep_async._polling.learner import DurationLearner
 from vocalsep_async._polling.target import LONGEST_AGE, decode_record
+from vocalsep_async._scheduling.hazards import HazardTable
 from vocalsep_async._scheduling.queue import GUESSED_AGE
 from vocalsep_async._sender import RequestSender
 from vocalsep_async.durations import view_of
@@ -97,14 +97,22 @@ class StatelessPoller:
     Args:
         sender: sends the request.
         decoder: reads the answer.
-        learner: learns from it.
+        hazards: what is known about how long tasks take.
+        receive: called with the record.
     """
 
-    def __init__(self, sender: RequestSender, decoder: Decoder, learner: DurationLearner) -> None:
+    def __init__(
+        self,
+        sender: RequestSender,
+        decoder: Decoder,
+        hazards: HazardTable,
+        receive: Callable[[SeparationTask], object],
+    ) -> None:
         self._sender = sender
         self._queue = sender.queue
         self._decoder = decoder
-        self._learner = learner
+        self._hazards = hazards
+        self._receive = receive
 
     async def poll(
         self, ref: TaskRef, policy: PollPolicy, state: Mapping[str, Any] | None
@@ -131,7 +139,7 @@ class StatelessPoller:
             )
         except VocalSepError as error:
             return self._failed(known, error)
-        self._learner.observe(task)
+        self._receive(task)
         return PollDone(task) if task.is_final else self._running(known, ref, policy, task, age)
 
     def _running(
@@ -153,7 +161,7 @@ class StatelessPoller:
             polls=known.polls,
             elapsed=_elapsed(known, now),
             age=_age(known, now),
-            durations=view_of(self._learner.hazards.model(ref.type)),
+            durations=view_of(self._hazards.model(ref.type)),
             draw=random.random(),
         )
         delay = policy.delay(context)

@@ -33,6 +33,10 @@ class Subscriber(Protocol):
     """Receives what polls find; one subscriber may subscribe to many tasks."""
 
     @property
+    def wait_id(self) -> str:
+        """The id of its wait or batch in events."""
+
+    @property
     def policy(self) -> PollPolicy:
         """When it wants the next poll."""
 
@@ -63,6 +67,9 @@ class Subscriber(Protocol):
 
 class PollGroup(Protocol):
     """A group of tasks that share a queue, such as a batch."""
+
+    def claim(self, task_id: str) -> None:
+        """If the task is open and has no target yet, subscribe to it now."""
 
     def end(self, error: Exception) -> None:
         """None of its tasks will be polled again, because of *error*."""
@@ -118,6 +125,11 @@ class PollTarget(QueueEntry):
         self._streak = _NO_FAILURES
         self.retry_at = -math.inf
         self._learn_creation(ref, now)
+
+    @property
+    def failures(self) -> int:
+        """Polls that failed since the last one that returned a record."""
+        return self._streak.failures
 
     @property
     def ref(self) -> TaskRef:

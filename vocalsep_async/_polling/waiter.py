@@ -9,9 +9,11 @@ from collections.abc import Awaitable, Callable
 
 import anyio
 
+from vocalsep_async._events import new_id
 from vocalsep_async._polling.target import PollTarget, timeout_error
 from vocalsep_async._scheduling.queue import PollQueue
 from vocalsep_async.errors import TaskTimeoutError, VocalSepError
+from vocalsep_async.instrumentation import WaitFinished, WaitStarted
 from vocalsep_async.models import SeparationTask
 from vocalsep_async.policies import PollPolicy
 
@@ -28,6 +30,7 @@ class Waiter:
         every_record: whether `next` returns pending records too, or only the final one.
 
     Attributes:
+        wait_id: its id in events.
         started: when it began.
         task: the last record; None before the first.
     """
@@ -45,6 +48,7 @@ class Waiter:
     ) -> None:
         self.policy = policy
         self.deadline = deadline
+        self.wait_id = new_id("wait")
         self.started = anyio.current_time()
         self.has_ended = False
         self.task: SeparationTask | None = None
@@ -137,6 +141,30 @@ class Waiter:
             self._target.task_id,
             self._target,
             elapsed=anyio.current_time() - self.started,
-            polls=self._target.polls - self._polls_before,
+            polls=self._polls,
             task=self.task,
+        )
+
+    @property
+    def _polls(self) -> int:
+        return self._target.polls - self._polls_before
+
+    def started_event(self, task_id: str) -> WaitStarted:
+        """The event of its beginning."""
+        timeout = self.deadline - self.started
+        return WaitStarted(
+            wait_id=self.wait_id,
+            task_id=task_id,
+            timeout=0.0 if self._once else timeout if timeout < math.inf else None,
+        )
+
+    def finished_event(self, error: BaseException | None) -> WaitFinished:
+        """The event of its end, with *error* or a record."""
+        return WaitFinished(
+            wait_id=self.wait_id,
+            task_id=self._target.task_id,
+            duration=anyio.current_time() - self.started,
+            polls=self._polls,
+            status=self._target.status if self.task is None else self.task.status,
+            error=error,
         )
