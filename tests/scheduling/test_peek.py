@@ -258,6 +258,18 @@ def test_a_starving_task_must_be_polled(now: float, *, must: bool) -> None:
     assert promise.must is must
 
 
+@pytest.mark.parametrize("now, must", [(150.0, False), (150.1, True)])
+def test_a_peek_judges_starvation_by_the_share_of_the_queue(now: float, *, must: bool) -> None:
+    """Two queues of 100 at 4 polls a second: a third round would end after 150 s."""
+    scheduler = scheduler_of(*(IntervalEntry(SLOW) for _ in range(100)))
+    other = scheduler.queue()
+    for _ in range(100):
+        other.push(IntervalEntry(SLOW))
+    promise = scheduler.peek(now, 4.0)
+    assert promise is not None
+    assert promise.must is must
+
+
 class AskedEntry(IntervalEntry):
     """Counts how often it is asked for its wish."""
 
@@ -282,6 +294,7 @@ def test_a_peek_asks_few_entries_however_many_wait(monkeypatch: pytest.MonkeyPat
     assert scheduler.peek(1000.0, 100.0) is None
     assert AskedEntry.asked < 30
     assert sum(entry.keys_computed for entry in entries) == keys
+    assert next(iter(scheduler._queues[0]._order)) is entries[0]
 
 
 def test_a_wanting_entry_is_taken_before_the_price_falls() -> None:

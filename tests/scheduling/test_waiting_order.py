@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scheduling.entries import IntervalEntry
 
-from vocalsep_async._scheduling.waiting_order import WaitingOrder
+from vocalsep_async._scheduling.heaps import WaitingOrder
 
 
 @given(st.lists(st.integers(0, 5), max_size=40))
@@ -23,6 +23,7 @@ def test_entries_come_in_the_order_in_which_they_were_appended(steps: list[int])
             order.append(entry)
             expected.append(entry)
         assert list(order) == expected
+        assert order.first is next(iter(expected), None)
 
 
 def test_an_entry_that_left_keeps_its_neighbours_no_longer_alive() -> None:

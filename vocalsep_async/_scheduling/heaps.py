@@ -1,6 +1,7 @@
-"""The two heaps of a poll queue: by the moment an entry reaches the price, and by deadline.
+"""The three orders of a poll queue.
 
-Both delete lazily. An entry points at its one valid heap item; an item to which its entry no
+There are two heaps, by the moment an entry reaches the price and by deadline, and a list by wait.
+The heaps delete lazily. An entry points at its one valid heap item; an item to which its entry no
 longer points is outdated, and is dropped when it comes to the top or when outdated items
 outnumber the valid ones.
 """
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import heapq
 import math
+from collections.abc import Iterator
 from typing import Generic, TypeVar
 
 from vocalsep_async._scheduling.queue_entry import QueueEntry
@@ -129,6 +131,53 @@ class DeadlineHeap(Generic[E]):
         if len(self._heap) > 2 * self._count + _SLACK:
             self._heap = [item for item in self._heap if item[2].deadline_item is item]
             heapq.heapify(self._heap)
+
+
+class WaitingOrder(Generic[E]):
+    """Entries, the one with the longest wait first.
+
+    An entry may be in one order at a time.
+
+    Attributes:
+        first: the entry with the longest wait; None if there is none.
+    """
+
+    # A linked list whose links are slots of the entries: 16 bytes for each. An ordered dict takes
+    # seven times as much, and a plain one finds its first key slowly after many were removed.
+
+    def __init__(self) -> None:
+        self.first: E | None = None
+        self._last: E | None = None
+
+    def __iter__(self) -> Iterator[E]:
+        """Yield the entries; the order must not change meanwhile."""
+        entry = self.first
+        while entry is not None:
+            yield entry
+            entry = entry.after
+
+    def append(self, entry: E) -> None:
+        """Put *entry*, which is in no order, behind all others."""
+        entry.before = self._last
+        if self._last is None:
+            self.first = entry
+        else:
+            self._last.after = entry
+        self._last = entry
+
+    def remove(self, entry: E) -> None:
+        """Take out *entry*, which must be in this order."""
+        before, after = entry.before, entry.after
+        if before is None:
+            self.first = after
+        else:
+            before.after = after
+        if after is None:
+            self._last = before
+        else:
+            after.before = before
+        # An entry that left must not keep its neighbours alive.
+        entry.before = entry.after = None
 
 
 def _has_valid_top(heap: list[tuple[float, float, E]]) -> bool:

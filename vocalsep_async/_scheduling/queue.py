@@ -15,13 +15,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from itertools import islice, takewhile
+from itertools import islice
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from vocalsep_async._scheduling.hazards import HazardModel
-from vocalsep_async._scheduling.heaps import DeadlineHeap, PriceHeap
+from vocalsep_async._scheduling.heaps import DeadlineHeap, PriceHeap, WaitingOrder
 from vocalsep_async._scheduling.queue_entry import QueueEntry
-from vocalsep_async._scheduling.waiting_order import WaitingOrder
 
 E = TypeVar("E", bound=QueueEntry)
 E_co = TypeVar("E_co", bound=QueueEntry, covariant=True)
@@ -126,8 +125,8 @@ class PollQueue(Generic[E]):
         """Let *entry*, which waits in no queue, wait for its next poll."""
         entry.draw = self._draw()
         entry.queue = self
-        self._order.append(entry)
         self.update(entry)
+        self._order.append(entry)
 
     def update(self, entry: E) -> None:
         """Move *entry*, which waits here, after a change to what decides about its next poll."""
@@ -222,8 +221,12 @@ class PollQueue(Generic[E]):
     def _overlong(self, now: float, rate: float) -> list[E]:
         """The entries whose waits are so long that they starve, if they want a poll; a few."""
         patience = max(_PATIENCE, _ROUNDS * len(self) / rate)
-        asked = islice(self._order, _MAX_ASKED)
-        return list(takewhile(lambda entry: now - entry.waiting_since > patience, asked))
+        overlong: list[E] = []
+        entry = self._order.first
+        while entry is not None and now - entry.waiting_since > patience:
+            overlong.append(entry)
+            entry = entry.after if len(overlong) < _MAX_ASKED else None
+        return overlong
 
     def _most_delayed(self, now: float) -> E | Backlog[E] | None:
         """The backlog, or the entry to poll next; None if no poll is wanted."""
@@ -234,9 +237,11 @@ class PollQueue(Generic[E]):
             return first
         if self._heap.price == 0:
             return None
-        # The price holds polls back, but no entry is due: better one of them than an unused slot.
-        # The first entry has nearly reached the price; behind it, a long wait decides.
-        return _first_wanting((first, *islice(self._order, _MAX_ASKED)), now)
+        # No entry is due at this price, but better one of them than an unused slot: the first one
+        # has nearly reached the price, and behind it a long wait decides.
+        if first.wants(0.0) <= now:
+            return first
+        return _first_wanting(islice(self._order, _MAX_ASKED), now)
 
     def _pass_over(self, overlong: list[E], now: float) -> None:
         """Move the entries that want no poll yet to the end of the order of waiting."""
@@ -312,7 +317,10 @@ class PollQueue(Generic[E]):
 
 def _first_wanting(entries: Iterable[E], now: float) -> E | None:
     """The first of *entries* whose policy wants a poll by *now*, whatever the price is."""
-    return next((entry for entry in entries if entry.wants(0.0) <= now), None)
+    for entry in entries:
+        if entry.wants(0.0) <= now:
+            return entry
+    return None
 
 
 def _precedes(backlog: Backlog[E], first: E | None, now: float) -> bool:
