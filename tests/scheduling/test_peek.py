@@ -340,3 +340,17 @@ def test_peeks_follow_the_turns_of_the_queues() -> None:
         assert promise is not None
         assert taken is not None
         assert promise.worth == taken.expected_delay(now)
+
+
+def test_a_peek_skips_a_queue_at_its_limit() -> None:
+    scheduler: Scheduler[IntervalEntry] = Scheduler(random.Random(1).random)
+    queue = scheduler.queue(limit=1)
+    for entry in random_entries(3):
+        queue.push(entry)
+    assert scheduler.take(0.0, 2.0) is not None
+    assert scheduler.peek(0.0, 2.0) is None
+    scheduler.queue().push(IntervalEntry(SLOW))
+    promise = scheduler.peek(0.0, 2.0)
+    assert promise is not None
+    assert promise.worth == SLOW.expected_delay(0.0, 0.0)
+    assert promise.queued == 4
