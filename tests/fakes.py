@@ -109,8 +109,15 @@ class FakeProvider:
         if self._closed:
             raise ClientClosedError("closed")
 
+    def check_loop(self) -> None:
+        asyncio.get_running_loop()
+
     async def aclose(self) -> None:
         self._closed = True
+
+    def reopen(self) -> None:
+        """Serve another client after one was closed."""
+        self._closed = False
 
     async def exchange(self, request: Request) -> Reply:
         self.bind()

@@ -39,6 +39,14 @@ class RequestSender:
         """
         self._transport.bind()
 
+    def check_loop(self) -> None:
+        """Check that the caller is in the client's event loop.
+
+        Raises:
+            ConfigurationError: no asyncio event loop is running, or another one than before.
+        """
+        self._transport.check_loop()
+
     async def send(self, slot: RequestSlot, request: Request, decode: Decode[T]) -> T:
         """Send *request* in *slot* and decode its answer.
 

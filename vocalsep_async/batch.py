@@ -82,6 +82,8 @@ class BatchRunner(ABC):
     def notify(self, task: str | TaskRef) -> bool:
         """Poll a task as soon as the rate limit allows; for webhooks.
 
+        `VocalSepClient.notify` does so for all waits and batches.
+
         Args:
             task: its id or ref.
 
@@ -90,7 +92,8 @@ class BatchRunner(ABC):
 
         Raises:
             InvalidArgumentError: the id is unusable.
-            ConfigurationError: the batch was not entered.
+            ConfigurationError: the batch was not entered, or it was called in another thread or
+                event loop.
         """
 
     @abstractmethod

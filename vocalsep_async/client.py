@@ -388,7 +388,6 @@ class VocalSepClient:
         Raises:
             InvalidArgumentError: the id is unusable.
             ConfigurationError: it was called in another thread or event loop.
-            ClientClosedError: the client was closed.
         """
         return self._poller.notify(TaskRef.of(task).task_id)
 

@@ -117,7 +117,6 @@ class Poller:
         """Poll the task soon, because something happened to it; whether it is waited for.
 
         Raises:
-            ClientClosedError: the client was closed.
             ConfigurationError: the caller is in another thread or event loop.
         """
         self.check_caller()
@@ -130,15 +129,14 @@ class Poller:
         """Check that the caller is in the client's event loop.
 
         Raises:
-            ClientClosedError: the client was closed.
             ConfigurationError: the caller is in another thread or event loop.
         """
         try:
-            self._sender.bind()
+            self._sender.check_loop()
         except ConfigurationError as error:
             raise ConfigurationError(
-                f"{error}; from another thread, call loop.call_soon_threadsafe(client.notify, "
-                "task_id) with the event loop of the client"
+                f"{error}; from another thread, call "
+                "loop.call_soon_threadsafe(client.notify, task_id) with the client's event loop"
             ) from None
 
     def _claimed(self, task_id: str) -> PollTarget | None:
@@ -351,6 +349,8 @@ class Poller:
                 target = self._next_wanted(anyio.current_time())
                 if target is None:
                     slot.release()
+                    # What was due may be about to be settled, by a callback that has to run.
+                    await checkpoint()
                     return
                 self._start_poll(target, slot)
 

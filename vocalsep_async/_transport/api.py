@@ -132,14 +132,19 @@ class Transport:
         """
         if self._closed:
             raise ClientClosedError("the client is closed; make a new one")
-        self._check_loop()
+        self.check_loop()
         if self._session is None:
             self._session = self._make_session()
         if self._session.closed:
             raise ClientClosedError("the borrowed session is closed")
         return self._session
 
-    def _check_loop(self) -> None:
+    def check_loop(self) -> None:
+        """Check that the caller is in the event loop of the session, or bind to its loop.
+
+        Raises:
+            ConfigurationError: no asyncio event loop is running, or another one than before.
+        """
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
