@@ -91,6 +91,7 @@ ARROWS = {
     },
     "downloads": {"_downloads", "_validation", "errors", "models"},
     "_downloads": {
+        "_failures",
         "_files",
         "_tasks",
         "_text",

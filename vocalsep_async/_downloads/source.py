@@ -19,6 +19,7 @@ import anyio
 from attrs import frozen
 
 from vocalsep_async._downloads.selection import links_of
+from vocalsep_async._failures import FailureStreak
 from vocalsep_async._transport.files import FileReply, FileTransport
 from vocalsep_async.errors import ConfigurationError, ErrorAction, TransportError, VocalSepError
 from vocalsep_async.models import SeparationTask
@@ -187,7 +188,7 @@ class RemoteFile:
         self._max_bytes = max_bytes
         self._reply: FileReply | None = None
         self._stack = AsyncExitStack()
-        self._failures = 0
+        self._streak = FailureStreak()
         self._farthest = 0
         self._is_resumed = False
         self._is_closed = False
@@ -282,7 +283,7 @@ class RemoteFile:
         # Progress gives new retries only if the host resumes: one that restarts after each cut,
         # and is cut each time, would otherwise be retried without end.
         if self._is_resumed and self.position >= self._farthest + _MIN_PROGRESS:
-            self._failures, self._farthest = 0, self.position
+            self._streak, self._farthest = FailureStreak(), self.position
         return chunk
 
     # Requests
@@ -301,10 +302,11 @@ class RemoteFile:
             TransportError: *error* is permanent, or this attempt was the last one.
         """
         await self._disconnect()
-        self._failures += 1
-        if error.action is not ErrorAction.RETRY or self._failures >= self._retry.attempts:
+        self._streak = streak = self._streak.record(error)
+        is_permanent = streak.is_permanent(error, self._retry, in_doubt=False)
+        if is_permanent or streak.failures >= self._retry.attempts:
             raise error
-        await anyio.sleep(self._retry.delay(self._failures, random.random()))
+        await anyio.sleep(streak.delay(error, self._retry, random.random))
 
     async def _request(self) -> None:
         """Send one request; leaves ``_reply`` unset if another one is to follow immediately."""
