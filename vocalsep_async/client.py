@@ -15,8 +15,8 @@ import anyio
 from yarl import URL
 
 from vocalsep_async import _arguments, _events, _logging, _validation
+from vocalsep_async._batch.delivery import Save
 from vocalsep_async._batch.runner import Runner, recorder_in
-from vocalsep_async._batch.saver import Save
 from vocalsep_async._creation import Creation, TaskCreator
 from vocalsep_async._downloads.downloader import Downloader
 from vocalsep_async._downloads.plan import DownloadPlan
@@ -471,7 +471,7 @@ class VocalSepClient:
             policy=self._policy_or(poll),
             keep_open=keep_open,
             save=None if download_to is None else self._saving_to(download_to),
-            make_recorder=None
+            recorder=None
             if journal is None
             else recorder_in(
                 journal,

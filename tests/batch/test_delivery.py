@@ -1,33 +1,26 @@
-"""`track(download_to=...)` saves stems as tasks end; with real sockets and files."""
+"""The way of an outcome: its record is written, its stems are saved, it is handed out."""
 
 from __future__ import annotations
 
 import asyncio
-import math
-from collections.abc import AsyncIterator, Callable
-from functools import partial
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from aiohttp import web
-from batch.tracking import is_clean, numbered, outcomes_of, tracked
-from downloads.stem_host import SOON, Held, StemHost, bytes_kept_in, client_of, eventually, names_in
+from batch.tracking import numbered
+from downloads.stem_host import eventually
+from journal.contents import outcome_of, rows_in
+from journal.running import FullDisk, Gate, held_up, refs_of, unfinished, using
 
-from vocalsep_async import (
-    ClientClosedError,
-    DownloadError,
-    DownloadOptions,
-    InvalidArgumentError,
-    SeparationTask,
-    Stems,
-    TaskFailedError,
-    TaskOutcome,
-    TaskStatus,
-    TaskTimeoutError,
-)
-from vocalsep_async._batch.saver import StemSaver
-from vocalsep_async.emulator import Emulator
+from vocalsep_async import JournalError, SeparationTask, Stems, TaskOutcome, TaskRef, TaskStatus
+from vocalsep_async._batch import delivery
+from vocalsep_async._batch.counters import BatchCounters
+from vocalsep_async._batch.delivery import Deliveries, Save
+from vocalsep_async._batch.recorder import BatchRecorder
+from vocalsep_async._journal.journal import JournalFile
+from vocalsep_async._scheduling.hazards import HazardTable
 from vocalsep_async.models import DownloadReport
 
 pytestmark = pytest.mark.anyio
@@ -37,374 +30,17 @@ EAGER: Any = getattr(asyncio, "eager_task_factory", None)
 
 @pytest.fixture
 def anyio_backend() -> str:
-    """Sockets and files are real here, and so is time."""
+    """Journals write in real threads here."""
     return "asyncio"
 
 
-def open_below(directory: Path) -> list[str]:
-    """The open files of this process that lie in *directory*."""
-    files = {file.resolve() for file in Path("/proc/self/fd").iterdir()}
-    return sorted(str(file) for file in files if file.is_relative_to(directory))
-
-
-async def bad_vocal(request: web.Request) -> web.StreamResponse | None:
-    is_bad = request.match_info["stem"] == "vocal" and request.match_info["task"] == "t1"
-    return web.Response(status=400) if is_bad else None
-
-
-# Outcomes
-
-
-async def test_stems_are_on_disk_before_an_outcome_is_handed_out(tmp_path: Path) -> None:
-    async with Emulator(rate_limit=None) as emulator, client_of(emulator.url) as client:
-        ids = [emulator.add_task(f"t{n}", duration=0) for n in range(6)]
-        async with client.track(ids, download_to=tmp_path) as batch:
-            async for outcome in batch:
-                assert outcome.succeeded
-                assert outcome.download_error is None
-                assert outcome.result() is outcome.task
-                assert set(outcome.files) == {"vocal", "instrumental"}
-                for stem, path in outcome.files.items():
-                    assert path == tmp_path / outcome.task_id / f"{stem}.wav"
-                    assert path.stat().st_size > 100_000
-                ids.remove(outcome.task_id)
-    assert ids == []
-
-
-async def test_a_second_batch_requests_no_file(tmp_path: Path) -> None:
-    async with StemHost() as host, client_of(host.url) as client:
-        ids = [host.add(task_id, "vocal", "drums") for task_id in numbered(3)]
-        first = await tracked(client, ids, download_to=str(tmp_path))
-        assert len(host.seen) == 6
-        second = await tracked(client, ids, download_to=tmp_path)
-        assert len(host.seen) == 6
-    assert {each.task_id: each.files for each in first} == {
-        each.task_id: each.files for each in second
-    }
-
-
-async def test_without_download_to_no_file_is_saved() -> None:
-    async with StemHost() as host, client_of(host.url) as client:
-        [outcome] = await tracked(client, [host.add("a", "vocal")])
-    assert outcome.succeeded
-    assert outcome.files == {}
-    assert host.seen == []
-
-
-@pytest.mark.parametrize("name", ["drums", "no_such_stem"])
-async def test_a_missing_stem_does_not_keep_other_stems_from_being_saved(
-    tmp_path: Path, name: str
-) -> None:
-    async with StemHost() as host, client_of(host.url) as client:
-        ids = [host.add("a", "vocal"), host.add("b", "vocal", "drums")]
-        to = DownloadOptions(tmp_path, stems=["vocal", name])
-        async with client.track(ids, download_to=to) as batch:
-            outcomes = await outcomes_of(batch)
-    assert set(outcomes["a"].files) == {"vocal"}
-    error = outcomes["a"].download_error
-    assert error is not None
-    assert (error.stem, error.report is None) == (name, False)
-    assert outcomes["b"].succeeded is (name == "drums")
-    assert outcomes["b"].files["vocal"].is_file()
-
-
-async def test_a_failed_download_is_part_of_its_outcome_and_loses_no_task(
-    tmp_path: Path,
-) -> None:
-    async with StemHost() as host, client_of(host.url) as client:
-        host.hook = bad_vocal
-        ids = [host.add(task_id, "vocal", "drums") for task_id in numbered(3)]
-        async with client.track(ids, download_to=tmp_path) as batch:
-            outcomes = await outcomes_of(batch)
-    bad = outcomes.pop("t1")
-    assert all(each.succeeded and len(each.files) == 2 for each in outcomes.values())
-    assert not bad.succeeded
-    assert bad.error is None
-    assert bad.task is not None
-    assert bad.task.succeeded
-    assert list(bad.files) == ["drums"]
-    assert bad.files["drums"].read_bytes() == host.files["t1/drums"]
-    assert bad.download_error is not None
-    assert bad.download_error.report is not None
-    assert bad.download_error.report.paths == bad.files
-    with pytest.raises(DownloadError, match="400") as caught:
-        bad.result()
-    assert caught.value.stem == "vocal"
-    assert caught.value.report is bad.download_error.report
-
-
-async def test_a_failed_download_can_be_repeated_with_its_outcome(tmp_path: Path) -> None:
-    async with StemHost() as host, client_of(host.url) as client:
-        host.hook = bad_vocal
-        [bad] = await tracked(client, [host.add("t1", "vocal", "drums")], download_to=tmp_path)
-
-        async def good(_request: web.Request) -> None:
-            return None
-
-        host.hook = good
-        report = await client.download_stems(bad, tmp_path)
-    assert [file.stem for file in report.files if file.was_fetched] == ["vocal"]
-
-
-async def test_a_task_without_stems_has_no_files(tmp_path: Path) -> None:
-    async with Emulator() as emulator, client_of(emulator.url) as client:
-        emulator.add_task("slow", duration=math.inf)
-        emulator.fail(emulator.add_task("bad"))
-        emulator.add_task("good", duration=0)
-        ids = ["bad", "slow", "good", "unknown"]
-        async with client.track(ids, download_to=tmp_path, timeout=0) as batch:
-            outcomes = await outcomes_of(batch)
-    assert {task_id for task_id, each in outcomes.items() if each.files} == {"good"}
-    assert all(each.download_error is None for each in outcomes.values())
-    with pytest.raises(TaskFailedError):
-        outcomes["bad"].result()
-    with pytest.raises(TaskTimeoutError):
-        outcomes["slow"].result()
-    assert names_in(tmp_path) == {"good"}
-
-
-@pytest.mark.parametrize("directory", ["", b"bytes", 7, "a\0b"])
-async def test_a_directory_that_is_not_a_path_is_refused_immediately(directory: Any) -> None:
-    async with StemHost() as host, client_of(host.url) as client:
-        with pytest.raises(InvalidArgumentError, match="directory"):
-            client.track([host.add("a", "vocal")], download_to=directory)
-    assert host.polls == []
-
-
-async def test_a_directory_that_cannot_be_created_is_the_download_error_of_each_outcome(
-    tmp_path: Path,
-) -> None:
-    (tmp_path / "file").write_bytes(b"")
-    async with StemHost() as host, client_of(host.url) as client:
-        ids = [host.add(task_id, "vocal") for task_id in numbered(2)]
-        async with client.track(ids, download_to=tmp_path / "file") as batch:
-            outcomes = [outcome async for outcome in batch]
-    assert sorted(each.task_id for each in outcomes if each.task and not each.succeeded) == ids
-    assert all("the disk reported" in str(each.download_error) for each in outcomes)
-    assert (batch.stats.succeeded, batch.stats.failed, batch.stats.finished) == (0, 2, 2)
-
-
-async def test_expired_links_are_renewed(tmp_path: Path) -> None:
-    async def first_links_have_ended(request: web.Request) -> web.StreamResponse | None:
-        return web.Response(status=403) if request.query["poll"] == "1" else None
-
-    async with StemHost() as host, client_of(host.url) as client:
-        host.hook = first_links_have_ended
-        ids = [host.add(task_id, "vocal", "drums", "bass") for task_id in numbered(3)]
-        outcomes = await tracked(client, ids, download_to=tmp_path)
-    assert all(each.succeeded and len(each.files) == 3 for each in outcomes)
-    assert sorted(host.polls) == sorted(ids * 2)
-
-
-# While others are saved
-
-
-async def test_a_stalled_host_delays_no_poll(tmp_path: Path) -> None:
-    async with StemHost() as host, client_of(host.url) as client:
-        held = Held("stuck/vocal")
-        host.hook = held
-        host.add("stuck", "vocal", "drums")
-        host.add("late", "vocal")
-        async with client.track(["stuck"], download_to=tmp_path, keep_open=True) as batch:
-            await held.until(lambda: held.under_way == 1)
-            host.pending["late"] = 5
-            batch.add("late")
-            async with asyncio.timeout(SOON):
-                first = await anext(batch)
-            assert first.task_id == "late"
-            assert first.files["vocal"].read_bytes() == host.files["late/vocal"]
-            assert host.polls.count("late") == 6
-            assert held.under_way == 1
-            held.let_go()
-            second = await anext(batch)
-            assert second.task_id == "stuck"
-            assert set(second.files) == {"vocal", "drums"}
-            batch.close()
-            assert [outcome async for outcome in batch] == []
-
-
-async def test_a_stalled_host_delays_no_task_without_stems(tmp_path: Path) -> None:
-    async with StemHost() as host, client_of(host.url) as client:
-        host.hook = held = Held()
-        stuck = [host.add(task_id, "vocal") for task_id in numbered(8)]
-        host.failed.add("bad")
-        async with client.track([*stuck, "bad"], download_to=tmp_path) as batch:
-            async with asyncio.timeout(SOON):
-                first = await anext(batch)
-            assert first.task_id == "bad"
-            held.let_go()
-            assert set(await outcomes_of(batch)) == set(stuck)
-
-
-async def test_at_most_four_files_are_downloaded_simultaneously(tmp_path: Path) -> None:
-    async with StemHost() as host, client_of(host.url) as client:
-        host.hook = held = Held()
-        ids = [host.add(task_id, "vocal", "drums", "bass") for task_id in numbered(6)]
-        async with client.track(ids, download_to=tmp_path) as batch:
-            await held.until(lambda: held.under_way == 4)
-            await eventually(lambda: batch.stats.finished == len(ids))
-            held.let_go()
-            outcomes = await outcomes_of(batch)
-    assert held.most == 4
-    assert all(each.succeeded and len(each.files) == 3 for each in outcomes.values())
-
-
-async def test_files_of_several_tasks_are_downloaded_simultaneously(tmp_path: Path) -> None:
-    async with StemHost() as host, client_of(host.url) as client:
-        host.hook = held = Held()
-        ids = [host.add(task_id, "vocal") for task_id in numbered(5)]
-        async with client.track(ids, download_to=tmp_path) as batch:
-            await held.until(lambda: held.under_way == 4)
-            held.let_go()
-            assert len(await outcomes_of(batch)) == 5
-
-
-async def test_stats_count_a_task_whose_files_are_being_downloaded(tmp_path: Path) -> None:
-    async with StemHost() as host, client_of(host.url) as client:
-        host.hook = held = Held("a/vocal")
-        host.failed.add("bad")
-        ids = [host.add("a", "vocal"), "bad"]
-        async with client.track(ids, download_to=tmp_path) as batch:
-            await held.until(lambda: held.under_way == 1)
-            assert (await anext(batch)).task_id == "bad"
-            now = batch.stats
-            assert (now.pending, now.finished, now.succeeded, now.failed) == (0, 2, 1, 1)
-            held.let_go()
-            assert (await anext(batch)).task_id == "a"
-            after = batch.stats
-            assert (after.pending, after.finished, after.succeeded, after.failed) == (0, 2, 1, 1)
-            assert after.polls == 2
-
-
-async def test_downloads_do_not_pause_a_source(tmp_path: Path) -> None:
-    async def source() -> AsyncIterator[str]:
-        yield "a"
-        await held.until(lambda: held.under_way == 1)
-        yield "b"
-
-    async with StemHost() as host, client_of(host.url) as client:
-        host.hook = held = Held("a/vocal")
-        for task_id in ("a", "b"):
-            host.add(task_id, "vocal")
-        async with client.track(source(), download_to=tmp_path) as batch:
-            async with asyncio.timeout(SOON):
-                assert (await anext(batch)).task_id == "b"
-            held.let_go()
-            assert (await anext(batch)).task_id == "a"
-            with pytest.raises(StopAsyncIteration):
-                await anext(batch)
-
-
-# Left early
-
-
-@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs Linux's list of open files")
-async def test_leaving_early_ends_the_downloads_and_leaves_no_file_open(
-    tmp_path: Path,
-) -> None:
-    async with StemHost() as host, client_of(host.url) as client:
-        host.hook = held = Held()
-        ids = [host.add(task_id, "vocal", "drums") for task_id in numbered(8)]
-        await client.get_task("t0")
-        before: set[asyncio.Task[object]] = set(asyncio.all_tasks())
-        async with client.track(ids, download_to=tmp_path):
-            await held.until(lambda: held.under_way == 4)
-            assert open_below(tmp_path)
-        assert open_below(tmp_path) == []
-        await held.until(lambda: held.left == 4)
-        asked = len(host.seen)
-        names = {task.get_name() for task in asyncio.all_tasks() - before}
-        assert not any("vocalsep" in name for name in names)
-        assert not client._poller._targets
-        held.let_go()
-        [outcome] = await tracked(client, ["t0"], download_to=tmp_path)
-    assert outcome.succeeded
-    assert len(host.seen) == asked + 2
-
-
-async def test_cancelling_the_block_ends_the_downloads(tmp_path: Path) -> None:
-    async with StemHost() as host, client_of(host.url) as client:
-        host.hook = held = Held()
-        ids = [host.add(task_id, "vocal") for task_id in numbered(3)]
-        call = asyncio.ensure_future(tracked(client, ids, download_to=tmp_path))
-        await held.until(lambda: held.under_way == 3)
-        call.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await call
-        await held.until(lambda: held.left == 3)
-
-
-async def test_the_next_batch_resumes_a_cancelled_download(tmp_path: Path) -> None:
-    size = 3_000_000
-
-    async def half_at_first(request: web.Request) -> web.StreamResponse | None:
-        if len(host.seen) > 1:
-            return None
-        response = web.StreamResponse(headers={"ETag": '"one"', "Content-Type": "audio/mpeg"})
-        response.content_length = size
-        await response.prepare(request)
-        await response.write(host.files["a/vocal"][: size // 2])
-        return await held(request)
-
-    async with StemHost() as host, client_of(host.url) as client:
-        held = Held()
-        host.hook = half_at_first
-        host.add("a", "vocal", size=size)
-        host.tags["a/vocal"] = '"one"'
-        async with client.track(["a"], download_to=tmp_path):
-            await held.until(lambda: held.under_way == 1)
-            await eventually(lambda: bytes_kept_in(tmp_path / "a") > 0)
-        left = bytes_kept_in(tmp_path / "a")
-        [outcome] = await tracked(client, ["a"], download_to=tmp_path)
-    assert outcome.files["vocal"].read_bytes() == host.files["a/vocal"]
-    assert host.seen[1].headers["Range"] == f"bytes={left}-"
-
-
-async def test_closing_the_client_loses_no_task_with_downloads_under_way(
-    tmp_path: Path,
-) -> None:
-    async with StemHost() as host:
-        client = client_of(host.url)
-        before: set[asyncio.Task[object]] = set(asyncio.all_tasks())
-        host.hook = held = Held()
-        ids = [host.add(task_id, "vocal") for task_id in numbered(6)]
-        host.pending["open"] = 10**9
-        async with client.track([*ids, "open"], download_to=tmp_path) as batch:
-            await held.until(lambda: held.under_way == 4)
-            await eventually(lambda: batch.stats.finished == len(ids))
-            await client.aclose()
-            async with asyncio.timeout(SOON):
-                outcomes = {outcome.task_id: outcome async for outcome in batch}
-        await held.until(lambda: held.left == 4)
-    assert isinstance(outcomes.pop("open").error, ClientClosedError)
-    assert set(outcomes) == set(ids)
-    for outcome in outcomes.values():
-        assert outcome.task is not None
-        assert not outcome.succeeded
-        assert outcome.download_error is not None
-    assert is_clean(client, before)
-
-
-async def test_an_unexpected_error_of_the_downloader_is_raised_by_iteration(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def broken(task: SeparationTask, plan: object) -> DownloadReport:
-        raise ZeroDivisionError
-
-    async with StemHost() as host, client_of(host.url) as client:
-        monkeypatch.setattr(client._downloader, "save_present", broken)
-        before: set[asyncio.Task[object]] = set(asyncio.all_tasks())
-        async with client.track([host.add("a", "vocal")], download_to=tmp_path) as batch:
-            with pytest.raises(ZeroDivisionError):
-                await anext(batch)
-        names = {task.get_name() for task in asyncio.all_tasks() - before}
-        assert not any("vocalsep" in name for name in names)
-
-
-# `StemSaver` by itself
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "batch.journal"
 
 
 def ended(task_id: str) -> TaskOutcome:
+    """The outcome of a task with stems."""
     stems = Stems(vocal="https://cdn.example/v.mp3")
     task = SeparationTask(task_id=task_id, status=TaskStatus.SUCCESS, stems=stems)
     return TaskOutcome(
@@ -412,104 +48,266 @@ def ended(task_id: str) -> TaskOutcome:
     )
 
 
-def raised(error: Exception) -> None:
-    raise error
-
-
-def unexpected(outcome: TaskOutcome) -> None:
-    raise AssertionError(outcome)
-
-
 async def saved_at_once(task: SeparationTask) -> DownloadReport:
     return DownloadReport(task_id=task.task_id, files=())
 
 
-def after(rounds: int, call: Callable[[], None]) -> None:
-    """Call after that many iterations of the loop, behind all other callbacks of the last one."""
-    loop = asyncio.get_running_loop()
-    loop.call_soon(call if rounds == 0 else partial(after, rounds - 1, call))
+class Host:
+    """Saves stems when it is allowed to."""
 
+    def __init__(self) -> None:
+        self.may_go = asyncio.Event()
+        self.begun: list[str] = []
+        self.cancelled: list[str] = []
 
-@pytest.mark.parametrize("rounds", range(6))
-async def test_a_task_that_arrives_when_the_last_worker_ends_is_saved_too(rounds: int) -> None:
-    done: list[TaskOutcome] = []
-    saver = StemSaver(saved_at_once, raised)
-    for task_id in numbered(4):
-        saver.save(ended(task_id), done.append)
-    after(rounds, partial(saver.save, ended("last"), done.append))
-    for _ in range(20):
-        await asyncio.sleep(0)
-    assert [each.task_id for each in done] == [*numbered(4), "last"]
-
-
-@pytest.mark.skipif(EAGER is None, reason="needs eager tasks, of Python 3.12")
-async def test_stems_are_saved_under_an_eager_task_factory() -> None:
-    asyncio.get_running_loop().set_task_factory(EAGER)
-    done: list[TaskOutcome] = []
-    saver = StemSaver(saved_at_once, raised)
-    for task_id in numbered(6):
-        saver.save(ended(task_id), done.append)
-    for _ in range(20):
-        await asyncio.sleep(0)
-    saver.save(ended("last"), done.append)
-    await saver.wait_stopped()
-    assert sorted(each.task_id for each in done) == ["last", *numbered(6)]
-
-
-async def test_a_saver_without_workers_stops_immediately() -> None:
-    saver = StemSaver(saved_at_once, raised)
-    saver.stop()
-    await saver.wait_stopped()
-
-
-async def test_all_waiting_tasks_are_saved() -> None:
-    let_go = asyncio.Event()
-    done: list[TaskOutcome] = []
-
-    async def save(task: SeparationTask) -> DownloadReport:
-        await let_go.wait()
+    async def save(self, task: SeparationTask) -> DownloadReport:
+        self.begun.append(task.task_id)
+        try:
+            await self.may_go.wait()
+        except asyncio.CancelledError:
+            self.cancelled.append(task.task_id)
+            raise
         return await saved_at_once(task)
 
-    saver = StemSaver(save, raised)
-    for task_id in numbered(9):
-        saver.save(ended(task_id), done.append)
-    for _ in range(20):
+
+def saving(save: Save) -> Deliveries:
+    """Deliveries without a journal."""
+    return Deliveries(None, save, BatchCounters())
+
+
+def recorder_of(journal: JournalFile) -> BatchRecorder:
+    """The recorder of a batch that does not load what the journal has."""
+
+    def restore(ref: TaskRef, record: object) -> SeparationTask:
+        raise AssertionError(ref, record)
+
+    return BatchRecorder(
+        journal, is_own=False, base_url="https://a", hazards=HazardTable(), restore=restore
+    )
+
+
+@asynccontextmanager
+async def recorded(
+    path: Path, ids: list[str], save: Save | None = None
+) -> AsyncIterator[Deliveries]:
+    """Deliveries with a journal that knows some tasks."""
+    async with using(JournalFile(path)) as journal:
+        journal.add(refs_of(ids))
+        await journal.flush()
+        deliveries = Deliveries(recorder_of(journal), save, BatchCounters())
+        yield deliveries
+        await deliveries.wait_ended()
+
+
+def ids_of(outcomes: Any) -> list[str]:
+    return [outcome.task_id for outcome in outcomes]
+
+
+async def rounds(number: int = 20) -> None:
+    for _ in range(number):
         await asyncio.sleep(0)
-    assert done == []
-    let_go.set()
-    await saver.wait_stopped()
-    assert sorted(each.task_id for each in done) == numbered(9)
 
 
-async def test_stopping_drops_the_waiting_tasks() -> None:
-    begun: list[str] = []
+class TestWithoutAJournal:
+    """Only stems keep an outcome from being handed out immediately."""
 
-    async def save(task: SeparationTask) -> DownloadReport:
-        begun.append(task.task_id)
-        await asyncio.Event().wait()
-        raise AssertionError
+    async def test_an_outcome_is_ready_immediately_and_without_a_task(self) -> None:
+        before = asyncio.all_tasks()
+        deliveries = Deliveries(None, None, BatchCounters())
+        deliveries.add(ended("a"))
+        deliveries.add(unfinished("b"))
+        assert ids_of(deliveries.ready) == ["a", "b"]
+        assert deliveries.changed.is_set()
+        assert asyncio.all_tasks() == before
 
-    saver = StemSaver(save, raised)
-    for task_id in numbered(9):
-        saver.save(ended(task_id), unexpected)
-    for _ in range(20):
-        await asyncio.sleep(0)
-    saver.stop()
-    await saver.wait_stopped()
-    assert begun == numbered(4)
+    async def test_an_outcome_without_stems_does_not_wait_for_those_of_others(self) -> None:
+        deliveries = saving((host := Host()).save)
+        for task_id in numbered(9):
+            deliveries.add(ended(task_id))
+        deliveries.add(unfinished("b"))
+        assert ids_of(deliveries.ready) == ["b"]
+        assert len(deliveries) == 10
+        host.may_go.set()
+        await deliveries.wait_ended()
+
+    async def test_the_stems_of_four_tasks_are_saved_simultaneously_in_order_of_arrival(
+        self,
+    ) -> None:
+        deliveries = saving((host := Host()).save)
+        for task_id in numbered(9):
+            deliveries.add(ended(task_id))
+        await rounds()
+        assert host.begun == numbered(4)
+        assert not deliveries.ready
+        host.may_go.set()
+        await deliveries.wait_ended()
+        assert host.begun == ids_of(deliveries.ready) == numbered(9)
+
+    @pytest.mark.skipif(EAGER is None, reason="needs eager tasks, of Python 3.12")
+    async def test_stems_are_saved_under_an_eager_task_factory(self) -> None:
+        asyncio.get_running_loop().set_task_factory(EAGER)
+        deliveries = saving(saved_at_once)
+        for task_id in numbered(6):
+            deliveries.add(ended(task_id))
+        await deliveries.wait_ended()
+        assert sorted(ids_of(deliveries.ready)) == numbered(6)
+        await rounds()
+        assert len(deliveries) == 6
+
+    async def test_an_unexpected_error_of_saving_is_kept_for_the_consumer(self) -> None:
+        async def broken(task: SeparationTask) -> DownloadReport:
+            raise ZeroDivisionError(task.task_id)
+
+        deliveries = saving(broken)
+        for task_id in numbered(2):
+            deliveries.add(ended(task_id))
+        await deliveries.wait_ended()
+        assert isinstance(deliveries.failure, ZeroDivisionError)
+        assert str(deliveries.failure) == "t0"
+        assert len(deliveries) == 0
+        assert deliveries.changed.is_set()
 
 
-async def test_a_stopped_saver_starts_no_download() -> None:
-    before = asyncio.all_tasks()
-    saver = StemSaver(saved_at_once, raised)
-    saver.stop()
-    saver.save(ended("a"), unexpected)
-    assert asyncio.all_tasks() == before
+class TestWithAJournal:
+    """Nothing is handed out that a kill could still lose."""
+
+    async def test_an_outcome_is_ready_when_its_record_is_in_the_file(self, path: Path) -> None:
+        async with recorded(path, ["a"]) as deliveries:
+            deliveries.add(outcome_of("a"))
+            assert not deliveries.ready
+            await eventually(lambda: bool(deliveries.ready))
+            assert [row.record is not None for row in rows_in(path)] == [True]
+
+    async def test_outcomes_keep_their_order_with_and_without_a_record(self, path: Path) -> None:
+        ids = numbered(20)
+        async with recorded(path, ids) as deliveries:
+            for number, task_id in enumerate(ids):
+                deliveries.add(unfinished(task_id) if number % 3 else outcome_of(task_id))
+                await rounds(number % 4)
+            await deliveries.wait_ended()
+            assert ids_of(deliveries.ready) == ids
+
+    async def test_stems_are_saved_after_the_record_and_before_their_paths(
+        self, path: Path
+    ) -> None:
+        seen: list[bool] = []
+
+        async def save(task: SeparationTask) -> DownloadReport:
+            seen.extend(row.record is not None and row.files is None for row in rows_in(path))
+            return await saved_at_once(task)
+
+        async with recorded(path, ["a"], save) as deliveries:
+            deliveries.add(outcome_of("a"))
+            await eventually(lambda: bool(deliveries.ready))
+        assert seen == [True]
+
+    async def test_an_earlier_outcome_is_not_written_again(self, path: Path) -> None:
+        async with recorded(path, ["a"]) as deliveries:
+            deliveries.add_recorded(outcome_of("a"))
+            assert ids_of(deliveries.ready) == ["a"]
+        assert [row.record for row in rows_in(path)] == [None]
+
+    async def test_an_outcome_that_cannot_be_written_is_not_handed_out(
+        self, path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async def unexpected(task: SeparationTask) -> DownloadReport:
+            raise AssertionError(task)
+
+        journal = JournalFile(path)
+        await journal.open()
+        deliveries = Deliveries(recorder_of(journal), unexpected, BatchCounters())
+        with FullDisk(monkeypatch):
+            journal.add(refs_of([f"{number:0500}" for number in range(100)]))
+            deliveries.add(outcome_of("a"))
+            await deliveries.wait_ended()
+            assert isinstance(deliveries.failure, JournalError)
+            assert not deliveries.ready
+            with pytest.raises(JournalError, match="full"):
+                await journal.aclose()
+
+    async def test_at_most_500_outcomes_are_being_written(
+        self, path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        ids = numbered(1_200)
+        async with recorded(path, ids) as deliveries:
+            before = len(asyncio.all_tasks())
+            with held_up(monkeypatch, gate := Gate()):
+                for task_id in ids:
+                    deliveries.add(outcome_of(task_id))
+                await gate.until_reached()
+                assert len(deliveries) == 1_200
+                assert len(asyncio.all_tasks()) - before == 500
+                gate.may_go.set()
+                await deliveries.wait_ended()
+            assert ids_of(deliveries.ready) == ids
+
+    async def test_outcomes_whose_stems_wait_keep_no_other_from_being_written(
+        self, path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(delivery, "_MAX_RECORDING", 3)
+        host, ids = Host(), numbered(10)
+        async with recorded(path, ids, host.save) as deliveries:
+            for task_id in ids:
+                deliveries.add(outcome_of(task_id))
+            deliveries.add(unfinished("late"))
+            await eventually(lambda: bool(deliveries.ready))
+            assert ids_of(deliveries.ready) == ["late"]
+            assert all(row.record is not None for row in rows_in(path))
+            host.may_go.set()
+        assert len(deliveries.ready) == 11
 
 
-async def test_stopping_ends_workers_that_have_not_started() -> None:
-    saver = StemSaver(saved_at_once, raised)
-    saver.save(ended("a"), unexpected)
-    saver.stop()
-    async with asyncio.timeout(SOON):
-        await saver.wait_stopped()
+class TestLeft:
+    """When the block is left, downloads end, and writes are completed."""
+
+    async def test_stems_that_are_being_saved_or_wait_are_given_up(self) -> None:
+        deliveries = saving((host := Host()).save)
+        for task_id in numbered(9):
+            deliveries.add(ended(task_id))
+        await rounds()
+        deliveries.stop()
+        await deliveries.wait_ended()
+        assert host.begun == sorted(host.cancelled) == numbered(4)
+        assert len(deliveries) == 0
+        assert deliveries.failure is None
+
+    async def test_stems_whose_delivery_has_not_begun_are_given_up(self) -> None:
+        deliveries = saving((host := Host()).save)
+        deliveries.add(ended("a"))
+        deliveries.stop()
+        await deliveries.wait_ended()
+        assert host.begun == []
+        assert len(deliveries) == 0
+
+    @pytest.mark.parametrize("most", [1, 500])
+    async def test_outcomes_that_are_known_are_still_written(
+        self, path: Path, monkeypatch: pytest.MonkeyPatch, most: int
+    ) -> None:
+        monkeypatch.setattr(delivery, "_MAX_RECORDING", most)
+        ids = numbered(5)
+        async with recorded(path, ids) as deliveries:
+            for task_id in ids:
+                deliveries.add(outcome_of(task_id))
+            deliveries.stop()
+            await deliveries.wait_ended()
+            assert ids_of(deliveries.ready) == ids
+        assert all(row.record is not None for row in rows_in(path))
+
+    async def test_an_outcome_that_is_written_then_is_handed_out_only_without_stems(
+        self, path: Path
+    ) -> None:
+        host = Host()
+        async with recorded(path, ["a", "b"], host.save) as deliveries:
+            deliveries.add(outcome_of("a"))
+            deliveries.add(unfinished("b"))
+            deliveries.stop()
+            await deliveries.wait_ended()
+            assert ids_of(deliveries.ready) == ["b"]
+        assert host.begun == []
+        assert [row.record is not None for row in rows_in(path)] == [True, False]
+
+    async def test_nothing_under_way_is_waited_for_without_a_step(self) -> None:
+        deliveries = Deliveries(None, None, BatchCounters())
+        deliveries.stop()
+        await deliveries.wait_ended()
+        assert len(deliveries) == 0

@@ -140,7 +140,7 @@ async def test_stats_count_recorded_outcomes(provider: FakeProvider, path: Path)
     provider.add("c", NEVER)
     async with process(provider) as client, client.track(["c"], journal=path) as batch:
         async for _ in batch:
-            if batch.stats.finished == 2 and not runner_of(batch)._ready:
+            if batch.stats.finished == 2 and not runner_of(batch)._deliveries.ready:
                 break
         now = batch.stats
         assert (now.finished, now.succeeded, now.pending) == (2, 2, 1)
@@ -166,7 +166,7 @@ async def test_recorded_outcomes_are_read_as_the_consumer_fetches_them(
     monkeypatch.setattr(JournalFile, "ended", counted)
     async with process(provider) as client, client.track(journal=path) as batch:
         await anyio.sleep(1000)
-        assert len(runner_of(batch)._ready) == 5
+        assert len(runner_of(batch)._deliveries.ready) == 5
         assert sum(asked) == 6
         assert max(asked) == 3
         assert set(await outcomes_of(batch)) == set(ids)

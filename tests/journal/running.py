@@ -1,10 +1,10 @@
-"""Helpers for tests of open journals: callbacks, gates in worker threads and full disks."""
+"""Helpers for tests of open journals: writes, gates in worker threads and full disks."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
@@ -18,16 +18,30 @@ from vocalsep_async._journal.store import Store
 from vocalsep_async.errors import ClientClosedError
 
 
-class Results(list[JournalError | None]):
-    """A callback for writes that keeps what it was called with."""
+class Results:
+    """How writes end, in the order in which they do."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self.called = anyio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._ended: list[JournalError | None] = []
 
-    def __call__(self, failure: JournalError | None) -> None:
-        self.append(failure)
-        self.called.set()
+    def of(self, write: Coroutine[Any, Any, None]) -> None:
+        """Begin a write in a task of its own."""
+        self._tasks.append(asyncio.create_task(self._keep(write)))
+
+    async def _keep(self, write: Coroutine[Any, Any, None]) -> None:
+        try:
+            await write
+        except JournalError as error:
+            self._ended.append(error)
+        else:
+            self._ended.append(None)
+
+    async def all(self) -> list[JournalError | None]:
+        """Wait for all writes; None for each that is stored, and otherwise its error."""
+        with anyio.fail_after(30):
+            await asyncio.wait(self._tasks)
+        return self._ended
 
 
 def refs_of(ids: list[str]) -> list[TaskRef]:

@@ -10,7 +10,6 @@ import attrs
 import pytest
 from journal.contents import ODD_IDS, changed, files_of, outcome_of, record_of, rows_in
 from journal.running import (
-    Results,
     abandonable,
     known_in,
     refs_of,
@@ -41,7 +40,7 @@ class TestTasks:
         async with using(JournalFile(path)) as journal:
             journal.add([ref, TaskRef("b")])
             journal.save_status("b", "QUEUED", 3)
-            journal.save_outcome(outcome_of("a"), Results())
+            await journal.save_outcome(outcome_of("a"))
             now = await journal.known()
         then = await known_in(path)
         assert now == then
@@ -55,7 +54,7 @@ class TestTasks:
         async with using(JournalFile(path)) as journal:
             journal.add(refs_of([task_id, "another"]))
             journal.save_status(task_id, "PENDING", 1)
-            journal.save_outcome(outcome_of(task_id), Results())
+            await journal.save_outcome(outcome_of(task_id))
         (row, other) = rows_in(path)
         assert row.task_id == task_id
         assert unpacked(row.record or b"")["taskId"] == task_id
@@ -65,9 +64,7 @@ class TestTasks:
         async with abandonable(path) as journal:
             journal.add(refs_of(["a"]))
             journal.save_status("a", "\ud800", 1)
-            journal.save_outcome(outcome_of("a"), results := Results())
-            await results.called.wait()
-        assert results == [None]
+            await journal.save_outcome(outcome_of("a"))
         assert [row.status for row in rows_in(path)] == ["SUCCESS"]
 
     async def test_a_task_that_is_added_again_keeps_its_place_and_its_wait_begins_again(
@@ -88,7 +85,7 @@ class TestTasks:
     async def test_a_late_status_does_not_replace_a_final_one(self, path: Path) -> None:
         async with using(JournalFile(path)) as journal:
             journal.add(refs_of(["a"]))
-            journal.save_outcome(outcome_of("a"), Results())
+            await journal.save_outcome(outcome_of("a"))
             journal.save_status("a", "PENDING", 9)
             (known,) = await journal.known()
         assert (known.status, known.polls, known.has_ended) == ("SUCCESS", 2, True)
@@ -96,9 +93,7 @@ class TestTasks:
     async def test_an_outcome_without_a_record_leaves_the_task_pending(self, path: Path) -> None:
         async with using(JournalFile(path)) as journal:
             journal.add(refs_of(["a"]))
-            journal.save_outcome(unfinished("a"), results := Results())
-            await journal.flush()
-            assert results == [None]
+            await journal.save_outcome(unfinished("a"))
             (known,) = await journal.known()
         assert not known.has_ended
 
@@ -107,10 +102,9 @@ class TestTasks:
         async with using(JournalFile(path)) as journal:
             journal.add(refs_of(["a", "b"]))
             for task_id in ("a", "b"):
-                journal.save_outcome(outcome_of(task_id), Results())
-            journal.save_files(saved, results := Results())
-            journal.save_files(outcome_of("b"), results)
-        assert results == [None, None]
+                await journal.save_outcome(outcome_of(task_id))
+            await journal.save_files(saved)
+            await journal.save_files(outcome_of("b"))
         assert [row.files for row in rows_in(path)] == ['{"vocal": "\\u00e9/v.mp3"}', None]
 
     async def test_the_last_durations_are_stored(self, path: Path) -> None:
@@ -125,7 +119,7 @@ class TestTasks:
         async with using(JournalFile(path)) as journal:
             journal.add(refs_of(["a", "b", "c"]))
             for task_id in ("c", "a"):
-                journal.save_outcome(outcome_of(task_id), Results())
+                await journal.save_outcome(outcome_of(task_id))
             await journal.flush()
             (first,) = await journal.ended(0, 1)
             (second,) = await journal.ended(first.number, 10)
@@ -137,7 +131,7 @@ class TestTasks:
         async with using(JournalFile(path)) as journal:
             journal.add(refs_of(ids))
             for task_id in ids:
-                journal.save_outcome(outcome_of(task_id), Results())
+                await journal.save_outcome(outcome_of(task_id))
         assert len(content_of(path)) < 100 * 1024
 
 
@@ -235,7 +229,7 @@ class TestSecrets:
         async with using(JournalFile(path, keep_links=keep_links)) as journal:
             journal.add(refs_of(["a"]))
             journal.save_status("a", "PENDING", 1)
-            journal.save_outcome(outcome_of("a", record), Results())
+            await journal.save_outcome(outcome_of("a", record))
             await journal.flush()
             content = content_of(path)
             assert {file.name.removeprefix(path.name) for file in files_of(path)} == {

@@ -38,8 +38,8 @@ async def main():
         journal = opened._file
         for number in range(50):
             journal.add([TaskRef(f"t{number}")])
-            journal.save_outcome(outcome_of(f"t{number}"), lambda failure: None)
-        await asyncio.gather(*(journal.intend({"n": number}) for number in range(50)))
+        saves = [journal.save_outcome(outcome_of(f"t{number}")) for number in range(50)]
+        await asyncio.gather(*(journal.intend({"n": number}) for number in range(50)), *saves)
         print(json.dumps(sorted(intent.request["n"] for intent in await journal.intents())))
 
 asyncio.run(main())

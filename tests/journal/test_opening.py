@@ -153,7 +153,7 @@ class TestOpeningAndClosing:
             with anyio.CancelScope() as scope:
                 async with using(JournalFile(path)) as journal:
                     journal.add(refs_of(["a", "b"]))
-                    journal.save_outcome(outcome_of("a"), results)
+                    results.of(journal.save_outcome(outcome_of("a")))
                     if shape == "scope":
                         scope.cancel()
                     else:
@@ -163,7 +163,7 @@ class TestOpeningAndClosing:
         results = Results()
         task = asyncio.create_task(use())
         await asyncio.wait([task])
-        assert results == [None]
+        assert await results.all() == [None]
         assert [known.has_ended for known in await known_in(path)] == [True, False]
 
 

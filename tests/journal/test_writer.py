@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -29,7 +28,7 @@ from journal.running import (
 )
 from virtual_time import VIRTUAL_TIME
 
-from vocalsep_async import JournalError
+from vocalsep_async import JournalError, TaskOutcome
 from vocalsep_async._journal.journal import JournalFile
 from vocalsep_async._journal.store import Store
 from vocalsep_async._journal.writer import Writer
@@ -40,9 +39,9 @@ REQUEST = {"type": "split_stem", "taskId": "source"}
 
 
 class TestFailedWrites:
-    """No callback reports success for a write that failed."""
+    """No call returns for a write that failed."""
 
-    async def test_a_failed_write_is_reported_to_its_callback_and_nothing_is_stored(
+    async def test_a_write_that_failed_raises_an_error_and_nothing_is_stored(
         self, path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         results = Results()
@@ -52,13 +51,13 @@ class TestFailedWrites:
         await journal.flush()
         with FullDisk(monkeypatch):
             journal.add(refs_of([f"{number:0500}" for number in range(100)]))
-            journal.save_outcome(outcome_of("a"), results)
+            results.of(journal.save_outcome(outcome_of("a")))
             with pytest.raises(JournalError, match=f"the journal {path}: database or disk is full"):
                 await journal.flush()
-            journal.save_files(outcome_of("a"), results)
+            results.of(journal.save_files(outcome_of("a")))
             with pytest.raises(JournalError, match="full"):
                 await journal.aclose()
-        assert [type(failure) for failure in results] == [JournalError, JournalError]
+        assert [type(failure) for failure in await results.all()] == [JournalError, JournalError]
         assert not journal.is_open
         (row,) = rows_in(path)
         assert (row.task_id, row.record) == ("a", None)
@@ -101,7 +100,7 @@ class TestFailedWrites:
                 await journal.intend({"a": "x" * 100_000})
             assert await journal.intents() == ()
 
-    async def test_an_unexpected_error_of_a_write_is_reported_to_its_callback(
+    async def test_an_unexpected_error_of_a_write_is_raised_as_a_journal_error(
         self, path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def broken(*_: Any, **__: Any) -> None:
@@ -111,10 +110,9 @@ class TestFailedWrites:
             patch.setattr(Store, "apply", broken)
             async with abandonable(path) as journal:
                 journal.add(refs_of(["a"]))
-                journal.save_outcome(outcome_of("a"), results := Results())
-                await results.called.wait()
-        assert len(results) == 1
-        assert results[0] is not None
+                with pytest.raises(JournalError, match="MemoryError") as caught:
+                    await journal.save_outcome(outcome_of("a"))
+        assert isinstance(caught.value.__cause__, MemoryError)
 
 
 @pytest.mark.parametrize("anyio_backend", [VIRTUAL_TIME])
@@ -143,9 +141,7 @@ class TestItsSchedule:
             journal.save_status("b", "PENDING", 1)
             journal.save_durations({})
             await anyio.sleep(1)
-            written = anyio.Event()
-            journal.save_outcome(outcome_of("a"), lambda _failure: written.set())
-            await written.wait()
+            await journal.save_outcome(outcome_of("a"))
             assert anyio.current_time() == began + 1
             await anyio.sleep(30)
         assert transactions == [(began + 1, 1), (began + 10, 2)]
@@ -157,7 +153,7 @@ class TestItsSchedule:
             began = anyio.current_time()
             journal.save_status("a", "PENDING", 1)
             await anyio.sleep(1)
-            journal.save_outcome(outcome_of("a"), Results())
+            await journal.save_outcome(outcome_of("a"))
             journal.save_status("b", "PENDING", 1)
             await anyio.sleep(30)
             assert transactions == [(began + 1, 1), (began + 10, 1)]
@@ -172,62 +168,63 @@ class TestItsSchedule:
             await anyio.sleep(5)
         assert transactions == [(began, 4)]
 
-    async def test_simultaneous_outcomes_share_a_transaction_and_are_reported_in_order(
+    async def test_simultaneous_outcomes_share_a_transaction_and_return_in_order(
         self, path: Path, transactions: list[tuple[float, int]]
     ) -> None:
         order: list[str] = []
 
-        def append(task_id: str, _failure: JournalError | None) -> None:
+        async def save(task_id: str) -> None:
+            await journal.save_outcome(outcome_of(task_id))
             order.append(task_id)
 
         async with using(JournalFile(path)) as journal:
-            for task_id in ("a", "b", "c"):
-                journal.save_outcome(outcome_of(task_id), partial(append, task_id))
-            await journal.flush()
-            assert order == ["a", "b", "c"]
+            await asyncio.gather(*map(save, ("a", "b", "c")))
+        assert order == ["a", "b", "c"]
         assert [number for _, number in transactions] == [3]
 
-    async def test_a_write_waits_for_one_that_a_callback_began(
+    async def test_what_is_put_after_a_transaction_shares_the_next(
         self, path: Path, transactions: list[tuple[float, int]]
     ) -> None:
         order: list[str] = []
 
-        def append(name: str) -> Callable[[JournalError | None], None]:
-            return lambda _failure: order.append(name)
-
-        def as_another_task_would() -> None:
-            journal.save_outcome(unfinished("c"), append("later"))
-
-        def results(_failure: JournalError | None) -> None:
-            asyncio.get_running_loop().call_soon(as_another_task_would)
-            journal.save_outcome(outcome_of("b"), append("b"))
+        async def save(*outcomes: TaskOutcome) -> None:
+            for outcome in outcomes:
+                await journal.save_outcome(outcome)
+                order.append(outcome.task_id)
 
         async with using(JournalFile(path)) as journal:
-            journal.save_outcome(outcome_of("a"), results)
-            await journal.flush()
-        assert order == ["b", "later"]
-        assert len(transactions) == 2
+            await asyncio.gather(
+                save(outcome_of("a"), outcome_of("c")), save(unfinished("b"), unfinished("d"))
+            )
+        assert order == ["a", "b", "c", "d"]
+        assert [number for _, number in transactions] == [1, 1]
 
-    async def test_an_outcome_with_nothing_to_write_is_reported_without_a_write(
+    async def test_an_outcome_with_nothing_to_write_returns_without_a_write(
         self, path: Path, transactions: list[tuple[float, int]]
     ) -> None:
         async with using(JournalFile(path)) as journal:
-            journal.save_outcome(unfinished("a"), results := Results())
-            journal.save_files(unfinished("a"), results)
-            await journal.flush()
-            assert results == [None, None]
+            await journal.save_outcome(unfinished("a"))
+            await journal.save_files(unfinished("a"))
         assert transactions == []
 
-    async def test_a_callback_finds_its_write_in_the_file(
+    async def test_a_saved_outcome_is_in_the_file(
         self, path: Path, transactions: list[tuple[float, int]]
     ) -> None:
-        seen: list[int] = []
         async with using(JournalFile(path)) as journal:
             journal.add(refs_of(["a"]))
-            journal.save_outcome(outcome_of("a"), lambda _failure: seen.append(len(rows_in(path))))
-            await journal.flush()
-        assert seen == [1]
+            await journal.save_outcome(outcome_of("a"))
+            assert [row.task_id for row in rows_in(path)] == ["a"]
         assert transactions
+
+    async def test_a_call_that_is_cancelled_still_writes(
+        self, path: Path, transactions: list[tuple[float, int]]
+    ) -> None:
+        async with using(JournalFile(path)) as journal:
+            journal.add(refs_of(["a"]))
+            with anyio.move_on_after(0):
+                await journal.save_outcome(outcome_of("a"))
+        assert [row.record is not None for row in rows_in(path)] == [True]
+        assert [number for _, number in transactions] == [2]
 
     async def test_an_intent_is_written_immediately(
         self, path: Path, transactions: list[tuple[float, int]]
@@ -254,24 +251,22 @@ class TestItsSchedule:
         assert len(rows_in(path)) == 1
 
     @pytest.mark.parametrize("turns", range(30))
-    async def test_a_write_while_it_closes_is_reported_once_and_correctly(
+    async def test_a_write_while_it_closes_returns_only_if_it_is_stored(
         self, path: Path, transactions: list[tuple[float, int]], turns: int
     ) -> None:
         async def write() -> None:
             for _ in range(turns):
                 await checkpoint()
-            try:
-                journal.save_outcome(outcome_of("a"), results)
-            except JournalError as error:
-                results(error)
+            await journal.save_outcome(outcome_of("a"))
 
         results = Results()
         async with using(JournalFile(path)) as journal:
             journal.add(refs_of(["a"]))
-            await asyncio.gather(journal.aclose(), write())
-        assert len(results) == 1
+            results.of(write())
+            await journal.aclose()
+        (result,) = await results.all()
         (row,) = rows_in(path)
-        assert results == [None] if row.record is not None else results != [None]
+        assert (result is None) is (row.record is not None)
         assert transactions
 
     @pytest.mark.parametrize("turns", range(30))
@@ -345,27 +340,17 @@ class TestItsThread:
         assert len(threads) == 1
         assert threads.pop().startswith(name)
 
-    async def test_callbacks_run_in_the_thread_of_the_loop(self, path: Path) -> None:
-        threads: list[threading.Thread] = []
-        async with using(JournalFile(path)) as journal:
-            journal.add(refs_of(["a"]))
-            journal.save_outcome(
-                outcome_of("a"), lambda _failure: threads.append(threading.current_thread())
-            )
-        assert threads == [threading.current_thread()]
-
     async def test_a_busy_default_executor_delays_no_write(self, path: Path) -> None:
         loop, gate = asyncio.get_running_loop(), threading.Event()
         loop.set_default_executor(ThreadPoolExecutor(1))
         async with using(JournalFile(path)) as journal:
             busy = loop.run_in_executor(None, gate.wait, 60)
             journal.add(refs_of(["a"]))
-            journal.save_outcome(outcome_of("a"), results := Results())
             with anyio.fail_after(30):
-                await results.called.wait()
+                await journal.save_outcome(outcome_of("a"))
             gate.set()
             await busy
-        assert results == [None]
+        assert [row.record is not None for row in rows_in(path)] == [True]
 
     async def test_a_write_under_way_is_finished_by_a_writer_that_is_closed(
         self, path: Path, name: str, monkeypatch: pytest.MonkeyPatch
@@ -373,29 +358,26 @@ class TestItsThread:
         store = Store.open(path)
         writer, results = Writer(store, "journal", list), Results()
         with held_up(monkeypatch, gate := Gate()):
-            writer.put(added("a"), on_written=results)
+            results.of(writer.write(added("a")))
             await gate.until_reached()
             thread = thread_of(name)
             late = Results()
-            writer.put(added("b"), on_written=late)
+            late.of(writer.write(added("b")))
+            await checkpoint()
             writer.close()
             writer.close()
             gate.may_go.set()
             await asyncio.to_thread(thread.join, 30)
         assert not thread.is_alive()
-        with anyio.fail_after(30):
-            await late.called.wait()
+        assert await results.all() == [None]
+        assert [str(failure) for failure in await late.all()] == ["the journal journal was closed"]
         store.close()
-        assert results == [None]
-        assert [str(failure) for failure in late] == ["the journal journal was closed"]
         assert [row.task_id for row in rows_in(path)] == ["a"]
 
     def test_the_thread_of_a_writer_that_was_dropped_ends(self, path: Path, name: str) -> None:
         async def write() -> Store:
             store = Store.open(path)
-            writer, written = Writer(store, "journal", list), asyncio.Event()
-            writer.put(added("a"), on_written=lambda _failure: written.set())
-            await written.wait()
+            await Writer(store, "journal", list).write(added("a"))
             return store
 
         store = asyncio.run(write())

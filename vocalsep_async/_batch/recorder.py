@@ -13,7 +13,6 @@ import attrs
 from vocalsep_async._journal.codec import unpacked
 from vocalsep_async._journal.journal import JournalFile, KnownTask, type_of
 from vocalsep_async._journal.store import Row
-from vocalsep_async._journal.writer import OnWritten
 from vocalsep_async._scheduling.hazards import HazardTable
 from vocalsep_async._text import printable
 from vocalsep_async.errors import DecodeError, JournalError, TaskTimeoutError
@@ -26,7 +25,6 @@ _PAGE = 200
 _ENDS_PER_SAVE = 20
 """Finished tasks between two saves of the durations."""
 
-OnOutcome = Callable[[TaskOutcome], None]
 Restore = Callable[[TaskRef, Any], SeparationTask]
 
 
@@ -39,8 +37,6 @@ class BatchRecorder:
         base_url: the API that the tasks belong to.
         hazards: the client's durations; loaded from the journal if the client has learned none.
         restore: reads the stored record of a task that had ended.
-        on_failure: called with an error of a write that no caller waits for, such as a write to a
-            journal that was closed too early.
     """
 
     def __init__(
@@ -51,14 +47,12 @@ class BatchRecorder:
         base_url: str,
         hazards: HazardTable,
         restore: Restore,
-        on_failure: Callable[[Exception], None],
     ) -> None:
         self._journal = journal
         self._is_own = is_own
         self._base_url = base_url
         self._hazards = hazards
         self._restore = restore
-        self._on_failure = on_failure
         self._known: set[str] = set()
         """Tasks in the journal."""
         self._ended_before: set[str] = set()
@@ -154,62 +148,61 @@ class BatchRecorder:
             self._known.discard(task_id)
 
     def add(self, ref: TaskRef) -> None:
-        """Save a task that the journal does not know."""
+        """Save a task that the journal does not know.
+
+        Raises:
+            JournalError: the journal was closed too early.
+        """
         # Saved once more, its wait would begin again.
-        if ref.task_id in self._known:
-            return
-        self._known.add(ref.task_id)
-        try:
+        if ref.task_id not in self._known:
+            self._known.add(ref.task_id)
             self._journal.add([ref])
-        except JournalError as error:
-            self._on_failure(error)
 
     def save_status(self, task_id: str, status: TaskStatus | str, polls: int) -> None:
-        """Save the status of a pending task, and the polls that this batch made for it."""
+        """Save the status of a pending task, and the polls that this batch made for it.
+
+        Raises:
+            JournalError: the journal was closed too early.
+        """
         known = self._polled_before.get(task_id)
         total = polls if known is None else polls + known.polls
-        try:
-            # Within a poll: raised here, the error would pass for one of the poll.
-            self._journal.save_status(task_id, status, total)
-        except JournalError as error:
-            self._on_failure(error)
+        self._journal.save_status(task_id, status, total)
 
-    def save_outcome(self, outcome: TaskOutcome, on_saved: OnOutcome) -> None:
-        """Save an outcome, then call *on_saved* with it, the polls of earlier runs included."""
+    def settle(self, outcome: TaskOutcome) -> TaskOutcome:
+        """Return a task's outcome, the polls of earlier runs included.
+
+        From here on this batch gives the task no other one.
+        """
+        if outcome.task is None:
+            # Not among those that ended, because `reopen` lets it be tracked again.
+            self._gave_up.add(outcome.task_id)
+        else:
+            self._ended.add(outcome.task_id)
         known = self._polled_before.pop(outcome.task_id, None)
-        if known is not None:
-            outcome = _with_earlier(outcome, known)
-        try:
-            if outcome.task is None:
-                # Not among those that ended, because `reopen` lets it be tracked again.
-                self._gave_up.add(outcome.task_id)
-            else:
-                self._ended.add(outcome.task_id)
-                self._save_durations_regularly()
-            self._journal.save_outcome(outcome, self._when_written(outcome, on_saved))
-        except JournalError as error:
-            self._on_failure(error)
+        return outcome if known is None else _with_earlier(outcome, known)
+
+    async def save_outcome(self, outcome: TaskOutcome) -> None:
+        """Save an outcome that was settled.
+
+        Raises:
+            JournalError: it was not saved.
+        """
+        if outcome.task is not None:
+            self._save_durations_regularly()
+        await self._journal.save_outcome(outcome)
 
     def _save_durations_regularly(self) -> None:
         self._ends += 1
         if self._ends % _ENDS_PER_SAVE == 0:
             self._journal.save_durations(self._hazards.to_dict())
 
-    def save_files(self, outcome: TaskOutcome, on_saved: OnOutcome) -> None:
-        """Save the paths of a task's stems, then call *on_saved* with its outcome."""
-        try:
-            self._journal.save_files(outcome, self._when_written(outcome, on_saved))
-        except JournalError as error:
-            self._on_failure(error)
+    async def save_files(self, outcome: TaskOutcome) -> None:
+        """Save the paths of a task's stems.
 
-    def _when_written(self, outcome: TaskOutcome, on_saved: OnOutcome) -> OnWritten:
-        def on_written(failure: JournalError | None) -> None:
-            if failure is None:
-                on_saved(outcome)
-            else:
-                self._on_failure(failure)
-
-        return on_written
+        Raises:
+            JournalError: they were not saved.
+        """
+        await self._journal.save_files(outcome)
 
     async def earlier_outcomes(self) -> AsyncGenerator[TaskOutcome]:
         """The outcomes of all tasks that ended in earlier runs.

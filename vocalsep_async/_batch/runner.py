@@ -4,23 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable, Collection, Coroutine
 from contextlib import aclosing
-from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from vocalsep_async._batch.counters import BatchCounters
+from vocalsep_async._batch.delivery import Deliveries, Save
 from vocalsep_async._batch.intake import Tasks, iterate, read_collection
-from vocalsep_async._batch.saver import Save, StemSaver
 from vocalsep_async._batch.tracker import BatchTracker
 from vocalsep_async._polling.poller import Poller
 from vocalsep_async._scheduling.hazards import HazardTable
 from vocalsep_async._tasks import run_to_completion
 from vocalsep_async.batch import BatchRunner
-from vocalsep_async.errors import ConfigurationError
+from vocalsep_async.errors import ConfigurationError, JournalError
 from vocalsep_async.journal import Journal
-from vocalsep_async.models import BatchStats, SeparationTask, SeparationType, TaskOutcome, TaskRef
+from vocalsep_async.models import (
+    BatchStats,
+    SeparationTask,
+    SeparationType,
+    TaskOutcome,
+    TaskRef,
+    TaskStatus,
+)
 from vocalsep_async.policies import PollPolicy
 
 if TYPE_CHECKING:
@@ -37,9 +44,6 @@ _REMEMBERED = 100_000
 _SLICE = 500
 """Tasks from the journal that are added before the event loop may run other tasks."""
 
-MakeRecorder = Callable[[Callable[[Exception], None]], "BatchRecorder"]
-"""Makes a recorder that calls the argument with its failures."""
-
 
 def recorder_in(
     journal: Journal | str | os.PathLike[str],
@@ -47,25 +51,20 @@ def recorder_in(
     base_url: str,
     hazards: HazardTable,
     restore: Callable[[TaskRef, Any], SeparationTask],
-) -> MakeRecorder:
-    """Make recorders in *journal*; a batch that gets a path opens and closes the journal itself."""
+) -> BatchRecorder:
+    """A recorder in *journal*; a batch that gets a path opens and closes the journal itself."""
+    # Imported late: SQLite slows the start down, and few programs use a journal.
+    from vocalsep_async._batch.recorder import BatchRecorder  # noqa: PLC0415
+
     is_own = not isinstance(journal, Journal)
     opened = journal if isinstance(journal, Journal) else Journal(journal)
-
-    def make(on_failure: Callable[[Exception], None]) -> BatchRecorder:
-        # Imported late: SQLite slows the start down, and few programs use a journal.
-        from vocalsep_async._batch.recorder import BatchRecorder  # noqa: PLC0415
-
-        return BatchRecorder(
-            opened._file,  # noqa: SLF001 - the machinery behind what users hold
-            is_own=is_own,
-            base_url=base_url,
-            hazards=hazards,
-            restore=restore,
-            on_failure=on_failure,
-        )
-
-    return make
+    return BatchRecorder(
+        opened._file,  # noqa: SLF001 - the machinery behind what users hold
+        is_own=is_own,
+        base_url=base_url,
+        hazards=hazards,
+        restore=restore,
+    )
 
 
 class Runner(BatchRunner):
@@ -82,7 +81,7 @@ class Runner(BatchRunner):
         policy: PollPolicy,
         keep_open: bool,
         save: Save | None = None,
-        make_recorder: MakeRecorder | None = None,
+        recorder: BatchRecorder | None = None,
     ) -> None:
         self._poller = poller
         self._tasks = tasks
@@ -98,21 +97,17 @@ class Runner(BatchRunner):
         self._replayer: asyncio.Task[None] | None = None
         self._source_error: Exception | None = None
         self._seen_ids: OrderedDict[str, None] = OrderedDict()
-        self._ready: deque[TaskOutcome] = deque()
-        self._saver = None if save is None else StemSaver(save, self._on_failure)
-        self._recorder = None if make_recorder is None else make_recorder(self._on_failure)
-        self._unready = 0
-        """Outcomes that are being written to the journal or whose stems are being saved."""
-        self._consumer_event = asyncio.Event()
-        """Set when there is an outcome, or there will be none."""
+        self._recorder = recorder
+        self._counters = BatchCounters()
+        self._deliveries = Deliveries(recorder, save, self._counters)
         self._reader_event = asyncio.Event()
         """Set when there may be room for more ids, or more outcomes of earlier runs."""
 
     def __repr__(self) -> str:
         if self._tracker is None:
             return "<BatchRunner, not entered>"
-        finished = self._tracker.counters.finished
-        return f"<BatchRunner: {len(self._tracker)} pending, {finished} finished>"
+        pending, finished = len(self._tracker), self._counters.finished
+        return f"<BatchRunner: {pending} pending, {finished} finished>"
 
     async def __aenter__(self) -> Self:
         if self._is_entered:
@@ -144,9 +139,10 @@ class Runner(BatchRunner):
             limit=self._limit,
             timeout=self._timeout,
             policy=self._policy,
+            counters=self._counters,
             on_outcome=self._on_outcome,
             on_change=self._on_change,
-            on_pending=None if self._recorder is None else self._recorder.save_status,
+            on_pending=self._on_pending,
         )
 
     async def _start(
@@ -178,9 +174,8 @@ class Runner(BatchRunner):
         self._is_closed, self._keep_open = True, False
         # First everything that does not wait: this call may be cancelled at its first await.
         self._entered().release()
-        if self._saver is not None:
-            self._saver.stop()
-        self._consumer_event.set()
+        self._deliveries.stop()
+        self._deliveries.changed.set()
         for task in self._sources():
             task.cancel()
         await run_to_completion(self._finish())
@@ -189,11 +184,10 @@ class Runner(BatchRunner):
         return [task for task in (self._reader, self._replayer) if task is not None]
 
     async def _finish(self) -> None:
-        # The journal is the last: what is being cancelled may still write to it.
+        # The journal is the last: deliveries and polls that end may still write to it.
         if sources := self._sources():
             await asyncio.wait(sources)
-        if self._saver is not None:
-            await self._saver.wait_stopped()
+        await self._deliveries.wait_ended()
         await self._poller.wait_closed()
         if self._recorder is not None:
             await self._recorder.close()
@@ -223,15 +217,21 @@ class Runner(BatchRunner):
             # Tracked again, it would get a second outcome.
             if self._recorder.has_outcome(ref.task_id):
                 return
-            self._recorder.add(ref.merged(TaskRef(ref.task_id, type=self._type)))
+            self._record(self._recorder, ref)
         tracker.add(ref)
+
+    def _record(self, recorder: BatchRecorder, ref: TaskRef) -> None:
+        try:
+            recorder.add(ref.merged(TaskRef(ref.task_id, type=self._type)))
+        except JournalError as error:
+            self._deliveries.fail(error)
 
     def notify(self, task: str | TaskRef) -> bool:
         return self._entered().poll_soon(TaskRef.of(task).task_id)
 
     def close(self) -> None:
         self._is_closed, self._keep_open = True, False
-        self._consumer_event.set()
+        self._deliveries.changed.set()
 
     async def _read(self) -> None:
         try:
@@ -241,7 +241,7 @@ class Runner(BatchRunner):
         except Exception as error:  # noqa: BLE001 - the user's iterator may raise anything
             self._source_error = error
         finally:
-            self._consumer_event.set()
+            self._deliveries.changed.set()
 
     async def _add_from_source(self, ref: TaskRef, tracker: BatchTracker) -> None:
         if ref.task_id not in self._seen_ids:
@@ -258,31 +258,37 @@ class Runner(BatchRunner):
             self._seen_ids.popitem(last=False)
 
     async def _replay(self, recorder: BatchRecorder) -> None:
-        tracker = self._entered()
         try:
             async with aclosing(recorder.earlier_outcomes()) as outcomes:
                 async for outcome in outcomes:
-                    tracker.counters.on_outcome(outcome)
-                    self._unready += 1
-                    self._save(outcome)
-                    while len(self._ready) + self._unready >= _READ_AHEAD:
+                    self._counters.on_outcome(outcome)
+                    self._deliveries.add_recorded(outcome)
+                    while len(self._deliveries) >= _READ_AHEAD:
                         await _next_set(self._reader_event)
         except Exception as error:  # noqa: BLE001 - raised to the consumer
-            self._on_failure(error)
+            self._deliveries.fail(error)
         finally:
-            self._consumer_event.set()
+            self._deliveries.changed.set()
 
     def _has_enough(self, tracker: BatchTracker) -> bool:
         # More ids would only take memory: they would not be polled or fetched any sooner.
-        waiting = max(tracker.never_polled, len(self._ready) + self._unready)
+        waiting = max(tracker.never_polled, len(self._deliveries))
         return waiting >= _READ_AHEAD or len(tracker) >= _MAX_OPEN
 
-    # Outcomes: each is written to the journal, then its stems are saved, then it is handed out
+    # What the tracker notifies of
 
     def _on_outcome(self, outcome: TaskOutcome) -> None:
-        self._unready += 1
-        self._record(outcome)
+        self._deliveries.add(outcome)
         self._on_change()
+
+    def _on_pending(self, task_id: str, status: TaskStatus | str, polls: int) -> None:
+        if self._recorder is None:
+            return
+        # Within a poll: raised there, the error would pass for one of the poll.
+        try:
+            self._recorder.save_status(task_id, status, polls)
+        except JournalError as error:
+            self._deliveries.fail(error)
 
     def _on_change(self) -> None:
         """There may be room for more ids, or polling ended with an error."""
@@ -290,67 +296,44 @@ class Runner(BatchRunner):
         if self._reader is not None and tracker.error is not None:
             self._reader.cancel()  # an endless source would give that error to endless tasks
         if tracker.error is not None or tracker.failure is not None:
-            self._consumer_event.set()
+            self._deliveries.changed.set()
         self._reader_event.set()
 
-    def _record(self, outcome: TaskOutcome) -> None:
-        if self._recorder is None:
-            self._save(outcome)
-        else:
-            self._recorder.save_outcome(outcome, self._save)
-
-    def _save(self, outcome: TaskOutcome) -> None:
-        if self._saver is None:
-            self._hand_out(outcome)
-        elif self._recorder is None:
-            self._saver.save(outcome, self._hand_out)
-        else:
-            record_files = partial(self._recorder.save_files, on_saved=self._hand_out)
-            self._saver.save(outcome, record_files)
-
-    def _hand_out(self, outcome: TaskOutcome) -> None:
-        if outcome.download_error is not None:
-            # It was counted when its end was known; an outcome and the counters use one word.
-            self._entered().counters.on_not_saved()
-        self._unready -= 1
-        self._ready.append(outcome)
-        self._consumer_event.set()
-
-    def _on_failure(self, error: Exception) -> None:
-        self._entered().failure = error
-        self._consumer_event.set()
+    # Outcomes
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> TaskOutcome:
         tracker = self._entered()
-        if self._ready:
+        ready = self._deliveries.ready
+        if ready:
             # A consumer of many ready outcomes must not block the loop. Cancelling the call here
             # loses none, because it has taken none yet.
             await asyncio.sleep(0)
         while True:
-            if self._ready:
+            if ready:
                 self._reader_event.set()
-                return self._ready.popleft()
+                return ready.popleft()
             # After the outcomes that are ready, which an error must not hide.
             self._raise_failure(tracker)
             if self._is_finished(tracker):
                 raise StopAsyncIteration
-            await _next_set(self._consumer_event)
+            await _next_set(self._deliveries.changed)
 
     def _raise_failure(self, tracker: BatchTracker) -> None:
         # Raised once: the other tasks go on, and so may the iteration.
         error, self._source_error = self._source_error, None
         if error is not None:
             raise error
-        if tracker.failure is not None:
-            raise tracker.failure
+        for failure in (tracker.failure, self._deliveries.failure):
+            if failure is not None:
+                raise failure
 
     def _is_finished(self, tracker: BatchTracker) -> bool:
         is_read = all(task.done() for task in self._sources())
         expects_more = self._keep_open and tracker.error is None
-        return is_read and not expects_more and not len(tracker) and not self._unready
+        return is_read and not expects_more and not len(tracker) and not len(self._deliveries)
 
     def pending_ids(self) -> tuple[str, ...]:
         return self._entered().pending()

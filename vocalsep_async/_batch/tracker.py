@@ -48,17 +48,17 @@ class BatchTracker:
         timeout: seconds from adding a task to its deadline; 0 for a single poll, None for no
             deadline.
         policy: when a pending task is polled again.
+        counters: counts the polls and outcomes.
         on_outcome: called with each outcome; in slices of 500 where many tasks end simultaneously.
         on_change: called when an id leaves the backlog, and when the batch fails.
-        on_pending: called with the id, status and polls of a task that a poll found pending; None
-            for no call.
+        on_pending: called with the id, status and polls of a task that a poll found pending.
 
     Attributes:
         wait_id: the id of the batch in events.
         policy: as given.
         timeout: seconds as given; infinity where there is no deadline.
         queue: the queue for the polls; closed once no more are wanted.
-        counters: polls and outcomes so far.
+        counters: as given.
         error: the error that became the outcome of all open tasks; None while the batch works.
         failure: an error to raise to the consumer, such as one of a user's hook; None if none.
     """
@@ -71,9 +71,10 @@ class BatchTracker:
         limit: int,
         timeout: float | None,
         policy: PollPolicy,
+        counters: BatchCounters,
         on_outcome: Callable[[TaskOutcome], None],
         on_change: Callable[[], None],
-        on_pending: Callable[[str, TaskStatus | str, int], None] | None = None,
+        on_pending: Callable[[str, TaskStatus | str, int], None],
     ) -> None:
         self.wait_id = new_id("batch")
         self._poller = poller
@@ -101,7 +102,7 @@ class BatchTracker:
         self._newest = -math.inf
         self._is_warned = False
         self._pending_at_release: tuple[str, ...] = ()
-        self.counters = BatchCounters()
+        self.counters = counters
         self.error: VocalSepError | None = None
         self.failure: Exception | None = None
 
@@ -238,7 +239,7 @@ class BatchTracker:
             self._settle(target.task_id, group, task=task)
         elif self._once:
             self._settle(target.task_id, group)
-        elif self._on_pending is not None:
+        else:
             polls = target.polls - self._polls_before.get(target.task_id, 0)
             self._on_pending(target.task_id, task.status, polls)
 

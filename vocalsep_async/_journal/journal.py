@@ -11,12 +11,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import anyio
 from anyio.to_thread import run_sync
 
 from vocalsep_async._journal.codec import packed, without_queries
 from vocalsep_async._journal.store import Row, Store, Write
-from vocalsep_async._journal.writer import OnWritten, Writer
+from vocalsep_async._journal.writer import Writer
 from vocalsep_async._tasks import run_to_completion
 from vocalsep_async._text import printable
 from vocalsep_async.errors import InvalidArgumentError, JournalError
@@ -259,28 +258,35 @@ class JournalFile:
         # Only the newest of many statuses is written.
         self._statuses[task_id] = status, polls
 
-    def save_outcome(self, outcome: TaskOutcome, on_written: OnWritten) -> None:
-        """Save the final record of a task, if it has one, then call *on_written*."""
-        writer = self._open_writer()
-        if outcome.task is None:
-            # Nothing is stored, so that the next run waits again; yet the outcome keeps its place
-            # in the order.
-            writer.put(on_written=on_written)
-            return
-        record = packed(outcome.task.raw, keep_links=self.keep_links)
-        status = printable(str(outcome.status))
-        values = (status, outcome.polls, outcome.elapsed, record, outcome.task_id)
-        # The final status replaces one that was deferred.
-        self._statuses.pop(outcome.task_id, None)
-        writer.put((_END, values), on_written=on_written)
+    async def save_outcome(self, outcome: TaskOutcome) -> None:
+        """Save the final record of a task, if it has one.
 
-    def save_files(self, outcome: TaskOutcome, on_written: OnWritten) -> None:
-        """Save the paths of a finished task's stems, then call *on_written*."""
-        writes = []
+        Raises:
+            JournalError: it was not saved.
+        """
+        writes: list[Write] = []
+        # Without a record nothing is stored, so that the next run waits again; yet the outcome
+        # keeps its place in the order.
+        if outcome.task is not None:
+            record = packed(outcome.task.raw, keep_links=self.keep_links)
+            status = printable(str(outcome.status))
+            values = (status, outcome.polls, outcome.elapsed, record, outcome.task_id)
+            writes.append((_END, values))
+            # The final status replaces one that was deferred.
+            self._statuses.pop(outcome.task_id, None)
+        await self._open_writer().write(*writes)
+
+    async def save_files(self, outcome: TaskOutcome) -> None:
+        """Save the paths of a finished task's stems, if there are any.
+
+        Raises:
+            JournalError: they were not saved.
+        """
+        writes: list[Write] = []
         if outcome.files:
             files = {stem: str(path) for stem, path in outcome.files.items()}
             writes.append((_SET_FILES, (json.dumps(files), outcome.task_id)))
-        self._open_writer().put(*writes, on_written=on_written)
+        await self._open_writer().write(*writes)
 
     def save_durations(self, durations: Mapping[str, Any]) -> None:
         """Save what was learned about durations within ten seconds."""
@@ -334,11 +340,7 @@ class JournalFile:
         Raises:
             JournalError: a write failed.
         """
-        writer, written = self._open_writer(), anyio.Event()
-        writer.flush(lambda _failure: written.set())
-        await written.wait()
-        if writer.failure is not None:
-            raise writer.failure
+        await self._open_writer().flush()
 
     def _open_writer(self) -> Writer:
         if self._writer is None:

@@ -17,61 +17,98 @@ At two polls per second, writing the status of pending tasks every two seconds c
 CPU time of the polls.
 """
 
-OnWritten = Callable[[JournalError | None], None]
-"""Called in the event loop once its writes are stored (None), or with the reason why not."""
+
+class Transaction:
+    """Writes that are applied together.
+
+    Attributes:
+        writes: in the order in which they are applied.
+    """
+
+    __slots__ = ("_ended", "_failure", "writes")
+
+    def __init__(self) -> None:
+        self.writes: list[Write] = []
+        self._ended = asyncio.Event()
+        self._failure: JournalError | None = None
+
+    def end(self, failure: JournalError | None) -> None:
+        """The writes are stored (None), or will never be."""
+        self._failure = failure
+        self._ended.set()
+
+    async def wait(self) -> None:
+        """Wait until the writes are stored.
+
+        Raises:
+            JournalError: they were not.
+        """
+        await self._ended.wait()
+        if self._failure is not None:
+            raise self._failure
 
 
 class Writer:
-    """Applies writes to *store* in order; those that arrive during a write share the next one.
+    """Applies writes to *store* in order; those that arrive during a transaction share the next.
 
     Args:
         store: the database.
         name: the journal's name for error messages.
         deferred: returns the deferred writes and clears them.
-
-    Attributes:
-        failure: why nothing is written any more; None while the writer works.
     """
 
-    # Callbacks instead of a task for each outcome, which took half as long as a poll. The thread
-    # is the writer's own, so that a loop whose default executor is busy delays no outcome.
+    # The thread is the writer's own, so that a loop whose default executor is busy delays no
+    # outcome.
     def __init__(self, store: Store, name: str, deferred: Callable[[], Iterable[Write]]) -> None:
         self._store = store
         self._name = name
         self._deferred = deferred
         self._loop = asyncio.get_running_loop()
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="vocalsep-journal")
-        self._writes: list[Write] = []
-        self._callbacks: list[OnWritten] = []
+        self._next = Transaction()
         self._is_writing = False
         self._scheduled: asyncio.Handle | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self.failure: JournalError | None = None
+        self._failure: JournalError | None = None
+        """Why nothing is written any more."""
 
     def __len__(self) -> int:
-        """How many writes wait for the one that is under way."""
-        return len(self._writes)
+        """How many writes wait for the transaction that is under way."""
+        return len(self._next.writes)
 
-    def put(self, *writes: Write, on_written: OnWritten | None = None) -> None:
-        """Write in the next iteration of the event loop, then call *on_written*."""
-        self._writes += writes
-        if on_written is not None:
-            self._callbacks.append(on_written)
+    def put(self, *writes: Write) -> Transaction:
+        """Write in the next transaction, which is returned.
+
+        It begins in the next iteration of the event loop, or when the one under way has ended.
+        """
+        self._next.writes += writes
         self._schedule()
+        return self._next
+
+    async def write(self, *writes: Write) -> None:
+        """Write, after everything that was put before; without *writes*, only wait for that.
+
+        Raises:
+            JournalError: a write failed, or the journal was closed.
+        """
+        await self.put(*writes).wait()
 
     def schedule_deferred(self) -> None:
         """Write what is deferred within ten seconds."""
         if self._timer is None:
             self._timer = self._loop.call_later(_DEFERRAL, self._put_deferred)
 
-    def flush(self, on_written: OnWritten) -> None:
-        """Write everything, deferred writes included, then call *on_written*."""
-        self._put_deferred()
-        self.put(on_written=on_written)
+    async def flush(self) -> None:
+        """Write everything, deferred writes included.
 
-    def _put_deferred(self) -> None:
+        Raises:
+            JournalError: a write failed, or the journal was closed.
+        """
+        await self._put_deferred().wait()
+
+    def _put_deferred(self) -> Transaction:
         self._stop_timer()
-        self.put(*self._deferred())
+        return self.put(*self._deferred())
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
@@ -84,35 +121,33 @@ class Writer:
 
     def _begin(self) -> None:
         self._scheduled = None
-        writes, self._writes = self._writes, []
-        callbacks, self._callbacks = self._callbacks, []
-        if not writes or self.failure is not None:
-            _call(callbacks, self.failure)
+        transaction, self._next = self._next, Transaction()
+        if not transaction.writes or self._failure is not None:
+            transaction.end(self._failure)
             return
         self._is_writing = True
-        self._executor.submit(self._write, writes, callbacks)
+        self._executor.submit(self._write, transaction)
 
-    def _write(self, writes: list[Write], callbacks: list[OnWritten]) -> None:
-        """Apply *writes*; runs in the worker thread."""
-        error = self._attempt(writes)
+    def _write(self, transaction: Transaction) -> None:
+        """Apply a transaction; runs in the worker thread."""
+        error = self._attempt(transaction.writes)
         # The loop may have been closed without the journal: then no caller waits any more.
         with suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(self._end, callbacks, error)
+            self._loop.call_soon_threadsafe(self._end, transaction, error)
 
     def _attempt(self, writes: list[Write]) -> BaseException | None:
         try:
             self._store.apply(writes)
-        except BaseException as error:  # noqa: BLE001 - passed to the callbacks
+        except BaseException as error:  # noqa: BLE001 - raised to those who wait
             return error
         return None
 
-    def _end(self, callbacks: list[OnWritten], error: BaseException | None) -> None:
+    def _end(self, transaction: Transaction, error: BaseException | None) -> None:
         self._is_writing = False
         failure = None if error is None else self._as_journal_error(error)
-        self.failure = self.failure or failure
-        _call(callbacks, failure)
-        if self._writes or self._callbacks:
-            self._schedule()  # does nothing if one of the callbacks has done so
+        self._failure = self._failure or failure
+        transaction.end(failure)
+        self._schedule()
 
     def _as_journal_error(self, error: BaseException) -> JournalError:
         if isinstance(error, JournalError):
@@ -123,14 +158,6 @@ class Writer:
 
     def close(self) -> None:
         """Fail all writes that are not under way, and end the thread after the one that is."""
-        self.failure = self.failure or JournalError(f"the journal {self._name} was closed")
+        self._failure = self._failure or JournalError(f"the journal {self._name} was closed")
         self._executor.shutdown(wait=False)
         self._stop_timer()
-        # The caller may run in another loop after the writer's own has been closed.
-        with suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(self._schedule)
-
-
-def _call(callbacks: Iterable[OnWritten], failure: JournalError | None) -> None:
-    for callback in callbacks:
-        callback(failure)
