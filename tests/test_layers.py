@@ -91,6 +91,7 @@ ARROWS = {
     },
     "downloads": {"_downloads", "_validation", "errors", "models"},
     "_downloads": {
+        "_events",
         "_failures",
         "_files",
         "_tasks",
@@ -98,6 +99,7 @@ ARROWS = {
         "_transport",
         "downloads",
         "errors",
+        "instrumentation",
         "models",
         "policies",
     },
@@ -113,6 +115,7 @@ ARROWS = {
         "_text",
         "batch",
         "errors",
+        "instrumentation",
         "journal",
         "models",
         "policies",

@@ -185,7 +185,9 @@ class VocalSepClient:
         self._durations = Durations()
         self._hazards = self._durations._hazards  # noqa: SLF001 - the table behind what users hold
         self._poller = Poller(self._sender, self._decoder, self._hazards)
-        self._downloader = Downloader(self._files, self._poller.poll_with_retries, retry)
+        self._downloader = Downloader(
+            self._files, self._poller.poll_with_retries, retry, self._events
+        )
 
     @classmethod
     def from_env(
@@ -470,6 +472,7 @@ class VocalSepClient:
             timeout=_validation.timeout(timeout),
             policy=self._policy_or(poll),
             keep_open=keep_open,
+            events=self._events,
             save=None if download_to is None else self._saving_to(download_to),
             recorder=None
             if journal is None
@@ -478,6 +481,7 @@ class VocalSepClient:
                 base_url=self._base_url,
                 hazards=self._hazards,
                 restore=self._decoder.restored,
+                events=self._events,
             ),
         )
 

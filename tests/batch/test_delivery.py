@@ -19,6 +19,7 @@ from vocalsep_async._batch import delivery
 from vocalsep_async._batch.counters import BatchCounters
 from vocalsep_async._batch.delivery import Deliveries, Save
 from vocalsep_async._batch.recorder import BatchRecorder
+from vocalsep_async._events import Events
 from vocalsep_async._journal.journal import JournalFile
 from vocalsep_async._scheduling.hazards import HazardTable
 from vocalsep_async.models import DownloadReport
@@ -82,7 +83,12 @@ def recorder_of(journal: JournalFile) -> BatchRecorder:
         raise AssertionError(ref, record)
 
     return BatchRecorder(
-        journal, is_own=False, base_url="https://a", hazards=HazardTable(), restore=restore
+        journal,
+        is_own=False,
+        base_url="https://a",
+        hazards=HazardTable(),
+        restore=restore,
+        events=Events(),
     )
 
 

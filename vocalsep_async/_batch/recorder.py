@@ -10,12 +10,14 @@ from typing import Any
 
 import attrs
 
+from vocalsep_async._events import Events
 from vocalsep_async._journal.codec import unpacked
 from vocalsep_async._journal.journal import JournalFile, KnownTask, type_of
 from vocalsep_async._journal.store import Row
 from vocalsep_async._scheduling.hazards import HazardTable
 from vocalsep_async._text import printable
 from vocalsep_async.errors import DecodeError, JournalError, TaskTimeoutError
+from vocalsep_async.instrumentation import JournalClosed, JournalOpened
 from vocalsep_async.models import SeparationTask, TaskOutcome, TaskRef, TaskStatus
 
 _logger = logging.getLogger("vocalsep_async.journal")
@@ -37,6 +39,7 @@ class BatchRecorder:
         base_url: the API that the tasks belong to.
         hazards: the client's durations; loaded from the journal if the client has learned none.
         restore: reads the stored record of a task that had ended.
+        events: of the client.
     """
 
     def __init__(
@@ -47,12 +50,14 @@ class BatchRecorder:
         base_url: str,
         hazards: HazardTable,
         restore: Restore,
+        events: Events,
     ) -> None:
         self._journal = journal
         self._is_own = is_own
         self._base_url = base_url
         self._hazards = hazards
         self._restore = restore
+        self._events = events
         self._known: set[str] = set()
         """Tasks in the journal."""
         self._ended_before: set[str] = set()
@@ -73,6 +78,7 @@ class BatchRecorder:
         """
         if self._is_own:
             await self._journal.open()
+            self._events.emit(JournalOpened(path=self._journal.path))
         elif self._journal.has_batch:
             raise JournalError(f"the journal {self._journal.path} is in use by another batch")
         self._journal.has_batch = True
@@ -86,7 +92,10 @@ class BatchRecorder:
     async def _release(self) -> None:
         self._journal.has_batch = False
         if self._is_own:
-            await self._journal.aclose()
+            try:
+                await self._journal.aclose()
+            finally:
+                self._events.emit(JournalClosed(path=self._journal.path))
 
     async def _load(self) -> list[KnownTask]:
         # First, so that the journal of another account changes nothing in the client.

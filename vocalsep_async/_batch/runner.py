@@ -5,20 +5,24 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Callable, Collection, Coroutine, Sized
 from contextlib import aclosing
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
+
+import anyio
 
 from vocalsep_async._batch.counters import BatchCounters
 from vocalsep_async._batch.delivery import Deliveries, Save
 from vocalsep_async._batch.intake import Tasks, iterate, read_collection
 from vocalsep_async._batch.tracker import BatchTracker
+from vocalsep_async._events import Events, new_id
 from vocalsep_async._polling.poller import Poller
 from vocalsep_async._scheduling.hazards import HazardTable
 from vocalsep_async._tasks import run_to_completion
 from vocalsep_async.batch import BatchRunner
 from vocalsep_async.errors import ConfigurationError, JournalError
+from vocalsep_async.instrumentation import BatchFinished, BatchStarted, OutcomeDelivered
 from vocalsep_async.journal import Journal
 from vocalsep_async.models import (
     BatchStats,
@@ -51,6 +55,7 @@ def recorder_in(
     base_url: str,
     hazards: HazardTable,
     restore: Callable[[TaskRef, Any], SeparationTask],
+    events: Events,
 ) -> BatchRecorder:
     """A recorder in *journal*; a batch that gets a path opens and closes the journal itself."""
     # Imported late: SQLite slows the start down, and few programs use a journal.
@@ -64,6 +69,7 @@ def recorder_in(
         base_url=base_url,
         hazards=hazards,
         restore=restore,
+        events=events,
     )
 
 
@@ -80,6 +86,7 @@ class Runner(BatchRunner):
         timeout: float | None,
         policy: PollPolicy,
         keep_open: bool,
+        events: Events,
         save: Save | None = None,
         recorder: BatchRecorder | None = None,
     ) -> None:
@@ -90,6 +97,9 @@ class Runner(BatchRunner):
         self._timeout = timeout
         self._policy = policy
         self._keep_open = keep_open
+        self._events = events
+        self._batch_id = new_id("batch")
+        self._entered_at = 0.0
         self._is_entered = False
         self._is_closed = False
         self._tracker: BatchTracker | None = None
@@ -116,6 +126,17 @@ class Runner(BatchRunner):
             )
         # Before the first await, so that a second entry meanwhile fails.
         self._is_entered = True
+        self._entered_at = anyio.current_time()
+        known = len(self._tasks) if isinstance(self._tasks, Sized) else 0
+        self._events.emit(BatchStarted(batch_id=self._batch_id, tasks=known))
+        try:
+            await self._enter()
+        except BaseException as error:
+            self._emit_finished(error)
+            raise
+        return self
+
+    async def _enter(self) -> None:
         # Before the journal is opened: an unusable id leaves it as it is.
         refs = await read_collection(self._tasks)
         pending = [] if self._recorder is None else await self._recorder.open()
@@ -130,11 +151,11 @@ class Runner(BatchRunner):
         except BaseException:
             await self._stop()
             raise
-        return self
 
     def _new_tracker(self) -> BatchTracker:
         return BatchTracker(
             self._poller,
+            wait_id=self._batch_id,
             type_=self._type,
             limit=self._limit,
             timeout=self._timeout,
@@ -165,10 +186,33 @@ class Runner(BatchRunner):
     async def __aexit__(
         self,
         _type: type[BaseException] | None,
-        _error: BaseException | None,
+        error: BaseException | None,
         _traceback: TracebackType | None,
     ) -> None:
-        await self._stop()
+        try:
+            await self._stop()
+        except BaseException as failure:
+            error = failure
+            raise
+        finally:
+            self._emit_finished(error)
+
+    def _emit_finished(self, error: BaseException | None) -> None:
+        self._events.emit(
+            BatchFinished(
+                batch_id=self._batch_id,
+                duration=anyio.current_time() - self._entered_at,
+                stats=self._stats(),
+                error=error,
+            )
+        )
+
+    def _stats(self) -> BatchStats:
+        if self._tracker is not None:
+            return self._tracker.stats()
+        # The journal could not be opened, or an id is unusable: no task is tracked.
+        model = self._poller.hazards.model(self._type)
+        return self._counters.stats(pending=0, rate=self._poller.rate, newest=0.0, model=model)
 
     async def _stop(self) -> None:
         self._is_closed, self._keep_open = True, False
@@ -314,7 +358,9 @@ class Runner(BatchRunner):
         while True:
             if ready:
                 self._reader_event.set()
-                return ready.popleft()
+                outcome = ready.popleft()
+                self._events.emit(OutcomeDelivered(batch_id=self._batch_id, outcome=outcome))
+                return outcome
             # After the outcomes that are ready, which an error must not hide.
             self._raise_failure(tracker)
             if self._is_finished(tracker):

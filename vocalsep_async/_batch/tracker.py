@@ -13,7 +13,6 @@ import anyio
 from vocalsep_async._batch.backlog import UnpolledIds
 from vocalsep_async._batch.counters import BatchCounters
 from vocalsep_async._batch.groups import ArrivalGroup
-from vocalsep_async._events import new_id
 from vocalsep_async._polling.poller import Poller
 from vocalsep_async._polling.target import PollTarget, timeout_error
 from vocalsep_async._scheduling.queue import PollQueue
@@ -43,6 +42,7 @@ class BatchTracker:
 
     Args:
         poller: polls the tasks.
+        wait_id: the id of the batch in events.
         type_: the kind of separation of tasks whose ref has none; None if not known.
         limit: polls that may be under way simultaneously.
         timeout: seconds from adding a task to its deadline; 0 for a single poll, None for no
@@ -54,7 +54,7 @@ class BatchTracker:
         on_pending: called with the id, status and polls of a task that a poll found pending.
 
     Attributes:
-        wait_id: the id of the batch in events.
+        wait_id: as given.
         policy: as given.
         timeout: seconds as given; infinity where there is no deadline.
         queue: the queue for the polls; closed once no more are wanted.
@@ -67,6 +67,7 @@ class BatchTracker:
         self,
         poller: Poller,
         *,
+        wait_id: str,
         type_: SeparationType | None,
         limit: int,
         timeout: float | None,
@@ -76,7 +77,7 @@ class BatchTracker:
         on_change: Callable[[], None],
         on_pending: Callable[[str, TaskStatus | str, int], None],
     ) -> None:
-        self.wait_id = new_id("batch")
+        self.wait_id = wait_id
         self._poller = poller
         self._type = type_
         self.timeout = timeout or math.inf

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from functools import partial
 
-from attrs import evolve
-
 from vocalsep_async._downloads import selection
 from vocalsep_async._downloads.job import TaskDownload, download_error
 from vocalsep_async._downloads.plan import DownloadPlan
 from vocalsep_async._downloads.source import RemoteFile, StemLinks
 from vocalsep_async._downloads.stream import Stream, StreamSource
+from vocalsep_async._events import Events
 from vocalsep_async._transport.files import FileTransport
 from vocalsep_async.downloads import Downloadable
+from vocalsep_async.errors import DownloadError
 from vocalsep_async.models import DownloadReport, SeparationTask, TaskOutcome, TaskRef
 from vocalsep_async.policies import RetryPolicy
 
@@ -25,6 +25,7 @@ class Downloader:
         files: sends requests to file hosts.
         poll: polls a task, within the client's rate limit.
         retry: how often a failed request to a file host is repeated, and after what delays.
+        events: of the client.
     """
 
     def __init__(
@@ -32,10 +33,12 @@ class Downloader:
         files: FileTransport,
         poll: Callable[[TaskRef], Awaitable[SeparationTask]],
         retry: RetryPolicy,
+        events: Events,
     ) -> None:
         self._files = files
         self._poll = poll
         self._retry = retry
+        self._events = events
 
     async def save(self, task: Downloadable, plan: DownloadPlan) -> DownloadReport:
         """Save the stems that *plan* names; the report holds the errors of single stems.
@@ -55,27 +58,32 @@ class Downloader:
         """
         # In a batch, a stem that one task lacks is no wrong argument of the call.
         stems, absent = selection.split_by_presence(record, plan.options.stems)
-        report = await self._save(record, stems, plan)
-        return evolve(report, errors=(*absent, *report.errors))
+        return await self._save(record, stems, plan, absent)
 
     async def _save(
-        self, record: SeparationTask, stems: tuple[str, ...], plan: DownloadPlan
+        self,
+        record: SeparationTask,
+        stems: tuple[str, ...],
+        plan: DownloadPlan,
+        absent: tuple[DownloadError, ...] = (),
     ) -> DownloadReport:
         links = self._links(record)
         remote_file = partial(self._remote_file, links=links, max_bytes=plan.options.max_bytes)
-        return await TaskDownload(record, stems, plan, links, remote_file).run()
+        download = TaskDownload(record, stems, plan, links, remote_file, events=self._events)
+        return await download.run(absent)
 
     def stream(self, task: Downloadable, stem: str, max_bytes: int) -> Stream:
         """A reader of one stem; sends nothing until it is entered."""
+        named = task if isinstance(task, (SeparationTask, TaskOutcome)) else TaskRef.of(task)
 
         async def find() -> StreamSource:
-            record = await self._record(task)
+            record = await self._record(named)
             selection.select(record, (stem,))
             links = self._links(record)
             to_error = partial(download_error, record.task_id, stem, links.get(stem), None)
             return StreamSource(self._remote_file(stem, links=links, max_bytes=max_bytes), to_error)
 
-        return Stream(stem, find)
+        return Stream(named.task_id, stem, find, self._events)
 
     async def _record(self, task: Downloadable) -> SeparationTask:
         """The final record; polls the task if it was not given.

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
+from typing import TypedDict
 
 import anyio
 from anyio.to_thread import run_sync
@@ -16,9 +17,26 @@ from vocalsep_async._downloads.partfile import PartFile, SavedFile
 from vocalsep_async._downloads.plan import DownloadPlan
 from vocalsep_async._downloads.source import RemoteFile, StemLinks
 from vocalsep_async._downloads.transfer import CallbackError, ProgressReporter, fill, opened_part
+from vocalsep_async._events import Events, new_id
 from vocalsep_async._text import printable, short_url
 from vocalsep_async.errors import DownloadError, VocalSepError
+from vocalsep_async.instrumentation import (
+    DownloadFinished,
+    DownloadStarted,
+    StemFailed,
+    StemSaved,
+    StemStarted,
+)
 from vocalsep_async.models import DownloadReport, SeparationTask, StemFile
+
+
+class StemFields(TypedDict):
+    """What all events of a stem have."""
+
+    download_id: str
+    task_id: str
+    stem: str
+    path: Path | None
 
 
 class TaskDownload:
@@ -30,6 +48,7 @@ class TaskDownload:
         plan: where to save them, and how.
         links: the links of the task.
         remote_file: makes the reader of a stem from its name.
+        events: of the client.
 
     Raises:
         InvalidArgumentError: the name of a file would be too long.
@@ -42,7 +61,11 @@ class TaskDownload:
         plan: DownloadPlan,
         links: StemLinks,
         remote_file: Callable[[str], RemoteFile],
+        *,
+        events: Events,
     ) -> None:
+        self._id = new_id("download")
+        self._events = events
         self._task_id = task.task_id
         self._plan = plan
         self._links = links
@@ -59,34 +82,73 @@ class TaskDownload:
         link = self._links.get(stem) or ""
         return self._plan.template.path(self._plan.options.directory, self._task_id, stem, link)
 
-    async def run(self) -> DownloadReport:
-        """Save the stems; the report holds the errors of single stems.
+    async def run(self, absent: tuple[DownloadError, ...] = ()) -> DownloadReport:
+        """Save the stems; the report holds the errors of single stems, those *absent* included.
 
         Raises:
             Exception: raised by the plan's ``on_progress``.
         """
+        started = anyio.current_time()
+        self._events.emit(
+            DownloadStarted(download_id=self._id, task_id=self._task_id, stems=tuple(self._paths))
+        )
+        failure: BaseException | None = None
+        try:
+            await self._save_all()
+            report = self._report(absent)
+            failure = report.error
+        except BaseException as error:
+            failure = error
+            raise
+        finally:
+            self._events.emit(
+                DownloadFinished(
+                    download_id=self._id,
+                    task_id=self._task_id,
+                    duration=anyio.current_time() - started,
+                    saved=len(self._files),
+                    failed=len(self._paths) - len(self._files) + len(absent),
+                    error=failure,
+                )
+            )
+        return report
+
+    async def _save_all(self) -> None:
         async with anyio.create_task_group() as group:
             for stem in self._paths:
                 group.start_soon(self._save, stem, group.cancel_scope)
         # Not raised in the group, which would wrap it in an ExceptionGroup.
         if self._callback_error is not None:
             raise self._callback_error
+
+    def _report(self, absent: tuple[DownloadError, ...]) -> DownloadReport:
+        errors = tuple(self._errors[stem] for stem in self._paths if stem in self._errors)
         return DownloadReport(
             task_id=self._task_id,
             files=tuple(self._files[stem] for stem in self._paths if stem in self._files),
-            errors=tuple(self._errors[stem] for stem in self._paths if stem in self._errors),
+            errors=(*absent, *errors),
         )
 
     async def _save(self, stem: str, scope: anyio.CancelScope) -> None:
         path = self._paths[stem]
+        about = StemFields(download_id=self._id, task_id=self._task_id, stem=stem, path=path)
+        self._events.emit(StemStarted(**about))
         try:
-            self._files[stem] = await self._existing(stem, path) or await self._fetch(stem, path)
+            file = await self._existing(stem, path) or await self._fetch(stem, path)
         except CallbackError as error:
             self._callback_error = self._callback_error or error.__cause__
+            self._events.emit(StemFailed(error=error.__cause__ or error, **about))
             scope.cancel()
         except Exception as error:  # noqa: BLE001 - reported, so that the other stems go on
             link = self._links.get(stem)
-            self._errors[stem] = download_error(self._task_id, stem, link, path, error)
+            failure = self._errors[stem] = download_error(self._task_id, stem, link, path, error)
+            self._events.emit(StemFailed(error=failure, **about))
+        except BaseException as error:
+            self._events.emit(StemFailed(error=error, **about))
+            raise
+        else:
+            self._files[stem] = file
+            self._events.emit(StemSaved(size=file.size, was_fetched=file.was_fetched, **about))
 
     async def _existing(self, stem: str, path: Path) -> StemFile | None:
         """The file at *path* if it is to be left alone; None if the stem must be fetched."""

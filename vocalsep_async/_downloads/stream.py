@@ -6,7 +6,10 @@ from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import NamedTuple, Self
 
+from vocalsep_async._downloads.job import StemFields
 from vocalsep_async._downloads.source import Chunk, FileIdentity, RemoteFile
+from vocalsep_async._events import Events, new_id
+from vocalsep_async._text import printable
 from vocalsep_async.downloads import StemStream
 from vocalsep_async.errors import (
     ClientClosedError,
@@ -15,6 +18,7 @@ from vocalsep_async.errors import (
     TransportError,
     VocalSepError,
 )
+from vocalsep_async.instrumentation import StemFailed, StemSaved, StemStarted
 
 
 class StreamSource(NamedTuple):
@@ -28,11 +32,24 @@ class Stream(StemStream):
     """Implements `StemStream`.
 
     Args:
+        task_id: its task.
         stem: its name.
         find: finds the file; called on entering, so that ``open_stem`` itself sends nothing.
+        events: of the client.
     """
 
-    def __init__(self, stem: str, find: Callable[[], Awaitable[StreamSource]]) -> None:
+    def __init__(
+        self,
+        task_id: str,
+        stem: str,
+        find: Callable[[], Awaitable[StreamSource]],
+        events: Events,
+    ) -> None:
+        self._about = StemFields(
+            download_id=new_id("download"), task_id=task_id, stem=stem, path=None
+        )
+        self._events = events
+        self._has_ended = False
         self._stem = stem
         self._find = find
         self._is_entered = False
@@ -61,12 +78,31 @@ class Stream(StemStream):
             raise ConfigurationError("a stream is entered once; make another one with open_stem()")
         # Set first: a second task must not enter while this one waits for the file host.
         self._is_entered = True
+        self._events.emit(StemStarted(**self._about))
+        try:
+            await self._open()
+        except BaseException as error:
+            self._end(error)
+            raise
+        return self
+
+    async def _open(self) -> None:
         self._found = await self._find()
         try:
             await self._found.remote.open()
         except VocalSepError as error:
             raise self._to_error(error) from error
-        return self
+
+    def _end(self, error: BaseException | None) -> None:
+        """Emit the event of the end, unless that was done."""
+        if self._has_ended:
+            return
+        self._has_ended = True
+        if error is None:
+            saved = StemSaved(size=self._delivered, was_fetched=True, **self._about)
+            self._events.emit(saved)
+        else:
+            self._events.emit(StemFailed(error=error, **self._about))
 
     async def __aexit__(
         self,
@@ -74,7 +110,21 @@ class Stream(StemStream):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        await self._source().remote.__aexit__(type_, error, traceback)
+        try:
+            await self._source().remote.__aexit__(type_, error, traceback)
+        finally:
+            # Does nothing if the stem was read to its end.
+            self._end(error or self._left_early())
+
+    def _left_early(self) -> DownloadError:
+        task_id = self._about["task_id"]
+        return DownloadError(
+            f"stem {printable(self._stem)} of task {printable(task_id)!r} was not read to its end",
+            task_id=task_id,
+            stem=self._stem,
+            path=None,
+            url=None,
+        )
 
     def __aiter__(self) -> Self:
         return self
@@ -87,7 +137,10 @@ class Stream(StemStream):
                     self._delivered += len(data)
                     return data
         except VocalSepError as error:
-            raise self._to_error(error) from error
+            failure = self._to_error(error)
+            self._end(failure)
+            raise failure from error
+        self._end(None)
         raise StopAsyncIteration
 
     def _undelivered(self, chunk: Chunk) -> bytes:
