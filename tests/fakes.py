@@ -77,6 +77,7 @@ class FakeProvider:
         self.throttling = envelope(430, "Your call frequency is too high")
         self.polls: list[tuple[float, str]] = []
         self.sent: list[str] = []
+        self.paths: list[str] = []
         self.throttled = 0
         self.in_flight = 0
         self.most_in_flight = 0
@@ -131,6 +132,7 @@ class FakeProvider:
     async def _exchange(self, request: Request) -> Reply:
         task_id = request.query.get("taskId", request.path)
         self.sent.append(task_id)
+        self.paths.append(request.path)
         await anyio.sleep(self.round_trip / 2)
         now = anyio.current_time()
         self.polls.append((now, task_id))

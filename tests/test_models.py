@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+import cattrs
 import pytest
 from payloads import SIGNATURE, TASK_ID, link
 
@@ -86,6 +87,26 @@ def test_an_unknown_type_is_refused_with_a_list_of_the_known_ones(type_: Any) ->
 def test_a_creation_time_must_have_a_zone(created_at: Any) -> None:
     with pytest.raises(InvalidArgumentError, match="time zone"):
         TaskRef(TASK_ID, created_at=created_at)
+
+
+@pytest.mark.parametrize("route", ["", " ", 7, b"kie"])
+def test_a_route_must_be_the_name_of_a_provider(route: Any) -> None:
+    with pytest.raises(InvalidArgumentError, match="route must be the name of a provider"):
+        TaskRef(TASK_ID, route=route)
+
+
+def test_two_refs_of_a_task_know_its_route_together_and_the_first_one_decides() -> None:
+    one, other = TaskRef(TASK_ID), TaskRef(TASK_ID, route="kie")
+    assert one.merged(other).route == other.merged(one).route == "kie"
+    assert other.merged(TaskRef(TASK_ID, route="mine")).route == "kie"
+
+
+@pytest.mark.parametrize("value", [TaskRef(TASK_ID, route="kie"), a_task(route="kie")])
+def test_a_route_survives_pickles_copies_and_json(value: Any) -> None:
+    for other in (pickle.loads(pickle.dumps(value)), copy.deepcopy(value)):
+        assert other == value
+    plain = json.loads(json.dumps(cattrs.Converter().unstructure(TaskRef(TASK_ID, route="kie"))))
+    assert TaskRef(**plain) == TaskRef(TASK_ID, route="kie")
 
 
 def test_stems_hold_only_the_stems_that_are_present() -> None:

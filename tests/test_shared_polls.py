@@ -25,7 +25,8 @@ from vocalsep_async import (
     TaskTimeoutError,
 )
 from vocalsep_async._polling.waiter import Waiter
-from vocalsep_async._transport.api import Reply, Request
+from vocalsep_async._transport.api import Reply
+from vocalsep_async.providers import Request
 
 pytestmark = pytest.mark.anyio
 

@@ -20,7 +20,7 @@ from vocalsep_async.errors import (
 )
 from vocalsep_async.models import SeparationType, TaskRef
 from vocalsep_async.providers import Request
-from vocalsep_async.providers._decoder import Decoder
+from vocalsep_async.providers._routes import Routes
 
 if TYPE_CHECKING:
     from vocalsep_async._journal.journal import JournalFile
@@ -62,14 +62,14 @@ class TaskCreator:
 
     Args:
         sender: sends the requests.
-        decoder: reads the answers.
+        routes: of the client, which creates tasks on its own.
         base_url: where the API is; a journal belongs to one API.
     """
 
-    def __init__(self, sender: RequestSender, decoder: Decoder, base_url: str) -> None:
+    def __init__(self, sender: RequestSender, routes: Routes, base_url: str) -> None:
         self._base_url = base_url
         self._sender = sender
-        self._decoder = decoder
+        self._routes = routes
 
     async def create(self, creation: Creation, journal: JournalFile | None) -> TaskRef:
         """Create a task; a *journal* records the intent first.
@@ -99,13 +99,18 @@ class TaskCreator:
     async def _send(self, creation: Creation) -> TaskRef:
         try:
             task_id = await self._sender.send_with_retries(
-                creation.request, self._decoder.created, _cannot_have_created
+                creation.request, self._routes.decoder().created, _cannot_have_created
             )
         except VocalSepError as error:
             if _may_have_created(error):
                 error.add_note(_MAY_BE_CREATED)
             raise
-        return TaskRef(task_id, type=creation.kind, created_at=datetime.now(UTC))
+        return TaskRef(
+            task_id,
+            type=creation.kind,
+            created_at=datetime.now(UTC),
+            route=self._routes.name,
+        )
 
 
 async def _record_failure(journal: JournalFile, number: int, error: VocalSepError) -> None:

@@ -56,7 +56,7 @@ from vocalsep_async.models import (
 )
 from vocalsep_async.policies import Adaptive, PollPolicy, RateLimit, RetryPolicy
 from vocalsep_async.providers import Provider, provider_for
-from vocalsep_async.providers._decoder import Decoder
+from vocalsep_async.providers._routes import Routes
 
 
 class ClientOptions(TypedDict, total=False):
@@ -180,11 +180,11 @@ class VocalSepClient:
         self._sender = RequestSender(
             RequestQueue(self._limiter, self._events), self._transport, retry, self._events
         )
-        self._decoder = Decoder(self._provider)
-        self._creator = TaskCreator(self._sender, self._decoder, self._base_url)
+        self._routes = Routes(self._provider, url.host or "")
+        self._creator = TaskCreator(self._sender, self._routes, self._base_url)
         self._durations = Durations()
         self._hazards = self._durations._hazards  # noqa: SLF001 - the table behind what users hold
-        self._poller = Poller(self._sender, self._decoder, self._hazards)
+        self._poller = Poller(self._sender, self._routes, self._hazards)
         self._downloader = Downloader(
             self._files, self._poller.poll_with_retries, retry, self._events
         )
@@ -294,7 +294,8 @@ class VocalSepClient:
             task: its id or ref.
 
         Raises:
-            InvalidArgumentError: the id is unusable; nothing was sent.
+            InvalidArgumentError: the id is unusable, or the client cannot poll on its route;
+                nothing was sent.
             APIError: the API returned an error; maintenance (455) is not waited out.
             TransportError: no usable answer came back in all tries.
             DecodeError: the answer was not one of this API in all tries.
@@ -388,10 +389,10 @@ class VocalSepClient:
             Whether a wait or batch of this client waits for the task.
 
         Raises:
-            InvalidArgumentError: the id is unusable.
+            InvalidArgumentError: the id is unusable, or the client cannot poll on its route.
             ConfigurationError: it was called in another thread or event loop.
         """
-        return self._poller.notify(TaskRef.of(task).task_id)
+        return self._poller.notify(task)
 
     async def wait_for_tasks(
         self,
@@ -480,7 +481,7 @@ class VocalSepClient:
                 journal,
                 base_url=self._base_url,
                 hazards=self._hazards,
-                restore=self._decoder.restored,
+                restore=self._routes.restored,
                 events=self._events,
             ),
         )
@@ -598,7 +599,8 @@ class VocalSepClient:
                 it, and the task is not silently created again. None keeps no journal.
 
         Returns:
-            The id, the type and the time of creation: what `wait_for_task` can use best.
+            The id, the type and the time of creation: what `wait_for_task` can use best. Also the
+            route, where the provider shares its host with another one.
 
         Raises:
             InvalidArgumentError: an argument is unusable; nothing was sent.
@@ -638,7 +640,7 @@ class VocalSepClient:
         """
         return await self._sender.send_with_retries(
             self._provider.credits_request(),
-            self._decoder.credits,
+            self._routes.decoder().credits,
             lambda error: error.action in (ErrorAction.RETRY, ErrorAction.THROTTLE),
         )
 

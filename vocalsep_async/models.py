@@ -89,6 +89,13 @@ def _aware_time(_instance: object, _attribute: object, value: Any) -> None:
     )
 
 
+def _usable_route(_instance: object, _attribute: object, value: Any) -> None:
+    if value is not None and not (isinstance(value, str) and value.strip()):
+        raise InvalidArgumentError(
+            'route must be the name of a provider, such as "kie_jobs", or None for the client\'s'
+        )
+
+
 def separation_type(
     value: SeparationTypeName | SeparationType | str | None,
 ) -> SeparationType | None:
@@ -123,15 +130,22 @@ class TaskRef:
         type: the type it was created with; None if not known. The API does not state it while
             the task is pending, and knowing it lets the schedule choose better moments to poll.
         created_at: when it was created, with a time zone; None if not known.
+        route: the name of the provider whose route the task is on, such as "kie_jobs", where one
+            host serves several; None is the route of the client's provider.
 
     Raises:
         InvalidArgumentError: the id is not a string, blank, longer than 512 characters or not
-            encodable, the type is unknown, or the time has no zone.
+            encodable, the type is unknown, the time has no zone, or the route is blank.
     """
 
     task_id: str = field(validator=_usable_task_id)
     type: SeparationType | None = field(default=None, converter=_separation_type, kw_only=True)
     created_at: datetime | None = field(default=None, validator=_aware_time, kw_only=True)
+    route: str | None = field(default=None, validator=_usable_route, kw_only=True)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # Pickles of version 0.1.0 have no route.
+        self.__dict__.update({"route": None} | state)
 
     @classmethod
     def of(cls, task: str | TaskRef) -> TaskRef:
@@ -146,6 +160,7 @@ class TaskRef:
             self.task_id,
             type=self.type or other.type,
             created_at=self.created_at or other.created_at,
+            route=self.route or other.route,
         )
 
 
@@ -243,6 +258,8 @@ class SeparationTask:
         error_message: the API's words for a failure, made printable; None if there are none.
         origin_tracks: the tracks as the provider's engine lists them; may be fewer than the stems.
         raw: the record as received, nothing left out. It takes no part in comparisons.
+        route: the name of the provider whose route the task is on, where its host serves several
+            (see `TaskRef.route`); None elsewhere.
     """
 
     task_id: str
@@ -259,6 +276,11 @@ class SeparationTask:
     error_message: str | None = None
     origin_tracks: tuple[OriginTrack, ...] = ()
     raw: Mapping[str, Any] = field(factory=dict, repr=False, eq=False)
+    route: str | None = None
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # Pickles of version 0.1.0 have no route.
+        self.__dict__.update({"route": None} | state)
 
     @property
     def is_final(self) -> bool:

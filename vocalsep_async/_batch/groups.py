@@ -7,7 +7,7 @@ from typing import Protocol
 from vocalsep_async._polling.target import PollTarget
 from vocalsep_async._scheduling.queue import PollQueue
 from vocalsep_async.errors import VocalSepError
-from vocalsep_async.models import SeparationTask, SeparationType
+from vocalsep_async.models import SeparationTask, SeparationType, TaskRef
 from vocalsep_async.policies import PollPolicy
 
 
@@ -44,23 +44,31 @@ class Batch(Protocol):
 
 
 class ArrivalGroup:
-    """The subscriber of all tasks of one type that a batch was given simultaneously.
+    """The subscriber of all tasks of one type and route that a batch was given simultaneously.
 
     Args:
         batch: the batch that is notified.
         type_: the tasks' kind of separation; None if not known.
         started: when they were added, on the event loop's clock.
+        route: the tasks' route; None for that of the client's provider.
 
     Attributes:
         ids: the tasks, those with an outcome included.
     """
 
     # One for many tasks, because a subscriber for each took more memory than all else about them.
-    __slots__ = ("_batch", "ids", "started", "type")
+    __slots__ = ("_batch", "ids", "route", "started", "type")
 
-    def __init__(self, batch: Batch, type_: SeparationType | None, started: float) -> None:
+    def __init__(
+        self,
+        batch: Batch,
+        type_: SeparationType | None,
+        started: float,
+        route: str | None = None,
+    ) -> None:
         self._batch = batch
         self.type = type_
+        self.route = route
         self.started = started
         self.ids: list[str] = []
 
@@ -68,6 +76,15 @@ class ArrivalGroup:
     def wait_id(self) -> str:
         """The id of the batch in events."""
         return self._batch.wait_id
+
+    @property
+    def kind(self) -> tuple[SeparationType | None, str | None]:
+        """What its tasks have in common: type and route."""
+        return self.type, self.route
+
+    def ref(self, task_id: str) -> TaskRef:
+        """The ref of one of its tasks."""
+        return TaskRef(task_id, type=self.type, route=self.route)
 
     @property
     def policy(self) -> PollPolicy:

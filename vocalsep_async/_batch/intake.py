@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterable, Collection, Iterable, Sized
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Collection, Iterable, Sized
 
 from vocalsep_async.models import TaskRef
 
 Tasks = Iterable[str | TaskRef] | AsyncIterable[str | TaskRef]
+RefOf = Callable[[str | TaskRef], TaskRef]
 
 _SLICE = 500
 """Ids that are read before the event loop may run other tasks."""
 
 
-async def read_collection(tasks: Tasks) -> Collection[TaskRef] | None:
+async def read_collection(tasks: Tasks, ref_of: RefOf) -> Collection[TaskRef] | None:
     """The refs of a collection, each id once; None for an iterator, which is read bit by bit.
 
     Raises:
@@ -22,15 +23,15 @@ async def read_collection(tasks: Tasks) -> Collection[TaskRef] | None:
     if not isinstance(tasks, Sized) or not isinstance(tasks, Iterable):
         return None
     refs: dict[str, TaskRef] = {}
-    async for ref in iterate(tasks):
+    async for ref in iterate(tasks, ref_of):
         known = refs.setdefault(ref.task_id, ref)
         if known is not ref:
             refs[ref.task_id] = known.merged(ref)
     return refs.values()
 
 
-async def iterate(tasks: Tasks) -> AsyncGenerator[TaskRef]:
-    """The refs of *tasks*; the event loop runs other tasks in between.
+async def iterate(tasks: Tasks, ref_of: RefOf) -> AsyncGenerator[TaskRef]:
+    """The refs of *tasks*, as *ref_of* gives them; the event loop runs other tasks in between.
 
     Raises:
         InvalidArgumentError: an id is unusable; those before it were yielded.
@@ -39,7 +40,7 @@ async def iterate(tasks: Tasks) -> AsyncGenerator[TaskRef]:
         iterator = aiter(tasks)
         try:
             async for task in iterator:
-                yield TaskRef.of(task)
+                yield ref_of(task)
         finally:
             # A generator's own cleanup must not wait for the garbage collector. The caller cannot
             # close a generator that was created in the call of track().
@@ -47,6 +48,6 @@ async def iterate(tasks: Tasks) -> AsyncGenerator[TaskRef]:
                 await iterator.aclose()
         return
     for number, task in enumerate(tasks, start=1):
-        yield TaskRef.of(task)
+        yield ref_of(task)
         if number % _SLICE == 0:
             await asyncio.sleep(0)

@@ -138,7 +138,7 @@ class Runner(BatchRunner):
 
     async def _enter(self) -> None:
         # Before the journal is opened: an unusable id leaves it as it is.
-        refs = await read_collection(self._tasks)
+        refs = await read_collection(self._tasks, self._poller.routes.ref)
         pending = [] if self._recorder is None else await self._recorder.open()
         try:
             self._tracker = self._new_tracker()
@@ -171,7 +171,7 @@ class Runner(BatchRunner):
     ) -> None:
         # Earlier tasks first: the tracker takes tasks in the order of their deadlines.
         for number, known in enumerate(pending, start=1):
-            tracker.add(known.ref, known.age())
+            tracker.add(self._poller.routes.ref(known.ref), known.age())
             if number % _SLICE == 0:
                 await asyncio.sleep(0)
         if self._recorder is not None:
@@ -179,7 +179,7 @@ class Runner(BatchRunner):
         if refs is None:
             self._reader = _task(self._read(), "vocalsep batch reader")
             return
-        async for ref in iterate(refs):
+        async for ref in iterate(refs, self._poller.routes.ref):
             self._add_unless_over(ref, tracker)
         tracker.warn_of_too_many()
 
@@ -249,7 +249,7 @@ class Runner(BatchRunner):
         tracker = self._entered()
         if self._is_closed:
             raise ConfigurationError("the batch is closed; add tasks before close()")
-        ref = TaskRef.of(task)
+        ref = self._poller.routes.ref(task)
         if self._recorder is not None:
             self._recorder.reopen(ref.task_id)
         self._add_unless_over(ref, tracker)
@@ -266,7 +266,8 @@ class Runner(BatchRunner):
 
     def _record(self, recorder: BatchRecorder, ref: TaskRef) -> None:
         try:
-            recorder.add(ref.merged(TaskRef(ref.task_id, type=self._type)))
+            known = TaskRef(ref.task_id, type=self._type, route=self._poller.routes.name)
+            recorder.add(ref.merged(known))
         except JournalError as error:
             self._deliveries.fail(error)
 
@@ -279,7 +280,7 @@ class Runner(BatchRunner):
 
     async def _read(self) -> None:
         try:
-            async with aclosing(iterate(self._tasks)) as refs:
+            async with aclosing(iterate(self._tasks, self._poller.routes.ref)) as refs:
                 async for ref in refs:
                     await self._add_from_source(ref, self._entered())
         except Exception as error:  # noqa: BLE001 - the user's iterator may raise anything

@@ -94,7 +94,7 @@ class BatchTracker:
         )
         self._polls_before: dict[str, int] = {}
         """Polls of a shared target from before this batch subscribed, unless there were none."""
-        self._groups: dict[SeparationType | None, ArrivalGroup] = {}
+        self._groups: dict[tuple[SeparationType | None, str | None], ArrivalGroup] = {}
         """The group of each type that takes new tasks."""
         self._deadlines: deque[ArrivalGroup] = deque()
         """Groups in the order of their deadlines."""
@@ -127,11 +127,11 @@ class BatchTracker:
             self._poller.update(known, ref)
         elif known is None:
             self._track(ref, age)
-        elif ref.type is not None or ref.created_at is not None:
+        elif (ref.type, ref.created_at, ref.route) != (None, None, None):
             self._leave_backlog(ref, known)
 
     def _track(self, ref: TaskRef, age: float) -> None:
-        group = self._group_for(ref.type or self._type, anyio.current_time() - age)
+        group = self._group_for(ref, anyio.current_time() - age)
         # Only expiry needs the ids: without a timeout an endless batch would collect all of
         # them.
         if self.timeout < math.inf:
@@ -150,11 +150,12 @@ class BatchTracker:
         if self.queue.is_open:
             self._poller.wake()
 
-    def _group_for(self, type_: SeparationType | None, started: float) -> ArrivalGroup:
+    def _group_for(self, ref: TaskRef, started: float) -> ArrivalGroup:
         """The group for tasks added at *started*, which must not be before the last call's."""
-        group = self._groups.get(type_)
+        kind = ref.type or self._type, ref.route
+        group = self._groups.get(kind)
         if group is None or started - group.started > _SAME_MOMENT:
-            group = self._groups[type_] = ArrivalGroup(self, type_, started)
+            group = self._groups[kind] = ArrivalGroup(self, kind[0], started, kind[1])
             self._newest = started
             if self.timeout < math.inf:
                 self._deadlines.append(group)
@@ -169,8 +170,8 @@ class BatchTracker:
 
     def _subscribe(self, ref: TaskRef, group: ArrivalGroup) -> None:
         # Polls that ended before this batch subscribed do not count for it.
-        before = self._poller.polls_of(ref.task_id)
-        ref = ref.merged(TaskRef(ref.task_id, type=group.type))
+        ref = ref.merged(group.ref(ref.task_id))
+        before = self._poller.polls_of(ref)
         self._open[ref.task_id] = self._poller.subscribe(ref, group)
         self._keep_polls_before(ref.task_id, before)
 
@@ -179,8 +180,9 @@ class BatchTracker:
             return None  # expired before this run began: the sweep is about to settle it
         self._on_change()
         self._backlog.on_removed()
-        before = self._poller.polls_of(task_id)
-        target, needs_poll = self._poller.admit(TaskRef(task_id, type=group.type), group)
+        ref = group.ref(task_id)
+        before = self._poller.polls_of(ref)
+        target, needs_poll = self._poller.admit(ref, group)
         self._open[task_id] = target
         self._keep_polls_before(task_id, before)
         return target if needs_poll else None
@@ -313,9 +315,9 @@ class BatchTracker:
     def _next_expired(self, now: float) -> str | None:
         while self._deadlines and self._deadlines[0].deadline <= now:
             group = self._deadlines.popleft()
-            if self._groups.get(group.type) is group:
+            if self._groups.get(group.kind) is group:
                 # A task that joined it from now on would miss its deadline.
-                del self._groups[group.type]
+                del self._groups[group.kind]
             self._expired.extend((task_id, group) for task_id in group.ids)
         while self._expired:
             task_id, group = self._expired.popleft()

@@ -100,7 +100,9 @@ class Downloader:
         return task.raise_for_failure()
 
     def _links(self, task: SeparationTask) -> StemLinks:
-        return StemLinks(task, partial(self._poll, TaskRef(task.task_id, type=task.type)))
+        return StemLinks(
+            task, partial(self._poll, TaskRef(task.task_id, type=task.type, route=task.route))
+        )
 
     def _remote_file(self, stem: str, *, links: StemLinks, max_bytes: int) -> RemoteFile:
         return RemoteFile(stem, links, self._files, self._retry, max_bytes)

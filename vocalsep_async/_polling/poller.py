@@ -26,10 +26,12 @@ from vocalsep_async._polling.poll_events import (
 )
 from vocalsep_async._polling.stateless import StatelessPoller
 from vocalsep_async._polling.target import (
+    Identity,
     PollGroup,
     PollTarget,
     Subscriber,
     decode_record,
+    identity_of,
 )
 from vocalsep_async._polling.waiter import Waiter
 from vocalsep_async._request_queue import RequestSlot
@@ -47,7 +49,7 @@ from vocalsep_async.errors import (
 )
 from vocalsep_async.limiter import Bid
 from vocalsep_async.models import SeparationTask, TaskRef
-from vocalsep_async.providers._decoder import Decoder
+from vocalsep_async.providers._routes import Routes
 
 _FIRST_LEAD, _LONGEST_LEAD = 0.5, 5.0
 """Seconds by which the last poll comes before a deadline: at first, and at most."""
@@ -62,17 +64,17 @@ class Poller:
     # Subscribers get callbacks, and no task group or cancel scope of this package is open in a
     # task of the user: a user's task may then end in any order and be cancelled at any point.
 
-    def __init__(self, sender: RequestSender, decoder: Decoder, hazards: HazardTable) -> None:
+    def __init__(self, sender: RequestSender, routes: Routes, hazards: HazardTable) -> None:
         self.hazards = hazards
         self._sender = sender
         self._requests = sender.queue
         self._events = sender.events
-        self._decoder = decoder
+        self.routes = routes
         self._learner = DurationLearner(hazards)
-        self.stateless = StatelessPoller(sender, decoder, hazards, self._receive)
+        self.stateless = StatelessPoller(sender, routes, hazards, self._receive)
         self._scheduler: Scheduler[PollTarget] = Scheduler(random.random)
         self._single_waits = self._scheduler.queue()
-        self._targets: dict[str, PollTarget] = {}
+        self._targets: dict[Identity, PollTarget] = {}
         self._waiters: dict[Waiter, PollTarget] = {}
         self._groups: dict[PollQueue[PollTarget], PollGroup] = {}
         self._lead = _FIRST_LEAD
@@ -90,19 +92,22 @@ class Poller:
         """Poll *ref* once, in as many tries as the `RetryPolicy` allows.
 
         Raises:
+            InvalidArgumentError: the client cannot poll on the route of *ref*.
             VocalSepError: the last try failed; maintenance is not waited out.
         """
+        ref = self.routes.ref(ref)
         return self._receive(
+            ref,
             await self._sender.send_with_retries(
-                self._decoder.provider.poll_request(ref.task_id),
-                partial(self._decoder.task, ref),
+                self.routes.poll_request(ref.task_id, ref.route),
+                partial(self.routes.decoder(ref.route).task, ref),
                 lambda error: error.action in (ErrorAction.RETRY, ErrorAction.THROTTLE),
-            )
+            ),
         )
 
-    def _receive(self, task: SeparationTask) -> SeparationTask:
+    def _receive(self, ref: TaskRef, task: SeparationTask) -> SeparationTask:
         """Take note of a record that a call outside the loop received, and return it."""
-        target = self._claimed(task.task_id) if task.is_final else None
+        target = self._claimed(ref) if task.is_final else None
         self._observe(task, target)
         if target is not None:
             target.on_record(task)
@@ -113,17 +118,20 @@ class Poller:
         if self._learner.observe(task, target):
             self._events.emit(task_finished(task, target, anyio.current_time()))
 
-    def notify(self, task_id: str) -> bool:
+    def notify(self, task: str | TaskRef) -> bool:
         """Poll the task soon, because something happened to it; whether it is waited for.
 
         Raises:
+            InvalidArgumentError: the id is unusable, or the client cannot poll on its route.
             ConfigurationError: the caller is in another thread or event loop.
         """
         self.check_caller()
-        target = self._claimed(task_id)
-        if target is not None:
+        # A webhook may know the id alone.
+        refs = self.routes.refs(task)
+        targets = [target for ref in refs if (target := self._claimed(ref)) is not None]
+        for target in targets:
             self.poll_soon(target)
-        return target is not None
+        return bool(targets)
 
     def check_caller(self) -> None:
         """Check that the caller is in the client's event loop.
@@ -139,11 +147,11 @@ class Poller:
                 "loop.call_soon_threadsafe(client.notify, task_id) with the client's event loop"
             ) from None
 
-    def _claimed(self, task_id: str) -> PollTarget | None:
+    def _claimed(self, ref: TaskRef) -> PollTarget | None:
         """The target of a task; None if it is not waited for."""
         for group in self._groups.values():
-            group.claim(task_id)
-        return self._targets.get(task_id)
+            group.claim(ref.task_id)
+        return self._targets.get(identity_of(ref))
 
     # Subscribing
 
@@ -154,7 +162,9 @@ class Poller:
         Raises:
             ClientClosedError: the client was closed.
             ConfigurationError: the client cannot be used in this event loop.
+            InvalidArgumentError: the client cannot poll on the route of *ref*.
         """
+        ref = self.routes.ref(ref)
         self._sender.bind()
         self._events.emit(waiter.started_event(ref.task_id))
         waiter.queue = self._single_waits
@@ -176,7 +186,7 @@ class Poller:
 
     def subscribe(self, ref: TaskRef, subscriber: Subscriber) -> PollTarget:
         """Subscribe *subscriber* to *ref*, which waits in the subscriber's queue for its polls."""
-        target = self._targets.get(ref.task_id)
+        target = self._targets.get(identity_of(ref))
         if target is None:
             target = self._begin(ref, subscriber)
             self._enter(target)
@@ -186,7 +196,7 @@ class Poller:
 
     def admit(self, ref: TaskRef, subscriber: Subscriber) -> tuple[PollTarget, bool]:
         """Subscribe as `subscribe` does, for a poll that begins now; False if one is not needed."""
-        if ref.task_id in self._targets:
+        if identity_of(ref) in self._targets:
             return self.subscribe(ref, subscriber), False
         return self._begin(ref, subscriber), True
 
@@ -195,7 +205,7 @@ class Poller:
         target.queue = subscriber.queue
         target.subscribe(subscriber)
         target.poll_by(subscriber.deadline - self._lead)
-        self._targets[ref.task_id] = target
+        self._targets[target.identity] = target
         return target
 
     def _share(self, target: PollTarget, ref: TaskRef, subscriber: Subscriber) -> None:
@@ -214,9 +224,9 @@ class Poller:
         if target.waits:
             target.queue.update(target)
 
-    def polls_of(self, task_id: str) -> int:
+    def polls_of(self, ref: TaskRef) -> int:
         """Polls of a task that have ended."""
-        target = self._targets.get(task_id)
+        target = self._targets.get(identity_of(ref))
         return 0 if target is None else target.polls - target.is_polling
 
     def poll_soon(self, target: PollTarget) -> None:
@@ -239,8 +249,8 @@ class Poller:
 
     def _drop(self, target: PollTarget) -> None:
         target.queue.remove(target)
-        if self._targets.get(target.task_id) is target:
-            del self._targets[target.task_id]
+        if self._targets.get(target.identity) is target:
+            del self._targets[target.identity]
 
     def _enter(self, target: PollTarget) -> None:
         """Have *target* wait for its next poll, in the queue of the newest subscriber."""
@@ -395,9 +405,9 @@ class Poller:
         try:
             task, age = await self._sender.send(
                 slot,
-                self._decoder.provider.poll_request(target.task_id),
+                self.routes.poll_request(target.task_id, target.route),
                 # The type is read when the answer comes: a new subscriber may supply it.
-                lambda *answer: decode_record(self._decoder, target.ref, *answer),
+                lambda *answer: decode_record(self.routes, target.ref, *answer),
             )
             # Before the subscribers are notified: when the last one leaves, its poll is cancelled,
             # which is the task that runs here.
@@ -480,7 +490,7 @@ class Poller:
 
     def _plan(self, target: PollTarget) -> None:
         # The last subscriber may have left when it received what the poll found.
-        if self._targets.get(target.task_id) is not target:
+        if self._targets.get(target.identity) is not target:
             return
         target.poll_before_deadlines(self._lead)
         self._enter(target)

@@ -26,7 +26,7 @@ from vocalsep_async.durations import view_of
 from vocalsep_async.errors import InvalidArgumentError, VocalSepError
 from vocalsep_async.models import PollDone, PollPending, SeparationTask, TaskRef, as_status
 from vocalsep_async.policies import PollContext, PollPolicy
-from vocalsep_async.providers._decoder import Decoder
+from vocalsep_async.providers._routes import Routes
 
 _BUSY = 1.0
 """Seconds before the next call while only the answer to a request under way frees a slot."""
@@ -96,7 +96,7 @@ class StatelessPoller:
 
     Args:
         sender: sends the request.
-        decoder: reads the answer.
+        routes: on which tasks are polled.
         hazards: what is known about how long tasks take.
         receive: called with the record.
     """
@@ -104,13 +104,13 @@ class StatelessPoller:
     def __init__(
         self,
         sender: RequestSender,
-        decoder: Decoder,
+        routes: Routes,
         hazards: HazardTable,
-        receive: Callable[[SeparationTask], object],
+        receive: Callable[[TaskRef, SeparationTask], object],
     ) -> None:
         self._sender = sender
         self._queue = sender.queue
-        self._decoder = decoder
+        self._routes = routes
         self._hazards = hazards
         self._receive = receive
 
@@ -123,6 +123,7 @@ class StatelessPoller:
             VocalSepError: no later poll can succeed.
             InvalidArgumentError: *state* is not the state of an earlier call.
         """
+        ref = self._routes.ref(ref)
         known = _begun(_read(state), ref)
         self._sender.bind()
         # The client may be new, and would doubt the address at each 405 again.
@@ -134,12 +135,12 @@ class StatelessPoller:
         try:
             task, age = await self._sender.send(
                 slot,
-                self._decoder.provider.poll_request(ref.task_id),
-                partial(decode_record, self._decoder, ref),
+                self._routes.poll_request(ref.task_id, ref.route),
+                partial(decode_record, self._routes, ref),
             )
         except VocalSepError as error:
             return self._failed(known, error)
-        self._receive(task)
+        self._receive(ref, task)
         return PollDone(task) if task.is_final else self._running(known, ref, policy, task, age)
 
     def _running(

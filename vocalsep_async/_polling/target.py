@@ -18,7 +18,8 @@ from vocalsep_async.durations import view_of
 from vocalsep_async.errors import TaskNotFoundError, TaskTimeoutError, VocalSepError
 from vocalsep_async.models import SeparationTask, SeparationType, TaskRef, TaskStatus
 from vocalsep_async.policies import PollContext, PollPolicy
-from vocalsep_async.providers._decoder import Decoder, age_of
+from vocalsep_async.providers._decoder import age_of
+from vocalsep_async.providers._routes import Routes
 
 _SHORTEST_GAP = 1.0
 """Seconds between two polls, at least, where a new subscriber brings the second one forward."""
@@ -65,6 +66,15 @@ class Subscriber(Protocol):
         """Polling ended with *error*."""
 
 
+Identity = str | tuple[str, str]
+
+
+def identity_of(ref: TaskRef) -> Identity:
+    """What tells the tasks of one client apart: the id, with the route if it is another's."""
+    # A pair for each task would cost memory that hardly any client needs.
+    return ref.task_id if ref.route is None else (ref.route, ref.task_id)
+
+
 class PollGroup(Protocol):
     """A group of tasks that share a queue, such as a batch."""
 
@@ -84,7 +94,7 @@ class PollTarget(QueueEntry):
         now: the event loop's clock.
 
     Attributes:
-        task_id: the task.
+        identity: its place among the targets of a client, see `identity_of`.
         type: what kind of separation it is; None if not known.
         age_is_known: whether `created` is more than a guess.
         polls: polls sent.
@@ -98,13 +108,13 @@ class PollTarget(QueueEntry):
     __slots__ = (
         "_streak",
         "age_is_known",
+        "identity",
         "last_error",
         "poll",
         "polls",
         "retry_at",
         "status",
         "subscribers",
-        "task_id",
         "type",
     )
 
@@ -112,7 +122,7 @@ class PollTarget(QueueEntry):
 
     def __init__(self, ref: TaskRef, hazards: HazardTable, now: float) -> None:
         super().__init__(hazards.model(ref.type), now - GUESSED_AGE, now)
-        self.task_id = ref.task_id
+        self.identity = identity_of(ref)
         self.type: SeparationType | None = ref.type
         self.age_is_known = False
         self.polls = 0
@@ -132,9 +142,19 @@ class PollTarget(QueueEntry):
         return self._streak.failures
 
     @property
+    def task_id(self) -> str:
+        """The task."""
+        return self.identity if isinstance(self.identity, str) else self.identity[1]
+
+    @property
+    def route(self) -> str | None:
+        """Its route; None for that of the client's provider."""
+        return None if isinstance(self.identity, str) else self.identity[0]
+
+    @property
     def ref(self) -> TaskRef:
-        """The task with its type, as far as that is known."""
-        return TaskRef(self.task_id, type=self.type)
+        """The task with its route, and its type as far as that is known."""
+        return TaskRef(self.task_id, type=self.type, route=self.route)
 
     # What callers know
 
@@ -291,10 +311,10 @@ def timeout_error(
 
 
 def decode_record(
-    decoder: Decoder, ref: TaskRef, status: int, headers: Mapping[str, str], body: bytes
+    routes: Routes, ref: TaskRef, status: int, headers: Mapping[str, str], body: bytes
 ) -> tuple[SeparationTask, float | None]:
     """The record in an answer, and the task's age in seconds while it runs; None if not known."""
-    task = decoder.task(ref, status, headers, body)
+    task = routes.decoder(ref.route).task(ref, status, headers, body)
     return task, None if task.is_final else age_of(task, headers)
 
 

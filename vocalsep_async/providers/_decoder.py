@@ -40,10 +40,12 @@ class Decoder:
 
     Args:
         provider: knows what its codes mean and how its records are spelt.
+        route: what `SeparationTask.route` is; None where ids leave no doubt about it.
     """
 
-    def __init__(self, provider: Provider) -> None:
+    def __init__(self, provider: Provider, route: str | None = None) -> None:
         self.provider = provider
+        self.route = route
 
     def task(self, ref: TaskRef, status: int, headers: Headers, body: bytes) -> SeparationTask:
         """Read the record of the task *ref*.
@@ -119,7 +121,9 @@ class Decoder:
         if code is None:
             raise DecodeError("the callback has no code")
         read = partial(self.provider.read_callback, code=code, message=message_of(content))
-        return structure_task(content.get("data"), read=read, statuses=self.provider.statuses)
+        return structure_task(
+            content.get("data"), read=read, statuses=self.provider.statuses, route=self.route
+        )
 
     def _record(
         self, ref: TaskRef, record: Any, *, http_status: int | None = None
@@ -129,6 +133,7 @@ class Decoder:
             read=self.provider.read_record,
             statuses=self.provider.statuses,
             http_status=http_status,
+            route=self.route,
             type_=ref.type,
             taskId=ref.task_id,
         )

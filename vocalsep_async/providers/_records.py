@@ -46,6 +46,7 @@ def structure_task(
     read: Callable[[Mapping[str, Any]], Mapping[str, Any]] = usual_record,
     statuses: Mapping[str, TaskStatus] = USUAL_STATUSES,
     http_status: int | None = None,
+    route: str | None = None,
     type_: SeparationType | None = None,
     **known: Any,
 ) -> SeparationTask:
@@ -56,6 +57,7 @@ def structure_task(
         read: brings it to the usual spelling.
         statuses: what the words for its status mean; any other word is kept as it is.
         http_status: the HTTP status it came with; None for a callback.
+        route: the route it came on; None where ids leave no doubt about it.
         type_: what the caller knows of the type, for where the record leaves it open.
         known: what the caller knows, in the usual spelling, for where it says nothing.
 
@@ -66,7 +68,7 @@ def structure_task(
         raise unreadable(f"the record is {_kind(record)}, not an object", http_status)
     # Without nulls, which would hide what the caller knows.
     usual = read_by(lambda received: _without_nulls(read(received)), record, http_status)
-    given = {**known, **usual, "raw": record}
+    given = {**known, **usual, "route": route, "raw": record}
     if "successFlag" in given:
         given["successFlag"] = _meaning(given["successFlag"], statuses)
     response = given.pop("response", None)
@@ -301,6 +303,7 @@ def _structure(*, detailed: bool) -> Callable[[Mapping[str, Any], Any], Separati
         error_message=named("errorMessage", _optional_message),
         origin_tracks=named("response", origin_tracks),
         raw=named("raw", _as_it_is),
+        route=named("route", _as_it_is),
     )
 
 
