@@ -125,6 +125,7 @@ def test_export_prints_one_json_object_per_task(path: Path) -> None:
         "elapsed",
         "has_ended",
         "files",
+        "route",
         "record",
     }
     assert (done["status"], done["has_ended"], done["polls"]) == ("SUCCESS", True, 1)

@@ -249,7 +249,7 @@ class BatchRecorder:
         raise JournalError(f"{self._journal.path}: the files of task {row.task_id!r} are damaged")
 
     def _task(self, row: Row) -> SeparationTask:
-        ref = TaskRef(row.task_id, type=type_of(row))
+        ref = TaskRef(row.task_id, type=type_of(row), route=row.route)
         try:
             return self._restore(ref, unpacked(row.record or b""))
         except (ValueError, DecodeError) as error:

@@ -30,7 +30,7 @@ from vocalsep_async.models import (
 
 # The NULL of a creation must not undo the time at which a batch added the task.
 _ADD = (
-    "INSERT INTO added (task_id, type, created_at, added_at) VALUES (?, ?, ?, ?) "
+    "INSERT INTO added (task_id, type, created_at, added_at, route) VALUES (?, ?, ?, ?, ?) "
     "ON CONFLICT (task_id) DO UPDATE SET added_at = coalesce(excluded.added_at, added_at)"
 )
 _ADD_CREATED = "UPDATE added SET added_at = ? WHERE added_at IS NULL"
@@ -192,7 +192,7 @@ class JournalFile:
     def _known(self, row: Row) -> KnownTask:
         created = None if row.created_at is None else self._time(row.created_at)
         try:
-            ref = TaskRef(row.task_id, type=type_of(row), created_at=created)
+            ref = TaskRef(row.task_id, type=type_of(row), created_at=created, route=row.route)
         except InvalidArgumentError as error:
             raise JournalError(f"the journal {self.path} is damaged: {error}") from None
         status = as_status(row.status) if row.status else None
@@ -244,7 +244,7 @@ class JournalFile:
     def add(self, refs: Iterable[TaskRef]) -> None:
         """Save tasks whose wait begins now; it begins again for those that the journal has."""
         now = time.time()  # the monotonic clock ends with the process, deadlines do not
-        writes = ((_ADD, (ref.task_id, ref.type, _created(ref), now)) for ref in refs)
+        writes = ((_ADD, (ref.task_id, ref.type, _created(ref), now, ref.route)) for ref in refs)
         self._open_writer().put(*writes)
 
     def add_created(self) -> None:
@@ -317,7 +317,7 @@ class JournalFile:
         """Save the task that an intent led to."""
         await self._write_durably(
             (_SET_CREATED, (ref.task_id, number)),
-            (_ADD, (ref.task_id, ref.type, _created(ref), None)),
+            (_ADD, (ref.task_id, ref.type, _created(ref), None, ref.route)),
         )
 
     async def not_created(self, number: int, error: str | None) -> None:

@@ -12,7 +12,7 @@ import os
 import sqlite3
 import stat
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from itertools import groupby
 from operator import itemgetter
@@ -23,7 +23,7 @@ from vocalsep_async._journal.lock import JournalLock
 from vocalsep_async._text import printable
 from vocalsep_async.errors import JournalError
 
-SCHEMA = 1
+SCHEMA = 2
 _APPLICATION = 0x56534A4C
 """Marks a database as a journal of this package ("VSJL")."""
 _MAGIC = b"SQLite format 3\0"
@@ -38,7 +38,8 @@ CREATE TABLE added (
     created_at REAL,
     added_at REAL,
     status TEXT,
-    polls INTEGER NOT NULL DEFAULT 0
+    polls INTEGER NOT NULL DEFAULT 0,
+    route TEXT
 );
 CREATE TABLE ended (
     number INTEGER PRIMARY KEY REFERENCES added,
@@ -48,12 +49,6 @@ CREATE TABLE ended (
     record BLOB NOT NULL,
     files TEXT
 );
-CREATE VIEW tasks AS
-    SELECT number, task_id, type, created_at, added_at,
-        coalesce(ended.status, added.status) AS status,
-        coalesce(ended.polls, added.polls) AS polls,
-        elapsed, record, files
-    FROM added LEFT JOIN ended USING (number);
 CREATE TABLE intents (
     number INTEGER PRIMARY KEY,
     began_at REAL NOT NULL,
@@ -62,7 +57,16 @@ CREATE TABLE intents (
     error TEXT
 );
 """
-
+_VIEW = """
+CREATE VIEW tasks AS
+    SELECT number, task_id, type, created_at, added_at,
+        coalesce(ended.status, added.status) AS status,
+        coalesce(ended.polls, added.polls) AS polls,
+        elapsed, record, files, route
+    FROM added LEFT JOIN ended USING (number);
+"""
+_UPDATE = f"ALTER TABLE added ADD COLUMN route TEXT; DROP VIEW tasks; {_VIEW}"
+"""From version 1, whose tasks had no route."""
 
 Write = tuple[str, tuple[Any, ...]]
 """A statement and its parameters."""
@@ -82,6 +86,7 @@ class Row(NamedTuple):
         elapsed: seconds from adding it to its outcome; None while it is pending.
         record: its packed final record; None while it is pending.
         files: its saved stems as JSON; None if there are none.
+        route: the name of the provider whose route it is on; None if that was not in doubt.
     """
 
     number: int
@@ -94,19 +99,18 @@ class Row(NamedTuple):
     elapsed: float | None
     record: bytes | None
     files: str | None
+    route: str | None
 
 
 _TEXT, _NUMBER, _BLOB = str | None, float | None, bytes | None
-_KINDS = (int, str, _TEXT, _NUMBER, _NUMBER, _TEXT, int, _NUMBER, _BLOB, _TEXT)
+_KINDS = (int, str, _TEXT, _NUMBER, _NUMBER, _TEXT, int, _NUMBER, _BLOB, _TEXT, _TEXT)
 """The types of the columns of a row, which SQLite does not enforce."""
 
 _BUSY_TIMEOUT = 1.0
 """Seconds to wait for a locked database: other programs that read it lock it for moments."""
 _PAGE = 500
 """Rows of one query."""
-_COLUMNS = ", ".join(Row._fields)
 _BRIEF = {"record": "CASE WHEN record IS NULL THEN NULL ELSE x'' END", "files": "NULL"}
-_BRIEF_COLUMNS = ", ".join(_BRIEF.get(name, name) for name in Row._fields)
 
 
 class Store:
@@ -127,6 +131,7 @@ class Store:
         self._name = os.fspath(path)
         self._file = os.lstat(self._name)
         self._is_durable = False
+        self._version = SCHEMA
         self._immutable_state: tuple[int, int] | None = None
         """Size and date of a file that SQLite takes for immutable; None for any other."""
 
@@ -195,14 +200,18 @@ class Store:
     def _prepare(self) -> None:
         if self._is_new():
             self._connection.execute("PRAGMA journal_mode = WAL")
-            self._connection.executescript(
-                f"BEGIN; {_TABLES} PRAGMA application_id = {_APPLICATION}; "
-                f"PRAGMA user_version = {SCHEMA}; COMMIT"
-            )
+            self._execute_all(f"{_TABLES} {_VIEW} PRAGMA application_id = {_APPLICATION};")
         self._check_header()
         self._connection.execute("PRAGMA journal_mode = WAL")
         self._connection.execute("PRAGMA synchronous = NORMAL")
         self.check()
+        # After the check: a damaged file is left as it is.
+        if self._version < SCHEMA:
+            self._execute_all(_UPDATE)
+            self._version = SCHEMA
+
+    def _execute_all(self, script: str) -> None:
+        self._connection.executescript(f"BEGIN; {script} PRAGMA user_version = {SCHEMA}; COMMIT")
 
     def _is_new(self) -> bool:
         (tables,) = self._fetch_one("SELECT count(*) FROM sqlite_master")
@@ -214,6 +223,7 @@ class Store:
             (version,) = self._fetch_one("PRAGMA user_version")
         if application != _APPLICATION:
             raise JournalError(f"{self._path} is a database, but not a journal of this package")
+        self._version = version
         if version > SCHEMA:
             raise JournalError(
                 f"{self._path} has version {version}, but this package reads {SCHEMA}: update it"
@@ -281,7 +291,7 @@ class Store:
     def tasks(self) -> list[Row]:
         """All tasks in the order of adding; records are empty, files None."""
         with self._exclusive():
-            query = f"SELECT {_BRIEF_COLUMNS} FROM tasks ORDER BY number"  # noqa: S608
+            query = f"SELECT {self._columns(_BRIEF)} FROM tasks ORDER BY number"  # noqa: S608
             return list(map(_row, self._connection.execute(query)))
 
     def rows(self) -> Iterator[Row]:
@@ -295,8 +305,14 @@ class Store:
         """At most *most* tasks with a final record, those with numbers above *after*."""
         return self._page("record IS NOT NULL AND number > ?", after, most)
 
+    def _columns(self, replaced: Mapping[str, str]) -> str:
+        # A file of version 1 that is only read stays as it is.
+        missing = {} if self._version == SCHEMA else {"route": "NULL"}
+        return ", ".join({**replaced, **missing}.get(name, name) for name in Row._fields)
+
     def _page(self, condition: str, after: int, most: int) -> list[Row]:
-        query = f"SELECT {_COLUMNS} FROM tasks WHERE {condition} ORDER BY number LIMIT ?"  # noqa: S608
+        columns = self._columns({})
+        query = f"SELECT {columns} FROM tasks WHERE {condition} ORDER BY number LIMIT ?"  # noqa: S608
         with self._exclusive():
             return list(map(_row, self._connection.execute(query, (after, most))))
 

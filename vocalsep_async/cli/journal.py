@@ -20,8 +20,7 @@ from vocalsep_async.cli.options import Settings
 from vocalsep_async.cli.output import Output
 from vocalsep_async.cli.process import ExitCode
 from vocalsep_async.cli.run import errors_as_sentences
-from vocalsep_async.providers import provider_for
-from vocalsep_async.providers._decoder import Decoder
+from vocalsep_async.providers._routes import decoder_for
 
 app: typer.Typer = typer.Typer(no_args_is_help=True, help="Inspect the journal of a batch.")
 
@@ -51,9 +50,9 @@ def check(context: typer.Context, path: JournalFile) -> None:
         store.check()
         _intents(store)
         _check_durations(store)
-        decoder, count = _decoder(store), 0
+        host, count = _host(store), 0
         for row in store.rows():
-            _check_usable(row, decoder)
+            _check_usable(row, host)
             count += 1
         output.result(f"{path}: {counted(count, 'task')}, no damage")
 
@@ -110,16 +109,16 @@ def _check_durations(store: Store) -> None:
         raise JournalError(f"the learned durations are damaged: {error}") from None
 
 
-def _decoder(store: Store) -> Decoder:
-    """A decoder for the API that the journal belongs to."""
+def _host(store: Store) -> str:
+    """The host of the API that the journal belongs to."""
     base_url = store.meta("base_url") or ""
     try:
-        return Decoder(provider_for(urlsplit(base_url).hostname or ""))
+        return urlsplit(base_url).hostname or ""
     except ValueError:
         raise JournalError(f"the base_url is damaged: {printable(base_url)!r}") from None
 
 
-def _check_usable(row: Row, decoder: Decoder) -> None:
+def _check_usable(row: Row, host: str) -> None:
     """Raise for a row that a batch could not continue from.
 
     Raises:
@@ -127,9 +126,9 @@ def _check_usable(row: Row, decoder: Decoder) -> None:
     """
     record = _row_to_dict(row)["record"]
     try:
-        ref = TaskRef(row.task_id)
+        ref = TaskRef(row.task_id, route=row.route)
         if record is not None:
-            decoder.restored(ref, record)
+            decoder_for(row.route, host).restored(ref, record)
     except (InvalidArgumentError, DecodeError) as error:
         raise _damage(row, error) from None
 
@@ -154,6 +153,7 @@ def _row_to_dict(row: Row) -> dict[str, Any]:
         "elapsed": row.elapsed,
         "has_ended": record is not None,
         "files": files,
+        "route": row.route,
         "record": record,
     }
 
