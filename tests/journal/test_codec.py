@@ -52,6 +52,43 @@ def test_only_the_queries_of_links_are_dropped(name: str) -> None:
     assert kept(RECORDS[name]) == json.loads(text.replace(f"?{payloads.SIGNATURE}", ""))
 
 
+NESTED = json.dumps({"audio_url": payloads.link("song"), "note": "why?"}, separators=(",", ":"))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"vocal_url": payloads.link("vocal"), "bass_url": payloads.link("bass"), "note": "why?"},
+        [payloads.link("vocal"), {"audio_url": payloads.link("bass")}],
+        {"input": NESTED, "callBackUrl": payloads.link("hook")},
+        {"song_url": "no-scheme.example/a?Signature=hush", "text": f"see {payloads.link('a')} now"},
+    ],
+)
+def test_the_queries_of_links_in_a_string_of_json_are_dropped_and_nothing_else(value: Any) -> None:
+    record = kept({"taskId": "a", "resultJson": json.dumps(value), "title": "what?"})
+    assert (record["taskId"], record["title"]) == ("a", "what?")
+    shown = json.dumps(json.loads(record["resultJson"]))
+    wanted = json.dumps(value).replace(f"?{payloads.SIGNATURE}", "").replace("?Signature=hush", "")
+    assert shown == wanted
+    assert kept({"j": json.dumps(value)}, keep_links=True) == {"j": json.dumps(value)}
+
+
+@pytest.mark.parametrize(
+    "text", ["{}", '{"a" :  1}', '[1, "what?"]', '{"a": 1, "a": 2}', "{not json?}", "[" * 9_999]
+)
+def test_a_string_of_json_without_links_comes_back_as_it_was(text: str) -> None:
+    assert kept({"text": text, "deep": [[text]]}) == {"text": text, "deep": [[text]]}
+
+
+def test_links_below_many_levels_lose_their_queries_too() -> None:
+    deep: Any = {"url": payloads.link("deep"), "json": "[]"}
+    for _ in range(100):
+        deep = [deep]
+    packed_text = json.dumps(kept({"deep": deep, "json": "{}"}))
+    assert payloads.SIGNATURE not in packed_text
+    assert payloads.link("deep").partition("?")[0] in packed_text
+
+
 @pytest.mark.parametrize(
     "text, left",
     [

@@ -27,6 +27,8 @@ _MENTION = re.compile(rf"(://{_ADDRESS})([?#]{_WORDS})")
 """A link within a longer text, and all that follows from its query or fragment on."""
 _QUERY = re.compile(rf"[?#]{_WORD}")
 """One query or fragment, up to the next blank."""
+_DEEPEST = 50
+"""Levels of a record in which strings of JSON are recognised."""
 _LEVEL = 1
 """zlib's fastest: records are short, and higher levels save a few bytes of each."""
 _LARGEST = 1 << 24
@@ -41,8 +43,36 @@ def packed(record: Mapping[str, Any], *, keep_links: bool) -> bytes:
     """
     text = _encoded(record)
     if not keep_links:
-        text = _without_queries(text)
+        # A compact quote and brace: a string that holds JSON of its own.
+        nests = '"{' in text or '"[' in text
+        text = _encoded(_cleaned(record)) if nests else _without_queries(text)
     return zlib.compress(text.encode(), _LEVEL)
+
+
+def _cleaned(value: Any, name: str = "", depth: int = 0) -> Any:
+    """*value* without the queries of links, also of those in strings that hold JSON.
+
+    The patterns would cut such a string at its first query, and with it all that follows.
+    """
+    if depth < _DEEPEST and isinstance(value, Mapping):
+        return {key: _cleaned(each, key, depth + 1) for key, each in value.items()}
+    if depth < _DEEPEST and isinstance(value, list):
+        return [_cleaned(each, "", depth + 1) for each in value]
+    if isinstance(value, str) and (content := _json_in(value)) is not None:
+        cleaned = _cleaned(content, "", depth + 1)
+        return value if cleaned == content else _encoded(cleaned)
+    (without,) = json.loads(_without_queries(_encoded({name: value}))).values()
+    return without
+
+
+def _json_in(text: str) -> Any:
+    """The object or list in a string of JSON; None if it holds none."""
+    if not text.startswith(("{", "[")):
+        return None
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
 
 
 def without_queries(text: str) -> str:
