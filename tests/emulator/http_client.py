@@ -11,7 +11,7 @@ import attrs
 
 from vocalsep_async.emulator import Emulator
 
-ProviderName: TypeAlias = Literal["sunoapi", "kie"]
+ProviderName: TypeAlias = Literal["sunoapi", "kie", "kie_jobs"]
 
 GENERATE = "/api/v1/vocal-removal/generate"
 RECORD = "/api/v1/vocal-removal/record-info"
@@ -49,7 +49,7 @@ class HttpClient:
         return await self.request(emulator, "GET", RECORD, params={"taskId": task_id})
 
     async def credits(self, emulator: Emulator) -> Reply:
-        name = {"sunoapi": "generate", "kie": "chat"}[emulator.provider]
+        name = "generate" if emulator.provider == "sunoapi" else "chat"
         return await self.request(emulator, "GET", f"/api/v1/{name}/credit")
 
     async def create(self, emulator: Emulator, **body: object) -> Reply:

@@ -104,7 +104,7 @@ def test_a_throttle_code_of_the_other_provider_is_refused() -> None:
 
 def test_the_message_lists_the_words_that_are_allowed() -> None:
     with pytest.raises(
-        InvalidArgumentError, match="provider must be one of sunoapi, kie, not 'suno'"
+        InvalidArgumentError, match="provider must be one of sunoapi, kie, kie_jobs, not 'suno'"
     ):
         Emulator(provider="suno")  # type: ignore[arg-type]
 

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from vocalsep_async.emulator.emulator import Emulator
+from vocalsep_async.emulator.profiles import PROFILES
 from vocalsep_async.errors import InvalidArgumentError
 
 
@@ -32,7 +33,7 @@ def _parser(program: str) -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--port", type=int, help="port to listen on (a free one)")
     add("--api-key", help="the only key that is accepted (any key)")
-    add("--provider", choices=("sunoapi", "kie"), help="provider to emulate (sunoapi)")
+    add("--provider", choices=tuple(PROFILES), help="provider to emulate (sunoapi)")
     add("--speed", type=float, help="factor by which tasks are faster than real ones (1)")
     add("--seed", type=int, help="seed of task ids, durations and failures (0)")
     add("--rate-limit", type=_rate_limit, metavar="N/SECONDS", help='or "none" (20/10)')

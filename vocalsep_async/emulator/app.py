@@ -112,6 +112,9 @@ class App:
         app.on_response_prepare.append(self._write_record)
         app.router.add_post("/api/v1/vocal-removal/generate", self._generate)
         app.router.add_get("/api/v1/vocal-removal/record-info", self._record_info)
+        if self._settings.profile.has_jobs:
+            app.router.add_post("/api/v1/jobs/createTask", self._create_job)
+            app.router.add_get("/api/v1/jobs/recordInfo", self._job_info)
         app.router.add_get(self._settings.profile.credits_path, self._credits)
         # After the others, because the first route that matches counts.
         app.router.add_route("*", "/api/{rest:.*}", self._not_found)
@@ -192,16 +195,22 @@ class App:
         self._log.write(_entry.get(), response.status)
 
     async def _generate(self, request: web.Request) -> web.StreamResponse:
-        response, task = self._backend.create(await request.read())
+        return await self._created(*self._backend.create(await request.read()))
+
+    async def _create_job(self, request: web.Request) -> web.StreamResponse:
+        return await self._created(*self._backend.create_job(await request.read()))
+
+    async def _created(self, response: ApiResponse, task: Task | None) -> web.StreamResponse:
         if task is not None:
             _entry.get().task_id = task.task_id
             self._on_created(task)
         return await _respond(response)
 
     async def _record_info(self, request: web.Request) -> web.StreamResponse:
-        task_id = request.query.get("taskId", "")
-        _entry.get().task_id = task_id or None
-        return await _respond(self._backend.record_info(task_id))
+        return await _respond(self._backend.record_info(_asked_for(request)))
+
+    async def _job_info(self, request: web.Request) -> web.StreamResponse:
+        return await _respond(self._backend.job_info(_asked_for(request)))
 
     async def _credits(self, _request: web.Request) -> web.StreamResponse:
         return await _respond(self._backend.credits())
@@ -223,6 +232,12 @@ def _window(settings: EmulatorSettings) -> SlidingWindow | None:
     if settings.rate_limit is None:
         return None
     return SlidingWindow(*settings.rate_limit, count_throttled=settings.count_throttled)
+
+
+def _asked_for(request: web.Request) -> str:
+    task_id = request.query.get("taskId", "")
+    _entry.get().task_id = task_id or None
+    return task_id
 
 
 async def _respond(response: ApiResponse) -> web.Response:

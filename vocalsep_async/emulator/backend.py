@@ -9,7 +9,7 @@ from typing import Any
 
 from attrs import evolve
 
-from vocalsep_async.emulator import records, responses
+from vocalsep_async.emulator import jobs, records, responses
 from vocalsep_async.emulator.responses import ApiResponse
 from vocalsep_async.emulator.settings import EmulatorSettings, one_of
 from vocalsep_async.emulator.stems import LinkSigner
@@ -58,33 +58,70 @@ class Backend:
         """
         try:
             body = _json_object(content)
-            type_ = _type_of(body)
-            music_id, callback_url = _source_of(body), _callback_of(body)
+            task = evolve(self._asked_for(body), callback_url=_callback_of(body), is_job=False)
         except _BadRequestError as error:
             return responses.bad_request(self._settings, str(error)), None
-        # After the parameters: an invalid request is reported as such on an empty account, too.
-        if self.credits_left < _COSTS[type_]:
+        if not self._charge(task):
             return responses.no_credits(self._settings), None
-        self.credits_left -= _COSTS[type_]
-        task = evolve(
-            self.new_task(type_),
-            music_id=music_id,
-            callback_url=callback_url,
-            stem_name=_text(body, "stemName"),
-        )
-        self.tasks.add(task)
         return responses.success({"taskId": task.task_id}), task
+
+    def create_job(self, content: bytes) -> tuple[ApiResponse, Task | None]:
+        """Create a task on the jobs route, likewise."""
+        try:
+            body = _json_object(content)
+            task = evolve(
+                self._asked_for(jobs.as_older(body)),
+                callback_url=_text(body, "callBackUrl"),
+                is_job=True,
+                param=jobs.param(body),
+            )
+        except (_BadRequestError, InvalidArgumentError) as error:
+            return responses.bad_job(str(error)), None
+        if not self._charge(task):
+            return responses.no_credits(self._settings), None
+        return responses.success({"taskId": task.task_id, "recordId": task.task_id}), task
+
+    def _asked_for(self, body: Mapping[str, Any]) -> Task:
+        """Return the task that *body* describes; it is not stored yet."""
+        type_, music_id = _type_of(body), _source_of(body)
+        return evolve(self.new_task(type_), music_id=music_id, stem_name=_text(body, "stemName"))
+
+    def _charge(self, task: Task) -> bool:
+        """Charge the credits of *task* and store it; False if there are too few."""
+        # After the parameters: an invalid request is reported as such on an empty account, too.
+        if self.credits_left < _COSTS[task.type]:
+            return False
+        self.credits_left -= _COSTS[task.type]
+        self.tasks.add(task)
+        return True
 
     def record_info(self, task_id: str) -> ApiResponse:
         """Return the record of a task; null for an unknown task and during the lookup lag."""
         if not task_id:
             return responses.bad_request(self._settings, "taskId is missing.")
         now = self.clock.now()
-        task = self.tasks.find(task_id)
-        if task is None or now < task.created_at + self._settings.lookup_lag:
+        task = self._known(task_id, now, is_job=False)
+        if task is None:
             return responses.success(None)
         profile = self._settings.profile
         return responses.success(records.record(task, now, self.clock, profile, self._link))
+
+    def job_info(self, task_id: str) -> ApiResponse:
+        """Return the record of a task on the jobs route; an error for an unknown task."""
+        if not task_id:
+            return responses.failure(400, "taskId parameter is required")
+        now = self.clock.now()
+        task = self._known(task_id, now, is_job=True)
+        if task is None:
+            return responses.unknown_job()
+        return responses.success(jobs.record(task, now, self.clock, self._link))
+
+    def _known(self, task_id: str, now: float, *, is_job: bool) -> Task | None:
+        """Return the task, if its route is asked and the lookup lag is over."""
+        task = self.tasks.find(task_id)
+        if task is None or task.is_job is not is_job:
+            return None
+        return None if now < task.created_at + self._settings.lookup_lag else task
 
     def credits(self) -> ApiResponse:
         """Return the remaining credits."""
@@ -92,6 +129,8 @@ class Backend:
 
     def callback(self, task: Task) -> dict[str, Any]:
         """Return the body of the callback that reports the end of *task*."""
+        if task.is_job:
+            return jobs.callback(task, self.clock, self._link)
         return records.callback(task, self._settings.profile, self._link)
 
     def new_task(self, type_: SeparationType) -> Task:
@@ -103,6 +142,7 @@ class Backend:
             created_at=now,
             ends_at=now + self._sampler.duration(type_),
             ending=self._sampler.ending(),
+            is_job=self._settings.profile.adds_jobs,
         )
 
     def end(self, task_id: str, ending: Ending) -> Task:

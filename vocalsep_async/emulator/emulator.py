@@ -67,8 +67,9 @@ class Emulator(EmulatorSettings):
     Args:
         api_key: the only key that is accepted, any string that is not blank and contains no lone
             surrogate. None, the default, accepts every key that is not blank.
-        provider: the provider whose codes and formats are emulated, "sunoapi" (the default) or
-            "kie".
+        provider: the provider whose codes and formats are emulated, "sunoapi" (the default),
+            "kie" or "kie_jobs". Both of kie serve both routes, which do not know each other's
+            tasks; they differ in the route of the tasks of `add_task`.
         speed: factor by which tasks, and the pauses between two attempts of a callback, are
             faster than real ones; more than 0. At 1, the default, most tasks take 20 to 240
             seconds.
@@ -77,8 +78,8 @@ class Emulator(EmulatorSettings):
         rate_limit: (requests, seconds): at most that many requests to the API in any window of
             that length; 1 or more requests, more than 0 seconds; (20, 10.0) by default.
             Downloads of files do not count. None sets no limit.
-        throttle_code: code of throttled requests: 430 or 405 for sunoapi, 429 or 430 for kie.
-            None, the default, takes the first.
+        throttle_code: code of throttled requests: 430 or 405 for sunoapi, 429 or 430 for both of
+            kie. None, the default, takes the first.
         throttle_in: place of that code: "body", the default, sends it under HTTP 200, as all other
             errors; "status" makes it the HTTP status too.
         count_throttled: whether throttled requests count against the limit too; False by

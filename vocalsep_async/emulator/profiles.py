@@ -1,4 +1,4 @@
-"""Where the two providers' APIs differ: paths, codes, and names of fields."""
+"""Where the providers' APIs differ: paths, codes, and names of fields."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 
 @frozen(kw_only=True)
@@ -21,6 +21,8 @@ class ProviderProfile:
         callback_key: key of a callback's ``data`` that holds the stems.
         url_keys: keys of a record's ``response`` that are null for every type of separation.
         credits_type: type in which a number of credits is printed.
+        has_jobs: whether the jobs route is served beside the older one.
+        adds_jobs: whether a task that no request created is on that route.
     """
 
     credits_path: str
@@ -30,8 +32,20 @@ class ProviderProfile:
     callback_key: str
     url_keys: tuple[str, ...]
     credits_type: type[Any]
+    has_jobs: bool = False
+    adds_jobs: bool = False
 
 
+_KIE = ProviderProfile(
+    credits_path="/api/v1/chat/credit",
+    bad_request=422,
+    no_credits=402,
+    throttle_codes=(429, 430),
+    callback_key="vocal_separation_info",
+    url_keys=("originUrl", "pianoUrl"),
+    credits_type=float,
+    has_jobs=True,
+)
 PROFILES: Mapping[str, ProviderProfile] = MappingProxyType(
     {
         "sunoapi": ProviderProfile(
@@ -43,15 +57,8 @@ PROFILES: Mapping[str, ProviderProfile] = MappingProxyType(
             url_keys=("originUrl",),
             credits_type=int,
         ),
-        "kie": ProviderProfile(
-            credits_path="/api/v1/chat/credit",
-            bad_request=422,
-            no_credits=402,
-            throttle_codes=(429, 430),
-            callback_key="vocal_separation_info",
-            url_keys=("originUrl", "pianoUrl"),
-            credits_type=float,
-        ),
+        "kie": _KIE,
+        "kie_jobs": evolve(_KIE, adds_jobs=True),
     }
 )
 """The profile of each provider, by the provider's name."""

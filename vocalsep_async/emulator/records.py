@@ -53,7 +53,7 @@ def callback(task: Task, profile: ProviderProfile, link: Link) -> dict[str, Any]
         info = {"origin_url": ""}
         info |= {f"{stem}_url": link(task, mix) for stem, mix in task.mixes.items()}
         if not task.mixes:
-            info = {"origin_data": _origin_data(task, link)}
+            info = {"origin_data": origin_data(task, link)}
     return {
         "code": task.ending.code or 200,
         "msg": task.ending.message or "The stems are ready.",
@@ -67,12 +67,13 @@ def _response(task: Task, profile: ProviderProfile, link: Link) -> dict[str, Any
     return {
         "id": None,
         **dict.fromkeys(profile.url_keys),
-        "originData": _origin_data(task, link),
+        "originData": origin_data(task, link),
         **{_camel(f"{stem}_url"): urls.get(stem) for stem in _CAMEL_STEMS},
     }
 
 
-def _origin_data(task: Task, link: Link) -> list[dict[str, Any]]:
+def origin_data(task: Task, link: Link) -> list[dict[str, Any]]:
+    """Return the tracks of *task*, in pairs for a split_stem_advanced."""
     if task.mixes:
         return [_track(task, mix, link) for mix in task.mixes.values()]
     return [{part: _track(task, mix, link) for part, mix in task.pair.items()}]

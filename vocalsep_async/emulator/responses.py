@@ -72,6 +72,16 @@ def bad_request(settings: EmulatorSettings, message: str) -> ApiResponse:
     return failure(settings.profile.bad_request, message)
 
 
+def bad_job(message: str) -> ApiResponse:
+    """Return the error of the jobs route for invalid parameters of a creation."""
+    return failure(500, message)
+
+
+def unknown_job() -> ApiResponse:
+    """Return the error of the jobs route for an unknown task."""
+    return failure(422, "recordInfo is null")
+
+
 def no_credits(settings: EmulatorSettings) -> ApiResponse:
     """Return the error for an account without enough credits."""
     return failure(settings.profile.no_credits, "The credits are insufficient, please top up.")

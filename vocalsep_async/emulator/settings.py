@@ -118,7 +118,9 @@ class EmulatorSettings:
     """
 
     api_key: str | None = field(default=None, validator=_usable_key)
-    provider: Literal["sunoapi", "kie"] = field(default="sunoapi", validator=_word(*PROFILES))
+    provider: Literal["sunoapi", "kie", "kie_jobs"] = field(
+        default="sunoapi", validator=_word(*PROFILES)
+    )
     speed: float = field(default=1.0, validator=_validation.above(0))
     seed: int = field(default=0, validator=_whole)
     rate_limit: tuple[int, float] | None = field(default=(20, 10.0), validator=_rate_limit)

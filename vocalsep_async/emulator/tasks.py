@@ -89,6 +89,8 @@ class Task:
         stem_name: instrument that a split_stem_advanced extracts; None if not given.
         music_id: id of the source track; None if not given.
         callback_url: URL that is notified of the end; None for none.
+        is_job: whether it is on the jobs route; the routes do not know each other's tasks.
+        param: the creation as the jobs route repeats it; "" if no request created the task.
     """
 
     task_id: str
@@ -99,6 +101,8 @@ class Task:
     stem_name: str | None = None
     music_id: str | None = None
     callback_url: str | None = None
+    is_job: bool = False
+    param: str = ""
 
     @property
     def folder(self) -> str:
