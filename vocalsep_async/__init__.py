@@ -74,10 +74,11 @@ from vocalsep_async.policies import (
     RateLimit,
     RetryPolicy,
 )
-from vocalsep_async.providers import KIE, SUNOAPI, ErrorRule, Provider
+from vocalsep_async.providers import KIE, KIE_JOBS, SUNOAPI, ErrorRule, Provider
 
 __all__ = [
     "KIE",
+    "KIE_JOBS",
     "SUNOAPI",
     "APIError",
     "Adaptive",

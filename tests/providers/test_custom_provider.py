@@ -31,7 +31,8 @@ from vocalsep_async import (
     TaskStatus,
     TransportError,
 )
-from vocalsep_async.providers import COMMON_CODES, KIE, SUNOAPI, Request
+from vocalsep_async.providers import COMMON_CODES, Request
+from vocalsep_async.providers._built_in import BUILT_IN
 from vocalsep_async.providers._decoder import Decoder
 
 pytestmark = pytest.mark.anyio
@@ -270,6 +271,6 @@ def test_a_word_for_a_status_that_is_not_listed_is_kept_and_pending() -> None:
     assert not task.is_final
 
 
-@pytest.mark.parametrize("each", [SUNOAPI, KIE, RESELLER], ids=lambda each: str(each.name))
+@pytest.mark.parametrize("each", [*BUILT_IN, RESELLER], ids=lambda each: str(each.name))
 def test_a_provider_survives_a_pickle(each: Provider) -> None:
     assert pickle.loads(pickle.dumps(each)) == each

@@ -119,6 +119,19 @@ def test_a_message_that_is_not_text_is_empty(msg: Any) -> None:
     assert open_envelope(500, HTML).message == ""
 
 
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        ({"message": "it broke"}, "it broke"),
+        ({"msg": "", "message": "it broke"}, "it broke"),
+        ({"msg": "first", "message": "second"}, "first"),
+        ({"message": 7}, ""),
+    ],
+)
+def test_the_message_may_be_spelt_out(content: dict[str, Any], message: str) -> None:
+    assert open_envelope(200, body({"code": 500} | content)).message == message
+
+
 def test_a_missing_message_is_empty() -> None:
     assert open_envelope(200, b'{"code": 500}').message == ""
 

@@ -16,12 +16,14 @@ from vocalsep_async.providers.base import (
     Request,
 )
 from vocalsep_async.providers.kie import KIE
+from vocalsep_async.providers.kie_jobs import KIE_JOBS
 from vocalsep_async.providers.sunoapi import SUNOAPI
 
 __all__ = [
     "APIKLEY",
     "COMMON_CODES",
     "KIE",
+    "KIE_JOBS",
     "NO_CREDITS",
     "SUNOAPI",
     "THROTTLED",

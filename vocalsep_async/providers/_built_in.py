@@ -5,9 +5,11 @@ from __future__ import annotations
 from vocalsep_async.providers.apikley import APIKLEY
 from vocalsep_async.providers.base import Provider
 from vocalsep_async.providers.kie import KIE
+from vocalsep_async.providers.kie_jobs import KIE_JOBS
 from vocalsep_async.providers.sunoapi import SUNOAPI
 
-BUILT_IN = (SUNOAPI, KIE, APIKLEY)
+BUILT_IN = (SUNOAPI, KIE, APIKLEY, KIE_JOBS)
+"""In the order in which `provider_for` searches: of two at one host, the first is found."""
 
 
 def provider_for(host: str) -> Provider:

@@ -79,7 +79,10 @@ def code_of(content: Any) -> int | None:
 
 def message_of(content: Any) -> str:
     """The message of an answer or a callback; "" if it has none."""
-    message = content.get("msg") if isinstance(content, dict) else None
+    if not isinstance(content, dict):
+        return ""
+    # Some routes write the whole word.
+    message = content.get("msg") or content.get("message")
     return message if isinstance(message, str) else ""
 
 
