@@ -24,6 +24,7 @@ from vocalsep_async import (
     TaskRef,
     TaskTimeoutError,
 )
+from vocalsep_async._limiting import RateLimitState
 from vocalsep_async._polling.waiter import Waiter
 from vocalsep_async._transport.api import Reply
 from vocalsep_async.providers import Request
@@ -214,14 +215,14 @@ async def test_a_wait_without_on_update_keeps_no_pending_records(provider: FakeP
 async def test_a_second_wait_begins_though_a_failed_one_is_still_busy(
     provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(now: float) -> float:
+    def broken(state: RateLimitState, now: float) -> float:
         raise LookupError("the rate limiter is broken")
 
     async with make_client() as client, anyio.create_task_group() as group:
 
         async def busy(task: SeparationTask) -> None:
             with monkeypatch.context() as patch:
-                patch.setattr(client._limiter._state, "wait", broken)
+                patch.setattr(RateLimitState, "wait", broken)
                 await anyio.sleep(5)
             await anyio.sleep(20)
 

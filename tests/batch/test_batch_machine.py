@@ -280,15 +280,15 @@ class BatchMachine(RuleBasedStateMachine):
         if not hasattr(self, "batch") or self.is_left:
             return
 
-        async def ask() -> BatchStats:
-            return self.batch.stats
+        async def ask() -> tuple[BatchStats, int]:
+            return self.batch.stats, self.client.stats.requests
 
-        stats = self.run(ask())
+        stats, requests = self.run(ask())
         assert stats.finished == stats.succeeded + stats.failed
         assert stats.pending + stats.finished == self.taken.total()
         assert stats.finished >= self.ended.total()
         assert stats.throttled + stats.retried <= stats.polls
-        assert stats.polls <= self.client._limiter._state.sent * max(1, self.taken.total())
+        assert stats.polls <= requests * max(1, self.taken.total())
 
     @invariant()
     def the_budget_is_kept(self) -> None:

@@ -40,6 +40,7 @@ from vocalsep_async import (
     TaskStatus,
     TransportError,
 )
+from vocalsep_async._limiting import RateLimitState
 
 pytestmark = pytest.mark.anyio
 
@@ -377,12 +378,12 @@ async def test_an_error_of_a_tracing_hook_is_raised_by_iteration(provider: FakeP
 async def test_an_error_of_the_rate_limiter_is_raised_by_iteration(
     provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(now: float) -> float:
+    def broken(state: RateLimitState, now: float) -> float:
         raise LookupError("the budget is gone")
 
     async with make_client() as client:
         with monkeypatch.context() as patch:
-            patch.setattr(client._limiter._state, "wait", broken)
+            patch.setattr(RateLimitState, "wait", broken)
             with pytest.raises(LookupError, match="the budget is gone"):
                 await tracked(client, (f"t{number}" for number in count()))
         assert (await tracked(client, ["a"]))[0].succeeded

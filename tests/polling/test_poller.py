@@ -20,6 +20,7 @@ from vocalsep_async import (
     TaskTimeoutError,
     TransportError,
 )
+from vocalsep_async._limiting import RateLimitState
 from vocalsep_async._polling import learner
 from vocalsep_async._polling.waiter import Waiter
 from vocalsep_async._transport.api import Reply
@@ -68,12 +69,12 @@ async def test_a_slot_that_no_poll_needs_is_released(provider: FakeProvider) -> 
 async def test_an_error_of_the_rate_limiter_reaches_the_waiters(
     provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(now: float) -> float:
+    def broken(state: RateLimitState, now: float) -> float:
         raise LookupError("the rate limiter is broken")
 
     async with make_client() as client:
         with monkeypatch.context() as patch:
-            patch.setattr(client._limiter._state, "wait", broken)
+            patch.setattr(RateLimitState, "wait", broken)
             with pytest.raises(LookupError, match="the rate limiter is broken"):
                 await client.wait_for_task("a")
         assert (await client.wait_for_task("a")).succeeded
