@@ -169,6 +169,8 @@ class RequestQueue:
         return error.code == 405 and not error.in_envelope
 
     def _update_doubts(self, error: BaseException | None) -> None:
+        if self.is_understood:
+            return
         # Only an envelope proves that the API is at this address: a status may come from anything.
         if error is None or (isinstance(error, (APIError, DecodeError)) and error.in_envelope):
             self.is_understood = True

@@ -143,6 +143,11 @@ class Limiter(ABC):
     def snapshot(self) -> LimiterSnapshot:
         """The state at this moment, without input or output."""
 
+    @property
+    def rate(self) -> float:
+        """The rate of the `snapshot`, which each poll reads; override it where it is cheaper."""
+        return self.snapshot().rate
+
     def wake(self) -> None:  # noqa: B027 - a limiter that never compares bids has nothing to do
         """The bid of the `acquire` under way may have become higher."""
 
@@ -211,6 +216,11 @@ class RateLimiter(Limiter):
             paused_until=state.paused_until(now) if state.is_paused else None,
             pause_reason=self._pause_reason if state.is_paused else None,
         )
+
+    @property
+    def rate(self) -> float:
+        """Requests per second that are allowed now; infinity while no limit is known."""
+        return self._state.rate
 
     def _on_end(self, grant: Grant, result: SlotResult, retry_after: float | None) -> None:
         now = _now()

@@ -86,7 +86,7 @@ class Poller:
     @property
     def rate(self) -> float:
         """Requests per second that are allowed now; infinity while no limit is known."""
-        return self._requests.limiter.snapshot().rate
+        return self._requests.limiter.rate
 
     async def poll_with_retries(self, ref: TaskRef) -> SeparationTask:
         """Poll *ref* once, in as many tries as the `RetryPolicy` allows.
@@ -431,10 +431,8 @@ class Poller:
         task: SeparationTask | None = None,
         error: BaseException | None = None,
     ) -> None:
-        # The log follows failures in any case, to warn of the first one.
-        if self._events or error is not None:
-            now = anyio.current_time()
-            self._events.emit(poll_finished(target, wait_ids, now, task=task, error=error))
+        now = anyio.current_time()
+        self._events.emit(poll_finished(target, wait_ids, now, task=task, error=error))
 
     def _on_record(self, target: PollTarget, task: SeparationTask, age: float | None) -> None:
         now = anyio.current_time()
@@ -444,14 +442,16 @@ class Poller:
         if age is not None:
             target.learn_age(age, now)
         self._observe(task, target)
-        wait_ids = wait_ids_of(target) if self._events else ()
+        # A poll that failed is reported in any case: the log warns of the first one.
+        wait_ids = wait_ids_of(target) if self._events else None
         for subscriber in target.subscribers:
             subscriber.on_poll(None)
         if task.is_final:
             self._end_with(target, task)
         else:
             self._go_on(target, task)
-        self._report(target, wait_ids, task=task)
+        if wait_ids is not None:
+            self._report(target, wait_ids, task=task)
 
     def _end_with(self, target: PollTarget, task: SeparationTask) -> None:
         # Before the subscribers are notified: one that subscribes again gets a new target.

@@ -179,7 +179,7 @@ class PollQueue(Generic[E]):
         """
         if self.in_flight >= self._limit:
             return None
-        return self._choose(now, self._overlong(now, rate))
+        return self._choose(now, self._overlong(now, rate))[0]
 
     def take(self, now: float, rate: float) -> E | None:
         """Remove and return the entry to poll at *now*; None if no entry is due.
@@ -192,8 +192,8 @@ class PollQueue(Generic[E]):
             return None
         for _ in range(_MAX_ADMITTED):
             overlong = self._overlong(now, rate)
-            choice = self._choose(now, overlong)
-            self._pass_over(overlong, now)
+            choice, unwilling = self._choose(now, overlong)
+            self._pass_over(overlong[:unwilling])
             if choice is None:
                 self._lower_price(now)
                 return None
@@ -205,13 +205,18 @@ class PollQueue(Generic[E]):
                 return entry
         return None
 
-    def _choose(self, now: float, overlong: list[E]) -> Choice[E] | None:
+    def _choose(self, now: float, overlong: list[E]) -> tuple[Choice[E] | None, int]:
+        """What gets the slot, and how many of the first of *overlong* want no poll yet."""
         # A deadline has no second chance; an entry that starves gets the poll after it.
-        must = self._overdue(now) or _first_wanting(overlong, now)
-        if must is not None:
-            return Choice(must, must=True)
+        overdue = self._overdue(now)
+        if overdue is not None:
+            return Choice(overdue, must=True), 0
+        for unwilling, entry in enumerate(overlong):
+            if entry.wants(0.0) <= now:
+                return Choice(entry, must=True), unwilling
         candidate = self._most_delayed(now)
-        return None if candidate is None else Choice(candidate, must=False)
+        choice = None if candidate is None else Choice(candidate, must=False)
+        return choice, len(overlong)
 
     def _overdue(self, now: float) -> E | None:
         """The entry with the earliest deadline, if that has come."""
@@ -243,13 +248,12 @@ class PollQueue(Generic[E]):
             return first
         return _first_wanting(islice(self._order, _MAX_ASKED), now)
 
-    def _pass_over(self, overlong: list[E], now: float) -> None:
+    def _pass_over(self, unwilling: list[E]) -> None:
         """Move the entries that want no poll yet to the end of the order of waiting."""
         # Their policies want long gaps: at the end they do not hide the entries behind them.
-        for entry in overlong:
-            if entry.wants(0.0) > now:
-                self._order.remove(entry)
-                self._order.append(entry)
+        for entry in unwilling:
+            self._order.remove(entry)
+            self._order.append(entry)
 
     def _entry_of(self, choice: Choice[E], now: float) -> E | None:
         """Remove the chosen entry; None for a backlog task that needs no poll."""
