@@ -7,6 +7,9 @@ Hypothesis draws by one of three profiles, chosen with ``--hypothesis-profile``:
 other examples in every run, ``gate`` the same in every run, ``deep`` three times as many of these.
 A test that needs more or fewer examples than others says so as a multiple or a part of
 ``settings().max_examples``, so that the profile still decides.
+
+``--limiter NAME`` puts a limiter of ``limiters.py`` behind every client of the fake provider, in
+place of the client's own, and leaves out the tests that are marked ``own_limiter``.
 """
 
 from __future__ import annotations
@@ -15,11 +18,29 @@ import signal
 import time
 from collections.abc import Iterator
 
+import fakes
+import limiters
 import pytest
 from fakes import FakeProvider, provider_in_place
 from hypothesis import HealthCheck, settings
 
 pytest_plugins = ["pytester"]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--limiter", choices=["SleepingLimiter", "WrappedLimiter"])
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    name = config.getoption("limiter")
+    if name is not None:
+        fakes.make_limiter = getattr(limiters, name)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("limiter") is not None:
+        items[:] = [item for item in items if item.get_closest_marker("own_limiter") is None]
+
 
 # A deadline, and the check for slow examples, would judge the machine and not the package.
 settings.register_profile(

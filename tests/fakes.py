@@ -19,7 +19,7 @@ from typing import Any
 import anyio
 import pytest
 
-from vocalsep_async import VocalSepClient
+from vocalsep_async import Limiter, RateLimit, VocalSepClient
 from vocalsep_async._transport.api import Reply
 from vocalsep_async.errors import ClientClosedError
 from vocalsep_async.providers import Request
@@ -183,7 +183,13 @@ def provider_in_place(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeProvider]
         yield provider
 
 
+make_limiter: Callable[[RateLimit | None], Limiter] | None = None
+"""Makes the limiter of every client; None for the client's own."""
+
+
 def make_client(**options: Any) -> VocalSepClient:
+    if make_limiter is not None and "limiter" not in options:
+        options["limiter"] = make_limiter(options.pop("rate_limit", RateLimit()))
     return VocalSepClient("a-key-for-tests", **options)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import warnings
 from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
@@ -21,7 +20,7 @@ from vocalsep_async._creation import Creation, TaskCreator
 from vocalsep_async._downloads.downloader import Downloader
 from vocalsep_async._downloads.plan import DownloadPlan
 from vocalsep_async._polling.poller import Poller
-from vocalsep_async._polling.waiter import OnUpdate, Waiter
+from vocalsep_async._polling.waiter import OnUpdate
 from vocalsep_async._request_queue import RequestQueue
 from vocalsep_async._sender import RequestSender
 from vocalsep_async._transport.api import Transport
@@ -342,15 +341,7 @@ class VocalSepClient:
         """
         ref, policy = TaskRef.of(task), self._policy_or(poll)
         _arguments.callback(on_update)
-        seconds = _validation.timeout(timeout)
-        deadline = self._deadline_in(seconds)
-        wait = Waiter(policy, deadline, once=seconds == 0, every_record=on_update is not None)
-        async with self._poller.subscription(ref, wait):
-            with anyio.CancelScope(deadline=deadline):
-                return await wait.final(on_update)
-            if wait.task is not None and wait.has_final:
-                return wait.task  # only on_update was cut
-            raise wait.timeout_error()
+        return await self._poller.wait(ref, policy, _validation.timeout(timeout), on_update)
 
     async def poll_once(
         self,
@@ -643,11 +634,6 @@ class VocalSepClient:
             self._routes.decoder().credits,
             lambda error: error.action in (ErrorAction.RETRY, ErrorAction.THROTTLE),
         )
-
-    def _deadline_in(self, seconds: float | None) -> float:
-        self._transport.bind()  # its error, not the clock's, for a call without an event loop
-        # 0 has no deadline either: such a wait ends with its first poll.
-        return anyio.current_time() + seconds if seconds else math.inf
 
     def _policy_or(self, poll: PollPolicy | None) -> PollPolicy:
         return self._poll if poll is None else _arguments.policy(poll)

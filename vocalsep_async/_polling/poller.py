@@ -33,7 +33,7 @@ from vocalsep_async._polling.target import (
     decode_record,
     identity_of,
 )
-from vocalsep_async._polling.waiter import Waiter
+from vocalsep_async._polling.waiter import OnUpdate, Waiter
 from vocalsep_async._request_queue import RequestSlot
 from vocalsep_async._scheduling.hazards import HazardTable
 from vocalsep_async._scheduling.queue import Backlog, PollQueue
@@ -49,6 +49,7 @@ from vocalsep_async.errors import (
 )
 from vocalsep_async.limiter import Bid
 from vocalsep_async.models import SeparationTask, TaskRef
+from vocalsep_async.policies import PollPolicy
 from vocalsep_async.providers._routes import Routes
 
 _FIRST_LEAD, _LONGEST_LEAD = 0.5, 5.0
@@ -154,6 +155,19 @@ class Poller:
         return self._targets.get(identity_of(ref))
 
     # Subscribing
+
+    async def wait(
+        self,
+        ref: TaskRef,
+        policy: PollPolicy,
+        timeout: float | None,  # noqa: ASYNC109 - the field's name for a whole wait
+        on_update: OnUpdate | None,
+    ) -> SeparationTask:
+        """Wait for the final record of a task; see `VocalSepClient.wait_for_task`."""
+        self._sender.bind()  # its error, not the clock's, for a call without an event loop
+        waiter = Waiter(policy, timeout, every_record=on_update is not None)
+        async with self.subscription(ref, waiter):
+            return await waiter.final(on_update)
 
     @asynccontextmanager
     async def subscription(self, ref: TaskRef, waiter: Waiter) -> AsyncIterator[Waiter]:

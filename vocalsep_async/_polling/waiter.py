@@ -25,13 +25,14 @@ class Waiter:
 
     Args:
         policy: when it wants the next poll.
-        deadline: when it ends, on the event loop's clock; infinity for never.
-        once: whether it ends with the first poll, whatever that found.
+        timeout: seconds until it ends; 0 to end with the first poll, whatever that found, and None
+            for never.
         every_record: whether `next` returns pending records too, or only the final one.
 
     Attributes:
         wait_id: its id in events.
         started: when it began.
+        deadline: when it ends, on the event loop's clock; infinity for never.
         task: the last record; None before the first.
     """
 
@@ -41,18 +42,19 @@ class Waiter:
     def __init__(
         self,
         policy: PollPolicy,
-        deadline: float = math.inf,
+        timeout: float | None = None,
         *,
-        once: bool = False,
         every_record: bool = False,
     ) -> None:
         self.policy = policy
-        self.deadline = deadline
         self.wait_id = new_id("wait")
         self.started = anyio.current_time()
+        # 0 has no deadline either: such a wait ends with its first poll.
+        self.deadline = self.started + timeout if timeout else math.inf
         self.has_ended = False
         self.task: SeparationTask | None = None
-        self._once = once
+        self._timeout = timeout
+        self._once = timeout == 0
         self._every_record = every_record
         self._unread: SeparationTask | None = None
         self._error: Exception | None = None
@@ -123,17 +125,19 @@ class Waiter:
             VocalSepError: what ended the wait.
             Exception: what *on_update* raised.
         """
+        with anyio.CancelScope(deadline=self.deadline):
+            return await self._final(on_update)
+        if self.task is not None and self.task.is_final:
+            return self.task  # only on_update was cut
+        raise self.timeout_error()
+
+    async def _final(self, on_update: OnUpdate | None) -> SeparationTask:
         while True:
             task = await self.next()
             if on_update is not None and inspect.isawaitable(updated := on_update(task)):
                 await updated
             if task.is_final:
                 return task
-
-    @property
-    def has_final(self) -> bool:
-        """Whether the final record came."""
-        return self.task is not None and self.task.is_final
 
     def timeout_error(self) -> TaskTimeoutError:
         """The error of this wait if it runs out of time now."""
@@ -151,12 +155,7 @@ class Waiter:
 
     def started_event(self, task_id: str) -> WaitStarted:
         """The event of its beginning."""
-        timeout = self.deadline - self.started
-        return WaitStarted(
-            wait_id=self.wait_id,
-            task_id=task_id,
-            timeout=0.0 if self._once else timeout if timeout < math.inf else None,
-        )
+        return WaitStarted(wait_id=self.wait_id, task_id=task_id, timeout=self._timeout)
 
     def finished_event(self, error: BaseException | None) -> WaitFinished:
         """The event of its end, with *error* or a record."""
