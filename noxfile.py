@@ -68,6 +68,19 @@ def deep(session: nox.Session) -> None:
 
 
 @nox.session
+def limiters(session: nox.Session) -> None:
+    """Run the tests of waits, batches, creations and single polls behind a slow limiter."""
+    _install(session, "tests")
+    files = (
+        *Path("tests").glob("test_*wait*.py"),
+        *("tests/batch", "tests/polling", "tests/test_cancellation.py", "tests/test_creation.py"),
+        *("tests/test_create_task.py", "tests/test_get_task.py", "tests/test_shared_polls.py"),
+    )
+    behind = ("--limiter", "SleepingLimiter")
+    session.run("pytest", *PARALLEL, *GATE, *behind, *files, *session.posargs, env=ENV)
+
+
+@nox.session
 def kills(session: nox.Session) -> None:
     """Kill batches and downloads at every write, and see that nothing is lost; minutes."""
     _install(session, "tests")

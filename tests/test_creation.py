@@ -198,6 +198,7 @@ async def test_a_creation_that_is_cancelled_under_way_stays_recorded(
     assert len(await intents_in(path)) == 1
 
 
+@pytest.mark.own_limiter
 async def test_a_creation_cancelled_at_any_step_is_recorded_if_it_was_sent(
     provider: FakeProvider, path: Path
 ) -> None:

@@ -51,6 +51,7 @@ async def test_waits_for_one_task_share_its_polls(provider: FakeProvider) -> Non
     assert len(provider.times("a")) == 5
 
 
+@pytest.mark.own_limiter
 async def test_a_wait_that_begins_later_polls_immediately(provider: FakeProvider) -> None:
     provider.add("a", 12)
     began = anyio.current_time()

@@ -47,6 +47,7 @@ async def test_a_wait_returns_the_final_record(provider: FakeProvider) -> None:
     }
 
 
+@pytest.mark.own_limiter
 async def test_the_first_poll_is_immediate(provider: FakeProvider) -> None:
     began = anyio.current_time()
     async with make_client() as client:
@@ -54,6 +55,7 @@ async def test_the_first_poll_is_immediate(provider: FakeProvider) -> None:
     assert provider.times("a") == [pytest.approx(began + provider.round_trip / 2)]
 
 
+@pytest.mark.own_limiter
 async def test_interval_polls_at_even_gaps(provider: FakeProvider) -> None:
     provider.add("a", 22)
     async with make_client(rate_limit=None) as client:
@@ -62,6 +64,7 @@ async def test_interval_polls_at_even_gaps(provider: FakeProvider) -> None:
     assert [b - a for a, b in pairwise(times)] == pytest.approx([5.0] * 5)
 
 
+@pytest.mark.own_limiter
 async def test_backoff_grows_between_polls(provider: FakeProvider) -> None:
     provider.add("a", 100)
     async with make_client(poll=Backoff(jitter=0)) as client:
@@ -253,6 +256,7 @@ async def test_on_update_is_called_after_each_poll(provider: FakeProvider) -> No
     assert seen == ["PENDING", "PENDING", "PENDING", "SUCCESS"]
 
 
+@pytest.mark.own_limiter
 async def test_an_async_on_update_delays_no_poll(provider: FakeProvider) -> None:
     provider.add("a", 10)
 

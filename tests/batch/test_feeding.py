@@ -100,6 +100,7 @@ async def test_an_unusable_id_is_refused_where_it_is_added(
         assert batch.stats.pending == 1
 
 
+@pytest.mark.own_limiter
 async def test_an_added_task_is_polled_immediately(provider: FakeProvider) -> None:
     provider.add("a", NEVER)
     async with make_client() as client, client.track(["a"], poll=Interval(500)) as batch:
@@ -149,6 +150,7 @@ async def after_notify(batch: BatchRunner, task_id: str) -> tuple[TaskOutcome, f
     return await anext(batch), anyio.current_time() - began
 
 
+@pytest.mark.own_limiter
 async def test_notify_polls_a_task_soon(provider: FakeProvider) -> None:
     provider.add("a", 60)
     async with make_client() as client, client.track(["a"], poll=Interval(1000)) as batch:
@@ -159,6 +161,7 @@ async def test_notify_polls_a_task_soon(provider: FakeProvider) -> None:
     assert len(provider.polls) == 2
 
 
+@pytest.mark.own_limiter
 async def test_notify_keeps_a_second_between_polls_of_a_task(provider: FakeProvider) -> None:
     provider.add("a", 0.2)
     async with make_client() as client, client.track(["a"], poll=Interval(1000)) as batch:

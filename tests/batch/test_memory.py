@@ -52,6 +52,7 @@ def forgetful(provider: FakeProvider, monkeypatch: pytest.MonkeyPatch) -> FakePr
     return provider
 
 
+@pytest.mark.own_limiter
 @pytest.mark.parametrize(
     "number, seconds, most",
     [

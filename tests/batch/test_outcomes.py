@@ -85,6 +85,7 @@ async def test_every_policy_tracks_a_batch_without_being_throttled(
     assert all(outcome.succeeded for outcome in outcomes)
 
 
+@pytest.mark.own_limiter
 async def test_an_interval_policy_keeps_its_interval_in_a_batch(provider: FakeProvider) -> None:
     provider.add("a", 22)
     async with make_client(rate_limit=None) as client:
@@ -93,6 +94,7 @@ async def test_an_interval_policy_keeps_its_interval_in_a_batch(provider: FakePr
     assert [at - first for at in rest] == pytest.approx([5, 10, 15, 20, 25])
 
 
+@pytest.mark.own_limiter
 async def test_an_outcome_has_its_polls_and_elapsed_time(provider: FakeProvider) -> None:
     provider.add("a", 12)
     async with make_client() as client:
@@ -252,6 +254,7 @@ async def test_finished_tasks_keep_their_outcomes_when_the_key_is_rejected(
     assert [outcome.succeeded for outcome in outcomes] == [True] + [False] * 50
 
 
+@pytest.mark.own_limiter
 async def test_a_response_under_way_counts_though_the_key_was_rejected_meanwhile(
     provider: FakeProvider,
 ) -> None:

@@ -223,6 +223,7 @@ async def test_an_unusable_delay_of_a_policy_is_refused(provider: FakeProvider, 
 # The rate limit
 
 
+@pytest.mark.own_limiter
 async def test_without_a_free_slot_nothing_is_sent(provider: FakeProvider) -> None:
     provider.add("a", 1e6)
     async with make_client(rate_limit=RateLimit(1, 50.0), poll=Interval(1)) as client:
