@@ -106,7 +106,9 @@ async def test_every_event_is_one_record_and_a_poll_is_one_record(
         assert lines == ([] if isinstance(event, PollStarted) else [LINES[event.name]])
 
 
-async def test_values_that_are_not_known_are_left_out(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_log_record_leaves_out_values_that_are_not_known(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     Events().emit(WaitStarted(wait_id="wait-1", task_id="a", timeout=None))
     Events().emit(poll(next_poll_in=None))
     finished = next(each for each in EVENTS if isinstance(each, TaskFinished))
@@ -214,7 +216,7 @@ async def test_an_error_about_one_task_warns_once_for_each_task(
     ]
 
 
-async def test_a_task_that_alone_meets_server_errors_warns_once(
+async def test_the_log_warns_once_of_a_task_that_alone_gets_server_errors(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     events = Events()

@@ -118,7 +118,7 @@ async def test_a_client_reports_the_errors_of_its_listeners_when_it_closes(
     assert failures(caplog)[1].getMessage() == "listener broken failed 1 more time"
 
 
-def test_a_log_of_the_application_that_raises_harms_nothing(
+def test_a_filter_of_the_application_that_raises_keeps_no_event_from_a_listener(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def refuse(_record: logging.LogRecord) -> bool:
@@ -213,7 +213,9 @@ def test_frequent_events_are_wanted_only_by_listeners_and_the_debug_log(
 
 
 @pytest.mark.anyio
-async def test_polls_are_wanted_while_polls_fail(caplog: pytest.LogCaptureFixture) -> None:
+async def test_events_of_polls_are_wanted_while_polls_fail(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     with caplog.at_level(logging.INFO, "vocalsep_async"):
         events = Events()
         events.emit(failed_poll(TransportError("no connection")))

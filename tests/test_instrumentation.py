@@ -45,22 +45,22 @@ def test_every_event_has_a_dotted_name_of_its_own() -> None:
 class TestEvent:
     """Every event."""
 
-    def test_is_a_frozen_value_without_a_dictionary(self, event: Event) -> None:
+    def test_an_event_is_a_frozen_value_without_a_dictionary(self, event: Event) -> None:
         with pytest.raises(attrs.exceptions.FrozenInstanceError):
             event.task_id = "b"  # type: ignore[attr-defined]
         assert not hasattr(event, "__dict__")
 
-    def test_describes_every_field(self, event: Event) -> None:
+    def test_an_event_describes_every_field(self, event: Event) -> None:
         for field in attrs.fields(type(event)):
             assert f"\n        {field.name}: " in (type(event).__doc__ or "")
 
-    def test_takes_no_positional_argument(self, event: Event) -> None:
+    def test_an_event_takes_no_positional_argument(self, event: Event) -> None:
         assert all(field.kw_only for field in attrs.fields(type(event)))
 
-    def test_survives_a_pickle_with_its_fields(self, event: Event) -> None:
+    def test_an_event_survives_a_pickle_with_its_fields(self, event: Event) -> None:
         assert repr(pickle.loads(pickle.dumps(event))) == repr(event)
 
-    def test_is_in_the_table_of_the_manual_with_all_its_fields(self, event: Event) -> None:
+    def test_the_manual_lists_an_event_with_all_its_fields(self, event: Event) -> None:
         (row,) = (line for line in PAGE.splitlines() if line.startswith(f"| `{event.name}` |"))
         assert f"`{type(event).__name__}`" in row
         assert set(re.findall(r"`(\w+)`", row.split("|")[4])) == {

@@ -115,7 +115,7 @@ class TestEveryLimiter:
                 assert client.stats.in_flight == 0
             assert client.stats.requests == len(provider.sent)
 
-    async def test_closing_ends_the_calls_that_wait_for_it(
+    async def test_a_client_that_closes_ends_the_calls_that_wait_for_a_slot(
         self, kind: type[WrappedLimiter], provider: FakeProvider
     ) -> None:
         ended: list[type[Exception]] = []
@@ -205,7 +205,7 @@ async def test_a_more_urgent_poll_wakes_the_limiter(provider: FakeProvider) -> N
         group.cancel_scope.cancel()
 
 
-async def test_a_pause_that_another_process_met_holds_for_this_client(
+async def test_a_pause_that_began_in_another_process_holds_for_this_client(
     provider: FakeProvider,
 ) -> None:
     provider.add("a", 1000)
@@ -293,7 +293,7 @@ async def test_a_rate_limiter_gives_a_slot_back_that_was_not_used() -> None:
     assert limiter.snapshot().sent == 1
 
 
-async def test_the_snapshot_of_a_rate_limiter_tells_its_state() -> None:
+async def test_the_snapshot_of_a_rate_limiter_holds_its_state() -> None:
     limiter = RateLimiter(RateLimit(20, 10.0))
     assert limiter.snapshot() == LimiterSnapshot(
         rate=2.0, ceiling=2.0, in_flight=0, sent=0, throttled=0
@@ -394,7 +394,7 @@ async def test_a_wrong_address_is_found_while_the_limiter_holds_requests_back(
     assert len(provider.sent) < 20
 
 
-async def test_a_record_of_another_call_frees_the_slot_that_is_awaited(
+async def test_a_final_record_of_another_call_ends_the_wait_for_a_slot(
     provider: FakeProvider,
 ) -> None:
     limiter = WrappedLimiter(RateLimit(2, 60.0))

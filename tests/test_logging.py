@@ -37,7 +37,7 @@ def ours() -> list[logging.Handler]:
 
 
 @pytest.mark.parametrize("value", [None, "", "  "])
-def test_without_the_variable_nothing_is_attached(
+def test_a_client_without_the_variable_attaches_no_handler(
     value: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if value is not None:
@@ -57,7 +57,7 @@ def test_the_variable_sets_the_level_of_the_package(
     assert logging.getLevelName(ROOT.level).lower() == value.strip().lower()
 
 
-def test_an_unknown_value_is_refused_with_those_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_level_is_rejected_with_the_known_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VOCALSEP_LOG", "verbose")
     with pytest.raises(ConfigurationError, match="VOCALSEP_LOG must be one of: debug, info, warn"):
         make_client()

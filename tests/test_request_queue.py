@@ -179,7 +179,7 @@ async def test_a_cancelled_scope_takes_no_slot() -> None:
     assert rate_limiter.snapshot().sent == 0
 
 
-async def test_the_queue_passes_the_shortest_waits() -> None:
+async def test_the_queue_gets_through_the_shortest_waits() -> None:
     rate_limiter = RateLimiter(RateLimit(3, math.pi / 1e7))
     queue = RequestQueue(rate_limiter, Events())
     for _ in range(100):

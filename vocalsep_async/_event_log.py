@@ -55,7 +55,7 @@ _TASKS = logging.getLogger("vocalsep_async.tasks")
 _WAITS = logging.getLogger("vocalsep_async.waits")
 
 _ALL_TASKS = ""
-"""The key of the streak of failures that no single task is to blame for; no task has that id."""
+"""The key of the streak of failures that concern all tasks; no task has this id."""
 
 
 class EventLog:
@@ -88,7 +88,7 @@ class EventLog:
                 }
 
     def _level(self, line: _Line, event: Event) -> int:
-        # An outage of which the polls gave a warning needs none for every other request.
+        # Polls have warned of the outage already.
         if isinstance(event, RequestRetried) and event.attempt == 1 and _is_failure(event.error):
             return logging.DEBUG if _ALL_TASKS in self.streaks else logging.WARNING
         return line.level
@@ -105,7 +105,7 @@ class EventLog:
         streak = self.streaks.get(key)
         if streak is not None:
             streak.failures += 1
-        # A task that goes on failing while others succeed was warned of at its first failure.
+        # Polls of one task that go on failing while others succeed have been warned of.
         elif event.failures == 1:
             self.streaks[key] = _Streak(began=anyio.current_time())
             whose = "polls" if key == _ALL_TASKS else f"polls of task {_id(event)}"
@@ -142,8 +142,8 @@ class _Streak:
 
 
 def _is_failure(error: BaseException | None) -> bool:
-    """Whether *error* is a reason to worry that passes in silence, because of repetition."""
-    # What is raised is no silence, and pauses have records of their own.
+    """Whether *error* deserves a warning: it is retried, so nothing else reports it."""
+    # Errors that are raised reach the caller, and pauses have records of their own.
     return isinstance(error, VocalSepError) and error.action in (
         ErrorAction.RETRY,
         ErrorAction.MAINTENANCE,

@@ -28,14 +28,14 @@ def new_id(kind: str) -> str:
 class Events:
     """Hands each event to the log, then to every listener, in order.
 
-    Events that are frequent are made only if they are of interest:
+    Frequent events are made only if they are wanted:
 
         if events:
             events.emit(PollStarted(...))
         if events or error is not None:
             events.emit(PollFinished(...))
 
-    because the log begins to follow polls when one of them fails.
+    because the log follows all polls from the first one that fails.
     """
 
     __slots__ = ("_all", "_listeners", "_log")
@@ -46,7 +46,7 @@ class Events:
         self._all = (_Guarded(self._log), *self._listeners)
 
     def __bool__(self) -> bool:
-        """Whether a listener, or the log, wants to know of polls that succeed."""
+        """Whether a listener or the log wants the events of polls that succeed."""
         return bool(self._listeners) or bool(self._log.streaks) or POLLS.isEnabledFor(logging.DEBUG)
 
     def emit(self, event: Event) -> None:

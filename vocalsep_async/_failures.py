@@ -45,7 +45,7 @@ class FailureStreak:
         """Whether a wait ends with *error*, the last one recorded.
 
         Args:
-            error: what the last request met.
+            error: why the last request failed.
             retry: its attempts are also the grace of a task unknown to the API, and of an
                 address in doubt.
             in_doubt: whether *error* may mean that the API is not at this address.

@@ -175,7 +175,7 @@ class RateLimitState:
         """Pause the client for half a minute, then for one minute at a time.
 
         Args:
-            grant: the request that met the maintenance.
+            grant: the request that was answered with maintenance.
             now: the present moment.
             retry_after: seconds that the server asked for; None if it did not.
         """

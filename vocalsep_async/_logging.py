@@ -26,7 +26,7 @@ class StderrHandler(logging.Handler):
         try:
             # Read for each record: tests and terminals replace the error output.
             sys.stderr.write(self.format(record) + "\n")
-        except Exception:  # noqa: BLE001 - as all handlers do; it decides what is shown
+        except Exception:  # noqa: BLE001 - `handleError` decides what is shown, as in any handler
             self.handleError(record)
 
     def _takes(self, handler: logging.Handler, record: logging.LogRecord) -> bool:

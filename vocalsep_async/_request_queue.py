@@ -1,4 +1,4 @@
-"""Queue in front of the limiter: the requests of a client start in the order in which they came."""
+"""Queue in front of the limiter: a client's requests get their slots in the order of arrival."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 
 class RequestQueue:
-    """Hands out slots of *limiter*, one for each request.
+    """Takes slots of *limiter*, one for each request.
 
     Only the request at the head of the queue asks the limiter; the others wait for their turn. A
     cancelled request therefore leaves neither a hole nor a used slot.
@@ -92,7 +92,7 @@ class RequestQueue:
         return Bid(must=True, queued=1 + self.turn.statistics().tasks_waiting)
 
     async def _ask(self, question: Awaitable[T]) -> T:
-        """Await the limiter's answer to *question*, until it has become pointless."""
+        """Await *question*, a call of the limiter, unless `_interrupt` ends it."""
         # A cancel scope would do the same at ten times the cost.
         asking = self._asking = asyncio.current_task()
         self._is_interrupted = False
@@ -108,7 +108,7 @@ class RequestQueue:
         raise self._reason_to_stop()
 
     def _interrupt(self) -> None:
-        """End the wait for the limiter, which `_check_open` would not let begin any more."""
+        """End the wait for the limiter, for the reason that keeps another one from beginning."""
         if self._asking is not None and not self._is_interrupted:
             self._is_interrupted = True
             self._asking.cancel()
@@ -134,7 +134,7 @@ class RequestQueue:
             await self._closing.wait()
 
     def wake(self) -> None:
-        """Have the limiter ask again for the bid of the request that waits for it."""
+        """Notify the limiter that the bid of the waiting request may have become higher."""
         if self._asking is not None:
             self.limiter.wake()
 

@@ -53,8 +53,8 @@ class RequestSender:
         Raises:
             VocalSepError: sending or decoding failed.
         """
-        # Decoded within the slot: most throttling arrives under HTTP 200, so only the decoder can
-        # tell the limiter how the request ended.
+        # Decoded within the slot: most throttling arrives under HTTP 200, so only the decoder knows
+        # how the request ended.
         with slot:
             return decode(*await self._transport.exchange(request))
 

@@ -47,7 +47,7 @@ class EventListener(Protocol):
     """
 
     def __call__(self, event: Event, /) -> object:
-        """Take note of *event*."""
+        """Handle *event*."""
 
 
 @frozen(kw_only=True)
@@ -160,7 +160,7 @@ class DownloadFinished(Event):
 
 @frozen(kw_only=True)
 class PollStarted(Event):
-    """A poll got its slot of the rate limit and is being sent.
+    """A poll was granted a slot and is being sent.
 
     Attributes:
         task_id: the task.
@@ -258,14 +258,14 @@ class Resumed(Event):
 
 @frozen(kw_only=True)
 class TaskFinished(Event):
-    """A record with a final status was seen for the first time.
+    """A record with a final status was received for the first time.
 
     Attributes:
         task_id: the task.
         status: its final status.
         type: what kind of separation it was; None if not known.
         duration: seconds from creation to completion by the provider's clock; None if not known.
-        delay: seconds from its end until this client saw it; None if not known.
+        delay: seconds from its end until this client received the record; None if not known.
         polls: polls of the task that this client made.
     """
 
@@ -297,7 +297,7 @@ class StemStarted(Event):
     """A stem is being fetched or checked.
 
     Attributes:
-        download_id: the download; its own one for `open_stem`.
+        download_id: the download; each `open_stem` has one of its own.
         task_id: the task.
         stem: the stem's name.
         path: where it will be; None if it is only read.
@@ -312,7 +312,7 @@ class StemStarted(Event):
 
 @frozen(kw_only=True)
 class StemSaved(Event):
-    """A stem is there as a whole.
+    """A stem is complete.
 
     Attributes:
         download_id: the download.
@@ -368,7 +368,7 @@ class CreationIntended(Event):
 
 @frozen(kw_only=True)
 class CreationSent(Event):
-    """The request of a `create_task` is being sent; again after an attempt that created nothing.
+    """The request of a `create_task` is being sent; one event for each attempt.
 
     Attributes:
         creation_id: the creation.

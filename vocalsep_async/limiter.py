@@ -1,7 +1,7 @@
 """Limiters decide when a client may send its next request.
 
-`RateLimiter` keeps the budget of one client in its process. For a budget that lies elsewhere, such
-as in a store that several processes share, write another `Limiter` and pass it as
+`RateLimiter` keeps the budget of one client in its process. For a budget that is kept elsewhere,
+such as in a store that several processes share, write another `Limiter` and pass it as
 ``VocalSepClient(limiter=...)``.
 """
 
@@ -30,15 +30,16 @@ OnPause = Callable[[float, str], object]
 class Bid:
     """How much a slot is worth to a client at this moment.
 
-    Which of its polls a client sends is decided by the client when it has the slot; a limiter that
-    several clients share compares their bids.
+    The client decides which of its polls it sends once it has the slot; a limiter that several
+    clients share compares their bids.
 
     Attributes:
         worth: the expected delay of the most urgent poll, in seconds: how long its task has
             probably been finished without being noticed.
         growth: seconds by which *worth* grows per second, from 0 to 1.
-        must: whether the request passes every price and moves none: a creation, a call whose
-            caller waits for it, the last poll before a deadline, a poll of a starving task.
+        must: whether the request takes precedence over every *worth*: a creation, a call whose
+            caller waits for it, the last poll before a deadline, a poll of a starving task. A
+            limiter that sets a price for slots leaves it as it is.
         queued: requests of this client that wait for a slot, tasks between two polls included.
         deadline: when the slot becomes useless, on the event loop's clock; None for never.
     """
@@ -113,7 +114,7 @@ class Limiter(ABC):
 
     Attributes:
         on_pause: called when a pause begins or changes its end; set by the client, None before.
-            The limiter may call it at any time, also for pauses that other processes met.
+            The limiter may call it at any time, also for a pause that began in another process.
     """
 
     on_pause: OnPause | None = None
@@ -125,8 +126,8 @@ class Limiter(ABC):
         A cancelled call takes no slot: one that was already granted is given back.
 
         Args:
-            bid: returns the worth of the slot at the time of the call. It grows, so ask again
-                before each comparison.
+            bid: returns what the slot is worth at the moment of the call. Bids grow, so call it
+                again before each comparison.
         """
 
     @abstractmethod
@@ -141,7 +142,7 @@ class Limiter(ABC):
 
     @abstractmethod
     def snapshot(self) -> LimiterSnapshot:
-        """The state at this moment, without input or output."""
+        """The state at this moment, without I/O."""
 
     @property
     def rate(self) -> float:
@@ -160,14 +161,14 @@ class RateLimiter(Limiter):
 
     Within the limit, requests are spread evenly after a small burst. Throttling pauses the client
     and lowers the rate, which answers then raise again: another program may use the same account.
-    Bids are ignored, because the budget has a single client. After the client was closed, another
-    one may use the limiter, and continues its budget.
+    Bids are ignored, because the limiter serves one client. Once that client is closed, another one
+    may use the limiter and continues its budget.
 
     Args:
         limit: the limit; None if it is not known: then it is learned from throttling.
 
     Raises:
-        InvalidArgumentError: *limit* is neither.
+        InvalidArgumentError: *limit* is neither a `RateLimit` nor None.
     """
 
     def __init__(self, limit: RateLimit | None = RateLimit()) -> None:  # noqa: B008 - a frozen value

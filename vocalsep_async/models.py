@@ -457,7 +457,7 @@ class BatchStats:
         failed: the others: failed at the provider, ended by an error, out of time, not saved.
         polls: polls that the batch made or shared.
         throttled: how many of them the API throttled (405/430 and their equivalents).
-        retried: how many of them met another error and were repeated.
+        retried: how many of them failed with another error and were retried.
         rate: requests per second that are allowed now, for the whole client; infinity while no
             limit is known.
         mean_delay: seconds from the end of a task (or of taking it in, if that was later) until

@@ -299,7 +299,7 @@ class TestLeft:
             assert ids_of(deliveries.ready) == ids
         assert all(row.record is not None for row in rows_in(path))
 
-    async def test_an_outcome_that_is_written_then_is_handed_out_only_without_stems(
+    async def test_an_outcome_with_stems_to_save_is_written_but_not_handed_out(
         self, path: Path
     ) -> None:
         host = Host()
@@ -312,7 +312,7 @@ class TestLeft:
         assert host.begun == []
         assert [row.record is not None for row in rows_in(path)] == [True, False]
 
-    async def test_nothing_under_way_is_waited_for_without_a_step(self) -> None:
+    async def test_a_wait_for_no_delivery_returns(self) -> None:
         deliveries = Deliveries(None, None, BatchCounters())
         deliveries.stop()
         await deliveries.wait_ended()

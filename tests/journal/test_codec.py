@@ -80,7 +80,7 @@ def test_a_string_of_json_without_links_comes_back_as_it_was(text: str) -> None:
     assert kept({"text": text, "deep": [[text]]}) == {"text": text, "deep": [[text]]}
 
 
-def test_links_below_many_levels_lose_their_queries_too() -> None:
+def test_a_journal_drops_the_queries_of_links_below_many_levels() -> None:
     deep: Any = {"url": payloads.link("deep"), "json": "[]"}
     for _ in range(100):
         deep = [deep]

@@ -128,7 +128,7 @@ def test_a_message_that_is_not_text_is_empty(msg: Any) -> None:
         ({"message": 7}, ""),
     ],
 )
-def test_the_message_may_be_spelt_out(content: dict[str, Any], message: str) -> None:
+def test_an_envelope_may_name_its_message_in_full(content: dict[str, Any], message: str) -> None:
     assert open_envelope(200, body({"code": 500} | content)).message == message
 
 

@@ -341,7 +341,9 @@ JSON = st.recursive(
 
 
 @given(JSON | JSON.map(json.dumps), JSON | JSON.map(json.dumps))
-def test_any_result_and_any_parameters_are_a_final_record(result: Any, param: Any) -> None:
+def test_a_successful_job_with_any_result_and_parameters_is_a_final_record(
+    result: Any, param: Any
+) -> None:
     task = read(job("success", result, param=param))
     assert task.status is TaskStatus.SUCCESS
 
@@ -413,7 +415,7 @@ def test_code_500_of_a_creation_is_a_wrong_parameter_and_never_retried(message: 
     assert "wrong parameters" in str(error)
 
 
-def test_the_message_of_an_error_may_be_spelt_out() -> None:
+def test_an_error_may_name_its_message_in_full() -> None:
     content = json.dumps({"code": 500, "message": "rate limit"}).encode()
     with pytest.raises(RateLimitedError):
         Decoder(KIE_JOBS).task(TaskRef(ID), 200, {}, content)

@@ -230,7 +230,7 @@ def test_a_peek_at_nothing_due_is_none() -> None:
     assert scheduler_of().peek(0.0, 2.0) is None
 
 
-def test_a_peek_tells_the_expected_delay_and_its_growth() -> None:
+def test_a_peek_returns_the_expected_delay_and_its_growth() -> None:
     entry = IntervalEntry(TYPICAL, created=-60.0)
     other = IntervalEntry(SLOW, began=1e6)
     promise = scheduler_of(entry, other).peek(0.0, 2.0)
@@ -297,7 +297,7 @@ def test_a_peek_asks_few_entries_however_many_wait(monkeypatch: pytest.MonkeyPat
     assert next(iter(scheduler._queues[0]._order)) is entries[0]
 
 
-def test_a_wanting_entry_is_taken_before_the_price_falls() -> None:
+def test_an_entry_that_wants_a_poll_is_taken_before_the_price_falls() -> None:
     """The first entry by key wants no poll yet."""
     sleeping = IntervalEntry(FAST, created=-90.0, gap=50.0)
     sleeping.on_pending(0.0)
@@ -314,7 +314,7 @@ def test_a_wanting_entry_is_taken_before_the_price_falls() -> None:
     assert scheduler.take(1.0, 2.0) is awake
 
 
-def test_a_price_falls_to_zero_at_once_when_none_of_a_few_entries_wants_a_poll() -> None:
+def test_a_price_falls_to_zero_immediately_when_none_of_a_few_entries_wants_a_poll() -> None:
     scheduler = scheduler_of(*(IntervalEntry(began=100.0) for _ in range(10)))
     queue = scheduler._queues[0]
     queue._price = 20.0

@@ -26,7 +26,7 @@ def test_entries_come_in_the_order_in_which_they_were_appended(steps: list[int])
         assert order.first is next(iter(expected), None)
 
 
-def test_an_entry_that_left_keeps_its_neighbours_no_longer_alive() -> None:
+def test_an_entry_that_left_no_longer_keeps_its_neighbours_alive() -> None:
     order: WaitingOrder[IntervalEntry] = WaitingOrder()
     entries = [IntervalEntry() for _ in range(3)]
     for entry in entries:

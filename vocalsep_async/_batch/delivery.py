@@ -1,4 +1,4 @@
-"""The way of an outcome to the consumer of a batch."""
+"""Delivers outcomes of a batch: each is written to the journal and its stems are saved first."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class Deliveries:
         task.add_done_callback(self._on_end)
 
     async def _deliver(self, outcome: TaskOutcome, *, is_recorded: bool) -> None:
-        """Hand out an outcome once nothing of it could be lost by a kill."""
+        """Hand out an outcome once a kill can lose nothing of it."""
         if self._recorder is not None and not is_recorded:
             await self._recorder.save_outcome(outcome)
         if self._save is not None and outcome.succeeded:
@@ -109,7 +109,7 @@ class Deliveries:
 
     def _hand_out(self, outcome: TaskOutcome) -> None:
         if outcome.download_error is not None:
-            # It was counted when its end was known; an outcome and the counters use one word.
+            # The counters agree with `TaskOutcome.succeeded`, and counted it before its stems.
             self._counters.on_not_saved()
         self.ready.append(outcome)
         self.changed.set()

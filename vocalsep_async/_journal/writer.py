@@ -138,7 +138,7 @@ class Writer:
     def _attempt(self, writes: list[Write]) -> BaseException | None:
         try:
             self._store.apply(writes)
-        except BaseException as error:  # noqa: BLE001 - raised to those who wait
+        except BaseException as error:  # noqa: BLE001 - raised by the calls that wait
             return error
         return None
 

@@ -1,4 +1,4 @@
-"""The events of polls, made from what the poller knows when they happen."""
+"""The events of polls, made from the state of the task that is polled."""
 
 from __future__ import annotations
 

@@ -233,7 +233,7 @@ class Poller:
             self._enter(target)
 
     def update(self, target: PollTarget, ref: TaskRef) -> None:
-        """Take over what a subscriber knows of the task besides."""
+        """Add what a subscriber knows of the task."""
         target.update(ref, self.hazards, anyio.current_time())
         if target.waits:
             target.queue.update(target)

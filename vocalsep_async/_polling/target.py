@@ -70,7 +70,7 @@ Identity = str | tuple[str, str]
 
 
 def identity_of(ref: TaskRef) -> Identity:
-    """What tells the tasks of one client apart: the id, with the route if it is another's."""
+    """The key of a task within a client: its id, with its route if that is not the client's own."""
     # A pair for each task would cost memory that hardly any client needs.
     return ref.task_id if ref.route is None else (ref.route, ref.task_id)
 
@@ -99,7 +99,7 @@ class PollTarget(QueueEntry):
         age_is_known: whether `created` is more than a guess.
         polls: polls sent.
         poll: the poll under way; None if there is none.
-        subscribers: those who receive what polls find, in the order in which they came.
+        subscribers: they receive what polls find, in the order in which they came.
         status: of the last record; None before the first.
         last_error: of the last poll; None if it returned a record.
         retry_at: when the next poll is due after one that failed.

@@ -68,12 +68,11 @@ class Scheduler(Generic[E]):
     def peek(self, now: float, rate: float) -> NextPoll | None:
         """What `take` would take at *now*; None if it would take nothing.
 
-        It changes nothing that decides, and compares no entries: it may be called as often as a
-        limiter wants to know. After None while `next_due` has come, `take` lowers a price, for
-        which no slot is needed.
+        It changes no decision and compares no entries, so a limiter may ask as often as it wants.
+        After None while `next_due` has come, `take` lowers a price, for which no slot is needed.
 
-        Of a backlog it tells the first task, of which `take` may find that it needs no poll of its
-        own; then another one takes its place, or none.
+        For a backlog it describes the first task. If `take` finds that this task needs no poll of
+        its own, it takes another one, or none.
 
         Args:
             now: the present moment.

@@ -275,7 +275,7 @@ class Emulator(EmulatorSettings):
         self._end(task_id, Ending(one_of(_WITHOUT_STEMS, status, "status"), code, message))
 
     def inject(self, fault: Fault, times: int = 1) -> None:
-        """Let the next requests to the API meet *fault*, after the faults injected before.
+        """Inject *fault* into the next requests to the API, after the faults injected before.
 
         Args:
             fault: the fault, or its name, such as "html".

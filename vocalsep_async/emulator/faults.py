@@ -11,9 +11,9 @@ _MAX_TIMES = 1_000_000
 
 
 class Fault(enum.StrEnum):
-    """A failure that `Emulator.inject` lets the next requests to the API meet.
+    """A failure that `Emulator.inject` injects into the next requests to the API.
 
-    A request that meets a fault has no effect: it creates no task and takes no credits. It still
+    A request with a fault has no effect: it creates no task and takes no credits. It still
     counts against the rate limit.
     """
 
@@ -63,5 +63,5 @@ class FaultQueue:
         self._faults.extend([Fault(fault)] * times)
 
     def pop(self) -> Fault | None:
-        """Remove and return the fault of the current request; None if it meets none."""
+        """Remove and return the fault of the current request; None if it has none."""
         return self._faults.popleft() if self._faults else None

@@ -1,4 +1,4 @@
-"""The providers that the package brings."""
+"""The built-in providers, and which of them a host belongs to."""
 
 from __future__ import annotations
 

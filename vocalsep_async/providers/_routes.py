@@ -1,6 +1,6 @@
-"""The routes of one client: its own provider's, and those that the same host serves besides.
+"""The routes of one client: the one of its provider, and the others that its host serves.
 
-The ids of all routes look alike, so a ref has to say which one its task is on.
+An id does not show the route of its task, so a ref has to name it.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Routes:
 
     @property
     def name(self) -> str | None:
-        """The route of the tasks that the client creates, for those who keep it."""
+        """The route of the tasks that the client creates, as their refs name it."""
         return self._own.route
 
     def ref(self, task: str | TaskRef) -> TaskRef:

@@ -1,4 +1,4 @@
-"""apikley.ru."""
+"""apikley.ru, which speaks kie.ai's codes."""
 
 from __future__ import annotations
 

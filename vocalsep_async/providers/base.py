@@ -1,4 +1,4 @@
-"""What a provider is: how it is asked, and what its answers mean. No input or output.
+"""What a provider is: the requests to its API, and what the answers mean. No I/O.
 
 The same number means opposite things to different providers (429 is "no credits" to one and
 "too many requests" to the other), so all decisions about a code are made here.
@@ -60,7 +60,7 @@ COMMON_CODES: Mapping[int, ErrorRule] = {
 }
 """Codes that mean the same to all known providers."""
 
-# Patterns are compiled where they are first needed: most programs never meet these errors.
+# Patterns are compiled where they are first needed: most programs never get these errors.
 _MONEY = r"\b(?:credits?|balance|funds?|quota)\b"
 _CREDITS_WORDS = (
     rf"{_MONEY}.{{0,20}}\b(?:insufficient|not enough|isn't enough|too low|exhausted)\b"
@@ -125,7 +125,7 @@ class Provider:
         defaults = {each.name: each.default for each in fields(type(self))}
         self.__dict__.update(defaults | state)
 
-    # How to ask
+    # Requests
 
     def poll_request(self, task_id: str) -> Request:
         """The request for the record of a task."""
@@ -198,7 +198,7 @@ class Provider:
         """
         return code == 422 and _says(_MISSING_RECORD_WORDS, message)
 
-    # How answers are spelt
+    # Spellings
 
     def read_record(self, record: Mapping[str, Any]) -> Mapping[str, Any]:
         """The record of a task in the usual spelling, that of sunoapi.org's answers.

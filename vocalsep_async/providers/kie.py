@@ -1,4 +1,4 @@
-"""kie.ai."""
+"""kie.ai, on the older of its two routes."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""kie.ai's successor route, which calls the tasks of all models jobs.
+"""kie.ai's newer route, on which the tasks of all models are called jobs.
 
-What a finished separation looks like on it is published nowhere. Every link is therefore read that
-is in one of the places documented for other models, or for the older route.
+Its record of a finished separation is not published. So every link is read that is in one of the
+places documented for other models or for the older route.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""sunoapi.org."""
+"""sunoapi.org, the default provider."""
 
 from __future__ import annotations
 
