@@ -1,6 +1,7 @@
 """The import arrows: nothing points up, and the pure layers stay pure."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -229,3 +230,18 @@ def test_only_the_transport_knows_aiohttp(layer: str) -> None:
     # The client names its types: annotations have to resolve.
     used = {name.partition(".")[0] for file in layers()[layer] for name in imports(file)}
     assert "aiohttp" not in used
+
+
+def test_the_map_lists_each_module_above_the_ones_that_it_imports() -> None:
+    text = (Path(__file__).parents[1] / "docs" / "architecture.md").read_text(encoding="utf-8")
+    cells = re.findall(r"^\| (`.*?) \|", text.partition("## The flows")[0], re.MULTILINE)
+    rows = {
+        name.removesuffix(".py").removesuffix("/"): row
+        for row, cell in enumerate(cells)
+        for name in re.findall(r"`(.*?)`", cell)
+    }
+    assert set(rows) == set(ARROWS)
+    wrong = [
+        (above, below) for above in ARROWS for below in ARROWS[above] if rows[above] > rows[below]
+    ]
+    assert wrong == []

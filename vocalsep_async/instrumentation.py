@@ -368,7 +368,7 @@ class CreationIntended(Event):
 
 @frozen(kw_only=True)
 class CreationSent(Event):
-    """The request of a `create_task` is being sent; one event for each attempt.
+    """The request of a `create_task` is being sent; again after an attempt that created nothing.
 
     Attributes:
         creation_id: the creation.
