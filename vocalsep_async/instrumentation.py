@@ -265,7 +265,7 @@ class TaskFinished(Event):
         status: its final status.
         type: what kind of separation it was; None if not known.
         duration: seconds from creation to completion by the provider's clock; None if not known.
-        delay: seconds from its end until this client received the record; None if not known.
+        delay: seconds from its end until this client saw it; None if not known.
         polls: polls of the task that this client made.
     """
 
