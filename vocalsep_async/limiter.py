@@ -146,7 +146,7 @@ class Limiter(ABC):
 
     @property
     def rate(self) -> float:
-        """The rate of the `snapshot`, which each poll reads; override it where it is cheaper."""
+        """The rate of the `snapshot`. Each poll reads it: override it if a snapshot costs more."""
         return self.snapshot().rate
 
     def wake(self) -> None:  # noqa: B027 - a limiter that never compares bids has nothing to do

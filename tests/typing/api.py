@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any, assert_type
 
 from vocalsep_async import (
+    KIE_JOBS,
     Adaptive,
     Backoff,
     BatchRunner,
     BatchStats,
+    Bid,
     ClientStats,
     DownloadError,
     DownloadOptions,
@@ -22,14 +24,20 @@ from vocalsep_async import (
     Intent,
     Interval,
     Journal,
+    Limiter,
+    LimiterSnapshot,
     PollContext,
     PollDone,
     PollPending,
     PollPolicy,
+    Provider,
     RateLimit,
+    RateLimiter,
     RetryPolicy,
     SeparationTask,
     SeparationType,
+    Slot,
+    SlotResult,
     StemFile,
     StemStream,
     TaskOutcome,
@@ -42,6 +50,7 @@ from vocalsep_async import (
 from vocalsep_async.client import ClientOptions
 from vocalsep_async.emulator import Emulator
 from vocalsep_async.instrumentation import Event, EventListener, PollFinished, TaskFinished
+from vocalsep_async.providers import COMMON_CODES, Request
 
 
 async def waits(client: VocalSepClient) -> None:
@@ -56,6 +65,8 @@ async def waits(client: VocalSepClient) -> None:
         await client.wait_for_tasks({TaskRef("id")}, type="split_stem"), dict[str, TaskOutcome]
     )
     assert_type(await client.get_credits(), float)
+    assert_type(client.notify("id"), bool)
+    assert_type(client.notify(TaskRef("id")), bool)
     assert_type(client.stats, ClientStats)
     assert_type(client.durations, Durations)
     client.durations.save("path")
@@ -187,7 +198,7 @@ def listens(event: Event) -> None:
 
 
 async def listens_in_vain(event: Event) -> None:
-    """Type checkers cannot tell: a coroutine is an object, too; the client refuses it."""
+    """Type checkers accept it, since a coroutine is an object, too; the client rejects it."""
 
 
 class Counter:
@@ -200,6 +211,40 @@ VocalSepClient("key", on_event=listens)
 VocalSepClient("key", on_event=[listens, print, Counter()])
 VocalSepClient("key", on_event=5)  # type: ignore[arg-type]
 VocalSepClient("key", on_event=lambda: None)  # type: ignore[arg-type]
+
+
+class MyLimiter(Limiter):
+    async def acquire(self, bid: Callable[[], Bid]) -> Slot:
+        assert_type(bid().deadline, float | None)
+        return MySlot()
+
+    async def try_acquire(self, bid: Callable[[], Bid]) -> Slot | float:
+        return 1.0
+
+    def snapshot(self) -> LimiterSnapshot:
+        return LimiterSnapshot(rate=2.0, ceiling=2.0, in_flight=0, sent=0, throttled=0)
+
+
+class MySlot:
+    def release(self, result: SlotResult, *, retry_after: float | None = None) -> None:
+        pass
+
+
+limiter: Limiter = RateLimiter(RateLimit(20, 10.0))
+assert_type(limiter.rate, float)
+VocalSepClient("key", limiter=limiter)
+VocalSepClient("key", limiter=MyLimiter())
+VocalSepClient("key", limiter=RateLimit(20, 10.0))  # type: ignore[arg-type]
+
+
+class MyProvider(Provider):
+    def poll_request(self, task_id: str) -> Request:
+        return Request("GET", f"/jobs/{task_id}")
+
+
+VocalSepClient("key", provider=KIE_JOBS)
+VocalSepClient("key", provider=MyProvider(name="mine", codes=COMMON_CODES, credits_path="/credits"))
+VocalSepClient("key", provider="kie")  # type: ignore[arg-type]
 
 
 class MyPolicy:
