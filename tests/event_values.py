@@ -15,6 +15,7 @@ from vocalsep_async.instrumentation import (
     BatchFinished,
     BatchStarted,
     CreationConfirmed,
+    CreationFailed,
     CreationIntended,
     CreationSent,
     DownloadFinished,
@@ -114,6 +115,9 @@ EVENTS: list[Event] = [
     CreationIntended(creation_id="creation-3", type=SeparationType.SEPARATE_VOCAL),
     CreationSent(creation_id="creation-3"),
     CreationConfirmed(creation_id="creation-3", task_id="a"),
+    CreationFailed(
+        creation_id="creation-3", error=RequestTimeoutError("no answer"), may_exist=True
+    ),
     JournalOpened(path=Path("journal.sqlite")),
     JournalClosed(path=Path("journal.sqlite")),
 ]

@@ -85,9 +85,10 @@ LINES = {
     "stem.started": "DEBUG downloads: stem vocal of task 'a' started",
     "stem.saved": "DEBUG downloads: stem vocal of task 'a' is complete: 12 bytes",
     "stem.failed": "INFO downloads: stem vocal of task 'a' failed: no answer",
-    "creation.intended": "INFO creations: creation-3 of type separate_vocal started",
+    "creation.intended": "INFO creations: creation-3 started: separate_vocal",
     "creation.sent": "DEBUG creations: creation-3 is being sent",
     "creation.confirmed": "INFO creations: creation-3 created task 'a'",
+    "creation.failed": "INFO creations: creation-3 failed: no answer; the task may exist",
     "journal.opened": "INFO journal: journal journal.sqlite opened",
     "journal.closed": "INFO journal: journal journal.sqlite closed",
 }

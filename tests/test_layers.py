@@ -122,7 +122,15 @@ ARROWS = {
         "policies",
     },
     "_arguments": {"_logging", "_version", "errors", "limiter", "models", "policies"},
-    "_creation": {"_sender", "errors", "models", "providers"},
+    "_creation": {
+        "_events",
+        "_sender",
+        "errors",
+        "instrumentation",
+        "journal",
+        "models",
+        "providers",
+    },
     "client": {
         "_arguments",
         "_batch",

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import os
+from collections.abc import AsyncIterator, Collection, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, NamedTuple
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
+from vocalsep_async._events import Events, new_id
 from vocalsep_async._sender import RequestSender
 from vocalsep_async.errors import (
     APIError,
@@ -18,6 +22,15 @@ from vocalsep_async.errors import (
     TransportError,
     VocalSepError,
 )
+from vocalsep_async.instrumentation import (
+    CreationConfirmed,
+    CreationFailed,
+    CreationIntended,
+    CreationSent,
+    JournalClosed,
+    JournalOpened,
+)
+from vocalsep_async.journal import Journal
 from vocalsep_async.models import SeparationType, TaskRef
 from vocalsep_async.providers import Request
 from vocalsep_async.providers._routes import Routes
@@ -71,20 +84,32 @@ class TaskCreator:
         self._sender = sender
         self._routes = routes
 
-    async def create(self, creation: Creation, journal: JournalFile | None) -> TaskRef:
+    async def create(
+        self, creation: Creation, journal: Journal | str | os.PathLike[str] | None
+    ) -> TaskRef:
         """Create a task; a *journal* records the intent first.
 
         Raises:
+            InvalidArgumentError: *journal* cannot be the path of one; nothing has begun.
             VocalSepError: the last try failed; a note says so where the task may exist.
         """
-        if journal is None:
-            return await self._send(creation)
+        events = self._sender.events
+        opening = _opening(journal, events)
+        with CreationEvents(events, creation.kind) as emitted:
+            async with opening as file:
+                if file is None:
+                    return await self._send(creation, emitted)
+                return await self._send_recorded(creation, emitted, file)
+
+    async def _send_recorded(
+        self, creation: Creation, emitted: CreationEvents, journal: JournalFile
+    ) -> TaskRef:
         await journal.check_owner(self._base_url)
         # Only an answer settles the intent. After a cancellation or a crash it stays open,
         # because the task may exist.
         number = await journal.intend(creation.recorded)
         try:
-            ref = await self._send(creation)
+            ref = await self._send(creation, emitted)
         except VocalSepError as error:
             await _record_failure(journal, number, error)
             raise
@@ -96,21 +121,96 @@ class TaskCreator:
             ) from error
         return ref
 
-    async def _send(self, creation: Creation) -> TaskRef:
+    async def _send(self, creation: Creation, emitted: CreationEvents) -> TaskRef:
         try:
             task_id = await self._sender.send_with_retries(
-                creation.request, self._routes.decoder().created, _cannot_have_created
+                creation.request,
+                self._routes.decoder().created,
+                emitted.may_retry,
+                emitted.on_sent,
             )
         except VocalSepError as error:
-            if _may_have_created(error):
+            emitted.may_exist = _may_have_created(error)
+            if emitted.may_exist:
                 error.add_note(_MAY_BE_CREATED)
             raise
+        emitted.on_confirmed(task_id)
         return TaskRef(
             task_id,
             type=creation.kind,
             created_at=datetime.now(UTC),
             route=self._routes.name,
         )
+
+
+class CreationEvents:
+    """The events of one creation, as a block that fails where the creation does.
+
+    Attributes:
+        may_exist: whether a task may have been created whose id is not known.
+    """
+
+    def __init__(self, events: Events, kind: SeparationType | None) -> None:
+        self._events = events
+        self._kind = kind
+        self._id = new_id("creation")
+        self._is_confirmed = False
+        self.may_exist = False
+
+    def __enter__(self) -> Self:
+        self._events.emit(CreationIntended(creation_id=self._id, type=self._kind))
+        return self
+
+    def __exit__(
+        self,
+        _type: type[BaseException] | None,
+        error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        # What fails after the confirmation is the journal's part.
+        if error is not None and not self._is_confirmed:
+            self._events.emit(
+                CreationFailed(creation_id=self._id, error=error, may_exist=self.may_exist)
+            )
+
+    def on_sent(self) -> None:
+        """The request is about to be sent."""
+        self.may_exist = True
+        self._events.emit(CreationSent(creation_id=self._id))
+
+    def may_retry(self, error: VocalSepError) -> bool:
+        """Whether the request may be sent again after *error*."""
+        self.may_exist = not _cannot_have_created(error)
+        return not self.may_exist
+
+    def on_confirmed(self, task_id: str) -> None:
+        """The API gave the id of the task."""
+        self._is_confirmed = True
+        self._events.emit(CreationConfirmed(creation_id=self._id, task_id=task_id))
+
+
+def _opening(
+    journal: Journal | str | os.PathLike[str] | None, events: Events
+) -> AbstractAsyncContextManager[JournalFile | None]:
+    """A block with the file of *journal*, which opens and closes it if only a path was given."""
+    if journal is None:
+        return nullcontext()
+    if isinstance(journal, Journal):
+        return nullcontext(journal._file)  # noqa: SLF001 - the machinery behind what users hold
+    return _opened(Journal(journal)._file, events)  # noqa: SLF001
+
+
+@asynccontextmanager
+async def _opened(journal: JournalFile, events: Events) -> AsyncIterator[JournalFile]:
+    await journal.open()
+    events.emit(JournalOpened(path=journal.path))
+    try:
+        try:
+            yield journal
+        finally:
+            await journal.aclose()
+    finally:
+        events.emit(JournalClosed(path=journal.path))
 
 
 async def _record_failure(journal: JournalFile, number: int, error: VocalSepError) -> None:

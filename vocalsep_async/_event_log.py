@@ -22,6 +22,7 @@ from vocalsep_async.instrumentation import (
     BatchFinished,
     BatchStarted,
     CreationConfirmed,
+    CreationFailed,
     CreationIntended,
     CreationSent,
     DownloadFinished,
@@ -211,6 +212,10 @@ def _noticed(delay: float | None) -> str:
     return "" if delay is None else f", noticed {delay:.1f} s later"
 
 
+def _of_type(kind: str | None) -> str:
+    return "" if kind is None else f": {kind}"
+
+
 class _Line(NamedTuple):
     """How one kind of event is logged."""
 
@@ -305,11 +310,19 @@ _LINES: dict[type[Event], _Line] = {
     ),
     Resumed: _Line(_LIMITS, logging.INFO, lambda _: "the pause is over"),
     CreationIntended: _Line(
-        _CREATIONS, logging.INFO, lambda e: f"{e.creation_id} of type {e.type} started"
+        _CREATIONS, logging.INFO, lambda e: f"{e.creation_id} started{_of_type(e.type)}"
     ),
     CreationSent: _Line(_CREATIONS, logging.DEBUG, lambda e: f"{e.creation_id} is being sent"),
     CreationConfirmed: _Line(
         _CREATIONS, logging.INFO, lambda e: f"{e.creation_id} created task {_id(e)}"
+    ),
+    CreationFailed: _Line(
+        _CREATIONS,
+        logging.INFO,
+        lambda e: (
+            f"{e.creation_id} failed{_because(e.error)}"
+            f"{'; the task may exist' if e.may_exist else ''}"
+        ),
     ),
     JournalOpened: _Line(
         _JOURNAL, logging.INFO, lambda e: f"journal {printable(str(e.path))} opened"

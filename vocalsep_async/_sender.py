@@ -59,11 +59,16 @@ class RequestSender:
             return decode(*await self._transport.exchange(request))
 
     async def send_with_retries(
-        self, request: Request, decode: Decode[T], may_retry: Callable[[VocalSepError], bool]
+        self,
+        request: Request,
+        decode: Decode[T],
+        may_retry: Callable[[VocalSepError], bool],
+        on_sent: Callable[[], None] | None = None,
     ) -> T:
         """Wait for a slot, send *request* and decode its answer, in the tries of the `RetryPolicy`.
 
-        *may_retry* says after which errors another try is allowed.
+        *may_retry* says after which errors another try is allowed; *on_sent* is called at each try
+        that has its slot.
 
         Raises:
             VocalSepError: the last try failed.
@@ -74,6 +79,8 @@ class RequestSender:
         while True:
             # A slot for each try, because each counts against the rate limit.
             slot = await self.queue.acquire()
+            if on_sent is not None:
+                on_sent()
             try:
                 return await self.send(slot, request, decode)
             except VocalSepError as error:

@@ -612,13 +612,7 @@ class VocalSepClient:
             **song,
         )
         links = {callback_url, song.get("audio_url", callback_url)}
-        creation = Creation(request, kind, links)
-        if journal is None:
-            return await self._creator.create(creation, None)
-        if isinstance(journal, Journal):
-            return await self._creator.create(creation, journal._file)  # noqa: SLF001
-        async with Journal(journal) as opened:
-            return await self._creator.create(creation, opened._file)  # noqa: SLF001
+        return await self._creator.create(Creation(request, kind, links), journal)
 
     async def get_credits(self) -> float:
         """How many credits the account has left.

@@ -354,16 +354,16 @@ class StemFailed(Event):
 
 @frozen(kw_only=True)
 class CreationIntended(Event):
-    """A `create_task` is about to be sent; with a journal, its intent is on the disk.
+    """A `create_task` began; with a journal, its intent is written next.
 
     Attributes:
         creation_id: the creation, unique in the process.
-        type: what kind of separation is asked for.
+        type: what kind of separation is asked for; None leaves it to the provider.
     """
 
     name: ClassVar[str] = "creation.intended"
     creation_id: str
-    type: SeparationType
+    type: SeparationType | None
 
 
 @frozen(kw_only=True)
@@ -380,7 +380,7 @@ class CreationSent(Event):
 
 @frozen(kw_only=True)
 class CreationConfirmed(Event):
-    """The API gave the id of a task that `create_task` asked for.
+    """The API gave the id of a task that `create_task` asked for: the creation is over.
 
     Attributes:
         creation_id: the creation.
@@ -390,6 +390,22 @@ class CreationConfirmed(Event):
     name: ClassVar[str] = "creation.confirmed"
     creation_id: str
     task_id: str
+
+
+@frozen(kw_only=True)
+class CreationFailed(Event):
+    """A `create_task` ended without the id of a task.
+
+    Attributes:
+        creation_id: the creation.
+        error: what it raised, a ``CancelledError`` included.
+        may_exist: whether the task may have been created and billed all the same.
+    """
+
+    name: ClassVar[str] = "creation.failed"
+    creation_id: str
+    error: BaseException = field(repr=_shown)
+    may_exist: bool
 
 
 @frozen(kw_only=True)

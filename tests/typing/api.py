@@ -49,7 +49,13 @@ from vocalsep_async import (
 )
 from vocalsep_async.client import ClientOptions
 from vocalsep_async.emulator import Emulator
-from vocalsep_async.instrumentation import Event, EventListener, PollFinished, TaskFinished
+from vocalsep_async.instrumentation import (
+    CreationFailed,
+    Event,
+    EventListener,
+    PollFinished,
+    TaskFinished,
+)
 from vocalsep_async.providers import COMMON_CODES, Request
 
 
@@ -89,6 +95,8 @@ async def tracks(client: VocalSepClient, ids: AsyncIterator[str]) -> None:
             assert_type(outcome, TaskOutcome)
         batch.add("id")
         assert_type(batch.notify("id"), bool)
+        assert_type(client.notify("id"), bool)
+        client.notify(TaskRef("id"))
         batch.close()
         assert_type(batch.stats, BatchStats)
         assert_type(batch.stats.eta, float)
@@ -192,6 +200,8 @@ def listens(event: Event) -> None:
     if isinstance(event, PollFinished):
         assert_type(event.error, BaseException | None)
         assert_type(event.wait_ids, tuple[str, ...])
+    if isinstance(event, CreationFailed):
+        assert_type((event.error, event.may_exist), tuple[BaseException, bool])
     if isinstance(event, TaskFinished):
         assert_type(event.delay, float | None)
         event.polls = 2  # type: ignore[misc]
