@@ -164,7 +164,7 @@ class PollStarted(Event):
 
     Attributes:
         task_id: the task.
-        attempt: which poll of this task it is, from 1.
+        attempt: which poll of this task it is, from 1; counted anew after all its waits ended.
         wait_ids: the ids of the waits and batches that it serves.
     """
 
@@ -180,13 +180,15 @@ class PollFinished(Event):
 
     Attributes:
         task_id: the task.
-        attempt: which poll of this task it was, from 1.
-        wait_ids: the ids of the waits and batches that it served.
+        attempt: as in its `PollStarted`.
+        wait_ids: the ids of the waits and batches that it served, those that joined it included;
+            of a cancelled poll, those that it was sent for.
         duration: seconds from sending the request to its end.
         code: the API's code, or the HTTP status of an answer without one; None without an answer.
         status: the status of the task; None if the poll did not succeed.
         error: why the poll did not succeed; None if it did.
-        failures: polls of this task that failed in a row, this one included; 0 if it succeeded.
+        failures: polls of this task that failed in a row, this one included unless it was
+            cancelled or a hook of yours raised; 0 if it succeeded.
         next_poll_in: seconds until the task is polled again at the earliest; None if that is not
             planned.
     """
@@ -266,7 +268,7 @@ class TaskFinished(Event):
         type: what kind of separation it was; None if not known.
         duration: seconds from creation to completion by the provider's clock; None if not known.
         delay: seconds from its end until this client saw it; None if not known.
-        polls: polls of the task that this client made.
+        polls: polls that its waits and batches made; 0 if there were none.
     """
 
     name: ClassVar[str] = "task.finished"

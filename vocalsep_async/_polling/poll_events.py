@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from vocalsep_async._polling.target import PollTarget
 from vocalsep_async.errors import APIError, DecodeError
 from vocalsep_async.instrumentation import PollFinished, PollStarted, TaskFinished
@@ -10,9 +12,9 @@ from vocalsep_async.models import SeparationTask
 _SUCCESS = 200
 
 
-def poll_started(target: PollTarget) -> PollStarted:
+def poll_started(target: PollTarget, wait_ids: tuple[str, ...]) -> PollStarted:
     """The event of a poll that is about to be sent."""
-    return PollStarted(task_id=target.task_id, attempt=target.polls, wait_ids=wait_ids_of(target))
+    return PollStarted(task_id=target.task_id, attempt=target.polls, wait_ids=wait_ids)
 
 
 def poll_finished(
@@ -20,6 +22,7 @@ def poll_finished(
     wait_ids: tuple[str, ...],
     now: float,
     *,
+    paused_until: float,
     task: SeparationTask | None = None,
     error: BaseException | None = None,
 ) -> PollFinished:
@@ -36,8 +39,14 @@ def poll_finished(
         status=None if task is None else task.status,
         error=error,
         failures=0 if task is not None else target.failures,
-        next_poll_in=max(0.0, target.key - now) if target.waits else None,
+        next_poll_in=_next_poll_in(target, now, paused_until),
     )
+
+
+def _next_poll_in(target: PollTarget, now: float, paused_until: float) -> float | None:
+    # A poll before a deadline comes whatever the key says; a target that has ended does not wait.
+    due = min(target.key, target.latest) if target.waits else math.inf
+    return None if due == math.inf else max(0.0, max(due, paused_until) - now)
 
 
 def task_finished(task: SeparationTask, target: PollTarget | None, now: float) -> TaskFinished:

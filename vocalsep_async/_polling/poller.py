@@ -186,17 +186,18 @@ class Poller:
         waiter.on_subscribed(target)
         # A pause that began earlier is not announced again.
         waiter.on_pause(self._requests.paused_until())
-        error: BaseException | None = None
         try:
-            yield waiter
-        except BaseException as failure:
-            error = failure
-            raise
-        finally:
-            del self._waiters[waiter]
-            self.unsubscribe(target, waiter)
+            try:
+                yield waiter
+            finally:
+                del self._waiters[waiter]
+                self.unsubscribe(target, waiter)
+                # The end of a poll that is cancelled comes before that of its wait.
+                await self.wait_closed()
+        except BaseException as error:
             self._events.emit(waiter.finished_event(error))
-            await self.wait_closed()
+            raise
+        self._events.emit(waiter.finished_event(None))
 
     def subscribe(self, ref: TaskRef, subscriber: Subscriber) -> PollTarget:
         """Subscribe *subscriber* to *ref*, which waits in the subscriber's queue for its polls."""
@@ -392,17 +393,23 @@ class Poller:
 
     def _start_poll(self, target: PollTarget, slot: RequestSlot) -> None:
         target.on_sent(anyio.current_time())
+        # A cancelled poll reports those that it was sent for: they may have left.
+        wait_ids = wait_ids_of(target) if self._events else ()
         if self._events:
-            self._events.emit(poll_started(target))
+            self._events.emit(poll_started(target, wait_ids))
         poll = _task(self._poll(target, slot), f"vocalsep poll {target.task_id}")
         target.poll = poll
         # A poll that is cancelled before it begins never enters the slot's block.
         poll.add_done_callback(slot.release)
         # The queue is bound now: the target may move to another one while it is polled.
-        poll.add_done_callback(partial(self._on_poll_done, target, target.queue))
+        poll.add_done_callback(partial(self._on_poll_done, target, target.queue, wait_ids))
 
     def _on_poll_done(
-        self, target: PollTarget, queue: PollQueue[PollTarget], poll: asyncio.Task[None]
+        self,
+        target: PollTarget,
+        queue: PollQueue[PollTarget],
+        wait_ids: tuple[str, ...],
+        poll: asyncio.Task[None],
     ) -> None:
         queue.end_poll()
         self._changed.set()
@@ -411,7 +418,7 @@ class Poller:
         if target.poll is poll:
             target.poll = None
             self._plan(target)  # cancelled from outside: the subscribers still want a record
-        self._report(target, wait_ids_of(target), error=asyncio.CancelledError())
+        self._report(target, wait_ids, error=asyncio.CancelledError())
 
     # What polls find
 
@@ -445,8 +452,15 @@ class Poller:
         task: SeparationTask | None = None,
         error: BaseException | None = None,
     ) -> None:
-        now = anyio.current_time()
-        self._events.emit(poll_finished(target, wait_ids, now, task=task, error=error))
+        event = poll_finished(
+            target,
+            wait_ids,
+            anyio.current_time(),
+            paused_until=self._requests.paused_until(),
+            task=task,
+            error=error,
+        )
+        self._events.emit(event)
 
     def _on_record(self, target: PollTarget, task: SeparationTask, age: float | None) -> None:
         now = anyio.current_time()
@@ -470,6 +484,8 @@ class Poller:
     def _end_with(self, target: PollTarget, task: SeparationTask) -> None:
         # Before the subscribers are notified: one that subscribes again gets a new target.
         self._drop(target)
+        # Another call may have received the record: an older one must not follow it.
+        self._cancel(target.poll)
         for subscriber in target.subscribers:
             subscriber.on_record(target, task)
 
