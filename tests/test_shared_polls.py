@@ -297,3 +297,28 @@ async def test_polls_run_outside_the_context_of_callers(
     async with make_client() as client:
         await client.wait_for_task("a")
     assert seen == ["none"]
+
+
+async def test_a_poll_under_way_takes_no_final_record_of_another_call_away(
+    provider: FakeProvider,
+) -> None:
+    async def slow(_task: SeparationTask) -> None:
+        await anyio.sleep(20)
+
+    provider.round_trip = 4.0
+    provider.every_answer = record
+    async with make_client() as client, anyio.create_task_group() as group:
+        results: list[SeparationTask] = []
+
+        async def wait() -> None:
+            results.append(
+                await client.wait_for_task("a", timeout=100, poll=Interval(3), on_update=slow)
+            )
+
+        group.start_soon(wait)
+        await anyio.sleep(7.5)
+        assert provider.in_flight == 1
+        provider.round_trip = 0.1
+        provider.script("a", lambda: record("a", "GENERATE_AUDIO_FAILED"))
+        assert (await client.get_task("a")).is_final
+    assert [task.is_final for task in results] == [True]
