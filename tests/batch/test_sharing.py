@@ -12,6 +12,8 @@ from batch.tracking import NEVER, add_all, is_clean, numbered, outcomes_of, trac
 from fakes import FakeProvider, finished, make_client
 
 from vocalsep_async import (
+    BatchRunner,
+    Event,
     Interval,
     PollContext,
     SeparationType,
@@ -20,6 +22,7 @@ from vocalsep_async import (
     TaskTimeoutError,
     VocalSepClient,
 )
+from vocalsep_async.instrumentation import PollStarted
 
 pytestmark = pytest.mark.anyio
 
@@ -303,3 +306,24 @@ async def test_the_type_with_the_longer_expected_delay_is_polled_first(
         await anyio.sleep(15)
     firsts = [task_id for _, task_id in provider.polls[:20]]
     assert all(task_id.startswith("quick") for task_id in firsts)
+
+
+async def test_a_batch_that_a_listener_gives_a_task_being_polled_shares_that_poll(
+    provider: FakeProvider,
+) -> None:
+    provider.round_trip = 6.0
+    add_all(provider, ["a"], 20)
+    others: list[BatchRunner] = []
+
+    def share(event: Event) -> None:
+        if isinstance(event, PollStarted) and others:
+            others.pop().add(TaskRef("a", created_at=datetime.now(UTC)))
+
+    async with make_client(on_event=share) as client, client.track(keep_open=True) as second:
+        others.append(second)
+        async with client.track(["a"]) as first:
+            assert set(await outcomes_of(first)) == {"a"}
+        second.close()
+        assert set(await outcomes_of(second)) == {"a"}
+    assert not others
+    assert provider.most_in_flight == 1

@@ -393,16 +393,17 @@ class Poller:
 
     def _start_poll(self, target: PollTarget, slot: RequestSlot) -> None:
         target.on_sent(anyio.current_time())
-        # A cancelled poll reports those that it was sent for: they may have left.
-        wait_ids = wait_ids_of(target) if self._events else ()
-        if self._events:
-            self._events.emit(poll_started(target, wait_ids))
         poll = _task(self._poll(target, slot), f"vocalsep poll {target.task_id}")
         target.poll = poll
         # A poll that is cancelled before it begins never enters the slot's block.
         poll.add_done_callback(slot.release)
+        # A cancelled poll reports those that it was sent for: they may have left.
+        wait_ids = wait_ids_of(target) if self._events else ()
         # The queue is bound now: the target may move to another one while it is polled.
         poll.add_done_callback(partial(self._on_poll_done, target, target.queue, wait_ids))
+        # Last, because a listener may have another batch share this poll.
+        if self._events:
+            self._events.emit(poll_started(target, wait_ids))
 
     def _on_poll_done(
         self,
