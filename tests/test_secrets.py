@@ -672,3 +672,21 @@ def test_a_traceback_shortens_long_texts_of_the_server(body: bytes) -> None:
     text = "".join(traceback.format_exception(caught.value))
     assert "said by the server" in text
     assert LONG[:400] not in text
+
+
+LINK = "cannot fetch https://songs.example/a.mp3?signature=hush-hush now"
+LINK_ECHOES: dict[str, bytes] = {
+    "an error": envelope(500, LINK),
+    "a rejected request": envelope(400, LINK),
+    "no such task": envelope(422, f"record not exist: {LINK}"),
+    "a failed task": envelope(data=record(status="GENERATE_AUDIO_FAILED", errorMessage=LINK)),
+    "a code": envelope(data=record(status="GENERATE_AUDIO_FAILED", errorCode=LINK)),
+}
+
+
+@pytest.mark.parametrize("body", LINK_ECHOES.values(), ids=LINK_ECHOES)
+def test_a_message_that_echoes_a_link_is_shown_without_its_query(body: bytes) -> None:
+    with pytest.raises(VocalSepError, match=r"songs\.example/a\.mp3") as caught:
+        Decoder(SUNOAPI).task(TaskRef("task-1"), 200, {}, body).raise_for_failure()
+    assert "hush-hush" not in "".join(traceback.format_exception(caught.value))
+    assert "hush-hush" not in repr(caught.value)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vocalsep_async._text import counted, printable, short_url
+from vocalsep_async._text import counted, printable, short_url, without_queries
 
 
 @pytest.mark.parametrize(
@@ -68,3 +68,23 @@ def test_a_shortened_link_never_shows_a_query(text: str) -> None:
 )
 def test_a_count_has_the_right_plural_and_separators(number: int, shown: str) -> None:
     assert counted(number, "task") == shown
+
+
+@pytest.mark.parametrize(
+    "text, left",
+    [
+        (
+            "cannot fetch https://a.example/b.mp3?sig=hush: 404",
+            "cannot fetch https://a.example/b.mp3 404",
+        ),
+        ("https://a.example/Lead Vocal.mp3#hush", "https://a.example/Lead Vocal.mp3"),
+        (
+            "https://a.example/?hush and http://b.example/?hush",
+            "https://a.example/ and http://b.example/",
+        ),
+        ("error #5, why?", "error #5, why?"),
+        ("", ""),
+    ],
+)
+def test_a_text_keeps_its_links_without_their_queries(text: str, left: str) -> None:
+    assert without_queries(text) == left

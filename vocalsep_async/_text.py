@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from urllib.parse import urlsplit
 
 _LONGEST = 300
@@ -49,3 +50,10 @@ def bare_url(url: str) -> str:
         return urlsplit(url)._replace(query="", fragment="").geturl()
     except ValueError:
         return ""
+
+
+def without_queries(text: str) -> str:
+    """*text* without queries and fragments from its first link on."""
+    before, mark, rest = text.partition("://")
+    # Where a link ends is not known, because it may hold raw blanks.
+    return before + mark + re.sub(r"[?#]\S*", "", rest)

@@ -255,7 +255,8 @@ class SeparationTask:
         audio_id: the source track; None if not said.
         callback_url: the webhook it was created with; None if not said.
         error_code: the API's code for a failure; None if there is none.
-        error_message: the API's words for a failure, made printable; None if there are none.
+        error_message: the API's words for a failure, made printable and without the queries of
+            links; None if there are none.
         origin_tracks: the tracks as the provider's engine lists them; may be fewer than the stems.
         raw: the record as received, nothing left out. It takes no part in comparisons.
         route: the name of the provider whose route the task is on, where its host serves several

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from vocalsep_async._text import printable
+from vocalsep_async._text import printable, without_queries
 from vocalsep_async.errors import (
     DecodeError,
     ErrorAction,
@@ -184,7 +184,8 @@ class Decoder:
 
     def _message(self, envelope: Envelope) -> str:
         # The key was taken out before: after the cut, a part of it would not be recognised.
-        return printable(envelope.message)
+        # Messages echo the links of a request, and are shown in logs and events.
+        return printable(without_queries(envelope.message))
 
 
 def age_of(task: SeparationTask, headers: Headers) -> float | None:

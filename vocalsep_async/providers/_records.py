@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from cattrs import BaseValidationError, Converter, transform_error
 from cattrs.gen import make_dict_structure_fn, override
 
-from vocalsep_async._text import printable
+from vocalsep_async._text import printable, without_queries
 from vocalsep_async.errors import DecodeError
 from vocalsep_async.models import (
     STEM_NAMES,
@@ -198,7 +198,7 @@ def _optional_text(value: Any, _type: Any) -> str | None:
 
 def _optional_message(value: Any, _type: Any) -> str | None:
     text = _optional_text(value, None)
-    return None if text is None else printable(text)
+    return None if text is None else printable(without_queries(text))
 
 
 def _optional_index(value: Any, _type: Any) -> int | None:
