@@ -463,7 +463,10 @@ class BatchStats:
             limit is known.
         mean_delay: seconds from the end of a task (or of taking it in, if that was later) until
             it was known, on average; None until one was known whose times are.
-        eta: seconds until all outcomes will be known, roughly, as tasks of this type go.
+        eta: seconds until all outcomes will be known, roughly, as tasks of this type go; infinity
+            before a poll of the batch succeeded, because nothing is known then.
+        last_error: why the last poll of the batch failed, without its traceback; None if a poll
+            has succeeded since, or none has failed.
     """
 
     pending: int
@@ -476,6 +479,7 @@ class BatchStats:
     rate: float
     mean_delay: float | None
     eta: float
+    last_error: VocalSepError | None = None
 
 
 @frozen(kw_only=True)

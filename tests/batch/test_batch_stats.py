@@ -11,7 +11,13 @@ from attrs.exceptions import FrozenInstanceError
 from batch.tracking import NEVER, add_all, numbered, outcomes_of
 from fakes import FakeProvider, envelope, make_client, record
 
-from vocalsep_async import Interval, TransportError
+from vocalsep_async import (
+    Interval,
+    RateLimitedError,
+    ServerError,
+    TransportError,
+    VocalSepError,
+)
 from vocalsep_async._batch.counters import BatchCounters
 from vocalsep_async._scheduling.hazards import HazardModel
 from vocalsep_async.models import BatchStats
@@ -38,7 +44,8 @@ async def test_stats_count_outcomes_whether_or_not_they_were_fetched(
             retried=0,
             rate=2.0,
             mean_delay=None,
-            eta=stats.eta,
+            eta=math.inf,
+            last_error=None,
         )
         await anyio.sleep(50)
         stats = batch.stats
@@ -167,12 +174,70 @@ async def test_the_mean_delay_covers_only_tasks_with_known_times() -> None:
     assert stats.mean_delay == 2.0
 
 
+# The last error
+
+
+async def test_the_last_error_is_that_of_the_last_poll_until_one_succeeds(
+    provider: FakeProvider,
+) -> None:
+    cut = TransportError("cut")
+    provider.script("a", record("a"), cut, envelope(500, "broken"), record("a"), record("a"))
+    seen: list[VocalSepError | None] = []
+    async with make_client() as client, client.track(["a"], poll=Interval(20)) as batch:
+        assert batch.stats.last_error is None
+        while batch.stats.polls < 4:
+            await anyio.sleep(0.05)
+            if not seen or repr(batch.stats.last_error) != repr(seen[-1]):
+                seen.append(batch.stats.last_error)
+    assert [type(error) for error in seen] == [
+        type(None),
+        TransportError,
+        ServerError,
+        type(None),
+    ]
+
+
+async def test_throttling_is_a_last_error_too(provider: FakeProvider) -> None:
+    provider.script("a", envelope(430, "too often"), record("a"))
+    async with make_client() as client, client.track(["a"]) as batch:
+        await anyio.sleep(1)
+        assert isinstance(batch.stats.last_error, RateLimitedError)
+
+
+async def test_the_error_that_ended_a_task_is_the_last_error(provider: FakeProvider) -> None:
+    provider.script("a", envelope(404, "no such path"))
+    async with make_client() as client, client.track(["a"]) as batch:
+        outcomes = await outcomes_of(batch)
+        assert repr(batch.stats.last_error) == repr(outcomes["a"].error)
+
+
+async def test_the_last_error_holds_no_traceback(provider: FakeProvider) -> None:
+    provider.script("a", TransportError("cut"))
+    async with make_client() as client, client.track(["a"]) as batch:
+        await anyio.sleep(0.5)
+        error = batch.stats.last_error
+    assert error is not None
+    assert error.__traceback__ is None
+
+
 # Estimated time
+
+
+async def test_the_eta_is_infinite_until_a_poll_succeeds(provider: FakeProvider) -> None:
+    provider.script("a", TransportError("cut"), record("a"))
+    async with make_client() as client, client.track(["a"], poll=Interval(20)) as batch:
+        await anyio.sleep(0.5)
+        assert batch.stats.polls == 1
+        assert math.isinf(batch.stats.eta)
+        await anyio.sleep(10)
+        assert batch.stats.polls == 2
+        assert batch.stats.eta < 300
 
 
 async def test_the_eta_falls_to_zero(provider: FakeProvider) -> None:
     add_all(provider, ["a", "b"], 40)
     async with make_client() as client, client.track(["a", "b"]) as batch:
+        await anyio.sleep(1)
         first = batch.stats.eta
         await anyio.sleep(30)
         assert 0 < batch.stats.eta < first < 300

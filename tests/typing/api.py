@@ -100,6 +100,7 @@ async def tracks(client: VocalSepClient, ids: AsyncIterator[str]) -> None:
         batch.close()
         assert_type(batch.stats, BatchStats)
         assert_type(batch.stats.eta, float)
+        assert_type(batch.stats.last_error, VocalSepError | None)
 
 
 async def saves(client: VocalSepClient, task: SeparationTask, outcome: TaskOutcome) -> None:

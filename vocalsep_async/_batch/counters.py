@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import math
+
 from vocalsep_async._scheduling.hazards import HazardModel
 from vocalsep_async.errors import ErrorAction, VocalSepError
 from vocalsep_async.models import BatchStats, TaskOutcome
@@ -19,6 +22,8 @@ class BatchCounters:
         self.polls = 0
         self.throttled = 0
         self.retried = 0
+        self._last_error: VocalSepError | None = None
+        self._is_answered = False
         self._delays = 0
         self._total_delay = 0.0
 
@@ -34,6 +39,18 @@ class BatchCounters:
             self.throttled += 1
         elif error is not None:
             self.retried += 1
+        if error is not None:
+            self.on_error(error)
+
+    def on_record(self) -> None:
+        """A poll succeeded."""
+        self._is_answered = True
+        self._last_error = None
+
+    def on_error(self, error: VocalSepError) -> None:
+        """A poll failed."""
+        # A copy has no traceback, whose frames would stay in memory.
+        self._last_error = copy.copy(error)
 
     def on_outcome(self, outcome: TaskOutcome) -> None:
         """A task has an outcome."""
@@ -73,6 +90,7 @@ class BatchCounters:
             rate=rate,
             mean_delay=self._total_delay / self._delays if self._delays else None,
             eta=self._eta(pending, rate, newest, model),
+            last_error=self._last_error,
         )
 
     def _eta(self, pending: int, rate: float, newest: float, model: HazardModel) -> float:
@@ -80,6 +98,8 @@ class BatchCounters:
         # before, and the slowest of the pending tasks.
         if not pending:
             return 0.0
+        if not self._is_answered:
+            return math.inf
         polls_per_task = (self.polls + pending) / (self.finished + pending)
         slowest = model.remaining(0.0, min(1.0, _STILL_RUNNING / pending))
         return max(pending * polls_per_task / rate, slowest - newest)

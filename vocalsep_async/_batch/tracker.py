@@ -234,6 +234,7 @@ class BatchTracker:
 
     def on_record(self, group: ArrivalGroup, target: PollTarget, task: SeparationTask) -> None:
         """A poll succeeded."""
+        self.counters.on_record()
         if task.is_final:
             ended = target.ended_at(task)
             if ended is not None:
@@ -259,6 +260,7 @@ class BatchTracker:
             self._on_change()
         # The error of a policy arrives deferred: the task may have been settled meanwhile.
         elif self._is_open(target.task_id, group):
+            self.counters.on_error(error)
             self._settle(target.task_id, group, error=error)
 
     def end(self, error: Exception) -> None:
