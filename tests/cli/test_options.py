@@ -13,7 +13,10 @@ import pytest
 from cli.in_process import assert_error, call
 from cli.subprocesses import KEY, ended, first_line, started, vocalsep
 
+from vocalsep_async import InvalidArgumentError
+from vocalsep_async.cli.options import check_stems
 from vocalsep_async.emulator import Emulator
+from vocalsep_async.models import STEM_NAMES
 
 OTHER_KEY = "sk-fedcba9876543210"
 POSIX = pytest.mark.skipif(os.name != "posix", reason="there are no modes of files")
@@ -216,3 +219,25 @@ async def test_no_option_takes_the_key_as_an_argument(emulator: Emulator) -> Non
     shown = "".join((await vocalsep(emulator, "--help")).out)
     assert "--key-file" in shown
     assert "--api-key" not in shown
+
+
+# Names of stems
+
+
+@pytest.mark.parametrize("name", [*STEM_NAMES, "lead_vocal", "drums_extract", "oud"])
+def test_a_name_that_a_task_may_have_is_accepted(name: str) -> None:
+    check_stems(["vocal", name])
+
+
+@pytest.mark.parametrize(
+    "name, meant",
+    [
+        ("vocals", "vocal"),
+        ("drumz", "drums"),
+        ("Vocal", "vocal"),
+        ("back_vocals", "backing_vocals"),
+    ],
+)
+def test_a_mistyped_name_is_refused_with_the_right_one(name: str, meant: str) -> None:
+    with pytest.raises(InvalidArgumentError, match=rf"'{name}'; did you mean {meant}\?"):
+        check_stems(["vocal", name])

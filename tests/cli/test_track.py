@@ -87,6 +87,8 @@ USAGE_ERRORS: list[tuple[tuple[str, ...], str]] = [
     ((" ",), "argument: "),
     (("two words",), "one id per line"),
     (("an-id", "--stem", "vocal"), "add --to with a folder"),
+    (("an-id", "--to", "stems", "--stem", "vocals"), "did you mean vocal?"),
+    (("an-id", "--to", "stems", "--stem", "drumz"), "did you mean drums?"),
     (("an-id", "--to", "/proc/no-such-folder"), "/proc/no-such-folder: "),
     (("an-id", "--report", "/"), "/: Is a directory"),
 ]

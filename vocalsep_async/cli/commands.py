@@ -206,6 +206,7 @@ def _track(
             raise InvalidArgumentError(_no_ids(context))
         if run_options.stems and run_options.download_to is None:
             raise InvalidArgumentError("--stem selects stems to save: add --to with a folder")
+        options.check_stems(run_options.stems or ())
         async with settings.client() as client:
             run = BatchRun(evolve(run_options, tasks=ids.all()), output, stop)
             code = await run.run(client)

@@ -5,15 +5,27 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Iterable
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from attrs import frozen
+from attrs import fields, frozen
 
-from vocalsep_async import ConfigurationError, SeparationType, VocalSepClient
+from vocalsep_async import (
+    ConfigurationError,
+    InvalidArgumentError,
+    SeparationType,
+    Stems,
+    VocalSepClient,
+)
+from vocalsep_async._text import printable
 
 _ACCESS_BY_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+_KNOWN_STEMS = tuple(each.name for each in fields(Stems))
+_SIMILARITY = 0.8
+"""From which a name is taken for a mistyped one: "vocals" and "drumz" are, "lead_vocal" is not."""
 
 Ids = Annotated[list[str], typer.Argument(metavar="ID", help="Task ids.")]
 IdsOrStdin = Annotated[
@@ -34,7 +46,8 @@ JournalPath = Annotated[
 ]
 To = Annotated[Path | None, typer.Option("--to", help="Save the stems below this folder.")]
 StemNames = Annotated[
-    list[str] | None, typer.Option("--stem", help="Save only this stem; can be repeated.")
+    list[str] | None,
+    typer.Option("--stem", help="Save only this stem, such as vocal; can be repeated."),
 ]
 Report = Annotated[
     Path | None,
@@ -90,3 +103,18 @@ def _read_key(file: Path) -> str:
     if not key:
         raise ConfigurationError(f"{file} contains no key: it must hold the key alone")
     return key
+
+
+def check_stems(names: Iterable[str]) -> None:
+    """Check the names of stems as far as that is possible without a task.
+
+    Raises:
+        InvalidArgumentError: a name is a mistyped one; the message has the right one.
+    """
+    # Others may be right: a track of the provider's engine can have any name.
+    for name in names:
+        similar = get_close_matches(name, _KNOWN_STEMS, n=1, cutoff=_SIMILARITY)
+        if similar and similar[0] != name:
+            raise InvalidArgumentError(
+                f"there is no stem {printable(name)!r}; did you mean {similar[0]}?"
+            )
