@@ -156,7 +156,7 @@ ARROWS = {
     },
     "emulator": {"_text", "_validation", "errors", "models"},
     "pytest_plugin": {"emulator"},
-    "cli": {"__init__", "_journal", "_text", "emulator", "providers"},
+    "cli": {"__init__", "_journal", "_text", "emulator", "instrumentation", "providers"},
     "__init__": {
         "_version",
         "batch",

@@ -1,10 +1,11 @@
-"""Counts of a batch and its client; a test overrides those that matter to it."""
+"""Progress of a batch; a test overrides what matters to it."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from vocalsep_async import BatchStats, ClientStats
+from vocalsep_async import BatchStats
+from vocalsep_async.cli.activity import Snapshot
 
 
 def batch(**fields: Any) -> BatchStats:
@@ -24,13 +25,12 @@ def batch(**fields: Any) -> BatchStats:
     return BatchStats(**(usual | fields))
 
 
-def client(**fields: Any) -> ClientStats:
-    """Counts of a client with 50 requests."""
+def snapshot(**fields: Any) -> Snapshot:
+    """Progress of that batch after 50 requests."""
     usual: dict[str, Any] = {
+        "batch": batch(),
         "requests": 50,
         "throttled": 0,
-        "in_flight": 1,
-        "rate": 2.0,
-        "paused_for": 0.0,
+        "request_rate": 1.84,
     }
-    return ClientStats(**(usual | fields))
+    return Snapshot(**(usual | fields))

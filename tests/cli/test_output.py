@@ -16,7 +16,7 @@ from typing import Any
 
 import anyio
 import pytest
-from cli.stats import batch, client
+from cli.stats import batch, snapshot
 from cli.subprocesses import KEY, first_line, started
 from cli.terminal import Terminal
 from hypothesis import given
@@ -33,18 +33,13 @@ from vocalsep_async import (
     VocalSepError,
 )
 from vocalsep_async.cli.output import Output, outcome_line, task_lines, task_to_dict
-from vocalsep_async.cli.progress import Snapshot, format_line
+from vocalsep_async.cli.progress import format_line
 from vocalsep_async.emulator import Emulator
 
 Captured = pytest.CaptureFixture[str]
 
 HOSTILE = "[red]x[/] :key: :smile:"
-SNAPSHOT = Snapshot(
-    batch=batch(pending=1, finished=1, failed=0),
-    client=client(),
-    request_rate=0.2,
-    slowest=(("an-id", 8.0),),
-)
+SNAPSHOT = snapshot(batch=batch(pending=1, finished=1, failed=0), slowest=(("an-id", 8.0),))
 
 
 # Results and messages
@@ -144,8 +139,8 @@ async def test_a_terminal_shows_progress_below_the_results_and_clears_it_at_the_
             await anyio.sleep(1)
         during = screen_of(terminal)
         assert during.lines[:3] == ["first", HOSTILE, "x" * 200]
-        assert during.lines[3].startswith("1 of 2 tasks finished ")
-        assert during.lines[-1] == "  an-id  open for 8 s"
+        assert during.lines[3].startswith("1 of 2 tasks done ")
+        assert during.lines[-1] == "  an-id  polled for 8 s"
         assert not during.has_cursor
         group.cancel_scope.cancel()
     output.info("message")
@@ -169,7 +164,7 @@ async def test_results_that_are_redirected_do_not_appear_on_the_terminal(
         assert elsewhere.getvalue() == "first\n"
         await anyio.sleep(1)
         group.cancel_scope.cancel()
-    assert "1 of 2 tasks finished" in terminal.getvalue()
+    assert "1 of 2 tasks done" in terminal.getvalue()
     assert "first" not in terminal.getvalue()
     assert screen_of(terminal).lines == [""]
 
@@ -227,7 +222,7 @@ async def test_a_terminal_keeps_only_the_results_and_the_last_message(
     done, still = emulator.add_task(duration=0), emulator.add_task(duration=float("inf"))
     process = await start_on_terminal(emulator, "track", done, still, stdout=theirs, stderr=theirs)
     os.close(theirs)
-    text = await asyncio.to_thread(written_to, ours, "1 of 2 tasks finished")
+    text = await asyncio.to_thread(written_to, ours, "1 of 2 tasks done")
     process.send_signal(signal.SIGINT)
     text += await asyncio.to_thread(written_to, ours)
     assert await process.wait() == 130
@@ -252,7 +247,7 @@ async def test_a_pipe_gets_only_results_while_a_terminal_shows_progress(
     )
     os.close(theirs)
     assert json.loads(await first_line(process))["task_id"] == done
-    text = await asyncio.to_thread(written_to, ours, "1 of 2 tasks finished")
+    text = await asyncio.to_thread(written_to, ours, "1 of 2 tasks done")
     emulator.finish(still)
     rest = asyncio.create_task(asyncio.to_thread(written_to, ours))
     out, _ = await process.communicate()

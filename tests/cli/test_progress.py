@@ -5,26 +5,30 @@ from __future__ import annotations
 import io
 import math
 from pathlib import Path
-from typing import Any
 
 import pytest
-from cli.stats import batch, client
+from cli.stats import batch
+from cli.stats import snapshot as make_snapshot
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from vocalsep_async import DownloadProgress
-from vocalsep_async.cli.progress import Snapshot, format_duration, format_line, render
-
-
-def make_snapshot(**fields: Any) -> Snapshot:
-    usual: dict[str, Any] = {"batch": batch(), "client": client(), "request_rate": 1.84}
-    return Snapshot(**(usual | fields))
+from vocalsep_async import DownloadProgress, ServerError, TransportError
+from vocalsep_async.cli.activity import Pause, Silence, Snapshot
+from vocalsep_async.cli.progress import format_duration, format_line, render
 
 
 def shown(snapshot: Snapshot) -> list[str]:
     """The lines on a terminal of 80 columns."""
-    console = Console(file=io.StringIO(), width=80, record=True, markup=False, highlight=False)
+    # As the output of commands makes its console.
+    console = Console(
+        file=io.StringIO(),
+        width=80,
+        record=True,
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
     console.print(render(snapshot))
     return [line.rstrip() for line in console.export_text().splitlines()]
 
@@ -68,14 +72,14 @@ def test_no_part_of_a_duration_reaches_sixty(seconds: float) -> None:
 
 def test_a_progress_line_has_all_counts() -> None:
     assert format_line(make_snapshot()) == (
-        "12 of 42 tasks finished, 1 failed; about 2:05 min left; "
-        "50 requests, 1.8 of 2.0 per second; 0 throttled"
+        "12 of 42 tasks done: 11 succeeded, 1 failed; about 2:05 min left; "
+        "50 requests, 1.8 of at most 2.0 per second"
     )
 
 
-def test_a_progress_line_omits_failures_if_there_are_none() -> None:
+def test_a_progress_line_has_one_number_while_all_tasks_succeed() -> None:
     snapshot = make_snapshot(batch=batch(failed=0, pending=0, eta=0.0))
-    assert format_line(snapshot).startswith("12 of 12 tasks finished; none pending; ")
+    assert format_line(snapshot).startswith("12 of 12 tasks done; none pending; ")
 
 
 def test_an_infinite_estimate_is_shown_as_unknown() -> None:
@@ -84,14 +88,20 @@ def test_an_infinite_estimate_is_shown_as_unknown() -> None:
 
 
 def test_an_unknown_limit_is_not_shown() -> None:
-    assert "50 requests, 1.8 per second" in format_line(make_snapshot(client=client(rate=math.inf)))
+    snapshot = make_snapshot(batch=batch(rate=math.inf))
+    assert "50 requests, 1.8 per second" in format_line(snapshot)
 
 
-@pytest.mark.parametrize("throttled, reason", [(0, "API under maintenance"), (3, "throttled")])
-def test_a_pause_is_shown_with_its_reason(throttled: int, reason: str) -> None:
-    snapshot = make_snapshot(client=client(paused_for=8.2, throttled=throttled))
-    assert format_line(snapshot).endswith(f"; paused for 9 s: {reason}")
-    assert f"paused for 9 s: {reason}" in shown(snapshot)
+def test_throttled_requests_are_counted() -> None:
+    assert "; 3 requests throttled" in format_line(make_snapshot(throttled=3))
+    assert "throttled" not in format_line(make_snapshot())
+
+
+def test_a_pause_is_shown_with_its_reason() -> None:
+    snapshot = make_snapshot(pause=Pause(seconds=8.2, reason="throttled with code 430"))
+    words = "paused for 9 s: throttled with code 430"
+    assert format_line(snapshot).endswith(f"; {words}")
+    assert words in shown(snapshot)
 
 
 def test_retried_polls_are_counted() -> None:
@@ -102,20 +112,64 @@ def test_retried_polls_are_counted() -> None:
     assert "retried" not in format_line(make_snapshot())
 
 
+# Silence
+
+NO_CONNECTION = TransportError("GET /x at api.example: no connection", may_have_arrived=False)
+ADVICE = "check the network and VOCALSEP_BASE_URL"
+
+
+def line_of(error: Exception | None, task_id: str | None = None) -> str:
+    silence = Silence(seconds=24.0, error=error, task_id=task_id)  # type: ignore[arg-type]
+    # The failed polls are not counted besides: nothing is said twice.
+    return format_line(make_snapshot(batch=batch(retried=3), silence=silence)).split("; ", 3)[3]
+
+
+def test_a_long_silence_is_shown_with_its_reason() -> None:
+    cut = TransportError("the connection broke")
+    assert line_of(cut) == "no answer for 24 s: the connection broke"
+
+
+def test_a_connection_that_cannot_be_made_is_shown_with_advice() -> None:
+    assert line_of(NO_CONNECTION) == f"no answer for 24 s: {NO_CONNECTION}; {ADVICE}"
+
+
+def test_an_answer_that_is_an_error_is_no_usable_answer() -> None:
+    broken = ServerError("broken", code=500, http_status=500)
+    assert line_of(broken) == f"no usable answer for 24 s: {broken}"
+
+
+def test_a_silence_without_an_error_is_that_of_polls_that_hang() -> None:
+    assert line_of(None) == "no answer for 24 s"
+
+
+def test_a_silence_of_one_task_names_the_task() -> None:
+    line = line_of(TransportError("cut"), "an-id\x1b")
+    assert line == "task an-id\\x1b: no answer for 24 s: cut"
+
+
+def test_a_terminal_shows_the_whole_reason_and_the_advice() -> None:
+    silence = Silence(seconds=24.0, error=NO_CONNECTION, task_id=None)
+    lines = shown(make_snapshot(silence=silence))
+    # The console crops what is longer than a line.
+    assert all(len(line) <= 80 for line in lines)
+    text = " ".join(lines)
+    assert f"no answer for 24 s: {NO_CONNECTION}; {ADVICE}" in text
+
+
 # Bars
 
 
 def test_a_terminal_shows_the_same_text_and_a_bar() -> None:
     first, second = shown(make_snapshot())
-    assert first.startswith("12 of 42 tasks finished, 1 failed ")
+    assert first.startswith("12 of 42 tasks done: 11 succeeded, 1 failed ")
     assert first.endswith(" about 2:05 min left")
     assert "━" in first
-    assert second == "50 requests, 1.8 of 2.0 per second; 0 throttled"
+    assert second == "50 requests, 1.8 of at most 2.0 per second"
 
 
 def test_the_slowest_tasks_are_named() -> None:
     snapshot = make_snapshot(slowest=(("an-id", 185.0), ("another", 8.0)))
-    assert shown(snapshot)[2:] == ["  an-id  open for 3:05 min", "  another  open for 8 s"]
+    assert shown(snapshot)[2:] == ["  an-id  polled for 3:05 min", "  another  polled for 8 s"]
 
 
 @pytest.mark.parametrize(
@@ -140,7 +194,7 @@ def test_a_long_file_name_shrinks_the_bar_and_stays_on_one_line() -> None:
 
 def test_an_empty_batch_has_progress() -> None:
     nothing = make_snapshot(batch=batch(pending=0, finished=0, failed=0))
-    assert shown(nothing)[0].startswith("0 of 0 tasks finished ")
+    assert shown(nothing)[0].startswith("0 of 0 tasks done ")
 
 
 def test_names_are_not_parsed_as_markup() -> None:
@@ -149,7 +203,7 @@ def test_names_are_not_parsed_as_markup() -> None:
         slowest=((hostile, 8.0),), files=(progress(1, 2, f"stems/{hostile}/[b]vocal.wav"),)
     )
     named, file = shown(snapshot)[2:4]
-    assert f"  {hostile}  open for" in named
+    assert f"  {hostile}  polled for" in named
     assert "[b]vocal.wav" in file
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli.stats import batch, client
+from cli.stats import batch, snapshot
 
 from vocalsep_async import RateLimit, SeparationTask, TaskOutcome, TaskStatus
 from vocalsep_async.cli import recording
@@ -71,7 +71,7 @@ async def test_a_recorder_passes_the_run_to_the_report(
 ) -> None:
     before = datetime.now(UTC)
     async with new_recorder() as recorder:
-        recorder.sample(client(requests=7, throttled=1), batch(pending=3, finished=2))
+        recorder.sample(snapshot(requests=7, throttled=1, batch=batch(pending=3, finished=2)))
         recorder.on_outcome(outcome(), 30.0)
         await recorder.write(tmp_path / "report.html", wait_for_waveforms=True)
     run = written.run

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import typer
 from cli.in_process import call, restored_signals
-from cli.stats import batch, client
+from cli.stats import batch, snapshot
 from cli.subprocesses import KEY
 from fakes import FakeProvider, finished, make_client, record
 
@@ -27,6 +27,7 @@ from vocalsep_async import (
     VocalSepClient,
     VocalSepError,
 )
+from vocalsep_async.cli.activity import Activity
 from vocalsep_async.cli.options import Settings
 from vocalsep_async.cli.output import Output
 from vocalsep_async.cli.process import ExitCode, StopSignal
@@ -239,8 +240,8 @@ def test_a_closed_standard_output_prints_no_traceback(vocalsep_emulator: Emulato
 
 def test_the_summary_has_all_counts() -> None:
     counts = "12 tasks: 11 succeeded, 1 failed; 50 requests, 2 throttled"
-    assert summary(batch(mean_delay=None), client(throttled=2)) == counts
-    assert summary(batch(mean_delay=2.66), client(throttled=2)) == (
+    assert summary(snapshot(batch=batch(mean_delay=None), throttled=2)) == counts
+    assert summary(snapshot(batch=batch(mean_delay=2.66), throttled=2)) == (
         f"{counts}; detected 2.7 s after completion on average"
     )
 
@@ -257,8 +258,9 @@ async def test_a_batch_run_ends_with_its_summary(
 ) -> None:
     provider.round_trip = 0.0
     provider.script("a", finished("a"))
-    run = BatchRun(RunOptions(tasks=["a"]), Output(is_quiet=False), stop)
-    async with make_client() as client:
+    activity = Activity()
+    run = BatchRun(RunOptions(tasks=["a"]), activity, Output(is_quiet=False), stop)
+    async with make_client(on_event=activity) as client:
         assert await run.run(client) is ExitCode.SUCCEEDED
     out, err = capsys.readouterr()
     assert out == "a  SUCCESS  ready: instrumental, vocal\n"
@@ -282,9 +284,8 @@ async def test_an_interruption_is_reported_with_the_open_tasks_and_advice(
     journal = tmp_path / "batch.journal" if keeps else None
     options = RunOptions(tasks=["a", "b"], journal=journal)
     async with make_client(rate_limit=None) as client:
-        assert (
-            await BatchRun(options, Output(is_quiet=True), stop).run(client) is ExitCode.INTERRUPTED
-        )
+        run = BatchRun(options, Activity(), Output(is_quiet=True), stop)
+        assert await run.run(client) is ExitCode.INTERRUPTED
     advice = f"progress is kept in {journal}: run the same command again to continue"
     err = capsys.readouterr().err
     assert err.startswith("interrupted with ")
@@ -298,9 +299,8 @@ async def test_an_interruption_before_the_start_makes_no_promise(
     options = RunOptions(tasks=["a", "b"], journal=tmp_path / "batch.journal")
     os.kill(os.getpid(), signal.SIGTERM)
     async with make_client(rate_limit=None) as client:
-        assert (
-            await BatchRun(options, Output(is_quiet=True), stop).run(client) is ExitCode.INTERRUPTED
-        )
+        run = BatchRun(options, Activity(), Output(is_quiet=True), stop)
+        assert await run.run(client) is ExitCode.INTERRUPTED
     assert provider.sent == []
     assert (
         capsys.readouterr().err
@@ -330,7 +330,7 @@ def test_quiet_hides_the_path_of_the_report(vocalsep_emulator: Emulator, tmp_pat
     assert page.exists()
 
 
-def test_a_report_whose_folder_was_removed_is_one_sentence(
+def test_a_report_whose_folder_was_removed_is_one_sentence_after_the_summary(
     vocalsep_emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from vocalsep_async.cli import recording
@@ -345,7 +345,9 @@ def test_a_report_whose_folder_was_removed_is_one_sentence(
     assert isinstance(result.exception, SystemExit), result.exception
     assert result.exit_code == 2
     assert result.stdout.split()[0] == task_id
-    assert result.stderr == f"{page}: No such file or directory\n"
+    summary_line, error_line = result.stderr.splitlines()
+    assert summary_line.startswith("1 task: 1 succeeded, 0 failed; ")
+    assert error_line == f"{page}: No such file or directory"
 
 
 # Stems

@@ -71,7 +71,7 @@ class Waiter:
     def on_record(self, target: PollTarget, task: SeparationTask) -> None:
         """A poll returned the record *task*."""
         # The answer of a poll that was under way when another call received the final record.
-        if self.has_final:
+        if self._has_final:
             return
         self.task = task
         if task.is_final or self._every_record:
@@ -130,7 +130,7 @@ class Waiter:
         """
         with anyio.CancelScope(deadline=self.deadline):
             return await self._final(on_update)
-        if self.task is not None and self.task.is_final:
+        if self.task is not None and self._has_final:
             return self.task  # only on_update was cut
         raise self.timeout_error()
 
@@ -141,6 +141,10 @@ class Waiter:
                 await updated
             if task.is_final:
                 return task
+
+    @property
+    def _has_final(self) -> bool:
+        return self.task is not None and self.task.is_final
 
     def timeout_error(self) -> TaskTimeoutError:
         """The error of this wait if it runs out of time now."""

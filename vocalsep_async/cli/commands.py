@@ -20,6 +20,7 @@ from vocalsep_async import (
 )
 from vocalsep_async.cli import journal as journal_commands
 from vocalsep_async.cli import options
+from vocalsep_async.cli.activity import Activity
 from vocalsep_async.cli.inputs import TaskIds
 from vocalsep_async.cli.options import Settings
 from vocalsep_async.cli.output import Output, task_lines, task_to_dict
@@ -207,8 +208,9 @@ def _track(
         if run_options.stems and run_options.download_to is None:
             raise InvalidArgumentError("--stem selects stems to save: add --to with a folder")
         options.check_stems(run_options.stems or ())
-        async with settings.client() as client:
-            run = BatchRun(evolve(run_options, tasks=ids.all()), output, stop)
+        activity = Activity()
+        async with settings.client(activity) as client:
+            run = BatchRun(evolve(run_options, tasks=ids.all()), activity, output, stop)
             code = await run.run(client)
         # A line that was skipped is a task that was not tracked.
         return worse(code, ExitCode.FAILED) if ids.skipped_lines else code
@@ -315,9 +317,10 @@ def demo(
     settings, output = _global_options(context)
 
     async def command(stop: StopSignal) -> ExitCode:
+        activity = Activity()
         async with (
             Emulator(speed=_DEMO_SPEED, seed=_DEMO_SEED, failure_rate=0.1) as emulator,
-            VocalSepClient("demo-key", base_url=emulator.url) as client,
+            VocalSepClient("demo-key", base_url=emulator.url, on_event=activity) as client,
         ):
             output.info(
                 f"Emulating the API at {emulator.url}, at {_DEMO_SPEED:g} times its real speed.\n"
@@ -327,7 +330,7 @@ def demo(
             run_options = RunOptions(
                 tasks=_create_tasks(client), download_to=to, report=to / "report.html"
             )
-            await BatchRun(run_options, output, stop).run(client)
+            await BatchRun(run_options, activity, output, stop).run(client)
         # Whatever the tasks' outcomes: some fail on purpose.
         return ExitCode.SUCCEEDED
 

@@ -15,6 +15,7 @@ from attrs import fields, frozen
 
 from vocalsep_async import (
     ConfigurationError,
+    EventListener,
     InvalidArgumentError,
     SeparationType,
     Stems,
@@ -72,21 +73,24 @@ class Settings:
     quiet: bool = False
     debug: bool = False
 
-    def client(self) -> VocalSepClient:
+    def client(self, on_event: EventListener | None = None) -> VocalSepClient:
         """A client with the key from the file or the environment.
+
+        Args:
+            on_event: gets the events of the client; None for none.
 
         Raises:
             ConfigurationError: there is no key, or other users can read the file.
             OSError: the file cannot be read.
         """
         if self.key_file is not None:
-            return VocalSepClient(_read_key(self.key_file))
+            return VocalSepClient(_read_key(self.key_file), on_event=on_event)
         if not os.environ.get("VOCALSEP_API_KEY", "").strip():
             # The client's own message names its argument, which is no option of a command.
             raise ConfigurationError(
                 "no API key: set the environment variable VOCALSEP_API_KEY, or use --key-file"
             )
-        return VocalSepClient()
+        return VocalSepClient(on_event=on_event)
 
 
 def _read_key(file: Path) -> str:

@@ -16,7 +16,8 @@ from rich.live import Live
 
 from vocalsep_async import SeparationTask, TaskOutcome
 from vocalsep_async._text import printable
-from vocalsep_async.cli.progress import Snapshot, format_line, render
+from vocalsep_async.cli.activity import Snapshot
+from vocalsep_async.cli.progress import format_line, render
 
 _LIVE_INTERVAL = 0.25
 _LOG_INTERVAL = 5.0

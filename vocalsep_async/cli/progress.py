@@ -1,45 +1,21 @@
-"""Progress of a batch at one moment, as a line for logs and as bars for terminals."""
+"""The progress of a batch, as a line for logs and as bars for terminals."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
 
-from attrs import frozen
 from rich.console import Group, RenderableType
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 from rich.table import Column
 from rich.text import Text
 
-from vocalsep_async import BatchStats, ClientStats, DownloadProgress
-from vocalsep_async._text import counted
+from vocalsep_async import DownloadProgress, TransportError
+from vocalsep_async._text import counted, printable
+from vocalsep_async.cli.activity import Silence, Snapshot
 
 _BAR_WIDTH = 30
 _MINUTE, _HOUR = 60, 3600
-
-
-@frozen(kw_only=True)
-class Snapshot:
-    """Progress of a batch at one moment.
-
-    Attributes:
-        batch: counts of the batch.
-        client: counts of its client.
-        request_rate: requests per second over the last ten seconds.
-        slowest: the ids that have been pending longest, and for how many seconds.
-        files: progress of the downloads that are running.
-    """
-
-    batch: BatchStats
-    client: ClientStats
-    request_rate: float
-    slowest: tuple[tuple[str, float], ...] = ()
-    files: tuple[DownloadProgress, ...] = ()
-
-    @property
-    def total(self) -> int:
-        """Tasks of the batch so far."""
-        return self.batch.pending + self.batch.finished
 
 
 def format_duration(seconds: float) -> str:
@@ -64,15 +40,21 @@ def render(snapshot: Snapshot) -> RenderableType:
     return Group(
         _task_bar(snapshot),
         Text(_requests(snapshot), style="dim"),
-        *(Text(each, style="yellow") for each in _problems(snapshot)),
+        # Wrapped, because the console of a command crops long lines.
+        *(
+            Text(each, style="yellow", no_wrap=False, overflow="fold")
+            for each in _problems(snapshot)
+        ),
         *_slowest(snapshot),
         *_file_bars(snapshot.files),
     )
 
 
 def _tasks(snapshot: Snapshot) -> str:
-    failed = f", {snapshot.batch.failed} failed" if snapshot.batch.failed else ""
-    return f"{snapshot.batch.finished} of {snapshot.total} tasks finished{failed}"
+    batch = snapshot.batch
+    # Without failures, the number of those that succeeded would be the same number again.
+    results = f": {batch.succeeded:,} succeeded, {batch.failed:,} failed" if batch.failed else ""
+    return f"{batch.finished:,} of {counted(snapshot.total, 'task')} done{results}"
 
 
 def _time_left(snapshot: Snapshot) -> str:
@@ -84,27 +66,39 @@ def _time_left(snapshot: Snapshot) -> str:
 
 
 def _requests(snapshot: Snapshot) -> str:
-    client = snapshot.client
-    allowed = f" of {client.rate:.1f}" if math.isfinite(client.rate) else ""
+    rate = snapshot.batch.rate
+    allowed = f" of at most {rate:.1f}" if math.isfinite(rate) else ""
     return (
-        f"{counted(client.requests, 'request')}, {snapshot.request_rate:.1f}{allowed} per second; "
-        f"{client.throttled:,} throttled"
+        f"{counted(snapshot.requests, 'request')}, {snapshot.request_rate:.1f}{allowed} per second"
     )
 
 
 def _problems(snapshot: Snapshot) -> Iterator[str]:
-    if snapshot.batch.retried:
+    if snapshot.throttled:
+        yield f"{counted(snapshot.throttled, 'request')} throttled"
+    if snapshot.silence is not None:
+        yield _silence(snapshot.silence)
+    elif snapshot.batch.retried:
         yield f"{counted(snapshot.batch.retried, 'failed poll')} retried"
-    pause = snapshot.client.paused_for
-    if pause > 0:
-        # Nothing else pauses a client.
-        reason = "throttled" if snapshot.client.throttled else "API under maintenance"
-        yield f"paused for {math.ceil(pause)} s: {reason}"
+    if snapshot.pause is not None:
+        yield f"paused for {math.ceil(snapshot.pause.seconds)} s: {snapshot.pause.reason}"
+
+
+def _silence(silence: Silence) -> str:
+    error = silence.error
+    task = "" if silence.task_id is None else f"task {printable(silence.task_id)}: "
+    answer = "answer" if error is None or isinstance(error, TransportError) else "usable answer"
+    text = f"{task}no {answer} for {format_duration(silence.seconds)}"
+    if error is not None:
+        text += f": {printable(str(error))}"
+    if isinstance(error, TransportError) and not error.may_have_arrived:
+        text += "; check the network and VOCALSEP_BASE_URL"
+    return text
 
 
 def _slowest(snapshot: Snapshot) -> Iterator[Text]:
     for task_id, seconds in snapshot.slowest:
-        yield Text(f"  {task_id}  open for {format_duration(seconds)}", style="dim")
+        yield Text(f"  {task_id}  polled for {format_duration(seconds)}", style="dim")
 
 
 def _task_bar(snapshot: Snapshot) -> RenderableType:

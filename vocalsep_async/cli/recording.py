@@ -11,7 +11,8 @@ from typing import Self
 import anyio
 from anyio.to_thread import run_sync
 
-from vocalsep_async import BatchStats, ClientStats, RateLimit, TaskOutcome
+from vocalsep_async import RateLimit, TaskOutcome
+from vocalsep_async.cli.activity import Snapshot
 from vocalsep_async.cli.report import (
     Peaks,
     Run,
@@ -67,11 +68,17 @@ class RunRecorder:
             self._unfinished += 1
             self._waveform_tasks.start_soon(self._compute_peaks, outcome.files.values())
 
-    def sample(self, client: ClientStats, batch: BatchStats) -> None:
+    def sample(self, snapshot: Snapshot) -> None:
         """Record the counts of this moment."""
-        now = datetime.now(UTC)
-        counts = (client.requests, client.throttled, batch.pending, batch.finished)
-        self._samples.append(Sample(now, *counts))
+        self._samples.append(
+            Sample(
+                at=datetime.now(UTC),
+                requests=snapshot.requests,
+                throttled=snapshot.throttled,
+                pending=snapshot.batch.pending,
+                finished=snapshot.batch.finished,
+            )
+        )
 
     async def _compute_peaks(self, files: Iterable[Path]) -> None:
         for file in files:

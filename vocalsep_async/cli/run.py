@@ -20,14 +20,13 @@ import typer
 from attrs import frozen
 
 from vocalsep_async import (
-    BatchStats,
-    ClientStats,
     ConfigurationError,
     RateLimit,
     VocalSepClient,
     VocalSepError,
 )
 from vocalsep_async._text import counted
+from vocalsep_async.cli.activity import Activity, Snapshot
 from vocalsep_async.cli.options import Settings
 from vocalsep_async.cli.output import Output
 from vocalsep_async.cli.process import ExitCode, StopSignal, exit_code_of_error
@@ -125,11 +124,13 @@ class BatchRun:
 
     Args:
         options: what to track.
+        activity: listens to the events of the client.
         output: where to show it.
         stop: the signal.
     """
 
     _options: RunOptions
+    _activity: Activity
     _output: Output
     _stop: StopSignal
 
@@ -150,24 +151,24 @@ class BatchRun:
             recorder = None
             if report is not None:
                 recorder = await stack.enter_async_context(_recorder(client))
-            view = BatchView(client, self._options, self._output, recorder)
+            view = BatchView(client, self._activity, self._options, self._output, recorder)
             code = ExitCode.INTERRUPTED
             with self._stop.scope():
                 code = await view.run()
+            # Before the report, which may wait for waveforms, or fail.
+            self._print_end(view)
             if recorder is not None and report is not None:
                 # An interrupted run gets its report too.
                 with anyio.CancelScope(shield=True):
                     await recorder.write(report, wait_for_waveforms=not self._stop.received)
-        self._print_end(view, client)
+                self._output.info(f"report: {report.absolute()}")
         return code
 
-    def _print_end(self, view: BatchView, client: VocalSepClient) -> None:
+    def _print_end(self, view: BatchView) -> None:
         if self._stop.received:
             self._output.warn(self._interruption(view))
         elif view.stats is not None:  # pragma: no branch - an uninterrupted batch has ended
-            self._output.info(summary(view.stats, client.stats))
-        if self._options.report is not None:
-            self._output.info(f"report: {self._options.report.absolute()}")
+            self._output.info(summary(self._activity.snapshot(view.stats)))
 
     def _interruption(self, view: BatchView) -> str:
         if view.stats is None:
@@ -194,11 +195,12 @@ def _recorder(client: VocalSepClient) -> RunRecorder:
     return RunRecorder(shlex.join(["vocalsep", *sys.argv[1:]]), host, LIMIT)
 
 
-def summary(batch: BatchStats, client: ClientStats) -> str:
+def summary(snapshot: Snapshot) -> str:
     """The counts of a finished batch on one line."""
+    batch = snapshot.batch
     counts = (
         f"{counted(batch.finished, 'task')}: {batch.succeeded:,} succeeded, {batch.failed:,} "
-        f"failed; {counted(client.requests, 'request')}, {client.throttled:,} throttled"
+        f"failed; {counted(snapshot.requests, 'request')}, {snapshot.throttled:,} throttled"
     )
     if batch.mean_delay is None:
         return counts
