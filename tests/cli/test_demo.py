@@ -15,6 +15,8 @@ import pytest
 from cli.in_process import assert_error, call, signal_before_the_loop
 from cli.subprocesses import ended
 
+from vocalsep_async import Durations
+from vocalsep_async.cli.demo import TYPES, usual_durations
 from vocalsep_async.emulator import Emulator
 
 # The demo needs no key, and sends requests to its emulator only.
@@ -85,6 +87,15 @@ async def test_a_signal_ends_the_demo_while_it_creates_tasks(
 
 
 # In this process
+
+
+@pytest.mark.anyio
+async def test_the_demo_knows_how_long_its_tasks_take() -> None:
+    durations = Durations()
+    durations.update_from(await usual_durations())
+    for type_ in (None, *TYPES):
+        # The longest takes 15 s; the built-in guess is over a minute.
+        assert durations.view(type_).remaining(0.0, 0.5) < 15
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -18,6 +18,7 @@ from vocalsep_async import (
     VocalSepClient,
     __version__,
 )
+from vocalsep_async.cli import demo as demo_tasks
 from vocalsep_async.cli import journal as journal_commands
 from vocalsep_async.cli import options
 from vocalsep_async.cli.activity import Activity
@@ -29,13 +30,6 @@ from vocalsep_async.cli.run import BatchRun, run_command
 from vocalsep_async.cli.view import RunOptions
 from vocalsep_async.emulator import Emulator
 from vocalsep_async.emulator.__main__ import main as run_emulator
-
-_DEMO_TASKS = 12
-_DEMO_TYPES = (SeparationType.SEPARATE_VOCAL, SeparationType.SPLIT_STEM)
-_DEMO_SPEED = 16.0
-"""The emulator's tasks take 20 to 240 s divided by this."""
-# With this seed one of the twelve tasks fails, so that the report shows a failure.
-_DEMO_SEED = 5
 
 app: typer.Typer = typer.Typer(
     no_args_is_help=True,
@@ -317,33 +311,26 @@ def demo(
     settings, output = _global_options(context)
 
     async def command(stop: StopSignal) -> ExitCode:
+        durations = await demo_tasks.usual_durations()
         activity = Activity()
         async with (
-            Emulator(speed=_DEMO_SPEED, seed=_DEMO_SEED, failure_rate=0.1) as emulator,
-            VocalSepClient("demo-key", base_url=emulator.url, on_event=activity) as client,
+            Emulator(speed=demo_tasks.SPEED, seed=demo_tasks.SEED, failure_rate=0.1) as emulator,
+            VocalSepClient(demo_tasks.KEY, base_url=emulator.url, on_event=activity) as client,
         ):
+            client.durations.update_from(durations)
             output.info(
-                f"Emulating the API at {emulator.url}, at {_DEMO_SPEED:g} times its real speed.\n"
-                f"Creating and tracking {_DEMO_TASKS} tasks with at most 20 requests per 10 s; "
-                "some tasks fail on purpose:"
+                f"Emulating the API at {emulator.url}, at {demo_tasks.SPEED:g} times its real "
+                f"speed.\nCreating and tracking {demo_tasks.TASKS} tasks with at most 20 requests "
+                "per 10 s; some tasks fail on purpose:"
             )
             run_options = RunOptions(
-                tasks=_create_tasks(client), download_to=to, report=to / "report.html"
+                tasks=demo_tasks.create_tasks(client), download_to=to, report=to / "report.html"
             )
             await BatchRun(run_options, activity, output, stop).run(client)
         # Whatever the tasks' outcomes: some fail on purpose.
         return ExitCode.SUCCEEDED
 
     run_command(settings, command)
-
-
-async def _create_tasks(client: VocalSepClient) -> AsyncIterator[TaskRef]:
-    for number in range(_DEMO_TASKS):
-        yield await client.create_task(
-            audio_url="https://example.com/song.mp3",
-            callback_url="https://example.com/never-called",
-            type=_DEMO_TYPES[number % len(_DEMO_TYPES)],
-        )
 
 
 @app.command(
