@@ -23,6 +23,7 @@ from vocalsep_async.cli import journal as journal_commands
 from vocalsep_async.cli import options
 from vocalsep_async.cli.activity import Activity
 from vocalsep_async.cli.inputs import TaskIds
+from vocalsep_async.cli.log import log_shown_by
 from vocalsep_async.cli.options import Settings
 from vocalsep_async.cli.output import Output, task_lines, task_to_dict
 from vocalsep_async.cli.process import ExitCode, StopSignal, worse
@@ -70,7 +71,8 @@ def _root(
     an argument, which other users of the machine could see. VOCALSEP_BASE_URL sets another address
     of the API.
 
-    Results are printed to standard output, everything else to standard error.
+    Results are printed to standard output, everything else to standard error. VOCALSEP_LOG (debug,
+    info or warning) adds the log, with times, to standard error.
 
     Exit status: 0 all tasks succeeded, 1 a task or a request failed, 2 wrong usage, 3 account
     rejected (invalid key, no credits), 4 timed out, 130 interrupted.
@@ -345,4 +347,6 @@ def emulator(context: typer.Context) -> None:
 
 def _global_options(context: typer.Context) -> tuple[Settings, Output]:
     settings: Settings = context.obj
-    return settings, Output(is_quiet=settings.quiet)
+    output = Output(is_quiet=settings.quiet)
+    context.with_resource(log_shown_by(output))
+    return settings, output

@@ -32,10 +32,14 @@ class Output:
 
     Args:
         is_quiet: whether only results, warnings and errors are written.
+
+    Attributes:
+        shows_progress: whether the progress of a batch is being shown.
     """
 
     def __init__(self, *, is_quiet: bool) -> None:
         self._is_quiet = is_quiet
+        self.shows_progress: bool = False
         # Ids and file names are text, never markup.
         self._console = Console(
             stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True
@@ -71,10 +75,11 @@ class Output:
         """Show progress until cancelled: live on a terminal, else a line now and then."""
         if self._is_quiet:
             return
-        if self._console.is_terminal:
-            await self._show_live(snapshot)
-        else:
-            await self._show_lines(snapshot)
+        self.shows_progress = True
+        try:
+            await (self._show_live if self._console.is_terminal else self._show_lines)(snapshot)
+        finally:
+            self.shows_progress = False
 
     async def _show_live(self, snapshot: Callable[[], Snapshot]) -> None:
         # Results appear above the display where both share a terminal. A standard output that
