@@ -142,6 +142,13 @@ def test_a_silence_without_an_error_is_that_of_polls_that_hang() -> None:
     assert line_of(None) == "no answer for 24 s"
 
 
+def test_no_time_left_is_promised_during_a_silence() -> None:
+    silence = Silence(seconds=24.0, error=None, task_id=None)
+    assert "; time left unknown; " in format_line(make_snapshot(silence=silence))
+    silence = Silence(seconds=24.0, error=None, task_id="an-id")
+    assert "; about 2:05 min left; " in format_line(make_snapshot(silence=silence))
+
+
 def test_a_silence_of_one_task_names_the_task() -> None:
     line = line_of(TransportError("cut"), "an-id\x1b")
     assert line == "task an-id\\x1b: no answer for 24 s: cut"

@@ -60,7 +60,9 @@ def _tasks(snapshot: Snapshot) -> str:
 def _time_left(snapshot: Snapshot) -> str:
     if not snapshot.batch.pending:
         return "none pending"
-    if not math.isfinite(snapshot.batch.eta):
+    # An estimate that counts down without answers would be a promise that nothing supports.
+    is_unanswered = snapshot.silence is not None and snapshot.silence.task_id is None
+    if is_unanswered or not math.isfinite(snapshot.batch.eta):
         return "time left unknown"
     return f"about {format_duration(snapshot.batch.eta)} left"
 
