@@ -241,3 +241,32 @@ def test_a_name_that_a_task_may_have_is_accepted(name: str) -> None:
 def test_a_mistyped_name_is_refused_with_the_right_one(name: str, meant: str) -> None:
     with pytest.raises(InvalidArgumentError, match=rf"'{name}'; did you mean {meant}\?"):
         check_stems(["vocal", name])
+
+
+# The provider
+
+
+@pytest.mark.anyio
+async def test_the_provider_decides_what_answers_mean() -> None:
+    async with Emulator(provider="kie_jobs", rate_limit=None, speed=1000) as emulator:
+        task_id = emulator.add_task(duration=0)
+        run = await vocalsep(emulator, "--provider", "kie_jobs", "get", task_id)
+        assert (run.status, run.out[0]) == (0, f"{task_id}  SUCCESS")
+        assert (await vocalsep(emulator, "get", task_id)).status == 1
+
+
+def test_an_unknown_provider_is_refused_with_those_there_are(vocalsep_emulator: Emulator) -> None:
+    result = call(vocalsep_emulator, "--provider", "kei", "credits")
+    assert_error(result, "no provider 'kei'", "sunoapi, kie, kie_jobs, apikley")
+    assert vocalsep_emulator.requests == ()
+
+
+@pytest.mark.parametrize(
+    "address", ["https://api.sunoapi.org", "https://API.SUNOAPI.ORG", "https://api.apikley.ru/"]
+)
+def test_a_provider_at_the_address_of_another_is_refused(
+    vocalsep_emulator: Emulator, address: str
+) -> None:
+    environ: dict[str, str | None] = {"VOCALSEP_BASE_URL": address}
+    result = call(vocalsep_emulator, "--provider", "kie_jobs", "credits", environ=environ)
+    assert_error(result, "kie_jobs is not at api.", "set VOCALSEP_BASE_URL to https://api.kie.ai")

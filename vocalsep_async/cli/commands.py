@@ -58,6 +58,13 @@ def _root(
         bool, typer.Option("--quiet", "-q", help="Hide progress; print results and errors only.")
     ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Print tracebacks of errors.")] = False,
+    provider: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Provider, where the address of the API does not tell it, such as kie_jobs.",
+        ),
+    ] = None,
     _version: Annotated[
         bool,
         typer.Option(
@@ -82,7 +89,7 @@ def _root(
             # Names and reasons come from the server: a locale that cannot encode one of their
             # characters must not end a batch.
             stream.reconfigure(errors="backslashreplace")
-    context.obj = Settings(key_file, quiet, debug)
+    context.obj = Settings(key_file, quiet, debug, provider)
 
 
 # Commands of one request

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import typer
 from attrs import fields, frozen
@@ -17,13 +18,16 @@ from vocalsep_async import (
     ConfigurationError,
     EventListener,
     InvalidArgumentError,
+    Provider,
     SeparationType,
     Stems,
     VocalSepClient,
 )
 from vocalsep_async._text import printable
+from vocalsep_async.providers import APIKLEY, KIE, KIE_JOBS, SUNOAPI
 
 _ACCESS_BY_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+_PROVIDERS = {each.name: each for each in (SUNOAPI, KIE, KIE_JOBS, APIKLEY)}
 _KNOWN_STEMS = tuple(each.name for each in fields(Stems))
 _SIMILARITY = 0.8
 """From which a name is taken for a mistyped one: "vocals" and "drumz" are, "lead_vocal" is not."""
@@ -67,11 +71,13 @@ class Settings:
         key_file: the file that holds the API key; None for the environment.
         quiet: whether progress is hidden.
         debug: whether errors are shown with their traceback.
+        provider: the name of the provider; None finds it from the address of the API.
     """
 
     key_file: Path | None = None
     quiet: bool = False
     debug: bool = False
+    provider: str | None = None
 
     def client(self, on_event: EventListener | None = None) -> VocalSepClient:
         """A client with the key from the file or the environment.
@@ -80,17 +86,43 @@ class Settings:
             on_event: gets the events of the client; None for none.
 
         Raises:
-            ConfigurationError: there is no key, or other users can read the file.
+            ConfigurationError: there is no key, or other users can read the file; there is no such
+                provider, or it is not at the address of the API.
             OSError: the file cannot be read.
         """
+        provider = None if self.provider is None else _provider(self.provider)
+        client = self._client(provider, on_event)
+        _check_address(provider, client.base_url)
+        return client
+
+    def _client(self, provider: Provider | None, on_event: EventListener | None) -> VocalSepClient:
         if self.key_file is not None:
-            return VocalSepClient(_read_key(self.key_file), on_event=on_event)
+            key = _read_key(self.key_file)
+            return VocalSepClient(key, provider=provider, on_event=on_event)
         if not os.environ.get("VOCALSEP_API_KEY", "").strip():
             # The client's own message names its argument, which is no option of a command.
             raise ConfigurationError(
                 "no API key: set the environment variable VOCALSEP_API_KEY, or use --key-file"
             )
-        return VocalSepClient(on_event=on_event)
+        return VocalSepClient(provider=provider, on_event=on_event)
+
+
+def _provider(name: str) -> Provider:
+    if name not in _PROVIDERS:
+        known = ", ".join(_PROVIDERS)
+        raise ConfigurationError(f"there is no provider {printable(name)!r}; there are: {known}")
+    return _PROVIDERS[name]
+
+
+def _check_address(provider: Provider | None, base_url: str) -> None:
+    """Check that the key does not go to another provider than the one that is named."""
+    host = urlsplit(base_url).hostname or ""
+    is_elsewhere = any(host in each.hosts for each in _PROVIDERS.values())
+    if provider is not None and is_elsewhere and host not in provider.hosts:
+        (right, *_) = sorted(provider.hosts)
+        raise ConfigurationError(
+            f"{provider.name} is not at {host}: set VOCALSEP_BASE_URL to https://{right}"
+        )
 
 
 def _read_key(file: Path) -> str:
