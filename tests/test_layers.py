@@ -124,6 +124,7 @@ ARROWS = {
     "_arguments": {"_logging", "_version", "errors", "limiter", "models", "policies"},
     "_creation": {
         "_events",
+        "_request_queue",
         "_sender",
         "errors",
         "instrumentation",

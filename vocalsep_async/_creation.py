@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from vocalsep_async._events import Events, new_id
+from vocalsep_async._request_queue import RequestSlot
 from vocalsep_async._sender import RequestSender
 from vocalsep_async.errors import (
     APIError,
@@ -122,12 +123,13 @@ class TaskCreator:
         return ref
 
     async def _send(self, creation: Creation, emitted: CreationEvents) -> TaskRef:
+        async def send(slot: RequestSlot, _attempt: int) -> str:
+            emitted.on_sent()
+            return await self._sender.send(slot, creation.request, self._routes.decoder().created)
+
         try:
             task_id = await self._sender.send_with_retries(
-                creation.request,
-                self._routes.decoder().created,
-                emitted.may_retry,
-                emitted.on_sent,
+                creation.request, send, emitted.may_retry
             )
         except VocalSepError as error:
             emitted.may_exist = _may_have_created(error)

@@ -95,6 +95,9 @@ class EventLog:
         return line.level
 
     def _on_poll(self, event: PollFinished) -> None:
+        # A poll that serves no wait raises its error, or is followed by a `RequestRetried`.
+        if not event.wait_ids:
+            return
         if event.error is None:
             self._end_streak(_ALL_TASKS, event)
             self._end_streak(event.task_id, event)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeVar
 
 from vocalsep_async._events import Events
@@ -61,14 +61,15 @@ class RequestSender:
     async def send_with_retries(
         self,
         request: Request,
-        decode: Decode[T],
+        send: Callable[[RequestSlot, int], Awaitable[T]],
         may_retry: Callable[[VocalSepError], bool],
-        on_sent: Callable[[], None] | None = None,
     ) -> T:
-        """Wait for a slot, send *request* and decode its answer, in the tries of the `RetryPolicy`.
+        """Wait for a slot and *send* a request in it, in the tries of the `RetryPolicy`.
 
-        *may_retry* says after which errors another try is allowed; *on_sent* is called at each try
-        that has its slot.
+        Args:
+            request: what is sent.
+            send: sends it in a slot; gets the number of the try, too, from 1.
+            may_retry: says after which errors another try is allowed.
 
         Raises:
             VocalSepError: the last try failed.
@@ -79,27 +80,31 @@ class RequestSender:
         while True:
             # A slot for each try, because each counts against the rate limit.
             slot = await self.queue.acquire()
-            if on_sent is not None:
-                on_sent()
             try:
-                return await self.send(slot, request, decode)
+                return await send(slot, streak.failures + 1)
             except VocalSepError as error:
                 streak = streak.record(error)
                 if streak.failures >= self.retry.attempts or not may_retry(error):
                     raise
                 delay = streak.delay(error, self.retry, random.random)
-                self.events.emit(
-                    RequestRetried(
-                        request=f"{request.method} {request.path}",
-                        attempt=streak.failures,
-                        delay=delay,
-                        # Without its traceback, which a listener that keeps events would keep too.
-                        error=error.with_traceback(None),
-                    )
-                )
+                self.report_retry(request, streak, delay, error)
             # After throttling there is no delay: `acquire` waits for the end of the pause.
             if delay > 0:
                 await self.queue.sleep(delay)
+
+    def report_retry(
+        self, request: Request, streak: FailureStreak, delay: float, error: VocalSepError
+    ) -> None:
+        """Report that *request* failed with *error* and is sent again after *delay* seconds."""
+        self.events.emit(
+            RequestRetried(
+                request=f"{request.method} {request.path}",
+                attempt=streak.failures,
+                delay=delay,
+                # Without its traceback, which a listener that keeps events would keep too.
+                error=error.with_traceback(None),
+            )
+        )
 
     def is_permanent(self, error: VocalSepError, streak: FailureStreak) -> bool:
         """Whether a wait whose last polls failed as *streak* counts ends with *error*."""

@@ -365,7 +365,9 @@ class VocalSepClient:
             InvalidArgumentError: an argument is unusable; nothing was sent.
             VocalSepError: no repetition would help; see `wait_for_task`.
         """
-        return await self._poller.stateless.poll(TaskRef.of(task), self._policy_or(poll), state)
+        return await self._poller.stateless.poll(
+            self._routes.ref(task), self._policy_or(poll), state
+        )
 
     def notify(self, task: str | TaskRef) -> bool:
         """Poll a task that is waited for as soon as the rate limit allows; for webhooks.
@@ -623,9 +625,10 @@ class VocalSepClient:
             DecodeError: the answer was not one of this API in all tries.
             ClientClosedError: the client was closed.
         """
+        request, decode = self._provider.credits_request(), self._routes.decoder().credits
         return await self._sender.send_with_retries(
-            self._provider.credits_request(),
-            self._routes.decoder().credits,
+            request,
+            lambda slot, _: self._sender.send(slot, request, decode),
             lambda error: error.action in (ErrorAction.RETRY, ErrorAction.THROTTLE),
         )
 

@@ -165,7 +165,8 @@ class PollStarted(Event):
     Attributes:
         task_id: the task.
         attempt: which poll of this task it is, from 1; counted anew after all its waits ended.
-        wait_ids: the ids of the waits and batches that it serves.
+        wait_ids: the ids of the waits and batches that it serves; empty for a poll of `get_task`,
+            `poll_once` or a download.
     """
 
     name: ClassVar[str] = "poll.started"
@@ -207,7 +208,7 @@ class PollFinished(Event):
 
 @frozen(kw_only=True)
 class RequestRetried(Event):
-    """A request other than a poll of a wait failed and will be sent again.
+    """A request that serves no wait failed and will be sent again.
 
     Attributes:
         request: its method and path, such as "GET /api/v1/generate/credit".

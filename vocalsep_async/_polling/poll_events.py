@@ -35,7 +35,7 @@ def poll_finished(
         attempt=target.polls,
         wait_ids=wait_ids,
         duration=now - target.sent,
-        code=_SUCCESS if task is not None else _code_of(error),
+        code=code_of(error),
         status=None if task is None else task.status,
         error=error,
         failures=0 if task is not None else target.failures,
@@ -68,7 +68,14 @@ def wait_ids_of(target: PollTarget) -> tuple[str, ...]:
     return tuple(each.wait_id for each in target.subscribers)
 
 
-def _code_of(error: BaseException | None) -> int | None:
-    if isinstance(error, APIError):
-        return error.code
-    return error.http_status if isinstance(error, DecodeError) else None
+def code_of(error: BaseException | None) -> int | None:
+    """The code of an answer that led to *error*, or to a record where that is None."""
+    match error:
+        case None:
+            return _SUCCESS
+        case APIError():
+            return error.code
+        case DecodeError():
+            return error.http_status
+        case _:
+            return None

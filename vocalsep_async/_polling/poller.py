@@ -17,6 +17,7 @@ from typing import Any
 import anyio
 from anyio.lowlevel import checkpoint
 
+from vocalsep_async._polling.direct import DirectPolls
 from vocalsep_async._polling.learner import DurationLearner
 from vocalsep_async._polling.poll_events import (
     poll_finished,
@@ -72,7 +73,8 @@ class Poller:
         self._events = sender.events
         self.routes = routes
         self._learner = DurationLearner(hazards)
-        self.stateless = StatelessPoller(sender, routes, hazards, self._receive)
+        self._direct = DirectPolls(sender, routes)
+        self.stateless = StatelessPoller(sender, self._direct, hazards, self._receive)
         self._scheduler: Scheduler[PollTarget] = Scheduler(random.random)
         self._single_waits = self._scheduler.queue()
         self._targets: dict[Identity, PollTarget] = {}
@@ -97,14 +99,14 @@ class Poller:
             VocalSepError: the last try failed; maintenance is not waited out.
         """
         ref = self.routes.ref(ref)
-        return self._receive(
-            ref,
-            await self._sender.send_with_retries(
-                self.routes.poll_request(ref.task_id, ref.route),
-                partial(self.routes.decoder(ref.route).task, ref),
-                lambda error: error.action in (ErrorAction.RETRY, ErrorAction.THROTTLE),
+        task, _ = await self._sender.send_with_retries(
+            self._direct.request(ref),
+            lambda slot, attempt: self._direct.send(
+                slot, ref, attempt=attempt, failures=attempt - 1
             ),
+            lambda error: error.action in (ErrorAction.RETRY, ErrorAction.THROTTLE),
         )
+        return self._receive(ref, task)
 
     def _receive(self, ref: TaskRef, task: SeparationTask) -> SeparationTask:
         """Take note of a record that a call outside the loop received, and return it."""

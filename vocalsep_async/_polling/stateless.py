@@ -10,7 +10,6 @@ import math
 import random
 import time
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any
 
 import anyio
@@ -18,7 +17,8 @@ from attrs import asdict, evolve, field, fields, frozen
 
 from vocalsep_async import _validation
 from vocalsep_async._failures import FailureStreak
-from vocalsep_async._polling.target import LONGEST_AGE, decode_record
+from vocalsep_async._polling.direct import DirectPolls
+from vocalsep_async._polling.target import LONGEST_AGE
 from vocalsep_async._scheduling.hazards import HazardTable
 from vocalsep_async._scheduling.queue import GUESSED_AGE
 from vocalsep_async._sender import RequestSender
@@ -26,7 +26,6 @@ from vocalsep_async.durations import view_of
 from vocalsep_async.errors import InvalidArgumentError, VocalSepError
 from vocalsep_async.models import PollDone, PollPending, SeparationTask, TaskRef, as_status
 from vocalsep_async.policies import PollContext, PollPolicy
-from vocalsep_async.providers._routes import Routes
 
 _BUSY = 1.0
 """Seconds before the next call while only the answer to a request under way frees a slot."""
@@ -95,8 +94,8 @@ class StatelessPoller:
     """Polls one task once.
 
     Args:
-        sender: sends the request.
-        routes: on which tasks are polled.
+        sender: whose limiter has to have a slot.
+        polls: sends the poll.
         hazards: what is known about how long tasks take.
         receive: called with the record.
     """
@@ -104,13 +103,13 @@ class StatelessPoller:
     def __init__(
         self,
         sender: RequestSender,
-        routes: Routes,
+        polls: DirectPolls,
         hazards: HazardTable,
         receive: Callable[[TaskRef, SeparationTask], object],
     ) -> None:
         self._sender = sender
         self._queue = sender.queue
-        self._routes = routes
+        self._polls = polls
         self._hazards = hazards
         self._receive = receive
 
@@ -123,7 +122,6 @@ class StatelessPoller:
             VocalSepError: no later poll can succeed.
             InvalidArgumentError: *state* is not the state of an earlier call.
         """
-        ref = self._routes.ref(ref)
         known = _begun(_read(state), ref)
         self._sender.bind()
         # The client may be new, and would doubt the address at each 405 again.
@@ -133,13 +131,11 @@ class StatelessPoller:
         if isinstance(slot, (int, float)):
             return self._pending(known, slot)
         try:
-            task, age = await self._sender.send(
-                slot,
-                self._routes.poll_request(ref.task_id, ref.route),
-                partial(decode_record, self._routes, ref),
+            task, age = await self._polls.send(
+                slot, ref, attempt=known.polls + 1, failures=known.failures
             )
         except VocalSepError as error:
-            return self._failed(known, error)
+            return self._failed(known, ref, error)
         self._receive(ref, task)
         return PollDone(task) if task.is_final else self._running(known, ref, policy, task, age)
 
@@ -170,13 +166,13 @@ class StatelessPoller:
             known, _validation.number(delay, "the delay of a poll policy", minimum=0.0)
         )
 
-    def _failed(self, known: _State, error: VocalSepError) -> PollPending:
+    def _failed(self, known: _State, ref: TaskRef, error: VocalSepError) -> PollPending:
         streak = known.streak.record(error)
         if self._sender.is_permanent(error, streak):
             raise error
-        return self._pending(
-            known.polled(streak), streak.delay(error, self._sender.retry, random.random)
-        )
+        delay = streak.delay(error, self._sender.retry, random.random)
+        self._sender.report_retry(self._polls.request(ref), streak, delay, error)
+        return self._pending(known.polled(streak), delay)
 
     def _pending(self, known: _State, delay: float) -> PollPending:
         """Have the caller poll after *delay* seconds, or later if the rate limit wants it."""

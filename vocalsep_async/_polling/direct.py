@@ -1,0 +1,73 @@
+"""Sends polls outside the poll loop, for callers that wait for the answer themselves."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import anyio
+
+from vocalsep_async._polling.poll_events import code_of
+from vocalsep_async._polling.target import decode_record
+from vocalsep_async._request_queue import RequestSlot
+from vocalsep_async._sender import RequestSender
+from vocalsep_async.instrumentation import PollFinished, PollStarted
+from vocalsep_async.models import SeparationTask, TaskRef
+from vocalsep_async.providers import Request
+from vocalsep_async.providers._routes import Routes
+
+
+class DirectPolls:
+    """Sends one poll at a time and reports it to listeners; such a poll serves no wait."""
+
+    def __init__(self, sender: RequestSender, routes: Routes) -> None:
+        self._sender = sender
+        self._events = sender.events
+        self._routes = routes
+
+    def request(self, ref: TaskRef) -> Request:
+        """The request that polls *ref*."""
+        return self._routes.poll_request(ref.task_id, ref.route)
+
+    async def send(
+        self, slot: RequestSlot, ref: TaskRef, *, attempt: int, failures: int
+    ) -> tuple[SeparationTask, float | None]:
+        """Send a poll in *slot*; return the record and, of a running task, its age if known.
+
+        Args:
+            slot: of the limiter.
+            ref: the task.
+            attempt: which poll of the task it is for the caller, from 1.
+            failures: polls that failed in a row before.
+
+        Raises:
+            VocalSepError: the poll failed.
+        """
+        request = self.request(ref)
+        decode = partial(decode_record, self._routes, ref)
+        if not self._events:
+            return await self._sender.send(slot, request, decode)
+        began = anyio.current_time()
+        self._events.emit(PollStarted(task_id=ref.task_id, attempt=attempt, wait_ids=()))
+
+        def finish(task: SeparationTask | None, error: BaseException | None) -> None:
+            self._events.emit(
+                PollFinished(
+                    task_id=ref.task_id,
+                    attempt=attempt,
+                    wait_ids=(),
+                    duration=anyio.current_time() - began,
+                    code=code_of(error),
+                    status=None if task is None else task.status,
+                    error=error,
+                    failures=0 if error is None else failures + 1,
+                    next_poll_in=None,
+                )
+            )
+
+        try:
+            task, age = await self._sender.send(slot, request, decode)
+        except BaseException as error:
+            finish(None, error)
+            raise
+        finish(task, None)
+        return task, age
