@@ -2,5 +2,5 @@
 
 `poller` holds the subscriptions and the loop, `target` is one task that is polled, `waiter` waits
 for one task, `learner` learns durations from records, `stateless` polls once for callers that
-keep no client running.
+keep no client running, `direct` sends polls outside the loop, and `poll_events` reports polls.
 """
