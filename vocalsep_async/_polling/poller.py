@@ -414,8 +414,8 @@ class Poller:
         wait_ids: tuple[str, ...],
         poll: asyncio.Task[None],
     ) -> None:
-        queue.end_poll()
-        self._changed.set()
+        if queue.end_poll():
+            self._changed.set()
         if not poll.cancelled():
             return
         if target.poll is poll:

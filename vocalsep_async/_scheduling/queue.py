@@ -148,9 +148,14 @@ class PollQueue(Generic[E]):
         """Price in the keys, in seconds of expected delay; 0 while every wanted poll has a slot."""
         return self._heap.price
 
-    def end_poll(self) -> None:
-        """Count one poll less in flight; the entry taken does not return by itself."""
+    def end_poll(self) -> bool:
+        """Count one poll less in flight; whether the limit had held others back.
+
+        The entry taken does not return by itself.
+        """
+        was_full = self.in_flight >= self._limit
         self.in_flight -= 1
+        return was_full
 
     # Next poll
 
@@ -297,6 +302,8 @@ class PollQueue(Generic[E]):
             self._heap.reprice_slice()
         elif self._is_outdated() and self._may_reprice(now):
             self._reprice(now)
+        else:
+            return False
         return self._heap.is_repricing
 
     def _is_outdated(self) -> bool:
