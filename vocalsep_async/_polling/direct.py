@@ -29,21 +29,29 @@ class DirectPolls:
         return self._routes.poll_request(ref.task_id, ref.route)
 
     async def send(
-        self, slot: RequestSlot, ref: TaskRef, *, attempt: int, failures: int
+        self,
+        slot: RequestSlot,
+        request: Request,
+        ref: TaskRef,
+        *,
+        attempt: int,
+        failures: int,
+        with_age: bool = False,
     ) -> tuple[SeparationTask, float | None]:
         """Send a poll in *slot*; return the record and, of a running task, its age if known.
 
         Args:
             slot: of the limiter.
+            request: as `request` made it.
             ref: the task.
+            with_age: whether the age is wanted, for which the answer's date is read.
             attempt: which poll of the task it is for the caller, from 1.
             failures: polls that failed in a row before.
 
         Raises:
             VocalSepError: the poll failed.
         """
-        request = self.request(ref)
-        decode = partial(decode_record, self._routes, ref)
+        decode = partial(decode_record, self._routes, ref, with_age=with_age)
         if not self._events:
             return await self._sender.send(slot, request, decode)
         began = anyio.current_time()

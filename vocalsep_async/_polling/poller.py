@@ -99,10 +99,11 @@ class Poller:
             VocalSepError: the last try failed; maintenance is not waited out.
         """
         ref = self.routes.ref(ref)
+        request = self._direct.request(ref)
         task, _ = await self._sender.send_with_retries(
-            self._direct.request(ref),
+            request,
             lambda slot, attempt: self._direct.send(
-                slot, ref, attempt=attempt, failures=attempt - 1
+                slot, request, ref, attempt=attempt, failures=attempt - 1
             ),
             lambda error: error.action in (ErrorAction.RETRY, ErrorAction.THROTTLE),
         )

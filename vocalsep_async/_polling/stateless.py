@@ -26,6 +26,7 @@ from vocalsep_async.durations import view_of
 from vocalsep_async.errors import InvalidArgumentError, VocalSepError
 from vocalsep_async.models import PollDone, PollPending, SeparationTask, TaskRef, as_status
 from vocalsep_async.policies import PollContext, PollPolicy
+from vocalsep_async.providers import Request
 
 _BUSY = 1.0
 """Seconds before the next call while only the answer to a request under way frees a slot."""
@@ -130,12 +131,13 @@ class StatelessPoller:
         slot = await self._queue.try_acquire()
         if isinstance(slot, (int, float)):
             return self._pending(known, slot)
+        request = self._polls.request(ref)
         try:
             task, age = await self._polls.send(
-                slot, ref, attempt=known.polls + 1, failures=known.failures
+                slot, request, ref, attempt=known.polls + 1, failures=known.failures, with_age=True
             )
         except VocalSepError as error:
-            return self._failed(known, ref, error)
+            return self._failed(known, request, error)
         self._receive(ref, task)
         return PollDone(task) if task.is_final else self._running(known, ref, policy, task, age)
 
@@ -166,12 +168,12 @@ class StatelessPoller:
             known, _validation.number(delay, "the delay of a poll policy", minimum=0.0)
         )
 
-    def _failed(self, known: _State, ref: TaskRef, error: VocalSepError) -> PollPending:
+    def _failed(self, known: _State, request: Request, error: VocalSepError) -> PollPending:
         streak = known.streak.record(error)
         if self._sender.is_permanent(error, streak):
             raise error
         delay = streak.delay(error, self._sender.retry, random.random)
-        self._sender.report_retry(self._polls.request(ref), streak, delay, error)
+        self._sender.report_retry(request, streak, delay, error)
         return self._pending(known.polled(streak), delay)
 
     def _pending(self, known: _State, delay: float) -> PollPending:

@@ -311,11 +311,17 @@ def timeout_error(
 
 
 def decode_record(
-    routes: Routes, ref: TaskRef, status: int, headers: Mapping[str, str], body: bytes
+    routes: Routes,
+    ref: TaskRef,
+    status: int,
+    headers: Mapping[str, str],
+    body: bytes,
+    *,
+    with_age: bool = True,
 ) -> tuple[SeparationTask, float | None]:
     """The record in an answer, and the task's age in seconds while it runs; None if not known."""
     task = routes.decoder(ref.route).task(ref, status, headers, body)
-    return task, None if task.is_final else age_of(task, headers)
+    return task, age_of(task, headers) if with_age and not task.is_final else None
 
 
 def printable_status(status: TaskStatus | str) -> str:
