@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from typing import TypeVar
 
 from vocalsep_async import Event
@@ -45,14 +46,15 @@ class Recorder(list[Event]):
 def check(events: list[Event]) -> None:
     """Check that *events*, all that a closed client emitted, are well-formed.
 
-    What started finished exactly once. The polls of a task follow one another, are counted from 1,
-    and serve waits and batches that had started and not finished.
+    What started finished exactly once. The polls that serve waits and batches of a task follow one
+    another and are counted from 1, and those that they serve had started and not finished.
     """
     protocol = _Protocol()
     for event in events:
         protocol.follow(event)
     assert protocol.open == set(), "not finished"
     assert protocol.polls == [], "polls that never finished"
+    assert +protocol.direct_polls == Counter(), "polls of calls that never finished"
 
 
 class _Protocol:
@@ -61,6 +63,7 @@ class _Protocol:
     def __init__(self) -> None:
         self.open: set[str] = set()
         self.polls: list[tuple[PollStarted, set[str]]] = []
+        self.direct_polls: Counter[tuple[str, int]] = Counter()
         self._started: set[str] = set()
         self._attempts: dict[str, int] = {}
 
@@ -74,6 +77,11 @@ class _Protocol:
                 self.open.remove(one)
             case OutcomeDelivered(batch_id=one):
                 assert one in self.open
+            case PollStarted(task_id=task_id, attempt=attempt, wait_ids=()):
+                self.direct_polls[task_id, attempt] += 1
+            case PollFinished(task_id=task_id, attempt=attempt, wait_ids=()):
+                self.direct_polls[task_id, attempt] -= 1
+                assert self.direct_polls[task_id, attempt] >= 0, "a poll that never started"
             case PollStarted():
                 self._start_poll(event)
             case PollFinished():
@@ -86,7 +94,6 @@ class _Protocol:
         assert is_alone or poll.attempt == 1, "two polls of one task"
         assert poll.attempt in {1, self._attempts.get(poll.task_id, 0) + 1}
         self._attempts[poll.task_id] = poll.attempt
-        assert poll.wait_ids, "a poll that serves nothing"
         assert set(poll.wait_ids) <= self.open
         assert len(set(poll.wait_ids)) == len(poll.wait_ids)
         self.polls.append((poll, set(self.open)))
@@ -99,7 +106,6 @@ class _Protocol:
         )
         self.polls.remove(started)
         _, open_then = started
-        assert poll.wait_ids, "a poll that served nothing"
         # Those that joined have started since, and may have left again.
         assert set(poll.wait_ids) <= open_then | self.open
         assert poll.duration >= 0

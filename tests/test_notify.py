@@ -281,8 +281,10 @@ async def test_a_final_record_cancels_the_poll_under_way(
         await anext(batch)
         assert anyio.current_time() == now
         assert client.stats.in_flight == 0
-    assert events.names == ["poll.finished", "wait.finished"]
-    assert isinstance(events.the(PollFinished).error, asyncio.CancelledError)
+    assert events.names == ["poll.finished", "poll.finished", "wait.finished"]
+    of_the_call, of_the_wait = events.of(PollFinished)
+    assert (of_the_call.wait_ids, of_the_call.error) == ((), None)
+    assert isinstance(of_the_wait.error, asyncio.CancelledError)
 
 
 async def test_no_older_answer_follows_a_final_record(provider: FakeProvider) -> None:
