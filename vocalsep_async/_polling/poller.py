@@ -417,12 +417,10 @@ class Poller:
     ) -> None:
         if queue.end_poll():
             self._changed.set()
-        if not poll.cancelled():
-            return
-        if target.poll is poll:
+        if poll.cancelled() and target.poll is poll:
             target.poll = None
-            self._plan(target)  # cancelled from outside: the subscribers still want a record
-        self._report(target, wait_ids, error=asyncio.CancelledError())
+            self._plan(target)  # if it was cancelled from outside: subscribers want a record
+            self._report(target, wait_ids, error=asyncio.CancelledError())
 
     # What polls find
 

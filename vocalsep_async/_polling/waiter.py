@@ -70,9 +70,6 @@ class Waiter:
 
     def on_record(self, target: PollTarget, task: SeparationTask) -> None:
         """A poll returned the record *task*."""
-        # The answer of a poll that was under way when another call received the final record.
-        if self._has_final:
-            return
         self.task = task
         if task.is_final or self._every_record:
             # A newer record replaces one that was not read: a slow reader gets the newest.
