@@ -169,6 +169,14 @@ async def test_notify_in_another_thread_names_the_call_that_works(
     assert "loop.call_soon_threadsafe(client.notify, task_id)" in str(error)
 
 
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_notify_in_another_loop_does_not_bind_an_unused_client() -> None:
+    client = VocalSepClient("a-key-for-tests")
+    assert error_in_thread(lambda: asyncio.run(in_a_loop(partial(client.notify, "a")))) is None
+    async with client:
+        assert client.notify("a") is False
+
+
 async def test_the_call_that_the_error_names_works(provider: FakeProvider) -> None:
     provider.add("a", 10)
     async with make_client(poll=RARELY) as client:

@@ -134,13 +134,14 @@ class Transport:
             raise ClientClosedError("the client is closed; make a new one")
         self.check_loop()
         if self._session is None:
+            self._loop = asyncio.get_running_loop()
             self._session = self._make_session()
         if self._session.closed:
             raise ClientClosedError("the borrowed session is closed")
         return self._session
 
     def check_loop(self) -> None:
-        """Check that the caller is in the event loop of the session, or bind to its loop.
+        """Check that the caller is in the event loop of the session, or in any before it is made.
 
         Raises:
             ConfigurationError: no asyncio event loop is running, or another one than before.
@@ -156,7 +157,6 @@ class Transport:
                 "the client belongs to another event loop, in which it was used before or its "
                 "borrowed session was made; make one client for each asyncio.run()"
             )
-        self._loop = loop
 
     def _make_session(self) -> aiohttp.ClientSession:
         return aiohttp.ClientSession(
