@@ -1,4 +1,4 @@
-"""Limiters that behave as those with a store do: late, away for a while, or in an order of theirs.
+"""Limiters that behave as if they had a store: slow, unreachable for a while, or out of order.
 
 Each wraps a `RateLimiter`, so a client behind one of them still keeps to its limit.
 """

@@ -1,4 +1,4 @@
-"""What decides when a client sends: its own `RateLimiter`, and limiters of other kinds."""
+"""Limiters: the default `RateLimiter`, and limiters of other kinds behind the same protocol."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ async def slot_of(limiter: Limiter) -> Slot:
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda each: each.__name__)
 class TestEveryLimiter:
-    """A client behind a limiter that is late, or away for ten seconds."""
+    """A client behind a limiter that is slow, or unreachable for ten seconds."""
 
     async def test_a_wait_ends_with_its_record(
         self, kind: type[WrappedLimiter], provider: FakeProvider

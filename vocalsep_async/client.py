@@ -89,11 +89,11 @@ class VocalSepClient:
             environment variable ``VOCALSEP_API_KEY``.
         base_url: where the API is. None reads the environment variable ``VOCALSEP_BASE_URL``, also
             where *api_key* is given, and is https://api.sunoapi.org if that is not set.
-        provider: the provider of the API, which decides how it is asked and what answers mean;
+        provider: the provider of the API, which builds the requests and knows what answers mean;
             None finds it from the host of *base_url* (`SUNOAPI` if the host is not a known one).
         rate_limit: the limit of the account; None if it is not known: then it is learned.
-        limiter: what decides when requests are sent, in place of *rate_limit*; the client closes
-            it. None makes a `RateLimiter`.
+        limiter: decides when a request may be sent, in place of *rate_limit*. It belongs to this
+            client, which closes it. None makes a `RateLimiter` from *rate_limit*.
         request_timeout: seconds for one HTTP exchange, connecting and body included, above 0.
         retry: how often a request that failed is tried.
         poll: when a pending task is polled again, unless a call says otherwise.

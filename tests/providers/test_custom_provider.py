@@ -1,4 +1,4 @@
-"""A provider that a user wrote: it decides how the client asks, and what answers mean."""
+"""A provider written by a user: it builds the requests, and knows what answers mean."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""kie.ai's jobs: how they are asked for, and what their answers mean."""
+"""kie.ai's jobs: how they are requested, and what the answers mean."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def error_of(code: int, message: str, *, creation: bool = False) -> APIError:
     return caught.value
 
 
-# Asking.
+# Requests.
 
 
 def test_a_job_is_polled_at_one_path_for_all_models() -> None:

@@ -1,4 +1,4 @@
-"""A peek tells what the next slot would be used for, and changes nothing."""
+"""A peek returns what the next slot would be used for, and changes nothing."""
 
 import itertools
 import math
@@ -29,7 +29,7 @@ LIMITS = st.sampled_from([1, 3, math.inf])
 
 
 class TrueBacklog(FakeBacklog):
-    """A backlog that tells the expected delay of its first task."""
+    """A backlog that has the expected delay of its first task."""
 
     def expected_delay(self, now: float) -> float:
         first = self.entries[0]
@@ -271,7 +271,7 @@ def test_a_peek_judges_starvation_by_the_share_of_the_queue(now: float, *, must:
 
 
 class AskedEntry(IntervalEntry):
-    """Counts how often it is asked for its wish."""
+    """Counts how often it is asked whether it wants a poll."""
 
     asked = 0
 
