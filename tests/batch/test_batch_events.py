@@ -12,8 +12,9 @@ from anyio.lowlevel import checkpoint
 from batch.journals import make_read_only
 from batch.tracking import NEVER, add_all, numbered, outcomes_of
 from fakes import FakeProvider, make_client, provider_in_place
+from listening import Recorder
 
-from vocalsep_async import Event, InvalidArgumentError, Journal, JournalError
+from vocalsep_async import InvalidArgumentError, Journal, JournalError
 from vocalsep_async.instrumentation import (
     BatchFinished,
     BatchStarted,
@@ -27,31 +28,13 @@ pytestmark = pytest.mark.anyio
 OURS = (BatchStarted, BatchFinished, OutcomeDelivered, JournalOpened, JournalClosed)
 
 
-class Events(list[Event]):
-    """A listener that keeps the events of batches and journals."""
-
-    def __call__(self, event: Event) -> None:
-        if isinstance(event, OURS):
-            self.append(event)
-
-    @property
-    def names(self) -> list[str]:
-        return [event.name for event in self]
-
-    @property
-    def end(self) -> BatchFinished:
-        """The end of the only batch."""
-        (event,) = (each for each in self if isinstance(each, BatchFinished))
-        return event
-
-
 @pytest.fixture
-def events() -> Events:
-    return Events()
+def events() -> Recorder:
+    return Recorder(*OURS)
 
 
 async def test_a_batch_emits_its_start_each_outcome_and_its_end(
-    provider: FakeProvider, events: Events
+    provider: FakeProvider, events: Recorder
 ) -> None:
     add_all(provider, ["a", "b"], 50)
     async with make_client(on_event=events) as client:
@@ -71,7 +54,7 @@ async def test_a_batch_emits_its_start_each_outcome_and_its_end(
     assert {each.batch_id for each in (start, *delivered, end)} == {start.batch_id}  # type: ignore[attr-defined]
 
 
-async def test_two_batches_have_different_ids(provider: FakeProvider, events: Events) -> None:
+async def test_two_batches_have_different_ids(provider: FakeProvider, events: Recorder) -> None:
     async with make_client(on_event=events) as client:
         for _ in range(2):
             async with client.track([]):
@@ -80,7 +63,7 @@ async def test_two_batches_have_different_ids(provider: FakeProvider, events: Ev
 
 
 async def test_the_start_is_emitted_before_the_first_await(
-    provider: FakeProvider, events: Events
+    provider: FakeProvider, events: Recorder
 ) -> None:
     async with make_client(on_event=events) as client:
         entering = client.track(numbered(600)).__aenter__()
@@ -92,7 +75,7 @@ async def test_the_start_is_emitted_before_the_first_await(
 
 
 async def test_an_iterator_has_no_number_of_tasks_yet(
-    provider: FakeProvider, events: Events
+    provider: FakeProvider, events: Recorder
 ) -> None:
     async def ids() -> AsyncIterator[str]:
         yield "a"
@@ -106,7 +89,7 @@ async def test_an_iterator_has_no_number_of_tasks_yet(
 
 
 async def test_an_outcome_is_delivered_when_it_is_fetched(
-    provider: FakeProvider, events: Events
+    provider: FakeProvider, events: Recorder
 ) -> None:
     async with make_client(on_event=events) as client, client.track(["a", "b"]) as batch:
         await anyio.sleep(100)
@@ -118,39 +101,39 @@ async def test_an_outcome_is_delivered_when_it_is_fetched(
 
 
 async def test_an_error_of_the_block_is_the_error_of_the_batch(
-    provider: FakeProvider, events: Events
+    provider: FakeProvider, events: Recorder
 ) -> None:
     async with make_client(on_event=events) as client:
         with pytest.raises(ZeroDivisionError) as caught:
             async with client.track(["a"]):
                 raise ZeroDivisionError
-    assert events.end.error is caught.value
+    assert events.the(BatchFinished).error is caught.value
 
 
 async def test_a_batch_that_cannot_be_entered_finishes_with_its_error(
-    provider: FakeProvider, events: Events, path: Path
+    provider: FakeProvider, events: Recorder, path: Path
 ) -> None:
     async with make_client(on_event=events) as client:
         with pytest.raises(JournalError) as caught:
             async with client.track(["a"], journal=Journal(path)):
                 pass
         assert events.names == ["batch.started", "batch.finished"]
-    assert events.end.error is caught.value
-    assert events.end.stats.finished == events.end.stats.pending == 0
+    assert events.the(BatchFinished).error is caught.value
+    assert events.the(BatchFinished).stats.finished == events.the(BatchFinished).stats.pending == 0
 
 
 async def test_a_batch_with_an_unusable_id_finishes_with_its_error(
-    provider: FakeProvider, events: Events
+    provider: FakeProvider, events: Recorder
 ) -> None:
     async with make_client(on_event=events) as client:
         with pytest.raises(InvalidArgumentError) as caught:
             async with client.track([""]):
                 pass
     assert events.names == ["batch.started", "batch.finished"]
-    assert events.end.error is caught.value
+    assert events.the(BatchFinished).error is caught.value
 
 
-async def test_a_second_entry_emits_nothing(provider: FakeProvider, events: Events) -> None:
+async def test_a_second_entry_emits_nothing(provider: FakeProvider, events: Recorder) -> None:
     async with make_client(on_event=events) as client:
         batch = client.track([])
         async with batch:
@@ -162,7 +145,7 @@ async def test_a_second_entry_emits_nothing(provider: FakeProvider, events: Even
 
 
 async def test_a_batch_with_a_path_opens_and_closes_its_journal(
-    provider: FakeProvider, events: Events, path: Path
+    provider: FakeProvider, events: Recorder, path: Path
 ) -> None:
     async with (
         make_client(on_event=events) as client,
@@ -182,7 +165,7 @@ async def test_a_batch_with_a_path_opens_and_closes_its_journal(
 
 
 async def test_a_journal_that_is_open_already_is_neither_opened_nor_closed(
-    provider: FakeProvider, events: Events, path: Path
+    provider: FakeProvider, events: Recorder, path: Path
 ) -> None:
     async with (
         make_client(on_event=events) as client,
@@ -194,7 +177,7 @@ async def test_a_journal_that_is_open_already_is_neither_opened_nor_closed(
 
 
 async def test_a_journal_whose_last_write_fails_is_closed_and_ends_the_batch(
-    provider: FakeProvider, events: Events, path: Path
+    provider: FakeProvider, events: Recorder, path: Path
 ) -> None:
     provider.add("a", NEVER)
     async with make_client(on_event=events) as client:
@@ -203,12 +186,12 @@ async def test_a_journal_whose_last_write_fails_is_closed_and_ends_the_batch(
                 await anyio.sleep(5)
                 make_read_only(batch)
     assert events.names == ["batch.started", "journal.opened", "journal.closed", "batch.finished"]
-    assert events.end.error is caught.value
+    assert events.the(BatchFinished).error is caught.value
 
 
 @pytest.mark.parametrize("steps", range(0, 40, 3))
 async def test_a_batch_cancelled_at_any_step_finishes_exactly_once(
-    monkeypatch: pytest.MonkeyPatch, events: Events, path: Path, steps: int
+    monkeypatch: pytest.MonkeyPatch, events: Recorder, path: Path, steps: int
 ) -> None:
     with provider_in_place(monkeypatch) as provider:
         client = make_client(on_event=events)
@@ -227,5 +210,5 @@ async def test_a_batch_cancelled_at_any_step_finishes_exactly_once(
         await asyncio.wait([call])
     assert events.names[0] == "batch.started"
     assert events.names[-1] == "batch.finished"
-    assert isinstance(events.end.error, asyncio.CancelledError)
+    assert isinstance(events.the(BatchFinished).error, asyncio.CancelledError)
     assert events.names.count("journal.opened") == events.names.count("journal.closed")

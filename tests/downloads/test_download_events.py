@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 from downloads.stem_host import Held, StemHost, client_of
+from listening import Recorder
 
-from vocalsep_async import DownloadError, DownloadOptions, DownloadProgress, Event
+from vocalsep_async import DownloadError, DownloadOptions, DownloadProgress
 from vocalsep_async.instrumentation import (
     DownloadFinished,
     DownloadStarted,
@@ -23,34 +24,9 @@ pytestmark = pytest.mark.anyio
 OURS = (DownloadStarted, DownloadFinished, StemStarted, StemSaved, StemFailed)
 
 
-class Events(list[Event]):
-    """A listener that keeps the events of downloads."""
-
-    def __call__(self, event: Event) -> None:
-        if isinstance(event, OURS):
-            self.append(event)
-
-    @property
-    def names(self) -> list[str]:
-        return [event.name for event in self]
-
-    @property
-    def end(self) -> DownloadFinished:
-        """The end of the only download."""
-        event = self[-1]
-        assert isinstance(event, DownloadFinished)
-        return event
-
-    @property
-    def failed(self) -> StemFailed:
-        """The only stem that failed."""
-        (event,) = (each for each in self if isinstance(each, StemFailed))
-        return event
-
-
 @pytest.fixture
-def events() -> Events:
-    return Events()
+def events() -> Recorder:
+    return Recorder(*OURS)
 
 
 async def bad_drums(request: web.Request) -> web.StreamResponse | None:
@@ -61,7 +37,7 @@ async def bad_drums(request: web.Request) -> web.StreamResponse | None:
 
 
 async def test_a_download_emits_its_start_each_stem_and_its_end(
-    tmp_path: Path, events: Events
+    tmp_path: Path, events: Recorder
 ) -> None:
     async with StemHost() as host, client_of(host.url, on_event=events) as client:
         report = await client.download_stems(host.add("a", "vocal", "drums"), tmp_path)
@@ -69,8 +45,9 @@ async def test_a_download_emits_its_start_each_stem_and_its_end(
     assert isinstance(start, DownloadStarted)
     assert (start.task_id, set(start.stems)) == ("a", {"vocal", "drums"})
     assert sorted(events.names[1:-1]) == ["stem.saved"] * 2 + ["stem.started"] * 2
-    assert (events.end.saved, events.end.failed, events.end.error) == (2, 0, None)
-    assert events.end.duration > 0
+    end = events.the(DownloadFinished)
+    assert (end.saved, end.failed, end.error) == (2, 0, None)
+    assert end.duration > 0
     saved = {each.stem: each for each in events if isinstance(each, StemSaved)}
     for file in report.files:
         event = saved[file.stem]
@@ -79,31 +56,34 @@ async def test_a_download_emits_its_start_each_stem_and_its_end(
 
 
 async def test_a_stem_that_is_there_already_is_saved_and_not_fetched(
-    tmp_path: Path, events: Events
+    tmp_path: Path, events: Recorder
 ) -> None:
     async with StemHost() as host, client_of(host.url, on_event=events) as client:
         await client.download_stems(host.add("a", "vocal"), tmp_path)
         events.clear()
         await client.download_stems("a", tmp_path)
     assert [each.was_fetched for each in events if isinstance(each, StemSaved)] == [False]
-    assert (events.end.saved, events.end.failed) == (1, 0)
+    end = events.the(DownloadFinished)
+    assert (end.saved, end.failed) == (1, 0)
 
 
 async def test_a_stem_that_fails_is_the_error_of_the_download(
-    tmp_path: Path, events: Events
+    tmp_path: Path, events: Recorder
 ) -> None:
     async with StemHost() as host, client_of(host.url, on_event=events) as client:
         host.hook = bad_drums
         with pytest.raises(DownloadError) as caught:
             await client.download_stems(host.add("a", "vocal", "drums"), tmp_path)
-    assert (events.failed.stem, events.failed.task_id) == ("drums", "a")
-    assert isinstance(events.failed.error, DownloadError)
-    assert (events.end.saved, events.end.failed) == (1, 1)
-    assert str(events.end.error) == str(caught.value)
+    failed = events.the(StemFailed)
+    assert (failed.stem, failed.task_id) == ("drums", "a")
+    assert isinstance(failed.error, DownloadError)
+    end = events.the(DownloadFinished)
+    assert (end.saved, end.failed) == (1, 1)
+    assert str(end.error) == str(caught.value)
 
 
 async def test_a_callback_that_raises_fails_its_stem_and_the_download(
-    tmp_path: Path, events: Events
+    tmp_path: Path, events: Recorder
 ) -> None:
     def broken(progress: DownloadProgress) -> None:
         raise ZeroDivisionError
@@ -112,11 +92,11 @@ async def test_a_callback_that_raises_fails_its_stem_and_the_download(
         with pytest.raises(ZeroDivisionError) as caught:
             await client.download_stems(host.add("a", "vocal"), tmp_path, on_progress=broken)
     assert events.names == ["download.started", "stem.started", "stem.failed", "download.finished"]
-    assert events.failed.error is events.end.error is caught.value
+    assert events.the(StemFailed).error is events.the(DownloadFinished).error is caught.value
 
 
 async def test_a_cancelled_download_ends_all_that_it_started(
-    tmp_path: Path, events: Events
+    tmp_path: Path, events: Recorder
 ) -> None:
     async with StemHost() as host, client_of(host.url, on_event=events) as client:
         host.hook = held = Held()
@@ -128,27 +108,29 @@ async def test_a_cancelled_download_ends_all_that_it_started(
             await call
     assert events.names[0] == "download.started"
     assert sorted(events.names[1:-1]) == ["stem.failed"] * 2 + ["stem.started"] * 2
-    assert isinstance(events.end.error, asyncio.CancelledError)
-    assert (events.end.saved, events.end.failed) == (0, 2)
+    end = events.the(DownloadFinished)
+    assert isinstance(end.error, asyncio.CancelledError)
+    assert (end.saved, end.failed) == (0, 2)
 
 
 async def test_a_batch_emits_the_same_events_and_counts_stems_that_a_task_lacks(
-    tmp_path: Path, events: Events
+    tmp_path: Path, events: Recorder
 ) -> None:
     async with StemHost() as host, client_of(host.url, on_event=events) as client:
         to = DownloadOptions(tmp_path, stems=["vocal", "drums"])
         async with client.track([host.add("a", "vocal")], download_to=to) as batch:
             (outcome,) = [each async for each in batch]
     assert events.names == ["download.started", "stem.started", "stem.saved", "download.finished"]
-    assert (events.end.saved, events.end.failed) == (1, 1)
+    end = events.the(DownloadFinished)
+    assert (end.saved, end.failed) == (1, 1)
     assert outcome.download_error is not None
-    assert str(events.end.error) == str(outcome.download_error)
+    assert str(end.error) == str(outcome.download_error)
 
 
 # Read
 
 
-async def test_a_stem_that_is_read_to_its_end_is_saved_without_a_path(events: Events) -> None:
+async def test_a_stem_that_is_read_to_its_end_is_saved_without_a_path(events: Recorder) -> None:
     async with StemHost() as host, client_of(host.url, on_event=events) as client:
         async with client.open_stem(host.add("a", "vocal"), "vocal") as stream:
             assert events.names == ["stem.started"]
@@ -161,7 +143,7 @@ async def test_a_stem_that_is_read_to_its_end_is_saved_without_a_path(events: Ev
     assert start.download_id == end.download_id
 
 
-async def test_the_start_of_a_stream_is_emitted_before_the_first_await(events: Events) -> None:
+async def test_the_start_of_a_stream_is_emitted_before_the_first_await(events: Recorder) -> None:
     async with StemHost() as host, client_of(host.url, on_event=events) as client:
         entering = client.open_stem(host.add("a", "vocal"), "vocal").__aenter__()
         entering.send(None)
@@ -170,7 +152,7 @@ async def test_the_start_of_a_stream_is_emitted_before_the_first_await(events: E
     assert events.names == ["stem.started", "stem.failed"]
 
 
-async def test_a_stream_that_cannot_be_opened_fails(events: Events) -> None:
+async def test_a_stream_that_cannot_be_opened_fails(events: Recorder) -> None:
     async with StemHost() as host, client_of(host.url, on_event=events) as client:
         host.hook = bad_drums
         record = await client.get_task(host.add("a", "drums"))
@@ -178,10 +160,10 @@ async def test_a_stream_that_cannot_be_opened_fails(events: Events) -> None:
             async with client.open_stem(record, "drums"):
                 pass
     assert events.names == ["stem.started", "stem.failed"]
-    assert events.failed.error is caught.value
+    assert events.the(StemFailed).error is caught.value
 
 
-async def test_a_stream_that_breaks_fails_even_if_its_error_is_caught(events: Events) -> None:
+async def test_a_stream_that_breaks_fails_even_if_its_error_is_caught(events: Recorder) -> None:
     async def page(_request: web.Request) -> web.StreamResponse | None:
         return web.Response(body=b"<html>" + bytes(1_000), content_type="audio/mpeg")
 
@@ -191,16 +173,16 @@ async def test_a_stream_that_breaks_fails_even_if_its_error_is_caught(events: Ev
             with pytest.raises(DownloadError, match="text") as caught:
                 await anext(stream)
             assert events.names == ["stem.started", "stem.failed"]
-    assert events.failed.error is caught.value
+    assert events.the(StemFailed).error is caught.value
 
 
-async def test_a_stream_that_is_left_early_fails(events: Events) -> None:
+async def test_a_stream_that_is_left_early_fails(events: Recorder) -> None:
     async with StemHost() as host, client_of(host.url, on_event=events) as client:
         async with client.open_stem(host.add("a", "vocal"), "vocal"):
             pass
-        assert "stem vocal of task 'a' was not read to its end" in str(events.failed.error)
+        assert "stem vocal of task 'a' was not read to its end" in str(events.the(StemFailed).error)
         events.clear()
         with pytest.raises(ZeroDivisionError) as caught:
             async with client.open_stem("a", "vocal"):
                 raise ZeroDivisionError
-    assert events.failed.error is caught.value
+    assert events.the(StemFailed).error is caught.value
