@@ -110,7 +110,7 @@ class Poller:
         return self._receive(ref, task)
 
     def _receive(self, ref: TaskRef, task: SeparationTask) -> SeparationTask:
-        """Take note of a record that a call outside the loop received, and return it."""
+        """Handle a record that a call outside the loop received, and return it."""
         target = self._claimed(ref) if task.is_final else None
         self._observe(task, target)
         if target is not None:

@@ -29,7 +29,7 @@ _RATE_WINDOW = 10.0
 The period of the rate limit: over a shorter one, a burst would seem to exceed the limit.
 """
 _LONG_SILENCE = 10.0
-"""Seconds without an answer that are worth a message: shorter failures are repeated anyway."""
+"""Seconds without an answer that deserve a message: shorter failures end by a retry."""
 _MAX_SLOWEST = 3
 
 
@@ -95,8 +95,7 @@ class Snapshot:
 class Activity:
     """A listener that keeps what the progress and the report show.
 
-    Only the bytes of files come from elsewhere: they would be too many events, so `on_progress` is
-    for `DownloadOptions`.
+    No event says how many bytes of a file have arrived: pass `on_progress` to `DownloadOptions`.
 
     Args:
         clock: returns the time in seconds.
@@ -119,7 +118,7 @@ class Activity:
         self._files: dict[tuple[str, str], DownloadProgress] = {}
 
     def __call__(self, event: Event) -> None:
-        """Take note of *event*."""
+        """Handle *event*."""
         now = self._clock()
         match event:
             case PollStarted():
@@ -145,7 +144,7 @@ class Activity:
                 self._files.pop((event.task_id, event.stem), None)
 
     def on_progress(self, progress: DownloadProgress) -> None:
-        """Take note of how far a file is."""
+        """Record the progress of a file."""
         self._files[progress.task_id, progress.stem] = progress
 
     def take_age(self, task_id: str) -> float:

@@ -62,7 +62,7 @@ def _root(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Provider, where the address of the API does not tell it, such as kie_jobs.",
+            help="Provider, such as kie_jobs; by default that of the address of the API.",
         ),
     ] = None,
     _version: Annotated[

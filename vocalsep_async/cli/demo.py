@@ -1,4 +1,4 @@
-"""The tasks of the demo: how many, of which types, how fast, and how long they usually take."""
+"""The tasks of the demo: how many, of which types, how fast, and how long they take."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SEED = 5
 KEY = "demo-key"
 
 _LONGEST = 240 / SPEED
-_LESSONS = 60
+_SAMPLES = 60
 """Finished tasks that are enough to learn how long tasks take."""
 
 
@@ -41,7 +41,7 @@ async def usual_durations() -> dict[str, Any]:
         Emulator(speed=SPEED, rate_limit=None) as emulator,
         VocalSepClient(KEY, base_url=emulator.url, rate_limit=None) as client,
     ):
-        for type_ in islice(cycle(TYPES), _LESSONS):
+        for type_ in islice(cycle(TYPES), _SAMPLES):
             task_id = emulator.add_task(type=type_, age=_LONGEST)
             await client.get_task(TaskRef(task_id, type=type_))
         return client.durations.to_dict()

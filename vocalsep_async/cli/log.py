@@ -1,4 +1,4 @@
-"""The log of the package on the terminal of a command: above its progress, never through it."""
+"""The log of the package on the terminal of a command, above its progress."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ class _Handler(logging.Handler):
         self.setFormatter(logging.Formatter(_FORMAT if shows_all else "warning: %(message)s"))
 
     def emit(self, record: logging.LogRecord) -> None:
-        if not self._shows_all and self._is_said_elsewhere(record):
+        if not self._shows_all and self._is_shown_elsewhere(record):
             return
         try:
             self._output.warn(self.format(record))
-        except Exception:  # noqa: BLE001 - as all handlers do; it decides what is shown
+        except Exception:  # noqa: BLE001 - `handleError` decides what is shown, as in any handler
             self.handleError(record)
 
-    def _is_said_elsewhere(self, record: logging.LogRecord) -> bool:
+    def _is_shown_elsewhere(self, record: logging.LogRecord) -> bool:
         event = getattr(record, "vocalsep_event", "")
         # The progress says for how long polls have been failing, and why. A request that fails in
         # all its tries ends its command with the reason.

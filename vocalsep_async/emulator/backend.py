@@ -88,7 +88,7 @@ class Backend:
 
     def _charge(self, task: Task) -> bool:
         """Charge the credits of *task* and store it; False if there are too few."""
-        # After the parameters: an invalid request is reported as such on an empty account, too.
+        # After the parameters: an invalid request is an error of its own on an empty account, too.
         if self.credits_left < _COSTS[task.type]:
             return False
         self.credits_left -= _COSTS[task.type]

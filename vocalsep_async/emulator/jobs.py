@@ -1,4 +1,4 @@
-"""kie.ai's jobs: how that route is asked to create a task, and how it prints one.
+"""kie.ai's jobs: how requests create them, and how the API prints them.
 
 How it prints the links of a finished separation is published nowhere. They are printed here as
 other models of the route print theirs.
