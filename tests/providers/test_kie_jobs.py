@@ -251,6 +251,53 @@ def test_a_track_is_found_in_every_documented_place(result: Any) -> None:
     assert (track.name, track.url, track.duration, track.id) == ("Bass", BASS, 3.5, "t1")
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"vocal_url": VOCALS},
+        {"vocal_removal_info": {"vocal_url": VOCALS}},
+        {"vocalSeparationInfo": {"vocalUrl": VOCALS}},
+        {"data": {"vocal_url": VOCALS}},
+        {"response": {"vocalUrl": VOCALS}},
+    ],
+)
+def test_a_stem_beside_an_empty_result_is_found(fields: Any) -> None:
+    assert read(job("success", "", **fields)).stems.vocal == VOCALS
+
+
+@pytest.mark.parametrize("result", [BASS, json.dumps(BASS), {"resultUrls": BASS}, {"data": BASS}])
+def test_a_result_that_is_a_link_is_a_track(result: Any) -> None:
+    (track,) = read(job("success", result)).origin_tracks
+    assert (track.name, track.url) == (None, BASS)
+
+
+def test_a_result_with_very_many_links_costs_a_few_comparisons_for_each() -> None:
+    compared = 0
+
+    class Link(str):
+        """A link that counts how often it is compared."""
+
+        __slots__ = ()
+        __hash__ = str.__hash__
+
+        def __eq__(self, other: object) -> bool:
+            nonlocal compared
+            compared += 1
+            return str.__eq__(self, other)
+
+    links = [Link(f"https://cdn.example/{number}") for number in range(1000)]
+    record = KIE_JOBS.read_record(job("success", links))
+    assert len(record["response"]["originData"]) == len(links)
+    assert compared <= 10 * len(links)
+
+
+def test_a_track_listed_twice_is_kept_once_and_one_with_another_link_is_kept() -> None:
+    pair = {"extract": TRACK, "remove": {"audio_url": VOCALS}}
+    odd = {"audio_url": VOCALS, "extract": None, "stem_type_group_name": ["x"]}
+    task = found({"data": [TRACK, pair, odd], "origin_data": [pair, TRACK, odd]})
+    assert [track.url for track in task.origin_tracks] == [BASS, VOCALS, BASS, VOCALS]
+
+
 @pytest.mark.parametrize("result", [{"resultUrls": [BASS]}, {"data": {"resultUrls": [BASS]}}])
 def test_links_without_a_name_are_tracks_without_a_name(result: Any) -> None:
     task = found(result)

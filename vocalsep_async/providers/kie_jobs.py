@@ -102,15 +102,29 @@ def _asked_for(param: Any) -> dict[str, Any]:
 def _response(record: Mapping[str, Any]) -> dict[str, Any] | None:
     """All links of a record; None if there are none."""
     links: dict[str, str] = {}
-    tracks: list[Mapping[str, Any]] = []
-    places = (*_places(record.get("resultJson")), *_places(record.get("response")))
-    for place in places:
-        for key, link in _links_in(place):
-            # A paid result is never dropped: a second link for a stem is kept as a track.
-            if links.setdefault(key, link) != link:
-                tracks.append({"stem_type_group_name": key, "audio_url": link})
-        tracks.extend(track for track in _tracks_in(place) if track not in tracks)
-    return {**links, "originData": tracks} if links or tracks else None
+    tracks: dict[object, Mapping[str, Any]] = {}
+    for place in (*_places(record.get("resultJson")), *_places(record)):
+        # A paid result is never dropped: a second link for a stem is kept as a track.
+        second = (
+            {"stem_type_group_name": key, "audio_url": link}
+            for key, link in _links_in(place)
+            if links.setdefault(key, link) != link
+        )
+        for track in (*second, *_tracks_in(place)):
+            tracks.setdefault(_identity(track), track)
+    return {**links, "originData": list(tracks.values())} if links or tracks else None
+
+
+def _identity(track: Mapping[str, Any]) -> object:
+    """What tells a track from another: to compare them whole would take minutes for thousands."""
+    parts = [track[part] for part in _PARTS if _is_track(track.get(part))] or [track]
+    return tuple(
+        (
+            name if isinstance(name := part.get("stem_type_group_name"), str) else "",
+            part["audio_url"],
+        )
+        for part in map(usual_track, parts)
+    )
 
 
 def _places(value: Any, depth: int = 0) -> Iterator[Any]:
@@ -126,16 +140,18 @@ def _places(value: Any, depth: int = 0) -> Iterator[Any]:
         yield content
         for key in _INSIDE:
             yield from _places(content.get(key), depth + 1)
+    elif isinstance(content, str) and content.startswith(("http://", "https://")):
+        yield [content]
 
 
 def _opened(value: Any) -> Any:
-    """What a string of JSON holds, None if it is none; any other value as it is."""
+    """What a string of JSON holds; any other value as it is."""
     if not isinstance(value, str):
         return value
     try:
         return json.loads(value)
     except (ValueError, RecursionError):
-        return None
+        return value
 
 
 def _links_in(place: Any) -> Iterator[tuple[str, str]]:
