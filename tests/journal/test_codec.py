@@ -89,6 +89,12 @@ def test_a_journal_drops_the_queries_of_links_below_many_levels() -> None:
     assert payloads.link("deep").partition("?")[0] in packed_text
 
 
+@pytest.mark.parametrize("depth", range(600, 1100, 20))
+def test_a_string_of_json_is_packed_however_deeply_it_is_nested(depth: int) -> None:
+    text = f'{{"deep": {"[" * depth}{"]" * depth}, "url": "https://cdn.example/v.mp3?hush"}}'
+    assert "hush" not in json.dumps(kept({"json": text}))
+
+
 @pytest.mark.parametrize(
     "text, left",
     [

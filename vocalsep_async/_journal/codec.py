@@ -6,6 +6,7 @@ import json
 import re
 import zlib
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 
@@ -59,8 +60,10 @@ def _cleaned(value: Any, name: str = "", depth: int = 0) -> Any:
     if depth < _DEEPEST and isinstance(value, list):
         return [_cleaned(each, "", depth + 1) for each in value]
     if isinstance(value, str) and (content := _json_in(value)) is not None:
-        cleaned = _cleaned(content, "", depth + 1)
-        return value if cleaned == content else _encoded(cleaned)
+        # Python reads JSON that is nested more deeply than it can compare or write it.
+        with suppress(RecursionError):
+            cleaned = _cleaned(content, "", depth + 1)
+            return value if cleaned == content else _encoded(cleaned)
     (without,) = json.loads(_without_queries(_encoded({name: value}))).values()
     return without
 
