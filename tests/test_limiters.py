@@ -20,6 +20,7 @@ from vocalsep_async import (
     Limiter,
     LimiterSnapshot,
     PollDone,
+    PollPending,
     RateLimit,
     RateLimitedError,
     RateLimiter,
@@ -405,3 +406,41 @@ async def test_a_final_record_of_another_call_ends_the_wait_for_a_slot(
         await client.get_task("a")
         assert client.stats.in_flight == 0
     assert SlotResult.UNUSED not in limiter.results
+
+
+class EmptyLimiter(WrappedLimiter):
+    """Has no slot for `try_acquire`, and names *seconds* after which to ask again."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self.seconds = seconds
+
+    async def try_acquire(self, bid: Any) -> Slot | float:
+        bid()
+        return self.seconds
+
+
+@pytest.mark.parametrize(
+    "seconds, delay",
+    [(0, 1.0), (0.0, 1.0), (-1, 1.0), (math.nan, 1.0), (math.inf, 1.0), (3, 3.0), (0.25, 0.25)],
+)
+async def test_poll_once_never_asks_to_be_called_again_immediately(
+    seconds: float, delay: float, provider: FakeProvider
+) -> None:
+    async with make_client(limiter=EmptyLimiter(seconds)) as client:
+        pending = await client.poll_once("a")
+    assert isinstance(pending, PollPending)
+    assert pending.delay == delay
+    assert not provider.sent
+
+
+async def test_poll_once_behind_a_request_that_waits_for_a_slow_limiter_is_not_called_immediately(
+    provider: FakeProvider,
+) -> None:
+    provider.add("a", 20)
+    async with make_client(limiter=SleepingLimiter()) as client, anyio.create_task_group() as group:
+        group.start_soon(client.wait_for_task, "a")
+        await anyio.sleep(SleepingLimiter.delay / 2)
+        pending = await client.poll_once("b")
+    assert isinstance(pending, PollPending)
+    assert pending.delay == 1.0

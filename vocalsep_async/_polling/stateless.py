@@ -29,7 +29,7 @@ from vocalsep_async.policies import PollContext, PollPolicy
 from vocalsep_async.providers import Request
 
 _BUSY = 1.0
-"""Seconds before the next call while only the answer to a request under way frees a slot."""
+"""Seconds before the next call where it is not known when a slot will be free."""
 
 
 def _word(_instance: object, _attribute: object, value: Any) -> None:
@@ -130,7 +130,8 @@ class StatelessPoller:
         # Not queued: a caller that must not sleep comes back later.
         slot = await self._queue.try_acquire()
         if isinstance(slot, (int, float)):
-            return self._pending(known, slot)
+            # Not 0: the caller would ask again and again while another request is ahead.
+            return self._pending(known, slot if 0 < slot < math.inf else _BUSY)
         request = self._polls.request(ref)
         try:
             task, age = await self._polls.send(
