@@ -16,6 +16,7 @@ from virtual_time import VIRTUAL_TIME
 from vocalsep_async import (
     KIE,
     SUNOAPI,
+    Event,
     Interval,
     InvalidArgumentError,
     PollDone,
@@ -25,6 +26,7 @@ from vocalsep_async import (
     TaskStatus,
     VocalSepClient,
 )
+from vocalsep_async.instrumentation import TaskFinished
 from vocalsep_async.providers import COMMON_CODES
 from vocalsep_async.providers._routes import Routes
 
@@ -276,3 +278,15 @@ def test_a_client_polls_on_the_routes_of_its_host(
     else:
         assert routes.ref(ref) is ref
         assert routes.decoder(route).provider.name == route
+
+
+async def test_the_end_of_a_task_on_each_route_is_an_event(provider: FakeProvider) -> None:
+    events: list[Event] = []
+    client = make_client(base_url="https://api.kie.ai", provider=MINE, on_event=events.append)
+    provider.script(
+        "a", record("a", "done", response=STEMS), record("a", "SUCCESS", response=STEMS)
+    )
+    async with client:
+        await client.get_task("a")
+        await client.get_task(OTHER)
+    assert len([each for each in events if isinstance(each, TaskFinished)]) == 2

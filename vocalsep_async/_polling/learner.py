@@ -24,7 +24,7 @@ class DurationLearner:
     def __init__(self, hazards: HazardTable) -> None:
         self.hazards = hazards
         self._warned: set[str] = set()
-        self._ended: OrderedDict[str, None] = OrderedDict()
+        self._ended: OrderedDict[tuple[str | None, str], None] = OrderedDict()
 
     def observe(self, task: SeparationTask, target: PollTarget | None) -> bool:
         """Learn from *task*; whether this is the first final record of it.
@@ -33,9 +33,10 @@ class DurationLearner:
         """
         self._warn_of_unknown(task)
         # Several calls may receive the final record of one task.
-        if not task.is_final or task.task_id in self._ended:
+        key = (task.route, task.task_id)
+        if not task.is_final or key in self._ended:
             return False
-        self._ended[task.task_id] = None
+        self._ended[key] = None
         if len(self._ended) > _REMEMBERED:
             self._ended.popitem(last=False)
         self._learn(task, target)
