@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import pickle
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -94,6 +94,11 @@ async def an_async_generator(event: Event) -> AsyncIterator[Event]:
     yield event
 
 
+def a_generator(event: Event) -> Iterator[Event]:
+    """Would never run, either."""
+    yield event
+
+
 class AsyncListener:
     async def __call__(self, event: Event) -> None:
         """Would never run."""
@@ -108,6 +113,7 @@ class AsyncListener:
 ASYNC = [
     an_async_function,
     an_async_generator,
+    a_generator,
     AsyncListener(),
     AsyncListener().method,
     partial(an_async_function),
@@ -117,7 +123,7 @@ ASYNC = [
 
 
 @pytest.mark.parametrize("listener", ASYNC)
-def test_an_async_listener_is_refused(listener: Any) -> None:
+def test_a_listener_that_is_async_or_a_generator_is_refused(listener: Any) -> None:
     with pytest.raises(ConfigurationError, match="on_event must be a plain function"):
         make_client(on_event=listener)
     with pytest.raises(ConfigurationError, match="on_event must be a plain function"):

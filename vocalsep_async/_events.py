@@ -128,15 +128,21 @@ def _checked(listener: Any) -> EventListener:
     function = _without_partials(listener)
     # A class without its parentheses can be called, too, and would ignore every event.
     is_plain = callable(function) and not isinstance(function, type)
-    if not is_plain or _is_async(function) or _is_async(type(function).__call__):
+    if not is_plain or _does_nothing(function) or _does_nothing(type(function).__call__):
         raise InvalidArgumentError(
-            f"on_event must be a plain function, neither async nor a class: {_name_of(listener)}"
+            "on_event must be a plain function, neither async nor a generator nor a class: "
+            f"{_name_of(listener)}"
         )
     return cast("EventListener", listener)
 
 
-def _is_async(function: object) -> bool:
-    return inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
+def _does_nothing(function: object) -> bool:
+    """Whether a call of *function* only makes an object that runs later."""
+    return (
+        inspect.iscoroutinefunction(function)
+        or inspect.isasyncgenfunction(function)
+        or inspect.isgeneratorfunction(function)
+    )
 
 
 def _name_of(listener: object) -> str:
