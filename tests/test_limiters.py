@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from typing import Any
 
@@ -444,3 +445,39 @@ async def test_poll_once_behind_a_request_that_waits_for_a_slow_limiter_is_not_c
         pending = await client.poll_once("b")
     assert isinstance(pending, PollPending)
     assert pending.delay == 1.0
+
+
+class ClosedLimiter(SleepingLimiter):
+    """Fails the test if anything happens to it after it was closed."""
+
+    delay = 1.0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asking = 0
+
+    async def acquire(self, bid: Any) -> Slot:
+        self.asking += 1
+        try:
+            return await super().acquire(bid)
+        finally:
+            self.asking -= 1
+
+    async def aclose(self) -> None:
+        await super().aclose()
+        assert not self.asking, "a slot was still asked for"
+
+
+@pytest.mark.parametrize("moment", [0.5, 1.5])
+async def test_a_closing_client_closes_the_limiter_after_it_was_asked_for_the_last_slot(
+    moment: float, provider: FakeProvider
+) -> None:
+    limiter = ClosedLimiter()
+    client = make_client(limiter=limiter)
+    calls = [asyncio.ensure_future(client.get_task(name)) for name in ("a", "b")]
+    await anyio.sleep(moment)
+    await client.aclose()
+    assert limiter.closed == 1
+    for call in calls:
+        with pytest.raises(ClientClosedError):
+            await call

@@ -151,6 +151,12 @@ class RequestQueue:
         # The others in the queue fail one after the other, when they get their turn.
         self._interrupt()
 
+    async def wait_closed(self) -> None:
+        """Wait until nothing asks the limiter any more."""
+        # Only the holder of the turn does, and each later one finds the queue closed.
+        async with self.turn:
+            pass
+
     # The ends of requests
 
     def report(self, slot: Slot, error: BaseException | None) -> None:

@@ -255,6 +255,7 @@ class VocalSepClient:
             await self._poller.aclose()
             await self._files.aclose()
             await self._transport.aclose()
+            await self._sender.queue.wait_closed()
             # Last: every request has reported to it how it ended.
             self._limiter.on_pause = None
             await self._limiter.aclose()

@@ -18,6 +18,7 @@ import anyio.lowlevel
 import pytest
 import trustme
 from fault_server import HTML, TASK_ID, FaultServer, Seen, bomb
+from limiters import WrappedLimiter
 from yarl import URL
 
 from vocalsep_async import (
@@ -36,6 +37,7 @@ from vocalsep_async import (
     RequestTimeoutError,
     RetryPolicy,
     ServerError,
+    SlotResult,
     TransportError,
     VocalSepClient,
     VocalSepError,
@@ -820,6 +822,33 @@ async def test_a_borrowed_session_closed_during_a_request_is_reported(
         group.start_soon(close_it)
         assert type(await failure_of(client.get_task(TASK_ID))) is ClientClosedError
     assert server.hits == 1
+
+
+async def test_a_client_closes_its_limiter_after_the_requests_of_a_borrowed_session(
+    server: FaultServer,
+) -> None:
+    limiter = WrappedLimiter()
+    async with aiohttp.ClientSession() as session:
+        client = VocalSepClient(
+            KEY, base_url=f"{server.url}/black_hole", session=session, limiter=limiter
+        )
+        call = asyncio.ensure_future(client.get_task(TASK_ID))
+        await anyio.to_thread.run_sync(server.wait_for_hits, 1)
+        await client.aclose()
+        assert limiter.results == [SlotResult.LOST]
+        assert type(await failure_of(call)) is ClientClosedError
+
+
+async def test_a_tracing_hook_may_close_the_client_within_its_request(server: FaultServer) -> None:
+    async def close(*_: Any) -> None:
+        await client.aclose()
+
+    trace = aiohttp.TraceConfig()
+    trace.on_request_start.append(close)
+    client = client_at(f"{server.url}/healthy", trace_configs=[trace])
+    with anyio.fail_after(60):
+        assert type(await failure_of(client.get_task(TASK_ID))) is ClientClosedError
+    assert server.hits == 0
 
 
 def test_a_value_that_is_no_session_is_refused() -> None:

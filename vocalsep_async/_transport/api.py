@@ -116,6 +116,7 @@ class Transport:
         self._session = session
         self._loop = None if session is None else session._loop  # noqa: SLF001
         self._under_way: set[asyncio.Task[Any]] = set()
+        self._one_ended = asyncio.Event()
         self._closed = False
 
     @property
@@ -201,6 +202,7 @@ class Transport:
                 raise
         finally:
             self._under_way.discard(task)
+            self._one_ended.set()
         return ClientClosedError(
             "the client, or the session it borrowed, was closed while a request was under way",
             may_have_arrived=True,
@@ -248,7 +250,7 @@ class Transport:
         return URL(f"{address}?{pairs}" if pairs else address, encoded=True)
 
     async def aclose(self) -> None:
-        """Cancel the exchanges under way and close the session, unless it is borrowed.
+        """End the exchanges under way and close the session, unless it is borrowed.
 
         May be called again.
         """
@@ -258,6 +260,10 @@ class Transport:
                 task.cancel()
         if self._session is not None and not self._borrowed:
             await self._session.close()
+        # But for an exchange whose tracing hook closes the client.
+        while self._under_way - {asyncio.current_task()}:
+            self._one_ended.clear()
+            await self._one_ended.wait()
 
 
 class _OneSend:
