@@ -18,7 +18,7 @@ from journal.running import using
 from typer.testing import CliRunner
 from virtual_time import VIRTUAL_TIME
 
-from vocalsep_async import KIE, InvalidArgumentError, Provider, TaskRef, TaskStatus
+from vocalsep_async import KIE, InvalidArgumentError, JournalError, Provider, TaskRef, TaskStatus
 from vocalsep_async._journal.codec import packed
 from vocalsep_async._journal.journal import JournalFile
 from vocalsep_async._journal.store import SCHEMA
@@ -225,6 +225,16 @@ async def test_a_task_on_a_route_that_the_client_cannot_poll_stops_the_batch_bef
     with pytest.raises(InvalidArgumentError, match="route 'mine'"):
         await outcomes(provider, path, provider=KIE)
     assert provider.sent == []
+
+
+async def test_a_finished_task_on_a_route_that_the_client_cannot_poll_is_not_called_damaged(
+    provider: FakeProvider, path: Path
+) -> None:
+    provider.script("a", record("a", "done", response=STEMS))
+    assert await outcomes(provider, path, ["a"])
+    with pytest.raises(JournalError, match="'a' is on the route 'mine'") as caught:
+        await outcomes(provider, path, provider=KIE)
+    assert "damaged" not in str(caught.value)
 
 
 def test_the_commands_show_and_check_records_by_their_route(path: Path) -> None:

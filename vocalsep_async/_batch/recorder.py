@@ -16,7 +16,12 @@ from vocalsep_async._journal.journal import JournalFile, KnownTask, type_of
 from vocalsep_async._journal.store import Row
 from vocalsep_async._scheduling.hazards import HazardTable
 from vocalsep_async._text import printable
-from vocalsep_async.errors import DecodeError, JournalError, TaskTimeoutError
+from vocalsep_async.errors import (
+    DecodeError,
+    InvalidArgumentError,
+    JournalError,
+    TaskTimeoutError,
+)
 from vocalsep_async.instrumentation import JournalClosed, JournalOpened
 from vocalsep_async.models import SeparationTask, TaskOutcome, TaskRef, TaskStatus
 
@@ -252,6 +257,9 @@ class BatchRecorder:
         ref = TaskRef(row.task_id, type=type_of(row), route=row.route)
         try:
             return self._restore(ref, unpacked(row.record or b""))
+        except InvalidArgumentError as error:
+            # Not damaged: the task is on a route that this client cannot poll.
+            raise JournalError(f"{self._journal.path}: {error}") from None
         except (ValueError, DecodeError) as error:
             raise JournalError(
                 f"{self._journal.path}: the record of task {row.task_id!r} is damaged: {error}"
