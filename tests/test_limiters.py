@@ -347,6 +347,21 @@ async def test_the_budget_of_a_limiter_goes_on_with_the_next_client(
     assert provider.throttled == 0
 
 
+async def test_a_client_that_is_closed_twice_leaves_its_limiter_to_the_next_one(
+    provider: FakeProvider,
+) -> None:
+    limiter = WrappedLimiter()
+    first = make_client(limiter=limiter)
+    await first.aclose()
+    provider.reopen()
+    async with make_client(limiter=limiter) as second:
+        await first.aclose()
+        provider.reopen()
+        assert limiter.closed == 1
+        assert limiter.on_pause is not None
+        await second.get_task("a")
+
+
 async def test_a_rate_limiter_shows_its_state() -> None:
     expected = "<RateLimiter: 2.00 requests/s, 0 in flight, 0 sent, 0 throttled>"
     assert repr(RateLimiter()) == expected

@@ -51,6 +51,8 @@ class RequestQueue:
         self._is_interrupted = False
         """Whether `_interrupt` has cancelled that task."""
         self._closing = anyio.Event()
+        self._is_released = False
+        """Whether the limiter was closed, and may be handed to another client."""
         limiter.on_pause = self._on_pause
 
     async def acquire(self) -> RequestSlot:
@@ -151,11 +153,15 @@ class RequestQueue:
         # The others in the queue fail one after the other, when they get their turn.
         self._interrupt()
 
-    async def wait_closed(self) -> None:
-        """Wait until nothing asks the limiter any more."""
-        # Only the holder of the turn does, and each later one finds the queue closed.
+    async def aclose(self) -> None:
+        """Close the limiter, once all requests have ended; may be called again."""
+        # Only the holder of the turn asks the limiter, and each later one finds the queue closed.
         async with self.turn:
-            pass
+            is_first, self._is_released = not self._is_released, True
+        # By the second call, the limiter may belong to another client.
+        if is_first:
+            self.limiter.on_pause = None
+            await self.limiter.aclose()
 
     # The ends of requests
 

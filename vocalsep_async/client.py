@@ -255,10 +255,8 @@ class VocalSepClient:
             await self._poller.aclose()
             await self._files.aclose()
             await self._transport.aclose()
-            await self._sender.queue.wait_closed()
-            # Last: every request has reported to it how it ended.
-            self._limiter.on_pause = None
-            await self._limiter.aclose()
+            # Last: every request has reported to the limiter how it ended.
+            await self._sender.queue.aclose()
         self._events.close()
 
     @property
