@@ -322,3 +322,16 @@ async def test_a_poll_under_way_takes_no_final_record_of_another_call_away(
         provider.script("a", lambda: record("a", "GENERATE_AUDIO_FAILED"))
         assert (await client.get_task("a")).is_final
     assert [task.is_final for task in results] == [True]
+
+
+async def test_a_wait_goes_on_after_something_cancelled_the_poll_loop(
+    provider: FakeProvider,
+) -> None:
+    provider.add("a", 20)
+    async with make_client() as client, anyio.create_task_group() as group:
+        group.start_soon(lambda: client.wait_for_task("a", timeout=100))
+        await anyio.sleep(1)
+        (loop,) = (task for task in asyncio.all_tasks() if task.get_name() == "vocalsep poll loop")
+        loop.cancel()
+    assert len(provider.times("a")) > 1
+    assert is_idle()

@@ -312,6 +312,12 @@ class Poller:
         self._requests.wake()
         if self._loop is None or self._loop.done():
             self._loop = _task(self._run(), "vocalsep poll loop")
+            self._loop.add_done_callback(self._on_loop_done)
+
+    def _on_loop_done(self, loop: asyncio.Task[None]) -> None:
+        # Cancelled from outside, as polls may be: the subscribers still want records.
+        if loop is self._loop and loop.cancelled():
+            self.wake()
 
     def _stop_if_idle(self) -> None:
         # An idle client leaves no asyncio task behind.
