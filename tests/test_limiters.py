@@ -496,3 +496,27 @@ async def test_a_closing_client_closes_the_limiter_after_it_was_asked_for_the_la
     for call in calls:
         with pytest.raises(ClientClosedError):
             await call
+
+
+class CancelledLimiter(WrappedLimiter):
+    """Depends on a task that something has cancelled."""
+
+    async def acquire(self, bid: Any) -> Slot:
+        raise asyncio.CancelledError
+
+    async def try_acquire(self, bid: Any) -> Slot | float:
+        raise asyncio.CancelledError
+
+
+async def test_a_limiter_that_was_cancelled_ends_calls_with_an_error_and_not_as_cancelled(
+    provider: FakeProvider,
+) -> None:
+    async with make_client(limiter=CancelledLimiter()) as client:
+        for call in (
+            client.wait_for_task("a", timeout=None),
+            client.get_task("a"),
+            client.poll_once("a"),
+        ):
+            with pytest.raises(RuntimeError, match="something cancelled the limiter"):
+                await call
+    assert is_idle()

@@ -107,9 +107,13 @@ class RequestQueue:
         self._is_interrupted = False
         try:
             return await question
-        except asyncio.CancelledError:
-            if not self._is_interrupted or asking is None or asking.cancelling() > 1:
+        except asyncio.CancelledError as cancelled:
+            # asyncio counts the caller's cancellations, and the one by `_interrupt`.
+            if asking is None or asking.cancelling() > self._is_interrupted:
                 raise
+            if not self._is_interrupted:
+                # As itself, it would end the caller, such as the poll loop, without a word.
+                raise RuntimeError("something cancelled the limiter, not its caller") from cancelled
         finally:
             self._asking = None
             if self._is_interrupted and asking is not None:
