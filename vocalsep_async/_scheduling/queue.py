@@ -149,7 +149,7 @@ class PollQueue(Generic[E]):
         return self._heap.price
 
     def end_poll(self) -> bool:
-        """Count one poll less in flight; whether the limit had held others back.
+        """Count one poll less in flight; return whether the limit held other polls back.
 
         The entry taken does not return by itself.
         """

@@ -260,7 +260,7 @@ class Transport:
                 task.cancel()
         if self._session is not None and not self._borrowed:
             await self._session.close()
-        # But for an exchange whose tracing hook closes the client.
+        # The exchange whose tracing hook closes the client cannot end before this call does.
         while self._under_way - {asyncio.current_task()}:
             self._one_ended.clear()
             await self._one_ended.wait()

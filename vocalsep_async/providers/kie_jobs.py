@@ -116,7 +116,7 @@ def _response(record: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def _identity(track: Mapping[str, Any]) -> object:
-    """What tells a track from another: to compare them whole would take minutes for thousands."""
+    """The key of a track: its names and links, because comparing whole tracks is too slow."""
     parts = [track[part] for part in _PARTS if _is_track(track.get(part))] or [track]
     return tuple(
         (
