@@ -21,6 +21,7 @@ from vocalsep_async.errors import (
     ServerError,
     TransportError,
 )
+from vocalsep_async.instrumentation import Event, Paused
 from vocalsep_async.limiter import RateLimiter
 from vocalsep_async.policies import RateLimit
 
@@ -137,16 +138,15 @@ async def test_the_end_of_a_request_decides_about_a_pause(
 async def test_a_pause_is_announced_when_it_begins_and_when_it_gets_longer(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    queue = RequestQueue(RateLimiter(None), Events())
-    announced: list[float] = []
-    queue.on_pause = announced.append
+    announced: list[Event] = []
+    queue = RequestQueue(RateLimiter(None), Events([announced.append]))
     slots = [await queue.acquire() for _ in range(4)]
-    began = anyio.current_time()
     with caplog.at_level("INFO", "vocalsep_async"):
         for slot, retry_after in zip(slots, [None, None, 30, 20], strict=True):
             with pytest.raises(RateLimitedError), slot:
                 raise api_error(RateLimitedError, ErrorAction.THROTTLE, retry_after)
-    assert announced == [pytest.approx(began + 1), pytest.approx(began + 30)]
+    pauses = [event.duration for event in announced if isinstance(event, Paused)]
+    assert pauses == [pytest.approx(1), pytest.approx(30)]
     assert len(caplog.records) == 2
 
 

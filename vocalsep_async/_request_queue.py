@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import math
 from collections.abc import Awaitable, Callable
 from types import TracebackType
@@ -37,8 +38,6 @@ class RequestQueue:
     def __init__(self, limiter: Limiter, events: Events) -> None:
         self.limiter = limiter
         self._events = events
-        self.on_pause: Callable[[float], None] = lambda _until: None
-        """Called when a pause begins or changes its end, with the moment of its end."""
         self.turn = anyio.Lock(fast_acquire=True)
         """Held by the head of the queue, which may take several slots in a row."""
         self.is_understood = False
@@ -46,6 +45,7 @@ class RequestQueue:
         self._doubts = 0
         self._is_paused = False
         self._paused_until = -math.inf
+        self._pause_cause: APIError | None = None
         self._asking: asyncio.Task[object] | None = None
         """The task that waits for the limiter; None while there is none."""
         self._is_interrupted = False
@@ -174,6 +174,9 @@ class RequestQueue:
         self._update_doubts(error)
         result = _result_of(error)
         retry_after = error.retry_after if isinstance(error, APIError) else None
+        if isinstance(error, APIError) and result is not SlotResult.ANSWERED:
+            # Without its traceback, which would keep the frames of the request alive.
+            self._pause_cause = copy.copy(error).with_traceback(None)
         if isinstance(error, APIError) and result is SlotResult.THROTTLED:
             # Before the slot is released, which begins the pause.
             self._events.emit(Throttled(code=error.code, retry_after=retry_after))
@@ -210,13 +213,20 @@ class RequestQueue:
     def _on_pause(self, until: float, reason: str) -> None:
         self._is_paused, self._paused_until = True, until
         self._events.emit(Paused(duration=until - _now(), reason=reason))
-        self.on_pause(until)
 
     def _check_resumed(self) -> None:
         # An answer to a request from before the pause does not end it.
         self._is_paused = self.limiter.snapshot().paused_until is not None
         if not self._is_paused:
+            self._pause_cause = None
             self._events.emit(Resumed())
+
+    def pause_cause(self) -> APIError | None:
+        """What the last request met that began or prolonged the present pause; None without one.
+
+        None also if it was a request of another process.
+        """
+        return self._pause_cause if self._is_paused else None
 
     def paused_until(self) -> float:
         """The end of the pause, on the event loop's clock; now if there is none."""

@@ -329,7 +329,7 @@ class VocalSepClient:
             The final record; `SeparationTask.succeeded` says whether its stems are there.
 
         Raises:
-            TaskTimeoutError: time ran out, or the client is paused beyond the deadline.
+            TaskTimeoutError: time ran out; its `last_error` says what kept the client from polling.
             InvalidArgumentError: an argument is unusable; nothing was sent.
             APIError: 400, 401, 404, no credits, or a task the API does not know; a
                 `RateLimitedError` if 405 is all that the client ever got: *base_url* is probably

@@ -273,9 +273,9 @@ def _with_earlier(outcome: TaskOutcome, known: KnownTask) -> TaskOutcome:
     error = outcome.error
     if isinstance(error, TaskTimeoutError):
         error = TaskTimeoutError(
-            f"task {outcome.task_id!r} was still {printable(str(status))} after "
-            f"{outcome.elapsed:.1f} s and {polls} polls, those of earlier runs included; it goes "
-            "on at the provider: wait again with the same id.",
+            f"task {outcome.task_id!r} has no final status after {outcome.elapsed:.1f} s and "
+            f"{polls} polls, those of earlier runs included: last seen {printable(str(status))}. "
+            "Wait again with the same id.",
             task_id=outcome.task_id,
             task=None,
             polls=polls,

@@ -355,7 +355,13 @@ class BatchTracker:
         polls = 0 if target is None else target.polls - self._polls_before.pop(task_id, 0)
         elapsed = anyio.current_time() - group.started
         if task is None and error is None:
-            error = timeout_error(task_id, target, elapsed=elapsed, polls=polls)
+            error = timeout_error(
+                task_id,
+                target,
+                elapsed=elapsed,
+                polls=polls,
+                pause_cause=self._poller.pause_cause(),
+            )
         outcome = TaskOutcome(
             task_id=task_id,
             status=None if target is None else target.status,

@@ -84,12 +84,15 @@ class Poller:
         self._loop: asyncio.Task[None] | None = None
         self._cancelled: set[asyncio.Task[None]] = set()
         self._changed = anyio.Event()
-        self._requests.on_pause = self._on_pause
 
     @property
     def rate(self) -> float:
         """Requests per second that are allowed now; infinity while no limit is known."""
         return self._requests.limiter.rate
+
+    def pause_cause(self) -> VocalSepError | None:
+        """What began the present pause of the client; None without one."""
+        return self._requests.pause_cause()
 
     async def poll_with_retries(self, ref: TaskRef) -> SeparationTask:
         """Poll *ref* once, in as many tries as the `RetryPolicy` allows.
@@ -168,7 +171,12 @@ class Poller:
     ) -> SeparationTask:
         """Wait for the final record of a task; see `VocalSepClient.wait_for_task`."""
         self._sender.bind()  # its error, not the clock's, for a call without an event loop
-        waiter = Waiter(policy, timeout, every_record=on_update is not None)
+        waiter = Waiter(
+            policy,
+            timeout,
+            every_record=on_update is not None,
+            pause_cause=self._requests.pause_cause,
+        )
         async with self.subscription(ref, waiter):
             return await waiter.final(on_update)
 
@@ -187,8 +195,6 @@ class Poller:
         waiter.queue = self._single_waits
         target = self._waiters[waiter] = self.subscribe(ref, waiter)
         waiter.on_subscribed(target)
-        # A pause that began earlier is not announced again.
-        waiter.on_pause(self._requests.paused_until())
         try:
             try:
                 yield waiter
@@ -532,16 +538,8 @@ class Poller:
             return
         target.poll_before_deadlines(self._lead)
         self._enter(target)
-        # A pause that began during the poll concerns its waiters only now.
-        for subscriber in target.subscribers:
-            if isinstance(subscriber, Waiter):
-                subscriber.on_pause(self._requests.paused_until())
 
     # Giving up
-
-    def _on_pause(self, until: float) -> None:
-        for waiter in self._waiters:
-            waiter.on_pause(until)
 
     def _end(self, target: PollTarget, error: Exception) -> None:
         self._drop(target)

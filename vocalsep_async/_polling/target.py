@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Protocol
 
+import anyio
+
 from vocalsep_async import _validation
 from vocalsep_async._failures import FailureStreak
 from vocalsep_async._scheduling.hazards import HazardTable
@@ -280,6 +282,7 @@ def timeout_error(
     elapsed: float,
     polls: int,
     task: SeparationTask | None = None,
+    pause_cause: VocalSepError | None = None,
 ) -> TaskTimeoutError:
     """The error of a wait that runs out of time now.
 
@@ -289,25 +292,43 @@ def timeout_error(
         elapsed: seconds that the wait took.
         polls: polls made meanwhile.
         task: the last record, where it was kept.
+        pause_cause: what began the present pause of the client; None without one.
     """
-    seen = None if target is None else target.status
-    error = None if target is None else target.last_error
-    status = "never seen" if seen is None else f"still {printable_status(seen)}"
-    suffix = "" if error is None else f" The last poll met: {error}"
+    error = (None if target is None else target.last_error) or pause_cause
+    seen = "never seen" if target is None else _last_seen(target, task)
     # What was never seen may not exist, and the last error says what to check.
-    advice = (
-        ""
-        if isinstance(error, TaskNotFoundError)
-        else " The task goes on at the provider: wait again with the same id."
-    )
+    advice = "" if isinstance(error, TaskNotFoundError) else " Wait again with the same id."
     return TaskTimeoutError(
-        f"task {task_id!r} was {status} after {elapsed:.1f} s and {counted(polls, 'poll')}."
-        f"{advice}{suffix}",
+        f"task {task_id!r} has no final status after {elapsed:.1f} s and "
+        f"{counted(polls, 'poll')}: {seen}.{_reason(target, error)}{advice}",
         task_id=task_id,
         task=task,
         polls=polls,
         last_error=error,
     )
+
+
+def _last_seen(target: PollTarget, task: SeparationTask | None) -> str:
+    if target.status is None:
+        return "never seen"
+    # A poll that failed, or is under way, saw nothing.
+    saw = target.last_error is None and not target.is_polling
+    when = f" {anyio.current_time() - target.sent:.1f} s ago" if saw else ""
+    said = "" if task is None else _said(task)
+    return f"last seen {printable_status(target.status)}{when}{said}"
+
+
+def _said(task: SeparationTask) -> str:
+    """The error that a record brings although its task is pending; "" if there is none."""
+    words = [str(each) for each in (task.error_code, task.error_message) if each]
+    return f" with the error {': '.join(words)}" if words else ""
+
+
+def _reason(target: PollTarget | None, error: VocalSepError | None) -> str:
+    if error is None:
+        return ""
+    was_polled = target is not None and target.last_error is error
+    return f" {'The last poll failed' if was_polled else 'The client is paused'}: {error}"
 
 
 def decode_record(

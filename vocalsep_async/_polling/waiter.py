@@ -28,6 +28,7 @@ class Waiter:
         timeout: seconds until it ends; 0 to end with the first poll, whatever that found, and None
             for never.
         every_record: whether `next` returns pending records too, or only the final one.
+        pause_cause: returns what began the present pause of the client; None without one.
 
     Attributes:
         wait_id: its id in events.
@@ -45,6 +46,7 @@ class Waiter:
         timeout: float | None = None,
         *,
         every_record: bool = False,
+        pause_cause: Callable[[], VocalSepError | None] = lambda: None,
     ) -> None:
         self.policy = policy
         self.wait_id = new_id("wait")
@@ -56,6 +58,7 @@ class Waiter:
         self._timeout = timeout
         self._once = timeout == 0
         self._every_record = every_record
+        self._pause_cause = pause_cause
         self._unread: SeparationTask | None = None
         self._error: Exception | None = None
         self._arrived = anyio.Event()
@@ -91,12 +94,6 @@ class Waiter:
             self.has_ended = True
             self._error = error
             self._arrived.set()
-
-    def on_pause(self, until: float) -> None:
-        """No request is sent before *until*: end the wait if its deadline comes first."""
-        # A poll under way may still return the final record.
-        if self.deadline < until and not self._target.is_polling:
-            self.on_error(self._target, self.timeout_error())
 
     async def next(self) -> SeparationTask:
         """Wait for the next record or the end, and return the newest record.
@@ -151,6 +148,7 @@ class Waiter:
             elapsed=anyio.current_time() - self.started,
             polls=self._polls,
             task=self.task,
+            pause_cause=self._pause_cause(),
         )
 
     @property
