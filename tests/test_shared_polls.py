@@ -211,7 +211,8 @@ async def test_the_type_known_to_a_second_wait_counts_for_both(
 async def test_a_wait_without_on_update_keeps_no_pending_records(provider: FakeProvider) -> None:
     provider.add("a", math.inf)
     client = make_client()
-    async with client, client._poller.subscription(TaskRef("a"), Waiter(Interval(1))) as wait:
+    wait = Waiter(Interval(1))
+    async with client, client._poller.subscription(TaskRef("a"), wait):
         await anyio.sleep(100)
         assert len(provider.polls) > 50
         assert wait._unread is None

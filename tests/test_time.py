@@ -13,7 +13,15 @@ import pytest
 from fakes import FakeProvider, make_client
 from virtual_time import VIRTUAL_TIME, VirtualTimeLoop
 
-from vocalsep_async import Backoff, Interval, SeparationTask, TaskRef, TaskTimeoutError
+from vocalsep_async import (
+    Backoff,
+    Interval,
+    RateLimit,
+    SeparationTask,
+    TaskOutcome,
+    TaskRef,
+    TaskTimeoutError,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -76,20 +84,75 @@ async def test_a_resumed_process_sends_no_burst(
     assert most_in_a_window([at for at, _ in provider.polls], 10.0) <= 20
 
 
-async def test_a_stall_beyond_the_deadline_ends_the_wait_without_hanging(
+@pytest.mark.parametrize("duration", [30, math.inf])
+async def test_a_wait_whose_loop_stood_still_over_its_deadline_polls_once_more(
+    provider: FakeProvider, duration: float
+) -> None:
+    provider.add("a", duration)
+    ends: list[object] = []
+    async with make_client() as client, anyio.create_task_group() as group:
+
+        async def wait() -> None:
+            try:
+                ends.append((await client.wait_for_task("a", timeout=20)).succeeded)
+            except TaskTimeoutError as error:
+                ends.append(error)
+
+        group.start_soon(wait)
+        await anyio.sleep(5)
+        provider.sent.clear()
+        stall(1000)
+    assert len(provider.sent) == 1
+    assert client.stats.in_flight == 0
+    if duration == 30:
+        assert ends == [True]
+    else:
+        (error,) = ends
+        assert "last seen PENDING" in str(error)
+
+
+async def test_the_poll_after_a_stall_is_bounded_by_the_request_timeout(
     provider: FakeProvider,
 ) -> None:
     provider.add("a", math.inf)
-    async with make_client() as client, anyio.create_task_group() as group:
+    async with (
+        make_client(rate_limit=RateLimit(1, 500.0), request_timeout=7.0) as client,
+        anyio.create_task_group() as group,
+    ):
 
         async def wait() -> None:
             with pytest.raises(TaskTimeoutError):
                 await client.wait_for_task("a", timeout=20)
+            assert anyio.current_time() == pytest.approx(woken + 7)
 
         group.start_soon(wait)
         await anyio.sleep(5)
+        stall(100)
+        woken = anyio.current_time()
+
+
+async def test_a_batch_whose_loop_stood_still_over_its_deadline_polls_each_task_once_more(
+    provider: FakeProvider,
+) -> None:
+    provider.add("ends meanwhile", 30)
+    provider.add("runs on", math.inf)
+    ids = ["ends meanwhile", "runs on", *(f"t{number}" for number in range(40))]
+    outcomes: dict[str, TaskOutcome] = {}
+    async with make_client() as client, anyio.create_task_group() as group:
+
+        async def wait() -> None:
+            outcomes.update(await client.wait_for_tasks(ids, timeout=20, poll=Interval(3600)))
+
+        group.start_soon(wait)
+        await anyio.sleep(10)
+        assert {"ends meanwhile", "runs on"} <= set(provider.sent)
+        assert "t39" not in provider.sent
+        provider.sent.clear()
         stall(1000)
-    assert client.stats.in_flight == 0
+    assert outcomes["ends meanwhile"].succeeded
+    assert outcomes["t39"].succeeded
+    assert isinstance(outcomes["runs on"].error, TaskTimeoutError)
+    assert provider.sent.count("runs on") == 1
 
 
 async def test_a_stall_within_the_deadline_loses_no_result(provider: FakeProvider) -> None:

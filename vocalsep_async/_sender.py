@@ -23,8 +23,15 @@ class RequestSender:
     """Sends requests, each in a slot of the limiter."""
 
     def __init__(
-        self, queue: RequestQueue, transport: Transport, retry: RetryPolicy, events: Events
+        self,
+        queue: RequestQueue,
+        transport: Transport,
+        retry: RetryPolicy,
+        events: Events,
+        *,
+        request_timeout: float,
     ) -> None:
+        self.request_timeout = request_timeout
         self.queue = queue
         self.retry = retry
         self.events = events

@@ -177,7 +177,11 @@ class VocalSepClient:
         )
         self._limiter = granting
         self._sender = RequestSender(
-            RequestQueue(self._limiter, self._events), self._transport, retry, self._events
+            RequestQueue(self._limiter, self._events),
+            self._transport,
+            retry,
+            self._events,
+            request_timeout=seconds,
         )
         self._routes = Routes(self._provider, url.host or "")
         self._creator = TaskCreator(self._sender, self._routes, self._base_url)

@@ -349,15 +349,23 @@ async def test_a_batch_with_enough_time_logs_no_warning(
     assert warnings_in(caplog) == []
 
 
-async def test_a_task_that_expired_before_it_was_added_is_not_polled(
+async def test_a_task_whose_deadline_passed_before_it_was_added_gets_one_poll(
     provider: FakeProvider,
 ) -> None:
+    add_all(provider, ["late", "later"], NEVER)
+    provider.script("later", envelope(500, "down"))
+    async with make_client() as client, client.track(keep_open=True, timeout=10) as batch:
+        for task_id in ("late", "later"):
+            tracker_of(batch).add(TaskRef(task_id), age=1000)
+        outcomes = {(outcome := await anext(batch)).task_id: outcome for _ in range(2)}
+    assert all(isinstance(outcome.error, TaskTimeoutError) for outcome in outcomes.values())
+    assert sorted(provider.sent) == ["late", "later"]
+    assert "last seen PENDING" in str(outcomes["late"].error)
+    assert "The last poll failed: code 500: down" in str(outcomes["later"].error)
+
+
+async def test_a_task_that_is_about_to_be_settled_is_not_polled(provider: FakeProvider) -> None:
     async with make_client() as client, client.track(keep_open=True, timeout=10) as batch:
         tracker = tracker_of(batch)
-        tracker.add(TaskRef("late"), age=1000)
-        group = tracker._open["late"]
-        assert isinstance(group, ArrivalGroup)
+        group = ArrivalGroup(tracker, None, anyio.current_time() - 10)
         assert tracker._admit("late", group) is None
-        outcome = await anext(batch)
-    assert isinstance(outcome.error, TaskTimeoutError)
-    assert "late" not in provider.sent

@@ -157,7 +157,8 @@ async def test_an_error_of_a_cancelled_poll_is_dropped(
 async def test_a_waiter_that_has_ended_causes_no_poll(provider: FakeProvider) -> None:
     provider.add("a", math.inf)
     async with make_client() as client:
-        async with client._poller.subscription(TaskRef("a"), Waiter(Interval(5))) as wait:
+        wait = Waiter(Interval(5))
+        async with client._poller.subscription(TaskRef("a"), wait):
             await anyio.sleep(1)
             wait.on_error(client._poller._targets["a"], LookupError())
             await anyio.sleep(20)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Protocol
 
 from vocalsep_async._polling.target import PollTarget
@@ -57,7 +58,7 @@ class ArrivalGroup:
     """
 
     # One for many tasks, because a subscriber for each took more memory than all else about them.
-    __slots__ = ("_batch", "ids", "route", "started", "type")
+    __slots__ = ("_batch", "ids", "is_overdue", "route", "started", "type")
 
     def __init__(
         self,
@@ -71,6 +72,7 @@ class ArrivalGroup:
         self.route = route
         self.started = started
         self.ids: list[str] = []
+        self.is_overdue = False
 
     @property
     def wait_id(self) -> str:
@@ -94,7 +96,7 @@ class ArrivalGroup:
     @property
     def deadline(self) -> float:
         """When the tasks' waits end, on the event loop's clock; infinity for never."""
-        return self.started + self._batch.timeout
+        return math.inf if self.is_overdue else self.started + self._batch.timeout
 
     @property
     def has_ended(self) -> bool:

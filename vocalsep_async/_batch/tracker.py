@@ -33,6 +33,8 @@ _SLICE = 500
 """Tasks that are settled before the event loop may run other tasks."""
 _CLOCK_RESOLUTION = 1e-6
 """Seconds by which a timer of the event loop may fire early."""
+_STALL = 1.0
+"""Seconds after a deadline from which the event loop is taken to have stood still over it."""
 _SAME_MOMENT = 0.01
 """Seconds within which tasks that are added share a group, and so a deadline."""
 
@@ -157,7 +159,9 @@ class BatchTracker:
         if group is None or started - group.started > _SAME_MOMENT:
             group = self._groups[kind] = ArrivalGroup(self, kind[0], started, kind[1])
             self._newest = started
-            if self.timeout < math.inf:
+            # A wait that goes on after its deadline gets a poll before it may time out.
+            group.is_overdue = group.deadline <= anyio.current_time()
+            if group.deadline < math.inf:
                 self._deadlines.append(group)
                 self._sweep_later()
         return group
@@ -177,7 +181,7 @@ class BatchTracker:
 
     def _admit(self, task_id: str, group: ArrivalGroup) -> PollTarget | None:
         if group.deadline <= anyio.current_time():
-            return None  # expired before this run began: the sweep is about to settle it
+            return None  # the sweep is about to settle it
         self._on_change()
         self._backlog.on_removed()
         ref = group.ref(task_id)
@@ -241,7 +245,7 @@ class BatchTracker:
                 # No poll could have detected the end before the task was added.
                 self.counters.on_detected(anyio.current_time() - max(ended, group.started))
             self._settle(target.task_id, group, task=task)
-        elif self._once:
+        elif self._once or group.is_overdue:
             self._settle(target.task_id, group)
         else:
             polls = target.polls - self._polls_before.get(target.task_id, 0)
@@ -249,7 +253,7 @@ class BatchTracker:
 
     def on_retry(self, group: ArrivalGroup, target: PollTarget, error: VocalSepError) -> None:  # noqa: ARG002
         """A poll failed with *error* and will be retried, unless a single poll was wanted."""
-        if self._once:
+        if self._once or group.is_overdue:
             self._settle(target.task_id, group)
 
     def on_error(self, group: ArrivalGroup, target: PollTarget, error: Exception) -> None:
@@ -320,12 +324,23 @@ class BatchTracker:
             if self._groups.get(group.kind) is group:
                 # A task that joined it from now on would miss its deadline.
                 del self._groups[group.kind]
-            self._expired.extend((task_id, group) for task_id in group.ids)
+            if now - group.deadline > _STALL:
+                self._poll_once_more(group)
+            else:
+                self._expired.extend((task_id, group) for task_id in group.ids)
         while self._expired:
             task_id, group = self._expired.popleft()
             if self._is_open(task_id, group):
                 return task_id
         return None
+
+    def _poll_once_more(self, group: ArrivalGroup) -> None:
+        """Poll the open tasks of *group*, whose deadline passed while the loop stood still."""
+        group.is_overdue = True
+        for task_id in group.ids:
+            known = self._open.get(task_id)
+            if isinstance(known, PollTarget) and self._is_open(task_id, group):
+                self._poller.poll_soon(known)
 
     def _is_open(self, task_id: str, group: ArrivalGroup) -> bool:
         """Whether it is open in *group*: it may have ended and been added again in another."""

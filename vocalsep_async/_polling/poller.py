@@ -46,6 +46,7 @@ from vocalsep_async.errors import (
     ConfigurationError,
     ErrorAction,
     InsufficientCreditsError,
+    TaskTimeoutError,
     VocalSepError,
 )
 from vocalsep_async.limiter import Bid
@@ -177,11 +178,19 @@ class Poller:
             every_record=on_update is not None,
             pause_cause=self._requests.pause_cause,
         )
-        async with self.subscription(ref, waiter):
+        async with self.subscription(ref, waiter) as target:
+            try:
+                return await waiter.final(on_update)
+            except TaskTimeoutError:
+                if not waiter.has_overslept:
+                    raise
+            # What happened meanwhile is not known: a process that was stopped polls once more.
+            waiter.extend(self._sender.request_timeout)
+            self.poll_soon(target)
             return await waiter.final(on_update)
 
     @asynccontextmanager
-    async def subscription(self, ref: TaskRef, waiter: Waiter) -> AsyncIterator[Waiter]:
+    async def subscription(self, ref: TaskRef, waiter: Waiter) -> AsyncIterator[PollTarget]:
         """Subscribe *waiter* to *ref* until the block is left; the first poll is immediate.
 
         Raises:
@@ -197,7 +206,7 @@ class Poller:
         waiter.on_subscribed(target)
         try:
             try:
-                yield waiter
+                yield target
             finally:
                 del self._waiters[waiter]
                 self.unsubscribe(target, waiter)
@@ -259,6 +268,9 @@ class Poller:
         if target.waits:
             target.queue.update(target)
             self.wake()
+        # Taken, but not polled, because no subscriber wanted a poll any more.
+        elif not target.is_polling and self._targets.get(target.identity) is target:
+            self._enter(target)
 
     def unsubscribe(self, target: PollTarget, subscriber: Subscriber) -> None:
         """Remove *subscriber*; without any subscriber left, the poll under way is cancelled."""

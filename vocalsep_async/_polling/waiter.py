@@ -17,6 +17,9 @@ from vocalsep_async.instrumentation import WaitFinished, WaitStarted
 from vocalsep_async.models import SeparationTask
 from vocalsep_async.policies import PollPolicy
 
+_STALL = 1.0
+"""Seconds after a deadline from which the event loop is taken to have stood still over it."""
+
 OnUpdate = Callable[[SeparationTask], Awaitable[object] | object]
 
 
@@ -57,6 +60,8 @@ class Waiter:
         self.task: SeparationTask | None = None
         self._timeout = timeout
         self._once = timeout == 0
+        self._once_since = -math.inf
+        """The first poll that is sent from then on is the last one, if it is for a single poll."""
         self._every_record = every_record
         self._pause_cause = pause_cause
         self._unread: SeparationTask | None = None
@@ -80,13 +85,27 @@ class Waiter:
             self._arrived.set()
         if task.is_final:
             self.has_ended = True
-        elif self._once:
+        else:
+            self._end_if_single(target)
+
+    def _end_if_single(self, target: PollTarget) -> None:
+        if self._once and target.sent >= self._once_since:
             self.on_error(target, self.timeout_error())
 
     def on_retry(self, target: PollTarget, error: VocalSepError) -> None:  # noqa: ARG002 - the protocol's
         """A poll failed and will be retried, unless the wait is for a single poll."""
-        if self._once:
-            self.on_error(target, self.timeout_error())
+        self._end_if_single(target)
+
+    @property
+    def has_overslept(self) -> bool:
+        """Whether the event loop stood still over the deadline, so that no poll came before it."""
+        return anyio.current_time() - self.deadline > _STALL
+
+    def extend(self, seconds: float) -> None:
+        """End with one more poll, which has *seconds* to be sent and answered."""
+        now = anyio.current_time()
+        self._once, self._once_since = True, now
+        self.deadline = now + seconds
 
     def on_error(self, target: PollTarget, error: Exception) -> None:  # noqa: ARG002 - the protocol's
         """End the wait with *error*, unless it has ended."""
