@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from datetime import UTC, datetime
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
@@ -56,9 +57,22 @@ class Creation(NamedTuple):
     links: Collection[str]
 
     @property
+    def texts(self) -> set[str]:
+        """The texts in the body of the request, which an answer may repeat."""
+        return set(_texts(self.request.json))
+
+    @property
     def recorded(self) -> dict[str, Any]:
         """The body of the request as a journal keeps it, without the links."""
         return _without(self.request.json or {}, self.links)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for each in value.values():
+            yield from _texts(each)
 
 
 def _without(body: Mapping[str, Any], links: Collection[str]) -> dict[str, Any]:
@@ -123,9 +137,11 @@ class TaskCreator:
         return ref
 
     async def _send(self, creation: Creation, emitted: CreationEvents) -> TaskRef:
+        decode = partial(self._routes.decoder().created, sent=creation.texts)
+
         async def send(slot: RequestSlot, _attempt: int) -> str:
             emitted.on_sent()
-            return await self._sender.send(slot, creation.request, self._routes.decoder().created)
+            return await self._sender.send(slot, creation.request, decode)
 
         try:
             task_id = await self._sender.send_with_retries(

@@ -600,7 +600,7 @@ class VocalSepClient:
 
         Raises:
             InvalidArgumentError: an argument is unusable; nothing was sent.
-            APIError: the API returned an error.
+            APIError: the API returned an error, and no id of a task in it.
             JournalError: the journal could not be written, before anything was sent or after.
             RateLimitedError: too many requests; without the API's envelope there is no second try.
             TransportError, DecodeError, ServerError, ClientClosedError: no usable answer came. A

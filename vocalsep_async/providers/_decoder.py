@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import partial
 from typing import Any
 
@@ -14,6 +14,7 @@ from vocalsep_async.errors import (
     TaskNotFoundError,
 )
 from vocalsep_async.models import SeparationTask, TaskRef
+from vocalsep_async.providers._creations import id_of_created
 from vocalsep_async.providers._envelope import (
     Envelope,
     code_of,
@@ -65,13 +66,24 @@ class Decoder:
             raise unreadable("the answer is about another task", status)
         return task
 
-    def created(self, status: int, headers: Headers, body: bytes) -> str:
-        """Read the id of a task that was just created.
+    def created(
+        self, status: int, headers: Headers, body: bytes, *, sent: Collection[str] = ()
+    ) -> str:
+        """Read the id of a task that was just created: an answer with an id is no error.
+
+        Args:
+            status: the HTTP status.
+            headers: of the answer.
+            body: of the answer.
+            sent: texts of the request; an error that repeats one of them holds no new id.
 
         Raises:
-            APIError: the API answered with an error.
+            APIError: the API answered with an error, and without an id.
             DecodeError: the answer holds no task id.
         """
+        task_id = id_of_created(self.provider, body, sent)
+        if task_id is not None:
+            return task_id
         data = self._payload(status, headers, body, is_creation=True).data
         try:
             # Without an object there is no id, which is no error of the provider's method.

@@ -215,7 +215,10 @@ class Provider:
         return usual_record(record)
 
     def read_task_id(self, data: Mapping[str, Any]) -> Any:
-        """The id in the answer to a creation; None if there is none."""
+        """The id in the answer to a creation; None if there is none.
+
+        Errors are read, too: an answer that holds an id is a creation, whatever its code.
+        """
         return data.get("taskId") or data.get("task_id")
 
     def read_credits(self, data: Any) -> Any:
