@@ -6,7 +6,6 @@ import os
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from datetime import UTC, datetime
-from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
@@ -14,13 +13,9 @@ from vocalsep_async._events import Events, new_id
 from vocalsep_async._request_queue import RequestSlot
 from vocalsep_async._sender import RequestSender
 from vocalsep_async.errors import (
-    APIError,
     ClientClosedError,
-    DecodeError,
     ErrorAction,
-    InvalidParametersError,
     JournalError,
-    ServerError,
     TransportError,
     VocalSepError,
 )
@@ -35,6 +30,7 @@ from vocalsep_async.instrumentation import (
 from vocalsep_async.journal import Journal
 from vocalsep_async.models import SeparationType, TaskRef
 from vocalsep_async.providers import Request
+from vocalsep_async.providers._creations import Evidence
 from vocalsep_async.providers._routes import Routes
 
 if TYPE_CHECKING:
@@ -126,7 +122,7 @@ class TaskCreator:
         try:
             ref = await self._send(creation, emitted)
         except VocalSepError as error:
-            await _record_failure(journal, number, error)
+            await _record_failure(journal, number, error, may_exist=emitted.may_exist)
             raise
         try:
             await journal.created(number, ref)
@@ -137,7 +133,11 @@ class TaskCreator:
         return ref
 
     async def _send(self, creation: Creation, emitted: CreationEvents) -> TaskRef:
-        decode = partial(self._routes.decoder().created, sent=creation.texts)
+        decoder = self._routes.decoder()
+
+        def decode(status: int, headers: Mapping[str, str], body: bytes) -> str:
+            emitted.on_answer(decoder.evidence(body))
+            return decoder.created(status, headers, body, sent=creation.texts)
 
         async def send(slot: RequestSlot, _attempt: int) -> str:
             emitted.on_sent()
@@ -148,7 +148,7 @@ class TaskCreator:
                 creation.request, send, emitted.may_retry
             )
         except VocalSepError as error:
-            emitted.may_exist = _may_have_created(error)
+            emitted.on_error(error)
             if emitted.may_exist:
                 error.add_note(_MAY_BE_CREATED)
             raise
@@ -162,18 +162,20 @@ class TaskCreator:
 
 
 class CreationEvents:
-    """The events of one creation, as a block that fails where the creation does.
-
-    Attributes:
-        may_exist: whether a task may have been created whose id is not known.
-    """
+    """The events of one creation, as a block that fails where the creation does."""
 
     def __init__(self, events: Events, kind: SeparationType | None) -> None:
         self._events = events
         self._kind = kind
         self._id = new_id("creation")
         self._is_confirmed = False
-        self.may_exist = False
+        # Nothing was sent so far.
+        self._evidence = Evidence.REFUSED
+
+    @property
+    def may_exist(self) -> bool:
+        """Whether a task may have been created whose id is not known."""
+        return self._evidence is Evidence.NONE
 
     def __enter__(self) -> Self:
         self._events.emit(CreationIntended(creation_id=self._id, type=self._kind))
@@ -193,18 +195,33 @@ class CreationEvents:
 
     def on_sent(self) -> None:
         """The request is about to be sent."""
-        self.may_exist = True
+        self._evidence = Evidence.NONE
         self._events.emit(CreationSent(creation_id=self._id))
+
+    def on_answer(self, evidence: Evidence) -> None:
+        """The API, or something in between, answered."""
+        self._evidence = evidence
+
+    def on_error(self, error: VocalSepError) -> None:
+        """A try failed. What an answer proves is known already."""
+        if isinstance(error, (TransportError, ClientClosedError)):
+            self._evidence = _evidence_without_answer(error)
 
     def may_retry(self, error: VocalSepError) -> bool:
         """Whether the request may be sent again after *error*."""
-        self.may_exist = not _cannot_have_created(error)
-        return not self.may_exist
+        self.on_error(error)
+        return self._evidence is Evidence.REPEATABLE
 
     def on_confirmed(self, task_id: str) -> None:
         """The API gave the id of the task."""
         self._is_confirmed = True
         self._events.emit(CreationConfirmed(creation_id=self._id, task_id=task_id))
+
+
+def _evidence_without_answer(error: TransportError | ClientClosedError) -> Evidence:
+    if error.may_have_arrived:
+        return Evidence.NONE
+    return Evidence.REPEATABLE if error.action is ErrorAction.RETRY else Evidence.REFUSED
 
 
 def _opening(
@@ -231,40 +248,11 @@ async def _opened(journal: JournalFile, events: Events) -> AsyncIterator[Journal
         events.emit(JournalClosed(path=journal.path))
 
 
-async def _record_failure(journal: JournalFile, number: int, error: VocalSepError) -> None:
+async def _record_failure(
+    journal: JournalFile, number: int, error: VocalSepError, *, may_exist: bool
+) -> None:
     try:
-        await journal.not_created(number, str(error) if _may_have_created(error) else None)
+        await journal.not_created(number, str(error) if may_exist else None)
     except JournalError as failure:
         # The caller must get the error of the creation, which may have been billed.
         error.add_note(f"The journal could not record this: {failure}")
-
-
-def _cannot_have_created(error: VocalSepError) -> bool:
-    """Whether a billed request that failed with *error* may be sent again."""
-    if isinstance(error, TransportError):
-        return not error.may_have_arrived and error.action is ErrorAction.RETRY
-    return error.action is ErrorAction.THROTTLE and not _is_bare_throttling(error)
-
-
-def _may_have_created(error: VocalSepError) -> bool:
-    """Whether the task of a billed request that failed with *error* may exist."""
-    if isinstance(error, (TransportError, ClientClosedError)):
-        return error.may_have_arrived
-    # A server can fail after it has created the task, and an unreadable answer may hold its id.
-    return (
-        isinstance(error, (DecodeError, ServerError))
-        or _is_bare_throttling(error)
-        or _is_failure_of_server(error)
-    )
-
-
-def _is_failure_of_server(error: VocalSepError) -> bool:
-    # A provider may answer wrong parameters with 500, the code of a failure in the middle.
-    return isinstance(error, InvalidParametersError) and error.code == 500
-
-
-def _is_bare_throttling(error: VocalSepError) -> bool:
-    # Without the API's envelope, "too many requests" may come from a gateway. A gateway that
-    # throttles has hardly passed the request on, but nothing proves that it has not.
-    is_bare = isinstance(error, APIError) and not error.in_envelope
-    return is_bare and error.action is ErrorAction.THROTTLE

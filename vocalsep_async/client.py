@@ -580,8 +580,8 @@ class VocalSepClient:
         """Create a separation task. **Every call is billed**, also for the same song.
 
         It is therefore sent again only where the task cannot have been created: after throttling
-        by the API itself (405/430 in its envelope), or when no connection was made. Give either
-        *source_task_id* with *audio_id*, or *audio_url*.
+        by the API itself (its own code in its envelope), or when no connection was made. Give
+        either *source_task_id* with *audio_id*, or *audio_url*.
 
         Args:
             callback_url: where the API posts the result; required, but waiting does not need it.
@@ -603,8 +603,9 @@ class VocalSepClient:
             APIError: the API returned an error, and no id of a task in it.
             JournalError: the journal could not be written, before anything was sent or after.
             RateLimitedError: too many requests; without the API's envelope there is no second try.
-            TransportError, DecodeError, ServerError, ClientClosedError: no usable answer came. A
-                note on the error says so where the task may have been created all the same.
+            TransportError, DecodeError, ServerError, ClientClosedError: no usable answer came.
+
+        A note on every error says so where the task may have been created all the same.
         """
         # Checked before the journal is opened, so that a wrong argument leaves no intent.
         kind = separation_type(type)

@@ -208,7 +208,7 @@ async def test_a_code_may_mean_something_else_in_a_creation_which_is_never_sent_
     provider: FakeProvider, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     journals_in_virtual_time(monkeypatch)
-    # The words alone would pass for throttling, after which a creation is sent again.
+    # In a poll the words would pass for throttling, after which a creation is sent again.
     provider.script("/v2/jobs", envelope(500, "too many requests"))
     async with make_client(provider=RESELLER) as client, Journal(tmp_path / "made") as journal:
         with pytest.raises(InvalidParametersError) as caught:

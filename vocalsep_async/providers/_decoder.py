@@ -6,6 +6,8 @@ from collections.abc import Collection, Mapping
 from functools import partial
 from typing import Any
 
+from attrs import evolve
+
 from vocalsep_async._text import printable, without_queries
 from vocalsep_async.errors import (
     DecodeError,
@@ -14,7 +16,7 @@ from vocalsep_async.errors import (
     TaskNotFoundError,
 )
 from vocalsep_async.models import SeparationTask, TaskRef
-from vocalsep_async.providers._creations import id_of_created
+from vocalsep_async.providers._creations import Evidence, evidence_in, id_of_created
 from vocalsep_async.providers._envelope import (
     Envelope,
     code_of,
@@ -31,7 +33,7 @@ from vocalsep_async.providers._records import (
     structure_task,
     unreadable,
 )
-from vocalsep_async.providers.base import Provider
+from vocalsep_async.providers.base import ErrorRule, Provider
 
 Headers = Mapping[str, str]
 
@@ -95,6 +97,10 @@ class Decoder:
             pass
         # Raised outside the handler, so that the error about an argument is not chained.
         raise unreadable("the answer holds no usable task id", status)
+
+    def evidence(self, body: bytes) -> Evidence:
+        """What an answer that `created` has to read proves about the task."""
+        return evidence_in(self.provider, body)
 
     def credits(self, status: int, headers: Headers, body: bytes) -> float:
         """Read the account's remaining credits.
@@ -165,12 +171,7 @@ class Decoder:
         # Only for polls: in a creation the same words are about the caller's parameters.
         if task_id is not None and self.provider.is_unknown_task(envelope.code, envelope.message):
             raise self._no_such_task(envelope, status, task_id)
-        rule = self.provider.classify(
-            envelope.code,
-            envelope.message,
-            in_envelope=envelope.genuine,
-            is_creation=is_creation,
-        )
+        rule = self._rule(envelope, is_creation=is_creation)
         raise rule.error(
             self._message(envelope),
             code=envelope.code,
@@ -181,6 +182,19 @@ class Decoder:
             hint=rule.hint,
             in_envelope=envelope.genuine,
         )
+
+    def _rule(self, envelope: Envelope, *, is_creation: bool) -> ErrorRule:
+        classify = partial(
+            self.provider.classify,
+            envelope.code,
+            in_envelope=envelope.genuine,
+            is_creation=is_creation,
+        )
+        rule = classify(message=envelope.message)
+        # A creation is sent again by the code alone, and then not without its pause.
+        if is_creation and classify(message="").action is ErrorAction.THROTTLE:
+            return evolve(rule, action=ErrorAction.THROTTLE)
+        return rule
 
     def _no_such_task(self, envelope: Envelope, status: int, task_id: str) -> TaskNotFoundError:
         # The message of a success says nothing about the missing record.

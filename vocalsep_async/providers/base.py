@@ -172,7 +172,8 @@ class Provider:
 
         Args:
             code: the code that counts: the one of the body or, without one, the HTTP status.
-            message: the API's words; "" if there are none.
+            message: the API's words; "" if there are none. Also "" for what the code of a creation
+                means alone: that decides whether the request is sent again.
             in_envelope: whether the answer was one of this API (JSON with a code). A bare HTTP
                 status comes from something in between or from a wrong address.
             is_creation: whether the request was to create a task.
