@@ -158,6 +158,16 @@ async def test_an_unknown_status_is_pending_and_causes_one_warning(
     assert caplog.text.count("REFINING") == 1
 
 
+@pytest.mark.parametrize("fields", [{}, {"successFlag": None}, {"successFlag": ""}])
+async def test_a_wait_goes_on_while_records_have_no_status(
+    provider: FakeProvider, fields: Any
+) -> None:
+    provider.script("a", *[envelope(200, data={"taskId": "a", **fields})] * 12)
+    async with make_client() as client:
+        assert (await client.wait_for_task("a")).succeeded
+    assert len(provider.times("a")) > 12
+
+
 async def test_a_failing_tracing_hook_ends_the_wait_with_its_own_error(
     provider: FakeProvider,
 ) -> None:

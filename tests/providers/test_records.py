@@ -166,16 +166,14 @@ def test_a_record_without_an_id_gets_that_of_the_requested_task() -> None:
         ("Success", "Success"),
         (" SUCCESS", " SUCCESS"),
         ("SENSITIVE_WORD_ERROR", "SENSITIVE_WORD_ERROR"),
-        ("", ""),
         (0, "0"),
         (1, "1"),
         (-1, "-1"),
     ],
 )
-def test_an_unknown_status_is_kept_verbatim_and_not_final(value: Any, status: str) -> None:
-    task = structure_task(vocals_done(successFlag=value))
-    assert task.status == status
-    assert task.is_final is (value == "SUCCESS")
+def test_an_unknown_status_is_kept_verbatim(value: Any, status: str) -> None:
+    assert structure_task(vocals_done(successFlag=value)).status == status
+    assert structure_task(pending(successFlag=value)).status == status
 
 
 @pytest.mark.parametrize("value", [True, False, 1.0, [], ["SUCCESS"], {"SUCCESS": 1}])
@@ -183,8 +181,19 @@ def test_a_status_must_be_text_or_an_integer(value: Any) -> None:
     assert "record.status" in str(decode_error_of(vocals_done(successFlag=value)))
 
 
-def test_a_record_without_a_status_is_a_decode_error() -> None:
-    assert "is missing @ record.status" in str(decode_error_of(pending(successFlag=None)))
+@pytest.mark.parametrize("record", [pending(), failed(), vocals_done()])
+@pytest.mark.parametrize("status", [None, "", " "])
+def test_a_record_that_names_its_task_and_has_no_status_is_pending(
+    record: Any, status: str | None
+) -> None:
+    for given_ in (record | {"successFlag": status}, without(record, ["successFlag"])):
+        assert structure_task(given_).status is TaskStatus.PENDING
+
+
+@pytest.mark.parametrize("record", [{}, {"id": TASK_ID}, pending(taskId=None, successFlag=None)])
+def test_a_record_without_a_status_and_an_id_is_a_decode_error(record: Any) -> None:
+    with pytest.raises(DecodeError, match=r"is null, not a status @ record\.status"):
+        structure_task(record, taskId=TASK_ID)
 
 
 @pytest.mark.parametrize("value", NOT_TEXT)

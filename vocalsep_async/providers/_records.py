@@ -55,7 +55,8 @@ def structure_task(
     Args:
         record: the JSON value.
         read: brings it to the usual spelling.
-        statuses: what the words for its status mean; any other word is kept as it is.
+        statuses: what the words for its status mean; any other word is kept as it is. A record
+            that names its task and has no status is PENDING.
         http_status: the HTTP status it came with; None for a callback.
         route: the route it came on; None where ids leave no doubt about it.
         type_: what the caller knows of the type, for where the record leaves it open.
@@ -69,8 +70,10 @@ def structure_task(
     # Without nulls, which would hide what the caller knows.
     usual = read_by(lambda received: _without_nulls(read(received)), record, http_status)
     given = {**known, **usual, "route": route, "raw": record}
-    if "successFlag" in given:
-        given["successFlag"] = _meaning(given["successFlag"], statuses)
+    given["successFlag"] = _meaning(given.get("successFlag"), statuses)
+    # An object that lacks its id, too, may be anything.
+    if _is_blank(given["successFlag"]) and "taskId" in usual:
+        given["successFlag"] = TaskStatus.PENDING
     response = given.pop("response", None)
     if response:
         response = usual_response(response) if isinstance(response, dict) else response
@@ -100,6 +103,10 @@ def read_by(read: Callable[[Any], T], content: Any, http_status: int | None) -> 
         problem = f"the provider cannot read it: {type(error).__name__}"
     # Raised outside the handler: the error there may hold a part of the content.
     raise unreadable(problem, http_status)
+
+
+def _is_blank(value: Any) -> bool:
+    return value is None or (isinstance(value, str) and (not value or value.isspace()))
 
 
 def _meaning(status: Any, statuses: Mapping[str, TaskStatus]) -> Any:
