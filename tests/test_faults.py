@@ -168,6 +168,24 @@ async def test_a_wait_goes_on_while_records_have_no_status(
     assert len(provider.times("a")) > 12
 
 
+@pytest.mark.parametrize(
+    "fields, succeeded",
+    [
+        ({"errorCode": 413}, False),
+        ({"response": {"vocalUrl": "https://cdn.example/v.mp3"}}, True),
+    ],
+)
+async def test_an_end_under_an_unknown_status_ends_a_wait_and_causes_one_warning(
+    provider: FakeProvider, caplog: pytest.LogCaptureFixture, fields: Any, *, succeeded: bool
+) -> None:
+    provider.script("a", record("a", "OVER", completeTime=1_700_000_000_000, **fields))
+    async with make_client() as client:
+        outcome = (await client.wait_for_tasks(["a"]))["a"]
+    assert (outcome.status, outcome.succeeded, outcome.polls) == ("OVER", succeeded, 1)
+    (warning,) = [each.message for each in caplog.records if "OVER" in each.message]
+    assert warning == "unknown status 'OVER' is taken for the end of the task"
+
+
 async def test_a_failing_tracing_hook_ends_the_wait_with_its_own_error(
     provider: FakeProvider,
 ) -> None:

@@ -194,6 +194,30 @@ def test_status_and_links_decide_whether_a_task_succeeded(
         assert SIGNATURE not in str(caught.value)
 
 
+@pytest.mark.parametrize("status", ["success", "SENSITIVE_WORD_ERROR", "3", ""])
+@pytest.mark.parametrize(
+    "fields, is_final, succeeded",
+    [
+        ({"stems": STEMS}, True, True),
+        ({"origin_tracks": (TRACK,), "error_code": "200"}, True, True),
+        ({"stems": STEMS, "error_code": 500}, True, True),
+        ({"stems": Stems(origin=link("song"))}, True, True),
+        ({"stems": Stems(origin=link("song")), "error_code": 500}, True, False),
+        ({"error_code": "413"}, True, False),
+        ({"error_code": 200}, False, False),
+        ({}, False, False),
+        ({"stems": STEMS, "error_code": 500, "completed_at": None}, False, False),
+    ],
+)
+def test_a_task_with_a_status_of_another_vocabulary_has_ended_by_its_time_code_and_links(
+    status: str, fields: dict[str, Any], *, is_final: bool, succeeded: bool
+) -> None:
+    task = a_task(**{"status": status, "completed_at": CREATED} | fields)
+    assert (task.is_final, task.succeeded) == (is_final, succeeded)
+    for known in ("PENDING", TaskStatus.PENDING):
+        assert not attrs.evolve(task, status=known).is_final
+
+
 def test_every_status_except_pending_is_final() -> None:
     assert set(TaskStatus) - FINAL_STATUSES == {TaskStatus.PENDING}
 

@@ -39,6 +39,9 @@ class TaskStatus(enum.StrEnum):
 
 FINAL_STATUSES = frozenset(TaskStatus) - {TaskStatus.PENDING}
 _STEMS_READY = frozenset({TaskStatus.SUCCESS, TaskStatus.CALLBACK_EXCEPTION})
+_KNOWN_STATUSES = frozenset(TaskStatus)
+_NO_ERROR = frozenset({None, 0, 200, "0", "200"})
+"""Error codes that report no error."""
 
 
 class SeparationType(enum.StrEnum):
@@ -242,8 +245,8 @@ class SeparationTask:
 
     Attributes:
         task_id: the task.
-        status: a `TaskStatus`, or the API's word verbatim if it is a new one; a new word counts
-            as pending.
+        status: a `TaskStatus`, or the API's word verbatim if it is a new one; `is_final` and
+            `succeeded` then go by the rest of the record. PENDING if the record has no status.
         type: what kind of separation; inferred from the stems where the API does not say, None
             where that is not possible.
         stems: the URLs.
@@ -285,14 +288,42 @@ class SeparationTask:
 
     @property
     def is_final(self) -> bool:
-        """Whether the status will not change any more."""
-        return self.status in FINAL_STATUSES
+        """Whether the task has ended.
+
+        A status that is no `TaskStatus` says nothing; the task has then ended if the record has
+        a completion time with links or with an error code other than 0 and 200.
+        """
+        return self.status in FINAL_STATUSES or self._has_ended_by_evidence
 
     @property
     def succeeded(self) -> bool:
-        """Whether stems are there, also when only the webhook failed."""
+        """Whether stems are there, also when only the webhook failed.
+
+        Where the status is no `TaskStatus`, the stems of a task that has ended count; beside an
+        error code, a link to the song itself (``origin``) is none.
+        """
+        if self.status in _STEMS_READY:
+            return self._has_links
+        return self._has_ended_by_evidence and (
+            self._has_links if self.error_code in _NO_ERROR else self._has_results
+        )
+
+    @property
+    def _has_ended_by_evidence(self) -> bool:
+        return (
+            self.completed_at is not None
+            and self.status not in _KNOWN_STATUSES
+            and (self.error_code not in _NO_ERROR or self._has_links)
+        )
+
+    @property
+    def _has_links(self) -> bool:
         # A split_stem_advanced has no named stems, only a pair of tracks.
-        return self.status in _STEMS_READY and bool(self.stems or self.origin_tracks)
+        return bool(self.stems or self.origin_tracks)
+
+    @property
+    def _has_results(self) -> bool:
+        return bool(self.origin_tracks) or any(name != "origin" for name, _ in self.stems)
 
     @property
     def duration(self) -> float | None:
@@ -326,7 +357,7 @@ class SeparationTask:
         if self.status == TaskStatus.SUCCESS:
             # A message of the API about a success does not explain missing URLs.
             reason = "the record holds no URL"
-        return f"{task} ended as {self.status}{code}: {reason}"
+        return f"{task} ended as {printable(str(self.status))}{code}: {reason}"
 
 
 @frozen(kw_only=True)

@@ -21,6 +21,7 @@ from payloads import (
     callback,
     envelope,
     error_envelope,
+    failed,
     failed_callback,
     kie_done,
     link,
@@ -368,6 +369,15 @@ def test_the_age_of_a_task_is_measured_by_the_clock_of_the_server(
 def test_a_stored_record_restores_an_equal_task() -> None:
     task = decoded(answer(stems_done()))
     assert a_decoder().restored(TaskRef(TASK_ID, type=task.type), task.raw) == task
+
+
+@pytest.mark.parametrize(
+    "record", [failed("FAILED"), vocals_done(successFlag="success"), failed("3", errorCode="413")]
+)
+def test_a_stored_record_of_another_vocabulary_restores_an_equal_task(record: Any) -> None:
+    task = decoded(answer(record))
+    assert task.is_final
+    assert a_decoder().restored(REF, task.raw) == task
 
 
 @pytest.mark.parametrize("record", [pending(), {}, [], None, "SUCCESS"])

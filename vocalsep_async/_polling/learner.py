@@ -60,4 +60,5 @@ class DurationLearner:
         status = printable_status(task.status)
         if status not in self._warned and len(self._warned) < _MAX_WARNINGS:
             self._warned.add(status)
-            _logger.warning("unknown status %r is taken for pending", status)
+            meaning = "the end of the task" if task.is_final else "pending"
+            _logger.warning("unknown status %r is taken for %s", status, meaning)

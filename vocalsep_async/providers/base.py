@@ -104,7 +104,8 @@ class Provider:
             `ServerError`, anything else is raised as an `APIError`.
         creation_codes: codes that mean something else in the answer to a creation.
         statuses: from each word for a status to the `TaskStatus` that it means: PENDING, or
-            one that is final. A word that is not listed counts as pending, with a warning.
+            one that is final. A word that is not listed is kept, with a warning, and whether the
+            task has ended is seen from the rest of its record (see `SeparationTask.is_final`).
         poll_path: path of the request for a task's record.
         creation_path: path of the request that creates a task.
         credits_path: path of the request for the account's remaining credits.
