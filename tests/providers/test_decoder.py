@@ -415,6 +415,22 @@ def test_a_callback_with_another_code_is_a_failure(code: Any) -> None:
     assert not task.succeeded
 
 
+@pytest.mark.parametrize("code", [202, "202", 100, 102, 201, 204, 206, 299])
+@pytest.mark.parametrize("fields", [{}, {"status": "SUCCESS"}, {"vocal_removal_info": None}])
+def test_a_callback_that_reports_progress_is_no_end(code: Any, fields: Any) -> None:
+    data = callback()["data"] | fields
+    task = decoded_callback(body(envelope(data, code=code, msg="processing")))
+    assert (task.status, task.is_final) == (TaskStatus.PENDING, False)
+    assert (task.error_code, task.error_message) == (None, None)
+
+
+@given(st.integers(-1000, 1000))
+def test_a_callback_is_an_end_unless_its_code_reports_progress(code: int) -> None:
+    task = decoded_callback(body(callback(code=code)))
+    assert task.is_final is not (100 <= code <= 299 and code != 200)
+    assert task.succeeded is (code == 200)
+
+
 def test_the_code_of_a_callback_overrides_the_status_of_its_record() -> None:
     data = callback()["data"] | {"status": "SUCCESS"}
     assert not decoded_callback(body(envelope(data, code=500))).succeeded

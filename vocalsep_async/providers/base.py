@@ -234,13 +234,16 @@ class Provider:
 
         Args:
             record: the callback's data.
-            code: the callback's code, which decides here: 200 is a SUCCESS, any other one a
-                GENERATE_AUDIO_FAILED, whatever status the record brings.
+            code: the callback's code, which decides here, whatever status the record brings: 200
+                is a SUCCESS, any other code from 100 to 299, such as 202, is PENDING, and all
+                others are GENERATE_AUDIO_FAILED.
             message: the API's words; "" if there are none.
         """
         usual = self.read_record(record)
         if code == 200:
             return {**usual, "successFlag": TaskStatus.SUCCESS}
+        if 100 <= code <= 299:
+            return {**usual, "successFlag": TaskStatus.PENDING}
         return {
             **usual,
             "successFlag": TaskStatus.GENERATE_AUDIO_FAILED,
