@@ -103,6 +103,18 @@ async def test_the_record_of_another_task_is_never_returned(provider: FakeProvid
         assert (await client.wait_for_task("a")).task_id == "a"
 
 
+async def test_a_task_that_is_not_found_gets_its_grace_and_then_an_error_that_says_so(
+    provider: FakeProvider,
+) -> None:
+    provider.script("a", *[envelope(404, "Task not found")] * 2)
+    provider.script("b", *[envelope(404, "Task not found")] * 100)
+    async with make_client() as client:
+        assert (await client.wait_for_task("a")).succeeded
+        with pytest.raises(TaskNotFoundError, match="task not found: 'b'"):
+            await client.wait_for_task("b")
+    assert len(provider.times("b")) == 4
+
+
 async def test_maintenance_is_probed_once_a_minute_at_most(provider: FakeProvider) -> None:
     provider.script("a", *[envelope(455, "maintenance")] * 1000)
     async with make_client() as client:

@@ -35,7 +35,7 @@ from payloads import (
 from vocalsep_async import errors
 from vocalsep_async.errors import APIError, DecodeError, ErrorAction, VocalSepError
 from vocalsep_async.models import SeparationTask, SeparationType, TaskRef, TaskStatus
-from vocalsep_async.providers import KIE, SUNOAPI, Provider
+from vocalsep_async.providers import APIKLEY, KIE, KIE_JOBS, SUNOAPI, Provider
 from vocalsep_async.providers._decoder import Decoder, age_of
 
 REF = TaskRef(TASK_ID)
@@ -138,6 +138,24 @@ def test_a_validation_error_may_mean_an_unknown_task(status: int) -> None:
     error = api_error(body(error_envelope(422, "recordInfo is null")), status=status)
     assert type(error) is errors.TaskNotFoundError
     assert (error.code, error.message) == (422, "recordInfo is null")
+
+
+@pytest.mark.parametrize("status", [200, 404])
+@pytest.mark.parametrize("provider", [SUNOAPI, KIE, APIKLEY, KIE_JOBS], ids=lambda each: each.name)
+def test_task_not_found_in_an_envelope_means_an_unknown_task(
+    status: int, provider: Provider
+) -> None:
+    content = body(error_envelope(404, "Task not found"))
+    error = api_error(content, status=status, provider=provider)
+    assert type(error) is errors.TaskNotFoundError
+    assert (error.code, error.message, error.task_id) == (404, "Task not found", TASK_ID)
+    assert error.action is ErrorAction.RETRY
+    assert type(api_error(body(error_envelope(404, "Not found")))) is errors.NotFoundError
+
+
+def test_task_not_found_without_an_envelope_is_a_wrong_address() -> None:
+    error = api_error(body({"message": "Task not found"}), status=404)
+    assert type(error) is errors.NotFoundError
 
 
 @pytest.mark.parametrize("data", ["", [], {}, 0, False, "text", [1]])

@@ -175,9 +175,29 @@ def test_the_text_of_a_web_page_has_no_effect() -> None:
         (422, "", False),
         (400, "the record does not exist", False),
         (500, "recordInfo is null", False),
+        (404, "Task not found", True),
+        (404, "task not FOUND!", True),
+        (404, "The task 5c79be8e does not exist.", True),
+        (404, "taskId 5c79be8e cannot be found", True),
+        (404, "task_id was not found", True),
+        (404, "Job not found", True),
+        (404, "recordInfo is null", True),
+        (404, "Record does not exist", True),
+        (404, "No such task", True),
+        (404, "Unknown task: 5c79be8e", True),
+        (404, "Not Found", False),
+        (404, "No such path or method.", False),
+        (404, "404 page not found", False),
+        (404, "The path /api/v1/jobs/recordInfo was not found", False),
+        (404, "Not found: /api/v1/vocal-removal/record-info", False),
+        (404, "/task not found", False),
+        (404, "multitasking is not found", False),
+        (404, "", False),
+        (400, "Task not found", False),
+        (500, "Task not found", False),
     ],
 )
-def test_a_validation_error_may_mean_an_unknown_record(
+def test_the_words_of_some_errors_may_mean_an_unknown_task(
     code: int, message: str, *, missing: bool
 ) -> None:
     assert SUNOAPI.is_unknown_task(code, message) is missing

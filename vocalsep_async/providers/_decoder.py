@@ -168,8 +168,13 @@ class Decoder:
         envelope = open_envelope(status, body)
         if envelope.genuine and envelope.code == 200:
             return envelope
-        # Only for polls: in a creation the same words are about the caller's parameters.
-        if task_id is not None and self.provider.is_unknown_task(envelope.code, envelope.message):
+        # Only for polls: in a creation the same words are about the caller's parameters. Without
+        # an envelope they are those of something in between.
+        if (
+            task_id is not None
+            and envelope.genuine
+            and self.provider.is_unknown_task(envelope.code, envelope.message)
+        ):
             raise self._no_such_task(envelope, status, task_id)
         rule = self._rule(envelope, is_creation=is_creation)
         raise rule.error(

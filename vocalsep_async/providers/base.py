@@ -69,6 +69,12 @@ _CREDITS_WORDS = (
 )
 _THROTTLING_WORDS = r"frequen|too many|rate limit"
 _MISSING_RECORD_WORDS = r"\bnull\b|not exist"
+# Not the words of a path, such as /api/v1/jobs/recordInfo: that would be a wrong address.
+_TASK_NOT_FOUND_WORDS = (
+    r"(?<![/\w-])(?:task|job|record)(?:[ _]?(?:id|info))?\b[^/]{0,80}"
+    r"(?:not\b[^/]{0,10}\b(?:found|exist)|\bnull\b)"
+    r"|\b(?:no such|unknown) (?:task|job|record)\b"
+)
 
 
 class Request(NamedTuple):
@@ -196,8 +202,11 @@ class Provider:
     def is_unknown_task(self, code: int, message: str) -> bool:
         """Whether an error means that the API knows no such task, or does not know it yet.
 
-        A success without a record means that, too, and is recognised without this method.
+        A success without a record means that, too, and is recognised without this method. Only
+        answers in an envelope are asked about.
         """
+        if code == 404:
+            return _says(_TASK_NOT_FOUND_WORDS, message)
         return code == 422 and _says(_MISSING_RECORD_WORDS, message)
 
     # Spellings

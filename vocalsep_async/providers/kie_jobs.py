@@ -64,11 +64,6 @@ class KieJobs(Provider):
         body = {"model": _MODEL, "callBackUrl": callback_url, "input": given}
         return Request("POST", self.creation_path, json=body)
 
-    def is_unknown_task(self, code: int, message: str) -> bool:
-        """Whether an error means that the API knows no such job, or does not know it yet."""
-        is_not_found = code == 404 and "task not found" in message.lower()
-        return is_not_found or super().is_unknown_task(code, message)
-
     def read_record(self, record: Mapping[str, Any]) -> Mapping[str, Any]:
         """The record of a job in the usual spelling."""
         usual = usual_record(record)
