@@ -454,8 +454,9 @@ class VocalSepClient:
                 `TaskOutcome.download_error` says what could not be saved. None saves nothing.
             journal: a `Journal`, or the path of one, for a batch that may be interrupted: what an
                 earlier run left in it is resumed on entering the block. Tasks that had ended are
-                handed out again without a poll; for the others *timeout* counts from when they
-                were first added, and one that is over allows one more poll. An outcome is written before it is handed out. None keeps none.
+                handed out again without a poll; for the others *timeout* counts from when they were
+                first added, and one that is over allows one more poll. An outcome is written before
+                it is handed out. None keeps none.
 
         Raises:
             InvalidArgumentError: an argument is unusable; nothing was sent.
