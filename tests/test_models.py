@@ -10,6 +10,8 @@ from typing import Any
 import attrs
 import cattrs
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from payloads import SIGNATURE, TASK_ID, link
 
 from vocalsep_async.errors import (
@@ -41,7 +43,7 @@ def a_task(**changes: Any) -> SeparationTask:
     return SeparationTask(**({"task_id": TASK_ID, "status": TaskStatus.SUCCESS} | changes))
 
 
-@pytest.mark.parametrize("task_id", [TASK_ID, "x" * 512, "odd & legal\r\n#?\x00", "任务"])
+@pytest.mark.parametrize("task_id", [TASK_ID, "x" * 512, "odd & legal #?", "任务"])
 def test_a_ref_accepts_any_text_that_can_be_sent(task_id: str) -> None:
     assert TaskRef(task_id).task_id == task_id
 
@@ -58,6 +60,15 @@ def test_a_ref_accepts_any_text_that_can_be_sent(task_id: str) -> None:
         ("x" * 513, "has 513 characters"),
         ("ab\ud800", "lone surrogate"),
         ("\udfffab", "lone surrogate"),
+        (f"{TASK_ID}\n", r"with \.strip\(\)"),
+        (f"{TASK_ID}\r\n", r"with \.strip\(\)"),
+        (f" {TASK_ID}", r"with \.strip\(\)"),
+        (f"{TASK_ID}\u00a0", r"with \.strip\(\)"),
+        ("a\nb", r"holds the character '\\n'.*\.strip\(\)"),
+        ("a\x00", r"holds the character '\\x00'"),
+        ("a\x1b[2Jb", r"holds the character '\\x1b'"),
+        ("\ufeffa", r"holds the character '\\ufeff'"),
+        ("a\u202eb", r"holds the character '\\u202e'"),
     ],
 )
 def test_a_ref_refuses_an_id_that_cannot_be_sent(task_id: Any, problem: str) -> None:
@@ -65,6 +76,17 @@ def test_a_ref_refuses_an_id_that_cannot_be_sent(task_id: Any, problem: str) -> 
         TaskRef(task_id)
     with pytest.raises(InvalidArgumentError, match=problem):
         TaskRef.of(task_id)
+
+
+@given(st.text(max_size=8) | st.text("a b\t\n\r\x00\x1b\x7f\x85\u2028\u200b\u202e\ufeff"))
+def test_a_ref_holds_only_ids_that_print_as_they_are(task_id: str) -> None:
+    is_clean = bool(task_id) and task_id == task_id.strip() and task_id.isprintable()
+    if is_clean:
+        assert TaskRef(task_id).task_id == task_id
+    else:
+        with pytest.raises(InvalidArgumentError) as caught:
+            TaskRef(task_id)
+        assert str(caught.value).isprintable()
 
 
 def test_a_ref_of_a_ref_is_the_same_object() -> None:

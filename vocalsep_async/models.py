@@ -82,6 +82,19 @@ def _usable_task_id(_instance: object, _attribute: object, value: Any) -> None:
         raise InvalidArgumentError(
             "the task id holds a lone surrogate, which no server could read back"
         )
+    # Ids are read from files and forms. Sent as they are, they would cost polls, only to be told
+    # that there is no such task.
+    if value != value.strip():
+        raise InvalidArgumentError(
+            "the task id has a blank or a line end around it: pass it with .strip()"
+        )
+    # More than control characters: byte order marks and other invisible ones are copied along.
+    if not value.isprintable():
+        wrong = next(character for character in value if not character.isprintable())
+        raise InvalidArgumentError(
+            f"the task id holds the character {wrong!a}: pass one id, without what is around it "
+            "in a file (.strip() removes line ends)"
+        )
 
 
 def _aware_time(_instance: object, _attribute: object, value: Any) -> None:
@@ -138,7 +151,8 @@ class TaskRef:
 
     Raises:
         InvalidArgumentError: the id is not a string, blank, longer than 512 characters or not
-            encodable, the type is unknown, the time has no zone, or the route is blank.
+            encodable, it has blanks around it or a character that cannot be printed, such as a
+            line end; the type is unknown, the time has no zone, or the route is blank.
     """
 
     task_id: str = field(validator=_usable_task_id)

@@ -97,7 +97,7 @@ async def test_an_unusable_option_is_refused_by_its_name(
             client.track(["a"], **options)
 
 
-@pytest.mark.parametrize("wrong", [7, None, "", " ", "x" * 513, "\ud800"])
+@pytest.mark.parametrize("wrong", [7, None, "", " ", "x" * 513, "\ud800", "a\n", " a", "a\x00b"])
 async def test_one_bad_id_in_a_list_is_refused_before_anything_is_sent(
     provider: FakeProvider, wrong: Any
 ) -> None:

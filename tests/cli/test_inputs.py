@@ -45,7 +45,7 @@ def list_of_ids(*given: str, file: Path | None = None) -> list[str]:
 
 
 def test_arguments_are_ids_unchanged() -> None:
-    assert list_of_ids("a", " b ", "ü") == ["a", " b ", "ü"]
+    assert list_of_ids("a", "b%20", "ü") == ["a", "b%20", "ü"]
 
 
 def test_task_ids_are_false_without_any_source() -> None:
@@ -114,7 +114,9 @@ def test_a_folder_is_refused_as_a_file_of_ids(
     assert vocalsep_emulator.requests == ()
 
 
-@pytest.mark.parametrize("given", ["", " ", "two words", "a\nb", "a" * 513, "a\ud800"])
+@pytest.mark.parametrize(
+    "given", ["", " ", "two words", "a\nb", "a\n", " a", "a\x00", "a" * 513, "a\ud800"]
+)
 @pytest.mark.parametrize("command", ["wait", "track"])
 def test_an_invalid_argument_is_refused_before_any_request(
     vocalsep_emulator: Emulator, command: str, given: str

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import typer
-from cli.in_process import call, restored_signals
+from cli.in_process import assert_error, call, restored_signals
 from cli.stats import batch, snapshot
 from cli.subprocesses import KEY
 from fakes import FakeProvider, finished, make_client, record
@@ -365,12 +365,14 @@ def test_a_task_without_the_selected_stem_does_not_affect_the_others(
     assert [each.name for each in tmp_path.rglob("*.wav")] == ["drums.wav"]
 
 
-def test_control_characters_of_an_id_are_escaped(vocalsep_emulator: Emulator) -> None:
-    task_id = vocalsep_emulator.add_task("\x1b]0;owned\x07\x1b[2J", duration=0)
+def test_an_id_with_control_characters_is_refused_and_not_printed_raw(
+    vocalsep_emulator: Emulator,
+) -> None:
     for command in ("get", "wait"):
-        result = call(vocalsep_emulator, command, task_id)
-        assert result.exit_code == 0
-        assert "\x1b" not in result.stdout
+        result = call(vocalsep_emulator, command, "\x1b]0;owned\x07\x1b[2J")
+        assert_error(result, r"holds the character '\x1b'")
+        assert "\x1b" not in result.output
+    assert vocalsep_emulator.requests == ()
 
 
 # Checks of the file system before a run

@@ -932,8 +932,6 @@ ODD_IDS = [
     "a?b=c",
     "a=b",
     "naïve-🎤",
-    "line\r\nX-Injected: 1",
-    "tab\tand\x00nul",
     "'\"<>\\",
     "..",
     "x" * 512,
@@ -947,7 +945,6 @@ async def test_every_id_arrives_unchanged(server: FaultServer, task_id: str) -> 
     (seen,) = server.seen
     assert seen.task_id == task_id
     assert seen.target.count("taskId=") == 1
-    assert "x-injected" not in seen.headers
 
 
 @pytest.mark.parametrize(
@@ -956,6 +953,10 @@ async def test_every_id_arrives_unchanged(server: FaultServer, task_id: str) -> 
         pytest.param("", id="empty"),
         pytest.param(" \t", id="blank"),
         pytest.param("lone \ud800 surrogate", id="lone surrogate"),
+        pytest.param("line\r\nX-Injected: 1", id="line end inside"),
+        pytest.param("tab\tand\x00nul", id="tab and NUL"),
+        pytest.param("task-1\n", id="line end"),
+        pytest.param(" task-1", id="blank around it"),
         pytest.param("x" * 9000, id="9000 characters"),
         pytest.param(7, id="int"),
         pytest.param(b"task-1", id="bytes"),
