@@ -65,6 +65,93 @@ def test_a_file_holds_one_id_per_line_and_blank_lines_are_ignored(
     assert list_of_ids("first", file=file) == ["first", "a", "b", "ü", "c"]
 
 
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be", "utf-8"])
+def test_a_file_may_be_in_any_encoding_that_a_byte_order_mark_names(
+    tmp_path: Path, encoding: str
+) -> None:
+    file = tmp_path / "ids.txt"
+    file.write_bytes("\ufeff# made by Out-File\r\na\r\nü\r\n".encode(encoding))
+    assert list_of_ids(file=file) == ["a", "ü"]
+
+
+LINES = {
+    "# a comment": None,
+    "  #": None,
+    "a # a song": "a",
+    "a\t#": "a",
+    "a#b": "a#b",
+    '"a"': "a",
+    "'a'": "a",
+    "“a”": "a",
+    '" a " ': "a",
+    '"a",': "a",
+    "a ,": "a",
+    '""': None,
+    '"': '"',
+    "\"a'": "\"a'",
+    "\ufeffa": "a",
+    "\u00a0a\u00a0": "a",
+}
+
+
+@pytest.mark.parametrize("line, task_id", LINES.items())
+def test_an_id_is_found_on_a_line_as_people_write_it(
+    tmp_path: Path, line: str, task_id: str | None
+) -> None:
+    file = tmp_path / "ids.txt"
+    file.write_bytes(f"first\n{line}\nlast".encode())
+    assert list_of_ids(file=file) == ["first", *filter(None, [task_id]), "last"]
+
+
+CSVS = {
+    "id,title\na,One\nb,Two\n": ["a", "b"],
+    "title;id\nOne;a\n": ["a"],
+    "title\tid\nOne\ta\n": ["a"],
+    "title|id\nOne|a\n": ["a"],
+    "id\na\n\nb\n": ["a", "b"],
+    '\ufeff"title" , id\r\n"One, ""two""", a\r\n"two\nlines",b\r\n': ["a", "b"],
+    "title,id\nno id\nOne,a\nempty,\n": ["a"],
+}
+
+
+@pytest.mark.parametrize("text, ids", CSVS.items())
+def test_a_column_of_a_csv_holds_ids(tmp_path: Path, text: str, ids: list[str]) -> None:
+    file = tmp_path / "ids.csv"
+    file.write_text(text, "utf-8", newline="")
+    found = TaskIds((), file, fail_on_warning, column="id").all()
+    assert found == ids
+
+
+@COMMANDS
+@pytest.mark.parametrize(
+    "text, hint",
+    [
+        ("id,title\na,One\n", "no column 'task' in its first line, which has: id, title"),
+        ("", "no column 'task' in its first line, which has: none"),
+        ("task\n", "contains no ids"),
+        ("task\nb c\n", "line 2: 'b c' is not one id"),
+        ('title,task\n"two\nlines",b c\n', "line 3: 'b c' is not one id"),
+        ('task\n"' + "a\n" * 70_000, "is no line of a CSV"),
+    ],
+)
+def test_a_csv_without_valid_ids_is_refused_before_any_request(
+    vocalsep_emulator: Emulator, tmp_path: Path, command: str, text: str, hint: str
+) -> None:
+    file = tmp_path / "ids.csv"
+    file.write_text(text)
+    words = (command, "--file", file, "--column", "task", "--to", tmp_path / "stems")
+    assert_error(call(vocalsep_emulator, *words), str(file), hint)
+    assert vocalsep_emulator.requests == ()
+
+
+@COMMANDS
+def test_a_column_without_a_file_is_refused(
+    vocalsep_emulator: Emulator, tmp_path: Path, command: str
+) -> None:
+    words = (command, "a", "--column", "id", "--to", tmp_path / "stems")
+    assert_error(call(vocalsep_emulator, *words), "--column names a column of a CSV: add --file")
+
+
 def test_a_file_may_hold_a_hundred_thousand_ids(tmp_path: Path) -> None:
     file = tmp_path / "ids.txt"
     names = [f"id-{number}" for number in range(100_000)]
@@ -83,6 +170,9 @@ def test_a_file_may_hold_a_hundred_thousand_ids(tmp_path: Path) -> None:
         ("a\nb\u2028c\n".encode(), "line 2: 'b\\u2028c' is not one id"),
         (b"a\n\nb\tc\n", "line 3: 'b\\tc' is not one id"),
         (b"\x89PNG\r\n\x1a\n\xff\xd8", "is not a text file"),
+        (b"id,title\na,One\n", "line 1: 'id,title' is not one id: write one id per line, or name"),
+        (b"a\x00\n", "line 1: the task id holds the character '\\x00'"),
+        (b"a\n" + b"b" * 65_537, "a line has more than 65,536 characters"),
         (b"a" * 513, "line 1: the task id has 513 characters"),
     ],
 )
@@ -138,14 +228,19 @@ def test_missing_ids_are_reported_with_the_alternatives(
 
 
 def lines_of(*pieces: bytes) -> list[str]:
-    """The lines of a stream that arrives in these pieces."""
+    """The lines with an id of a stream that arrives in these pieces."""
     lines = inputs._LineBuffer()
-    return [line for piece in (*pieces, b"") for line in lines.feed(piece)]
+    bare = (inputs._bare(line) for piece in (*pieces, b"") for line in lines.feed(piece))
+    return list(filter(None, bare))
 
 
 streams = st.one_of(
     st.binary(max_size=60),
-    st.text(st.sampled_from("aü€𝄞\n\r\t \ufeff\x85\u2028"), max_size=40).map(str.encode),
+    st.builds(
+        lambda text, encoding: text.encode(encoding),
+        st.text(st.sampled_from("aü€𝄞\n\r\t \ufeff\x85\u2028#,\"'"), max_size=40),
+        st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "utf-32"]),
+    ),
 )
 
 
@@ -176,6 +271,12 @@ def test_a_line_is_complete_at_its_line_end() -> None:
     assert list(lines.feed(b"c\n")) == ["bc"]
     assert list(lines.feed(b"d")) == []
     assert list(lines.feed(b"")) == ["d"]
+
+
+def test_the_mark_of_an_encoding_may_arrive_in_pieces_and_an_id_need_not_wait() -> None:
+    lines = inputs._LineBuffer()
+    assert [*lines.feed(b"\xff"), *lines.feed(b"\xfea\0\n"), *lines.feed(b"\0")] == ["a"]
+    assert list(inputs._LineBuffer().feed(b"a\n")) == ["a"]
 
 
 def stdin_delivers(monkeypatch: pytest.MonkeyPatch, *pieces: bytes) -> None:
@@ -215,6 +316,19 @@ async def test_an_invalid_line_is_skipped_with_a_warning(
     assert len(warned) == 2
     assert warned[0].startswith("line skipped: standard input: 'two words' is not one id")
     assert "513" in warned[1]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("size", [1_000, 65_536])
+async def test_a_line_without_an_end_is_one_error_after_the_ids_before_it(
+    monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    stdin_delivers(monkeypatch, b"a\n" + b"x" * size, *[b"x" * size] * 1_000)
+    found = TaskIds(("-",), None, fail_on_warning).all()
+    assert not isinstance(found, list)
+    assert await anext(found) == "a"
+    with pytest.raises(InvalidArgumentError, match=r"^standard input: a line has more than 65,536"):
+        await anext(found)
 
 
 @pytest.mark.anyio

@@ -141,6 +141,7 @@ def track(
     ids: options.IdsOrStdin = None,
     *,
     file: options.IdFile = None,
+    column: options.Column = None,
     type_: options.TaskType = None,
     timeout: options.Timeout = None,
     journal: options.JournalPath = None,
@@ -170,7 +171,7 @@ def track(
         as_json=as_json,
         report=report,
     )
-    _track(context, ids or (), file, run_options)
+    _track(context, ids or (), file, run_options, column)
 
 
 @app.command()
@@ -180,6 +181,7 @@ def download(
     *,
     to: Annotated[Path, typer.Option("--to", help="Save the stems below this folder.")],
     file: options.IdFile = None,
+    column: options.Column = None,
     stem: options.StemNames = None,
     timeout: options.Timeout = None,
     as_json: options.AsJson = False,
@@ -195,16 +197,20 @@ def download(
     run_options = RunOptions(
         timeout=timeout, download_to=to, stems=stem, as_json=as_json, report=report
     )
-    _track(context, ids or (), file, run_options)
+    _track(context, ids or (), file, run_options, column)
 
 
 def _track(
-    context: typer.Context, arguments: Sequence[str], file: Path | None, run_options: RunOptions
+    context: typer.Context,
+    arguments: Sequence[str],
+    file: Path | None,
+    run_options: RunOptions,
+    column: str | None = None,
 ) -> NoReturn:
     settings, output = _global_options(context)
 
     async def command(stop: StopSignal) -> ExitCode:
-        ids = TaskIds(arguments, file, output.warn)
+        ids = TaskIds(arguments, file, output.warn, column=column)
         # Without ids, a journal alone names the tasks.
         if not ids and run_options.journal is None:
             raise InvalidArgumentError(_no_ids(context))

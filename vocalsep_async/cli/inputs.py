@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import codecs
+import csv
+import io
 import os
+import re
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import suppress
 from functools import partial
@@ -18,9 +21,26 @@ import anyio
 from anyio.abc import ObjectSendStream
 
 from vocalsep_async import InvalidArgumentError, TaskRef
+from vocalsep_async._text import printable
 
 _CHUNK_SIZE = 65536
+_LONGEST_LINE = 65536
+"""Characters; a longer line is no id, and what has no line ends at all would fill the memory."""
 _STANDARD_INPUT = "-"
+# The mark of UTF-32 begins with that of UTF-16.
+_BYTE_ORDER_MARKS = {
+    codecs.BOM_UTF32_LE: "utf-32-le",
+    codecs.BOM_UTF32_BE: "utf-32-be",
+    codecs.BOM_UTF8: "utf-8",
+    codecs.BOM_UTF16_LE: "utf-16-le",
+    codecs.BOM_UTF16_BE: "utf-16-be",
+}
+_LONGEST_SHOWN = 80
+"""Characters of a line that an error shows."""
+_QUOTES = ('""', "''", "“”")
+_DELIMITERS = ",;\t|"
+_MOST_COLUMNS = 20
+"""Columns that an error lists."""
 # What sending to the event loop raises once the command has ended.
 _RECEIVER_GONE = (
     anyio.ClosedResourceError,
@@ -36,6 +56,7 @@ class TaskIds:
     Args:
         arguments: the positional arguments; ``-`` stands for standard input.
         file: a file with one id per line; None for none.
+        column: the column of *file*, a CSV with a header, that holds the ids; None if it is no CSV.
         warn: called with a message for each line of standard input that is no id. Such lines are
             skipped, because the ids before them are being tracked already.
 
@@ -43,17 +64,24 @@ class TaskIds:
         skipped_lines: whether a line of standard input was skipped.
 
     Raises:
-        InvalidArgumentError: an argument or a line of the file is no id, the file is empty, or
-            standard input is closed.
+        InvalidArgumentError: an argument or a line of the file is no id, the file holds no ids or
+            has no such column, or standard input is closed.
         OSError: the file cannot be read.
     """
 
     def __init__(
-        self, arguments: Sequence[str], file: Path | None, warn: Callable[[str], None]
+        self,
+        arguments: Sequence[str],
+        file: Path | None,
+        warn: Callable[[str], None],
+        *,
+        column: str | None = None,
     ) -> None:
         self._ids = [_checked(each, "argument") for each in arguments if each != _STANDARD_INPUT]
         if file is not None:
-            self._ids += _read_file(file)
+            self._ids += _read_file(file, column)
+        elif column is not None:
+            raise InvalidArgumentError("--column names a column of a CSV: add --file")
         self._reads_stdin = _STANDARD_INPUT in arguments
         # Its descriptor may belong to a socket by the time it is read.
         if self._reads_stdin and sys.stdin is None:
@@ -72,38 +100,101 @@ class TaskIds:
         for each in self._ids:
             yield each
         buffer = _LineBuffer()
-        async for chunk in _read_chunks(0):
-            for line in buffer.feed(chunk):
-                task_id = self._id_or_warning(line)
-                if task_id is not None:
-                    yield task_id
-
-    def _id_or_warning(self, line: str) -> str | None:
         try:
-            return _checked(line, "standard input")
+            async for chunk in _read_chunks(0):
+                for line in buffer.feed(chunk):
+                    task_id = self._id_or_warning(_bare(line))
+                    if task_id is not None:
+                        yield task_id
+        except _TextError as error:
+            raise InvalidArgumentError(f"standard input: {error}") from None
+
+    def _id_or_warning(self, task_id: str) -> str | None:
+        if not task_id:
+            return None
+        try:
+            return _checked(task_id, "standard input")
         except InvalidArgumentError as error:
             self.skipped_lines = True
             self._warn(f"line skipped: {error}")
         return None
 
 
-def _read_file(file: Path) -> Iterator[str]:
+def _read_file(file: Path, column: str | None) -> Iterator[str]:
     is_empty = True
     try:
-        for number, line in enumerate(file.read_text("utf-8-sig").split("\n"), 1):
-            if line.strip():
-                is_empty = False
-                yield _checked(line.strip(), f"{file}, line {number}")
+        with file.open("rb") as opened:
+            lines = _lines_of(opened)
+            for number, line in _cells(lines, column) if column else enumerate(lines, 1):
+                if task_id := _bare(line):
+                    is_empty = False
+                    yield _checked(task_id, f"{file}, line {number}")
     except UnicodeDecodeError as error:
         raise InvalidArgumentError(f"{file} is not a text file: {error.reason}") from None
+    except _TextError as error:
+        raise InvalidArgumentError(f"{file}: {error}") from None
     if is_empty:
         raise InvalidArgumentError(f"{file} contains no ids: write one id per line")
 
 
+def _lines_of(opened: io.BufferedReader) -> Iterator[str]:
+    buffer = _LineBuffer("strict")
+    chunk = b"?"
+    while chunk:
+        chunk = opened.read(_CHUNK_SIZE)
+        yield from buffer.feed(chunk)
+
+
+def _cells(lines: Iterator[str], column: str) -> Iterator[tuple[int, str]]:
+    """The cells of a column of a CSV, each with the number of the line on which its row ends."""
+    header = next(lines)
+    delimiter, names = _header(header, column)
+    place = names.index(column)
+    rows = csv.reader((f"{line}\n" for line in lines), delimiter=delimiter)
+    try:
+        for row in rows:
+            # A row may end early where its last cells are empty.
+            yield rows.line_num + 1, "".join(row[place : place + 1])
+    except csv.Error as error:
+        raise _TextError(f"line {rows.line_num + 1} is no line of a CSV: {error}") from None
+
+
+def _header(line: str, column: str) -> tuple[str, list[str]]:
+    """The delimiter of a CSV, and the names of its columns."""
+    headers = {
+        each: [name.strip() for name in next(csv.reader([line], delimiter=each), [])]
+        for each in _DELIMITERS
+    }
+    for delimiter, names in headers.items():
+        if column in names:
+            return delimiter, names
+    known = ", ".join(max(headers.values(), key=len)[:_MOST_COLUMNS])
+    raise _TextError(
+        f"no column {column[:_LONGEST_SHOWN]!r} in its first line, which has: "
+        f"{printable(known) or 'none'}"
+    )
+
+
+class _TextError(InvalidArgumentError):
+    """A text whose lines cannot be told apart, or are no CSV."""
+
+
+def _bare(line: str) -> str:
+    """What a line holds besides blanks, a comment, a comma at its end, and quotes."""
+    # Marks stand within a text where files were joined.
+    bare = re.sub(r"(^|\s)#.*", "", line.replace("\ufeff", "")).strip().removesuffix(",").rstrip()
+    is_quoted = len(bare) > 1 and bare[0] + bare[-1] in _QUOTES
+    return bare[1:-1].strip() if is_quoted else bare
+
+
 def _checked(task_id: str, source: str) -> str:
-    # The API's ids contain no blanks; a line with one is a list of two ids, or no list of ids.
-    if len(task_id.split()) > 1:
-        raise InvalidArgumentError(f"{source}: {task_id!r} is not one id: write one id per line")
+    # The API's ids contain no blanks and commas; a line with one is a list of two ids, or no list
+    # of ids.
+    if len(re.split(r"[\s,;]+", task_id.strip())) > 1:
+        raise InvalidArgumentError(
+            f"{source}: {task_id[:_LONGEST_SHOWN]!r} is not one id: write one id per "
+            "line, or name a column of a CSV with --column"
+        )
     try:
         return TaskRef(task_id).task_id
     except InvalidArgumentError as error:
@@ -111,20 +202,66 @@ def _checked(task_id: str, source: str) -> str:
 
 
 class _LineBuffer:
-    """Assembles lines from the chunks of a stream."""
+    """Assembles lines from the chunks of a stream, in the encoding that its first bytes mark.
 
-    def __init__(self) -> None:
-        # A wrong byte spoils its own line only: the ids before it are being tracked already.
-        self._decoder = codecs.getincrementaldecoder("utf-8-sig")("replace")
-        self._incomplete = ""
+    Args:
+        errors: what to do with bytes that are no text, as for ``bytes.decode``.
+    """
 
-    def feed(self, chunk: bytes) -> Iterable[str]:
-        """The lines that *chunk* completes, without blank ones; an empty chunk is the end."""
-        text = self._incomplete + self._decoder.decode(chunk, final=not chunk)
-        *lines, self._incomplete = text.split("\n")
+    # By default a wrong byte spoils its own line only: the ids before it are being tracked already.
+    def __init__(self, errors: str = "replace") -> None:
+        self._errors = errors
+        self._decoder: io.IncrementalNewlineDecoder | None = None
+        self._beginning = b""
+        self._incomplete: list[str] = []
+        self._length = 0
+        """Characters of the incomplete line."""
+
+    def feed(self, chunk: bytes) -> Iterator[str]:
+        """The lines that *chunk* completes; an empty chunk is the end.
+
+        Raises:
+            InvalidArgumentError: a line is too long; those before it were yielded.
+            UnicodeDecodeError: the bytes are no text, with ``errors="strict"``.
+        """
+        *lines, rest = self._decode(chunk).split("\n")
+        for line in lines:
+            self._append(line)
+            yield self._take()
+        self._append(rest)
         if not chunk:
-            lines.append(self._incomplete)
-        return filter(None, map(str.strip, lines))
+            yield self._take()
+
+    def _append(self, part: str) -> None:
+        self._incomplete.append(part)
+        self._length += len(part)
+        if self._length > _LONGEST_LINE:
+            raise _TextError(
+                f"a line has more than {_LONGEST_LINE:,} characters: write one id per line"
+            )
+
+    def _take(self) -> str:
+        line = "".join(self._incomplete)
+        self._incomplete, self._length = [], 0
+        return line
+
+    def _decode(self, chunk: bytes) -> str:
+        is_end = not chunk
+        if self._decoder is None:
+            chunk = self._beginning = self._beginning + chunk
+            # A mark may arrive in pieces.
+            if not is_end and any(
+                mark.startswith(chunk) and mark != chunk for mark in _BYTE_ORDER_MARKS
+            ):
+                return ""
+            self._decoder, chunk = self._start(chunk)
+        return self._decoder.decode(chunk, final=is_end)
+
+    def _start(self, beginning: bytes) -> tuple[io.IncrementalNewlineDecoder, bytes]:
+        marks = (mark for mark in _BYTE_ORDER_MARKS if beginning.startswith(mark))
+        mark = next(marks, b"")
+        decoder = codecs.getincrementaldecoder(_BYTE_ORDER_MARKS.get(mark, "utf-8"))(self._errors)
+        return io.IncrementalNewlineDecoder(decoder, translate=True), beginning[len(mark) :]
 
 
 async def _read_chunks(descriptor: int) -> AsyncIterator[bytes]:

@@ -37,7 +37,17 @@ IdsOrStdin = Annotated[
     list[str] | None,
     typer.Argument(metavar="ID", help="Task ids; - reads them from standard input."),
 ]
-IdFile = Annotated[Path | None, typer.Option("--file", help="A file with one task id per line.")]
+IdFile = Annotated[
+    Path | None,
+    typer.Option("--file", help="A file with one task id per line; # begins a comment."),
+]
+Column = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Column with the ids, where --file is a CSV whose first line has names.",
+    ),
+]
 TaskType = Annotated[
     SeparationType | None,
     typer.Option("--type", help="Type of the tasks; knowing it saves time and polls."),
