@@ -60,7 +60,9 @@ class BatchRunner(ABC):
             StopAsyncIteration: every task has its outcome, and no more tasks can come.
             ConfigurationError: the batch was not entered.
             JournalError: an outcome could not be written; it is not handed out.
-            Exception: the error of the source of ids, of a poll policy or of a tracing hook.
+            Exception: the error of a poll policy, of a tracing hook, or of the source of ids. That
+                of the source is raised once: after the outcomes that were known, and after a first
+                poll of each id before it.
         """
 
     @abstractmethod

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime
-from itertools import count
+from itertools import chain, count
+from pathlib import Path
 from typing import Any
 
 import anyio
 import anyio.lowlevel
 import pytest
+from batch.journals import process, run
 from batch.tracking import (
     NEVER,
     add_all,
@@ -155,6 +157,60 @@ async def test_an_error_of_the_source_is_raised_once_and_after_ready_outcomes(
             await anext(batch)
         with pytest.raises(StopAsyncIteration):
             await anext(batch)
+
+
+def yields_none() -> Iterator[Any]:
+    yield from ["a", "b", "slow"]
+    yield None
+
+
+async def yields_none_later() -> AsyncIterator[Any]:
+    for task_id in yields_none():
+        yield task_id
+
+
+@pytest.mark.parametrize("source", [yields_none, yields_none_later])
+async def test_an_error_of_the_source_comes_after_a_first_poll_of_the_ids_before_it(
+    provider: FakeProvider, source: Callable[[], Any]
+) -> None:
+    provider.add("slow", 500)
+    got: list[str] = []
+    async with make_client() as client, client.track(source()) as batch:
+        with pytest.raises(InvalidArgumentError, match="a task id is a string, not NoneType"):
+            await fetched(batch, got)
+        assert sorted(got) == ["a", "b"]
+        assert batch.pending_ids() == ("slow",)
+        await fetched(batch, got)
+    assert got[2:] == ["slow"]
+
+
+async def test_an_error_of_the_source_comes_after_the_outcomes_of_a_journal(
+    provider: FakeProvider, path: Path
+) -> None:
+    ids = numbered(50)
+    await run(provider, ids, journal=path)
+    provider.sent.clear()
+    got: list[str] = []
+    async with process(provider) as client:
+        async with client.track((int(each) for each in ["x"]), journal=path) as batch:  # type: ignore[misc]
+            with pytest.raises(ValueError, match="invalid literal"):
+                await fetched(batch, got)
+        assert got == ids
+        async with client.track(chain(ids, [None]), journal=path) as batch:  # type: ignore[list-item]
+            with pytest.raises(InvalidArgumentError):
+                await fetched(batch, got)
+    assert got == ids * 2
+    assert provider.sent == []
+
+
+async def test_an_error_of_the_source_comes_after_outcomes_that_are_being_recorded(
+    provider: FakeProvider, path: Path
+) -> None:
+    got: list[str] = []
+    async with make_client() as client, client.track(yields_none(), journal=path) as batch:
+        with pytest.raises(InvalidArgumentError):
+            await fetched(batch, got)
+    assert sorted(got) == ["a", "b", "slow"]
 
 
 # Read lazily

@@ -106,6 +106,8 @@ class Runner(BatchRunner):
         self._reader: asyncio.Task[None] | None = None
         self._replayer: asyncio.Task[None] | None = None
         self._source_error: Exception | None = None
+        self._unanswered: set[str] = set()
+        """Ids from an iterator whose first poll has no answer yet."""
         self._seen_ids: OrderedDict[str, None] = OrderedDict()
         self._recorder = recorder
         self._counters = BatchCounters()
@@ -260,6 +262,7 @@ class Runner(BatchRunner):
         if self._recorder is not None:
             # Tracked again, it would get a second outcome.
             if self._recorder.has_outcome(ref.task_id):
+                self._unanswered.discard(ref.task_id)
                 return
             self._record(self._recorder, ref)
         tracker.add(ref)
@@ -291,6 +294,7 @@ class Runner(BatchRunner):
     async def _add_from_source(self, ref: TaskRef, tracker: BatchTracker) -> None:
         if ref.task_id not in self._seen_ids:
             self._remember(ref.task_id)
+            self._unanswered.add(ref.task_id)
             self._add_unless_over(ref, tracker)
             tracker.warn_of_too_many()
         # After the id and not before it, because the source has already given it away.
@@ -323,10 +327,12 @@ class Runner(BatchRunner):
     # What the tracker notifies of
 
     def _on_outcome(self, outcome: TaskOutcome) -> None:
+        self._on_answer(outcome.task_id)
         self._deliveries.add(outcome)
         self._on_change()
 
     def _on_pending(self, task_id: str, status: TaskStatus | str, polls: int) -> None:
+        self._on_answer(task_id)
         if self._recorder is None:
             return
         # Within a poll: raised there, the error would pass for one of the poll.
@@ -334,6 +340,11 @@ class Runner(BatchRunner):
             self._recorder.save_status(task_id, status, polls)
         except JournalError as error:
             self._deliveries.fail(error)
+
+    def _on_answer(self, task_id: str) -> None:
+        self._unanswered.discard(task_id)
+        if self._source_error is not None and not self._unanswered:
+            self._deliveries.changed.set()
 
     def _on_change(self) -> None:
         """There may be room for more ids, or polling ended with an error."""
@@ -370,12 +381,20 @@ class Runner(BatchRunner):
 
     def _raise_failure(self, tracker: BatchTracker) -> None:
         # Raised once: the other tasks go on, and so may the iteration.
-        error, self._source_error = self._source_error, None
-        if error is not None:
+        if self._source_error is not None and not self._expects_known():
+            error, self._source_error = self._source_error, None
             raise error
         for failure in (tracker.failure, self._deliveries.failure):
             if failure is not None:
                 raise failure
+
+    def _expects_known(self) -> bool:
+        """Whether outcomes are to come that are known, or that a first poll may find.
+
+        Most consumers end with the error, which would lose them.
+        """
+        is_replayed = self._replayer is None or self._replayer.done()
+        return bool(self._unanswered) or bool(len(self._deliveries)) or not is_replayed
 
     def _is_finished(self, tracker: BatchTracker) -> bool:
         is_read = all(task.done() for task in self._sources())
