@@ -101,6 +101,27 @@ async def test_quiet_hides_progress(capsys: Captured) -> None:
     assert capsys.readouterr() == ("", "")
 
 
+@pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", [VIRTUAL_TIME])
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"FORCE_COLOR": "1"},
+        {"FORCE_COLOR": "3", "TTY_INTERACTIVE": "1"},
+        {"TTY_COMPATIBLE": "1"},
+        {"TTY_COMPATIBLE": "1", "TTY_INTERACTIVE": "1", "FORCE_COLOR": "1", "TERM": "xterm"},
+        {"CI": "true", "GITHUB_ACTIONS": "true", "FORCE_COLOR": "true"},
+    ],
+)
+async def test_a_pipe_gets_lines_without_escape_sequences_whatever_the_environment(
+    capsys: Captured, monkeypatch: pytest.MonkeyPatch, environ: dict[str, str]
+) -> None:
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    await shown_for(6, Output(is_quiet=False))
+    assert capsys.readouterr() == ("", format_line(SNAPSHOT) + "\n")
+
+
 class OnTerminal(io.StringIO):
     def isatty(self) -> bool:
         return True
@@ -147,6 +168,18 @@ async def test_a_terminal_shows_progress_below_the_results_and_clears_it_at_the_
     after = screen_of(terminal)
     assert after.lines == ["first", HOSTILE, "x" * 200, "message"]
     assert after.has_cursor
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", [VIRTUAL_TIME])
+@pytest.mark.parametrize("name, value", [("TERM", "dumb"), ("TTY_INTERACTIVE", "0")])
+async def test_a_terminal_that_cannot_move_its_cursor_gets_lines(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    terminal = on_terminal(monkeypatch)
+    monkeypatch.setenv(name, value)
+    await shown_for(6, Output(is_quiet=False))
+    assert terminal.getvalue() == format_line(SNAPSHOT) + "\n"
 
 
 @pytest.mark.anyio

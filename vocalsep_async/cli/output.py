@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, TextIO
 
 import anyio
 from rich.console import Console
@@ -42,7 +42,13 @@ class Output:
         self.shows_progress: bool = False
         # Ids and file names are text, never markup.
         self._console = Console(
-            stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True
+            stderr=True,
+            highlight=False,
+            markup=False,
+            emoji=False,
+            soft_wrap=True,
+            # FORCE_COLOR and the like, which CI services set, make rich take a pipe for a terminal.
+            force_terminal=None if _is_terminal(sys.stderr) else False,
         )
 
     def result(self, result: str | Mapping[str, Any]) -> None:
@@ -77,9 +83,14 @@ class Output:
             return
         self.shows_progress = True
         try:
-            await (self._show_live if self._console.is_terminal else self._show_lines)(snapshot)
+            await (self._show_live if self._can_redraw() else self._show_lines)(snapshot)
         finally:
             self.shows_progress = False
+
+    def _can_redraw(self) -> bool:
+        # A terminal may be unable to move its cursor (TERM=dumb); a pipe may be said to be able to
+        # (TTY_INTERACTIVE=1).
+        return self._console.is_terminal and self._console.is_interactive
 
     async def _show_live(self, snapshot: Callable[[], Snapshot]) -> None:
         # Results appear above the display where both share a terminal. A standard output that
@@ -88,7 +99,7 @@ class Output:
             console=self._console,
             auto_refresh=False,
             transient=True,
-            redirect_stdout=sys.stdout is not None and sys.stdout.isatty(),
+            redirect_stdout=_is_terminal(sys.stdout),
             redirect_stderr=False,
         ) as live:
             while True:
@@ -99,6 +110,10 @@ class Output:
         while True:
             await anyio.sleep(_LOG_INTERVAL)
             self._console.print(format_line(snapshot()))
+
+
+def _is_terminal(stream: TextIO | None) -> bool:
+    return stream is not None and stream.isatty()
 
 
 def _output_error(number: int | None) -> OSError:
