@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import threading
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,32 @@ def test_a_failed_fsync_is_raised_and_leaves_no_open_descriptor(
     with left_open(tmp_path) as still_open, pytest.raises(OSError, match=os.strerror(errno.EIO)):
         synchronise_folder(tmp_path)
     assert still_open == []
+
+
+NO_FSYNC = ["EINVAL", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "EBADF", "EISDIR"]
+
+
+@pytest.mark.parametrize("name", NO_FSYNC)
+def test_a_file_system_without_fsync_is_accepted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(os, "fsync", failing_with(getattr(errno, name)))
+    with left_open(tmp_path) as still_open:
+        synchronise_folder(tmp_path)
+        replace_file(tmp_path / "file", b"one")
+    assert still_open == []
+    assert (tmp_path / "file").read_bytes() == b"one"
+
+
+@pytest.mark.parametrize(
+    "number", sorted(set(errno.errorcode) - {getattr(errno, x) for x in NO_FSYNC})
+)
+def test_any_other_error_of_fsync_is_raised(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    monkeypatch.setattr(os, "fsync", failing_with(number))
+    with pytest.raises(OSError, match=re.escape(os.strerror(number))):
+        synchronise_folder(tmp_path)
 
 
 def test_replace_file_replaces_the_content(tmp_path: Path) -> None:

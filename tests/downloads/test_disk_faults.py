@@ -126,6 +126,23 @@ def test_a_disk_error_after_the_rename_is_reported(
     assert hidden_below(folder) == []
 
 
+@pytest.mark.skipif(why_no_strace() is not None, reason=str(why_no_strace()))
+@pytest.mark.parametrize(
+    "error", sampled(["EINVAL", "EOPNOTSUPP", "ENOSYS"], one_in=3), ids=lambda error: error
+)
+def test_a_file_system_without_fsync_holds_files_that_are_not_fetched_again(
+    host: Host, folder: Path, error: str
+) -> None:
+    inject = [*traced("--seccomp-bpf", "-e", "trace=fsync", "-e", f"inject=fsync:error={error}")]
+    first = output_of([*inject, *saving(host, folder)])
+    assert first == {"files": {"vocal": True, "drums": True, "bass": True}, "errors": {}}
+    again = output_of([*inject, *saving(host, folder)])
+    assert again == {"files": {"vocal": False, "drums": False, "bass": False}, "errors": {}}
+    assert len(host.requests) == 3
+    assert vocal_in(folder).read_bytes() == LARGE
+    assert hidden_below(folder) == []
+
+
 @pytest.mark.anyio
 class TestWithoutAWritableTarget:
     """Without a writable target, no file is requested."""

@@ -29,6 +29,11 @@ OPEN = os.O_RDWR | _CAREFUL
 """Flags that open an existing file which another user may have put there."""
 CREATE = OPEN | os.O_CREAT | os.O_EXCL
 """Flags that make a file, and fail if there is one."""
+# Answers of file systems that have no fsync, for folders (SMB, FUSE, shared folders of virtual
+# machines) or at all. Nothing was lost, and nothing better can be done there.
+_NO_FSYNC = frozenset(
+    {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF, errno.EISDIR}
+)
 
 
 def make_folder(folder: Path, directory: Path) -> None:
@@ -48,8 +53,21 @@ def _check_inside(folder: Path, directory: Path) -> None:
         raise OSError(errno.ELOOP, "a link leads out of the directory")
 
 
+def synchronise(descriptor: int) -> None:
+    """Write an open file or folder to the disk; goes on if its file system cannot do that.
+
+    Raises:
+        OSError: the file system can do it, and failed.
+    """
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_FSYNC:
+            raise
+
+
 def synchronise_folder(folder: Path) -> None:
-    """Write the names in *folder* to the disk; `os.fsync` of a file does not include its name.
+    """Write the names in *folder* to the disk; `synchronise` of a file does not include its name.
 
     Raises:
         OSError: the names may not be on the disk.
@@ -58,7 +76,7 @@ def synchronise_folder(folder: Path) -> None:
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
+        synchronise(descriptor)
     finally:
         os.close(descriptor)
 
@@ -129,7 +147,7 @@ def replace_file(path: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             # Before the rename: after a power failure, the name must not be without the content.
-            os.fsync(file.fileno())
+            synchronise(file.fileno())
         new.replace(path)
     except OSError:
         new.unlink(missing_ok=True)

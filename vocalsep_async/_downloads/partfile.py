@@ -28,6 +28,7 @@ from vocalsep_async._downloads.disk import (
     OPEN,
     make_folder,
     read_regular,
+    synchronise,
     synchronise_folder,
     write_new,
 )
@@ -223,7 +224,7 @@ class PartFile:
         """
         # The content is synchronised before the rename, and the folder after it. In any other
         # order, a power failure could leave the name of the target on a file without its content.
-        os.fsync(self._descriptor)
+        synchronise(self._descriptor)
         found = os.fstat(self._descriptor)
         if found.st_size != self.position:
             raise OSError(errno.EIO, "another process changed the file")
