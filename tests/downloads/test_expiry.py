@@ -11,6 +11,7 @@ from aiohttp import web
 from downloads.stem_host import KEY, SIGNATURE, Hook, StemHost, audio, client_of, names_in
 from hypothesis import given
 from hypothesis import strategies as st
+from sampling import sampled
 
 from vocalsep_async import (
     DownloadError,
@@ -148,7 +149,33 @@ def test_a_stem_without_a_link_has_no_link_that_expires() -> None:
 # Of downloads
 
 
-@pytest.mark.parametrize("status", [403, 404, 410])
+REFUSALS = sorted(set(range(400, 500)) - {408, 416, 425, 429})
+
+
+@pytest.mark.parametrize("status", sampled(REFUSALS, one_in=4))
+async def test_any_refusal_of_a_link_is_worth_one_poll_for_a_fresh_one(
+    status: int, tmp_path: Path
+) -> None:
+    async with StemHost() as host, client_of(host.url) as client:
+        task = await client.get_task(host.add("a", "vocal"))
+        host.hook = reject_old_links(status)
+        report = await client.download_stems(task, tmp_path)
+    assert host.polls == ["a", "a"]
+    assert [request.query["poll"] for request in host.seen] == ["1", "2"]
+    assert report.paths["vocal"].read_bytes() == host.files["a/vocal"]
+
+
+@pytest.mark.parametrize("status", [408, 416, 425, 429])
+async def test_a_refusal_of_the_request_is_worth_no_poll(status: int, tmp_path: Path) -> None:
+    async with StemHost() as host, client_of(host.url) as client:
+        task = await client.get_task(host.add("a", "vocal"))
+        host.hook = reject_old_links(status)
+        with pytest.raises(DownloadError, match=f"answered {status}"):
+            await client.download_stems(task, tmp_path)
+    assert host.polls == ["a"]
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 410, 419, 451, 498])
 async def test_one_poll_refreshes_the_expired_links_of_all_stems(
     status: int, tmp_path: Path
 ) -> None:

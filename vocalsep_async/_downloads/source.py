@@ -25,9 +25,8 @@ from vocalsep_async.errors import ConfigurationError, ErrorAction, TransportErro
 from vocalsep_async.models import SeparationTask
 from vocalsep_async.policies import RetryPolicy
 
-# S3 answers 403 for an expired signature, other hosts 404 or 410 for a file that was removed.
-_EXPIRED = frozenset({403, 404, 410})
 _TRANSIENT = frozenset({408, 425, 429})
+_PRECONDITION_FAILED, _NO_SUCH_RANGE = 412, 416
 # Web pages and JSON begin with these bytes; no audio format does.
 _TEXT_PREFIXES = (b"<", b"{", b"[")
 # Bytes at the beginning of a file that are examined before any of it is passed on.
@@ -312,7 +311,7 @@ class RemoteFile:
         """Send one request; leaves ``_reply`` unset if another one is to follow immediately."""
         link = self._link()
         reply = await self._stack.enter_async_context(self._files.get(link, self._headers()))
-        if reply.status in _EXPIRED:
+        if self._is_expired(reply.status):
             await self._on_expired(link, reply.status)
         elif reply.status in _TRANSIENT or reply.status >= 500:
             raise TransportError(f"the file host answered {reply.status}")
@@ -325,6 +324,14 @@ class RemoteFile:
                 self._accept(reply)
             else:
                 await self._disconnect()
+
+    def _is_expired(self, status: int) -> bool:
+        """Whether a fresh link might help: each host refuses expired links with its own status."""
+        if status in _TRANSIENT or status == _NO_SUCH_RANGE:
+            return False
+        # To a request for the rest, 412 says that it is the rest of another file.
+        is_about_the_rest = self.position > 0 and status == _PRECONDITION_FAILED
+        return 400 <= status < 500 and not is_about_the_rest
 
     async def _on_expired(self, link: str, status: int) -> None:
         await self._disconnect()
