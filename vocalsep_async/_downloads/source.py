@@ -18,6 +18,7 @@ from urllib.parse import parse_qs, urlsplit
 import anyio
 from attrs import frozen
 
+from vocalsep_async._downloads.content import SMALLEST, SNIFFED, foreign
 from vocalsep_async._downloads.selection import links_of
 from vocalsep_async._failures import FailureStreak
 from vocalsep_async._transport.files import FileReply, FileTransport
@@ -27,10 +28,6 @@ from vocalsep_async.policies import RetryPolicy
 
 _TRANSIENT = frozenset({408, 425, 429})
 _PRECONDITION_FAILED, _NO_SUCH_RANGE = 412, 416
-# Web pages and JSON begin with these bytes; no audio format does.
-_TEXT_PREFIXES = (b"<", b"{", b"[")
-# Bytes at the beginning of a file that are examined before any of it is passed on.
-_SNIFFED = 64
 # Bytes beyond the farthest position so far that reset the count of failures.
 _MIN_PROGRESS = 1 << 16
 # A transfer that brings less than this in a period is stalled; even GPRS brings ten times as much.
@@ -242,8 +239,8 @@ class RemoteFile:
         data = await self._read_beginning() if self.position == 0 else await self._receive()
         if not data:
             self._check_end()
-        if self.position == 0 and _is_text(data):
-            raise UnusableFileError("the file host sent text, such as a web page, and not audio")
+        if self.position == 0:
+            self._check_content(data)
         self._check_size(self.position + len(data))
         return data
 
@@ -252,6 +249,15 @@ class RemoteFile:
             raise TransportError(f"only {self.position:,} of {self.identity.size:,} bytes arrived")
         if self.position == 0:
             raise TransportError("the file is empty")
+
+    def _check_content(self, beginning: bytes) -> None:
+        if (what := foreign(beginning)) is not None:
+            raise UnusableFileError(f"the file host sent {what} and not audio")
+        if (count := len(beginning)) >= SMALLEST:
+            return
+        if not self.identity.verified:
+            raise TransportError(f"only {count} bytes arrived, which is too little for audio")
+        raise UnusableFileError(f"the file has only {count} bytes, which is too little for audio")
 
     def _check_size(self, end: int) -> None:
         if self.identity.size is not None and end > self.identity.size:
@@ -262,7 +268,7 @@ class RemoteFile:
     async def _read_beginning(self) -> bytes:
         # A page may arrive a byte at a time: wait for enough to recognise it.
         data = await self._receive()
-        while 0 < len(data) < _SNIFFED and (more := await self._receive()):
+        while 0 < len(data) < SNIFFED and (more := await self._receive()):
             data += more
         return data
 
@@ -408,11 +414,6 @@ def _check_reply(reply: FileReply, position: int, max_bytes: int) -> None:
         _give_up(f"the file host sent {reply.content_type} and not audio")
     if reply.size is not None and reply.size > max_bytes:
         _give_up(f"the file has {reply.size:,} bytes; max_bytes is {max_bytes:,}")
-
-
-def _is_text(beginning: bytes) -> bool:
-    # Editors put a byte order mark, and servers blank lines, in front of a page.
-    return beginning.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(_TEXT_PREFIXES)
 
 
 def _give_up(why: str) -> NoReturn:

@@ -1,0 +1,86 @@
+"""What the first bytes of a file say that it is."""
+
+from __future__ import annotations
+
+from codecs import getincrementaldecoder
+
+SNIFFED = 64
+"""Bytes at the beginning of a file that are examined."""
+# The header of a WAV file, and what one frame of MP3 needs: a shorter file holds no sound.
+SMALLEST = 44
+# What arrives in place of audio: pages of errors, placeholders, archives of all stems.
+_SIGNATURES = {
+    b"PK\x03\x04": "a ZIP archive",
+    b"PK\x05\x06": "a ZIP archive",
+    b"PK\x07\x08": "a ZIP archive",
+    b"Rar!\x1a\x07": "a RAR archive",
+    b"7z\xbc\xaf\x27\x1c": "a 7z archive",
+    b"\x1f\x8b\x08": "a gzip file",
+    b"BZh": "a bzip2 file",
+    b"\xfd7zXZ\x00": "an xz file",
+    b"\x28\xb5\x2f\xfd": "a Zstandard file",
+    b"\xff\xd8\xff": "a JPEG image",
+    b"\x89PNG\r\n\x1a\n": "a PNG image",
+    b"GIF87a": "a GIF image",
+    b"GIF89a": "a GIF image",
+    b"II*\x00": "a TIFF image",
+    b"MM\x00*": "a TIFF image",
+    b"\x00\x00\x01\x00": "an icon",
+    b"%PDF-": "a PDF document",
+    b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1": "an Office document",
+    b"SQLite format 3\x00": "a database",
+    b"\x7fELF": "a program",
+    b"MZ\x90\x00": "a program",
+}
+_IMAGE_BRANDS = frozenset({b"avif", b"avis", b"heic", b"heix", b"heim", b"heis", b"mif1", b"msf1"})
+# Control characters that no text holds; every format of audio has some in its first bytes.
+_BINARY = frozenset(range(32)) - frozenset(b"\t\n\f\r\x1b")
+_ASCII = frozenset(range(127)) - _BINARY
+# The least share of ASCII in text of a Western encoding, such as Latin-1, whatever its language.
+_LEAST_ASCII = 0.75
+
+
+def foreign(beginning: bytes) -> str | None:
+    """What the file is that begins so, if it is certainly no audio; None otherwise."""
+    for signature, name in _SIGNATURES.items():
+        if beginning.startswith(signature):
+            return name
+    if _is_image(beginning):
+        return "an image"
+    return "text, such as a web page," if _is_text(beginning[:SNIFFED]) else None
+
+
+def _is_image(beginning: bytes) -> bool:
+    # In containers that hold audio, too.
+    if beginning.startswith(b"RIFF"):
+        return beginning[8:12] == b"WEBP"
+    return beginning[4:8] == b"ftyp" and beginning[8:12] in _IMAGE_BRANDS
+
+
+def _is_text(beginning: bytes) -> bool:
+    # Editors put a byte order mark, and servers blank lines, in front of a page.
+    text = beginning.removeprefix(b"\xef\xbb\xbf")
+    if text.lstrip().startswith((b"<", b"{", b"[")):
+        return True
+    if _is_utf_16(text):
+        return True
+    return not _BINARY.intersection(text) and (_is_utf_8(text) or _is_mostly_ascii(text))
+
+
+def _is_utf_16(text: bytes) -> bool:
+    characters = text.removeprefix(b"\xff\xfe").removeprefix(b"\xfe\xff")
+    one, other = characters[::2], characters[1::2]
+    return any(_ASCII.issuperset(a) and a and not any(b) for a, b in ((one, other), (other, one)))
+
+
+def _is_utf_8(text: bytes) -> bool:
+    try:
+        # Incremental, since the last character may be cut.
+        getincrementaldecoder("utf-8")().decode(text)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _is_mostly_ascii(text: bytes) -> bool:
+    return sum(byte in _ASCII for byte in text) >= _LEAST_ASCII * len(text)
