@@ -564,7 +564,8 @@ class VocalSepClient:
         )
 
     def _saving_to(self, to: DownloadOptions | str | os.PathLike[str]) -> Save:
-        plan = DownloadPlan.of(to if isinstance(to, DownloadOptions) else DownloadOptions(to))
+        options = to if isinstance(to, DownloadOptions) else DownloadOptions(to)
+        plan = DownloadPlan.of_batch(options)
         return partial(self._downloader.save_present, plan=plan)
 
     async def create_task(

@@ -96,8 +96,9 @@ class DownloadOptions:
         directory: folder below which all files are saved; made if it does not exist.
         stems: names of the stems, such as ``["vocal", "drums"]``; None for all that a task has. A
             stem that a task does not have is an error in its `TaskOutcome.download_error`.
-        template: path of each file below *directory*: ``{stem}``, optionally with ``{task_id}``
-            and ``{ext}``, and ``/`` between folders.
+        template: path of each file below *directory*: ``{stem}`` and ``{task_id}``, optionally with
+            ``{ext}``, and ``/`` between folders. `VocalSepClient.track` refuses one without
+            ``{task_id}``: the files of its tasks would overwrite each other.
         max_concurrency: files that are fetched at a time, in all tasks together; from 1.
         overwrite: what happens to a file that exists already; see `Overwrite`.
         max_bytes: largest size of a file, in bytes, from 1; a larger file is an error of its stem.

@@ -164,6 +164,39 @@ async def test_a_directory_that_is_not_a_path_is_refused_immediately(directory: 
     assert host.polls == []
 
 
+@pytest.mark.parametrize(
+    "template",
+    ["{stem}{ext}", "{stem}", "all/{stem}{ext}", "{{task_id}}/{stem}{ext}", "{stem}.mp3"],
+)
+async def test_a_template_that_does_not_tell_tasks_apart_is_refused_immediately(
+    template: str, tmp_path: Path
+) -> None:
+    options = DownloadOptions(tmp_path, template=template)
+    async with StemHost() as host, client_of(host.url) as client:
+        with pytest.raises(
+            InvalidArgumentError, match=r"template must hold \{task_id\} in a batch"
+        ):
+            client.track([host.add("a", "vocal"), host.add("b", "vocal")], download_to=options)
+    assert host.polls == []
+    assert names_in(tmp_path) == set()
+
+
+@pytest.mark.parametrize(
+    "template", ["{task_id}/{stem}{ext}", "{stem}/{task_id}{ext}", "{stem}-{task_id}.mp3"]
+)
+async def test_the_files_of_all_tasks_of_a_batch_are_kept(template: str, tmp_path: Path) -> None:
+    options = DownloadOptions(tmp_path, template=template)
+    async with StemHost() as host, client_of(host.url) as client:
+        ids = [host.add(task_id, "vocal", "drums") for task_id in ("a", "A", "b")]
+        async with client.track(ids, download_to=options) as batch:
+            outcomes = await outcomes_of(batch)
+    paths = {
+        path: (task_id, stem) for task_id in ids for stem, path in outcomes[task_id].files.items()
+    }
+    assert len(paths) == 6
+    assert all(path.read_bytes() == host.files["/".join(name)] for path, name in paths.items())
+
+
 async def test_a_directory_that_cannot_be_created_is_the_download_error_of_each_outcome(
     tmp_path: Path,
 ) -> None:

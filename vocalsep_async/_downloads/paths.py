@@ -68,6 +68,11 @@ class Template:
         for component in self._format("task", "stem", ".mp3").split("/"):
             _check_component(component)
 
+    @property
+    def tells_tasks_apart(self) -> bool:
+        """Whether files of different tasks have different paths."""
+        return "task_id" in _fields(self.text)
+
     def _format(self, task_id: str, stem: str, ext: str) -> str:
         return self.text.format(task_id=task_id, stem=stem, ext=ext)
 
@@ -95,7 +100,7 @@ def _checked(text: object) -> str:
         parsed = list(Formatter().parse(text))
     except ValueError as error:
         raise InvalidArgumentError(f"template: {error}") from None
-    fields = [name for _, name, spec, conversion in parsed if name is not None]
+    fields = _fields(text)
     # Attributes, indices, conversions and format specs could read or blow up anything.
     if any(name not in _FIELDS for name in fields) or any(
         spec or conversion for _, name, spec, conversion in parsed if name is not None
@@ -106,6 +111,10 @@ def _checked(text: object) -> str:
     if "stem" not in fields:
         raise InvalidArgumentError("template must hold {stem}, or all stems would be one file")
     return text
+
+
+def _fields(text: str) -> list[str]:
+    return [name for _, name, _, _ in Formatter().parse(text) if name is not None]
 
 
 def _check_component(component: str) -> None:

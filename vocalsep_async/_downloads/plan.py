@@ -7,6 +7,7 @@ from attrs import frozen
 
 from vocalsep_async._downloads.paths import Template
 from vocalsep_async.downloads import DownloadOptions
+from vocalsep_async.errors import InvalidArgumentError
 
 
 @frozen
@@ -23,3 +24,18 @@ class DownloadPlan:
         return cls(
             options, Template(options.template), anyio.CapacityLimiter(options.max_concurrency)
         )
+
+    @classmethod
+    def of_batch(cls, options: DownloadOptions) -> DownloadPlan:
+        """A plan for several tasks.
+
+        Raises:
+            InvalidArgumentError: the files of different tasks would have the same paths.
+        """
+        plan = cls.of(options)
+        if not plan.template.tells_tasks_apart:
+            raise InvalidArgumentError(
+                "template must hold {task_id} in a batch, or its tasks would overwrite each "
+                f"other's files: {options.template!r} does not"
+            )
+        return plan
