@@ -102,13 +102,6 @@ async def test_after_a_cut_only_the_rest_of_the_same_file_is_requested(
     assert host.requests[1].headers["if-range"] == condition
 
 
-async def test_a_part_without_a_validator_is_accepted_if_its_size_fits() -> None:
-    with Host(Answer(cut=CUT), Answer(tag=None, takes_conditions=False)) as host:
-        received, _ = await fetched(host)
-    assert received == AUDIO
-    assert ranges(host) == [None, f"bytes={CUT}-"]
-
-
 @pytest.mark.parametrize(
     "tag, changed",
     [(None, None), ('W/"one"', None), ('W/"one"', "Wed, 01 Jul 2026 00:00:00 GMT"), ("one", None)],

@@ -1,8 +1,8 @@
 """One file at its host: read from any position, in spite of cuts and of links that expire.
 
 Every chunk carries its offset and the identity of its file. After a cut, only the rest is requested
-(``Range`` with ``If-Range``, RFC 9110, sections 13.1.5 and 14.2). If the host cannot identify the
-file, or sends all of it or another one, the file starts again at offset 0.
+(``Range`` with ``If-Range``, RFC 9110, sections 13.1.5 and 14.2). If the host does not identify the
+file in both answers, or sends all of it or another one, the file starts again at offset 0.
 """
 
 from __future__ import annotations
@@ -368,8 +368,10 @@ class RemoteFile:
             and reply.size == self.identity.size
             # Without a size, only a delimited body has an end that is not a cut.
             and (reply.size is not None or reply.is_delimited)
-            # With If-Range, a part need not repeat Last-Modified (RFC 9110, section 15.3.7).
-            and reply.validator in (None, self.identity.validator)
+            # Hosts ignore If-Range, and another file may have the same size: without its validator,
+            # a part may be of any file. One that honours it may still leave out Last-Modified
+            # (RFC 9110, section 15.3.7), which costs a second transfer.
+            and reply.validator == self.identity.validator
         )
 
     def _accept(self, reply: FileReply) -> None:
