@@ -51,15 +51,7 @@ async def test_a_temporary_fault_is_waited_out(provider: FakeProvider, fault: An
         assert (await client.wait_for_task("a")).succeeded
 
 
-@pytest.mark.parametrize(
-    "code, error",
-    [
-        (400, APIError),
-        (401, AuthenticationError),
-        (404, NotFoundError),
-        (429, InsufficientCreditsError),
-    ],
-)
+@pytest.mark.parametrize("code, error", [(400, APIError), (404, NotFoundError)])
 async def test_a_permanent_error_ends_the_wait(
     provider: FakeProvider, code: int, error: type[APIError]
 ) -> None:
@@ -69,6 +61,67 @@ async def test_a_permanent_error_ends_the_wait(
             await client.wait_for_task("a")
     assert len(provider.times("a")) == 2
     assert caught.value.task_id == "a"
+
+
+REFUSALS = [(401, AuthenticationError), (429, InsufficientCreditsError)]
+
+
+@pytest.mark.parametrize("code, error", REFUSALS)
+async def test_a_refusal_of_the_account_ends_the_wait_once_a_second_poll_confirms_it(
+    provider: FakeProvider, code: int, error: type[APIError]
+) -> None:
+    provider.script("a", record("a"), *[envelope(code, "no")] * 2)
+    async with make_client() as client:
+        with pytest.raises(error):
+            await client.wait_for_task("a")
+    _, first, second = provider.times("a")
+    assert second - first == pytest.approx(1.1)
+
+
+@pytest.mark.parametrize("code, error", REFUSALS)
+async def test_a_refusal_that_is_the_first_answer_ends_the_wait_immediately(
+    provider: FakeProvider, code: int, error: type[APIError]
+) -> None:
+    provider.script("a", envelope(code, "no"))
+    async with make_client() as client:
+        with pytest.raises(error):
+            await client.wait_for_task("a")
+    assert len(provider.times("a")) == 1
+
+
+@pytest.mark.parametrize("code", [401, 429])
+async def test_one_refusal_in_a_run_that_goes_well_ends_nothing(
+    provider: FakeProvider, code: int
+) -> None:
+    ids = [f"t{number}" for number in range(30)]
+    for task_id in ids:
+        provider.add(task_id, 60)
+    provider.script("t7", record("t7"), envelope(code, "no"))
+    async with make_client(rate_limit=None) as client:
+        outcomes = await client.wait_for_tasks(ids)
+    assert all(outcome.succeeded for outcome in outcomes.values())
+
+
+async def test_answers_to_polls_from_before_a_refusal_do_not_confirm_it(
+    provider: FakeProvider,
+) -> None:
+    ids = [f"t{number}" for number in range(8)]
+    for task_id in ids:
+        provider.script(task_id, record(task_id), envelope(401, "no"))
+    async with make_client(rate_limit=None) as client:
+        outcomes = await client.wait_for_tasks(ids, poll=Interval(5))
+    assert all(outcome.succeeded for outcome in outcomes.values())
+
+
+async def test_a_task_that_alone_is_refused_ends_alone(provider: FakeProvider) -> None:
+    provider.script("a", *[envelope(401, "no")] * 5)
+    provider.add("b", 60)
+    async with make_client(rate_limit=None) as client:
+        await client.get_task("b")
+        outcomes = await client.wait_for_tasks(["a", "b"], poll=Interval(0.5))
+    assert isinstance(outcomes["a"].error, AuthenticationError)
+    assert outcomes["b"].succeeded
+    assert len(provider.times("a")) == 2
 
 
 async def test_an_endless_fault_lasts_until_the_deadline(provider: FakeProvider) -> None:

@@ -191,7 +191,7 @@ class InvalidParametersError(APIError):
 class AuthenticationError(APIError):
     """The key was not accepted: 401."""
 
-    hint = "Check the API key."
+    hint = "Check the API key, and whether the account accepts requests from this IP address."
 
 
 class NotFoundError(APIError):

@@ -278,7 +278,7 @@ async def test_a_new_batch_after_a_rejected_key_polls_again(provider: FakeProvid
 
 
 async def test_a_rejected_key_ends_single_waits_too(provider: FakeProvider) -> None:
-    provider.script("a", envelope(401, "no"))
+    provider.script("a", *[envelope(401, "no")] * 2)
     provider.add("b", NEVER)
     async with make_client() as client, anyio.create_task_group() as group:
 

@@ -188,7 +188,7 @@ async def test_tasks_stay_pending_in_the_journal_when_the_key_is_rejected(
 ) -> None:
     provider.add("a", NEVER)
     for code, error in ((401, AuthenticationError), (429, InsufficientCreditsError)):
-        provider.script("b", envelope(code, "no"))
+        provider.every_answer = lambda _, code=code: envelope(code, "no")
         outcomes = await run(provider, ["a", "b"], journal=path)
         assert {type(each.error) for each in outcomes.values()} == {error}
     provider.ends_all()

@@ -128,7 +128,7 @@ def test_get_of_an_unknown_task_is_exit_code_1(vocalsep_emulator: Emulator) -> N
 @pytest.mark.parametrize("words", [("get", "an-id"), ("credits",), ("create", *SONG, *HOOK)])
 def test_an_invalid_key_is_exit_code_3(vocalsep_emulator: Emulator, words: tuple[str, ...]) -> None:
     vocalsep_emulator.inject(Fault.UNAUTHORIZED)
-    assert_error(call(vocalsep_emulator, *words), "Check the API key.", status=3)
+    assert_error(call(vocalsep_emulator, *words), "Check the API key, and whether", status=3)
 
 
 @pytest.mark.parametrize("given", ["", " ", "x" * 513])

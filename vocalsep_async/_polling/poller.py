@@ -54,6 +54,8 @@ from vocalsep_async.models import SeparationTask, TaskRef
 from vocalsep_async.policies import PollPolicy
 from vocalsep_async.providers._routes import Routes
 
+_CONFIRMATION = 1.0
+"""Seconds until the poll that is to confirm a refusal of the account."""
 _FIRST_LEAD, _LONGEST_LEAD = 0.5, 5.0
 """Seconds by which the last poll comes before a deadline: at first, and at most."""
 
@@ -82,6 +84,10 @@ class Poller:
         self._waiters: dict[Waiter, PollTarget] = {}
         self._groups: dict[PollQueue[PollTarget], PollGroup] = {}
         self._lead = _FIRST_LEAD
+        self._has_succeeded = False
+        """Whether any record came."""
+        self._refused_at: float | None = None
+        """When the account was refused, unless a poll has succeeded since."""
         self._loop: asyncio.Task[None] | None = None
         self._cancelled: set[asyncio.Task[None]] = set()
         self._changed = anyio.Event()
@@ -123,6 +129,7 @@ class Poller:
         return task
 
     def _observe(self, task: SeparationTask, target: PollTarget | None) -> None:
+        self._has_succeeded, self._refused_at = True, None
         if self._learner.observe(task, target):
             self._events.emit(task_finished(task, target, anyio.current_time()))
 
@@ -525,17 +532,18 @@ class Poller:
     def _on_error(self, target: PollTarget, error: VocalSepError) -> None:
         streak = target.on_error(error)
         wait_ids = wait_ids_of(target)
+        is_refusal = isinstance(error, (AuthenticationError, InsufficientCreditsError))
+        is_confirmed = is_refusal and self._confirms_refusal(target)
+        is_doubtful = is_refusal and not is_confirmed and streak.same_kind == 1
         # These concern the account or the client, so no other poll can succeed either.
-        ends_all = isinstance(
-            error, (AuthenticationError, InsufficientCreditsError, ClientClosedError)
-        )
-        if ends_all or self._sender.is_permanent(error, streak):
+        ends_all = is_confirmed or isinstance(error, ClientClosedError)
+        if not is_doubtful and (ends_all or self._sender.is_permanent(error, streak)):
             for subscriber in target.subscribers:
                 subscriber.on_poll(None)
             self._end(target, error)
         elif target.subscribers:
             delay = streak.delay(error, self._sender.retry, random.random)
-            target.retry_at = anyio.current_time() + delay
+            target.retry_at = anyio.current_time() + (_CONFIRMATION if is_doubtful else delay)
             for subscriber in target.subscribers:
                 subscriber.on_poll(error)
                 subscriber.on_retry(target, error)
@@ -543,6 +551,18 @@ class Poller:
         self._report(target, wait_ids, error=error)
         if ends_all:
             self._end_all(error)
+
+    def _confirms_refusal(self, target: PollTarget) -> bool:
+        """Whether a refusal of the account, met by *target*, is certain enough to end all waits.
+
+        Where polls have succeeded before, the first one is not: it may come from something in
+        between. The poll that confirms it is sent after the first refusal.
+        """
+        if not self._has_succeeded:
+            return True
+        if self._refused_at is None:
+            self._refused_at = anyio.current_time()
+        return target.sent > self._refused_at
 
     def _plan(self, target: PollTarget) -> None:
         # The last subscriber may have left when it received what the poll found.
