@@ -7,13 +7,14 @@ from typing import Any
 
 import anyio
 import pytest
-from fakes import FakeProvider, envelope, finished, is_idle, make_client, record
+from fakes import Answer, FakeProvider, bare, envelope, finished, is_idle, make_client, record
 from virtual_time import VIRTUAL_TIME
 
 from vocalsep_async import (
     APIError,
     AuthenticationError,
     DecodeError,
+    ErrorAction,
     InsufficientCreditsError,
     Interval,
     MaintenanceError,
@@ -23,6 +24,7 @@ from vocalsep_async import (
     TaskNotFoundError,
     TaskTimeoutError,
     TransportError,
+    VocalSepError,
 )
 
 pytestmark = pytest.mark.anyio
@@ -122,6 +124,56 @@ async def test_a_task_that_alone_is_refused_ends_alone(provider: FakeProvider) -
     assert isinstance(outcomes["a"].error, AuthenticationError)
     assert outcomes["b"].succeeded
     assert len(provider.times("a")) == 2
+
+
+PAGE = b"<html>Please log in</html>"
+DISTURBANCES: dict[str, Answer] = {
+    "forbidden page": bare(403, PAGE),
+    "missing page": bare(404, PAGE),
+    "page under 200": bare(200, PAGE),
+    "empty 200": bare(200),
+    "JSON of something else": bare(200, b'{"status": "ok"}'),
+    "redirect": TransportError("redirected", action=ErrorAction.RAISE),
+    "bad certificate": TransportError("certificate", action=ErrorAction.RAISE),
+    "gone": bare(410),
+    "gateway": bare(502, PAGE),
+}
+
+
+@pytest.mark.parametrize("what", DISTURBANCES)
+async def test_what_something_in_between_answers_is_waited_out_once_the_api_was_heard(
+    provider: FakeProvider, what: str
+) -> None:
+    ids = [f"t{number}" for number in range(12)]
+    for task_id in ids:
+        provider.script(task_id, record(task_id), *[DISTURBANCES[what]] * 9)
+    async with make_client(rate_limit=None) as client:
+        outcomes = await client.wait_for_tasks(ids)
+        assert all(outcome.succeeded for outcome in outcomes.values())
+        provider.script("single", *[DISTURBANCES[what]] * 9)
+        assert (await client.wait_for_task("single")).succeeded
+
+
+@pytest.mark.parametrize("what", sorted(set(DISTURBANCES) - {"gateway"}))
+async def test_a_client_that_never_heard_the_api_gives_up_early(
+    provider: FakeProvider, what: str
+) -> None:
+    provider.every_answer = lambda _: DISTURBANCES[what]
+    began = anyio.current_time()
+    async with make_client() as client:
+        with pytest.raises(VocalSepError):
+            await client.wait_for_task("a", timeout=None)
+    assert len(provider.sent) <= 12
+    assert anyio.current_time() - began < 60
+
+
+async def test_an_endless_disturbance_lasts_until_the_deadline(provider: FakeProvider) -> None:
+    provider.script("a", record("a"), *[bare(404, PAGE)] * 1000)
+    async with make_client() as client:
+        with pytest.raises(TaskTimeoutError) as caught:
+            await client.wait_for_task("a", timeout=100)
+    assert isinstance(caught.value.last_error, NotFoundError)
+    assert 10 < caught.value.polls < 40
 
 
 async def test_an_endless_fault_lasts_until_the_deadline(provider: FakeProvider) -> None:

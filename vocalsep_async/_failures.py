@@ -11,6 +11,7 @@ from vocalsep_async.errors import (
     DecodeError,
     ErrorAction,
     TaskNotFoundError,
+    TransportError,
     VocalSepError,
 )
 from vocalsep_async.policies import RetryPolicy
@@ -41,7 +42,14 @@ class FailureStreak:
         same_kind = self.same_kind + 1 if kind == self.kind else 1
         return FailureStreak(self.failures + 1, same_kind, kind)
 
-    def is_permanent(self, error: VocalSepError, retry: RetryPolicy, *, in_doubt: bool) -> bool:
+    def is_permanent(
+        self,
+        error: VocalSepError,
+        retry: RetryPolicy,
+        *,
+        in_doubt: bool = False,
+        is_understood: bool = False,
+    ) -> bool:
         """Whether a wait ends with *error*, the last one recorded.
 
         Args:
@@ -49,7 +57,11 @@ class FailureStreak:
             retry: its attempts are also the grace of a task unknown to the API, and of an
                 address in doubt.
             in_doubt: whether *error* may mean that the API is not at this address.
+            is_understood: whether any answer came from this API. Then one that comes from
+                something in between is a disturbance, which is waited out.
         """
+        if is_understood and _is_foreign(error):
+            return False
         if error.action is ErrorAction.RAISE:
             return True
         if isinstance(error, DecodeError):
@@ -63,7 +75,15 @@ class FailureStreak:
 
         0 after throttling and during maintenance: the pause at the limiter takes its place.
         """
-        return retry.delay(self.failures, draw()) if error.action is ErrorAction.RETRY else 0.0
+        pauses = error.action in (ErrorAction.THROTTLE, ErrorAction.MAINTENANCE)
+        return 0.0 if pauses else retry.delay(self.failures, draw())
+
+
+def _is_foreign(error: VocalSepError) -> bool:
+    """Whether *error* is no answer of the API: none came, or one of a proxy, gateway or portal."""
+    if isinstance(error, (APIError, DecodeError)):
+        return not error.in_envelope
+    return isinstance(error, TransportError)
 
 
 def _kind_of(error: VocalSepError) -> str:

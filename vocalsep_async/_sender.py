@@ -115,4 +115,9 @@ class RequestSender:
 
     def is_permanent(self, error: VocalSepError, streak: FailureStreak) -> bool:
         """Whether a wait whose last polls failed as *streak* counts ends with *error*."""
-        return streak.is_permanent(error, self.retry, in_doubt=self.queue.doubts_address(error))
+        return streak.is_permanent(
+            error,
+            self.retry,
+            in_doubt=self.queue.doubts_address(error),
+            is_understood=self.queue.is_understood,
+        )

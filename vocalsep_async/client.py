@@ -338,8 +338,9 @@ class VocalSepClient:
             APIError: 400, 401, 404, no credits, or a task the API does not know; a
                 `RateLimitedError` if 405 is all that the client ever got: *base_url* is probably
                 wrong.
-            TransportError: an answer that no repetition changes: a redirect, a bad certificate.
-            DecodeError: five answers in a row were not of this API.
+            TransportError: a redirect or a bad certificate, before any answer of this API came.
+            DecodeError: five answers in a row could not be read; those of something in between
+                count only before any answer of this API came.
             ClientClosedError: the client was closed.
         """
         ref, policy = TaskRef.of(task), self._policy_or(poll)

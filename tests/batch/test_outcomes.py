@@ -29,7 +29,6 @@ from vocalsep_async import (
     Backoff,
     ClientClosedError,
     DecodeError,
-    ErrorAction,
     InsufficientCreditsError,
     Interval,
     InvalidArgumentError,
@@ -124,7 +123,6 @@ BAD: dict[str, tuple[list[Any], type[Exception]]] = {
     "unknown": ([envelope(200)] * 9, TaskNotFoundError),
     "unknown, in words": ([envelope(422, "record is null")] * 9, TaskNotFoundError),
     "unreadable": ([envelope(200, data=[])] * 9, DecodeError),
-    "redirected": ([TransportError("moved", action=ErrorAction.RAISE)], TransportError),
 }
 
 

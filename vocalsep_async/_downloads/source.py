@@ -308,7 +308,7 @@ class RemoteFile:
         """
         await self._disconnect()
         self._streak = streak = self._streak.record(error)
-        is_permanent = streak.is_permanent(error, self._retry, in_doubt=False)
+        is_permanent = streak.is_permanent(error, self._retry)
         if is_permanent or streak.failures >= self._retry.attempts:
             raise error
         await anyio.sleep(streak.delay(error, self._retry, random.random))
