@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from html import escape
 from itertools import product
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, urlsplit
 
 import pytest
 from attrs import evolve
@@ -37,6 +39,7 @@ from vocalsep_async import (
 from vocalsep_async._transport.api import Reply
 from vocalsep_async.providers import APIKLEY, COMMON_CODES, Request
 from vocalsep_async.providers._decoder import Decoder
+from vocalsep_async.providers._echoes import without_secrets
 
 pytestmark = pytest.mark.anyio
 
@@ -359,3 +362,76 @@ async def test_a_creation_that_was_never_sent_created_nothing(
             await error_of(client)
         assert await becomes(client, journal) == (False, False)
         assert client.stats.requests == 12
+
+
+# What an answer repeats
+
+LINK = "https://user:CANARY-1@songs.example/a.mp3?Expires=9&Signature=CANARY+2%2F&x=é#CANARY-3"
+HOOK = "https://hook.example/cb?token=CANARY-4"
+ECHOES = {
+    "a link": "cannot fetch {0}, would call {1}",
+    "a link after another": "cannot fetch https://elsewhere.example/ or {0}",
+    "a link without its scheme": "cannot fetch //songs.example/a.mp3?{query}#CANARY-3",
+    "a query alone": "unsupported query {query} and token=CANARY-4",
+    "values alone": "Signature CANARY 2/, CANARY+2%2F, CANARY%202%2f: expired; CANARY-3, CANARY-4",
+    "a password": "login user:CANARY-1 failed, CANARY-1 is wrong",
+    "percent-encoded": "bad url={quoted}",
+    "percent-encoded twice": "bad url={twice}",
+    "HTML": "bad &lt;{html}&gt;",
+    "upper case": "BAD {upper}",
+}
+
+
+def everything_in(folder: Path) -> bytes:
+    return b"".join(each.read_bytes() for each in folder.iterdir())
+
+
+@pytest.mark.parametrize("echo", ECHOES)
+@pytest.mark.parametrize("spoken", [SUNOAPI, KIE_JOBS, RESELLER], ids=lambda each: str(each.name))
+async def test_no_message_repeats_the_secrets_of_a_link(
+    provider: FakeProvider,
+    folder: Path,
+    caplog: pytest.LogCaptureFixture,
+    *,
+    spoken: Provider,
+    echo: str,
+) -> None:
+    caplog.set_level("DEBUG", "vocalsep_async")
+    message = ECHOES[echo].format(
+        LINK,
+        HOOK,
+        query=urlsplit(LINK).query,
+        quoted=quote(LINK, safe=""),
+        twice=quote(quote(LINK, safe=""), safe=""),
+        html=escape(LINK),
+        upper=LINK.upper(),
+    )
+    assert "CANARY" in message
+    path = folder / "made.journal"
+    async with make_client(provider=spoken) as client, Journal(path, keep_links=True) as journal:
+        for code in (422, 430, 500, 999):
+            script(provider, spoken, *[answered(200, code, message, None)] * 9)
+            error = await error_of(client, audio_url=LINK, callback_url=HOOK, journal=journal)
+            assert "CANARY" not in f"{error!r} {vars(error)}"
+        assert "CANARY" not in repr(await journal.intents())
+    assert "CANARY" not in "".join(caplog.messages)
+    assert b"CANARY" not in everything_in(folder)
+
+
+@pytest.mark.parametrize("link", ["https://[songs.example/?a=CANARY", "not a link?CANARY"])
+def test_a_text_that_is_no_link_holds_no_secrets(link: str) -> None:
+    assert without_secrets(f"bad: {link}", [link]) == f"bad: {link}"
+
+
+def test_a_short_query_does_not_blot_out_the_words_of_a_message() -> None:
+    link = "https://songs.example/a.mp3?v=1&x=song"
+    message = "the song has 1 voice too many"
+    assert without_secrets(message, [link]) == message
+
+
+@pytest.mark.parametrize("before", range(60))
+def test_a_secret_at_the_end_of_what_is_read_is_masked(before: int) -> None:
+    masked = without_secrets("." * before + f"{HOOK} " * 1000, [HOOK])
+    assert "CANARY" not in masked
+    assert "tok" not in masked
+    assert len(masked) < 10_000

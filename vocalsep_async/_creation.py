@@ -54,8 +54,8 @@ class Creation(NamedTuple):
 
     @property
     def texts(self) -> set[str]:
-        """The texts in the body of the request, which an answer may repeat."""
-        return set(_texts(self.request.json))
+        """The texts and links in the body of the request, which an answer may repeat."""
+        return {*_texts(self.request.json), *self.links}
 
     @property
     def recorded(self) -> dict[str, Any]:

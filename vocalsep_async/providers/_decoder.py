@@ -17,6 +17,7 @@ from vocalsep_async.errors import (
 )
 from vocalsep_async.models import SeparationTask, TaskRef
 from vocalsep_async.providers._creations import Evidence, evidence_in, id_of_created
+from vocalsep_async.providers._echoes import without_secrets
 from vocalsep_async.providers._envelope import (
     Envelope,
     code_of,
@@ -77,7 +78,8 @@ class Decoder:
             status: the HTTP status.
             headers: of the answer.
             body: of the answer.
-            sent: texts of the request; an error that repeats one of them holds no new id.
+            sent: texts of the request; an error that repeats one of them holds no new id, and the
+                secrets of its links are left out of messages.
 
         Raises:
             APIError: the API answered with an error, and without an id.
@@ -86,7 +88,7 @@ class Decoder:
         task_id = id_of_created(self.provider, body, sent)
         if task_id is not None:
             return task_id
-        data = self._payload(status, headers, body, is_creation=True).data
+        data = self._payload(status, headers, body, is_creation=True, sent=sent).data
         try:
             # Without an object there is no id, which is no error of the provider's method.
             task_id = read_by(
@@ -164,6 +166,7 @@ class Decoder:
         *,
         task_id: str | None = None,
         is_creation: bool = False,
+        sent: Collection[str] = (),
     ) -> Envelope:
         envelope = open_envelope(status, body)
         if envelope.genuine and envelope.code == 200:
@@ -178,7 +181,7 @@ class Decoder:
             raise self._no_such_task(envelope, status, task_id)
         rule = self._rule(envelope, is_creation=is_creation)
         raise rule.error(
-            self._message(envelope),
+            self._message(envelope, sent),
             code=envelope.code,
             http_status=status,
             task_id=task_id,
@@ -213,10 +216,10 @@ class Decoder:
             in_envelope=envelope.genuine,
         )
 
-    def _message(self, envelope: Envelope) -> str:
+    def _message(self, envelope: Envelope, sent: Collection[str] = ()) -> str:
         # The key was taken out before: after the cut, a part of it would not be recognised.
         # Messages echo the links of a request, and are shown in logs and events.
-        return printable(without_queries(envelope.message))
+        return printable(without_queries(without_secrets(envelope.message, sent)))
 
 
 def age_of(task: SeparationTask, headers: Headers) -> float | None:
