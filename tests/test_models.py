@@ -147,6 +147,23 @@ def test_stems_without_a_link_are_falsy() -> None:
     assert list(Stems()) == []
 
 
+def test_stems_that_are_not_documented_are_part_of_everything() -> None:
+    stems = Stems(vocal=link("vocal"), others=(("harp", link("harp")),))
+    assert list(stems) == [("vocal", link("vocal")), ("harp", link("harp"))]
+    assert (len(stems), "harp" in stems, stems["harp"]) == (2, True, link("harp"))
+    assert "harp=" in repr(stems)
+    assert SIGNATURE not in repr(stems)
+    assert pickle.loads(pickle.dumps(stems)) == stems
+    assert hash(stems) == hash(copy.deepcopy(stems))
+    assert Stems(others=stems.others)
+
+
+def test_stems_pickled_before_there_were_others_have_none() -> None:
+    stems = Stems.__new__(Stems)
+    stems.__setstate__(dict.fromkeys(STEM_NAMES) | {"vocal": link("vocal")})
+    assert stems == Stems(vocal=link("vocal"))
+
+
 def test_every_stem_of_both_providers_has_a_name() -> None:
     assert len(STEM_NAMES) == 15
     assert {"origin", "instrumental", "vocal", "piano", "woodwinds"} <= set(STEM_NAMES)

@@ -21,7 +21,6 @@ from vocalsep_async.errors import (
 
 _LONGEST_ID = 512
 
-
 SeparationTypeName = Literal["separate_vocal", "split_stem", "split_stem_advanced"]
 """The names of `SeparationType`, for arguments."""
 
@@ -185,9 +184,10 @@ class TaskRef:
 class Stems:
     """The URLs of the stems that are there.
 
-    Every attribute is a URL or None. Iterating gives ``(name, url)`` of those present, so
-    ``dict(stems)`` is a dictionary; ``stems["vocal"]``, ``"vocal" in stems`` and ``len(stems)``
-    do what they say. The links expire: in 14 days at best.
+    Every attribute but `others` is a URL or None. Iterating gives ``(name, url)`` of those present,
+    so ``dict(stems)`` is a dictionary; ``stems["vocal"]``, ``"vocal" in stems`` and ``len(stems)``
+    do what they say. The links expire: in 14 days at best. `others` are stems that are not
+    documented, each with its name and URL: ``harpUrl`` is ``harp`` there.
     """
 
     origin: str | None = None
@@ -205,6 +205,11 @@ class Stems:
     fx: str | None = None
     brass: str | None = None
     woodwinds: str | None = None
+    others: tuple[tuple[str, str], ...] = ()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # Pickles of version 0.1.0 have no others.
+        self.__dict__.update({"others": ()} | state)
 
     def __repr__(self) -> str:
         present = ", ".join(f"{name}={short_url(url)}" for name, url in self)
@@ -215,6 +220,7 @@ class Stems:
             url = getattr(self, name)
             if url is not None:
                 yield name, url
+        yield from self.others
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
@@ -230,7 +236,7 @@ class Stems:
         raise KeyError(f"no stem {printable(str(name))!r}; there are: {there}")
 
 
-STEM_NAMES = tuple(attribute.name for attribute in fields(Stems))
+STEM_NAMES = tuple(each.name for each in fields(Stems) if each.name != "others")
 
 
 @frozen(kw_only=True)
@@ -311,16 +317,13 @@ class SeparationTask:
 
     @property
     def succeeded(self) -> bool:
-        """Whether stems are there, also when only the webhook failed.
-
-        Where the status is no `TaskStatus`, the stems of a task that has ended count; beside an
-        error code, a link to the song itself (``origin``) is none.
-        """
+        """Whether the task has ended with stems, also when only the webhook failed."""
         if self.status in _STEMS_READY:
             return self._has_links
-        return self._has_ended_by_evidence and (
-            self._has_links if self.error_code in _NO_ERROR else self._has_results
-        )
+        # Beside an error code, a link to the song itself is no result.
+        absent = set() if self.error_code in _NO_ERROR else {"origin"}
+        results = self.origin_tracks or dict(self.stems).keys() - absent
+        return self._has_ended_by_evidence and bool(results)
 
     @property
     def _has_ended_by_evidence(self) -> bool:
@@ -334,10 +337,6 @@ class SeparationTask:
     def _has_links(self) -> bool:
         # A split_stem_advanced has no named stems, only a pair of tracks.
         return bool(self.stems or self.origin_tracks)
-
-    @property
-    def _has_results(self) -> bool:
-        return bool(self.origin_tracks) or any(name != "origin" for name, _ in self.stems)
 
     @property
     def duration(self) -> float | None:

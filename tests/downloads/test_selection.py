@@ -65,6 +65,15 @@ def test_the_links_of_a_task_are_keyed_by_stem() -> None:
     assert list(links_of(task_with(STEMS))) == ["vocal", "drums"]
 
 
+def test_stems_that_are_not_documented_are_saved_under_harmless_names() -> None:
+    stems = Stems(others=tuple((name, f"https://a.example/{name}") for name in ("harp", "aux")))
+    assert links_of(task_with(stems)) == {
+        "harp": "https://a.example/harp",
+        "track_aux": "https://a.example/aux",
+    }
+    assert select(task_with(stems), ("harp",)) == ("harp",)
+
+
 def test_tracks_that_repeat_the_stems_are_left_out() -> None:
     assert links_of(task_with(STEMS, track("Vocals"), track("Drums"))) == dict(STEMS)
 

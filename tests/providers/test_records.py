@@ -136,7 +136,6 @@ def test_the_raw_record_is_kept_unchanged() -> None:
     task = structure_task(record)
     assert task.raw == record
     assert task.raw["response"]["kazooUrl"] == link("kazoo")
-    assert not task.succeeded
 
 
 # Fields that decide the outcome must have the right type.
@@ -211,7 +210,7 @@ def test_an_absent_link_is_none(value: Any) -> None:
     assert dict(stems) == {"drums": link("drums")}
 
 
-@pytest.mark.parametrize("response", [None, "", {}, []])
+@pytest.mark.parametrize("response", [None, "", {}, [], " ", "null", "None", "undefined", "text"])
 def test_a_success_without_links_has_no_stems(response: Any) -> None:
     task = structure_task(vocals_done(response=response))
     assert dict(task.stems) == {}
@@ -219,7 +218,7 @@ def test_a_success_without_links_has_no_stems(response: Any) -> None:
     assert "None'" not in repr(task)
 
 
-@pytest.mark.parametrize("response", ["text", ["https://x"], 7, True])
+@pytest.mark.parametrize("response", [["text"], [["x"]], 7, True])
 def test_a_response_must_be_an_object(response: Any) -> None:
     assert "record.stems" in str(decode_error_of(vocals_done(response=response)))
 
@@ -477,7 +476,7 @@ def test_stems_are_found_under_every_spelling(info: str, key: str) -> None:
 
 @pytest.mark.parametrize("name", STEM_NAMES)
 def test_every_stem_is_found_by_its_snake_case_name(name: str) -> None:
-    assert stems_in(**{f"{name}_url": link(name)}) == Stems(**{name: link(name)})
+    assert dict(stems_in(**{f"{name}_url": link(name)})) == {name: link(name)}
 
 
 @pytest.mark.parametrize("key", ["callbackUrl", "callBackUrl", "callback_url", "call_back_url"])
@@ -506,7 +505,7 @@ def test_of_two_spellings_the_one_with_a_value_is_used() -> None:
         vocals_done(successFlag={link("secret"): 1}),
         vocals_done(response={"vocalUrl": [link("secret")], "drumsUrl": {"a": link("b")}}),
         vocals_done(response={"originData": [{"audio_url": [link("secret")]}]}),
-        vocals_done(response=link("secret")),
+        vocals_done(response=[[link("secret")[8:]]]),
         [link("secret")],
     ],
 )

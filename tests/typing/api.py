@@ -269,6 +269,7 @@ policy: PollPolicy = MyPolicy()
 def values(task: SeparationTask, outcome: TaskOutcome, error: TaskTimeoutError) -> None:
     assert_type(task.type, SeparationType | None)
     assert_type(task.stems.vocal, str | None)
+    assert_type(task.stems.others, tuple[tuple[str, str], ...])
     assert_type(list(task.stems), list[tuple[str, str]])
     assert_type(task.duration, float | None)
     assert_type(task.raw, Mapping[str, Any])

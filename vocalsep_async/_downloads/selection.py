@@ -38,7 +38,9 @@ def links_of(task: SeparationTask) -> dict[str, str]:
     or if the record lists no stems; elsewhere they repeat the audio of the stems. A track is named
     after its instrument and its part of the pair, such as ``lead_vocal_extract``.
     """
-    links = dict(task.stems)
+    links: dict[str, str] = {}
+    for name, url in task.stems:
+        links[_unused(_file_name(name), links)] = url
     for track in task.origin_tracks:
         if track.part is not None or not task.stems:
             links[_unused(_track_name(track), links)] = track.url
@@ -49,9 +51,12 @@ def _track_name(track: OriginTrack) -> str:
     # The server chose the name, and it becomes the name of a file: only harmless characters stay.
     words = re.findall(r"[a-z0-9]+", (track.name or "").lower())
     name = "_".join(words)[:_LONGEST_NAME].strip("_")
-    if not name or is_device_name(name):
-        name = f"track_{name}".rstrip("_")
+    name = _file_name(name)
     return f"{name}_{track.part}" if track.part else name
+
+
+def _file_name(name: str) -> str:
+    return f"track_{name}".rstrip("_") if not name or is_device_name(name) else name
 
 
 def _unused(name: str, used: Mapping[str, str]) -> str:

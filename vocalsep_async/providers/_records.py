@@ -28,7 +28,8 @@ from vocalsep_async.models import (
     Stems,
     TaskStatus,
 )
-from vocalsep_async.providers._spellings import LINKS, usual_record, usual_response, usual_track
+from vocalsep_async.providers._results import complete, is_link, undocumented, unused
+from vocalsep_async.providers._spellings import LINKS, usual_record, usual_track
 
 T = TypeVar("T")
 
@@ -75,8 +76,10 @@ def structure_task(
     if _is_blank(given["successFlag"]) and "taskId" in usual:
         given["successFlag"] = TaskStatus.PENDING
     response = given.pop("response", None)
+    # Most records are of pending tasks, and hold no link but the caller's own.
+    if response or given["successFlag"] is not TaskStatus.PENDING:
+        response = complete(response, given)
     if response:
-        response = usual_response(response) if isinstance(response, dict) else response
         given["response"] = response
         # The stems prove the type; the caller's may be wrong.
         type_ = _implied_type(response) or type_
@@ -185,7 +188,7 @@ def _link(value: Any, _type: Any) -> str | None:
     if value is None:
         return None
     if isinstance(value, str):
-        return value if value.strip() else None
+        return value if is_link(value) else None
     raise ValueError(f"is {_kind(value)}, not a link")
 
 
@@ -323,14 +326,27 @@ def _stems(response: Any, _type: Any) -> Stems:
     links, wrong = {}, []
     for name, key in LINKS.items():
         link = response.get(key)
-        if isinstance(link, str):
-            if link and not link.isspace():
-                links[name] = link
-        elif link is not None:
+        if is_link(link):
+            links[name] = link
+        elif link is not None and not isinstance(link, str):
             wrong.append(name)
     if wrong:
         raise TypeError(f"holds no link as {', '.join(wrong)}")
-    return Stems(**links)
+    others = _others(response, links)
+    return Stems(**links, others=others)
+
+
+def _others(response: Mapping[str, Any], links: dict[str, str]) -> tuple[tuple[str, str], ...]:
+    """The stems under keys that are not documented, but for those that repeat *links*."""
+    others: dict[str, str] = {}
+    for _, name, link in undocumented(response):
+        if link in links.values() or link in others.values():
+            continue
+        if name in LINKS and name not in links:
+            links[name] = link
+        else:
+            others[unused(name, links.keys() | others.keys())] = link
+    return tuple(others.items())
 
 
 def _as_it_is(value: Any, _type: Any) -> Any:

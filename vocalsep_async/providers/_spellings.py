@@ -41,12 +41,9 @@ _RECORD = _spellings(
     status="successFlag",
     callBackUrl="callbackUrl",
     call_back_url="callbackUrl",
-    vocal_removal_info="response",
-    vocalRemovalInfo="response",
-    vocal_separation_info="response",
-    vocalSeparationInfo="response",
 )
-_RESPONSE = _spellings((*(f"{name}_url" for name in STEM_NAMES), "origin_data"))
+RESPONSE_SPELLINGS = _spellings((*(f"{name}_url" for name in STEM_NAMES), "origin_data"))
+"""From other spellings of the keys in a response to the usual ones."""
 _TRACK = {"audioUrl": "audio_url", "stemTypeGroupName": "stem_type_group_name"} | dict.fromkeys(
     ("stem_name", "stemName"), "stem_type_group_name"
 )
@@ -59,7 +56,7 @@ def usual_record(record: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def usual_response(response: Mapping[str, Any]) -> Mapping[str, Any]:
     """The links and tracks of a record in the usual spelling."""
-    return _respelled(response, _RESPONSE)
+    return _respelled(response, RESPONSE_SPELLINGS)
 
 
 def usual_track(track: Mapping[str, Any]) -> Mapping[str, Any]:
