@@ -69,6 +69,21 @@ def api_error(content: bytes, **how: Any) -> APIError:
 
 # Records.
 
+VOCALS, SPLIT, ADVANCED = SeparationType
+STEMS_AND_TYPES: dict[tuple[str, ...], tuple[SeparationType | None, ...]] = {
+    ("vocalUrl", "instrumentalUrl"): (VOCALS, VOCALS, VOCALS, VOCALS),
+    ("vocalUrl", "instrumentalUrl", "drumsUrl", "bassUrl", "guitarUrl", "pianoUrl"): (SPLIT,) * 4,
+    ("vocalUrl", "instrumentalUrl", "fxUrl"): (SPLIT,) * 4,
+    ("vocalUrl", "drumsUrl"): (SPLIT,) * 4,
+    ("vocalUrl", "instrumentalUrl", "backingVocalsUrl"): (VOCALS, VOCALS, SPLIT, VOCALS),
+    ("vocalUrl", "instrumentalUrl", "harpUrl"): (VOCALS, VOCALS, SPLIT, VOCALS),
+    ("vocalUrl", "backingVocalsUrl"): (SPLIT, VOCALS, SPLIT, SPLIT),
+    ("vocalUrl", "harpUrl"): (SPLIT, VOCALS, SPLIT, SPLIT),
+    ("vocalUrl",): (None, VOCALS, SPLIT, ADVANCED),
+    ("drumsUrl", "bassUrl"): (None, SPLIT, SPLIT, ADVANCED),
+    ("instrumentalUrl",): (None, VOCALS, SPLIT, ADVANCED),
+}
+
 
 def test_the_decoder_reads_the_record_of_a_task() -> None:
     task = decoded(answer(vocals_done()))
@@ -101,6 +116,12 @@ def test_the_decoder_accepts_a_code_written_as_digits() -> None:
         (pending(), SeparationType.SPLIT_STEM, SeparationType.SPLIT_STEM),
         (vocals_done(), SeparationType.SPLIT_STEM, SeparationType.SEPARATE_VOCAL),
         (vocals_done(type="split_stem"), None, SeparationType.SPLIT_STEM),
+        *(
+            # Each type that a caller may name, and the one that such stems make of it.
+            (vocals_done(response={key: link(key) for key in keys}), ref_type, type_)
+            for keys, types in STEMS_AND_TYPES.items()
+            for ref_type, type_ in zip((None, *SeparationType), types, strict=True)
+        ),
     ],
 )
 def test_the_type_comes_from_the_record_or_its_stems_or_the_ref(

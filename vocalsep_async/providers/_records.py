@@ -34,8 +34,11 @@ from vocalsep_async.providers._spellings import LINKS, usual_record, usual_track
 T = TypeVar("T")
 
 _INSTRUMENTS = tuple(
-    LINKS[name] for name in STEM_NAMES if name not in ("origin", "instrumental", "vocal")
+    LINKS[name]
+    for name in STEM_NAMES
+    if name not in ("origin", "instrumental", "vocal", "backing_vocals")
 )
+_VOCAL_TYPES = frozenset({SeparationType.SEPARATE_VOCAL, SeparationType.SPLIT_STEM})
 # A table, because Python 3.11 cannot ask an enum whether it has a value.
 USUAL_STATUSES: Mapping[str, TaskStatus] = {status.value: status for status in TaskStatus}
 """The usual words for a status, each with what it means."""
@@ -81,8 +84,7 @@ def structure_task(
         response = complete(response, given)
     if response:
         given["response"] = response
-        # The stems prove the type; the caller's may be wrong.
-        type_ = _implied_type(response) or type_
+        type_ = _implied_type(response, type_)
     given["type"] = _type(given.get("type")) or type_
     try:
         return _structure(detailed=False)(given, SeparationTask)
@@ -156,17 +158,37 @@ def _without_nulls(record: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in record.items() if value is not None}
 
 
-def _implied_type(response: Any) -> SeparationType | None:
-    """The type that the stems imply; None if they leave it open."""
+def _implied_type(response: Any, said: SeparationType | None) -> SeparationType | None:
+    """The type by the stems; where they leave it open, *said*, which is the caller's."""
     if not isinstance(response, dict):
-        return None
-    if response.get("vocalUrl"):
-        if response.get("instrumentalUrl"):
-            return SeparationType.SEPARATE_VOCAL
-        return SeparationType.SPLIT_STEM if any(map(response.get, _INSTRUMENTS)) else None
+        return said
+    if is_link(response.get("vocalUrl")):
+        return _type_with_vocals(response, said)
     # Only a split_stem_advanced lists its tracks in pairs.
     in_pairs = any(part is not None for part, _ in _tracks(response))
-    return SeparationType.SPLIT_STEM_ADVANCED if in_pairs else None
+    if in_pairs:
+        return SeparationType.SPLIT_STEM_ADVANCED
+    is_impossible = said is SeparationType.SEPARATE_VOCAL and _has_instruments(response)
+    return SeparationType.SPLIT_STEM if is_impossible else said
+
+
+def _has_instruments(response: Mapping[str, Any]) -> bool:
+    return any(is_link(response.get(key)) for key in _INSTRUMENTS)
+
+
+def _type_with_vocals(
+    response: Mapping[str, Any], said: SeparationType | None
+) -> SeparationType | None:
+    # Some versions give an instrumental beside the instruments, so that these decide.
+    if _has_instruments(response):
+        return SeparationType.SPLIT_STEM
+    has_instrumental = is_link(response.get("instrumentalUrl"))
+    has_more = is_link(response.get(LINKS["backing_vocals"])) or any(undocumented(response))
+    if has_more and said in _VOCAL_TYPES:
+        return said
+    if has_instrumental:
+        return SeparationType.SEPARATE_VOCAL
+    return SeparationType.SPLIT_STEM if has_more else said
 
 
 def _kind(value: object) -> str:
