@@ -56,7 +56,7 @@ def row_of(*given: TaskOutcome, known: float = 12.0, folder: Path = Path("/repor
         (ended_by(TIMED_OUT), RowStatus.OPEN),
         (ended_by(INVALID_KEY), RowStatus.OPEN),
         (outcome(None), RowStatus.OPEN),
-        (outcome(task(status="NEWFANGLED")), RowStatus.OPEN),
+        (outcome(task(status="NEWFANGLED", completed_at=None)), RowStatus.OPEN),
     ],
 )
 def test_each_outcome_has_one_of_four_statuses(ended: TaskOutcome, status: RowStatus) -> None:
