@@ -71,7 +71,7 @@ async def test_a_failed_task_is_exit_code_1_and_does_not_affect_the_others(
 async def test_a_timeout_is_exit_code_4(emulator: Emulator) -> None:
     run = await track(emulator, emulator.add_task(duration=math.inf), "--timeout", "0")
     assert run.status == 4
-    assert "wait again" in run.out[0]
+    assert "Wait again" in run.out[0]
 
 
 async def test_an_invalid_key_is_exit_code_3(emulator: Emulator) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from typing import Protocol
 
 from vocalsep_async._polling.target import PollTarget
@@ -26,6 +27,10 @@ class Batch(Protocol):
     @property
     def policy(self) -> PollPolicy:
         """When a pending task is polled again."""
+
+    @property
+    def overdue(self) -> Collection[ArrivalGroup]:
+        """The groups that are overdue."""
 
     @property
     def timeout(self) -> float:
@@ -58,7 +63,7 @@ class ArrivalGroup:
     """
 
     # One for many tasks, because a subscriber for each took more memory than all else about them.
-    __slots__ = ("_batch", "ids", "is_overdue", "route", "started", "type")
+    __slots__ = ("_batch", "ids", "route", "started", "type")
 
     def __init__(
         self,
@@ -72,7 +77,6 @@ class ArrivalGroup:
         self.route = route
         self.started = started
         self.ids: list[str] = []
-        self.is_overdue = False
 
     @property
     def wait_id(self) -> str:
@@ -92,6 +96,15 @@ class ArrivalGroup:
     def policy(self) -> PollPolicy:
         """When a pending task is polled again."""
         return self._batch.policy
+
+    @property
+    def is_overdue(self) -> bool:
+        """Whether their deadline passed while nothing could be polled.
+
+        That is between two runs, or while the event loop stood still. Then each task gets one more
+        poll, and has no deadline until then.
+        """
+        return self in self._batch.overdue
 
     @property
     def deadline(self) -> float:

@@ -98,6 +98,8 @@ class BatchTracker:
         """Polls of a shared target from before this batch subscribed, unless there were none."""
         self._groups: dict[tuple[SeparationType | None, str | None], ArrivalGroup] = {}
         """The group of each type that takes new tasks."""
+        self.overdue: set[ArrivalGroup] = set()
+        """Groups whose deadline passed while nothing could be polled."""
         self._deadlines: deque[ArrivalGroup] = deque()
         """Groups in the order of their deadlines."""
         self._expired: deque[tuple[str, ArrivalGroup]] = deque()
@@ -160,7 +162,8 @@ class BatchTracker:
             group = self._groups[kind] = ArrivalGroup(self, kind[0], started, kind[1])
             self._newest = started
             # A wait that goes on after its deadline gets a poll before it may time out.
-            group.is_overdue = group.deadline <= anyio.current_time()
+            if group.deadline <= anyio.current_time():
+                self.overdue.add(group)
             if group.deadline < math.inf:
                 self._deadlines.append(group)
                 self._sweep_later()
@@ -336,7 +339,7 @@ class BatchTracker:
 
     def _poll_once_more(self, group: ArrivalGroup) -> None:
         """Poll the open tasks of *group*, whose deadline passed while the loop stood still."""
-        group.is_overdue = True
+        self.overdue.add(group)
         for task_id in group.ids:
             known = self._open.get(task_id)
             if isinstance(known, PollTarget) and self._is_open(task_id, group):
