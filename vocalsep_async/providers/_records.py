@@ -74,13 +74,14 @@ def structure_task(
     # Without nulls, which would hide what the caller knows.
     usual = read_by(lambda received: _without_nulls(read(received)), record, http_status)
     given = {**known, **usual, "route": route, "raw": record}
-    given["successFlag"] = _meaning(given.get("successFlag"), statuses)
+    status = _meaning(given.get("successFlag"), statuses)
     # An object that lacks its id, too, may be anything.
-    if _is_blank(given["successFlag"]) and "taskId" in usual:
-        given["successFlag"] = TaskStatus.PENDING
+    if not isinstance(status, TaskStatus) and _is_blank(status) and "taskId" in usual:
+        status = TaskStatus.PENDING
+    given["successFlag"] = status
     response = given.pop("response", None)
     # Most records are of pending tasks, and hold no link but the caller's own.
-    if response or given["successFlag"] is not TaskStatus.PENDING:
+    if response or status is not TaskStatus.PENDING:
         response = complete(response, given)
     if response:
         given["response"] = response
