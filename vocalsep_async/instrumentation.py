@@ -303,7 +303,7 @@ class StemStarted(Event):
         download_id: the download; each `open_stem` has one of its own.
         task_id: the task.
         stem: the stem's name.
-        path: where it will be; None if it is only read.
+        path: where it will be, but for a suffix that its content decides; None if it is only read.
     """
 
     name: ClassVar[str] = "stem.started"

@@ -533,7 +533,7 @@ class DownloadProgress:
     Attributes:
         task_id: the task.
         stem: the stem's name.
-        path: where it will be.
+        path: where it will be; if the link has no suffix, that is known once all has arrived.
         done: bytes that have arrived, those of an earlier try included.
         total: bytes in all; None if the host does not say.
     """

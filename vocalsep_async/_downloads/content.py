@@ -1,4 +1,4 @@
-"""What the first bytes of a file say that it is."""
+"""What a file is, by its first bytes and by the media type that its host states."""
 
 from __future__ import annotations
 
@@ -33,6 +33,33 @@ _SIGNATURES = {
     b"MZ\x90\x00": "a program",
 }
 _IMAGE_BRANDS = frozenset({b"avif", b"avis", b"heic", b"heix", b"heim", b"heis", b"mif1", b"msf1"})
+# Offset, bytes there, and extension; the first match counts.
+_AUDIO_SIGNATURES = (
+    (8, b"WAVE", ".wav"),
+    (0, b"fLaC", ".flac"),
+    (28, b"OpusHead", ".opus"),
+    (0, b"OggS", ".ogg"),
+    (4, b"ftyp", ".m4a"),
+    (8, b"AIFF", ".aiff"),
+    (8, b"AIFC", ".aiff"),
+    (0, b"ADIF", ".aac"),
+)
+_MEDIA_TYPES = {
+    f"{kind}/{prefix}{subtype}": extension
+    for extension, subtypes in {
+        ".mp3": ("mpeg", "mp3", "mpeg3"),
+        ".wav": ("wav", "wave", "vnd.wave", "pn-wav"),
+        ".flac": ("flac",),
+        ".m4a": ("mp4", "m4a", "mp4a-latm"),
+        ".ogg": ("ogg", "vorbis"),
+        ".opus": ("opus",),
+        ".aac": ("aac", "aacp"),
+        ".aiff": ("aiff", "aifc"),
+    }.items()
+    for subtype in subtypes
+    for prefix in ("", "x-")
+    for kind in ("audio", "application", "video")
+}
 # Control characters that no text holds; every format of audio has some in its first bytes.
 _BINARY = frozenset(range(32)) - frozenset(b"\t\n\f\r\x1b")
 _ASCII = frozenset(range(127)) - _BINARY
@@ -48,6 +75,25 @@ def foreign(beginning: bytes) -> str | None:
     if _is_image(beginning):
         return "an image"
     return "text, such as a web page," if _is_text(beginning[:SNIFFED]) else None
+
+
+def extension_of(beginning: bytes, media_type: str | None) -> str | None:
+    """The extension of an audio file that begins so; None if neither argument says what it is."""
+    stated = _MEDIA_TYPES.get(media_type or "")
+    if beginning.startswith(b"ID3"):
+        # A tag that is in front of other formats, too.
+        return stated or ".mp3"
+    return _extension_by_content(beginning) or stated
+
+
+def _extension_by_content(beginning: bytes) -> str | None:
+    for at, signature, extension in _AUDIO_SIGNATURES:
+        if beginning.startswith(signature, at):
+            return extension
+    if len(beginning) > 1 and beginning[0] == 0xFF and beginning[1] & 0xE0 == 0xE0:
+        # The two bits of the layer: all formats of MPEG audio but AAC set one.
+        return ".mp3" if beginning[1] & 0x06 else ".aac"
+    return None
 
 
 def _is_image(beginning: bytes) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
@@ -12,6 +12,8 @@ from typing import TypedDict
 import anyio
 from anyio.to_thread import run_sync
 
+from vocalsep_async._downloads.content import extension_of
+from vocalsep_async._downloads.disk import make_folder
 from vocalsep_async._downloads.manifest import Manifest
 from vocalsep_async._downloads.partfile import PartFile, SavedFile
 from vocalsep_async._downloads.plan import DownloadPlan
@@ -71,16 +73,20 @@ class TaskDownload:
         self._links = links
         self._remote_file = remote_file
         # All paths are made first: one that is too long is found before anything is requested.
-        self._paths = {stem: self._path(stem) for stem in stems}
+        self._possible_paths = {stem: self._possible(stem) for stem in stems}
+        # Until a file has arrived, the default one of the possible paths stands for it.
+        self._paths = {
+            stem: next(iter(paths.values())) for stem, paths in self._possible_paths.items()
+        }
         self._manifest: Manifest | None = None
         self._manifest_lock = anyio.Lock()
         self._files: dict[str, StemFile] = {}
         self._errors: dict[str, DownloadError] = {}
         self._callback_error: BaseException | None = None
 
-    def _path(self, stem: str) -> Path:
+    def _possible(self, stem: str) -> dict[str, Path]:
         link = self._links.get(stem) or ""
-        return self._plan.template.path(self._plan.options.directory, self._task_id, stem, link)
+        return self._plan.template.paths(self._plan.options.directory, self._task_id, stem, link)
 
     async def run(self, absent: tuple[DownloadError, ...] = ()) -> DownloadReport:
         """Save the stems; the report holds the errors of single stems, those *absent* included.
@@ -134,7 +140,7 @@ class TaskDownload:
         about = StemFields(download_id=self._id, task_id=self._task_id, stem=stem, path=path)
         self._events.emit(StemStarted(**about))
         try:
-            file = await self._existing(stem, path) or await self._fetch(stem, path)
+            file = await self._existing(stem) or await self._fetch(stem, path)
         except CallbackError as error:
             self._callback_error = self._callback_error or error.__cause__
             self._events.emit(StemFailed(error=error.__cause__ or error, **about))
@@ -148,17 +154,19 @@ class TaskDownload:
             raise
         else:
             self._files[stem] = file
+            about["path"] = file.path
             self._events.emit(StemSaved(size=file.size, was_fetched=file.was_fetched, **about))
 
-    async def _existing(self, stem: str, path: Path) -> StemFile | None:
-        """The file at *path* if it is to be left alone; None if the stem must be fetched."""
+    async def _existing(self, stem: str) -> StemFile | None:
+        """The file of *stem* if it is to be left alone; None if the stem must be fetched."""
         overwrite = self._plan.options.overwrite
         if overwrite == "always":
             return None
-        if overwrite == "never" and (file := await run_sync(_any_file, stem, path)):
+        paths = tuple(dict.fromkeys(self._possible_paths[stem].values()))
+        if overwrite == "never" and (file := await run_sync(_first, _any_file, stem, paths)):
             return file
         manifest = await self._opened_manifest()
-        return await run_sync(manifest.intact_file, stem, path)
+        return await run_sync(_first, manifest.intact_file, stem, paths)
 
     async def _opened_manifest(self) -> Manifest:
         async with self._manifest_lock:
@@ -186,7 +194,8 @@ class TaskDownload:
                 async with self._remote_file(stem) as remote:
                     await fill(remote, part, reporter)
             # Outside the limit: while the disk synchronises one file, the next is fetched.
-            saved = await run_sync(part.finish)
+            path, saved = await run_sync(self._finish, stem, part)
+        reporter.path = path
         await self._add_to_manifest(stem, path, saved, part)
         # After the manifest: a callback that raises must not cost a file that is complete.
         reporter.report(saved.size, saved.size, anyio.current_time(), at_end=True)
@@ -199,6 +208,15 @@ class TaskDownload:
             verified=part.identity.verified,
         )
 
+    def _finish(self, stem: str, part: PartFile) -> tuple[Path, SavedFile]:
+        """Move the complete file to that of its possible paths which says what it is."""
+        path = self._paths[stem]
+        extension = extension_of(part.beginning(), part.identity.content_type)
+        target = self._possible_paths[stem].get(extension or "", path)
+        if target.parent != path.parent:
+            make_folder(target.parent, self._plan.options.directory)
+        return target, part.finish(target)
+
     async def _add_to_manifest(
         self, stem: str, path: Path, saved: SavedFile, part: PartFile
     ) -> None:
@@ -207,6 +225,12 @@ class TaskDownload:
         record, verified = self._links.task, part.identity.verified
         async with self._manifest_lock:
             await run_sync(partial(manifest.add, stem, path, saved, record, verified=verified))
+
+
+def _first(
+    find: Callable[[str, Path], StemFile | None], stem: str, paths: Iterable[Path]
+) -> StemFile | None:
+    return next(filter(None, (find(stem, path) for path in paths)), None)
 
 
 def _any_file(stem: str, path: Path) -> StemFile | None:

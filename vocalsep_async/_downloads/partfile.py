@@ -23,6 +23,7 @@ from typing import Any, NamedTuple, Self
 
 from attrs import asdict, frozen
 
+from vocalsep_async._downloads.content import SNIFFED
 from vocalsep_async._downloads.disk import (
     CREATE,
     OPEN,
@@ -215,13 +216,29 @@ class PartFile:
         while data:
             data = data[os.write(self._descriptor, data) :]
 
-    def finish(self) -> SavedFile:
-        """Move the complete file to its target, in place of what is there.
+    def beginning(self) -> bytes:
+        """The first bytes of the part, enough to tell what it is.
+
+        Raises:
+            OSError: they cannot be read.
+        """
+        os.lseek(self._descriptor, 0, os.SEEK_SET)
+        try:
+            return os.read(self._descriptor, SNIFFED)
+        finally:
+            os.lseek(self._descriptor, 0, os.SEEK_END)
+
+    def finish(self, target: Path | None = None) -> SavedFile:
+        """Move the complete file to *target*, in place of what is there.
+
+        Args:
+            target: where the file belongs; None for the target that it was opened for.
 
         Raises:
             OSError: the file may not be on the disk; the target is complete all the same, in its
                 old version or in this one.
         """
+        target = target or self._target
         # The content is synchronised before the rename, and the folder after it. In any other
         # order, a power failure could leave the name of the target on a file without its content.
         synchronise(self._descriptor)
@@ -230,13 +247,13 @@ class PartFile:
             raise OSError(errno.EIO, "another process changed the file")
         if sys.platform == "win32":  # pragma: no cover - it cannot rename an open file
             self._close()
-        self._path.replace(self._target)
+        self._path.replace(target)
         # From here on, a file under the part's name belongs to another process.
         self._is_renamed = True
         # After the rename: a process that is killed before it leaves a part that can be resumed.
         self._metadata.remove()
         self._close()
-        synchronise_folder(self._target.parent)
+        synchronise_folder(target.parent)
         return SavedFile(found.st_size, self._digest.hexdigest(), found.st_mtime_ns)
 
     def keep(self) -> None:

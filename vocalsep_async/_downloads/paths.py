@@ -13,8 +13,8 @@ from vocalsep_async.errors import InvalidArgumentError
 MANIFEST = "manifest.json"
 _FIELDS = ("task_id", "stem", "ext")
 # Anything else might be opened as a program.
-_EXTENSIONS = frozenset({".aac", ".aif", ".aiff", ".flac", ".m4a", ".mp3", ".ogg", ".opus", ".wav"})
-_DEFAULT_EXTENSION = ".mp3"
+EXTENSIONS = (".mp3", ".wav", ".flac", ".m4a", ".ogg", ".opus", ".aac", ".aiff", ".aif")
+"""All that files may have; the first one where nothing says what a file is."""
 _LONGEST_ID = 100
 # Bytes of one path component: file systems allow 255, and the names of parts add up to 28.
 _LONGEST_NAME = 200
@@ -29,11 +29,16 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
 
 def extension(link: str) -> str:
     """The extension of the file name in *link* if it is one of audio; ``.mp3`` otherwise."""
+    return possible_extensions(link)[0]
+
+
+def possible_extensions(link: str) -> tuple[str, ...]:
+    """The extensions that the file may get: that of *link* if it is one of audio, or else any."""
     try:
         suffix = PurePosixPath(urlsplit(link).path).suffix.lower()
     except ValueError:
-        return _DEFAULT_EXTENSION
-    return suffix if suffix in _EXTENSIONS else _DEFAULT_EXTENSION
+        return EXTENSIONS
+    return (suffix,) if suffix in EXTENSIONS else EXTENSIONS
 
 
 def safe_name(text: str) -> str:
@@ -77,12 +82,26 @@ class Template:
         return self.text.format(task_id=task_id, stem=stem, ext=ext)
 
     def path(self, directory: Path, task_id: str, stem: str, link: str) -> Path:
-        """Where *stem* of a task belongs.
+        """Where *stem* of a task belongs, as far as *link* says what it is.
 
         Raises:
             InvalidArgumentError: a component of the path is too long.
         """
-        relative = self._format(safe_name(task_id), stem, extension(link))
+        return next(iter(self.paths(directory, task_id, stem, link).values()))
+
+    def paths(self, directory: Path, task_id: str, stem: str, link: str) -> dict[str, Path]:
+        """Where *stem* of a task may belong, by extension; what arrives decides between them.
+
+        Raises:
+            InvalidArgumentError: a component of a path is too long.
+        """
+        name = safe_name(task_id)
+        return {
+            ext: self._path(directory, self._format(name, stem, ext))
+            for ext in possible_extensions(link)
+        }
+
+    def _path(self, directory: Path, relative: str) -> Path:
         for component in relative.split("/"):
             _check_component(component)
         return directory.joinpath(*relative.split("/"))

@@ -41,7 +41,7 @@ class ProgressReporter:
         on_progress: called with each report; None drops them.
         task_id: the task.
         stem: the stem's name.
-        path: where the file will be.
+        path: where the file will be, as far as it is known.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class ProgressReporter:
         self._on_progress = on_progress
         self._task_id = task_id
         self._stem = stem
-        self._path = path
+        self.path = path
         self._reported_at = -math.inf
 
     def report(self, done: int, total: int | None, now: float, *, at_end: bool = False) -> None:
@@ -69,7 +69,7 @@ class ProgressReporter:
             return
         self._reported_at = now
         progress = DownloadProgress(
-            task_id=self._task_id, stem=self._stem, path=self._path, done=done, total=total
+            task_id=self._task_id, stem=self._stem, path=self.path, done=done, total=total
         )
         try:
             self._on_progress(progress)
