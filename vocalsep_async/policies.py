@@ -20,6 +20,13 @@ _COLD_COMPLETIONS = 10
 _COLD_GAP = 2.0
 _COLD_GAP_PER_AGE = 0.5
 
+FILE_HOST_PATIENCE = 60.0
+"""Seconds for which a download goes on while its file host is away, or has no such file yet."""
+FILE_HOST_GAP = 1.0
+"""Least seconds between two tries of a download after those of the `RetryPolicy`."""
+YOUNG_LINK = 600.0
+"""Seconds after the end of a task in which its links cannot be past their time."""
+
 
 def _exponential(count: int, *, initial: float, factor: float, maximum: float) -> float:
     """``initial * factor ** count``, at most *maximum*."""
@@ -169,7 +176,8 @@ class RetryPolicy:
 
     Before try ``n + 1`` the client waits ``min(maximum, initial * factor ** (n - 1))`` seconds,
     spread evenly by ``± jitter``. After throttling (405/430) it waits for the end of the client's
-    pause instead. A wait or a batch goes on past the last try until its own deadline.
+    pause instead. A wait or a batch goes on past the last try until its own deadline, and a
+    download until its file host has been away for a minute.
 
     Attributes:
         attempts: total number of tries, at least 1, which means no retry.

@@ -333,6 +333,7 @@ async def test_an_unexpected_error_is_reported_and_stops_no_other_stem(
     assert list(caught.value.report.paths) == ["drums"]
 
 
+@pytest.mark.usefixtures("impatient")
 async def test_a_download_error_names_the_place_and_shows_no_secret(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

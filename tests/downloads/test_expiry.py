@@ -166,6 +166,7 @@ async def test_any_refusal_of_a_link_is_worth_one_poll_for_a_fresh_one(
 
 
 @pytest.mark.parametrize("status", [408, 416, 425, 429])
+@pytest.mark.usefixtures("impatient")
 async def test_a_refusal_of_the_request_is_worth_no_poll(status: int, tmp_path: Path) -> None:
     async with StemHost() as host, client_of(host.url) as client:
         task = await client.get_task(host.add("a", "vocal"))

@@ -237,6 +237,7 @@ async def test_a_transient_status_is_retried(status: int) -> None:
     assert ranges(host) == [None, f"bytes={CUT}-", f"bytes={CUT}-"]
 
 
+@pytest.mark.usefixtures("impatient")
 async def test_a_persistent_transient_status_exhausts_the_retries() -> None:
     with Host(Answer(status=503)) as host, pytest.raises(TransportError, match="answered 503"):
         await fetched(host)

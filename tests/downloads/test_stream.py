@@ -169,6 +169,7 @@ async def test_a_cut_of_a_file_without_a_validator_is_an_error() -> None:
                 await read(stream)
 
 
+@pytest.mark.usefixtures("impatient")
 async def test_a_host_that_fails_after_every_cut_is_given_up() -> None:
     async with StemHost() as host, client_of(host.url) as client:
         host.add("a", "vocal", size=LONG)

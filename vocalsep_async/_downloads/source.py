@@ -8,7 +8,7 @@ file in both answers, or sends all of it or another one, the file starts again a
 from __future__ import annotations
 
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
@@ -19,20 +19,23 @@ import anyio
 from attrs import frozen
 
 from vocalsep_async._downloads.content import SMALLEST, SNIFFED, foreign
+from vocalsep_async._downloads.patience import Absence, NoFileYetError
 from vocalsep_async._downloads.selection import links_of
 from vocalsep_async._failures import FailureStreak
 from vocalsep_async._transport.files import FileReply, FileTransport
 from vocalsep_async.errors import ConfigurationError, ErrorAction, TransportError, VocalSepError
 from vocalsep_async.models import SeparationTask
-from vocalsep_async.policies import RetryPolicy
+from vocalsep_async.policies import YOUNG_LINK, RetryPolicy
 
 _TRANSIENT = frozenset({408, 425, 429})
-_PRECONDITION_FAILED, _NO_SUCH_RANGE = 412, 416
+_ACCEPTED, _PRECONDITION_FAILED, _NO_SUCH_RANGE = 202, 412, 416
 # Bytes beyond the farthest position so far that reset the count of failures.
 _MIN_PROGRESS = 1 << 16
 # A transfer that brings less than this in a period is stalled; even GPRS brings ten times as much.
 _STALL_PERIOD = 60.0
 _STALL_BYTES = 1 << 16
+# Of links that CloudFront signed.
+_EXPIRY_FIELDS: Mapping[str, Callable[[str], float]] = {"Expires": int}
 # The API promises its links for 14 days after the end of the task at best.
 _LINK_LIFETIME = timedelta(days=14)
 
@@ -103,6 +106,15 @@ class StemLinks:
         completed_at = self.task.completed_at
         return completed_at is not None and now - completed_at >= _LINK_LIFETIME
 
+    def is_young(self, stem: str) -> bool:
+        """Whether the link cannot be past its time: by its own query, or by the age of the task."""
+        now = datetime.now(UTC)
+        expires_at = _expiry(self._links.get(stem, ""), {**_EXPIRY_FIELDS, "expires": float})
+        if expires_at is not None:
+            return expires_at > now
+        ended_at = self.task.completed_at or self.task.created_at
+        return ended_at is not None and (now - ended_at).total_seconds() < YOUNG_LINK
+
     async def refresh(self, stem: str, link: str) -> bool:
         """Poll the task unless that was done before; whether *stem* has a link other than *link*.
 
@@ -120,12 +132,15 @@ class StemLinks:
             return self.get(stem) not in (None, link)
 
 
-def _expiry(link: str) -> datetime | None:
+def _expiry(
+    link: str, fields: Mapping[str, Callable[[str], float]] = _EXPIRY_FIELDS
+) -> datetime | None:
     """When a signed link (CloudFront or S3) expires; None if its query does not say."""
     try:
         query = parse_qs(urlsplit(link).query)
-        if "Expires" in query:
-            return datetime.fromtimestamp(int(query["Expires"][0]), UTC)
+        for name, number in fields.items():
+            if name in query:
+                return datetime.fromtimestamp(number(query[name][0]), UTC)
         if "X-Amz-Date" in query and "X-Amz-Expires" in query:
             signed = datetime.strptime(query["X-Amz-Date"][0], "%Y%m%dT%H%M%S%z")
             return signed + timedelta(seconds=int(query["X-Amz-Expires"][0]))
@@ -185,6 +200,7 @@ class RemoteFile:
         self._reply: FileReply | None = None
         self._stack = AsyncExitStack()
         self._streak = FailureStreak()
+        self._absence = Absence(retry)
         self._farthest = 0
         self._is_resumed = False
         self._is_closed = False
@@ -298,7 +314,9 @@ class RemoteFile:
             try:
                 await self._request()
             except TransportError as error:
-                await self._back_off(error)
+                await self._disconnect()
+                delay = self._absence.delay(error, anyio.current_time(), random.random)
+                await anyio.sleep(delay)
 
     async def _back_off(self, error: TransportError) -> None:
         """Disconnect, and wait before the next attempt.
@@ -318,9 +336,11 @@ class RemoteFile:
         link = self._link()
         reply = await self._stack.enter_async_context(self._files.get(link, self._headers()))
         if self._is_expired(reply.status):
-            await self._on_expired(link, reply.status)
+            await self._on_refused(link, reply)
+        elif reply.status == _ACCEPTED:
+            raise NoFileYetError(_not_there_yet(reply), reply.retry_after)
         elif reply.status in _TRANSIENT or reply.status >= 500:
-            raise TransportError(f"the file host answered {reply.status}")
+            raise NoFileYetError(f"the file host answered {reply.status}", reply.retry_after)
         elif self.position == 0 or self._continues(reply):
             self._accept(reply)
         else:
@@ -339,16 +359,22 @@ class RemoteFile:
         is_about_the_rest = self.position > 0 and status == _PRECONDITION_FAILED
         return 400 <= status < 500 and not is_about_the_rest
 
-    async def _on_expired(self, link: str, status: int) -> None:
+    async def _on_refused(self, link: str, reply: FileReply) -> None:
         await self._disconnect()
-        reason = f"the link has expired ({status})"
-        if not await self._refresh_link(link, reason):
-            _give_up(f"{reason}, and a poll of the task gave no other link")
+        reason = f"the link has expired ({reply.status})"
+        if await self._refresh_link(link, reason):
+            return
+        # File hosts may publish a file some seconds after the API has published its link.
+        if self._links.is_young(self._stem):
+            raise NoFileYetError(_not_there_yet(reply), reply.retry_after)
+        _give_up(f"{reason}, and a poll of the task gave no other link")
 
     async def _refresh_link(self, link: str, reason: str) -> bool:
         try:
             return await self._links.refresh(self._stem, link)
         except VocalSepError as error:
+            if self._links.is_young(self._stem):
+                return False
             _give_up(f"{reason}, and the poll for another one failed: {error}")
 
     def _restart(self) -> None:
@@ -387,6 +413,7 @@ class RemoteFile:
                 content_type=reply.content_type,
             )
         self._stall = StallDetector()
+        self._absence = Absence(self._retry)
         self._reply = reply
 
     def _link(self) -> str:
@@ -416,6 +443,10 @@ def _check_reply(reply: FileReply, position: int, max_bytes: int) -> None:
         _give_up(f"the file host sent {reply.content_type} and not audio")
     if reply.size is not None and reply.size > max_bytes:
         _give_up(f"the file has {reply.size:,} bytes; max_bytes is {max_bytes:,}")
+
+
+def _not_there_yet(reply: FileReply) -> str:
+    return f"the file is not there yet: its host answered {reply.status}"
 
 
 def _give_up(why: str) -> NoReturn:

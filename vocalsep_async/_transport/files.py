@@ -23,6 +23,7 @@ from vocalsep_async._transport.addresses import NotPublicError, names_private, p
 from vocalsep_async._transport.failures import translated
 from vocalsep_async._transport.secrets import proxy_login
 from vocalsep_async.errors import ClientClosedError, ErrorAction, TransportError
+from vocalsep_async.providers._envelope import retry_after
 
 _CONNECT_TIMEOUT = 10.0
 _READ_AHEAD = 1 << 18
@@ -51,6 +52,7 @@ class FileReply:
         encoding: how the body is encoded; None if it is not.
         validator: the entity tag or date to send in ``If-Range`` for further parts of this file;
             None if nothing identifies it.
+        retry_after: seconds that the host asks the client to wait; None if it does not.
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class FileReply:
         codings = {transfer, *stated} - _PLAIN
         self.encoding = next(iter(codings), None)
         self.validator = _validator(headers)
+        self.retry_after = retry_after(headers)
 
     async def read(self) -> bytes:
         """The next bytes of the body; none at its end.
