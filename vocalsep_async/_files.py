@@ -21,11 +21,24 @@ def has_locks(folder: Path) -> bool:
 
 def try_lock(descriptor: int) -> bool:
     """Lock an open file; False if another process or descriptor holds it, or locks do not work."""
+    try:
+        return take_lock(descriptor)
+    except OSError:
+        return False
+
+
+def take_lock(descriptor: int) -> bool:
+    """Lock an open file; False if another process or descriptor holds it.
+
+    Raises:
+        OSError: the file system has no locks.
+    """
     if sys.platform == "win32":  # pragma: no cover - Windows has no such locks
         return False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    # PermissionError: some network file systems say so of a lock that is held.
+    except (BlockingIOError, PermissionError):
         return False
     return True
 

@@ -106,6 +106,38 @@ def test_a_forked_child_neither_holds_nor_releases_the_lock(path: Path, child: s
             assert store.tasks() == []
 
 
+@pytest.mark.parametrize("code", ["ENOLCK", "EOPNOTSUPP", "ENOSYS", "EINVAL", "EIO"])
+def test_a_file_system_without_locks_is_named_and_nothing_is_left_on_it(
+    path: Path, monkeypatch: pytest.MonkeyPatch, code: str
+) -> None:
+    number = getattr(errno, code)
+
+    def flock(_descriptor: int, _operation: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    before = descriptors()
+    assert opening_error(path) == (
+        f"the file system of {path} has no locks ({os.strerror(number)}): put the journal on a "
+        "local disk"
+    )
+    assert list(path.parent.iterdir()) == []
+    assert descriptors() == before
+
+
+@pytest.mark.parametrize("code", ["EWOULDBLOCK", "EACCES"])
+def test_a_lock_that_is_held_is_no_missing_lock(
+    path: Path, monkeypatch: pytest.MonkeyPatch, code: str
+) -> None:
+    number = getattr(errno, code)
+
+    def flock(_descriptor: int, _operation: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    assert opening_error(path) == f"{path} {IN_USE}"
+
+
 def test_a_lock_file_that_cannot_be_removed_is_released(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

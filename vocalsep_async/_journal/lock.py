@@ -7,7 +7,7 @@ import weakref
 from contextlib import suppress
 from pathlib import Path
 
-from vocalsep_async._files import try_lock
+from vocalsep_async._files import take_lock
 from vocalsep_async.errors import JournalError
 
 
@@ -15,11 +15,13 @@ class JournalLock:
     """The exclusive right to write to the journal at *path*, until it is released.
 
     Raises:
-        JournalError: another journal object or another process holds the lock.
+        JournalError: another journal object or another process holds the lock, or the file system
+            has no locks.
     """
 
     # A file of its own, because SQLite takes and drops locks on the journal itself.
     def __init__(self, path: Path) -> None:
+        self._journal = path
         self._path = path.with_name(f"{path.name}.lock")
         self._descriptor = os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600)
         if os.name != "nt" and not self._acquire():
@@ -28,8 +30,15 @@ class JournalLock:
         _held.add(self)
 
     def _acquire(self) -> bool:
-        if not try_lock(self._descriptor):
-            return False
+        try:
+            if not take_lock(self._descriptor):
+                return False
+        except OSError as error:
+            self.release()
+            raise JournalError(
+                f"the file system of {self._journal} has no locks ({error.strerror}): put the "
+                "journal on a local disk"
+            ) from error
         # The previous holder may have removed the file between our open() and the lock, and a
         # third process may have made a new one: a lock on a removed file protects nothing.
         try:
