@@ -1,8 +1,10 @@
 """The database file of a journal: SQLite with one writer.
 
 Every call blocks, and runs in a worker thread. Write-ahead logging makes each transaction whole or
-absent after a kill. Only writes that money depends on wait for the disk (``synchronous=FULL``):
-after a power cut the last seconds of the others may be missing, and their tasks are polled again.
+absent after a kill. So does a rollback journal, which is used where the file system cannot share
+memory between processes. Only writes that money depends on wait for the disk
+(``synchronous=FULL``): after a power cut the last seconds of the others may be missing, and their
+tasks are polled again.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from contextlib import contextmanager, suppress
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self
 
 from vocalsep_async._journal.lock import JournalLock
 from vocalsep_async._text import printable
@@ -28,6 +30,9 @@ _APPLICATION = 0x56534A4C
 """Marks a database as a journal of this package ("VSJL")."""
 _MAGIC = b"SQLite format 3\0"
 """The first bytes of every SQLite file."""
+_VERSION_AT = 18
+"""The place of the byte that says which kind of log the file has."""
+_ROLLBACK = b"\x01"
 # Final records have a table of their own: rows that grow in place split page after page.
 _TABLES = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -106,6 +111,8 @@ _TEXT, _NUMBER, _BLOB = str | None, float | None, bytes | None
 _KINDS = (int, str, _TEXT, _NUMBER, _NUMBER, _TEXT, int, _NUMBER, _BLOB, _TEXT, _TEXT)
 """The types of the columns of a row, which SQLite does not enforce."""
 
+_NO_SHARED_MEMORY = ("disk I/O error", "unable to open database file", "locking protocol")
+"""SQLite's words where the file for shared memory cannot be made, mapped or locked."""
 _BUSY_TIMEOUT = 1.0
 """Seconds to wait for a locked database: other programs that read it lock it for moments."""
 _PAGE = 500
@@ -198,11 +205,37 @@ class Store:
             raise JournalError(f"{self._path} was changed while it was read: read it again")
 
     def _prepare(self) -> None:
+        try:
+            self._prepare_in("WAL")
+        except (sqlite3.OperationalError, JournalError) as error:
+            if not _may_lack_shared_memory(error):
+                raise
+            self._prepare_without_sharing()
+
+    def _prepare_without_sharing(self) -> None:
+        try:
+            self._connection.close()
+            self._connection = _connection(self._path)
+            # Held exclusively, a file in write-ahead mode can be opened without shared memory, and
+            # so be brought into the other mode.
+            self._connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+            self._prepare_in("DELETE")
+            self._connection.execute("PRAGMA locking_mode = NORMAL")
+            self._is_new()  # the next read gives the exclusive lock back
+        except (sqlite3.OperationalError, JournalError) as error:
+            if not _may_lack_shared_memory(error):
+                raise
+            raise JournalError(
+                f"the file system of {self._path} cannot hold a journal ({_sqlite_error(error)}): "
+                "put the journal on a local disk"
+            ) from error
+
+    def _prepare_in(self, mode: Literal["WAL", "DELETE"]) -> None:
         if self._is_new():
-            self._connection.execute("PRAGMA journal_mode = WAL")
+            self._connection.execute(f"PRAGMA journal_mode = {mode}")
             self._execute_all(f"{_TABLES} {_VIEW} PRAGMA application_id = {_APPLICATION};")
         self._check_header()
-        self._connection.execute("PRAGMA journal_mode = WAL")
+        self._connection.execute(f"PRAGMA journal_mode = {mode}")
         self._connection.execute("PRAGMA synchronous = NORMAL")
         self.check()
         # After the check: a damaged file is left as it is.
@@ -337,6 +370,15 @@ class Store:
                 self._file_lock.release()
 
 
+def _sqlite_error(error: BaseException) -> BaseException | None:
+    return error.__cause__ if isinstance(error, JournalError) else error
+
+
+def _may_lack_shared_memory(error: sqlite3.OperationalError | JournalError) -> bool:
+    # The same words stand for faults of the disk, with which the other mode fails, too.
+    return str(_sqlite_error(error)) in _NO_SHARED_MEMORY
+
+
 def _row(values: tuple[Any, ...]) -> Row:
     if not all(map(isinstance, values, _KINDS)) or math.inf in values:
         raise ValueError(f"a task has a value of a wrong type: {values[:2]!r}")
@@ -362,10 +404,13 @@ def _make(path: Path) -> None:
 def _check_kind(path: Path) -> None:
     if not stat.S_ISREG(path.stat().st_mode):
         raise JournalError(f"{path} is not a regular file")
-    with path.open("rb") as file:
-        beginning = file.read(len(_MAGIC))
-    if beginning not in (b"", _MAGIC):
+    if _beginning(path)[: len(_MAGIC)] not in (b"", _MAGIC):
         raise JournalError(f"{path} is not a journal of this package")
+
+
+def _beginning(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(_VERSION_AT + 1)
 
 
 def _connection(path: Path, mode: str = "") -> sqlite3.Connection:
@@ -380,8 +425,13 @@ def _connection(path: Path, mode: str = "") -> sqlite3.Connection:
 
 
 def _state_without_writer(path: Path) -> tuple[int, int] | None:
-    """Size and date of the file; None if it is gone, or has a log and so perhaps a writer."""
+    """Size and date of the file; None if it is gone, or has a log and so perhaps a writer.
+
+    None as well without write-ahead logging: reading such a file creates none beside it.
+    """
     with suppress(FileNotFoundError):
+        if _beginning(path)[_VERSION_AT:] == _ROLLBACK:
+            return None
         found = path.stat()
         if not path.with_name(f"{path.name}-wal").exists():
             return found.st_size, found.st_mtime_ns
