@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vocalsep_async._text import counted, printable, short_url, without_queries
+from vocalsep_async._text import LONGEST_MESSAGE, counted, printable, short_url, without_queries
 
 
 @pytest.mark.parametrize(
@@ -61,6 +61,12 @@ def test_a_shortened_link_never_shows_a_query(text: str) -> None:
     shown = short_url(f"{text}?hush-hush=1")
     assert "hush-hush" not in shown
     assert shown.isprintable()
+
+
+def test_a_text_of_a_megabyte_is_cut_before_it_is_searched() -> None:
+    text = "see https://cdn.example.net/a?sig=hush " * 25_000
+    assert without_queries(text) == without_queries(text[:LONGEST_MESSAGE])
+    assert "hush" not in without_queries(text)
 
 
 @pytest.mark.parametrize(

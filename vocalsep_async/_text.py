@@ -6,6 +6,8 @@ import re
 from urllib.parse import urlsplit
 
 _LONGEST = 300
+LONGEST_MESSAGE = 4_000
+"""Characters of a server's words that are judged and shown: searching a megabyte takes a second."""
 
 
 def printable(text: str, longest: int = _LONGEST) -> str:
@@ -53,7 +55,7 @@ def bare_url(url: str) -> str:
 
 
 def without_queries(text: str) -> str:
-    """*text* without queries and fragments from its first link on."""
-    before, mark, rest = text.partition("://")
+    """The beginning of *text*, without queries and fragments from its first link on."""
+    before, mark, rest = text[:LONGEST_MESSAGE].partition("://")
     # Where a link ends is not known, because it may hold raw blanks.
     return before + mark + re.sub(r"[?#]\S*", "", rest)

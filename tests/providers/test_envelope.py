@@ -22,12 +22,14 @@ from payloads import (
     without,
 )
 
+from vocalsep_async._text import LONGEST_MESSAGE
 from vocalsep_async.errors import DecodeError
 from vocalsep_async.providers._envelope import (
     LONGEST_RETRY_AFTER,
     Envelope,
     code_of,
     http_date,
+    message_of,
     open_envelope,
     parse_json,
     retry_after,
@@ -130,6 +132,19 @@ def test_a_message_that_is_not_text_is_empty(msg: Any) -> None:
 )
 def test_an_envelope_may_name_its_message_in_full(content: dict[str, Any], message: str) -> None:
     assert open_envelope(200, body({"code": 500} | content)).message == message
+
+
+@pytest.mark.parametrize("word", ["msg", "message"])
+@pytest.mark.parametrize("text", ["no " * 300_000, "frequen" * 130_000, "://a?" * 180_000])
+def test_a_message_of_a_megabyte_is_cut_before_it_is_judged(word: str, text: str) -> None:
+    found = open_envelope(200, body({"code": 500, word: text})).message
+    assert found == text[:LONGEST_MESSAGE]
+    assert open_envelope(500, body({word: text})).message == found
+
+
+@given(st.text(max_size=9_000))
+def test_only_the_beginning_of_a_message_counts(text: str) -> None:
+    assert message_of({"msg": text}) == text[:LONGEST_MESSAGE]
 
 
 def test_a_missing_message_is_empty() -> None:

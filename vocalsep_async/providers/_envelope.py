@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
 
-from vocalsep_async._text import printable
+from vocalsep_async._text import LONGEST_MESSAGE, printable
 from vocalsep_async.errors import DecodeError
 
 LONGEST_RETRY_AFTER = 300.0
@@ -31,7 +31,7 @@ class Envelope(NamedTuple):
 
     Attributes:
         code: the code that counts.
-        message: the API's words as they came; "" if there are none.
+        message: the beginning of the API's words as they came; "" if there are none.
         data: the payload; None if there is none.
         genuine: whether the answer was an envelope. Without one, *code* is the HTTP
             status.
@@ -78,12 +78,12 @@ def code_of(content: Any) -> int | None:
 
 
 def message_of(content: Any) -> str:
-    """The message of an answer or a callback; "" if it has none."""
+    """The beginning of the message of an answer or a callback; "" if it has none."""
     if not isinstance(content, dict):
         return ""
     # Some routes write the whole word.
     message = content.get("msg") or content.get("message")
-    return message if isinstance(message, str) else ""
+    return message[:LONGEST_MESSAGE] if isinstance(message, str) else ""
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
