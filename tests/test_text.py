@@ -4,7 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vocalsep_async._text import LONGEST_MESSAGE, counted, printable, short_url, without_queries
+from vocalsep_async._text import (
+    LONGEST_MESSAGE,
+    counted,
+    printable,
+    printable_lines,
+    short_url,
+    without_queries,
+)
 
 
 @pytest.mark.parametrize(
@@ -37,6 +44,14 @@ def test_any_text_becomes_printable_and_encodable(text: str) -> None:
     shown = printable(text)
     assert shown.isprintable()
     shown.encode("utf-8")
+
+
+@given(st.text(st.characters(exclude_categories=())))
+def test_lines_keep_only_their_ends(text: str) -> None:
+    shown = printable_lines(text)
+    assert shown.count("\n") == text.count("\n")
+    assert all(line.isprintable() for line in shown.split("\n"))
+    assert printable_lines(shown) == shown
 
 
 @pytest.mark.parametrize(

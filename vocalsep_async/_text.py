@@ -19,6 +19,11 @@ def printable(text: str, longest: int = _LONGEST) -> str:
     return shown if len(text) <= longest else shown + "…"
 
 
+def printable_lines(text: str) -> str:
+    """Escape what a terminal would act on, but the ends of lines; nothing is cut."""
+    return "\n".join(printable(line, len(line)) for line in text.split("\n"))
+
+
 def _shown(character: str) -> str:
     if character.isprintable():
         return character

@@ -32,7 +32,7 @@ from vocalsep_async import (
     TransportError,
     VocalSepError,
 )
-from vocalsep_async.cli.output import Output, outcome_line, task_lines, task_to_dict
+from vocalsep_async.cli.output import Output, outcome_line, print_error, task_lines, task_to_dict
 from vocalsep_async.cli.progress import format_line
 from vocalsep_async.emulator import Emulator
 
@@ -69,6 +69,32 @@ def test_names_are_not_parsed_as_markup(capsys: Captured) -> None:
     output.info(HOSTILE)
     output.warn(HOSTILE)
     assert capsys.readouterr().err == f"{HOSTILE}\n{HOSTILE}\n"
+
+
+TERMINAL_WORDS = {
+    "\x1b[2J": r"\x1b[2J",
+    "\x1b]8;;https://evil.example\x1b\\text": r"\x1b]8;;https://evil.example\x1b\text",
+    "\x1b]52;c;aGk=\x07": r"\x1b]52;c;aGk=\x07",
+    "\x9d52;c;aGk=\x9c": r"\x9d52;c;aGk=\x9c",
+    "a\rb\x08": r"a\rb\x08",
+    "fdp.\u202eexe": r"fdp.\u202eexe",
+    "\u2066a\u2069\u200f": r"\u2066a\u2069\u200f",
+}
+
+
+@pytest.mark.parametrize("word, shown", TERMINAL_WORDS.items())
+def test_no_output_makes_a_terminal_act(capsys: Captured, word: str, shown: str) -> None:
+    output = Output(is_quiet=False)
+    output.result(word)
+    output.info(word)
+    output.warn(f"two\n{word}")
+    print_error(word)
+    assert capsys.readouterr() == (f"{shown}\n", f"{shown}\ntwo\n{shown}\n{shown}\n")
+
+
+def test_json_stays_json(capsys: Captured) -> None:
+    Output(is_quiet=False).result({"a": "\x1b\u202e"})
+    assert json.loads(capsys.readouterr().out) == {"a": "\x1b\u202e"}
 
 
 def test_a_long_message_is_not_wrapped(capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,6 +37,26 @@ def progress(done: int, total: int | None, path: str = "stems/an-id/vocal.wav") 
     return DownloadProgress(task_id="an-id", stem="vocal", path=Path(path), done=done, total=total)
 
 
+WORDS = st.text(max_size=20) | st.text(
+    "ab\n\r\x00\x07\x08\x0b\x1b[]8;52\\\x7f\x85\x9b\x9d\u200e\u202e\u2066\u2028", max_size=20
+)
+
+
+@given(WORDS, WORDS, WORDS, WORDS)
+def test_no_word_from_outside_reaches_a_terminal_as_it_is(
+    task_id: str, reason: str, error: str, name: str
+) -> None:
+    state = make_snapshot(
+        slowest=((task_id, 8.0),),
+        pause=Pause(seconds=3, reason=reason),
+        silence=Silence(
+            seconds=20, error=ServerError(error, code=500, http_status=500), task_id=task_id
+        ),
+        files=(progress(5, 10, f"stems/{name.replace('/', '')}x/vocal.wav"),),
+    )
+    assert all(line.isprintable() for line in shown(state))
+
+
 # Durations
 
 

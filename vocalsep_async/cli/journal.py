@@ -17,7 +17,7 @@ from vocalsep_async._journal.codec import unpacked
 from vocalsep_async._journal.store import Row, Store
 from vocalsep_async._text import counted, printable
 from vocalsep_async.cli.options import Settings
-from vocalsep_async.cli.output import Output
+from vocalsep_async.cli.output import Output, print_error
 from vocalsep_async.cli.process import ExitCode
 from vocalsep_async.cli.run import errors_as_sentences
 from vocalsep_async.providers._routes import decoder_for
@@ -74,7 +74,7 @@ def _open(context: typer.Context, path: Path) -> Iterator[tuple[Store, Output]]:
                 yield store, Output(is_quiet=settings.quiet)
         except JournalError as error:
             # Not the usage error that it is elsewhere: damage is what these commands report.
-            typer.echo(str(error), err=True)
+            print_error(str(error))
             raise typer.Exit(ExitCode.FAILED) from None
 
 

@@ -1,4 +1,9 @@
-"""Output of a command: results to standard output, messages and progress to standard error."""
+"""Output of a command: results to standard output, messages and progress to standard error.
+
+All output passes here, and here names and words from elsewhere lose what a terminal would act on:
+ids, paths and messages may hold escape sequences, links of a terminal, or marks that turn text
+around. The live display, whose own escape sequences must pass, does so itself.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +16,12 @@ from datetime import datetime
 from typing import Any, TextIO
 
 import anyio
+import typer
 from rich.console import Console
 from rich.live import Live
 
 from vocalsep_async import SeparationTask, TaskOutcome
-from vocalsep_async._text import printable
+from vocalsep_async._text import printable, printable_lines
 from vocalsep_async.cli.activity import Snapshot
 from vocalsep_async.cli.progress import format_line, render
 
@@ -62,7 +68,7 @@ class Output:
             raise _output_error(errno.EBADF)
         try:
             # Not click's echo, which bypasses the live display of the same terminal.
-            sys.stdout.write(f"{text}\n")
+            sys.stdout.write(f"{printable_lines(text)}\n")
             sys.stdout.flush()
         except OSError as error:
             _discard_output()
@@ -71,11 +77,11 @@ class Output:
     def info(self, text: str) -> None:
         """Write a message to standard error, unless quiet."""
         if not self._is_quiet:
-            self._console.print(text)
+            self.warn(text)
 
     def warn(self, text: str) -> None:
         """Write a message to standard error, also when quiet."""
-        self._console.print(text)
+        self._console.print(printable_lines(text))
 
     async def show_progress(self, snapshot: Callable[[], Snapshot]) -> None:
         """Show progress until cancelled: live on a terminal, else a line now and then."""
@@ -109,7 +115,12 @@ class Output:
     async def _show_lines(self, snapshot: Callable[[], Snapshot]) -> None:
         while True:
             await anyio.sleep(_LOG_INTERVAL)
-            self._console.print(format_line(snapshot()))
+            self.warn(format_line(snapshot()))
+
+
+def print_error(text: str) -> None:
+    """Write the error with which a command ends to standard error."""
+    typer.echo(printable_lines(text), err=True)
 
 
 def _is_terminal(stream: TextIO | None) -> bool:

@@ -11,7 +11,7 @@ from rich.table import Column
 from rich.text import Text
 
 from vocalsep_async import DownloadProgress, TransportError
-from vocalsep_async._text import counted, printable
+from vocalsep_async._text import counted, printable, printable_lines
 from vocalsep_async.cli.activity import Silence, Snapshot
 
 _BAR_WIDTH = 30
@@ -42,7 +42,7 @@ def render(snapshot: Snapshot) -> RenderableType:
         Text(_requests(snapshot), style="dim"),
         # Wrapped, because the console of a command crops long lines.
         *(
-            Text(each, style="yellow", no_wrap=False, overflow="fold")
+            Text(printable_lines(each), style="yellow", no_wrap=False, overflow="fold")
             for each in _problems(snapshot)
         ),
         *_slowest(snapshot),
@@ -100,7 +100,7 @@ def _silence(silence: Silence) -> str:
 
 def _slowest(snapshot: Snapshot) -> Iterator[Text]:
     for task_id, seconds in snapshot.slowest:
-        yield Text(f"  {task_id}  polled for {format_duration(seconds)}", style="dim")
+        yield Text(f"  {printable(task_id)}  polled for {format_duration(seconds)}", style="dim")
 
 
 def _task_bar(snapshot: Snapshot) -> RenderableType:
@@ -132,7 +132,7 @@ def _file_bars(files: tuple[DownloadProgress, ...]) -> Iterator[RenderableType]:
     )
     for file in files:
         name = f"{file.path.parent.name}/{file.path.name}"
-        progress.add_task(name, total=file.total, completed=file.done)
+        progress.add_task(printable(name), total=file.total, completed=file.done)
     yield progress
 
 

@@ -28,7 +28,7 @@ from vocalsep_async import (
 from vocalsep_async._text import counted
 from vocalsep_async.cli.activity import Activity, Snapshot
 from vocalsep_async.cli.options import Settings
-from vocalsep_async.cli.output import Output
+from vocalsep_async.cli.output import Output, print_error
 from vocalsep_async.cli.process import ExitCode, StopSignal, exit_code_of_error
 from vocalsep_async.cli.view import BatchView, RunOptions
 
@@ -104,7 +104,7 @@ def _fail(settings: Settings, error: VocalSepError | OSError) -> NoReturn:
 
 def _print_error(text: str) -> None:
     # No error of this package holds the key; errors of other libraries may hold signed links.
-    typer.echo(_QUERY.sub(r"\1?…", text).rstrip(), err=True)
+    print_error(_QUERY.sub(r"\1?…", text).rstrip())
 
 
 def _sentence(error: VocalSepError | OSError) -> str:
