@@ -44,6 +44,7 @@ PURE = {
 }
 ARROWS = {
     "_version": set(),
+    "_startup": set(),
     "_text": set(),
     "_tasks": set(),
     "_files": set(),
@@ -159,6 +160,7 @@ ARROWS = {
     "pytest_plugin": {"emulator"},
     "cli": {"__init__", "_journal", "_text", "emulator", "instrumentation", "providers"},
     "__init__": {
+        "_startup",
         "_version",
         "batch",
         "client",
@@ -172,7 +174,7 @@ ARROWS = {
         "policies",
         "providers",
     },
-    "__main__": {"cli"},
+    "__main__": {"_startup", "cli"},
 }
 
 

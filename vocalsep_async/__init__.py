@@ -9,6 +9,9 @@
 A local server for tests is in `vocalsep_async.emulator`.
 """
 
+# First: the modules below take long to load.
+from vocalsep_async import _startup as _startup  # isort: split
+
 from vocalsep_async._version import __version__
 from vocalsep_async.batch import BatchRunner
 from vocalsep_async.client import VocalSepClient

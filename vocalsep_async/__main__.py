@@ -2,6 +2,8 @@
 
 import sys
 
+from vocalsep_async import _startup
+
 _EXTRA_PACKAGES = {"jinja2", "markupsafe", "miniaudio", "rich", "typer"}
 
 
@@ -14,6 +16,7 @@ def main() -> None:
         if error.name not in _EXTRA_PACKAGES:
             raise
         sys.exit('The command line needs more packages: pip install "vocalsep-async[cli]"')
+    _startup.restore_signals()
     app()
 
 
