@@ -341,7 +341,8 @@ async def test_output_into_pipes_has_no_escape_sequences(
 
 
 NAMES = ("vocal", "drums", "bass", "guitar", "keyboard", "synth")
-STEMS = Stems(**{name: f"https://cdn.example/{name}.mp3?sig=1" for name in NAMES})
+LINKS: dict[str, Any] = {name: f"https://cdn.example/{name}.mp3?sig=1" for name in NAMES}
+STEMS = Stems(**LINKS)
 DONE = SeparationTask(
     task_id="a",
     status=TaskStatus.SUCCESS,

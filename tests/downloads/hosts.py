@@ -131,7 +131,8 @@ class Host:
 
     def task(self, *names: str, **changes: Any) -> SeparationTask:
         """A finished task with stems on this host."""
-        stems = Stems(**{name: self.link(name) for name in names})
+        links: dict[str, Any] = {name: self.link(name) for name in names}
+        stems = Stems(**links)
         fields: dict[str, Any] = {"status": TaskStatus.SUCCESS, "stems": stems}
         return SeparationTask(task_id=TASK_ID, **(fields | changes))
 

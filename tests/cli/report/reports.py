@@ -89,7 +89,8 @@ def with_files(number: int, folder: Path, names: tuple[str, ...] = NAMES) -> Tas
     """A task with saved stems; the files need not exist."""
     task_id = f"task-{number:04}"
     paths = {name: folder / task_id / f"{name}.wav" for name in names}
-    stems = Stems(**dict.fromkeys(names, "https://files.example.com/a.mp3?signature=secret"))
+    link: Any = "https://files.example.com/a.mp3?signature=secret"
+    stems = Stems(**dict.fromkeys(names, link))
     return outcome(task(task_id, stems=stems), files=paths)
 
 
