@@ -34,6 +34,24 @@ _DEEPEST = 4
 """Levels of a result that are read."""
 _PARTS = ("extract", "remove")
 _LINK_KEYS = frozenset(LINKS.values())
+_DOCUMENTED = _LINK_KEYS | {"originData"}
+_OF_A_RECORD = frozenset(
+    {
+        "taskId",
+        "successFlag",
+        "type",
+        "createTime",
+        "completeTime",
+        "errorCode",
+        "errorMessage",
+        "musicId",
+        "musicIndex",
+        "audioId",
+        "callbackUrl",
+        "route",
+        "raw",
+    }
+)
 _WEB = re.compile(r"https?://", re.IGNORECASE)
 _LINK_KEY = re.compile(r"(?:(.*?)(?:_url|Url|URL)|url)")
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
@@ -85,6 +103,8 @@ def undocumented(place: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
 
 def complete(response: Any, record: Mapping[str, Any]) -> Any:
     """The *response* of *record* with every link that the record holds, each under a key."""
+    if _is_as_documented(response, record):
+        return response
     usual = usual_response(response) if isinstance(response, dict) else response
     found = links_of(response, record=record)
     if found is None:
@@ -98,6 +118,16 @@ def complete(response: Any, record: Mapping[str, Any]) -> Any:
     known = {_identity(track) for track in _tracks(own)}
     tracks = [*own, *(track for track in listed if _identity(track) not in known)]
     return {**completed, **_stems_among(listed, found), "originData": tracks}
+
+
+def _is_as_documented(response: Any, record: Mapping[str, Any]) -> bool:
+    """Whether there can be no link but those of the stems: most results are so."""
+    return (
+        isinstance(response, dict)
+        and response.keys() <= _DOCUMENTED
+        and record.keys() <= _OF_A_RECORD
+        and not response.get("originData")
+    )
 
 
 def _stems_among(tracks: list[Mapping[str, Any]], links: Mapping[str, str]) -> dict[str, str]:
