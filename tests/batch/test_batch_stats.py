@@ -83,12 +83,16 @@ async def test_stats_count_throttled_and_retried_polls_separately(
     assert (stats.polls, stats.throttled, stats.retried) == (4, throttled, retried)
 
 
-@pytest.mark.parametrize("code", [400, 401, 404, 429])
-async def test_stats_count_the_poll_that_ended_a_task(provider: FakeProvider, code: int) -> None:
-    provider.script("a", record("a"), envelope(code, "no"))
+@pytest.mark.parametrize("code, polls", [(400, 2), (404, 2), (401, 3), (429, 3)])
+async def test_stats_count_the_poll_that_ended_a_task(
+    provider: FakeProvider, code: int, polls: int
+) -> None:
+    # A refusal of the account is confirmed by a second one.
+    provider.script("a", record("a"), *[envelope(code, "no")] * 2)
     async with make_client() as client, client.track(["a"]) as batch:
         outcomes = await outcomes_of(batch)
-        assert batch.stats.polls == outcomes["a"].polls == 2
+        assert not outcomes["a"].succeeded
+        assert batch.stats.polls == outcomes["a"].polls == polls
 
 
 async def test_an_error_of_a_policy_does_not_count_as_a_poll(provider: FakeProvider) -> None:

@@ -104,7 +104,7 @@ async def test_a_view_returns_the_worst_exit_code(provider: FakeProvider) -> Non
             await BatchView(client, activity, options, RecordingOutput()).run()
             is ExitCode.TIMED_OUT
         )
-        provider.script("good", envelope(401, "no"))
+        provider.script("good", *[envelope(401, "no")] * 3)
         assert (
             await BatchView(client, activity, options, RecordingOutput()).run() is ExitCode.ACCOUNT
         )
