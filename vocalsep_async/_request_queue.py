@@ -7,7 +7,7 @@ import copy
 import math
 from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Self, TypeVar, cast
 
 import anyio
 
@@ -102,23 +102,23 @@ class RequestQueue:
 
     async def _ask(self, question: Awaitable[T]) -> T:
         """Await *question*, a call of the limiter, unless `_interrupt` ends it."""
-        # A cancel scope would do the same at ten times the cost.
-        asking = self._asking = asyncio.current_task()
+        # A cancel scope would do the same at ten times the cost. Never None: callers are tasks.
+        asking = self._asking = cast("asyncio.Task[object]", asyncio.current_task())
         self._is_interrupted = False
         try:
             return await question
         except asyncio.CancelledError as cancelled:
             # asyncio counts the caller's cancellations, and the one by `_interrupt`.
-            if asking is None or asking.cancelling() > self._is_interrupted:
+            if asking.cancelling() > self._is_interrupted:
                 raise
             if not self._is_interrupted:
                 # As itself, it would end the caller, such as the poll loop, without a word.
                 raise RuntimeError("something cancelled the limiter, not its caller") from cancelled
+            raise self._reason_to_stop() from None
         finally:
             self._asking = None
-            if self._is_interrupted and asking is not None:
+            if self._is_interrupted:
                 asking.uncancel()
-        raise self._reason_to_stop()
 
     def _interrupt(self) -> None:
         """End the wait for the limiter, for the reason that keeps another one from beginning."""

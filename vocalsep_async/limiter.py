@@ -234,7 +234,7 @@ class RateLimiter(Limiter):
                 self._state.on_maintenance(grant, now, retry_after)
             case SlotResult.LOST:
                 self._state.on_lost(grant, now)
-            case SlotResult.UNUSED:
+            case _:  # UNUSED
                 self._state.cancel(grant)
         if result in (SlotResult.THROTTLED, SlotResult.MAINTENANCE):
             self._announce_pause(now, result.value)
