@@ -22,7 +22,8 @@ def is_command(program: str, arguments: Sequence[str]) -> bool:
     # While Python imports the package of a module that it will run, that is the program's name.
     if program == "-m":
         return ("-m", "vocalsep_async") in pairwise(arguments)
-    return os.path.splitext(os.path.basename(program))[0] == "vocalsep"  # noqa: PTH119, PTH122 - pathlib takes long to load
+    # The script that is installed; a module of a user may be called vocalsep.py.
+    return os.path.basename(program) in ("vocalsep", "vocalsep.exe")  # noqa: PTH119 - pathlib takes long to load
 
 
 def end_on_signals() -> None:

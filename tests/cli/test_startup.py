@@ -76,6 +76,7 @@ def test_a_program_that_imports_the_package_keeps_its_own_handling(tmp_path: Pat
         ("-m", ["python", "-m", "pytest", "vocalsep_async"], False),
         ("/usr/bin/vocalsep", ["python", "/usr/bin/vocalsep"], True),
         ("vocalsep.exe", ["vocalsep.exe"], True),
+        ("/srv/vocalsep.py", ["python", "/srv/vocalsep.py"], False),
         ("/srv/worker.py", ["python", "/srv/worker.py", "-m", "vocalsep_async"], False),
         ("-c", ["python", "-c", "import vocalsep_async"], False),
         ("", ["python"], False),
