@@ -118,6 +118,8 @@ async def act(
     return events
 
 
+# The fake provider answers after the client was closed, when its limiter is closed, too.
+@pytest.mark.own_limiter
 @given(
     actions=st.lists(ACTIONS, min_size=8, max_size=25),
     durations=st.lists(st.sampled_from([0.0, 5.0, 30.0, NEVER]), min_size=3, max_size=3),

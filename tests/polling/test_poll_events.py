@@ -163,6 +163,7 @@ async def test_a_wait_that_fails_finishes_once_with_the_error_that_it_raises(
     assert events[-1] is finish
 
 
+@pytest.mark.own_limiter
 async def test_a_wait_cancelled_at_any_step_finishes_exactly_once(
     provider: FakeProvider, events: Recorder
 ) -> None:
@@ -403,6 +404,7 @@ async def test_an_error_of_a_users_hook_is_the_error_of_its_poll(
     assert (poll.code, poll.next_poll_in) == (None, None)
 
 
+@pytest.mark.own_limiter
 @pytest.mark.parametrize("end", [cancelled, closed])
 async def test_a_poll_that_is_cut_finishes_before_its_wait(
     provider: FakeProvider, events: Recorder, end: Callable[[VocalSepClient], Awaitable[None]]
