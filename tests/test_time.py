@@ -155,6 +155,24 @@ async def test_a_batch_whose_loop_stood_still_over_its_deadline_polls_each_task_
     assert provider.sent.count("runs on") == 1
 
 
+async def test_an_answer_from_before_a_stall_is_not_the_last_poll_of_a_batch(
+    provider: FakeProvider,
+) -> None:
+    provider.round_trip = 8
+    provider.add("a", 30)
+    outcomes: dict[str, TaskOutcome] = {}
+    async with make_client() as client, anyio.create_task_group() as group:
+
+        async def wait() -> None:
+            outcomes.update(await client.wait_for_tasks(["a"], timeout=20, poll=Interval(3600)))
+
+        group.start_soon(wait)
+        await anyio.sleep(5)  # the provider has seen the task running, and the answer is under way
+        stall(1000)
+    assert outcomes["a"].succeeded
+    assert outcomes["a"].polls == 2
+
+
 async def test_a_stall_within_the_deadline_loses_no_result(provider: FakeProvider) -> None:
     provider.add("a", 10)
     results: list[SeparationTask] = []

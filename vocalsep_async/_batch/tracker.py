@@ -98,8 +98,9 @@ class BatchTracker:
         """Polls of a shared target from before this batch subscribed, unless there were none."""
         self._groups: dict[tuple[SeparationType | None, str | None], ArrivalGroup] = {}
         """The group of each type that takes new tasks."""
-        self.overdue: set[ArrivalGroup] = set()
-        """Groups whose deadline passed while nothing could be polled."""
+        self.overdue: dict[ArrivalGroup, float] = {}
+        """Groups whose deadline passed while nothing could be polled, with the moment from which a
+        poll of theirs is the last one."""
         self._deadlines: deque[ArrivalGroup] = deque()
         """Groups in the order of their deadlines."""
         self._expired: deque[tuple[str, ArrivalGroup]] = deque()
@@ -163,7 +164,7 @@ class BatchTracker:
             self._newest = started
             # A wait that goes on after its deadline gets a poll before it may time out.
             if group.deadline <= anyio.current_time():
-                self.overdue.add(group)
+                self.overdue[group] = -math.inf
             if group.deadline < math.inf:
                 self._deadlines.append(group)
                 self._sweep_later()
@@ -248,7 +249,7 @@ class BatchTracker:
                 # No poll could have detected the end before the task was added.
                 self.counters.on_detected(anyio.current_time() - max(ended, group.started))
             self._settle(target.task_id, group, task=task)
-        elif self._once or group.is_overdue:
+        elif self._is_last(group, target):
             self._settle(target.task_id, group)
         else:
             polls = target.polls - self._polls_before.get(target.task_id, 0)
@@ -256,7 +257,7 @@ class BatchTracker:
 
     def on_retry(self, group: ArrivalGroup, target: PollTarget, error: VocalSepError) -> None:  # noqa: ARG002
         """A poll failed with *error* and will be retried, unless a single poll was wanted."""
-        if self._once or group.is_overdue:
+        if self._is_last(group, target):
             self._settle(target.task_id, group)
 
     def on_error(self, group: ArrivalGroup, target: PollTarget, error: Exception) -> None:
@@ -337,9 +338,14 @@ class BatchTracker:
                 return task_id
         return None
 
+    def _is_last(self, group: ArrivalGroup, target: PollTarget) -> bool:
+        """Whether the poll that ended is the last one, whatever it found."""
+        # A poll from before the loop stood still says nothing about the time since.
+        return self._once or target.sent >= self.overdue.get(group, math.inf)
+
     def _poll_once_more(self, group: ArrivalGroup) -> None:
         """Poll the open tasks of *group*, whose deadline passed while the loop stood still."""
-        self.overdue.add(group)
+        self.overdue[group] = anyio.current_time()
         for task_id in group.ids:
             known = self._open.get(task_id)
             if isinstance(known, PollTarget) and self._is_open(task_id, group):
