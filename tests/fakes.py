@@ -179,7 +179,7 @@ def provider_in_place(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeProvider]
     """Have clients that are made meanwhile talk to a `FakeProvider`."""
     provider = FakeProvider()
     with monkeypatch.context() as patch:
-        patch.setattr("vocalsep_async.client.Transport", lambda *_, **__: provider)
+        patch.setattr("vocalsep_async._engine.Transport", lambda *_, **__: provider)
         yield provider
 
 

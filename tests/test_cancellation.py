@@ -80,7 +80,7 @@ async def close(client: VocalSepClient) -> object:
 
 
 def connector_of(client: VocalSepClient) -> aiohttp.BaseConnector | None:
-    session = client._transport._session
+    session = client._engine.transport._session
     return None if session is None else session.connector
 
 
@@ -492,7 +492,7 @@ async def test_an_unclosed_client_is_warned_about_by_its_name(server: FaultServe
     async def forget() -> aiohttp.ClientSession | None:
         client = client_at(f"{server.url}/healthy")
         await client.get_task("task-1")
-        return client._transport._session
+        return client._engine.transport._session
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

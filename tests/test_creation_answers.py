@@ -208,7 +208,8 @@ async def test_the_code_alone_decides_what_becomes_of_a_creation(
             throttles = is_code and code in THROTTLES[spoken.name]
             may_exist = not (throttles or (is_code and code in REFUSES[spoken.name]))
             assert await becomes(client, journal) == (may_exist, may_exist), row
-            assert len(provider.posted) == (client._sender.retry.attempts if throttles else 1), row
+            attempts = client._engine.sender.retry.attempts if throttles else 1
+            assert len(provider.posted) == attempts, row
 
 
 @every_provider

@@ -103,8 +103,8 @@ async def test_a_client_reports_the_errors_of_its_listeners_when_it_closes(
     provider: FakeProvider, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with make_client(on_event=broken) as client:
-        client._events.emit(EVENTS[0])
-        client._events.emit(EVENTS[0])
+        client._engine.events.emit(EVENTS[0])
+        client._engine.events.emit(EVENTS[0])
         assert len(failures(caplog)) == 1
     assert failures(caplog)[1].getMessage() == "listener broken failed 1 more time"
 
@@ -188,7 +188,7 @@ async def test_a_listener_that_calls_aclose_without_awaiting_it_closes_nothing(
         return client.aclose()
 
     async with make_client(on_event=closes) as client:
-        client._events.emit(EVENTS[0])
+        client._engine.events.emit(EVENTS[0])
         assert (await client.get_task("a")).is_final
     assert "returned an awaitable" in caplog.text
 

@@ -165,4 +165,4 @@ class CallableList(list[Any]):
     ],
 )
 def test_a_client_has_the_listeners_that_it_was_given(value: Any, count: int) -> None:
-    assert len(make_client(on_event=value)._events._listeners) == count
+    assert len(make_client(on_event=value)._engine.events._listeners) == count

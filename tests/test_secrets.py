@@ -264,7 +264,9 @@ async def test_a_client_cannot_be_dumped_with_its_key(
     dumped: list[object] = []
     async with client_at(f"{server.url}/healthy") as client:
         await client.get_task("task-1")
-        for value in (client, client._transport, client._sender, client._routes, client._poller):
+        engine = client._engine
+        parts = (engine.transport, engine.sender, engine.routes, engine.poller)
+        for value in (client, client._setup, engine, *parts):
             try:
                 dumped.append(dump(value))
             except Exception as error:  # noqa: BLE001 - failing is allowed, showing the key is not

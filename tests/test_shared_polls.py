@@ -212,7 +212,7 @@ async def test_a_wait_without_on_update_keeps_no_pending_records(provider: FakeP
     provider.add("a", math.inf)
     client = make_client()
     wait = Waiter(Interval(1))
-    async with client, client._poller.subscription(TaskRef("a"), wait):
+    async with client, client._engine.poller.subscription(TaskRef("a"), wait):
         await anyio.sleep(100)
         assert len(provider.polls) > 50
         assert wait._unread is None

@@ -5,26 +5,18 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
-from functools import partial
 from types import TracebackType
 from typing import Any, NoReturn, Self, TypedDict, Unpack
 
 import aiohttp
-import anyio
 from yarl import URL
 
 from vocalsep_async import _arguments, _events, _logging, _validation
-from vocalsep_async._batch.delivery import Save
-from vocalsep_async._batch.runner import Runner, recorder_in
-from vocalsep_async._creation import Creation, TaskCreator
-from vocalsep_async._downloads.downloader import Downloader
+from vocalsep_async._batch.runner import Runner
+from vocalsep_async._creation import Creation
 from vocalsep_async._downloads.plan import DownloadPlan
-from vocalsep_async._polling.poller import Poller
+from vocalsep_async._engine import Engine, Setup
 from vocalsep_async._polling.waiter import OnUpdate
-from vocalsep_async._request_queue import RequestQueue
-from vocalsep_async._sender import RequestSender
-from vocalsep_async._transport.api import Transport
-from vocalsep_async._transport.files import FileTransport
 from vocalsep_async._transport.secrets import ApiKey
 from vocalsep_async.batch import BatchRunner
 from vocalsep_async.downloads import (
@@ -37,7 +29,7 @@ from vocalsep_async.downloads import (
     StemStream,
 )
 from vocalsep_async.durations import Durations
-from vocalsep_async.errors import ClientClosedError, ConfigurationError, ErrorAction
+from vocalsep_async.errors import ClientClosedError, ConfigurationError
 from vocalsep_async.instrumentation import EventListener
 from vocalsep_async.journal import Journal
 from vocalsep_async.limiter import Limiter
@@ -55,7 +47,6 @@ from vocalsep_async.models import (
 )
 from vocalsep_async.policies import Adaptive, PollPolicy, RateLimit, RetryPolicy
 from vocalsep_async.providers import Provider, provider_for
-from vocalsep_async.providers._routes import Routes
 
 
 class ClientOptions(TypedDict, total=False):
@@ -156,40 +147,24 @@ class VocalSepClient:
         if session is not None and trace_configs:
             raise ConfigurationError("a borrowed session has its own trace_configs")
         _logging.show_from(_arguments.log_level_in(os.environ))
-        self._base_url = str(url)
-        self._events = _events.Events(listeners)
-        self._provider = provider or provider_for(url.host or "")
-        self._transport = Transport(
-            url,
-            key,
+        self._setup = Setup(
+            base_url=url,
+            key=key,
+            provider=provider or provider_for(url.host or ""),
+            limiter=granting,
             request_timeout=seconds,
-            user_agent=name,
+            retry=retry,
+            allow_private_hosts=allow_private_hosts,
             session=session,
             trace_configs=trace_configs,
             proxy=through,
-        )
-        self._files = FileTransport(
-            url,
             user_agent=name,
-            read_timeout=seconds,
-            allow_private_hosts=allow_private_hosts,
-            proxy=through,
+            listeners=listeners,
         )
-        self._limiter = granting
-        self._sender = RequestSender(
-            RequestQueue(self._limiter, self._events),
-            self._transport,
-            retry,
-            self._events,
-            request_timeout=seconds,
-        )
-        self._routes = Routes(self._provider, url.host or "")
-        self._creator = TaskCreator(self._sender, self._routes, self._base_url)
         self._durations = Durations()
-        self._hazards = self._durations._hazards  # noqa: SLF001 - the table behind what users hold
-        self._poller = Poller(self._sender, self._routes, self._hazards)
-        self._downloader = Downloader(
-            self._files, self._poller.poll_with_retries, retry, self._events
+        self._engine = Engine(
+            self._setup,
+            self._durations._hazards,  # noqa: SLF001 - the table behind what users hold
         )
 
     @classmethod
@@ -218,17 +193,17 @@ class VocalSepClient:
         return cls(key, **options)
 
     def __repr__(self) -> str:
-        if not hasattr(self, "_poller"):
+        if not hasattr(self, "_engine"):
             return "<VocalSepClient, not made>"  # tracebacks may show one whose set-up failed
-        about = f"{self._transport.host} ({self._provider.name})"
-        return f"<VocalSepClient of {about}: {self._limiter!r}>"
+        about = f"{self._setup.base_url.host} ({self._setup.provider.name})"
+        return f"<VocalSepClient of {about}: {self._setup.limiter!r}>"
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a client is not copied or pickled; make one in each process")
 
     def __del__(self) -> None:
-        opened = (getattr(self, "_transport", None), getattr(self, "_files", None))
-        if any(each is not None and each.needs_closing for each in opened):
+        # There is no engine where the set-up failed.
+        if hasattr(self, "_engine") and self._engine.needs_closing:
             warnings.warn(
                 f"unclosed {self!r}; use 'async with' or await aclose()",
                 ResourceWarning,
@@ -237,7 +212,7 @@ class VocalSepClient:
             )
 
     async def __aenter__(self) -> Self:
-        self._transport.bind()
+        self._engine.transport.bind()
         return self
 
     async def __aexit__(
@@ -253,20 +228,12 @@ class VocalSepClient:
 
         Calls that are under way end with `ClientClosedError`. The tasks at the provider go on.
         """
-        # Shielded, so that sockets are closed even when the caller is cancelled.
-        with anyio.CancelScope(shield=True):
-            # First, so that waits end with its error and not with that of a closed session.
-            await self._poller.aclose()
-            await self._files.aclose()
-            await self._transport.aclose()
-            # Last: every request has reported to the limiter how it ended.
-            await self._sender.queue.aclose()
-        self._events.close()
+        await self._engine.aclose()
 
     @property
     def base_url(self) -> str:
         """The address of the API."""
-        return self._base_url
+        return str(self._setup.base_url)
 
     @property
     def durations(self) -> Durations:
@@ -276,14 +243,7 @@ class VocalSepClient:
     @property
     def stats(self) -> ClientStats:
         """What the client has done so far; needs a running event loop."""
-        now, limiter = anyio.current_time(), self._limiter.snapshot()
-        return ClientStats(
-            requests=limiter.sent,
-            throttled=limiter.throttled,
-            in_flight=limiter.in_flight,
-            rate=limiter.rate,
-            paused_for=max(0.0, (limiter.paused_until or now) - now),
-        )
+        return self._engine.stats()
 
     async def get_task(self, task: str | TaskRef) -> SeparationTask:
         """Poll a task once.
@@ -303,7 +263,7 @@ class VocalSepClient:
             DecodeError: the answer was not one of this API in all tries.
             ClientClosedError: the client was closed.
         """
-        return await self._poller.poll_with_retries(TaskRef.of(task))
+        return await self._engine.poller.poll_with_retries(TaskRef.of(task))
 
     async def wait_for_task(
         self,
@@ -345,7 +305,7 @@ class VocalSepClient:
         """
         ref, policy = TaskRef.of(task), self._policy_or(poll)
         _arguments.callback(on_update)
-        return await self._poller.wait(ref, policy, _validation.timeout(timeout), on_update)
+        return await self._engine.poller.wait(ref, policy, _validation.timeout(timeout), on_update)
 
     async def poll_once(
         self,
@@ -369,8 +329,8 @@ class VocalSepClient:
             InvalidArgumentError: an argument is unusable; nothing was sent.
             VocalSepError: no repetition would help; see `wait_for_task`.
         """
-        return await self._poller.stateless.poll(
-            self._routes.ref(task), self._policy_or(poll), state
+        return await self._engine.poller.stateless.poll(
+            self._engine.routes.ref(task), self._policy_or(poll), state
         )
 
     def notify(self, task: str | TaskRef) -> bool:
@@ -389,7 +349,7 @@ class VocalSepClient:
             InvalidArgumentError: the id is unusable, or the client cannot poll on its route.
             ConfigurationError: it was called in another thread or event loop.
         """
-        return self._poller.notify(task)
+        return self._engine.poller.notify(task)
 
     async def wait_for_tasks(
         self,
@@ -463,25 +423,18 @@ class VocalSepClient:
             InvalidArgumentError: an argument is unusable; nothing was sent.
         """
         _arguments.instance(keep_open, "keep_open", bool)
+        engine = self._engine
         return Runner(
-            self._poller,
+            engine.poller,
             _arguments.many(tasks, "track"),
             type_=separation_type(type),
             max_concurrency=_validation.at_least_one(max_concurrency, "max_concurrency"),
             timeout=_validation.timeout(timeout),
             policy=self._policy_or(poll),
             keep_open=keep_open,
-            events=self._events,
-            save=None if download_to is None else self._saving_to(download_to),
-            recorder=None
-            if journal is None
-            else recorder_in(
-                journal,
-                base_url=self._base_url,
-                hazards=self._hazards,
-                restore=self._routes.restored,
-                events=self._events,
-            ),
+            events=engine.events,
+            save=None if download_to is None else engine.saving_to(download_to),
+            recorder=None if journal is None else engine.recorder_in(journal),
         )
 
     async def download_stems(
@@ -536,7 +489,7 @@ class VocalSepClient:
             max_bytes=max_bytes,
             on_progress=on_progress,
         )
-        report = await self._downloader.save(task, DownloadPlan.of(to))
+        report = await self._engine.downloader.save(task, DownloadPlan.of(to))
         if report.error is None:
             return report
         # A closed client is no failure of a download: every call raises it as itself.
@@ -560,14 +513,9 @@ class VocalSepClient:
         Raises:
             InvalidArgumentError: an argument is unusable; nothing was sent.
         """
-        return self._downloader.stream(
+        return self._engine.downloader.stream(
             task, _arguments.text(stem, "stem"), _validation.at_least_one(max_bytes, "max_bytes")
         )
-
-    def _saving_to(self, to: DownloadOptions | str | os.PathLike[str]) -> Save:
-        options = to if isinstance(to, DownloadOptions) else DownloadOptions(to)
-        plan = DownloadPlan.of_batch(options)
-        return partial(self._downloader.save_present, plan=plan)
 
     async def create_task(
         self,
@@ -614,14 +562,14 @@ class VocalSepClient:
         kind = separation_type(type)
         song = _arguments.song(source_task_id, audio_id, audio_url)
         callback_url = _arguments.link(callback_url, "callback_url")
-        request = self._provider.creation_request(
+        request = self._setup.provider.creation_request(
             type=kind,
             callback_url=callback_url,
             stem_name=None if stem_name is None else _arguments.text(stem_name, "stem_name"),
             **song,
         )
         links = {callback_url, song.get("audio_url", callback_url)}
-        return await self._creator.create(Creation(request, kind, links), journal)
+        return await self._engine.creator.create(Creation(request, kind, links), journal)
 
     async def get_credits(self) -> float:
         """How many credits the account has left.
@@ -632,12 +580,7 @@ class VocalSepClient:
             DecodeError: the answer was not one of this API in all tries.
             ClientClosedError: the client was closed.
         """
-        request, decode = self._provider.credits_request(), self._routes.decoder().credits
-        return await self._sender.send_with_retries(
-            request,
-            lambda slot, _: self._sender.send(slot, request, decode),
-            lambda error: error.action in (ErrorAction.RETRY, ErrorAction.THROTTLE),
-        )
+        return await self._engine.credits()
 
     def _policy_or(self, poll: PollPolicy | None) -> PollPolicy:
         return self._poll if poll is None else _arguments.policy(poll)

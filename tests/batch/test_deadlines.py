@@ -173,7 +173,7 @@ async def test_a_task_that_ends_before_its_deadline_succeeds(provider: FakeProvi
     add_all(provider, numbered(5), 20)
     async with make_client() as client:
         outcomes = await tracked(client, numbered(5), timeout=60)
-        assert client._poller._targets == {}
+        assert client._engine.poller._targets == {}
     assert all(outcome.succeeded for outcome in outcomes)
 
 

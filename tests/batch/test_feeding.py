@@ -124,7 +124,7 @@ async def test_an_added_ref_completes_what_is_known_of_a_pending_task(
             await anyio.sleep(1)
         batch.add(ref)
         await anyio.sleep(1)
-        target = client._poller._targets["a"]
+        target = client._engine.poller._targets["a"]
         assert target.type is SeparationType.SPLIT_STEM
         assert target.age_is_known
         assert batch.stats.pending == 1

@@ -107,7 +107,7 @@ async def test_one_bad_id_in_a_list_is_refused_before_anything_is_sent(
         with pytest.raises(InvalidArgumentError, match="task id"):
             async with client.track(["good", wrong]):
                 pass
-        assert client._poller._groups == {}
+        assert client._engine.poller._groups == {}
     assert provider.sent == []
 
 

@@ -137,7 +137,7 @@ async def test_leaving_does_not_stop_the_waits_of_others(provider: FakeProvider)
         group.start_soon(client.wait_for_task, "a")
         async with client.track(["a", "b"]) as batch:
             await anext(batch)
-        assert list(client._poller._targets) == ["a"]
+        assert list(client._engine.poller._targets) == ["a"]
 
 
 # Cancelled at every await

@@ -362,8 +362,8 @@ async def test_an_unusable_delay_of_a_policy_is_the_error_of_the_outcomes(
     async with make_client() as client, client.track(["a", "b"], poll=Odd()) as batch:
         outcomes = await outcomes_of(batch)
         assert client.stats.requests == batch.stats.polls == 2
-        assert len(client._poller._scheduler._queues) == 2
-        assert [len(queue) for queue in client._poller._scheduler._queues] == [0, 0]
+        assert len(client._engine.poller._scheduler._queues) == 2
+        assert [len(queue) for queue in client._engine.poller._scheduler._queues] == [0, 0]
     for outcome in outcomes.values():
         with pytest.raises(InvalidArgumentError, match="delay of a poll policy"):
             outcome.result()
@@ -394,7 +394,7 @@ async def test_a_repeated_error_makes_one_outcome(provider: FakeProvider) -> Non
     provider.add("a", NEVER)
     async with make_client() as client, client.track(["a"]) as batch:
         await anyio.sleep(1)
-        target = client._poller._targets["a"]
+        target = client._engine.poller._targets["a"]
         (group,) = target.subscribers
         for _ in range(2):
             group.on_error(target, InvalidArgumentError("a delay of nan seconds"))

@@ -341,7 +341,7 @@ async def test_leaving_early_ends_the_downloads_and_leaves_no_file_open(
         asked = len(host.seen)
         names = {task.get_name() for task in asyncio.all_tasks() - before}
         assert not any("vocalsep" in name for name in names)
-        assert not client._poller._targets
+        assert not client._engine.poller._targets
         held.let_go()
         [outcome] = await tracked(client, ["t0"], download_to=tmp_path)
     assert outcome.succeeded
@@ -418,7 +418,7 @@ async def test_an_unexpected_error_of_the_downloader_is_raised_by_iteration(
         raise ZeroDivisionError
 
     async with StemHost() as host, client_of(host.url) as client:
-        monkeypatch.setattr(client._downloader, "save_present", broken)
+        monkeypatch.setattr(client._engine.downloader, "save_present", broken)
         before: set[asyncio.Task[object]] = set(asyncio.all_tasks())
         async with client.track([host.add("a", "vocal")], download_to=tmp_path) as batch:
             with pytest.raises(ZeroDivisionError):

@@ -60,7 +60,7 @@ async def tracked(client: VocalSepClient, *args: object, **options: object) -> l
 
 def is_clean(client: VocalSepClient, before: set[asyncio.Task[object]]) -> bool:
     """Whether nothing is left of any batch or wait: no task, no target, no request."""
-    poller = client._poller
+    poller = client._engine.poller
     kept = poller._targets or poller._groups or poller._waiters or poller._single_waits
     return not kept and client.stats.in_flight == 0 and not asyncio.all_tasks() - before
 

@@ -149,7 +149,7 @@ async def test_an_error_of_a_cancelled_poll_is_dropped(
             patch.setattr(provider, "exchange", hung_up)
             with pytest.raises(TaskTimeoutError):
                 await client.wait_for_task("a", timeout=5)
-        assert client._poller._targets == {}
+        assert client._engine.poller._targets == {}
         assert client.stats.in_flight == 0
         assert (await client.wait_for_task("a")).succeeded
 
@@ -158,9 +158,9 @@ async def test_a_waiter_that_has_ended_causes_no_poll(provider: FakeProvider) ->
     provider.add("a", math.inf)
     async with make_client() as client:
         wait = Waiter(Interval(5))
-        async with client._poller.subscription(TaskRef("a"), wait):
+        async with client._engine.poller.subscription(TaskRef("a"), wait):
             await anyio.sleep(1)
-            wait.on_error(client._poller._targets["a"], LookupError())
+            wait.on_error(client._engine.poller._targets["a"], LookupError())
             await anyio.sleep(20)
         assert len(provider.polls) == 1
 

@@ -135,8 +135,8 @@ async def test_the_same_id_on_two_routes_is_two_tasks(provider: FakeProvider) ->
         group.start_soon(client.wait_for_task, OTHER)
         await anyio.sleep(1.0)
         mine = await client.wait_for_task("a")
-        assert client._poller.polls_of(OTHER) == 1
-        assert client._poller.polls_of(TaskRef("a")) == 0
+        assert client._engine.poller.polls_of(OTHER) == 1
+        assert client._engine.poller.polls_of(TaskRef("a")) == 0
         group.cancel_scope.cancel()
     assert mine.status is TaskStatus.SUCCESS
     assert (polls(provider, "/mine"), polls(provider, KIE.poll_path)) == (1, 1)

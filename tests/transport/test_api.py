@@ -77,7 +77,7 @@ def client_at(url: str, *, attempts: int = 2, **options: Any) -> VocalSepClient:
 
 def acquired(client: VocalSepClient) -> int:
     """Connections that requests still hold."""
-    session = client._transport._session
+    session = client._engine.transport._session
     assert session is not None
     connector = session.connector
     assert connector is not None
@@ -333,7 +333,7 @@ async def test_a_broken_idle_connection_disturbs_no_later_request(
 
 async def connections_dropped(client: VocalSepClient) -> None:
     """Wait until the client has noticed that the server hung up."""
-    session = client._transport._session
+    session = client._engine.transport._session
     assert session is not None
     assert session.connector is not None
     pool = session.connector._conns

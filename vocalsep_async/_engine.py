@@ -1,0 +1,153 @@
+"""`Engine`: the parts of a client that belong to one event loop, put together."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+import aiohttp
+import anyio
+from attrs import frozen
+from yarl import URL
+
+from vocalsep_async._batch.delivery import Save
+from vocalsep_async._batch.runner import recorder_in
+from vocalsep_async._creation import TaskCreator
+from vocalsep_async._downloads.downloader import Downloader
+from vocalsep_async._downloads.plan import DownloadPlan
+from vocalsep_async._events import Events
+from vocalsep_async._polling.poller import Poller
+from vocalsep_async._request_queue import RequestQueue
+from vocalsep_async._scheduling.hazards import HazardTable
+from vocalsep_async._sender import RequestSender
+from vocalsep_async._transport.api import Transport
+from vocalsep_async._transport.files import FileTransport
+from vocalsep_async._transport.secrets import ApiKey
+from vocalsep_async.downloads import DownloadOptions
+from vocalsep_async.errors import ErrorAction
+from vocalsep_async.instrumentation import EventListener
+from vocalsep_async.journal import Journal
+from vocalsep_async.limiter import Limiter
+from vocalsep_async.models import ClientStats
+from vocalsep_async.policies import RetryPolicy
+from vocalsep_async.providers import Provider
+from vocalsep_async.providers._routes import Routes
+
+if TYPE_CHECKING:
+    from vocalsep_async._batch.recorder import BatchRecorder
+
+
+# Without a repr, which would show the login of a proxy.
+@frozen(kw_only=True, repr=False, eq=False)
+class Setup:
+    """What a client was made with, checked; `VocalSepClient` says what it means."""
+
+    base_url: URL
+    key: ApiKey
+    provider: Provider
+    limiter: Limiter
+    request_timeout: float
+    retry: RetryPolicy
+    allow_private_hosts: bool
+    session: aiohttp.ClientSession | None
+    trace_configs: Sequence[aiohttp.TraceConfig]
+    proxy: URL | None
+    user_agent: str
+    listeners: Sequence[EventListener]
+
+
+class Engine:
+    """Sends, polls, creates and downloads for one client.
+
+    Args:
+        setup: what the client was made with.
+        hazards: what it knows about durations.
+    """
+
+    def __init__(self, setup: Setup, hazards: HazardTable) -> None:
+        self._provider = setup.provider
+        self._base_url = str(setup.base_url)
+        self.events = Events(setup.listeners)
+        self.transport = Transport(
+            setup.base_url,
+            setup.key,
+            request_timeout=setup.request_timeout,
+            user_agent=setup.user_agent,
+            session=setup.session,
+            trace_configs=setup.trace_configs,
+            proxy=setup.proxy,
+        )
+        self.files = FileTransport(
+            setup.base_url,
+            user_agent=setup.user_agent,
+            read_timeout=setup.request_timeout,
+            allow_private_hosts=setup.allow_private_hosts,
+            proxy=setup.proxy,
+        )
+        self.sender = RequestSender(
+            RequestQueue(setup.limiter, self.events),
+            self.transport,
+            setup.retry,
+            self.events,
+            request_timeout=setup.request_timeout,
+        )
+        self.routes = Routes(setup.provider, setup.base_url.host or "")
+        self.creator = TaskCreator(self.sender, self.routes, self._base_url)
+        self.poller = Poller(self.sender, self.routes, hazards)
+        self.downloader = Downloader(
+            self.files, self.poller.poll_with_retries, setup.retry, self.events
+        )
+
+    @property
+    def needs_closing(self) -> bool:
+        """Whether a session that was made here is still open."""
+        return self.transport.needs_closing or self.files.needs_closing
+
+    def stats(self) -> ClientStats:
+        """What the client has done so far; needs a running event loop."""
+        now, limiter = anyio.current_time(), self.sender.queue.limiter.snapshot()
+        return ClientStats(
+            requests=limiter.sent,
+            throttled=limiter.throttled,
+            in_flight=limiter.in_flight,
+            rate=limiter.rate,
+            paused_for=max(0.0, (limiter.paused_until or now) - now),
+        )
+
+    async def credits(self) -> float:
+        """Request the credits of the account; see `VocalSepClient.get_credits`."""
+        request, decode = self._provider.credits_request(), self.routes.decoder().credits
+        return await self.sender.send_with_retries(
+            request,
+            lambda slot, _: self.sender.send(slot, request, decode),
+            lambda error: error.action in (ErrorAction.RETRY, ErrorAction.THROTTLE),
+        )
+
+    def saving_to(self, to: DownloadOptions | str | os.PathLike[str]) -> Save:
+        """What saves the stems of each task of a batch in *to*."""
+        options = to if isinstance(to, DownloadOptions) else DownloadOptions(to)
+        return partial(self.downloader.save_present, plan=DownloadPlan.of_batch(options))
+
+    def recorder_in(self, journal: Journal | str | os.PathLike[str]) -> BatchRecorder:
+        """A recorder in *journal*, for one batch."""
+        return recorder_in(
+            journal,
+            base_url=self._base_url,
+            hazards=self.poller.hazards,
+            restore=self.routes.restored,
+            events=self.events,
+        )
+
+    async def aclose(self) -> None:
+        """End the calls under way with `ClientClosedError`; may be called again."""
+        # Shielded, so that sockets are closed even when the caller is cancelled.
+        with anyio.CancelScope(shield=True):
+            # First, so that waits end with its error and not with that of a closed session.
+            await self.poller.aclose()
+            await self.files.aclose()
+            await self.transport.aclose()
+            # Last: every request has reported to the limiter how it ended.
+            await self.sender.queue.aclose()
+        self.events.close()
