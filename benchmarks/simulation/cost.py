@@ -87,7 +87,7 @@ class Stopwatch:
 
 def cost(case: Case) -> Cost:
     """Run *case* and measure."""
-    world = new_world(types_known=True, is_batch=False, limit=case.limit)
+    world = new_world(types_known=True, limit=case.limit)
     client, stopwatch = Ours(world), Stopwatch()
     client.timed = stopwatch
     tasks = batch(case.tasks, random.Random("cost"))

@@ -47,7 +47,10 @@ def run_once(row: str, policy: Policy, *, types_known: bool, seed: int) -> Measu
     """Run one row with one policy and one seed; all policies are given the same tasks."""
     chosen = ALL_ROWS[row]
     world = new_world(
-        types_known=types_known, is_batch=chosen.is_batch, round_trip=chosen.round_trip, seed=seed
+        types_known=types_known,
+        has_dates=chosen.has_dates,
+        round_trip=chosen.round_trip,
+        seed=seed,
     )
     client = (POLICIES[policy] if isinstance(policy, str) else policy)(world)
     tasks = chosen.draw(random.Random(f"tasks of {row}, {seed}"))
@@ -61,7 +64,7 @@ def run_once(row: str, policy: Policy, *, types_known: bool, seed: int) -> Measu
 def new_world(
     *,
     types_known: bool,
-    is_batch: bool,
+    has_dates: bool = True,
     round_trip: RoundTrip = TYPICAL_ROUND_TRIP,
     limit: Limit = DOCUMENTED_LIMIT,
     seed: int = 0,
@@ -74,7 +77,7 @@ def new_world(
         limit=limit,
         round_trip=round_trip,
         types_known=types_known,
-        is_batch=is_batch,
+        has_dates=has_dates,
         rng=random.Random(f"client, {seed}"),
     )
 

@@ -16,6 +16,7 @@ class SimulatedTask:
         duration: seconds that it takes; infinity if it never finishes.
         tracked: when the client begins to track it; None for *created*.
         age_is_known: whether the client knows *created* from the start.
+        batch: the batch that it belongs to; None for a single wait.
 
     Attributes:
         finished: when it finishes; infinity for never.
@@ -28,6 +29,7 @@ class SimulatedTask:
     __slots__ = (
         "_last_poll",
         "age_is_known",
+        "batch",
         "created",
         "finished",
         "is_measured",
@@ -46,12 +48,14 @@ class SimulatedTask:
         *,
         tracked: float | None = None,
         age_is_known: bool = True,
+        batch: str | None = None,
     ) -> None:
         self.type = type
         self.created = created
         self.finished = created + duration
         self.tracked = created if tracked is None else tracked
         self.age_is_known = age_is_known
+        self.batch = batch
         self.is_measured = True
         self.noticed = math.nan
         self.polls = 0

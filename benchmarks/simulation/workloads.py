@@ -42,7 +42,7 @@ class Row:
         name: its name in the table.
         draw: returns its tasks.
         seeds: number of runs that makes its means stable.
-        is_batch: whether the client is given all tasks in one batch.
+        has_dates: whether answers say what time it is at the server.
         round_trip: how long requests take.
         other_client: makes another client of the account; None for none.
         ends: seconds after which the run is cut; infinity to run until all finished tasks have
@@ -52,7 +52,7 @@ class Row:
     name: str
     draw: Draw
     seeds: int = 3
-    is_batch: bool = False
+    has_dates: bool = True
     round_trip: RoundTrip = TYPICAL_ROUND_TRIP
     other_client: Callable[[], OtherClient] | None = None
     ends: float = float("inf")
@@ -66,8 +66,48 @@ def _kinds(count: int, rng: random.Random, kinds: Kinds) -> list[SeparationType]
 
 
 def batch(count: int, rng: random.Random, *, kinds: Kinds = TYPICAL) -> list[SimulatedTask]:
-    """All tasks are created simultaneously."""
-    return [SimulatedTask(kind, 0.0, kinds[kind](rng)) for kind in _kinds(count, rng, kinds)]
+    """One batch of tasks that are created simultaneously."""
+    return [
+        SimulatedTask(kind, 0.0, kinds[kind](rng), batch="all")
+        for kind in _kinds(count, rng, kinds)
+    ]
+
+
+def by_type(count: int, rng: random.Random) -> list[SimulatedTask]:
+    """As `batch`, but with one batch for each type."""
+    tasks = batch(count, rng)
+    for task in tasks:
+        task.batch = task.type.value
+    return tasks
+
+
+def beside_waits(
+    count: int, waits: int, rng: random.Random, *, measured: str | None
+) -> list[SimulatedTask]:
+    """A batch of *count* tasks beside *waits* single waits; one of the two is measured."""
+    tasks = batch(count + waits, rng)
+    for task in tasks[:waits]:
+        task.batch = None
+    for task in tasks:
+        task.is_measured = task.batch == measured
+    return tasks
+
+
+def bare(
+    count: int, rng: random.Random, *, age: float = 0.0, batch: str | None = "all"
+) -> list[SimulatedTask]:
+    """Ids of tasks whose age is not known: all were created *age* seconds before."""
+    return [
+        SimulatedTask(kind, -age, TYPICAL[kind](rng), tracked=0.0, age_is_known=False, batch=batch)
+        for kind in _kinds(count, rng, TYPICAL)
+    ]
+
+
+def half_old(count: int, rng: random.Random) -> list[SimulatedTask]:
+    """Ids without ages: half of the tasks were just created, half of them before."""
+    tasks = [*late(count // 2, rng), *bare(count - count // 2, rng)]
+    rng.shuffle(tasks)
+    return tasks
 
 
 def late(count: int, rng: random.Random) -> list[SimulatedTask]:
@@ -79,6 +119,7 @@ def late(count: int, rng: random.Random) -> list[SimulatedTask]:
             TYPICAL[kind](rng),
             tracked=0.0,
             age_is_known=False,
+            batch="all",
         )
         for kind in _kinds(count, rng, TYPICAL)
     ]
@@ -120,7 +161,7 @@ def drift(rate: float, rng: random.Random) -> list[SimulatedTask]:
 
 
 def _batch_row(count: int, seeds: int) -> Row:
-    return Row(f"batch {count}", partial(batch, count), seeds, is_batch=True)
+    return Row(f"batch {count}", partial(batch, count), seeds)
 
 
 def _poisson_row(rate: float, seeds: int) -> Row:
@@ -138,16 +179,27 @@ ROWS: Sequence[Row] = (
     _poisson_row(0.5, 16),
     _poisson_row(1, 40),
     _poisson_row(1.5, 10),
-    Row("late attach 300", partial(late, 300), 10, is_batch=True),
+    Row("bare ids 60", partial(bare, 60), 20),
+    Row("bare ids 200", partial(bare, 200), 10),
+    Row("bare ids 300", partial(bare, 300), 10),
+    Row("bare ids 200, 60 s old", partial(bare, 200, age=60.0), 10),
+    Row("half old 300", partial(half_old, 300), 10),
+    Row("bare ids 60, no Date", partial(bare, 60), 20, has_dates=False),
+    Row("300 waits", partial(bare, 300, batch=None), 10),
+    Row("300 waits, no Date", partial(bare, 300, batch=None), 10, has_dates=False),
+    Row("two batches by type", partial(by_type, 400), 10),
+    Row("batch 300 + 20 waits", partial(beside_waits, 300, 20, measured="all"), 10),
+    Row("20 waits + batch 300", partial(beside_waits, 300, 20, measured=None), 10),
+    Row("late attach 300", partial(late, 300), 10),
     Row("bimodal", partial(poisson, 0.5, kinds=BIMODAL), 20),
-    Row("heavy tail", partial(batch, 200, kinds=HEAVY), 16, is_batch=True),
+    Row("heavy tail", partial(batch, 200, kinds=HEAVY), 16),
     Row("stuck 5 %", partial(stuck, 0.5), 10),
     Row("drift x2", partial(drift, 0.5), 10),
 )
 """One client alone on its account."""
 
 SLOW_ROWS: Sequence[Row] = (
-    Row("batch 500, slow net", partial(batch, 500), 3, is_batch=True, round_trip=_SLOW),
+    Row("batch 500, slow net", partial(batch, 500), 3, round_trip=_SLOW),
     Row("Poisson .5/s, slow net", partial(poisson, 0.5), 3, round_trip=_SLOW),
 )
 """Answers take up to 3 s."""
@@ -158,7 +210,6 @@ def _shared_row(name: str, other_client: Callable[[], OtherClient]) -> Row:
         f"beside {name}",
         partial(batch, 2000),
         3,
-        is_batch=True,
         other_client=other_client,
         ends=1200.0,
     )

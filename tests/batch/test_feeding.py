@@ -131,6 +131,23 @@ async def test_an_added_ref_completes_what_is_known_of_a_pending_task(
     assert len(provider.polls) == 1
 
 
+@pytest.mark.own_limiter
+async def test_a_batch_learns_from_its_first_polls_that_its_ids_are_new(
+    provider: FakeProvider,
+) -> None:
+    """Then a second poll of a quick task comes before the first one of a slow one."""
+    provider.is_dated = True
+    quick = [TaskRef(f"q{n}", type="separate_vocal") for n in range(30)]
+    slow = [TaskRef(f"s{n}", type="split_stem") for n in range(90)]
+    for ref in (*quick, *slow):
+        provider.add(ref.task_id, 25 if ref in quick else 300)
+    async with make_client() as client, client.track([*quick, *slow]) as batch:
+        async for outcome in batch:
+            if outcome.task_id == "q0":
+                break
+    assert not {ref.task_id for ref in slow} <= {polled for _, polled in provider.polls}
+
+
 async def test_the_backlog_does_not_keep_refs_with_a_known_age(provider: FakeProvider) -> None:
     async with make_client() as client, client.track(keep_open=True) as batch:
         for task_id in numbered(100):

@@ -49,7 +49,7 @@ from vocalsep_async import (
     VocalSepClient,
 )
 from vocalsep_async._polling import stateless
-from vocalsep_async._scheduling.queue import GUESSED_AGE
+from vocalsep_async._scheduling.sibling_ages import GUESSED_AGE
 
 pytestmark = pytest.mark.anyio
 

@@ -123,6 +123,15 @@ def test_the_table_of_age_zero_agrees_with_the_sum_over_the_bins(
     )
 
 
+@given(models, AGES)
+def test_the_expected_delay_of_a_first_poll_agrees_with_the_sum_over_the_bins(
+    model: HazardModel, age: float
+) -> None:
+    assert model.expected_delay(0.0, age) == pytest.approx(
+        model.expected_delay(1e-12, age), rel=1e-6, abs=1e-6
+    )
+
+
 def test_the_table_of_age_zero_follows_what_is_learned() -> None:
     model = HazardModel()
     for duration in lognormal(9):

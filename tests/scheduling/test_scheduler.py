@@ -18,16 +18,19 @@ from scheduling.entries import (
     slot_times,
 )
 
-from vocalsep_async._scheduling.queue import PollQueue
-from vocalsep_async._scheduling.scheduler import Scheduler
+from vocalsep_async._scheduling.queue import PollQueue, Yielding
+from vocalsep_async._scheduling.scheduler import BATCH_YIELDS, WAITS_YIELD, Scheduler
+from vocalsep_async._scheduling.sibling_ages import GUESSED_AGE
+
+NEVER = Yielding(share=0.0)
 
 
 def scheduler_of(
-    *groups: list[IntervalEntry], limit: float = math.inf
+    *groups: list[IntervalEntry], limit: float = math.inf, yields: Yielding = NEVER
 ) -> tuple[Scheduler[IntervalEntry], list[PollQueue[IntervalEntry]]]:
     """A scheduler with one queue for each group."""
     scheduler: Scheduler[IntervalEntry] = Scheduler(random.Random(1).random)
-    queues = [scheduler.queue(limit=limit) for _ in groups]
+    queues = [scheduler.queue(limit=limit, yields=yields) for _ in groups]
     for queue, entries in zip(queues, groups, strict=True):
         for entry in entries:
             queue.push(entry)
@@ -62,9 +65,7 @@ def wanting_entries(size: int, seed: int = 1) -> list[IntervalEntry]:
 
 @settings(max_examples=settings().max_examples // 5)
 @given(st.lists(st.integers(1, 60), min_size=1, max_size=6), st.sampled_from([0.5, 2.0]))
-def test_queues_that_always_have_due_entries_get_equal_shares(
-    sizes: list[int], rate: float
-) -> None:
+def test_queues_that_do_not_yield_get_equal_shares(sizes: list[int], rate: float) -> None:
     scheduler, queues = scheduler_of(
         *(wanting_entries(size, seed) for seed, size in enumerate(sizes))
     )
@@ -76,16 +77,65 @@ def test_queues_that_always_have_due_entries_get_equal_shares(
         assert max(counts.values()) - min(counts.values()) <= 1
 
 
-def test_a_queue_of_ten_thousand_does_not_delay_a_single_wait() -> None:
-    scheduler, (_crowd, single) = scheduler_of(
-        wanting_entries(10_000), [IntervalEntry(SLOW, began=7.25)]
+@settings(max_examples=settings().max_examples // 5)
+@given(
+    st.lists(st.integers(1, 40), min_size=2, max_size=4),
+    st.builds(Yielding, st.sampled_from([0.1, 0.3, 1.0]), st.sampled_from([5.0, math.inf])),
+    st.sampled_from([0.5, 2.0]),
+)
+def test_a_queue_passes_its_turn_only_to_a_much_more_urgent_poll(
+    sizes: list[int], yields: Yielding, rate: float
+) -> None:
+    scheduler, queues = scheduler_of(
+        *(wanting_entries(size, seed) for seed, size in enumerate(sizes)), yields=yields
     )
+    for now in itertools.islice(slot_times(rate), 100):
+        while scheduler.refresh(now):
+            pass
+        worths = {queue: queue.worth(now, rate / len(queues)) for queue in queues}
+        best = max((worth for worth in worths.values() if worth < math.inf), default=0.0)
+        served = poll(scheduler, now, rate)
+        assert served is not None
+        assert worths[served] >= yields.bar(best)
+
+
+def test_a_queue_that_yields_is_served_before_its_entries_starve() -> None:
+    urgent = [IntervalEntry(SLOW, created=-3000.0, gap=0.0) for _ in range(3)]
+    patient = [IntervalEntry(SLOW, created=0.0, gap=0.0) for _ in range(3)]
+    scheduler, (_urgent, patient_queue) = scheduler_of(urgent, patient, yields=Yielding(1e6))
+    served = [
+        now
+        for now in itertools.islice(slot_times(2.0), 200)
+        if poll(scheduler, now) is patient_queue
+    ]
+    assert served[0] <= 61.0
+    assert len(served) >= len(patient)
+
+
+def test_a_queue_of_ten_thousand_hardly_delays_a_single_wait() -> None:
+    scheduler: Scheduler[IntervalEntry] = Scheduler(random.Random(1).random)
+    crowd = scheduler.queue(yields=BATCH_YIELDS)
+    waits = scheduler.queue(yields=WAITS_YIELD)
+    for entry in wanting_entries(10_000):
+        crowd.push(entry)
+    single = IntervalEntry(SLOW, began=7.25)
+    waits.push(single)
+    polls = [(now, poll(scheduler, now)) for now in itertools.islice(slot_times(2.0), 400)]
+    first = next(now for now, queue in polls if queue is waits)
+    assert single.model.expected_delay(0.0, first - single.created) <= WAITS_YIELD.limit + 1.0
+
+
+def test_a_single_wait_of_unknown_age_is_polled_beside_a_queue_of_ten_thousand() -> None:
+    scheduler: Scheduler[IntervalEntry] = Scheduler(random.Random(1).random)
+    crowd, waits = scheduler.queue(yields=BATCH_YIELDS), scheduler.queue(yields=WAITS_YIELD)
+    for entry in wanting_entries(10_000):
+        crowd.push(entry)
+    waits.push(IntervalEntry(FAST, created=7.25 - GUESSED_AGE, began=7.25))
     polls = [(now, poll(scheduler, now)) for now in itertools.islice(slot_times(2.0), 40)]
-    first = next(now for now, queue in polls if queue is single)
-    assert first <= 8.0
+    assert next(now for now, queue in polls if queue is waits) <= 8.0
 
 
-def test_shares_do_not_depend_on_expected_delays() -> None:
+def test_shares_do_not_depend_on_expected_delays_where_queues_do_not_yield() -> None:
     scheduler, queues = scheduler_of(
         [IntervalEntry(FAST, created=-99.0) for _ in range(50)],
         [IntervalEntry(SLOW, gap=0.0) for _ in range(3)],

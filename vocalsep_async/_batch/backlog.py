@@ -8,7 +8,7 @@ from collections.abc import Callable
 from vocalsep_async._batch.groups import ArrivalGroup
 from vocalsep_async._polling.target import PollTarget
 from vocalsep_async._scheduling.hazards import HazardTable
-from vocalsep_async._scheduling.queue import GUESSED_AGE
+from vocalsep_async._scheduling.sibling_ages import SiblingAges
 from vocalsep_async.models import SeparationType
 
 _SLACK = 64
@@ -22,6 +22,9 @@ class UnpolledIds:
         hazards: how long tasks take.
         group_of: the group of an id; None if the id no longer waits here.
         admit: starts polling an id; returns its target, None if it needs no poll of its own.
+
+    Attributes:
+        siblings: the ages of those that were polled, from which the ages of the others follow.
     """
 
     # Ids that leave from the middle stay in their deque until they come to its front: removing
@@ -32,6 +35,7 @@ class UnpolledIds:
         group_of: Callable[[str], ArrivalGroup | None],
         admit: Callable[[str, ArrivalGroup], PollTarget | None],
     ) -> None:
+        self.siblings = SiblingAges()
         self._hazards = hazards
         self._group_of = group_of
         self._admit = admit
@@ -63,7 +67,7 @@ class UnpolledIds:
         group = self._first(type_)
         if group is None:
             return 0.0
-        return self._hazards.model(type_).ended(0.0, GUESSED_AGE + now - group.started)
+        return self.siblings.ended(self._hazards.model(type_), now - group.started)
 
     def admit(self, now: float) -> PollTarget | None:
         """Take out the first id; None if there is none, or it needs no poll of its own."""
@@ -81,8 +85,7 @@ class UnpolledIds:
         group = self._first(type_)
         if group is None:
             return 0.0
-        waited = now - group.started
-        return self._hazards.model(type_).expected_delay(0.0, GUESSED_AGE + waited)
+        return self.siblings.expected_delay(self._hazards.model(type_), now - group.started)
 
     def _first(self, type_: SeparationType | None) -> ArrivalGroup | None:
         ids = self._ids.get(type_)

@@ -243,6 +243,8 @@ class BatchTracker:
     def on_record(self, group: ArrivalGroup, target: PollTarget, task: SeparationTask) -> None:
         """A poll succeeded."""
         self.counters.on_record()
+        if target.polls == 1 and target.age_is_known:
+            self._backlog.siblings.observe(group.started - target.created)
         if task.is_final:
             ended = target.ended_at(task)
             if ended is not None:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 
 import anyio
 
 from vocalsep_async._polling.poll_events import code_of
-from vocalsep_async._polling.target import decode_record
 from vocalsep_async._request_queue import RequestSlot
 from vocalsep_async._sender import RequestSender
 from vocalsep_async.instrumentation import PollFinished, PollStarted
 from vocalsep_async.models import SeparationTask, TaskRef
 from vocalsep_async.providers import Request
+from vocalsep_async.providers._decoder import age_of
 from vocalsep_async.providers._routes import Routes
 
 
@@ -27,6 +28,17 @@ class DirectPolls:
     def request(self, ref: TaskRef) -> Request:
         """The request that polls *ref*."""
         return self._routes.poll_request(ref.task_id, ref.route)
+
+    def _decode(
+        self, ref: TaskRef, status: int, headers: Mapping[str, str], body: bytes
+    ) -> tuple[SeparationTask, float | None]:
+        return self._routes.decoder(ref.route).task(ref, status, headers, body), None
+
+    def _decode_with_age(
+        self, ref: TaskRef, status: int, headers: Mapping[str, str], body: bytes
+    ) -> tuple[SeparationTask, float | None]:
+        task, _ = self._decode(ref, status, headers, body)
+        return task, None if task.is_final else age_of(task, headers)
 
     async def send(
         self,
@@ -51,7 +63,7 @@ class DirectPolls:
         Raises:
             VocalSepError: the poll failed.
         """
-        decode = partial(decode_record, self._routes, ref, with_age=with_age)
+        decode = partial(self._decode_with_age if with_age else self._decode, ref)
         if not self._events:
             return await self._sender.send(slot, request, decode)
         began = anyio.current_time()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import random
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
@@ -31,14 +31,14 @@ from vocalsep_async._polling.target import (
     PollGroup,
     PollTarget,
     Subscriber,
-    decode_record,
     identity_of,
 )
+from vocalsep_async._polling.task_ages import Age, TaskAges
 from vocalsep_async._polling.waiter import OnUpdate, Waiter
 from vocalsep_async._request_queue import RequestSlot
 from vocalsep_async._scheduling.hazards import HazardTable
 from vocalsep_async._scheduling.queue import Backlog, PollQueue
-from vocalsep_async._scheduling.scheduler import Scheduler
+from vocalsep_async._scheduling.scheduler import WAITS_YIELD, Scheduler
 from vocalsep_async._sender import RequestSender
 from vocalsep_async.errors import (
     AuthenticationError,
@@ -76,10 +76,11 @@ class Poller:
         self._events = sender.events
         self.routes = routes
         self._learner = DurationLearner(hazards)
+        self._ages = TaskAges()
         self._direct = DirectPolls(sender, routes)
         self.stateless = StatelessPoller(sender, self._direct, hazards, self._receive)
         self._scheduler: Scheduler[PollTarget] = Scheduler(random.random)
-        self._single_waits = self._scheduler.queue()
+        self._single_waits = self._scheduler.queue(yields=WAITS_YIELD)
         self._targets: dict[Identity, PollTarget] = {}
         self._waiters: dict[Waiter, PollTarget] = {}
         self._groups: dict[PollQueue[PollTarget], PollGroup] = {}
@@ -460,8 +461,7 @@ class Poller:
             task, age = await self._sender.send(
                 slot,
                 self.routes.poll_request(target.task_id, target.route),
-                # The type is read when the answer comes: a new subscriber may supply it.
-                lambda *answer: decode_record(self.routes, target.ref, *answer),
+                partial(self._decode, target),
             )
             # Before the subscribers are notified: when the last one leaves, its poll is cancelled,
             # which is the task that runs here.
@@ -476,6 +476,16 @@ class Poller:
             wait_ids = wait_ids_of(target)
             self._end(target, error)
             self._report(target, wait_ids, error=error)
+
+    def _decode(
+        self, target: PollTarget, status: int, headers: Mapping[str, str], body: bytes
+    ) -> tuple[SeparationTask, Age | None]:
+        """The record in an answer, and the task's age if that was not known before."""
+        # The type is read now: a new subscriber may have supplied it.
+        task = self.routes.decoder(target.route).task(target.ref, status, headers, body)
+        if target.age_is_known:
+            return task, None
+        return task, self._ages.of(task, headers, anyio.current_time())
 
     def _report(
         self,
@@ -495,13 +505,13 @@ class Poller:
         )
         self._events.emit(event)
 
-    def _on_record(self, target: PollTarget, task: SeparationTask, age: float | None) -> None:
+    def _on_record(self, target: PollTarget, task: SeparationTask, age: Age | None) -> None:
         now = anyio.current_time()
         # Twice the time of an answer. It falls slowly, because one fast answer proves little.
         self._lead = min(max(2 * (now - target.sent), 0.8 * self._lead), _LONGEST_LEAD)
         target.on_record(task)
         if age is not None:
-            target.learn_age(age, now)
+            target.learn_age(age.seconds, now, is_exact=age.is_exact)
         self._observe(task, target)
         # A poll that failed is reported in any case: the log warns of the first one.
         wait_ids = wait_ids_of(target) if self._events else None

@@ -20,7 +20,7 @@ from vocalsep_async._failures import FailureStreak
 from vocalsep_async._polling.direct import DirectPolls
 from vocalsep_async._polling.target import LONGEST_AGE
 from vocalsep_async._scheduling.hazards import HazardTable
-from vocalsep_async._scheduling.queue import GUESSED_AGE
+from vocalsep_async._scheduling.sibling_ages import GUESSED_AGE
 from vocalsep_async._sender import RequestSender
 from vocalsep_async.durations import view_of
 from vocalsep_async.errors import InvalidArgumentError, VocalSepError

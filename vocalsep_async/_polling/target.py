@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -13,15 +12,14 @@ import anyio
 from vocalsep_async import _validation
 from vocalsep_async._failures import FailureStreak
 from vocalsep_async._scheduling.hazards import HazardTable
-from vocalsep_async._scheduling.queue import GUESSED_AGE, PollQueue
+from vocalsep_async._scheduling.queue import PollQueue
 from vocalsep_async._scheduling.queue_entry import QueueEntry
+from vocalsep_async._scheduling.sibling_ages import GUESSED_AGE
 from vocalsep_async._text import counted, printable
 from vocalsep_async.durations import view_of
 from vocalsep_async.errors import TaskNotFoundError, TaskTimeoutError, VocalSepError
 from vocalsep_async.models import SeparationTask, SeparationType, TaskRef, TaskStatus
 from vocalsep_async.policies import PollContext, PollPolicy
-from vocalsep_async.providers._decoder import age_of
-from vocalsep_async.providers._routes import Routes
 
 _SHORTEST_GAP = 1.0
 """Seconds between two polls, at least, where a new subscriber brings the second one forward."""
@@ -98,7 +96,8 @@ class PollTarget(QueueEntry):
     Attributes:
         identity: its place among the targets of a client, see `identity_of`.
         type: what kind of separation it is; None if not known.
-        age_is_known: whether `created` is more than a guess.
+        age_is_known: whether `created` is more than the general guess.
+        age_is_exact: whether it is the true moment, and not only a moment when the task existed.
         polls: polls sent.
         poll: the poll under way; None if there is none.
         subscribers: they receive what polls find, in the order in which they came.
@@ -109,6 +108,7 @@ class PollTarget(QueueEntry):
 
     __slots__ = (
         "_streak",
+        "age_is_exact",
         "age_is_known",
         "identity",
         "last_error",
@@ -126,7 +126,7 @@ class PollTarget(QueueEntry):
         super().__init__(hazards.model(ref.type), now - GUESSED_AGE, now)
         self.identity = identity_of(ref)
         self.type: SeparationType | None = ref.type
-        self.age_is_known = False
+        self.age_is_known = self.age_is_exact = False
         self.polls = 0
         self.poll: asyncio.Task[None] | None = None
         # A tuple that is replaced as a whole: subscribers come and go while the poller iterates
@@ -174,11 +174,11 @@ class PollTarget(QueueEntry):
             age = (datetime.now(UTC) - ref.created_at).total_seconds()
             self.learn_age(max(age, 0.0), now)
 
-    def learn_age(self, age: float, now: float) -> None:
+    def learn_age(self, age: float, now: float, *, is_exact: bool = True) -> None:
         """The task is *age* seconds old; the first age that can be true is kept."""
         # What the model has counted so far is based on the first age.
         if not self.age_is_known and age <= LONGEST_AGE:
-            self.created, self.age_is_known = now - age, True
+            self.created, self.age_is_known, self.age_is_exact = now - age, True, is_exact
 
     def subscribe(self, subscriber: Subscriber) -> None:
         """Add *subscriber*."""
@@ -224,7 +224,7 @@ class PollTarget(QueueEntry):
 
     def ended_at(self, task: SeparationTask) -> float | None:
         """When the finished *task* ended, on the event loop's clock; None if not known."""
-        duration = task.duration if self.age_is_known else None
+        duration = task.duration if self.age_is_exact else None
         return None if duration is None else self.created + duration
 
     # When the next poll is due
@@ -329,20 +329,6 @@ def _reason(target: PollTarget | None, error: VocalSepError | None) -> str:
         return ""
     was_polled = target is not None and target.last_error is error
     return f" {'The last poll failed' if was_polled else 'The client is paused'}: {error}"
-
-
-def decode_record(
-    routes: Routes,
-    ref: TaskRef,
-    status: int,
-    headers: Mapping[str, str],
-    body: bytes,
-    *,
-    with_age: bool = True,
-) -> tuple[SeparationTask, float | None]:
-    """The record in an answer, and the task's age in seconds while it runs; None if not known."""
-    task = routes.decoder(ref.route).task(ref, status, headers, body)
-    return task, age_of(task, headers) if with_age and not task.is_final else None
 
 
 def printable_status(status: TaskStatus | str) -> str:

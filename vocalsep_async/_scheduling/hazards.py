@@ -167,8 +167,13 @@ class HazardModel:
 
     def expected_delay(self, since: float, age: float) -> float:
         """D(since, age) in seconds, for a task last seen running at age *since*; see the module."""
-        total, survival = 0.0, 1.0
-        for index in range(_bin(since), _BINS):
+        total, survival, first = 0.0, 1.0, _bin(since)
+        if since == 0 < age:
+            # What was never polled is asked about most often, and has a table.
+            first = _bin(age)
+            total, survival = self._delay_at_edge[first], self._survival_at_edge[first]
+            since = _EDGES[first]
+        for index in range(first, _BINS):
             start = max(since, _EDGES[index])
             end = age if index == _BINS - 1 else min(age, _EDGES[index + 1])
             if end <= start:

@@ -25,8 +25,6 @@ from vocalsep_async._scheduling.queue_entry import QueueEntry
 E = TypeVar("E", bound=QueueEntry)
 E_co = TypeVar("E_co", bound=QueueEntry, covariant=True)
 
-GUESSED_AGE = 120.0
-"""Seconds; the assumed age of a task whose time of creation is not known."""
 _LOWEST_PRICE = 0.1
 """Seconds; an expected delay below this is no reason to hold other polls back."""
 _PULL = 0.1
@@ -80,6 +78,22 @@ class Choice(NamedTuple, Generic[E]):
     must: bool
 
 
+class Yielding(NamedTuple):
+    """When a queue passes its turn, because a poll of another queue is much more urgent.
+
+    Attributes:
+        share: of the expected delay of the most urgent poll, which a poll has to reach.
+        limit: expected delay in seconds that is enough in any case.
+    """
+
+    share: float
+    limit: float = math.inf
+
+    def bar(self, best: float) -> float:
+        """The expected delay with which a queue takes its turn, if *best* is the highest one."""
+        return min(self.share * best, self.limit)
+
+
 class PollQueue(Generic[E]):
     """Entries that compete for polls by expected delay.
 
@@ -87,6 +101,7 @@ class PollQueue(Generic[E]):
         draw: returns random numbers, uniform in [0, 1).
         limit: maximum number of polls in flight.
         backlog: tasks that were never polled, which compete too; None for none.
+        yields: when it passes its turn; by default never.
 
     Attributes:
         in_flight: number of polls in flight.
@@ -99,7 +114,9 @@ class PollQueue(Generic[E]):
         *,
         limit: float = math.inf,
         backlog: Backlog[E] | None = None,
+        yields: Yielding = Yielding(0.0),  # noqa: B008 - a frozen value
     ) -> None:
+        self.yields = yields
         self._draw = draw
         self._limit = limit
         self._backlog = backlog
@@ -185,6 +202,16 @@ class PollQueue(Generic[E]):
         if self.in_flight >= self._limit:
             return None
         return self._choose(now, self._overlong(now, rate))[0]
+
+    def worth(self, now: float, rate: float) -> float:
+        """Expected delay in seconds of what `choose` returns.
+
+        0 if it returns nothing, infinity for what gets the slot at any price.
+        """
+        choice = self.choose(now, rate)
+        if choice is None:
+            return 0.0
+        return math.inf if choice.must else choice.candidate.expected_delay(now)
 
     def take(self, now: float, rate: float) -> E | None:
         """Remove and return the entry to poll at *now*; None if no entry is due.

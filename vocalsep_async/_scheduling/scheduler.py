@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Generic, NamedTuple, TypeVar
 
-from vocalsep_async._scheduling.queue import Backlog, PollQueue
+from vocalsep_async._scheduling.queue import Backlog, PollQueue, Yielding
 from vocalsep_async._scheduling.queue_entry import QueueEntry
 
 E = TypeVar("E", bound=QueueEntry)
+
+BATCH_YIELDS = Yielding(share=0.3)
+"""Batches yield to what is much more urgent, whichever queue it is in."""
+WAITS_YIELD = Yielding(share=0.1, limit=10.0)
+"""Single waits yield less, since a caller awaits each of them, and only a little to any crowd."""
 
 
 class NextPoll(NamedTuple):
@@ -33,22 +38,30 @@ class NextPoll(NamedTuple):
 class Scheduler(Generic[E]):
     """Serves poll queues round robin: one for each batch, and one for all single waits.
 
-    A queue without a due entry is skipped.
+    A queue without a due entry is skipped. A queue passes its turn while its best poll is worth
+    much less than that of another one.
 
     Args:
         draw: returns random numbers, uniform in [0, 1).
     """
 
     # Queues alternate instead of sharing one price, so that a batch of ten thousand tasks does not
-    # delay a single wait.
+    # delay a single wait. Alternating without regard to worth would give half of the slots to
+    # twenty waits that have just been polled.
 
     def __init__(self, draw: Callable[[], float]) -> None:
         self._draw = draw
         self._queues: deque[PollQueue[E]] = deque()
 
-    def queue(self, *, limit: float = math.inf, backlog: Backlog[E] | None = None) -> PollQueue[E]:
+    def queue(
+        self,
+        *,
+        limit: float = math.inf,
+        backlog: Backlog[E] | None = None,
+        yields: Yielding = BATCH_YIELDS,
+    ) -> PollQueue[E]:
         """Open a queue with at most *limit* polls in flight; see `PollQueue`."""
-        queue = PollQueue(self._draw, limit=limit, backlog=backlog)
+        queue = PollQueue(self._draw, limit=limit, backlog=backlog, yields=yields)
         self._queues.append(queue)
         return queue
 
@@ -79,14 +92,14 @@ class Scheduler(Generic[E]):
             rate: polls per second that the rate limiter allows.
         """
         share = self._share(rate)
-        choices = (queue.choose(now, share) for queue in self._queues)
-        choice = next((each for each in choices if each is not None), None)
-        if choice is None:
+        offers = (queue.choose(now, share) for queue in self._turns(now, share))
+        offer = next((each for each in offers if each is not None), None)
+        if offer is None:
             return None
         return NextPoll(
-            worth=choice.candidate.expected_delay(now),
-            growth=choice.candidate.delay_growth(now),
-            must=choice.must,
+            worth=offer.candidate.expected_delay(now),
+            growth=offer.candidate.delay_growth(now),
+            must=offer.must,
             queued=sum(map(len, self._queues)),
         )
 
@@ -98,12 +111,23 @@ class Scheduler(Generic[E]):
             rate: polls per second that the rate limiter allows.
         """
         share = self._share(rate)
-        for _ in range(len(self._queues)):
-            chosen = self._queues[0].take(now, share)
-            self._queues.rotate(-1)
+        for queue in self._turns(now, share):
+            # Its next turn comes after those of all other queues.
+            self._queues.remove(queue)
+            self._queues.append(queue)
+            chosen = queue.take(now, share)
             if chosen is not None:
                 return chosen
         return None
+
+    def _turns(self, now: float, share: float) -> Sequence[PollQueue[E]]:
+        """The queues in the order in which the slot is offered to them."""
+        if len(self._queues) == 1:
+            return tuple(self._queues)
+        worths = {queue: queue.worth(now, share) for queue in self._queues}
+        best = max((each for each in worths.values() if each < math.inf), default=0.0)
+        passing = [each for each in self._queues if worths[each] < each.yields.bar(best)]
+        return [each for each in self._queues if each not in passing] + passing
 
     def _share(self, rate: float) -> float:
         """Polls per second that each queue with tasks may expect."""

@@ -22,7 +22,7 @@ class World:
         limit: the documented rate limit.
         round_trip: how long requests take.
         types_known: whether the client knows the types of its tasks from the start.
-        is_batch: whether all tasks form one batch.
+        has_dates: whether answers say what time it is at the server.
         rng: random numbers for the jitter of the client.
     """
 
@@ -31,7 +31,7 @@ class World:
     limit: Limit
     round_trip: RoundTrip
     types_known: bool
-    is_batch: bool
+    has_dates: bool
     rng: random.Random
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from benchmarks.simulation.clients.client import World
 from benchmarks.simulation.clients.ours import Ours, Tracked, TypedBacklog
+from vocalsep_async._scheduling.queue import PollQueue
 
 _LOWEST_DELAY = 0.1
 """Seconds; a task with a smaller expected delay is not polled."""
@@ -57,9 +57,10 @@ class LinearScan:
 class Exhaustive(Ours):
     """The rule itself, without starvation guard, price and policy; each poll costs O(tasks)."""
 
-    def __init__(self, world: World) -> None:
-        super().__init__(world)
-        self._scheduler = self._queue = LinearScan(self._backlog)  # type: ignore[assignment]
+    def open_queue(self, _batch: str | None, backlog: TypedBacklog) -> PollQueue[Tracked]:
+        """Open the queue of all tasks, which is the scheduler, too."""
+        self._scheduler = scan = LinearScan(backlog)  # type: ignore[assignment]
+        return scan  # type: ignore[return-value]
 
 
 def _expected_delay(tracked: Tracked, now: float) -> float:

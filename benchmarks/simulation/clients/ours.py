@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict, deque
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from benchmarks.simulation.clients.client import World
 from benchmarks.simulation.clients.paced import Paced
 from benchmarks.simulation.server import Answer
 from benchmarks.simulation.tasks import SimulatedTask
+from vocalsep_async._polling.task_ages import TaskAges
 from vocalsep_async._scheduling.hazards import HazardTable
-from vocalsep_async._scheduling.queue import GUESSED_AGE
+from vocalsep_async._scheduling.queue import PollQueue
 from vocalsep_async._scheduling.queue_entry import QueueEntry
-from vocalsep_async._scheduling.scheduler import Scheduler
+from vocalsep_async._scheduling.scheduler import WAITS_YIELD, Scheduler
+from vocalsep_async._scheduling.sibling_ages import GUESSED_AGE, SiblingAges
 from vocalsep_async.durations import view_of
 from vocalsep_async.policies import Adaptive, PollContext, PollPolicy
 
@@ -29,7 +31,7 @@ _RETRY_AFTER = 0.05
 class Tracked(QueueEntry):
     """A task in the scheduler."""
 
-    __slots__ = ("policy", "polls", "task", "type", "was_throttled")
+    __slots__ = ("age_is_known", "policy", "polls", "task", "type", "was_throttled")
 
     def __init__(
         self,
@@ -47,6 +49,7 @@ class Tracked(QueueEntry):
         self.policy = policy
         self.polls = 0
         self.was_throttled = False
+        self.age_is_known = task.age_is_known
 
     def wants(self, price: float) -> float:
         """When the policy wants the next poll; immediately for the first and after throttling."""
@@ -62,9 +65,8 @@ class Tracked(QueueEntry):
         )
         return self.sent + self.policy.delay(context)
 
-    def still_runs(self, answer: Answer) -> None:
-        """Learn from *answer*, which found the task running."""
-        self.created = answer.created
+    def still_runs(self) -> None:
+        """Learn from the last poll, which found the task running."""
         age = self.sent - self.created
         if age > self.running_at:
             self.model.observe_running(self.running_at, age)
@@ -75,6 +77,7 @@ class TypedBacklog:
     """Tasks of unknown age that were never polled, first come, first served within a type."""
 
     def __init__(self) -> None:
+        self.siblings = SiblingAges()
         self._fresh: dict[object, deque[Tracked]] = defaultdict(deque)
 
     def __len__(self) -> int:
@@ -86,11 +89,12 @@ class TypedBacklog:
 
     def expected_delay(self, now: float) -> float:
         """Expected delay in seconds of the task that `admit` returns."""
-        return self._best(now)[0].expected_delay(now)
+        return self._expected_delay(self._best(now)[0], now)
 
     def delay_growth(self, now: float) -> float:
         """Growth of the expected delay of the task that `admit` returns."""
-        return self._best(now)[0].delay_growth(now)
+        first = self._best(now)[0]
+        return self.siblings.ended(first.model, now - first.began)
 
     def admit(self, now: float) -> Tracked | None:
         """Remove and return the task with the largest expected delay, the first of its type."""
@@ -98,32 +102,48 @@ class TypedBacklog:
 
     def _best(self, now: float) -> deque[Tracked]:
         waiting = [queue for queue in self._fresh.values() if queue]
-        return max(waiting, key=lambda queue: queue[0].expected_delay(now))
+        return max(waiting, key=lambda queue: self._expected_delay(queue[0], now))
+
+    def _expected_delay(self, tracked: Tracked, now: float) -> float:
+        return self.siblings.expected_delay(tracked.model, now - tracked.began)
 
 
 class Ours(Paced[Tracked]):
-    """One poll queue, as the client has it for a batch or for all single waits."""
+    """A poll queue for each batch and one for all single waits, as the client has them."""
 
     def __init__(self, world: World, policy: PollPolicy | None = None) -> None:
         super().__init__(world)
         self.timed: Callable[..., Any] = _untimed
         self._policy = policy or Adaptive()
         self._hazards = HazardTable()
-        self._backlog = TypedBacklog()
+        self._ages = TaskAges()
+        self._backlogs: dict[str | None, TypedBacklog] = defaultdict(TypedBacklog)
+        self._queues: dict[str | None, PollQueue[Tracked]] = {}
         self._scheduler: Scheduler[Tracked] = Scheduler(world.rng.random)
-        limit = _BATCH_POLLS_IN_FLIGHT if world.is_batch else math.inf
-        self._queue = self._scheduler.queue(limit=limit, backlog=self._backlog)
 
     def track(self, task: SimulatedTask) -> None:
         """Begin to track *task*."""
         now = self.world.timeline.now
         known = self.world.types_known
         tracked = Tracked(task, self._hazards, self._policy, now, type_known=known)
+        queue = self._queue_of(tracked)
         if task.age_is_known:
-            self.timed(self._queue.push, tracked)
+            self.timed(queue.push, tracked)
         else:
-            self._backlog.add(tracked)
+            self._backlogs[task.batch].add(tracked)
         self.wake()
+
+    def _queue_of(self, tracked: Tracked) -> PollQueue[Tracked]:
+        batch = tracked.task.batch
+        if batch not in self._queues:
+            self._queues[batch] = self.open_queue(batch, self._backlogs[batch])
+        return self._queues[batch]
+
+    def open_queue(self, batch: str | None, backlog: TypedBacklog) -> PollQueue[Tracked]:
+        """Open the queue of a batch; None for the single waits."""
+        if batch is None:
+            return self._scheduler.queue(backlog=backlog, yields=WAITS_YIELD)
+        return self._scheduler.queue(limit=_BATCH_POLLS_IN_FLIGHT, backlog=backlog)
 
     def choose(self, now: float) -> Tracked | None:
         """Take a task from the scheduler, after refreshing its outdated keys."""
@@ -149,14 +169,25 @@ class Ours(Paced[Tracked]):
         self.timed(self._learn, chosen, answer)
 
     def _learn(self, chosen: Tracked, answer: Answer) -> None:
-        self._queue.end_poll()
+        queue = self._queue_of(chosen)
+        queue.end_poll()
+        if not (answer.throttled or chosen.age_is_known):
+            self._learn_age(chosen, answer)
         if answer.done:
             self._finished(chosen, answer)
             return
         chosen.was_throttled = answer.throttled
         if not answer.throttled:
-            chosen.still_runs(answer)
-        self._queue.push(chosen)
+            chosen.still_runs()
+        queue.push(chosen)
+
+    def _learn_age(self, chosen: Tracked, answer: Answer) -> None:
+        now = self.world.timeline.now
+        chosen.created, chosen.age_is_known = answer.created, True
+        if not self.world.has_dates:
+            created = datetime.fromtimestamp(answer.created, UTC)
+            chosen.created = now - self._ages.guess(created, now)
+        self._backlogs[chosen.task.batch].siblings.observe(chosen.began - chosen.created)
 
     def _finished(self, chosen: Tracked, answer: Answer) -> None:
         duration = chosen.task.finished - answer.created
@@ -164,7 +195,7 @@ class Ours(Paced[Tracked]):
         self._hazards.observe_completion(
             duration, type_=chosen.task.type, tracked_as=chosen.type, since=since
         )
-        self._queue.remove(chosen)
+        self._queue_of(chosen).remove(chosen)
 
 
 def _untimed(call: Callable[..., R], *arguments: Any) -> R:
