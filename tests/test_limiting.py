@@ -15,10 +15,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vocalsep_async._limiting import Grant, RateLimitState
+from vocalsep_async._limiting.window import Window
 from vocalsep_async.policies import RateLimit
 
-Outcome = Literal["answered", "lost", "throttled", "maintenance", "cancelled"]
+Outcome = Literal["answered", "lost", "failed", "throttled", "maintenance", "cancelled"]
 LIMIT = RateLimit(20, 10.0)
+TOLERATED = 5
+"""Throttled requests that change nothing after many answers, or at first."""
 LONG = 1000.0
 """Seconds after which no slot is held and no pause lasts."""
 
@@ -52,6 +55,8 @@ def report(
             rate_limiter.on_answer(grant, now)
         case "lost":
             rate_limiter.on_lost(grant, now)
+        case "failed":
+            rate_limiter.on_failed(grant, now)
         case "throttled":
             rate_limiter.on_throttled(grant, now, retry_after)
         case "maintenance":
@@ -102,7 +107,16 @@ requests = st.builds(
     round_trip=st.one_of(st.floats(0, 1), st.floats(0, 40)),
     counted=st.sampled_from([0.0, 1.0]) | st.floats(0, 1),
     outcome=st.sampled_from(
-        ["answered", "answered", "answered", "lost", "throttled", "maintenance", "cancelled"]
+        [
+            "answered",
+            "answered",
+            "answered",
+            "lost",
+            "failed",
+            "throttled",
+            "maintenance",
+            "cancelled",
+        ]
     ),
     retry_after=st.none() | st.floats(0, 300),
 )
@@ -219,6 +233,14 @@ def throttled_once(
     return rate_limiter, others
 
 
+def overloaded_once(limit: RateLimit | None = LIMIT) -> RateLimitState:
+    """A rate limiter of which more requests were throttled at second 0.5 than it tolerates."""
+    rate_limiter = RateLimitState(limit)
+    for grant in [rate_limiter.start(0.0) for _ in range(TOLERATED + 1)]:
+        rate_limiter.on_throttled(grant, 0.5)
+    return rate_limiter
+
+
 def probe(rate_limiter: RateLimitState) -> tuple[float, Grant]:
     """Start the next probe as soon as it is allowed."""
     now = rate_limiter.paused_until(0.0)
@@ -237,8 +259,17 @@ def test_a_throttled_request_pauses_the_client() -> None:
 
 
 def test_the_first_pause_fits_a_short_period() -> None:
-    rate_limiter, _ = throttled_once(RateLimit(5, 0.6))
+    rate_limiter, _ = throttled_once(RateLimit(1, 0.6))
     assert rate_limiter.paused_until(0.5) == pytest.approx(0.8)
+
+
+@pytest.mark.parametrize(
+    "limit, pause",
+    [(RateLimit(20, 10.0), 1.0), (RateLimit(200, 10.0), 0.1), (RateLimit(1000, 10.0), 0.1)],
+)
+def test_the_first_pause_fits_the_limit(limit: RateLimit, pause: float) -> None:
+    rate_limiter, _ = throttled_once(limit)
+    assert rate_limiter.paused_until(0.5) == pytest.approx(0.5 + pause)
 
 
 def test_pauses_double_up_to_the_period() -> None:
@@ -304,17 +335,52 @@ def test_late_throttling_of_an_earlier_request_does_not_decrease_the_rate() -> N
     assert rate_limiter.rate == rate
 
 
+@pytest.mark.parametrize("count", [1, TOLERATED])
+def test_a_few_throttled_requests_among_many_answers_leave_the_rate_as_it_is(count: int) -> None:
+    rate_limiter = RateLimitState(LIMIT)
+    for grant in [rate_limiter.start(0.0) for _ in range(count)]:
+        rate_limiter.on_throttled(grant, 0.5)
+    assert rate_limiter.rate == 2.0
+    assert rate_limiter.wait(0.5) == 1.0
+
+
+def test_answers_at_the_full_rate_pay_for_throttled_requests() -> None:
+    rate_limiter = RateLimitState(LIMIT)
+    now = 0.0
+    for number in range(40 * 20):
+        now += 1.0
+        grant = rate_limiter.start(now)
+        if number % 20 == 19:
+            rate_limiter.on_throttled(grant, now)
+            now, grant = probe(rate_limiter)
+        rate_limiter.on_answer(grant, now)
+    assert rate_limiter.rate == 2.0
+    assert rate_limiter.throttled == 40
+
+
+def test_answers_at_a_low_rate_hardly_pay_for_throttled_requests() -> None:
+    """There another program uses the rest of the limit."""
+    rate_limiter = overloaded_once()
+    now, grant = probe(rate_limiter)
+    rate_limiter.on_answer(grant, now)
+    for _ in range(30):
+        rate_limiter.on_answer(rate_limiter.start(12.0), 12.0)
+    rate = rate_limiter.rate
+    rate_limiter.on_throttled(rate_limiter.start(12.0), 12.0)
+    assert rate_limiter.rate == pytest.approx(0.6 * rate)
+
+
 def test_one_episode_decreases_the_rate_once() -> None:
-    rate_limiter, _ = throttled_once()
-    assert rate_limiter.rate == pytest.approx(0.65 * 2)
+    rate_limiter = overloaded_once()
+    assert rate_limiter.rate == pytest.approx(0.6 * 2)
     for _ in range(3):
         now, grant = probe(rate_limiter)
         rate_limiter.on_throttled(grant, now)
-    assert rate_limiter.rate == pytest.approx(0.65 * 2)
+    assert rate_limiter.rate == pytest.approx(0.6 * 2)
 
 
 def test_the_next_episode_decreases_the_rate_again_after_a_period() -> None:
-    rate_limiter, _ = throttled_once()
+    rate_limiter = overloaded_once()
     now, grant = probe(rate_limiter)
     rate_limiter.on_answer(grant, now)
     rate = rate_limiter.rate
@@ -323,7 +389,7 @@ def test_the_next_episode_decreases_the_rate_again_after_a_period() -> None:
     now, grant = probe(rate_limiter)
     rate_limiter.on_answer(grant, now)
     rate_limiter.on_throttled(rate_limiter.start(11.0), 11.5)
-    assert rate_limiter.rate == pytest.approx(0.65 * rate, rel=0.01)
+    assert rate_limiter.rate == pytest.approx(0.6 * rate, rel=0.01)
 
 
 def test_the_rate_never_falls_below_one_request_per_period() -> None:
@@ -340,26 +406,25 @@ def test_the_rate_never_falls_below_one_request_per_period() -> None:
         assert rate_limiter.rate >= 0.1
 
 
-def test_the_rate_recovers_in_small_steps_up_to_the_limit() -> None:
-    rate_limiter, _ = throttled_once()
+@pytest.mark.parametrize("requests", [20, 200, 1000])
+def test_the_rate_recovers_in_small_steps_alike_at_any_limit(requests: int) -> None:
+    rate_limiter = overloaded_once(RateLimit(requests, 10.0))
     now, grant = probe(rate_limiter)
     rate_limiter.on_answer(grant, now)
-    rates = [rate_limiter.rate]
-    while rate_limiter.rate < 2.0 and len(rates) < 500:
-        now += 0.7
+    most, rates = requests / 10, [rate_limiter.rate]
+    while rate_limiter.rate < most and now < 500:
+        now += 1 / rate_limiter.rate
         rate_limiter.on_answer(rate_limiter.start(now), now)
         rates.append(rate_limiter.rate)
     steps = [later - earlier for earlier, later in itertools.pairwise(rates)]
-    assert rates[-1] == 2.0
-    assert all(0 < step < 0.02 for step in steps)
-    assert 80 < now < 300
-    rate_limiter.on_answer(rate_limiter.start(now + 1), now + 1)
-    assert rate_limiter.rate == 2.0
+    assert rates[-1] == most
+    assert all(0 < step < 0.01 * most for step in steps)
+    assert 100 < now < 200
 
 
 def test_the_steps_grow_with_the_time_since_the_last_decrease() -> None:
     def step_after(seconds: float) -> float:
-        rate_limiter, _ = throttled_once()
+        rate_limiter = overloaded_once()
         now, grant = probe(rate_limiter)
         rate_limiter.on_answer(grant, now)
         rate = rate_limiter.rate
@@ -485,13 +550,20 @@ def test_without_a_known_limit_no_rate_applies_until_the_first_throttling() -> N
     assert rate_limiter.rate == math.inf
 
 
-def test_without_a_known_limit_at_most_fifty_requests_are_in_flight() -> None:
+def test_without_a_known_limit_the_requests_in_flight_double_with_each_second_of_answers() -> None:
     rate_limiter = RateLimitState(None)
-    grants = starts_at(rate_limiter, 0.0)
-    assert len(grants) == 50
-    assert rate_limiter.wait(1.0) == math.inf
-    rate_limiter.on_answer(grants[0], 1.0)
-    assert rate_limiter.wait(1.0) == 0
+    together = []
+    for second in range(9):
+        grants = starts_at(rate_limiter, float(second))
+        together.append(len(grants))
+        answer_all(rate_limiter, grants, second + 1.0)
+    assert together == [2, 4, 8, 16, 32, 64, 64, 64, 64]
+
+
+def test_without_answers_the_requests_in_flight_do_not_grow() -> None:
+    rate_limiter = RateLimitState(None)
+    assert len(starts_at(rate_limiter, 0.0)) == 2
+    assert rate_limiter.wait(100.0) == math.inf
 
 
 def learned(accepted: int) -> tuple[RateLimitState, float]:
@@ -506,27 +578,135 @@ def learned(accepted: int) -> tuple[RateLimitState, float]:
     return rate_limiter, now
 
 
-@pytest.mark.parametrize("accepted, rate", [(30, 2.1), (20, 1.4), (1, 0.1), (0, 0.1)])
-def test_the_first_throttling_sets_a_rate_from_the_accepted_requests(
+@pytest.mark.parametrize("accepted, rate", [(30, 2.1), (20, 1.4), (1, 1.4), (0, 1.4)])
+def test_the_first_throttling_sets_a_rate_from_the_accepted_requests_or_the_usual_limit(
     accepted: int, rate: float
 ) -> None:
-    assert learned(accepted)[0].rate == pytest.approx(rate)
+    rate_limiter, _ = learned(accepted)
+    assert rate_limiter.rate == pytest.approx(rate)
 
 
-def test_a_learned_rate_doubles_each_period_until_throttled_and_then_grows_slowly() -> None:
+def test_a_learned_rate_keeps_gaps_between_all_requests() -> None:
+    """The limit may be one on the gaps."""
     rate_limiter, now = learned(20)
-    for expected in (2.8, 5.6):
+    now, grant = probe(rate_limiter)
+    rate_limiter.on_answer(grant, now)
+    assert len(starts_at(rate_limiter, now + LONG)) == 1
+
+
+def test_a_learned_rate_grows_fast_until_throttled_and_then_slowly() -> None:
+    rate_limiter, now = learned(20)
+    for expected in (1.4 * 1.3, 1.4 * 1.3**2):
         now += 15
         for _ in range(round(rate_limiter.rate * 10)):
             rate_limiter.on_answer(rate_limiter.start(now), now)
-        assert rate_limiter.rate == pytest.approx(expected)
-    rate_limiter.on_throttled(rate_limiter.start(now), now)
-    assert rate_limiter.rate == pytest.approx(0.65 * 5.6)
+        assert rate_limiter.rate == pytest.approx(expected, rel=0.02)
+    too_high = rate_limiter.rate
+    while rate_limiter.rate == too_high:
+        rate_limiter.on_throttled(rate_limiter.start(now), now)
+    assert rate_limiter.rate == pytest.approx(too_high / 1.3)
     now += 5
     rate = rate_limiter.rate
     for _ in range(round(rate * 10)):
         rate_limiter.on_answer(rate_limiter.start(now), now)
-    assert rate_limiter.rate == pytest.approx(rate + 0.05, rel=0.01)
+    assert rate_limiter.rate == pytest.approx(rate + 0.02 * too_high, rel=0.01)
+
+
+# Outages.
+
+
+def failed_for(seconds: float, limit: RateLimit | None = LIMIT) -> RateLimitState:
+    """A rate limiter all of whose requests, one a second, failed for so long."""
+    rate_limiter = RateLimitState(limit)
+    for second in range(int(seconds) + 1):
+        rate_limiter.on_failed(rate_limiter.start(float(second)), float(second))
+    return rate_limiter
+
+
+def test_failures_of_less_than_a_minute_change_nothing() -> None:
+    assert failed_for(59).wait(59.0) == 0
+    assert not failed_for(59).is_outage
+
+
+def test_a_minute_of_nothing_but_failures_leaves_probes_further_and_further_apart() -> None:
+    rate_limiter = failed_for(60)
+    assert rate_limiter.is_outage
+    gaps = [rate_limiter.paused_until(60.0) - 60.0]
+    for _ in range(5):
+        now, grant = probe(rate_limiter)
+        rate_limiter.on_failed(grant, now)
+        gaps.append(rate_limiter.paused_until(now) - now)
+    assert gaps == [2.0, 4.0, 8.0, 16.0, 20.0, 20.0]
+
+
+def test_the_first_answer_after_an_outage_brings_the_whole_rate_back() -> None:
+    rate_limiter = failed_for(60)
+    now, grant = probe(rate_limiter)
+    rate_limiter.on_answer(grant, now)
+    assert not rate_limiter.is_paused
+    assert rate_limiter.rate == 2.0
+    assert rate_limiter.wait(now) == 0
+
+
+def test_an_answer_to_a_request_from_before_the_pause_ends_an_outage() -> None:
+    rate_limiter = RateLimitState(LIMIT)
+    late = rate_limiter.start(0.0)
+    for second in range(61):
+        rate_limiter.on_failed(rate_limiter.start(float(second)), float(second))
+    assert rate_limiter.is_outage
+    rate_limiter.on_answer(late, 60.5)
+    assert not rate_limiter.is_paused
+
+
+@pytest.mark.parametrize("outcome", ["answered", "throttled", "maintenance"])
+def test_one_proper_answer_shows_that_the_service_works(outcome: Outcome) -> None:
+    rate_limiter = failed_for(59)
+    report(rate_limiter, rate_limiter.start(59.0), 59.0, outcome)
+    now, grant = probe(rate_limiter)
+    rate_limiter.on_answer(grant, now)
+    now += LONG
+    rate_limiter.on_failed(rate_limiter.start(now), now)
+    assert not rate_limiter.is_outage
+
+
+def test_requests_that_the_client_gave_up_are_no_outage() -> None:
+    rate_limiter = RateLimitState(LIMIT)
+    for second in range(200):
+        rate_limiter.on_lost(rate_limiter.start(float(second)), float(second))
+    assert not rate_limiter.is_paused
+
+
+def test_a_probe_that_is_throttled_ends_the_outage_and_not_the_pause() -> None:
+    rate_limiter = failed_for(60)
+    now, grant = probe(rate_limiter)
+    rate_limiter.on_throttled(grant, now)
+    assert rate_limiter.is_paused
+    assert not rate_limiter.is_outage
+
+
+# The window.
+
+
+@given(limits, st.lists(st.tuples(st.floats(0, 30), st.floats(0, 3)), min_size=1, max_size=60))
+def test_no_more_requests_start_than_slots_are_free_within_the_resolution_of_timers(
+    limit: RateLimit, ends: list[tuple[float, float]]
+) -> None:
+    """Asked half a microsecond before each slot becomes free."""
+    window = Window(limit.max_requests, limit.period)
+    free_at: list[float] = []
+    now = 0.0
+    for gap, _ in ends:
+        now = max(now + gap, *(moment - 5e-7 for moment in free_at[:1]), 0.0)
+        started = 0
+        while window.wait(now) <= 1e-6:
+            window.start()
+            started += 1
+            busy = sum(1 for moment in free_at if moment > now + 1e-6)
+            assert busy + started <= limit.max_requests
+        for _ in range(started):
+            window.end(now)
+        free_at = sorted([*free_at, *[now + limit.period] * started])
+        free_at = [moment for moment in free_at if moment > now + 1e-6]
 
 
 # Another client of the same account.
