@@ -20,11 +20,12 @@ from benchmarks.simulation.grid import (
     Variant,
     results,
 )
-from benchmarks.simulation.workloads import ALL_ROWS, ROWS, SHARED_ROWS, SLOW_ROWS, Row
+from benchmarks.simulation.workloads import ALL_ROWS, LIMIT_ROWS, ROWS, SHARED_ROWS, SLOW_ROWS, Row
 
 _PICTURE = Path("docs/delays.svg")
 _SLOW_VARIANTS = (FIXED_BUCKET, EDF, OURS)
 _SHARED_VARIANTS = (FIXED, FIXED_BUCKET, EDF, OURS)
+_LIMIT_VARIANTS = (EDF, OURS)
 _QUICK_CASES = 3
 
 
@@ -56,7 +57,9 @@ def _print_section(title: str, text: str) -> None:
     print(f"\n{title}\n\n{text}", flush=True)
 
 
-def _report(done: Results, alone: list[str], slow: list[str], beside: list[str]) -> None:
+def _report(
+    done: Results, alone: list[str], slow: list[str], beside: list[str], limited: list[str]
+) -> None:
     if alone:
         brief = "Mean delay / 99th percentile / requests per task (times in seconds)"
         _print_section(brief, table.compared(done, alone, VARIANTS))
@@ -67,6 +70,8 @@ def _report(done: Results, alone: list[str], slow: list[str], beside: list[str])
         _print_section(
             "Beside another client of the account", table.shared(done, beside, _SHARED_VARIANTS)
         )
+    if limited:
+        _print_section("Other rate limits", table.limits(done, limited, _LIMIT_VARIANTS))
 
 
 def main() -> None:
@@ -75,13 +80,15 @@ def main() -> None:
     alone = _chosen(ROWS, options.rows)
     slow = _chosen(SLOW_ROWS, options.rows)
     beside = _chosen(SHARED_ROWS, options.rows)
+    limited = _chosen(LIMIT_ROWS, options.rows)
     cells = (
         *_cells(alone, VARIANTS),
         *_cells(slow, _SLOW_VARIANTS),
         *_cells(beside, _SHARED_VARIANTS),
+        *_cells(limited, _LIMIT_VARIANTS),
     )
     done = results(cells, 1 if options.quick else options.seeds)
-    _report(done, alone, slow, beside)
+    _report(done, alone, slow, beside, limited)
     if options.rows:
         return
     cases = CASES[:_QUICK_CASES] if options.quick else CASES

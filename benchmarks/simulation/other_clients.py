@@ -87,4 +87,4 @@ class OtherTraffic:
         self._schedule_next()
 
     def _arrive(self) -> None:
-        self.throttled += not self._server.window.accepts(self._timeline.now)
+        self.throttled += not self._server.limiting.accepts(self._timeline.now)

@@ -13,8 +13,10 @@ from benchmarks.simulation.server import (
     DOCUMENTED_LIMIT,
     TYPICAL_ROUND_TRIP,
     Limit,
+    RateLimiting,
     RoundTrip,
     Server,
+    Window,
 )
 from benchmarks.simulation.statistics import Measures, Summary, measures, summary
 from benchmarks.simulation.tasks import SimulatedTask
@@ -50,6 +52,9 @@ def run_once(row: str, policy: Policy, *, types_known: bool, seed: int) -> Measu
         types_known=types_known,
         has_dates=chosen.has_dates,
         round_trip=chosen.round_trip,
+        limit=chosen.limit,
+        limiting=chosen.limiting,
+        knows_limit=chosen.knows_limit,
         seed=seed,
     )
     client = (POLICIES[policy] if isinstance(policy, str) else policy)(world)
@@ -67,14 +72,17 @@ def new_world(
     has_dates: bool = True,
     round_trip: RoundTrip = TYPICAL_ROUND_TRIP,
     limit: Limit = DOCUMENTED_LIMIT,
+    limiting: Callable[[Limit], RateLimiting] = Window,
+    knows_limit: bool = True,
     seed: int = 0,
 ) -> World:
     """Return a new world at moment 0."""
     timeline = Timeline()
     return World(
         timeline=timeline,
-        server=Server(timeline, limit, round_trip, random.Random(f"network, {seed}")),
+        server=Server(timeline, limiting(limit), round_trip, random.Random(f"network, {seed}")),
         limit=limit,
+        knows_limit=knows_limit,
         round_trip=round_trip,
         types_known=types_known,
         has_dates=has_dates,

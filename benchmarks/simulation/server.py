@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections import deque
 from collections.abc import Callable
 from functools import partial
+from typing import Protocol
 
 from attrs import frozen
 
@@ -56,8 +58,15 @@ class Answer:
     arrived: float
 
 
+class RateLimiting(Protocol):
+    """What a server does with too many requests."""
+
+    def accepts(self, now: float) -> bool:
+        """Count a request that arrives at *now*; False if it is throttled."""
+
+
 class Window:
-    """The sliding window of the server's rate limit."""
+    """A sliding window, as both providers document it."""
 
     def __init__(self, limit: Limit) -> None:
         self._limit = limit
@@ -73,19 +82,51 @@ class Window:
         return True
 
 
+class Gaps:
+    """The same rate as a limit on the gap between two requests, without any burst."""
+
+    def __init__(self, limit: Limit) -> None:
+        self._gap = limit.period / limit.requests
+        self._last = -math.inf
+
+    def accepts(self, now: float) -> bool:
+        """Count a request that arrives at *now*; False if it follows too soon."""
+        if now - self._last < self._gap:
+            return False
+        self._last = now
+        return True
+
+
+class Stray:
+    """A window that throttles *share* of all requests besides, whatever the rate is."""
+
+    def __init__(self, limit: Limit, share: float) -> None:
+        self._window = Window(limit)
+        self._share = share
+        self._chance = random.Random("stray")
+
+    def accepts(self, now: float) -> bool:
+        """Count a request that arrives at *now*; False if it is throttled."""
+        return self._chance.random() >= self._share and self._window.accepts(now)
+
+
 class Server:
     """Answers polls.
 
     Attributes:
-        window: the rate limit of the account, which other clients share.
+        limiting: the rate limit of the account, which other clients share.
         polls: number of polls that the measured client has sent.
         throttled: number of these that were throttled.
     """
 
     def __init__(
-        self, timeline: Timeline, limit: Limit, round_trip: RoundTrip, rng: random.Random
+        self,
+        timeline: Timeline,
+        limiting: RateLimiting,
+        round_trip: RoundTrip,
+        rng: random.Random,
     ) -> None:
-        self.window = Window(limit)
+        self.limiting = limiting
         self.polls = 0
         self.throttled = 0
         self._timeline = timeline
@@ -107,7 +148,7 @@ class Server:
         self, task: SimulatedTask, sent: float, on_answer: Callable[[Answer], None]
     ) -> None:
         now = self._timeline.now
-        throttled = not self.window.accepts(now)
+        throttled = not self.limiting.accepts(now)
         self.throttled += throttled
         answer = Answer(
             throttled=throttled,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from statistics import fmean
 
@@ -44,7 +45,7 @@ class Summary:
     """Several runs of one row with one policy; times in seconds.
 
     Attributes:
-        mean: mean delay until a finished task was noticed.
+        mean: mean delay until a finished task was noticed; NaN if none was.
         p50: median of these delays.
         p95: 95th percentile.
         p99: 99th percentile.
@@ -88,7 +89,7 @@ def measures(
 
 def summary(runs: Sequence[Measures], bound: float | None) -> Summary:
     """Summarise *runs*; *bound* is the lower bound of their mean delay, None if there is none."""
-    delays = sorted(delay for each in runs for delay in each.delays)
+    delays = sorted(delay for each in runs for delay in each.delays) or [math.nan]
     mean = fmean(delays)
     polls = sum(each.polls for each in runs)
     throttled = sum(each.throttled for each in runs)

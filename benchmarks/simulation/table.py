@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from benchmarks.simulation.bounds import LOWER_BOUND
 from benchmarks.simulation.cost import Case, Cost
 from benchmarks.simulation.grid import CLAIRVOYANT, Results, Variant
 from benchmarks.simulation.statistics import Summary
+from benchmarks.simulation.workloads import ALL_ROWS
 
 
 def compared(results: Results, rows: Sequence[str], variants: Sequence[Variant]) -> str:
@@ -44,6 +46,22 @@ def shared(results: Results, rows: Sequence[str], variants: Sequence[Variant]) -
         for each in variants
     ]
     return _table(["workload", "", *_SHARES], table_rows)
+
+
+def limits(results: Results, rows: Sequence[str], variants: Sequence[Variant]) -> str:
+    """Format how much of the rate limit was used."""
+    table_rows = [
+        [
+            row,
+            each.title,
+            *(show(results[row, each]) for show in _USES.values()),
+            f"{results[row, each].ok_rate * limit.period / limit.requests:.0%}",
+        ]
+        for row in rows
+        for each in variants
+        for limit in [ALL_ROWS[row].limit]
+    ]
+    return _table(["server", "", *_USES, "of the limit"], table_rows)
 
 
 def costs(measured: Mapping[Case, Cost]) -> str:
@@ -92,6 +110,11 @@ _SHARES: Mapping[str, Callable[[Summary], str]] = {
     "answered per second": lambda one: f"{one.ok_rate:.2f}",
     "throttled": lambda one: f"{one.throttled:.1%}",
     "answered of the other's": lambda one: f"{one.other_success or 0.0:.0%}",
+}
+_USES: Mapping[str, Callable[[Summary], str]] = {
+    "mean": lambda one: "–" if math.isnan(one.mean) else _number(one.mean),
+    "answered per second": lambda one: f"{one.ok_rate:.2f}",
+    "throttled": lambda one: f"{one.throttled:.1%}",
 }
 
 

@@ -11,7 +11,16 @@ from attrs import frozen
 
 from benchmarks.simulation.distributions import TYPICAL, Distribution, either, lognormal, stretched
 from benchmarks.simulation.other_clients import OnOff, OtherClient, Poisson, Steady
-from benchmarks.simulation.server import TYPICAL_ROUND_TRIP, RoundTrip
+from benchmarks.simulation.server import (
+    DOCUMENTED_LIMIT,
+    TYPICAL_ROUND_TRIP,
+    Gaps,
+    Limit,
+    RateLimiting,
+    RoundTrip,
+    Stray,
+    Window,
+)
 from benchmarks.simulation.tasks import SimulatedTask
 from vocalsep_async.models import SeparationType
 
@@ -44,6 +53,9 @@ class Row:
         seeds: number of runs that makes its means stable.
         has_dates: whether answers say what time it is at the server.
         round_trip: how long requests take.
+        limit: the rate limit of the account.
+        limiting: what the server does about requests beyond it.
+        knows_limit: whether the client knows the limit.
         other_client: makes another client of the account; None for none.
         ends: seconds after which the run is cut; infinity to run until all finished tasks have
             been noticed.
@@ -54,6 +66,9 @@ class Row:
     seeds: int = 3
     has_dates: bool = True
     round_trip: RoundTrip = TYPICAL_ROUND_TRIP
+    limit: Limit = DOCUMENTED_LIMIT
+    limiting: Callable[[Limit], RateLimiting] = Window
+    knows_limit: bool = True
     other_client: Callable[[], OtherClient] | None = None
     ends: float = float("inf")
 
@@ -101,6 +116,11 @@ def bare(
         SimulatedTask(kind, -age, TYPICAL[kind](rng), tracked=0.0, age_is_known=False, batch=batch)
         for kind in _kinds(count, rng, TYPICAL)
     ]
+
+
+def crowd(count: int, rng: random.Random) -> list[SimulatedTask]:
+    """Single waits that use every slot: their tasks take longer than the run."""
+    return [SimulatedTask(kind, 0.0, 1e4) for kind in _kinds(count, rng, TYPICAL)]
 
 
 def half_old(count: int, rng: random.Random) -> list[SimulatedTask]:
@@ -222,4 +242,26 @@ SHARED_ROWS: Sequence[Row] = (
 )
 """More tasks than the rate limit has room for, beside another client of the same account."""
 
-ALL_ROWS: Mapping[str, Row] = {row.name: row for row in (*ROWS, *SLOW_ROWS, *SHARED_ROWS)}
+
+def _stray_row(requests: int) -> Row:
+    return Row(
+        f"2 % stray, {requests} / 10 s",
+        partial(crowd, 2 * requests),
+        3,
+        limit=Limit(requests),
+        limiting=partial(Stray, share=0.02),
+        ends=300.0,
+    )
+
+
+LIMIT_ROWS: Sequence[Row] = (
+    *(_stray_row(requests) for requests in (20, 200, 1000)),
+    Row("gaps, limit known", partial(batch, 100), 10, limiting=Gaps),
+    Row("gaps, limit unknown", partial(batch, 100), 10, limiting=Gaps, knows_limit=False),
+    Row("window, limit unknown", partial(batch, 100), 10, knows_limit=False),
+)
+"""Servers that throttle in other ways than documented, and clients that do not know the limit."""
+
+ALL_ROWS: Mapping[str, Row] = {
+    row.name: row for row in (*ROWS, *SLOW_ROWS, *SHARED_ROWS, *LIMIT_ROWS)
+}

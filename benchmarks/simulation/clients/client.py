@@ -19,7 +19,8 @@ class World:
     Attributes:
         timeline: virtual time.
         server: the server that it polls.
-        limit: the documented rate limit.
+        limit: the rate limit.
+        knows_limit: whether the client knows it.
         round_trip: how long requests take.
         types_known: whether the client knows the types of its tasks from the start.
         has_dates: whether answers say what time it is at the server.
@@ -29,6 +30,7 @@ class World:
     timeline: Timeline
     server: Server
     limit: Limit
+    knows_limit: bool
     round_trip: RoundTrip
     types_known: bool
     has_dates: bool

@@ -21,7 +21,8 @@ class Paced(ABC, Generic[T]):
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self.rate_limiter = RateLimitState(RateLimit(world.limit.requests, world.limit.period))
+        limit = RateLimit(world.limit.requests, world.limit.period)
+        self.rate_limiter = RateLimitState(limit if world.knows_limit else None)
         self._timer = Timer(world.timeline, self._send)
 
     @abstractmethod
