@@ -47,9 +47,16 @@ def context(
     draw: float = 0.5,
     model: HazardModel = UNTRAINED,
     price: float = 0.0,
+    spare: bool = False,
 ) -> PollContext:
     return PollContext(
-        polls=polls, elapsed=age, age=age, durations=view_of(model), draw=draw, price=price
+        polls=polls,
+        elapsed=age,
+        age=age,
+        durations=view_of(model),
+        draw=draw,
+        price=price,
+        spare=spare,
     )
 
 
@@ -155,6 +162,15 @@ def test_adaptive_polls_more_often_at_a_lower_cost() -> None:
     ]
     assert gaps == sorted(gaps)
     assert gaps[0] < gaps[-1]
+
+
+def test_adaptive_polls_more_often_while_slots_are_left_unused() -> None:
+    """As at a fifth of the cost."""
+    plain, spare = (
+        Adaptive().delay(context(age=60.0, model=TRAINED, spare=s)) for s in (False, True)
+    )
+    assert spare < plain
+    assert spare == Adaptive(cost=0.02).delay(context(age=60.0, model=TRAINED))
 
 
 def test_adaptive_polls_a_task_that_outlasts_all_others_ever_less_often() -> None:

@@ -19,6 +19,8 @@ _LONGEST_GAP_PER_AGE = 0.25
 _COLD_COMPLETIONS = 10
 _COLD_GAP = 2.0
 _COLD_GAP_PER_AGE = 0.5
+# Of the cost, while slots of the rate limit are left unused.
+_SPARE = 0.2
 
 FILE_HOST_PATIENCE = 60.0
 """Seconds for which a download goes on while its file host is away, or has no such file yet."""
@@ -64,6 +66,8 @@ class PollContext:
         price: expected delay in seconds (see `DurationView.expected_delay`) that a task must have
             reached to be polled now; 0 while the rate limit has room for every poll. The schedule
             applies the price itself, whatever the policy returns.
+        spare: whether polls left slots of the rate limit unused lately, so that more of them take
+            none from other tasks.
     """
 
     polls: int
@@ -72,6 +76,7 @@ class PollContext:
     durations: DurationView
     draw: float
     price: float = 0.0
+    spare: bool = False
 
 
 class PollPolicy(Protocol):
@@ -100,7 +105,7 @@ class Adaptive:
 
     Attributes:
         cost: expected delay in seconds that justifies a request, above 0; a smaller value polls
-            more often.
+            more often. A fifth of it is enough while slots of the rate limit are left unused.
 
     Raises:
         InvalidArgumentError: *cost* is not a finite number above 0.
@@ -118,7 +123,8 @@ class Adaptive:
         longest = max(_LONGEST_GAP, _LONGEST_GAP_PER_AGE * age)
         if durations.completions < _COLD_COMPLETIONS:
             longest = min(longest, max(_COLD_GAP, _COLD_GAP_PER_AGE * age))
-        return min(max(durations.due(age, self.cost) - age, shortest), longest)
+        cost = _SPARE * self.cost if context.spare else self.cost
+        return min(max(durations.due(age, cost) - age, shortest), longest)
 
 
 @frozen(kw_only=True)

@@ -30,9 +30,10 @@ from numpy.typing import NDArray
 from scipy.optimize import linprog, minimize_scalar
 from scipy.sparse import block_diag, coo_array, csr_array, hstack
 
-from benchmarks.simulation.distributions import TYPICAL, Distribution
+from benchmarks.simulation.distributions import TYPICAL, Distribution, either
 from benchmarks.simulation.server import DOCUMENTED_LIMIT, TYPICAL_ROUND_TRIP
 from benchmarks.simulation.workloads import BIMODAL, HEAVY, Kinds
+from vocalsep_async.models import SeparationType
 
 Array = NDArray[np.float64]
 
@@ -146,12 +147,15 @@ def _cheapest(chain: Chain, price: float) -> float:
     for index in range(len(first) - 2, -1, -1):
         pairs = slice(first[index], first[index + 1])
         later = chain.running[pairs] * ahead[index + 1 :]
-        ahead[index] = price + np.min(chain.unnoticed[pairs] + later)
+        ahead[index] = price + np.min(chain.expected_delay[pairs] + later)
     return float(ahead[0])
 
 
+_MIXED: Kinds = {SeparationType.SEPARATE_VOCAL: either(*TYPICAL.values())}
+"""What a client knows that is not told the types: the durations of all tasks together."""
+
 BOUNDS: Mapping[str, Callable[[], float]] = {
-    "batch 10": partial(batch, 10, step=1, longest=400),
+    "batch 10": partial(batch, 10, step=0.5, longest=400),
     "batch 100": partial(batch, 100, step=1, longest=400),
     "batch 500": partial(batch, 500, step=2, longest=500),
     "batch 500, slots held": partial(batch, 500, step=_HELD / 5, longest=500, period=_HELD),
@@ -162,6 +166,11 @@ BOUNDS: Mapping[str, Callable[[], float]] = {
     "Poisson 1.5/s": partial(arrivals, 1.5, step=1),
     "bimodal": partial(arrivals, 0.5, step=0.5, kinds=BIMODAL),
     "heavy tail": partial(batch, 200, step=2, longest=700, kinds=HEAVY),
+    "batch 100, types unknown": partial(batch, 100, step=1, longest=400, kinds=_MIXED),
+    "batch 500, types unknown": partial(batch, 500, step=2, longest=500, kinds=_MIXED),
+    "batch 2000, types unknown": partial(batch, 2000, step=5, longest=1300, kinds=_MIXED),
+    "Poisson .5/s, types unknown": partial(arrivals, 0.5, step=0.5, kinds=_MIXED),
+    "Poisson 1/s, types unknown": partial(arrivals, 1, step=1, kinds=_MIXED),
 }
 
 if __name__ == "__main__":

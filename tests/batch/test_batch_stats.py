@@ -119,7 +119,7 @@ async def test_a_shared_poll_counts_for_each_batch(provider: FakeProvider) -> No
 
 
 async def test_stats_show_the_current_rate(provider: FakeProvider) -> None:
-    provider.script("a", envelope(430, "too often"))
+    provider.script("a", *[envelope(430, "too often")] * 6)
     async with make_client() as client, client.track(["a"]) as batch:
         assert batch.stats.rate == 2.0
         await outcomes_of(batch)

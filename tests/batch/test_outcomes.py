@@ -282,7 +282,7 @@ async def test_a_rejected_key_ends_single_waits_too(provider: FakeProvider) -> N
 
         async def waits() -> None:
             with pytest.raises(AuthenticationError):
-                await client.wait_for_task("b")
+                await client.wait_for_task("b", poll=Interval(30))
 
         group.start_soon(waits)
         await anyio.sleep(10)

@@ -243,6 +243,7 @@ class PollTarget(QueueEntry):
             durations=view_of(self.model),
             draw=self.draw,
             price=price,
+            spare=price == 0 and self.queue.has_spare(self.sent),
         )
         return min((self._wanted_by(each, context) for each in self.subscribers), default=math.inf)
 

@@ -20,6 +20,7 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from vocalsep_async._scheduling.hazards import HazardModel
 from vocalsep_async._scheduling.heaps import DeadlineHeap, PriceHeap, WaitingOrder
+from vocalsep_async._scheduling.load import Load
 from vocalsep_async._scheduling.queue_entry import QueueEntry
 
 E = TypeVar("E", bound=QueueEntry)
@@ -102,6 +103,7 @@ class PollQueue(Generic[E]):
         limit: maximum number of polls in flight.
         backlog: tasks that were never polled, which compete too; None for none.
         yields: when it passes its turn; by default never.
+        load: of the queues that share the rate limit; None for this one alone.
 
     Attributes:
         in_flight: number of polls in flight.
@@ -115,8 +117,10 @@ class PollQueue(Generic[E]):
         limit: float = math.inf,
         backlog: Backlog[E] | None = None,
         yields: Yielding = Yielding(0.0),  # noqa: B008 - a frozen value
+        load: Load | None = None,
     ) -> None:
         self.yields = yields
+        self._load = load or Load()
         self._draw = draw
         self._limit = limit
         self._backlog = backlog
@@ -164,6 +168,10 @@ class PollQueue(Generic[E]):
     def price(self) -> float:
         """Price in the keys, in seconds of expected delay; 0 while every wanted poll has a slot."""
         return self._heap.price
+
+    def has_spare(self, now: float) -> bool:
+        """Whether slots are left unused, so that more polls take none from other tasks."""
+        return self._heap.price == 0 and self._load.is_low(now)
 
     def end_poll(self) -> bool:
         """Count one poll less in flight; return whether the limit held other polls back.

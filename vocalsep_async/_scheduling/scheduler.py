@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Generic, NamedTuple, TypeVar
 
+from vocalsep_async._scheduling.load import Load
 from vocalsep_async._scheduling.queue import Backlog, PollQueue, Yielding
 from vocalsep_async._scheduling.queue_entry import QueueEntry
 
@@ -52,6 +53,7 @@ class Scheduler(Generic[E]):
     def __init__(self, draw: Callable[[], float]) -> None:
         self._draw = draw
         self._queues: deque[PollQueue[E]] = deque()
+        self._load = Load()
 
     def queue(
         self,
@@ -61,7 +63,7 @@ class Scheduler(Generic[E]):
         yields: Yielding = BATCH_YIELDS,
     ) -> PollQueue[E]:
         """Open a queue with at most *limit* polls in flight; see `PollQueue`."""
-        queue = PollQueue(self._draw, limit=limit, backlog=backlog, yields=yields)
+        queue = PollQueue(self._draw, limit=limit, backlog=backlog, yields=yields, load=self._load)
         self._queues.append(queue)
         return queue
 
@@ -117,6 +119,7 @@ class Scheduler(Generic[E]):
             self._queues.append(queue)
             chosen = queue.take(now, share)
             if chosen is not None:
+                self._load.on_poll(now, rate)
                 return chosen
         return None
 

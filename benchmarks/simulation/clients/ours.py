@@ -62,6 +62,7 @@ class Tracked(QueueEntry):
             durations=view_of(self.model),
             draw=self.draw,
             price=price,
+            spare=isinstance(self.queue, PollQueue) and self.queue.has_spare(self.sent),
         )
         return self.sent + self.policy.delay(context)
 
