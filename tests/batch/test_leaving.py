@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
 from itertools import count
 from typing import Any
 
 import anyio
 import pytest
-from batch.tracking import NEVER, add_all, is_clean, numbered, outcomes_of, slowly
+from batch.tracking import NEVER, add_all, is_clean, numbered, outcomes_of, slowly, tracker_of
 from fakes import FakeProvider, make_client, provider_in_place, record
 from test_cancellation import Mode, broken_off, tasks_left
 
-from vocalsep_async import Interval, VocalSepClient
+from vocalsep_async import (
+    Interval,
+    SeparationTask,
+    TaskRef,
+    TaskStatus,
+    TransportError,
+    VocalSepClient,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -229,3 +237,45 @@ async def test_a_batch_can_be_cancelled_again_while_it_is_left(
     monkeypatch: pytest.MonkeyPatch, what: str, later: int, step: int
 ) -> None:
     assert await sweep(monkeypatch, USES[what], "native", later, step=step) > 8 - step
+
+
+async def test_leaving_a_large_batch_lets_other_tasks_run_meanwhile(provider: FakeProvider) -> None:
+    refs = [TaskRef(task_id, created_at=datetime.now(UTC)) for task_id in numbered(2000)]
+    steps = 0
+
+    async def count_steps() -> None:
+        nonlocal steps
+        while True:
+            await asyncio.sleep(0)
+            steps += 1
+
+    add_all(provider, [ref.task_id for ref in refs], NEVER)
+    async with make_client() as client, anyio.create_task_group() as group:
+        async with client.track(refs) as batch:
+            await anyio.sleep(1)
+            group.start_soon(count_steps)
+            before = steps
+        assert steps - before >= 3
+        assert len(batch.pending_ids()) == 2000
+        assert not client._engine.poller._targets
+        group.cancel_scope.cancel()
+
+
+async def test_a_batch_that_is_being_left_takes_no_record_of_a_shared_poll(
+    provider: FakeProvider,
+) -> None:
+    refs = [TaskRef(task_id, created_at=datetime.now(UTC)) for task_id in numbered(1200)]
+    add_all(provider, [ref.task_id for ref in refs], NEVER)
+    async with make_client(rate_limit=None) as client:
+        async with client.track(refs) as batch:
+            await anyio.sleep(5)
+            targets = client._engine.poller._targets
+            shared = targets[refs[0].task_id]
+        # While the rest is left, the target still has the batch among its subscribers.
+        tracker = tracker_of(batch)
+        before = batch.stats
+        for subscriber in shared.subscribers or (tracker._group_for(refs[0], 0.0),):
+            subscriber.on_poll(None)
+            subscriber.on_record(shared, SeparationTask(task_id="a", status=TaskStatus.SUCCESS))
+            subscriber.on_retry(shared, TransportError("cut"))
+    assert batch.stats == before

@@ -231,6 +231,7 @@ class Runner(BatchRunner):
 
     async def _finish(self) -> None:
         # The journal is the last: deliveries and polls that end may still write to it.
+        await self._entered().forget()
         if sources := self._sources():
             await asyncio.wait(sources)
         await self._deliveries.wait_ended()

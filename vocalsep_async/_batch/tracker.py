@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable
 
 import anyio
+from anyio.lowlevel import checkpoint
 
 from vocalsep_async._batch.backlog import UnpolledIds
 from vocalsep_async._batch.counters import BatchCounters
@@ -30,7 +31,7 @@ from vocalsep_async.policies import PollPolicy
 _logger = logging.getLogger("vocalsep_async.batches")
 
 _SLICE = 500
-"""Tasks that are settled before the event loop may run other tasks."""
+"""Tasks that are settled, or left, before the event loop may run other tasks."""
 _CLOCK_RESOLUTION = 1e-6
 """Seconds by which a timer of the event loop may fire early."""
 _STALL = 1.0
@@ -108,6 +109,8 @@ class BatchTracker:
         self._newest = -math.inf
         self._is_warned = False
         self._pending_at_release: tuple[str, ...] = ()
+        self._left: list[PollTarget] = []
+        """Targets that were open at the release, and to which the batch is still subscribed."""
         self.counters = counters
         self.error: VocalSepError | None = None
         self.failure: Exception | None = None
@@ -234,14 +237,17 @@ class BatchTracker:
             self.timeout,
         )
 
-    # Called by groups and by the poller
+    # Called by groups and by the poller; after the release only until all is unsubscribed
 
     def on_poll(self, error: VocalSepError | None) -> None:
         """A poll ended; *error* is the reason why it will be retried, None if it will not."""
-        self.counters.on_poll(error)
+        if self._open:
+            self.counters.on_poll(error)
 
     def on_record(self, group: ArrivalGroup, target: PollTarget, task: SeparationTask) -> None:
         """A poll succeeded."""
+        if not self._open:
+            return
         self.counters.on_record()
         if target.polls == 1 and target.age_is_known:
             self._backlog.siblings.observe(group.started - target.created)
@@ -259,7 +265,7 @@ class BatchTracker:
 
     def on_retry(self, group: ArrivalGroup, target: PollTarget, error: VocalSepError) -> None:  # noqa: ARG002
         """A poll failed with *error* and will be retried, unless a single poll was wanted."""
-        if self._is_last(group, target):
+        if self._open and self._is_last(group, target):
             self._settle(target.task_id, group)
 
     def on_error(self, group: ArrivalGroup, target: PollTarget, error: Exception) -> None:
@@ -414,15 +420,24 @@ class BatchTracker:
         )
 
     def release(self) -> None:
-        """Stop polling for this batch; `Poller.wait_closed` waits for cancelled polls."""
+        """Stop polling for this batch, once; `forget` unsubscribes from its tasks."""
         self._stop_sweeping()
         self._poller.close_group(self.queue)
-        for known in self._open.values():
-            if isinstance(known, PollTarget):
-                self._poller.unsubscribe(known, self._group_of(known))
         # `pending_ids` also works after the block.
         self._pending_at_release = tuple(self._open)
+        self._left = [known for known in self._open.values() if isinstance(known, PollTarget)]
         self._open.clear()
+
+    async def forget(self) -> None:
+        """Unsubscribe from the tasks that were open, without holding up the event loop.
+
+        `Poller.wait_closed` waits for the polls that are cancelled.
+        """
+        while self._left:
+            for target in self._left[-_SLICE:]:
+                self._poller.unsubscribe(target, self._group_of(target))
+            del self._left[-_SLICE:]
+            await checkpoint()
 
     def pending(self) -> tuple[str, ...]:
         """The ids without an outcome, or those without one at the release."""
