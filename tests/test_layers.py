@@ -62,7 +62,8 @@ ARROWS = {
     "_events": {"_event_log", "_text", "errors", "instrumentation"},
     "_limiting": {"policies"},
     "limiter": {"_limiting", "errors", "policies"},
-    "_request_queue": {"_events", "errors", "instrumentation", "limiter"},
+    "_turns": set(),
+    "_request_queue": {"_events", "_turns", "errors", "instrumentation", "limiter"},
     "_failures": {"errors", "policies"},
     "_transport": {"errors", "_text", "providers"},
     "_sender": {

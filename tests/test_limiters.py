@@ -496,6 +496,30 @@ async def test_a_closing_client_closes_the_limiter_after_it_was_asked_for_the_la
             await call
 
 
+class BrokenLimiter(WrappedLimiter):
+    """Cannot say its state any more once it has granted a slot."""
+
+    def snapshot(self) -> LimiterSnapshot:
+        if self.bids:
+            raise OSError("the store is away")
+        return super().snapshot()
+
+    @property
+    def rate(self) -> float:
+        return math.inf if len(self.bids) < 1 else self.snapshot().rate
+
+
+async def test_a_limiter_that_fails_when_the_poll_is_chosen_gets_its_slot_back(
+    provider: FakeProvider,
+) -> None:
+    limiter = BrokenLimiter()
+    async with make_client(limiter=limiter) as client:
+        with pytest.raises(OSError, match="the store is away"):
+            await client.wait_for_task("a")
+    assert limiter.results == [SlotResult.UNUSED]
+    assert is_idle()
+
+
 class CancelledLimiter(WrappedLimiter):
     """Depends on a task that something has cancelled."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from typing import Any
 
@@ -168,6 +169,23 @@ async def test_closing_fails_queued_and_later_requests() -> None:
         queue.close()
     await start()
     assert failed == 4
+
+
+async def test_a_queue_that_was_overloaded_has_failed_all_requests_when_it_is_closed() -> None:
+    queue = RequestQueue(RateLimiter(RateLimit(1, 1000.0)), Events())
+    await queue.acquire()
+
+    async def give_up() -> None:
+        with anyio.move_on_after(1):
+            await queue.acquire()
+
+    calls = [asyncio.ensure_future(queue.acquire()) for _ in range(20)]
+    async with anyio.create_task_group() as group:
+        for _ in range(5):
+            group.start_soon(give_up)
+    queue.close()
+    await queue.aclose()
+    assert [type(call.exception()) for call in calls] == [ClientClosedError] * 20
 
 
 async def test_a_cancelled_scope_takes_no_slot() -> None:

@@ -1,4 +1,4 @@
-"""Queue in front of the limiter: a client's requests get their slots in the order of arrival."""
+"""Queue in front of the limiter: the requests of a client that wait for their slots."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Self, TypeVar, cast
 import anyio
 
 from vocalsep_async._events import Events
+from vocalsep_async._turns import Turns
 from vocalsep_async.errors import (
     APIError,
     ClientClosedError,
@@ -31,15 +32,14 @@ T = TypeVar("T")
 class RequestQueue:
     """Takes slots of *limiter*, one for each request.
 
-    Only the request at the head of the queue asks the limiter; the others wait for their turn. A
-    cancelled request therefore leaves neither a hole nor a used slot.
+    Only the request whose turn it is asks the limiter; the others wait. A cancelled request
+    therefore leaves neither a hole nor a used slot. `Turns` says who is next.
     """
 
     def __init__(self, limiter: Limiter, events: Events) -> None:
         self.limiter = limiter
         self._events = events
-        self.turn = anyio.Lock(fast_acquire=True)
-        """Held by the head of the queue, which may take several slots in a row."""
+        self._turns = Turns()
         self.is_understood = False
         """Whether any answer came from this API; set it where that is known from elsewhere."""
         self._doubts = 0
@@ -62,15 +62,38 @@ class RequestQueue:
             ClientClosedError: the queue was closed, before or meanwhile.
             RateLimitedError: too many answers raised doubts about the address.
         """
-        # At a third of the cost of ``async with``, and most calls find no queue.
-        if self.turn.locked():
-            await self.turn.acquire()
-        else:
-            self.turn.acquire_nowait()
         try:
-            return await self.next_slot(self._bid_of_call)
+            # Most calls find no queue, and need no coroutine for it.
+            if self._turns.is_taken:
+                await self._turns.wait_as_call()
+            self._turns.is_taken = True
+            return RequestSlot(self, await self._asked(self._bid_of_call), is_call=True)
+        except asyncio.CancelledError:
+            self.on_call_given_up()
+            raise
+
+    async def acquire_for_polls(self, bid: Callable[[], Bid]) -> RequestSlot:
+        """Queue for a slot and take it, for one of the polls of the poll loop.
+
+        Args:
+            bid: as for `Limiter.acquire`.
+
+        Raises:
+            ClientClosedError: the queue was closed, before or meanwhile.
+            RateLimitedError: too many answers raised doubts about the address.
+        """
+        if self._turns.is_taken:
+            await self._turns.wait_as_polls()
+        self._turns.is_taken = True
+        return RequestSlot(self, await self._asked(bid))
+
+    async def _asked(self, bid: Callable[[], Bid]) -> Slot:
+        """The slot that the limiter grants to the request with the turn, which ends."""
+        try:
+            self._check_open()
+            return await self._ask(self.limiter.acquire(bid))
         finally:
-            self.turn.release()
+            self._turns.release()
 
     async def try_acquire(self) -> RequestSlot | float:
         """Take a slot, or return the seconds after which to ask again.
@@ -80,25 +103,18 @@ class RequestQueue:
             RateLimitedError: too many answers raised doubts about the address.
         """
         self._check_open()
-        # The lock is handed over, so it is never free while a request queues.
-        if self.turn.locked():
+        # The turn is handed over, so it is never free while a request queues.
+        if self._turns.is_taken:
             return self.limiter.snapshot().wait
-        async with self.turn:
+        self._turns.is_taken = True
+        try:
             slot = await self._ask(self.limiter.try_acquire(self._bid_of_call))
+        finally:
+            self._turns.release()
         return slot if isinstance(slot, (int, float)) else RequestSlot(self, slot)
 
-    async def next_slot(self, bid: Callable[[], Bid]) -> RequestSlot:
-        """Wait for a slot and take it; the caller must hold the turn.
-
-        Raises:
-            ClientClosedError: the queue was closed, before or meanwhile.
-            RateLimitedError: too many answers raised doubts about the address.
-        """
-        self._check_open()
-        return RequestSlot(self, await self._ask(self.limiter.acquire(bid)))
-
     def _bid_of_call(self) -> Bid:
-        return Bid(must=True, queued=1 + self.turn.statistics().tasks_waiting)
+        return Bid(must=True, queued=1 + self._turns.waiting)
 
     async def _ask(self, question: Awaitable[T]) -> T:
         """Await *question*, a call of the limiter, unless `_interrupt` ends it."""
@@ -154,20 +170,27 @@ class RequestQueue:
     def close(self) -> None:
         """Fail every request that queues now or comes later."""
         self._closing.set()
+        self._turns.is_closing = True
         # The others in the queue fail one after the other, when they get their turn.
         self._interrupt()
 
     async def aclose(self) -> None:
         """Close the limiter, once all requests have ended; may be called again."""
         # Only the holder of the turn asks the limiter, and each later one finds the queue closed.
-        async with self.turn:
-            is_first, self._is_released = not self._is_released, True
+        if self._turns.is_taken:
+            await self._turns.wait_as_call()
+            self._turns.release()
+        is_first, self._is_released = not self._is_released, True
         # By the second call, the limiter may belong to another client.
         if is_first:
             self.limiter.on_pause = None
             await self.limiter.aclose()
 
     # The ends of requests
+
+    def on_call_given_up(self) -> None:
+        """A call was cancelled, in the queue or before its answer came."""
+        self._turns.overload.on_given_up(_now())
 
     def report(self, slot: Slot, error: BaseException | None) -> None:
         """Report how the request of *slot* ended: with *error*, or None for an answer."""
@@ -239,9 +262,10 @@ class RequestSlot:
     Send it within the slot's ``with`` block, which reports how it ended; or `release` the slot.
     """
 
-    def __init__(self, queue: RequestQueue, slot: Slot) -> None:
+    def __init__(self, queue: RequestQueue, slot: Slot, *, is_call: bool = False) -> None:
         self._queue = queue
         self._slot = slot
+        self._is_call = is_call
         self._used = False
 
     def __enter__(self) -> Self:
@@ -254,6 +278,8 @@ class RequestSlot:
         error: BaseException | None,
         _traceback: TracebackType | None,
     ) -> None:
+        if error is not None and self._is_call and isinstance(error, asyncio.CancelledError):
+            self._queue.on_call_given_up()
         self._queue.report(self._slot, error)
 
     def release(self, _task: object = None) -> None:

@@ -382,7 +382,7 @@ class Poller:
             await asyncio.sleep(0)
             while True:
                 await self._until_due()
-                await self._start_due_polls()
+                await self._start_due_poll()
         except Exception as error:  # noqa: BLE001 - handed to the subscribers
             # Without the loop no subscriber would be notified any more, so each gets the error.
             self._end_all(error)
@@ -399,20 +399,20 @@ class Poller:
             with anyio.move_on_after(wait):
                 await self._changed.wait()
 
-    async def _start_due_polls(self) -> None:
-        # As many slots in a turn as requests queue behind it: polls get half of all slots.
-        async with self._requests.turn:
-            for _ in range(1 + self._requests.turn.statistics().tasks_waiting):
-                # The slot comes first: which poll is the most urgent one is decided when it can be
-                # sent.
-                slot = await self._requests.next_slot(self._bid)
-                target = self._next_wanted(anyio.current_time())
-                if target is None:
-                    slot.release()
-                    # What was due may be about to be settled, by a callback that has to run.
-                    await checkpoint()
-                    return
-                self._start_poll(target, slot)
+    async def _start_due_poll(self) -> None:
+        # The slot comes first: which poll is the most urgent one is decided when it can be sent.
+        slot = await self._requests.acquire_for_polls(self._bid)
+        try:
+            target = self._next_wanted(anyio.current_time())
+        except BaseException:
+            slot.release()
+            raise
+        if target is None:
+            slot.release()
+            # What was due may be about to be settled, by a callback that has to run.
+            await checkpoint()
+        else:
+            self._start_poll(target, slot)
 
     def _bid(self) -> Bid:
         """What the next slot is worth to the polls at this moment."""
