@@ -62,6 +62,10 @@ def polls_of(task_id: str) -> Call:
     return lambda client: client.get_task(task_id)
 
 
+def timed_polls_of(task_id: str) -> Call:
+    return lambda client: client.get_task(task_id, timeout=SOON)
+
+
 def waits_for(task_id: str) -> Call:
     return lambda client: client.wait_for_task(task_id)
 
@@ -222,6 +226,7 @@ SWEEPS: dict[str, tuple[str, Callable[[str], Call]]] = {
     ),
     "a creation": ("healthy", lambda _: create),
     "credits": ("healthy", lambda _: credits_of),
+    "a poll with a timeout": ("once-fin_before", timed_polls_of),
 }
 
 
@@ -575,6 +580,7 @@ def without_a_loop(call: Awaitable[object]) -> None:
 NEEDS_NO_CLOCK: dict[str, Call] = {
     "opening": lambda client: client.__aenter__(),
     "a poll": polls_of("task-1"),
+    "a poll with a timeout": timed_polls_of("task-1"),
     "a creation": create,
     "credits": credits_of,
 }

@@ -116,13 +116,17 @@ class Engine:
             paused_for=max(0.0, (limiter.paused_until or now) - now),
         )
 
-    async def credits(self) -> float:
+    async def credits(
+        self,
+        timeout: float | None,  # noqa: ASYNC109 - the field's name for a whole call
+    ) -> float:
         """Request the credits of the account; see `VocalSepClient.get_credits`."""
         request, decode = self._provider.credits_request(), self.routes.decoder().credits
         return await self.sender.send_with_retries(
             request,
             lambda slot, _: self.sender.send(slot, request, decode),
             lambda error: error.action in (ErrorAction.RETRY, ErrorAction.THROTTLE),
+            timeout,
         )
 
     def saving_to(self, to: DownloadOptions | str | os.PathLike[str]) -> Save:

@@ -6,6 +6,7 @@ import asyncio
 import copy
 import math
 from collections.abc import Awaitable, Callable
+from functools import partial
 from types import TracebackType
 from typing import Self, TypeVar, cast
 
@@ -40,6 +41,8 @@ class RequestQueue:
         self.limiter = limiter
         self._events = events
         self._turns = Turns()
+        self.answer_time = 0.0
+        """Seconds that an answer usually takes; 0 where that is not known. Timed calls learn it."""
         self.is_understood = False
         """Whether any answer came from this API; set it where that is known from elsewhere."""
         self._doubts = 0
@@ -55,19 +58,29 @@ class RequestQueue:
         """Whether the limiter was closed, and may be handed to another client."""
         limiter.on_pause = self._on_pause
 
-    async def acquire(self) -> RequestSlot:
+    @property
+    def waiting(self) -> int:
+        """Requests that wait for their turn to ask the limiter."""
+        return self._turns.waiting
+
+    async def acquire(self, deadline: float | None = None) -> RequestSlot:
         """Queue for a slot and take it, for a call whose caller waits for the answer.
+
+        Args:
+            deadline: when the slot becomes useless and the caller cancels this, for the limiter;
+                None for never.
 
         Raises:
             ClientClosedError: the queue was closed, before or meanwhile.
             RateLimitedError: too many answers raised doubts about the address.
         """
+        bid = self._bid_of_call if deadline is None else partial(self._bid_of_call, deadline)
         try:
             # Most calls find no queue, and need no coroutine for it.
             if self._turns.is_taken:
                 await self._turns.wait_as_call()
             self._turns.is_taken = True
-            return RequestSlot(self, await self._asked(self._bid_of_call), is_call=True)
+            return RequestSlot(self, await self._asked(bid), is_call=True)
         except asyncio.CancelledError:
             self.on_call_given_up()
             raise
@@ -113,8 +126,8 @@ class RequestQueue:
             self._turns.release()
         return slot if isinstance(slot, (int, float)) else RequestSlot(self, slot)
 
-    def _bid_of_call(self) -> Bid:
-        return Bid(must=True, queued=1 + self._turns.waiting)
+    def _bid_of_call(self, deadline: float | None = None) -> Bid:
+        return Bid(must=True, queued=1 + self._turns.waiting, deadline=deadline)
 
     async def _ask(self, question: Awaitable[T]) -> T:
         """Await *question*, a call of the limiter, unless `_interrupt` ends it."""

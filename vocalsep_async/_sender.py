@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Awaitable, Callable, Mapping
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from typing import Any, TypeVar
 
 from vocalsep_async._events import Events
 from vocalsep_async._failures import FailureStreak
 from vocalsep_async._request_queue import RequestQueue, RequestSlot
+from vocalsep_async._timed_calls import TimedCall
 from vocalsep_async._transport.api import Transport
 from vocalsep_async.errors import VocalSepError
 from vocalsep_async.instrumentation import RequestRetried
@@ -65,36 +66,74 @@ class RequestSender:
         with slot:
             return decode(*await self._transport.exchange(request))
 
-    async def send_with_retries(
+    def send_with_retries(
         self,
         request: Request,
         send: Callable[[RequestSlot, int], Awaitable[T]],
         may_retry: Callable[[VocalSepError], bool],
-    ) -> T:
+        timeout: float | None = None,
+    ) -> Coroutine[Any, Any, T]:
         """Wait for a slot and *send* a request in it, in the tries of the `RetryPolicy`.
 
         Args:
             request: what is sent.
             send: sends it in a slot; gets the number of the try, too, from 1.
             may_retry: says after which errors another try is allowed.
+            timeout: seconds for all of it; None for no limit.
 
         Raises:
             VocalSepError: the last try failed.
+            RequestTimeoutError: time ran out.
         """
         # Before the queue: a closed client or a wrong event loop is reported without a wait.
         self.bind()
+        # Not a coroutine of its own: most calls have no timeout, and need no frame for it.
+        if timeout is None:
+            return self._try(request, send, may_retry, None)
+        name = f"{request.method} {request.path} at {self._transport.host}"
+        return self._try_until(TimedCall(name, timeout, self.queue), request, send, may_retry)
+
+    async def _try_until(
+        self,
+        call: TimedCall,
+        request: Request,
+        send: Callable[[RequestSlot, int], Awaitable[T]],
+        may_retry: Callable[[VocalSepError], bool],
+    ) -> T:
+        try:
+            async with call.timer:
+                return await self._try(request, send, may_retry, call)
+        except TimeoutError as error:
+            # Not a `RequestTimeoutError`, nor one that a user's tracing hook raised.
+            if type(error) is TimeoutError and call.timer.expired():
+                raise call.timeout_error() from None
+            raise
+
+    async def _try(
+        self,
+        request: Request,
+        send: Callable[[RequestSlot, int], Awaitable[T]],
+        may_retry: Callable[[VocalSepError], bool],
+        call: TimedCall | None,
+    ) -> T:
         streak = FailureStreak()
         while True:
             # A slot for each try, because each counts against the rate limit.
-            slot = await self.queue.acquire()
+            slot = await (self.queue if call is None else call).acquire()
             try:
-                return await send(slot, streak.failures + 1)
+                answer = await send(slot, streak.failures + 1)
             except VocalSepError as error:
                 streak = streak.record(error)
                 if streak.failures >= self.retry.attempts or not may_retry(error):
                     raise
+                if call is not None:
+                    call.on_failure(error)
                 delay = streak.delay(error, self.retry, random.random)
                 self.report_retry(request, streak, delay, error)
+            else:
+                if call is not None:
+                    call.on_answer()
+                return answer
             # After throttling there is no delay: `acquire` waits for the end of the pause.
             if delay > 0:
                 await self.queue.sleep(delay)

@@ -245,25 +245,34 @@ class VocalSepClient:
         """What the client has done so far; needs a running event loop."""
         return self._engine.stats()
 
-    async def get_task(self, task: str | TaskRef) -> SeparationTask:
+    async def get_task(
+        self,
+        task: str | TaskRef,
+        *,
+        timeout: float | None = None,  # noqa: ASYNC109 - the field's name for a whole call
+    ) -> SeparationTask:
         """Poll a task once.
 
         A failed request, a 5xx, a throttled one (405/430) or a task that the API does not know
-        yet is tried again as the client's `RetryPolicy` says. There is no timeout: each try queues
-        for the rate limit and waits out pauses of up to 300 s. Bound it with ``asyncio.timeout``.
+        yet is tried again as the client's `RetryPolicy` says.
 
         Args:
             task: its id or ref.
+            timeout: seconds for the whole call: queueing for the rate limit, pauses of up to 300 s,
+                all tries. It gets no slot when an answer would take longer than the time left, so
+                prefer it to ``asyncio.timeout``. None waits without end; 0 sends nothing.
 
         Raises:
-            InvalidArgumentError: the id is unusable, or the client cannot poll on its route;
-                nothing was sent.
+            RequestTimeoutError: time ran out, or too little was left (half at most) for an answer.
+            InvalidArgumentError: an argument is unusable, or the client cannot poll on the task's
+                route; nothing was sent.
             APIError: the API returned an error; maintenance (455) is not waited out.
             TransportError: no usable answer came back in all tries.
             DecodeError: the answer was not one of this API in all tries.
             ClientClosedError: the client was closed.
         """
-        return await self._engine.poller.poll_with_retries(TaskRef.of(task))
+        timeout = _validation.timeout(timeout)
+        return await self._engine.poller.poll_with_retries(TaskRef.of(task), timeout)
 
     async def wait_for_task(
         self,
@@ -571,16 +580,21 @@ class VocalSepClient:
         links = {callback_url, song.get("audio_url", callback_url)}
         return await self._engine.creator.create(Creation(request, kind, links), journal)
 
-    async def get_credits(self) -> float:
+    async def get_credits(self, *, timeout: float | None = None) -> float:  # noqa: ASYNC109
         """How many credits the account has left.
 
+        Args:
+            timeout: as in `get_task`.
+
         Raises:
+            InvalidArgumentError: *timeout* is unusable; nothing was sent.
+            RequestTimeoutError: time ran out; see `get_task`.
             APIError: the API returned an error.
             TransportError: no usable answer came back in all tries.
             DecodeError: the answer was not one of this API in all tries.
             ClientClosedError: the client was closed.
         """
-        return await self._engine.credits()
+        return await self._engine.credits(_validation.timeout(timeout))
 
     def _policy_or(self, poll: PollPolicy | None) -> PollPolicy:
         return self._poll if poll is None else _arguments.policy(poll)

@@ -5,7 +5,7 @@
      ├─ InvalidArgumentError         a wrong argument of a call or a value (also ValueError)
      ├─ ClientClosedError            the client was closed, before the call or during it
      ├─ TransportError               no usable answer: no connection, cut, redirected, too large
-     │   └─ RequestTimeoutError      no complete answer within request_timeout (also TimeoutError)
+     │   └─ RequestTimeoutError      no complete answer within a timeout (also TimeoutError)
      ├─ DecodeError                  an answer, but not one of this API
      ├─ APIError                     the API returned an error
      │   ├─ InvalidParametersError
@@ -117,7 +117,28 @@ class TransportError(VocalSepError):
 
 
 class RequestTimeoutError(TransportError, TimeoutError):
-    """One request took longer than ``request_timeout``; also a builtin `TimeoutError`."""
+    """One request took longer than ``request_timeout``, or a call longer than its *timeout*.
+
+    Also a builtin `TimeoutError`. After the *timeout* of `get_task` or `get_credits` the message
+    says what kept the call: no slot of the rate limit, a pause, or no answer to its request.
+
+    Attributes:
+        last_error: what began the pause that kept the call from sending its request, or else the
+            error of its last request that failed; None without either.
+    """
+
+    last_error: VocalSepError | None = None
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        may_have_arrived: bool = True,
+        action: ErrorAction = ErrorAction.RETRY,
+        last_error: VocalSepError | None = None,
+    ) -> None:
+        super().__init__(message, may_have_arrived=may_have_arrived, action=action)
+        self.last_error = last_error
 
 
 class DecodeError(VocalSepError):

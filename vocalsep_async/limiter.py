@@ -41,7 +41,9 @@ class Bid:
             caller waits for it, the last poll before a deadline, a poll of a starving task. A
             limiter that sets a price for slots leaves it as it is.
         queued: requests of this client that wait for a slot, tasks between two polls included.
-        deadline: when the slot becomes useless, on the event loop's clock; None for never.
+        deadline: when the slot becomes useless, on the event loop's clock; None for never. It is
+            set for calls with a timeout: how long an answer usually takes is subtracted. The client
+            cancels `Limiter.acquire` then.
     """
 
     worth: float = 0.0

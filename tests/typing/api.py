@@ -62,6 +62,8 @@ from vocalsep_async.providers import COMMON_CODES, Request
 async def waits(client: VocalSepClient) -> None:
     assert_type(await client.get_task("id"), SeparationTask)
     assert_type(await client.get_task(TaskRef("id")), SeparationTask)
+    assert_type(await client.get_task("id", timeout=5), SeparationTask)
+    await client.get_task("id", 5)  # type: ignore[call-arg]
     assert_type(await client.wait_for_task("id", timeout=None), SeparationTask)
     assert_type(await client.wait_for_task("id", timeout=1, poll=Interval(5)), SeparationTask)
     await client.wait_for_task("id", on_update=print)
@@ -71,6 +73,7 @@ async def waits(client: VocalSepClient) -> None:
         await client.wait_for_tasks({TaskRef("id")}, type="split_stem"), dict[str, TaskOutcome]
     )
     assert_type(await client.get_credits(), float)
+    assert_type(await client.get_credits(timeout=None), float)
     assert_type(client.notify("id"), bool)
     assert_type(client.notify(TaskRef("id")), bool)
     assert_type(client.stats, ClientStats)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from functools import partial
+from typing import Any
 
 import anyio
 
 from vocalsep_async._polling.poll_events import code_of
 from vocalsep_async._request_queue import RequestSlot
 from vocalsep_async._sender import RequestSender
+from vocalsep_async.errors import ErrorAction
 from vocalsep_async.instrumentation import PollFinished, PollStarted
 from vocalsep_async.models import SeparationTask, TaskRef
 from vocalsep_async.providers import Request
@@ -39,6 +41,24 @@ class DirectPolls:
     ) -> tuple[SeparationTask, float | None]:
         task, _ = self._decode(ref, status, headers, body)
         return task, None if task.is_final else age_of(task, headers)
+
+    def send_with_retries(
+        self, ref: TaskRef, timeout: float | None
+    ) -> Coroutine[Any, Any, tuple[SeparationTask, float | None]]:
+        """Poll *ref* once, in as many tries as the `RetryPolicy` and *timeout* allow.
+
+        Raises:
+            VocalSepError: the last try failed; maintenance is not waited out.
+        """
+        request = self.request(ref)
+        return self._sender.send_with_retries(
+            request,
+            lambda slot, attempt: self.send(
+                slot, request, ref, attempt=attempt, failures=attempt - 1
+            ),
+            lambda error: error.action in (ErrorAction.RETRY, ErrorAction.THROTTLE),
+            timeout,
+        )
 
     async def send(
         self,

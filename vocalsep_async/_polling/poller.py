@@ -44,7 +44,6 @@ from vocalsep_async.errors import (
     AuthenticationError,
     ClientClosedError,
     ConfigurationError,
-    ErrorAction,
     InsufficientCreditsError,
     TaskTimeoutError,
     VocalSepError,
@@ -102,22 +101,19 @@ class Poller:
         """What began the present pause of the client; None without one."""
         return self._requests.pause_cause()
 
-    async def poll_with_retries(self, ref: TaskRef) -> SeparationTask:
-        """Poll *ref* once, in as many tries as the `RetryPolicy` allows.
+    async def poll_with_retries(
+        self,
+        ref: TaskRef,
+        timeout: float | None = None,  # noqa: ASYNC109 - the field's name for a whole call
+    ) -> SeparationTask:
+        """Poll *ref* once, in as many tries as the `RetryPolicy` and *timeout* allow.
 
         Raises:
             InvalidArgumentError: the client cannot poll on the route of *ref*.
             VocalSepError: the last try failed; maintenance is not waited out.
         """
         ref = self.routes.ref(ref)
-        request = self._direct.request(ref)
-        task, _ = await self._sender.send_with_retries(
-            request,
-            lambda slot, attempt: self._direct.send(
-                slot, request, ref, attempt=attempt, failures=attempt - 1
-            ),
-            lambda error: error.action in (ErrorAction.RETRY, ErrorAction.THROTTLE),
-        )
+        task, _ = await self._direct.send_with_retries(ref, timeout)
         return self._receive(ref, task)
 
     def _receive(self, ref: TaskRef, task: SeparationTask) -> SeparationTask:
