@@ -293,6 +293,13 @@ async def test_a_rate_limiter_gives_a_slot_back_that_was_not_used() -> None:
     assert limiter.snapshot().sent == 1
 
 
+async def test_a_rate_limiter_holds_no_slot_for_a_request_that_was_not_sent() -> None:
+    limiter = RateLimiter(RateLimit(1, 10.0))
+    (await slot_of(limiter)).release(SlotResult.NOT_SENT)
+    assert limiter.snapshot().sent == limiter.snapshot().in_flight == 0
+    assert limiter.snapshot().wait == pytest.approx(10.0)
+
+
 async def test_the_snapshot_of_a_rate_limiter_holds_its_state() -> None:
     limiter = RateLimiter(RateLimit(20, 10.0))
     assert limiter.snapshot() == LimiterSnapshot(

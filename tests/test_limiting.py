@@ -11,14 +11,14 @@ from typing import Any, Literal
 
 import pytest
 from attrs import define, field
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from vocalsep_async._limiting import Grant, RateLimitState
 from vocalsep_async._limiting.window import Window
 from vocalsep_async.policies import RateLimit
 
-Outcome = Literal["answered", "lost", "failed", "throttled", "maintenance", "cancelled"]
+Outcome = Literal["answered", "lost", "failed", "throttled", "maintenance", "cancelled", "not sent"]
 LIMIT = RateLimit(20, 10.0)
 TOLERATED = 5
 """Throttled requests that change nothing after many answers, or at first."""
@@ -63,6 +63,8 @@ def report(
             rate_limiter.on_maintenance(grant, now, retry_after)
         case "cancelled":
             rate_limiter.cancel(grant)
+        case "not sent":
+            rate_limiter.on_not_sent(grant, now)
 
 
 def play(rate_limiter: RateLimitState, requests: Iterable[Sent]) -> None:
@@ -108,14 +110,13 @@ requests = st.builds(
     counted=st.sampled_from([0.0, 1.0]) | st.floats(0, 1),
     outcome=st.sampled_from(
         [
-            "answered",
-            "answered",
-            "answered",
+            *["answered"] * 3,
             "lost",
             "failed",
             "throttled",
             "maintenance",
             "cancelled",
+            *["not sent"] * 2,
         ]
     ),
     retry_after=st.none() | st.floats(0, 300),
@@ -129,7 +130,8 @@ def test_the_server_never_counts_more_requests_in_a_period_than_the_limit(
 ) -> None:
     rate_limiter = RateLimitState(limit)
     play(rate_limiter, sent)
-    counted = [request.at_server for request in sent if request.outcome != "cancelled"]
+    arrived = [request for request in sent if request.outcome not in ("cancelled", "not sent")]
+    counted = [request.at_server for request in arrived]
     assert most_in_a_window(counted, limit.period) <= limit.max_requests
     assert rate_limiter.in_flight == 0
     assert rate_limiter.sent == len(counted)
@@ -155,6 +157,39 @@ def test_a_rate_limiter_always_allows_requests_again(sent: list[Sent]) -> None:
         assert rate_limiter.wait(now) == 0
         rate_limiter.on_answer(rate_limiter.start(now), now)
         assert rate_limiter.paused_until(now) == now
+
+
+@given(limits, st.lists(requests, max_size=80))
+def test_requests_are_started_no_faster_whatever_becomes_of_them(
+    limit: RateLimit, sent: list[Sent]
+) -> None:
+    play(RateLimitState(limit), sent)
+    started = [request.started for request in sent if request.outcome != "cancelled"]
+    burst = min(4, max(1, limit.max_requests / 5))
+    assert most_in_a_window(started, limit.period) <= limit.max_requests + burst
+
+
+@given(limits, st.lists(requests, max_size=80))
+def test_the_slots_of_requests_that_were_not_sent_come_back(
+    limit: RateLimit, sent: list[Sent]
+) -> None:
+    """They delay the next requests, as any start does, but no slot is held for them."""
+    for request in sent:
+        request.outcome, request.round_trip = "not sent", 0.0
+        request.arrival /= 10
+    rate_limiter = RateLimitState(limit)
+    play(rate_limiter, sent)
+    # After a minute of nothing else, it is an outage.
+    assume(not rate_limiter.is_outage)
+    latest = max((request.started for request in sent), default=0.0)
+    grants = []
+    now = latest
+    for _ in range(limit.max_requests):
+        wait = rate_limiter.wait(now)
+        assert wait <= limit.period / limit.max_requests + 1e-6
+        now += wait
+        grants.append(rate_limiter.start(now))
+    assert rate_limiter.wait(now) == math.inf
 
 
 def starts_at(rate_limiter: RateLimitState, now: float) -> list[Grant]:
@@ -218,6 +253,23 @@ def test_a_lost_request_holds_its_slot_like_an_answered_one() -> None:
     rate_limiter = RateLimitState(RateLimit(1, 10.0))
     rate_limiter.on_lost(rate_limiter.start(0.0), 30.0)
     assert rate_limiter.wait(30.0) == pytest.approx(10.01)
+
+
+def test_the_slot_of_a_request_that_was_not_sent_is_free_again() -> None:
+    rate_limiter = RateLimitState(RateLimit(1, 10.0))
+    rate_limiter.on_not_sent(rate_limiter.start(0.0), 0.0)
+    assert rate_limiter.in_flight == 0
+    assert rate_limiter.sent == 0
+    # Not at once: what refuses connections is not tried without end.
+    assert rate_limiter.wait(0.0) == pytest.approx(10.0)
+    assert rate_limiter.wait(10.0) == 0
+
+
+def test_requests_that_are_not_sent_are_spaced_like_others() -> None:
+    sent = [Sent(0.0, 0.0, 0.0, "not sent") for _ in range(60)]
+    play(RateLimitState(LIMIT), sent)
+    gaps = [later.started - earlier.started for earlier, later in itertools.pairwise(sent)]
+    assert gaps == pytest.approx([0.0] * 3 + [0.5] * 56)
 
 
 # Throttling.
@@ -298,6 +350,14 @@ def test_a_lost_probe_makes_room_for_the_next() -> None:
     assert rate_limiter.wait(now + 1) == 0
     rate_limiter.start(now + 1)
     assert rate_limiter.wait(now + 2) == math.inf
+
+
+def test_a_probe_that_was_not_sent_makes_room_for_the_next_after_the_usual_gap() -> None:
+    rate_limiter, _ = throttled_once(RateLimit(2, 10.0))
+    now, grant = probe(rate_limiter)
+    rate_limiter.on_not_sent(grant, now)
+    assert rate_limiter.paused_until(now) == now
+    assert rate_limiter.wait(now) == pytest.approx(10 / 2)
 
 
 def test_a_cancelled_probe_makes_room_for_the_next() -> None:
@@ -637,6 +697,13 @@ def test_a_minute_of_nothing_but_failures_leaves_probes_further_and_further_apar
         rate_limiter.on_failed(grant, now)
         gaps.append(rate_limiter.paused_until(now) - now)
     assert gaps == [2.0, 4.0, 8.0, 16.0, 20.0, 20.0]
+
+
+def test_connections_that_are_not_made_are_an_outage_too() -> None:
+    rate_limiter = RateLimitState(LIMIT)
+    for second in range(61):
+        rate_limiter.on_not_sent(rate_limiter.start(float(second)), float(second))
+    assert rate_limiter.is_outage
 
 
 def test_the_first_answer_after_an_outage_brings_the_whole_rate_back() -> None:

@@ -317,9 +317,11 @@ def _result_of(error: BaseException | None) -> SlotResult:
         # An answer that cannot be read is still an answer: the request was not lost.
         case APIError() | DecodeError():
             return SlotResult.ANSWERED
-        # A cancelled request counts as well: the server may have received it.
+        # A cancelled request counts as well, unless the transport has marked it: the server may
+        # have received it.
         case _:
-            return SlotResult.LOST
+            arrived = getattr(error, "may_have_arrived", True)
+            return SlotResult.LOST if arrived else SlotResult.NOT_SENT
 
 
 def _now() -> float:

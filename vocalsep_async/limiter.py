@@ -64,8 +64,12 @@ class SlotResult(enum.Enum):
     """The API is under maintenance."""
     LOST = "lost"
     """No answer came; the API may have counted the request nevertheless."""
+    NOT_SENT = "not_sent"
+    """The API cannot have counted the request: no connection was made, or a proxy rejected it. A
+    limiter may grant its slot again, but should not do so immediately: the next one may fail as
+    fast."""
     UNUSED = "unused"
-    """No request was sent."""
+    """No request was tried."""
 
 
 class Slot(Protocol):
@@ -89,7 +93,7 @@ class LimiterSnapshot:
             known.
         ceiling: the highest rate that it may expect; infinity while no limit is known.
         in_flight: requests of this client that were sent and not answered yet.
-        sent: requests that this client has sent.
+        sent: requests that this client has sent; not those that ended as `SlotResult.NOT_SENT`.
         throttled: how many of them the API throttled.
         wait: seconds until a request may be sent, as far as is known; 0 for now, infinity for not
             before an answer.
@@ -236,6 +240,8 @@ class RateLimiter(Limiter):
                 self._state.on_maintenance(grant, now, retry_after)
             case SlotResult.LOST:
                 self._state.on_lost(grant, now)
+            case SlotResult.NOT_SENT:
+                self._state.on_not_sent(grant, now)
             case _:  # UNUSED
                 self._state.cancel(grant)
         if result in (SlotResult.THROTTLED, SlotResult.MAINTENANCE):

@@ -476,7 +476,8 @@ class ClientStats:
     """What a client has done and may do now.
 
     Attributes:
-        requests: requests sent, each counted once on the wire.
+        requests: requests sent, each counted once on the wire; not those that cannot have reached
+            the API, because no connection was made or a proxy rejected them.
         throttled: how many of them the API throttled (405/430 and their equivalents).
         in_flight: requests sent and not answered yet.
         rate: requests per second that are allowed now; infinity while no limit is known.

@@ -36,7 +36,7 @@ class RateLimitState:
     """Decides when a client may send its next request.
 
     All moments are seconds on one clock. Each `Grant` ends with exactly one call of `cancel`,
-    `on_answer`, `on_lost`, `on_failed`, `on_throttled` or `on_maintenance`.
+    `on_not_sent`, `on_answer`, `on_lost`, `on_failed`, `on_throttled` or `on_maintenance`.
 
     Args:
         limit: the documented limit; None if it is not known. Then requests are limited only by
@@ -62,7 +62,7 @@ class RateLimitState:
         self.ceiling = most / self._period
         """Requests per second at most; infinity where no limit is known."""
         self.sent = 0
-        """Number of requests sent."""
+        """Number of requests sent; those for which no connection was made are not counted."""
         self.throttled = 0
         """Number of requests that were throttled (405, 430 and their like)."""
 
@@ -149,13 +149,25 @@ class RateLimitState:
 
     def on_failed(self, grant: Grant, now: float) -> None:
         """Record that the service failed: no answer came, or one that is not the API's."""
+        self._window.end(now)
+        self._count_failure(grant, now)
+
+    def on_not_sent(self, grant: Grant, now: float) -> None:
+        """Record that no connection was made: the server cannot have counted the request."""
+        # The window need not hold the slot, but the spacing stays, so that a host that refuses
+        # connections is not tried any faster than the allowed rate.
+        self._window.cancel()
+        self.sent -= 1
+        self._count_failure(grant, now)
+
+    def _count_failure(self, grant: Grant, now: float) -> None:
         if self._failing_since is None:
             self._failing_since = grant.started
         is_outage = now - self._failing_since >= _OUTAGE
         if is_outage and (self._pause is None or self._pause.is_outage):
-            self._stop(grant, now, *_OUTAGE_PAUSES, None, is_outage=True)
+            self._stop(grant, now, *_OUTAGE_PAUSES, is_outage=True)
         else:
-            self.on_lost(grant, now)
+            self._end_probe(grant)
 
     def on_throttled(self, grant: Grant, now: float, retry_after: float | None = None) -> None:
         """Pause the client and decrease the allowed rate.
@@ -167,6 +179,7 @@ class RateLimitState:
         """
         self.throttled += 1
         self._allowed.decrease(now, grant.started)
+        self._window.end(now)
         self._stop(grant, now, self._first_pause, self._period, retry_after)
 
     @property
@@ -186,6 +199,7 @@ class RateLimitState:
             now: the present moment.
             retry_after: seconds that the server asked for; None if it did not.
         """
+        self._window.end(now)
         self._stop(grant, now, *_MAINTENANCE_PAUSES, retry_after)
 
     def _stop(
@@ -194,11 +208,10 @@ class RateLimitState:
         now: float,
         first: float,
         longest: float,
-        retry_after: float | None,
+        retry_after: float | None = None,
         *,
         is_outage: bool = False,
     ) -> None:
-        self._window.end(now)
         if not is_outage:
             self._failing_since = None
         was_probe = self._end_probe(grant)
