@@ -12,6 +12,7 @@ import gc
 import socket
 import warnings
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any, Literal
 
@@ -449,7 +450,9 @@ async def test_closing_ends_a_call_between_two_attempts(server: FaultServer) -> 
         await ended_by_closing(client, server, polls_of("task-1"))
 
 
-async def test_closing_ends_a_call_that_is_still_connecting(server: FaultServer) -> None:
+@contextmanager
+def host_without_ears() -> Iterator[str]:
+    """The URL of a host that accepts no more connections, and refuses none."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(0)
@@ -458,15 +461,44 @@ async def test_closing_ends_a_call_that_is_still_connecting(server: FaultServer)
         for filler in fillers:
             filler.setblocking(False)
             filler.connect_ex(address)
-        client = client_at(f"http://127.0.0.1:{address[1]}")
+        yield f"http://127.0.0.1:{address[1]}"
+        for filler in fillers:
+            filler.close()
+
+
+async def test_closing_ends_a_call_that_is_still_connecting() -> None:
+    with host_without_ears() as url:
+        client = client_at(url)
         call = asyncio.ensure_future(client.get_task("task-1"))
         await anyio.wait_all_tasks_blocked()
         assert client.stats.in_flight == 1
         await client.aclose()
         with anyio.fail_after(SOON), pytest.raises(ClientClosedError):
             await call
-        for filler in fillers:
-            filler.close()
+
+
+async def test_a_call_that_is_cut_while_it_connects_keeps_no_slot() -> None:
+    with host_without_ears() as url:
+        async with client_at(url, rate_limit=RateLimit(1, 600.0)) as client:
+            call = asyncio.ensure_future(client.get_task("task-1"))
+            await anyio.wait_all_tasks_blocked()
+            assert client.stats.in_flight == 1
+            call.cancel()
+            with anyio.fail_after(SOON), pytest.raises(asyncio.CancelledError):
+                await call
+            assert client.stats.requests == 0
+
+
+async def test_a_call_that_is_cut_when_its_request_was_sent_keeps_its_slot(
+    server: FaultServer,
+) -> None:
+    async with client_at(f"{server.url}/black_hole", rate_limit=RateLimit(1, 600.0)) as client:
+        call = asyncio.ensure_future(client.get_task("task-1"))
+        await anyio.to_thread.run_sync(server.wait_for_hits, 1)
+        call.cancel()
+        with anyio.fail_after(SOON), pytest.raises(asyncio.CancelledError):
+            await call
+        assert client.stats.requests == 1
 
 
 @pytest.mark.parametrize(

@@ -589,7 +589,9 @@ def test_a_server_that_counts_arrivals_throttles_nothing(run: LoadRun) -> None:
 
 
 def test_every_request_of_the_stats_arrived_once_or_was_never_written(run: LoadRun) -> None:
-    assert run.stats.requests == len(run.server.arrivals) + run.unwritten
+    # One that was cut while connecting is not counted; one that was about to be written is.
+    arrived = len(run.server.arrivals)
+    assert arrived <= run.stats.requests <= arrived + run.unwritten
     assert run.stats.in_flight == 0
 
 

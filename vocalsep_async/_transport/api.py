@@ -290,6 +290,10 @@ class _OneSend:
         except (aiohttp.ClientError, OSError) as error:
             self._failure = error
             raise
+        except asyncio.CancelledError as cancelled:
+            # As in this package's errors: a request that was cut while connecting used no slot.
+            cancelled.may_have_arrived = request.response is not None  # type: ignore[attr-defined]
+            raise
 
 
 def _not_from_api(status: int, name: str) -> TransportError | None:
