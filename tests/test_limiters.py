@@ -300,6 +300,28 @@ async def test_a_rate_limiter_holds_no_slot_for_a_request_that_was_not_sent() ->
     assert limiter.snapshot().wait == pytest.approx(10.0)
 
 
+async def test_a_rate_limiter_may_be_asked_for_several_slots_at_the_same_time() -> None:
+    limiter = RateLimiter(RateLimit(2, 10.0))
+    slots = [await slot_of(limiter)]
+    await anyio.sleep(5)
+    slots.append(await slot_of(limiter))
+    granted: list[float] = []
+
+    async def ask() -> None:
+        slots.append(await slot_of(limiter))
+        granted.append(anyio.current_time())
+
+    async with anyio.create_task_group() as group:
+        for _ in range(2):
+            group.start_soon(ask)
+        await anyio.sleep(20)
+        now = anyio.current_time()
+        # Both wait for an answer, and the first one to be woken may not be the one to be served.
+        for slot in slots[:2]:
+            slot.release(SlotResult.ANSWERED)
+    assert granted == pytest.approx([now + 10.01, now + 15.01])
+
+
 async def test_the_snapshot_of_a_rate_limiter_holds_its_state() -> None:
     limiter = RateLimiter(RateLimit(20, 10.0))
     assert limiter.snapshot() == LimiterSnapshot(

@@ -205,7 +205,9 @@ class RateLimiter(Limiter):
         return None if self._state.wait(now) > 0 else _GrantedSlot(self, self._state.start(now))
 
     async def _until_changed(self) -> None:
-        self._changed = anyio.Event()
+        # One for all that wait: a user's limiter may ask for several slots at the same time.
+        if self._changed is None or self._changed.is_set():
+            self._changed = anyio.Event()
         with anyio.move_on_after(self._state.wait(_now())):
             await self._changed.wait()
 
