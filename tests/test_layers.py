@@ -66,7 +66,7 @@ ARROWS = {
     "_request_queue": {"_events", "_turns", "errors", "instrumentation", "limiter"},
     "_timed_calls": {"_request_queue", "_text", "errors"},
     "_failures": {"errors", "policies"},
-    "_transport": {"errors", "_text", "providers"},
+    "_transport": {"errors", "policies", "_text", "providers"},
     "_sender": {
         "_events",
         "_failures",

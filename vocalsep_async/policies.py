@@ -22,6 +22,9 @@ _COLD_GAP_PER_AGE = 0.5
 # Of the cost, while slots of the rate limit are left unused.
 _SPARE = 0.2
 
+DEAD_PATH_PATIENCE = 8.0
+"""Seconds without an acknowledgement after which a connection counts as dead. Also the system of a
+slow server acknowledges what arrives."""
 FILE_HOST_PATIENCE = 60.0
 """Seconds for which a download goes on while its file host is away, or has no such file yet."""
 FILE_HOST_GAP = 1.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import ssl
 import warnings
 from collections.abc import Iterator
@@ -82,6 +83,11 @@ TABLE = [
     (
         aiohttp.ClientOSError(104, "Connection reset by peer"),
         "the connection broke (Connection reset by peer)",
+        ARRIVED,
+    ),
+    (
+        aiohttp.ClientOSError(errno.ETIMEDOUT, "Connection timed out"),
+        "the path is dead: nothing was acknowledged for 8 s",
         ARRIVED,
     ),
     (RESET, "the connection broke (Connection reset by peer)", ARRIVED),

@@ -18,6 +18,7 @@ from yarl import URL
 
 from vocalsep_async._transport.failures import translated
 from vocalsep_async._transport.secrets import ApiKey, proxy_login
+from vocalsep_async._transport.sockets import noticing, plain_socket
 from vocalsep_async.errors import (
     ClientClosedError,
     ConfigurationError,
@@ -161,7 +162,11 @@ class Transport:
 
     def _make_session(self) -> aiohttp.ClientSession:
         return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=_CONNECTIONS, keepalive_timeout=_KEEPALIVE),
+            connector=aiohttp.TCPConnector(
+                limit=_CONNECTIONS,
+                keepalive_timeout=_KEEPALIVE,
+                socket_factory=noticing(plain_socket),
+            ),
             cookie_jar=aiohttp.DummyCookieJar(),
             trace_configs=self._trace_configs,
             **self._defaults,

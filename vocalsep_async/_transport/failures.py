@@ -6,6 +6,7 @@ queries, and any bytes that the server sent.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,7 @@ import aiohttp
 
 from vocalsep_async._text import printable
 from vocalsep_async.errors import ErrorAction, RequestTimeoutError, TransportError
+from vocalsep_async.policies import DEAD_PATH_PATIENCE
 
 
 def translated(error: Exception, exchange: str, timeout: float) -> TransportError:
@@ -84,6 +86,11 @@ def _not_http(_error: Any, exchange: str, _timeout: float) -> TransportError:
 
 
 def _broken(error: Any, exchange: str, _timeout: float) -> TransportError:
+    # The system's verdict about a connection that was made, not a timeout of this package.
+    if error.errno == errno.ETIMEDOUT:
+        return TransportError(
+            f"{exchange}: the path is dead: nothing was acknowledged for {DEAD_PATH_PATIENCE:g} s"
+        )
     return TransportError(f"{exchange}: the connection broke{_reason(error)}")
 
 

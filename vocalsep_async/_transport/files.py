@@ -22,6 +22,7 @@ from vocalsep_async._text import printable
 from vocalsep_async._transport.addresses import NotPublicError, names_private, public_socket
 from vocalsep_async._transport.failures import translated
 from vocalsep_async._transport.secrets import proxy_login
+from vocalsep_async._transport.sockets import noticing, plain_socket
 from vocalsep_async.errors import ClientClosedError, ErrorAction, TransportError
 from vocalsep_async.providers._envelope import retry_after
 
@@ -227,7 +228,7 @@ class FileTransport:
             connector=aiohttp.TCPConnector(
                 # Callers limit how many files are fetched simultaneously.
                 limit=0,
-                socket_factory=public_socket if is_guarded else None,
+                socket_factory=noticing(public_socket if is_guarded else plain_socket),
             ),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={hdrs.USER_AGENT: self._user_agent, hdrs.ACCEPT_ENCODING: "identity"},
