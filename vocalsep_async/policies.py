@@ -25,6 +25,9 @@ _SPARE = 0.2
 DEAD_PATH_PATIENCE = 8.0
 """Seconds without an acknowledgement after which a connection counts as dead. Also the system of a
 slow server acknowledges what arrives."""
+LATE_ARRIVAL = 120.0
+"""Seconds for which a system may go on sending a request whose connection was closed, but could not
+be aborted. Linux gives up after about 102 s."""
 FILE_HOST_PATIENCE = 60.0
 """Seconds for which a download goes on while its file host is away, or has no such file yet."""
 FILE_HOST_GAP = 1.0

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, cast
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple, TypeVar, cast
 from urllib.parse import quote
 
 import aiohttp
 from aiohttp import hdrs
+from aiohttp.connector import Connection
 from yarl import URL
 
 from vocalsep_async._transport.failures import translated
 from vocalsep_async._transport.secrets import ApiKey, proxy_login
-from vocalsep_async._transport.sockets import noticing, plain_socket
+from vocalsep_async._transport.sockets import SentOn, noticing, plain_socket
 from vocalsep_async.errors import (
     ClientClosedError,
     ConfigurationError,
@@ -26,6 +28,7 @@ from vocalsep_async.errors import (
     TransportError,
     VocalSepError,
 )
+from vocalsep_async.policies import LATE_ARRIVAL
 from vocalsep_async.providers import Request
 
 LARGEST_ANSWER = 1 << 20
@@ -38,6 +41,12 @@ _KEEPALIVE = 30.0
 _CONNECTIONS = 100
 _KEPT = ("Date", "Retry-After")
 """Headers that are used; any other one may echo the key."""
+_MAY_STILL_ARRIVE = (
+    "The request was given up, but could not be called back: it may still arrive within the next "
+    f"{LATE_ARRIVAL:g} s."
+)
+
+E = TypeVar("E", bound=VocalSepError)
 
 
 class Reply(NamedTuple):
@@ -196,21 +205,25 @@ class Transport:
         # Never None: aiohttp works only within a task.
         task = cast("asyncio.Task[Any]", asyncio.current_task())
         self._under_way.add(task)
+        sending = _OneSend(self._key, self._proxy_login)
         try:
             async with asyncio.timeout(self._request_timeout):
-                return await self._send(session, request, name)
+                return await self._send(session, request, name, sending)
         except (aiohttp.ClientError, OSError) as error:
             if not session.closed:
-                return translated(error, name, self._request_timeout)
+                failure = translated(error, name, self._request_timeout)
+                return sending.noted(failure) if isinstance(error, TimeoutError) else failure
         except asyncio.CancelledError:
             if not self._ended_by_closing(session, task):
                 raise
         finally:
             self._under_way.discard(task)
             self._one_ended.set()
-        return ClientClosedError(
-            "the client, or the session it borrowed, was closed while a request was under way",
-            may_have_arrived=True,
+        return sending.noted(
+            ClientClosedError(
+                "the client, or the session it borrowed, was closed while a request was under way",
+                may_have_arrived=True,
+            )
         )
 
     def _ended_by_closing(self, session: aiohttp.ClientSession, task: asyncio.Task[Any]) -> bool:
@@ -223,7 +236,7 @@ class Transport:
         return session.closed and not task.cancelling()
 
     async def _send(
-        self, session: aiohttp.ClientSession, request: Request, name: str
+        self, session: aiohttp.ClientSession, request: Request, name: str, sending: _OneSend
     ) -> Reply | TransportError:
         async with session.request(
             request.method,
@@ -232,7 +245,7 @@ class Transport:
             allow_redirects=False,
             **self._arguments_of(request),
             # This argument replaces a borrowed session's own middlewares, so they are repeated.
-            middlewares=(*session._middlewares, _OneSend(self._key, self._proxy_login)),  # noqa: SLF001
+            middlewares=(*session._middlewares, sending),  # noqa: SLF001
         ) as response:
             if (error := _not_from_api(response.status, name)) is not None:
                 return error
@@ -263,16 +276,17 @@ class Transport:
             self._closed = True
             for task in self._under_way:
                 task.cancel()
-        if self._session is not None and not self._borrowed:
-            await self._session.close()
+        # Before the session is closed, which would let the kernel send what was given up.
         # The exchange whose tracing hook closes the client cannot end before this call does.
         while self._under_way - {asyncio.current_task()}:
             self._one_ended.clear()
             await self._one_ended.wait()
+        if self._session is not None and not self._borrowed:
+            await self._session.close()
 
 
 class _OneSend:
-    """A client middleware that adds the key and lets the request through once."""
+    """A client middleware that adds the key, lets the request through once, and may cut it off."""
 
     # The key is added here and nowhere else: a header set by a middleware is not among the
     # arguments that tracebacks show, and does not collide with credentials from a netrc file.
@@ -281,6 +295,8 @@ class _OneSend:
         self._key = key
         self._proxy_login = proxy_login
         self._failure: Exception | None = None
+        self._sent_on: SentOn | None = None
+        self._is_discarded = False
 
     async def __call__(
         self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
@@ -290,15 +306,42 @@ class _OneSend:
         request.headers[hdrs.AUTHORIZATION] = self._key.authorization()
         if self._proxy_login is not None and not request.is_ssl():
             request.headers.update(self._proxy_login)
+        # Replaced, because aiohttp does not say which connection it takes for a request, and a
+        # borrowed session has a connector of its own.
+        request.send = partial(self._send_on, request.send)  # type: ignore[method-assign]
         try:
-            return await handler(request)
+            response = await handler(request)
         except (aiohttp.ClientError, OSError) as error:
             self._failure = error
             raise
         except asyncio.CancelledError as cancelled:
             # As in this package's errors: a request that was cut while connecting used no slot.
-            cancelled.may_have_arrived = request.response is not None  # type: ignore[attr-defined]
+            cancelled.may_have_arrived = self._sent_on is not None  # type: ignore[attr-defined]
+            if self._sent_on is not None:
+                is_aborted = self._sent_on.abort()
+                # A proxy may have the request already.
+                self._is_discarded = is_aborted and request.proxy is None
             raise
+        finally:
+            del request.send
+        # An answer has begun, so that nothing of the request is left to send.
+        self._sent_on = None
+        return response
+
+    async def _send_on(
+        self,
+        send: Callable[[Connection], Awaitable[aiohttp.ClientResponse]],
+        connection: Connection,
+    ) -> aiohttp.ClientResponse:
+        if connection.transport is not None:
+            self._sent_on = SentOn(connection.transport)
+        return await send(connection)
+
+    def noted(self, error: E) -> E:
+        """Return *error*, for which the request was given up, with a note if it needs one."""
+        if self._sent_on is not None and not self._is_discarded:
+            error.add_note(_MAY_STILL_ARRIVE)
+        return error
 
 
 def _not_from_api(status: int, name: str) -> TransportError | None:
