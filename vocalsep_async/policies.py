@@ -25,6 +25,8 @@ _SPARE = 0.2
 DEAD_PATH_PATIENCE = 8.0
 """Seconds without an acknowledgement after which a connection counts as dead. Also the system of a
 slow server acknowledges what arrives."""
+IDLE_CONNECTION_PATIENCE = 15.0
+"""Seconds for which a connection to the API is kept open without a request."""
 LATE_ARRIVAL = 120.0
 """Seconds for which a system may go on sending a request whose connection was closed, but could not
 be aborted. Linux gives up after about 102 s."""

@@ -18,9 +18,10 @@ from aiohttp import hdrs
 from aiohttp.connector import Connection
 from yarl import URL
 
+from vocalsep_async._transport.connections import ApiConnector
 from vocalsep_async._transport.failures import translated
 from vocalsep_async._transport.secrets import ApiKey, proxy_login
-from vocalsep_async._transport.sockets import SentOn, noticing, plain_socket
+from vocalsep_async._transport.sockets import SentOn
 from vocalsep_async.errors import (
     ClientClosedError,
     ConfigurationError,
@@ -36,9 +37,6 @@ LARGEST_ANSWER = 1 << 20
 _CONNECT_TIMEOUT = 10.0
 _CONNECT_SHARE = 0.9
 """Of the request timeout, so that connecting times out first: then nothing was sent for sure."""
-_KEEPALIVE = 30.0
-"""Seconds; common servers keep an idle connection open for longer."""
-_CONNECTIONS = 100
 _KEPT = ("Date", "Retry-After")
 """Headers that are used; any other one may echo the key."""
 _MAY_STILL_ARRIVE = (
@@ -96,13 +94,14 @@ class Transport:
         self._key = key
         self._request_timeout = request_timeout
         connect_timeout = _CONNECT_SHARE * request_timeout
+        self._connect_timeout = min(_CONNECT_TIMEOUT, connect_timeout)
         self._defaults: dict[str, Any] = {
             "timeout": aiohttp.ClientTimeout(
                 # asyncio times the whole exchange, in `_until_closed`: aiohttp's own timer
                 # swallows a cancellation in the same iteration of the event loop.
                 total=None,
                 connect=connect_timeout,
-                sock_connect=min(_CONNECT_TIMEOUT, connect_timeout),
+                sock_connect=self._connect_timeout,
                 ceil_threshold=math.inf,
             ),
             "headers": {
@@ -171,15 +170,17 @@ class Transport:
 
     def _make_session(self) -> aiohttp.ClientSession:
         return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                limit=_CONNECTIONS,
-                keepalive_timeout=_KEEPALIVE,
-                socket_factory=noticing(plain_socket),
-            ),
+            connector=ApiConnector(patience=self._connect_timeout),
             cookie_jar=aiohttp.DummyCookieJar(),
             trace_configs=self._trace_configs,
             **self._defaults,
         )
+
+    def distrust_connections(self) -> None:
+        """Send the requests that follow on new connections, unless the session is borrowed."""
+        connector = None if self._session is None else self._session.connector
+        if isinstance(connector, ApiConnector):
+            connector.distrust()
 
     async def exchange(self, request: Request) -> Reply:
         """Send *request* once and read the whole answer.
@@ -212,6 +213,8 @@ class Transport:
         except (aiohttp.ClientError, OSError) as error:
             if not session.closed:
                 failure = translated(error, name, self._request_timeout)
+                if sending.is_unanswered:
+                    self.distrust_connections()
                 return sending.noted(failure) if isinstance(error, TimeoutError) else failure
         except asyncio.CancelledError:
             if not self._ended_by_closing(session, task):
@@ -337,9 +340,14 @@ class _OneSend:
             self._sent_on = SentOn(connection.transport)
         return await send(connection)
 
+    @property
+    def is_unanswered(self) -> bool:
+        """Whether the request was sent, perhaps in part, and no answer has begun."""
+        return self._sent_on is not None
+
     def noted(self, error: E) -> E:
         """Return *error*, for which the request was given up, with a note if it needs one."""
-        if self._sent_on is not None and not self._is_discarded:
+        if self.is_unanswered and not self._is_discarded:
             error.add_note(_MAY_STILL_ARRIVE)
         return error
 
