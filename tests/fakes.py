@@ -86,6 +86,7 @@ class FakeProvider:
         self.posted: list[Mapping[str, Any]] = []
         self.host = "provider.example"
         self.needs_closing = False
+        self.distrusted = 0
         self._added_at: dict[str, float] = {}
         self._done_at: dict[str, float] = {}
         self._scripts: dict[str, deque[Answer]] = {}
@@ -112,6 +113,9 @@ class FakeProvider:
 
     def check_loop(self) -> None:
         asyncio.get_running_loop()
+
+    def distrust_connections(self) -> None:
+        self.distrusted += 1
 
     async def aclose(self) -> None:
         self._closed = True

@@ -84,6 +84,7 @@ ARROWS = {
         "_request_queue",
         "_scheduling",
         "_sender",
+        "_tasks",
         "_text",
         "_validation",
         "durations",

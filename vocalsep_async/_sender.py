@@ -55,6 +55,10 @@ class RequestSender:
         """
         self._transport.check_loop()
 
+    def distrust_connections(self) -> None:
+        """Send the requests that follow on new connections, unless the session is borrowed."""
+        self._transport.distrust_connections()
+
     async def send(self, slot: RequestSlot, request: Request, decode: Decode[T]) -> T:
         """Send *request* in *slot* and decode its answer.
 

@@ -1,14 +1,21 @@
-"""Asyncio tasks that must run to completion once they began."""
+"""Asyncio tasks that belong to no one caller, and those that must finish once they began."""
 
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 import anyio
 
 T = TypeVar("T")
+
+
+def shared_task(coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+    """Begin a task that serves many callers."""
+    # An empty context: it must not run in the context variables of the caller that began it.
+    return asyncio.create_task(coroutine, name=name, context=contextvars.Context())
 
 
 async def run_to_completion(coroutine: Coroutine[Any, Any, T]) -> T:

@@ -7,17 +7,16 @@ task of its own. A task that waits for its next poll costs one entry in a queue.
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import random
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any
 
 import anyio
 from anyio.lowlevel import checkpoint
 
 from vocalsep_async._polling.direct import DirectPolls
+from vocalsep_async._polling.lead import Lead
 from vocalsep_async._polling.learner import DurationLearner
 from vocalsep_async._polling.poll_events import (
     poll_finished,
@@ -25,6 +24,7 @@ from vocalsep_async._polling.poll_events import (
     task_finished,
     wait_ids_of,
 )
+from vocalsep_async._polling.refusals import CONFIRMATION, Refusals
 from vocalsep_async._polling.stateless import StatelessPoller
 from vocalsep_async._polling.target import (
     Identity,
@@ -40,6 +40,7 @@ from vocalsep_async._scheduling.hazards import HazardTable
 from vocalsep_async._scheduling.queue import Backlog, PollQueue
 from vocalsep_async._scheduling.scheduler import WAITS_YIELD, Scheduler
 from vocalsep_async._sender import RequestSender
+from vocalsep_async._tasks import shared_task
 from vocalsep_async.errors import (
     AuthenticationError,
     ClientClosedError,
@@ -52,11 +53,6 @@ from vocalsep_async.limiter import Bid
 from vocalsep_async.models import SeparationTask, TaskRef
 from vocalsep_async.policies import PollPolicy
 from vocalsep_async.providers._routes import Routes
-
-_CONFIRMATION = 1.0
-"""Seconds until the poll that is to confirm a refusal of the account."""
-_FIRST_LEAD, _LONGEST_LEAD = 0.5, 5.0
-"""Seconds by which the last poll comes before a deadline: at first, and at most."""
 
 
 class Poller:
@@ -83,11 +79,8 @@ class Poller:
         self._targets: dict[Identity, PollTarget] = {}
         self._waiters: dict[Waiter, PollTarget] = {}
         self._groups: dict[PollQueue[PollTarget], PollGroup] = {}
-        self._lead = _FIRST_LEAD
-        self._has_succeeded = False
-        """Whether any record came."""
-        self._refused_at: float | None = None
-        """When the account was refused, unless a poll has succeeded since."""
+        self._lead = Lead()
+        self._refusals = Refusals()
         self._loop: asyncio.Task[None] | None = None
         self._cancelled: set[asyncio.Task[None]] = set()
         self._changed = anyio.Event()
@@ -126,7 +119,7 @@ class Poller:
         return task
 
     def _observe(self, task: SeparationTask, target: PollTarget | None) -> None:
-        self._has_succeeded, self._refused_at = True, None
+        self._refusals.on_success()
         if self._learner.observe(task, target):
             self._events.emit(task_finished(task, target, anyio.current_time()))
 
@@ -241,7 +234,7 @@ class Poller:
         target = PollTarget(ref, self.hazards, anyio.current_time())
         target.queue = subscriber.queue
         target.subscribe(subscriber)
-        target.poll_by(subscriber.deadline - self._lead)
+        target.poll_by(subscriber.deadline - self._lead.seconds)
         self._targets[target.identity] = target
         return target
 
@@ -249,9 +242,11 @@ class Poller:
         now = anyio.current_time()
         target.update(ref, self.hazards, now)
         target.subscribe(subscriber)
-        target.poll_by(subscriber.deadline - self._lead)
+        target.poll_by(subscriber.deadline - self._lead.seconds)
         # A poll under way serves the new subscriber, too.
-        if not target.is_polling:
+        if target.is_polling:
+            self._watch(target)
+        else:
             target.poll_soon(now)
             self._enter(target)
 
@@ -333,7 +328,7 @@ class Poller:
         self._changed.set()
         self._requests.wake()
         if self._loop is None or self._loop.done():
-            self._loop = _task(self._run(), "vocalsep poll loop")
+            self._loop = shared_task(self._run(), "vocalsep poll loop")
             self._loop.add_done_callback(self._on_loop_done)
 
     def _on_loop_done(self, loop: asyncio.Task[None]) -> None:
@@ -407,6 +402,9 @@ class Poller:
             slot.release()
             # What was due may be about to be settled, by a callback that has to run.
             await checkpoint()
+        elif target.is_polling:
+            self._give_up(target)
+            slot.release()
         else:
             self._start_poll(target, slot)
 
@@ -422,9 +420,16 @@ class Poller:
             target.queue.end_poll()
         return None
 
+    def _give_up(self, target: PollTarget) -> None:
+        """Have another poll, the last one before a deadline, take the place of one that hangs."""
+        target.queue.end_poll()
+        self._sender.distrust_connections()
+        # At its end it enters the queue again, where it is overdue.
+        self._cancel(target.poll)
+
     def _start_poll(self, target: PollTarget, slot: RequestSlot) -> None:
         target.on_sent(anyio.current_time())
-        poll = _task(self._poll(target, slot), f"vocalsep poll {target.task_id}")
+        poll = shared_task(self._poll(target, slot), f"vocalsep poll {target.task_id}")
         target.poll = poll
         # A poll that is cancelled before it begins never enters the slot's block.
         poll.add_done_callback(slot.release)
@@ -432,9 +437,18 @@ class Poller:
         wait_ids = wait_ids_of(target) if self._events else ()
         # The queue is bound now: the target may move to another one while it is polled.
         poll.add_done_callback(partial(self._on_poll_done, target, target.queue, wait_ids))
+        self._watch(target)
         # Last, because a listener may have another batch share this poll.
         if self._events:
             self._events.emit(poll_started(target, wait_ids))
+
+    def _watch(self, target: PollTarget) -> None:
+        """Have the poll under way not take the place of the last one before a deadline."""
+        moment = target.last_poll(self._lead.seconds)
+        may_hang = moment < target.sent + self._sender.request_timeout
+        if target.poll is not None and may_hang and self._lead.tells_hanging:
+            timer = asyncio.get_running_loop().call_at(moment, self._plan, target)
+            target.poll.add_done_callback(lambda _: timer.cancel())
 
     def _on_poll_done(
         self,
@@ -503,8 +517,7 @@ class Poller:
 
     def _on_record(self, target: PollTarget, task: SeparationTask, age: Age | None) -> None:
         now = anyio.current_time()
-        # Twice the time of an answer. It falls slowly, because one fast answer proves little.
-        self._lead = min(max(2 * (now - target.sent), 0.8 * self._lead), _LONGEST_LEAD)
+        self._lead.observe(now - target.sent)
         target.on_record(task)
         if age is not None:
             target.learn_age(age.seconds, now, is_exact=age.is_exact)
@@ -539,7 +552,7 @@ class Poller:
         streak = target.on_error(error)
         wait_ids = wait_ids_of(target)
         is_refusal = isinstance(error, (AuthenticationError, InsufficientCreditsError))
-        is_confirmed = is_refusal and self._confirms_refusal(target)
+        is_confirmed = is_refusal and self._refusals.confirms(target.sent, anyio.current_time())
         is_doubtful = is_refusal and not is_confirmed and streak.same_kind == 1
         # These concern the account or the client, so no other poll can succeed either.
         ends_all = is_confirmed or isinstance(error, ClientClosedError)
@@ -549,7 +562,7 @@ class Poller:
             self._end(target, error)
         elif target.subscribers:
             delay = streak.delay(error, self._sender.retry, random.random)
-            target.retry_at = anyio.current_time() + (_CONFIRMATION if is_doubtful else delay)
+            target.retry_at = anyio.current_time() + (CONFIRMATION if is_doubtful else delay)
             for subscriber in target.subscribers:
                 subscriber.on_poll(error)
                 subscriber.on_retry(target, error)
@@ -558,23 +571,11 @@ class Poller:
         if ends_all:
             self._end_all(error)
 
-    def _confirms_refusal(self, target: PollTarget) -> bool:
-        """Whether a refusal of the account, met by *target*, is certain enough to end all waits.
-
-        Where polls have succeeded before, the first one is not: it may come from something in
-        between. The poll that confirms it is sent after the first refusal.
-        """
-        if not self._has_succeeded:
-            return True
-        if self._refused_at is None:
-            self._refused_at = anyio.current_time()
-        return target.sent > self._refused_at
-
     def _plan(self, target: PollTarget) -> None:
         # The last subscriber may have left when it received what the poll found.
         if self._targets.get(target.identity) is not target:
             return
-        target.poll_before_deadlines(self._lead)
+        target.poll_by(target.last_poll(self._lead.seconds))
         self._enter(target)
 
     # Giving up
@@ -590,9 +591,3 @@ class Poller:
             group.end(error)
         for target in list(self._waiters.values()):
             self._end(target, error)
-
-
-def _task(coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
-    # An empty context: the task serves all subscribers, and must not run in the context
-    # variables of the one that happened to start it.
-    return asyncio.create_task(coroutine, name=name, context=contextvars.Context())

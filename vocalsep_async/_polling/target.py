@@ -262,12 +262,11 @@ class PollTarget(QueueEntry):
         """Poll as soon as the gap after the last poll is long enough, whatever policies want."""
         self.poll_by(max(now, self.sent + _SHORTEST_GAP))
 
-    def poll_before_deadlines(self, lead: float) -> None:
-        """Poll once more *lead* seconds before each deadline: the time for its answer."""
-        for subscriber in self.subscribers:
-            # A last poll is not followed by another one because answers became faster meanwhile.
-            if subscriber.deadline - self.sent > 2 * lead:
-                self.poll_by(subscriber.deadline - lead)
+    def last_poll(self, lead: float) -> float:
+        """When a poll is due *lead* seconds before the next deadline; infinity for never."""
+        # A last poll is not followed by another one because answers became faster meanwhile.
+        ends = (each.deadline for each in self.subscribers if each.deadline - self.sent > 2 * lead)
+        return min(ends, default=math.inf) - lead
 
     def poll_by(self, moment: float) -> None:
         """Poll at *moment* at the latest, whatever policies want and the queue's price is."""
