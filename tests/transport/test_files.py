@@ -706,6 +706,7 @@ async def test_a_body_that_is_reset_is_worth_another_try(
         with pytest.raises(TransportError) as caught:
             await reply.read()
     assert type(caught.value) is TransportError
+    assert "the connection broke (Connection reset by peer)" in str(caught.value)
     assert caught.value.action is ErrorAction.RETRY
 
 

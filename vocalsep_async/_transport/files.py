@@ -65,6 +65,9 @@ class FileReply:
     ) -> None:
         headers = response.headers
         self._response = response
+        # None if the whole body has come already.
+        connection = response.connection
+        self._protocol = None if connection is None else connection.protocol
         self._was_closed = was_closed
         self._name = name
         self._timeout = timeout
@@ -99,10 +102,18 @@ class FileReply:
             failure = _closed()
         except (aiohttp.ClientError, OSError) as error:
             failure = (
-                _closed() if self._was_closed() else translated(error, self._name, self._timeout)
+                _closed()
+                if self._was_closed()
+                else translated(self._cause_of(error), self._name, self._timeout)
             )
         # Raised outside the handler: aiohttp's error, which holds the link, is not chained.
         raise failure
+
+    def _cause_of(self, error: Exception) -> Exception:
+        """What broke the connection, where aiohttp only says that the body was cut."""
+        # Not its truth, which is whether anything waits in it.
+        broken = None if self._protocol is None else self._protocol.exception()
+        return broken if isinstance(broken, OSError) else error
 
 
 class FileTransport:
