@@ -19,6 +19,7 @@ from vocalsep_async import (
     Interval,
     MaintenanceError,
     NotFoundError,
+    RateLimit,
     RateLimitedError,
     ServerError,
     TaskNotFoundError,
@@ -110,7 +111,7 @@ async def test_answers_to_polls_from_before_a_refusal_do_not_confirm_it(
     ids = [f"t{number}" for number in range(8)]
     for task_id in ids:
         provider.script(task_id, record(task_id), envelope(401, "no"))
-    async with make_client(rate_limit=None) as client:
+    async with make_client(rate_limit=RateLimit(1000, 1.0)) as client:
         outcomes = await client.wait_for_tasks(ids, poll=Interval(5))
     assert all(outcome.succeeded for outcome in outcomes.values())
 

@@ -349,10 +349,9 @@ async def test_the_snapshot_of_a_rate_limiter_holds_its_state() -> None:
 
 async def test_a_rate_limiter_announces_each_pause_once() -> None:
     announced: list[tuple[float, str]] = []
-    limiter = RateLimiter(None)
-    slots = [await slot_of(limiter) for _ in range(5)]
-    slots.pop().release(SlotResult.THROTTLED)  # nothing listens yet
-    limiter = RateLimiter(None)
+    limiter = RateLimiter()
+    (await slot_of(limiter)).release(SlotResult.THROTTLED)  # nothing listens yet
+    limiter = RateLimiter()
     limiter.on_pause = lambda until, reason: announced.append((until, reason))
     slots = [await slot_of(limiter) for _ in range(4)]
     now = anyio.current_time()

@@ -696,7 +696,7 @@ def test_a_minute_of_nothing_but_failures_leaves_probes_further_and_further_apar
         now, grant = probe(rate_limiter)
         rate_limiter.on_failed(grant, now)
         gaps.append(rate_limiter.paused_until(now) - now)
-    assert gaps == [2.0, 4.0, 8.0, 16.0, 20.0, 20.0]
+    assert gaps == [2.0, 4.0, 8.0, 16.0, 24.0, 24.0]
 
 
 def test_connections_that_are_not_made_are_an_outage_too() -> None:

@@ -91,7 +91,7 @@ async def test_a_slot_that_is_released_was_never_used() -> None:
 
 async def test_an_answer_wakes_the_head_of_the_queue() -> None:
     queue = RequestQueue(RateLimiter(None), Events())
-    slots = [await queue.acquire() for _ in range(50)]
+    slots = [await queue.acquire() for _ in range(2)]
 
     async def answer() -> None:
         await anyio.sleep(5)
@@ -140,7 +140,7 @@ async def test_a_pause_is_announced_when_it_begins_and_when_it_gets_longer(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     announced: list[Event] = []
-    queue = RequestQueue(RateLimiter(None), Events([announced.append]))
+    queue = RequestQueue(RateLimiter(), Events([announced.append]))
     slots = [await queue.acquire() for _ in range(4)]
     with caplog.at_level("INFO", "vocalsep_async"):
         for slot, retry_after in zip(slots, [None, None, 30, 20], strict=True):

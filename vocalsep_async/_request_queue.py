@@ -20,6 +20,9 @@ from vocalsep_async.errors import (
     DecodeError,
     ErrorAction,
     RateLimitedError,
+    ServerError,
+    TransportError,
+    VocalSepError,
 )
 from vocalsep_async.instrumentation import Paused, Resumed, Throttled
 from vocalsep_async.limiter import Bid, Limiter, Slot, SlotResult
@@ -48,7 +51,9 @@ class RequestQueue:
         self._doubts = 0
         self._is_paused = False
         self._paused_until = -math.inf
-        self._pause_cause: APIError | None = None
+        self._pause_cause: VocalSepError | None = None
+        self._disturbance: VocalSepError | None = None
+        """What the request met whose end is being reported, and may begin a pause."""
         self._asking: asyncio.Task[object] | None = None
         """The task that waits for the limiter; None while there is none."""
         self._is_interrupted = False
@@ -210,13 +215,14 @@ class RequestQueue:
         self._update_doubts(error)
         result = _result_of(error)
         retry_after = error.retry_after if isinstance(error, APIError) else None
-        if isinstance(error, APIError) and result is not SlotResult.ANSWERED:
+        if isinstance(error, VocalSepError) and result is not SlotResult.ANSWERED:
             # Without its traceback, which would keep the frames of the request alive.
-            self._pause_cause = copy.copy(error).with_traceback(None)
+            self._disturbance = copy.copy(error).with_traceback(None)
         if isinstance(error, APIError) and result is SlotResult.THROTTLED:
             # Before the slot is released, which begins the pause.
             self._events.emit(Throttled(code=error.code, retry_after=retry_after))
         slot.release(result, retry_after=retry_after)
+        self._disturbance = None
         if self._is_paused and result is SlotResult.ANSWERED:
             self._check_resumed()
 
@@ -248,6 +254,7 @@ class RequestQueue:
 
     def _on_pause(self, until: float, reason: str) -> None:
         self._is_paused, self._paused_until = True, until
+        self._pause_cause = self._disturbance
         self._events.emit(Paused(duration=until - _now(), reason=reason))
 
     def _check_resumed(self) -> None:
@@ -257,8 +264,8 @@ class RequestQueue:
             self._pause_cause = None
             self._events.emit(Resumed())
 
-    def pause_cause(self) -> APIError | None:
-        """What the last request met that began or prolonged the present pause; None without one.
+    def pause_cause(self) -> VocalSepError | None:
+        """What the last request met that began or lengthened the present pause; None without one.
 
         None also if it was a request of another process.
         """
@@ -314,9 +321,13 @@ def _result_of(error: BaseException | None) -> SlotResult:
             return SlotResult.THROTTLED
         case APIError(action=ErrorAction.MAINTENANCE):
             return SlotResult.MAINTENANCE
-        # An answer that cannot be read is still an answer: the request was not lost.
-        case APIError() | DecodeError():
+        # An answer of this API, though perhaps one that cannot be read.
+        case APIError(in_envelope=True) | DecodeError(in_envelope=True) if not isinstance(
+            error, ServerError
+        ):
             return SlotResult.ANSWERED
+        case APIError() | DecodeError() | TransportError(may_have_arrived=True):
+            return SlotResult.FAILED
         # A cancelled request counts as well, unless the transport has marked it: the server may
         # have received it.
         case _:

@@ -62,8 +62,11 @@ class SlotResult(enum.Enum):
     """The API throttled the request."""
     MAINTENANCE = "maintenance"
     """The API is under maintenance."""
+    FAILED = "failed"
+    """The service failed: no answer came, a 5xx, or one that is not the API's; the API may have
+    counted the request nevertheless."""
     LOST = "lost"
-    """No answer came; the API may have counted the request nevertheless."""
+    """The client gave the request up; the API may have counted it nevertheless."""
     NOT_SENT = "not_sent"
     """The API cannot have counted the request: no connection was made, or a proxy rejected it. A
     limiter may grant its slot again, but should not do so immediately: the next one may fail as
@@ -99,7 +102,8 @@ class LimiterSnapshot:
             before an answer.
         paused_until: when the present pause ends, on the event loop's clock; None without a pause.
             A pause is over once a request was answered, so this may lie in the past.
-        pause_reason: why there is a pause, such as "throttled" or "maintenance"; None without one.
+        pause_reason: why there is a pause, such as "throttled", "maintenance" or "outage"; None
+            without one.
     """
 
     rate: float
@@ -240,6 +244,8 @@ class RateLimiter(Limiter):
                 self._state.on_throttled(grant, now, retry_after)
             case SlotResult.MAINTENANCE:
                 self._state.on_maintenance(grant, now, retry_after)
+            case SlotResult.FAILED:
+                self._state.on_failed(grant, now)
             case SlotResult.LOST:
                 self._state.on_lost(grant, now)
             case SlotResult.NOT_SENT:
@@ -248,6 +254,8 @@ class RateLimiter(Limiter):
                 self._state.cancel(grant)
         if result in (SlotResult.THROTTLED, SlotResult.MAINTENANCE):
             self._announce_pause(now, result.value)
+        elif self._state.is_outage:
+            self._announce_pause(now, "outage")
         # The rate limiter may allow more than before.
         if self._changed is not None:
             self._changed.set()

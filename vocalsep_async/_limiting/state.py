@@ -27,7 +27,7 @@ _PAUSE_RANGE = (0.1, 1.0)
 _PAUSED_REQUESTS = 2.0
 """Requests that the limit would allow during the first pause."""
 _MAINTENANCE_PAUSES = (30.0, 60.0)
-_OUTAGE_PAUSES = (2.0, 20.0)
+_OUTAGE_PAUSES = (2.0, 24.0)
 _OUTAGE = 60.0
 """Seconds of nothing but failures after which only probes are sent."""
 
