@@ -92,9 +92,7 @@ async def forgetting(network: Network, server: Server) -> dict[str, Any]:
     client = VocalSepClient(
         "a-key", base_url=server.url, rate_limit=None, request_timeout=LONG, on_event=note
     )
-    files = FileTransport(
-        URL(server.url), user_agent="x", read_timeout=LONG, allow_private_hosts=True
-    )
+    files = FileTransport(URL(server.url), user_agent="x", read_timeout=LONG, rules=None)
     async with client:
         await client.get_task("before")
         async with files.get(f"{server.url}/file", {}) as reply:

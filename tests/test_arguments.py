@@ -1,6 +1,7 @@
 """Checks of arguments and of the environment, before any request is sent."""
 
 from contextlib import suppress
+from ipaddress import IPv4Network, IPv6Network
 from typing import Any, cast
 
 import pytest
@@ -44,7 +45,7 @@ def test_a_base_url_or_link_must_be_an_http_url(url: Any) -> None:
 @pytest.mark.parametrize("url", BAD_URLS[1:])
 def test_a_proxy_must_be_an_http_url(url: Any) -> None:
     with pytest.raises(InvalidArgumentError, match=r"^proxy must be a URL"):
-        _arguments.proxy(url)
+        _arguments.proxies(url, trust_env=False)
 
 
 @pytest.mark.parametrize(
@@ -59,15 +60,11 @@ def test_a_proxy_must_be_an_http_url(url: Any) -> None:
 )
 def test_an_http_url_is_accepted(url: str | URL) -> None:
     assert _arguments.base_url(url) == URL(url)
-    assert _arguments.proxy(url) == URL(url)
-
-
-def test_a_proxy_of_none_stays_none() -> None:
-    assert _arguments.proxy(None) is None
+    assert _arguments.proxies(url, trust_env=False)[0]["https"] == URL(url)
 
 
 def test_a_proxy_may_have_a_password() -> None:
-    assert _arguments.proxy("http://me:pw@proxy.example.net:3128") is not None
+    assert _arguments.proxies("http://me:pw@proxy.example.net:3128", trust_env=False)[0]
 
 
 @pytest.mark.parametrize(
@@ -163,3 +160,46 @@ def test_the_error_of_an_invalid_audio_url_gives_an_example() -> None:
 def test_the_error_of_an_invalid_policy_gives_an_example() -> None:
     with pytest.raises(InvalidArgumentError, match=r"such as Adaptive\(\) or Interval\(5\)"):
         _arguments.policy(cast("Any", 5))
+
+
+@pytest.mark.parametrize(
+    "value, networks",
+    [
+        (False, ()),
+        ((), ()),
+        (["198.18.0.0/15"], ("198.18.0.0/15",)),
+        (("10.0.0.1", " fd00::/8 "), ("10.0.0.1/32", "fd00::/8")),
+        ({IPv4Network("10.0.0.0/8")}, ("10.0.0.0/8",)),
+        ((each for each in [IPv6Network("fc00::/7")]), ("fc00::/7",)),
+    ],
+)
+def test_networks_can_be_allowed(value: Any, networks: tuple[str, ...]) -> None:
+    rules = _arguments.address_rules(value)
+    assert rules is not None
+    assert tuple(map(str, rules.networks)) == networks
+
+
+def test_every_address_can_be_allowed() -> None:
+    assert _arguments.address_rules(True) is None
+
+
+@pytest.mark.parametrize(
+    "value, words",
+    [
+        ("198.18.0.0/15", r"as in \('198.18.0.0/15',\), not '198.18.0.0/15'"),
+        (b"10.0.0.0/8", "must be True, False or networks"),
+        (1, "must be True, False or networks, .* not 1"),
+        (None, "must be True, False or networks"),
+        (IPv4Network("10.0.0.0/8"), r"as in .*, not IPv4Network\('10.0.0.0/8'\)"),
+        (["10.0.0.1/8"], "'10.0.0.1/8' has bits beyond its prefix; did you mean '10.0.0.0/8'"),
+        (["fd12::1/8"], "did you mean 'fd00::/8'"),
+        (["cdn.example"], "'cdn.example' is not a network such as '198.18.0.0/15'"),
+        (["*"], "is not a network"),
+        ([""], "'' is not a network"),
+        ([10], "10 is not a network"),
+        (["a\x1b[31m"], r"'a\\x1b\[31m' is not a network"),
+    ],
+)
+def test_what_is_no_network_is_refused_with_an_example(value: Any, words: str) -> None:
+    with pytest.raises(InvalidArgumentError, match=f"allow_private_hosts.*{words}"):
+        _arguments.address_rules(value)

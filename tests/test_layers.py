@@ -126,7 +126,16 @@ ARROWS = {
         "models",
         "policies",
     },
-    "_arguments": {"_logging", "_version", "errors", "limiter", "models", "policies"},
+    "_arguments": {
+        "_logging",
+        "_text",
+        "_transport",
+        "_version",
+        "errors",
+        "limiter",
+        "models",
+        "policies",
+    },
     "_creation": {
         "_events",
         "_request_queue",

@@ -555,12 +555,26 @@ def test_an_emulator_does_not_show_its_keys(before: str, after: str, option: str
 # Passwords of proxies
 
 
+@pytest.fixture(params=["an argument", "the environment"])
+def through_proxy(
+    request: pytest.FixtureRequest, server: FaultServer, monkeypatch: pytest.MonkeyPatch
+) -> dict[str, Any]:
+    """Options of a client that reaches the server through a proxy with a login."""
+    proxy = server.url.replace("//", f"//user:{PASSWORD}@")
+    if request.param == "an argument":
+        return {"proxy": proxy}
+    for name in ("NO_PROXY", "no_proxy", "REQUEST_METHOD"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("http_proxy", "https_proxy"):
+        monkeypatch.setenv(name, proxy)
+    return {"trust_env": True}
+
+
 @pytest.mark.parametrize("url", ["http://api.invalid/black_hole", "https://black_hole.invalid"])
 async def test_the_frames_of_a_cancelled_request_do_not_show_the_proxys_password(
-    server: FaultServer, url: str
+    server: FaultServer, url: str, through_proxy: dict[str, Any]
 ) -> None:
-    proxy = server.url.replace("//", f"//user:{PASSWORD}@")
-    async with client_at(url, proxy=proxy, request_timeout=30.0) as client:
+    async with client_at(url, **through_proxy, request_timeout=30.0) as client:
         error = await cancelled_in(client, server, get_task)
         assert not [text for text in texts_of(client) if contains(text, PASSWORD)]
     assert not [text for text in texts_of_error(error) if contains(text, PASSWORD)]
@@ -570,11 +584,10 @@ async def test_the_frames_of_a_cancelled_request_do_not_show_the_proxys_password
 @pytest.mark.parametrize("fault", ["proxy407", "fin_before", "black_hole", "html502"])
 @pytest.mark.parametrize("scheme", ["http", "https"])
 async def test_no_failure_shows_the_proxys_password(
-    server: FaultServer, scheme: str, fault: str, logged: Callable[[], str]
+    scheme: str, fault: str, logged: Callable[[], str], through_proxy: dict[str, Any]
 ) -> None:
     url = "http://api.invalid/" + fault if scheme == "http" else f"https://{fault}.invalid"
-    proxy = server.url.replace("//", f"//user:{PASSWORD}@")
-    async with client_at(url, proxy=proxy) as client:
+    async with client_at(url, **through_proxy) as client:
         error = await error_or_none(client.get_task("task-1"))
     assert isinstance(error, VocalSepError)
     assert not [text for text in texts_of_error(error) if contains(text, PASSWORD)]

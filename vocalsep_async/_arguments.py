@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from ssl import CERT_NONE, SSLContext
 from typing import TypedDict
+from urllib.request import getproxies_environment
 
 from yarl import URL
 
 from vocalsep_async._logging import LEVELS
+from vocalsep_async._text import printable
+from vocalsep_async._transport.addresses import AddressRules, Network
 from vocalsep_async._version import __version__
 from vocalsep_async.errors import ConfigurationError, InvalidArgumentError
 from vocalsep_async.limiter import Limiter, RateLimiter
@@ -19,6 +25,7 @@ KEY_VARIABLE = "VOCALSEP_API_KEY"
 BASE_URL_VARIABLE = "VOCALSEP_BASE_URL"
 LOG_VARIABLE = "VOCALSEP_LOG"
 DEFAULT_BASE_URL = "https://api.sunoapi.org"
+_PROXY_EXAMPLE = "http://proxy.example.com:8080"
 
 
 class Song(TypedDict, total=False):
@@ -55,9 +62,94 @@ def base_url(value: object, name: str = "base_url") -> URL:
     return url
 
 
-def proxy(value: object) -> URL | None:
-    """Check the address of an HTTP proxy; None for none."""
-    return None if value is None else _http_url(value, "proxy", "http://proxy.example.com:8080")
+def proxies(value: object, *, trust_env: bool) -> tuple[dict[str, URL], str]:
+    """Check the address of an HTTP proxy, or else find those that the environment names.
+
+    Returns:
+        The proxy for each scheme of a request, and the hosts that need none, as ``NO_PROXY`` lists
+        them.
+
+    Raises:
+        InvalidArgumentError: a proxy that would be used is none that this package can use.
+    """
+    if value is not None:
+        url = _http_url(value, "proxy", _PROXY_EXAMPLE)
+        return {"http": url, "https": url}, ""
+    return _proxies_in_environment() if trust_env else ({}, "")
+
+
+def _proxies_in_environment() -> tuple[dict[str, URL], str]:
+    # Only variables: settings of the system may name hosts that a name server must be asked about.
+    values = getproxies_environment()
+    exceptions = values.get("no", "")
+    if exceptions.strip() == "*":
+        return {}, exceptions
+    chosen = {scheme: scheme if scheme in values else "all" for scheme in ("http", "https")}
+    return {
+        scheme: _proxy_in(f"{name}_proxy", values[name])
+        for scheme, name in chosen.items()
+        if name in values
+    }, exceptions
+
+
+def _proxy_in(variable: str, value: str) -> URL:
+    # The lower case wins, as in the standard library.
+    shown = variable if os.environ.get(variable) else variable.upper()
+    name = f"the environment variable {shown}"
+    if value.strip().lower().startswith("socks"):
+        raise InvalidArgumentError(
+            f"{name} names a SOCKS proxy, which is not supported: set HTTPS_PROXY and HTTP_PROXY "
+            "to an HTTP proxy, or NO_PROXY to * for none"
+        )
+    # Programs such as curl take an address without a scheme, too.
+    address = value.strip() if "://" in value else f"http://{value.strip()}"
+    return _http_url(address, name, _PROXY_EXAMPLE)
+
+
+def address_rules(value: object) -> AddressRules | None:
+    """Check where files may be fetched from; None for everywhere."""
+    if isinstance(value, bool):
+        return None if value else AddressRules()
+    # These are iterable, too: a string has characters, and a network all its addresses.
+    is_single = isinstance(value, (str, bytes, IPv4Network, IPv6Network))
+    if is_single or not isinstance(value, Iterable):
+        raise InvalidArgumentError(
+            "allow_private_hosts must be True, False or networks, as in ('198.18.0.0/15',), "
+            f"not {value!r}"
+        )
+    return AddressRules(tuple(map(_network, value)))
+
+
+def _network(value: object) -> Network:
+    if isinstance(value, (IPv4Network, IPv6Network)):
+        return value
+    # Numbers would pass for addresses.
+    text = value.strip() if isinstance(value, str) else ""
+    problem = "is not a network such as '198.18.0.0/15'"
+    with suppress(ValueError):
+        network = ip_network(text, strict=False)
+        if text.partition("/")[0] == str(network.network_address) or network.num_addresses == 1:
+            return network
+        problem = f"has bits beyond its prefix; did you mean '{network}'?"
+    raise InvalidArgumentError(f"allow_private_hosts: {printable(repr(value))} {problem}")
+
+
+def tls(value: object) -> SSLContext | None:
+    """Check the context for TLS connections; None for the default one."""
+    if value is None:
+        return None
+    advice = (
+        "to trust another authority, pass a context that has it, as in "
+        "ssl=ssl.create_default_context(cafile='ca.pem')"
+    )
+    if not isinstance(value, SSLContext):
+        raise InvalidArgumentError(
+            f"ssl must be an ssl.SSLContext or None, not {type(value).__name__}; {advice}"
+        )
+    # The key, and links that are secrets, would be sent to anyone who answers.
+    if value.verify_mode == CERT_NONE:
+        raise InvalidArgumentError(f"ssl must be a context that checks certificates; {advice}")
+    return value
 
 
 def limiter(value: Limiter | None, limit: RateLimit | None) -> Limiter:

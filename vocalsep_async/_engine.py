@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from functools import partial
+from ssl import SSLContext
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -22,8 +23,10 @@ from vocalsep_async._polling.poller import Poller
 from vocalsep_async._request_queue import RequestQueue
 from vocalsep_async._scheduling.hazards import HazardTable
 from vocalsep_async._sender import RequestSender
+from vocalsep_async._transport.addresses import AddressRules
 from vocalsep_async._transport.api import Transport
 from vocalsep_async._transport.files import FileTransport
+from vocalsep_async._transport.proxies import Proxies
 from vocalsep_async._transport.secrets import ApiKey
 from vocalsep_async.downloads import DownloadOptions
 from vocalsep_async.errors import ErrorAction
@@ -39,7 +42,6 @@ if TYPE_CHECKING:
     from vocalsep_async._batch.recorder import BatchRecorder
 
 
-# Without a repr, which would show the login of a proxy.
 @frozen(kw_only=True, repr=False, eq=False)
 class Setup:
     """What a client was made with, checked; `VocalSepClient` says what it means."""
@@ -50,10 +52,11 @@ class Setup:
     limiter: Limiter
     request_timeout: float
     retry: RetryPolicy
-    allow_private_hosts: bool
+    rules: AddressRules | None
     session: aiohttp.ClientSession | None
     trace_configs: Sequence[aiohttp.TraceConfig]
-    proxy: URL | None
+    proxies: Proxies
+    tls: SSLContext | None
     user_agent: str
     listeners: Sequence[EventListener]
 
@@ -77,14 +80,16 @@ class Engine:
             user_agent=setup.user_agent,
             session=setup.session,
             trace_configs=setup.trace_configs,
-            proxy=setup.proxy,
+            proxy=setup.proxies.for_url(setup.base_url),
+            tls=setup.tls,
         )
         self.files = FileTransport(
             setup.base_url,
             user_agent=setup.user_agent,
             read_timeout=setup.request_timeout,
-            allow_private_hosts=setup.allow_private_hosts,
-            proxy=setup.proxy,
+            rules=setup.rules,
+            proxies=setup.proxies,
+            tls=setup.tls,
         )
         self.sender = RequestSender(
             RequestQueue(setup.limiter, self.events),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
+from ipaddress import IPv4Network, IPv6Network
+from ssl import SSLContext
 from types import TracebackType
 from typing import Any, NoReturn, Self, TypedDict, Unpack
 
@@ -17,6 +19,7 @@ from vocalsep_async._creation import Creation
 from vocalsep_async._downloads.plan import DownloadPlan
 from vocalsep_async._engine import Engine, Setup
 from vocalsep_async._polling.waiter import OnUpdate
+from vocalsep_async._transport.proxies import Proxies
 from vocalsep_async._transport.secrets import ApiKey
 from vocalsep_async.batch import BatchRunner
 from vocalsep_async.downloads import (
@@ -59,10 +62,12 @@ class ClientOptions(TypedDict, total=False):
     request_timeout: float
     retry: RetryPolicy
     poll: PollPolicy
-    allow_private_hosts: bool
+    allow_private_hosts: bool | Iterable[str | IPv4Network | IPv6Network]
     session: aiohttp.ClientSession | None
     trace_configs: Sequence[aiohttp.TraceConfig]
     proxy: str | URL | None
+    trust_env: bool
+    ssl: SSLContext | None
     user_agent: str | None
     on_event: EventListener | Iterable[EventListener] | None
 
@@ -88,14 +93,22 @@ class VocalSepClient:
         request_timeout: seconds for one HTTP exchange, connecting and body included, above 0.
         retry: how often a request that failed is tried.
         poll: when a pending task is polled again, unless a call says otherwise.
-        allow_private_hosts: whether stems may be fetched from any address and port. By default
-            only from public ones, and from the exact host and port of *base_url*.
+        allow_private_hosts: where stems may be fetched from, besides public addresses and the exact
+            host and port of *base_url*: True is any address and port, networks such as
+            ``("198.18.0.0/15",)`` are their addresses, at any port.
         session: an aiohttp session to borrow for the API; it is never closed. None makes one,
-            without cookies and the environment's proxies and netrc. Files are always fetched with
-            sessions of the client's own, without the key.
+            without cookies and netrc. Files are always fetched with sessions of the client's own,
+            without the key.
         trace_configs: aiohttp trace configs for the session that is made.
-        proxy: URL of an HTTP proxy; None for none. Where stems are fetched through one, it
-            resolves the names, and what they resolve to is not checked.
+        proxy: URL of an HTTP proxy for the API and for files, perhaps with user and password; None
+            for none. Where stems are fetched through one, it resolves the names, and what they
+            resolve to is not checked.
+        trust_env: whether the proxies of the environment are used where *proxy* is None:
+            ``HTTPS_PROXY``, ``HTTP_PROXY``, ``ALL_PROXY`` and ``NO_PROXY``, in capitals or not, as
+            they are when the client is made. A netrc file is never read.
+        ssl: the context for TLS connections to the API, to file hosts and to a proxy, also with a
+            borrowed session; None for the default one. It must check certificates. To trust
+            another authority: ``ssl.create_default_context(cafile="ca.pem")``.
         user_agent: value of the User-Agent header; None for the package's name and version.
         on_event: called with each event, in the event loop: one function or several; see
             `vocalsep_async.instrumentation`. What they raise is logged. None for none.
@@ -117,10 +130,12 @@ class VocalSepClient:
         request_timeout: float = 30.0,
         retry: RetryPolicy = RetryPolicy(),  # noqa: B008 - a frozen value
         poll: PollPolicy = Adaptive(),  # noqa: B008 - a frozen value
-        allow_private_hosts: bool = False,
+        allow_private_hosts: bool | Iterable[str | IPv4Network | IPv6Network] = False,
         session: aiohttp.ClientSession | None = None,
         trace_configs: Sequence[aiohttp.TraceConfig] = (),
         proxy: str | URL | None = None,
+        trust_env: bool = False,
+        ssl: SSLContext | None = None,
         user_agent: str | None = None,
         on_event: EventListener | Iterable[EventListener] | None = None,
     ) -> None:
@@ -137,12 +152,14 @@ class VocalSepClient:
             _arguments.instance(provider, "provider", (Provider, type(None)))
             granting = _arguments.limiter(limiter, rate_limit)
             _arguments.instance(retry, "retry", RetryPolicy)
-            _arguments.instance(allow_private_hosts, "allow_private_hosts", bool)
+            rules = _arguments.address_rules(allow_private_hosts)
             self._poll = _arguments.policy(poll)
             seconds = _validation.number(
                 request_timeout, "request_timeout", minimum=0.0, above=True
             )
-            name, through = _arguments.user_agent(user_agent), _arguments.proxy(proxy)
+            name, tls = _arguments.user_agent(user_agent), _arguments.tls(ssl)
+            _arguments.instance(trust_env, "trust_env", bool)
+            proxies = Proxies(*_arguments.proxies(proxy, trust_env=trust_env))
             listeners = _events.checked(on_event)
         if session is not None and trace_configs:
             raise ConfigurationError("a borrowed session has its own trace_configs")
@@ -154,10 +171,11 @@ class VocalSepClient:
             limiter=granting,
             request_timeout=seconds,
             retry=retry,
-            allow_private_hosts=allow_private_hosts,
+            rules=rules,
             session=session,
             trace_configs=trace_configs,
-            proxy=through,
+            proxies=proxies,
+            tls=tls,
             user_agent=name,
             listeners=listeners,
         )

@@ -10,6 +10,7 @@ import ssl
 import struct
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,9 @@ from transport.file_host import FakeResolver, FileHost, Handler
 from yarl import URL
 
 from vocalsep_async import ClientClosedError, ErrorAction, RequestTimeoutError, TransportError
-from vocalsep_async._transport.addresses import AddressInfo, public_socket
+from vocalsep_async._transport.addresses import AddressInfo, AddressRules
 from vocalsep_async._transport.files import FileReply, FileTransport
+from vocalsep_async._transport.proxies import Proxies
 
 pytestmark = pytest.mark.anyio
 
@@ -101,7 +103,7 @@ def resolve_to(monkeypatch: pytest.MonkeyPatch, *answers: list[str]) -> FakeReso
 
 def allow_port(monkeypatch: pytest.MonkeyPatch, port: int) -> None:
     """Allow *port*, so that the address alone decides: tests cannot listen at 80 and 443."""
-    monkeypatch.setattr("vocalsep_async._transport.files._PORTS", frozenset({port}))
+    monkeypatch.setattr("vocalsep_async._transport.addresses.WEB_PORTS", frozenset({port}))
 
 
 def assert_refused(error: TransportError, why: str) -> None:
@@ -172,7 +174,7 @@ async def test_a_cookie_is_not_sent_back(host: FileHost) -> None:
     cookie = "Set-Cookie: session=abc; Path=/"
     host.answers["/a"] = answer(b"", cookie, "Location: /b", status="302 Found")
     host.answers["/b"] = answer(b"audio", cookie)
-    async with made("https://api.example", allow_private_hosts=True) as transport:
+    async with made("https://api.example", rules=None) as transport:
         for _ in range(2):
             await fetched(transport, f"{host.url_of('localhost')}/a")
     assert [seen.headers.get("cookie") for seen in host.seen] == [None] * 4
@@ -369,7 +371,7 @@ async def test_a_redirect_into_a_private_network_is_refused_before_it_is_dialled
         allow_port(monkeypatch, victim.port)
         host.answers["/a"] = redirect(f"{victim.url_of(name)}{LINK}")
         error = await failure_of(transport, f"{host.url}/a")
-        assert_refused(error, "the address is not public; allow_private_hosts=True")
+        assert_refused(error, " is not a public address; if your network uses such")
         assert victim.connections == 0
 
 
@@ -379,7 +381,7 @@ async def test_a_redirect_to_another_port_of_the_trusted_host_is_refused(
     async with FileHost() as victim:
         host.answers["/a"] = redirect(f"{victim.url}{LINK}")
         error = await failure_of(transport, f"{host.url}/a")
-        assert_refused(error, f"the port {victim.port} is not one of the web's")
+        assert_refused(error, "127.0.0.1 is not a public address")
         assert victim.connections == 0
 
 
@@ -413,7 +415,7 @@ async def test_a_redirect_from_https_to_http_is_refused(
     host: FileHost, safe_host: FileHost
 ) -> None:
     safe_host.answers["/a"] = redirect(f"{host.url}{LINK}")
-    async with made("https://api.example", allow_private_hosts=True) as transport:
+    async with made("https://api.example", rules=None) as transport:
         error = await failure_of(transport, f"{safe_host.url}/a")
         assert_refused(error, "redirected from https to http")
     assert len(safe_host.seen) == 1
@@ -427,7 +429,7 @@ async def test_a_redirect_to_https_is_followed_but_not_back(
     host.answers["/back"] = redirect(f"{safe_host.url}/back")
     safe_host.answers["/b"] = redirect("/c")
     safe_host.answers["/back"] = redirect(f"{host.url}/a")
-    async with made("https://api.example", allow_private_hosts=True) as transport:
+    async with made("https://api.example", rules=None) as transport:
         _, body = await fetched(transport, f"{host.url}/a")
         assert body == b"audio"
         error = await failure_of(transport, f"{host.url}/back")
@@ -483,7 +485,7 @@ async def test_this_machine_is_not_dialled_however_it_is_spelled(
     async with FileHost() as victim:
         allow_port(monkeypatch, victim.port)
         error = await failure_of(stranger, f"{victim.url_of(name)}{LINK}")
-        assert_refused(error, "the address is not public; allow_private_hosts=True")
+        assert_refused(error, " is not a public address; if your network uses such")
         assert victim.connections == 0
     assert not dialled
 
@@ -492,31 +494,33 @@ def record_sockets(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The addresses that sockets are made for; none of them is dialled."""
     dialled: list[str] = []
 
-    def refuse(info: AddressInfo) -> socket.socket:
-        public_socket(info).close()
+    make = AddressRules.socket
+
+    def refuse(rules: AddressRules, info: AddressInfo) -> socket.socket:
+        make(rules, info).close()
         dialled.append(str(info[4][0]))
         raise ConnectionRefusedError(111, "Connection refused")
 
-    monkeypatch.setattr("vocalsep_async._transport.files.public_socket", refuse)
+    monkeypatch.setattr("vocalsep_async._transport.addresses.AddressRules.socket", refuse)
     return dialled
 
 
 @pytest.mark.parametrize(
-    "addresses",
+    "addresses, shown",
     [
-        pytest.param(["127.0.0.1"], id="one"),
-        pytest.param(["127.0.0.1", "127.0.0.1"], id="one twice"),
-        pytest.param(["10.0.0.1", "127.0.0.1", "::1"], id="several"),
-        pytest.param(["::ffff:127.0.0.1"], id="mapped"),
+        pytest.param(["127.0.0.1"], "127.0.0.1", id="one"),
+        pytest.param(["127.0.0.1", "127.0.0.1"], "127.0.0.1", id="one twice"),
+        pytest.param(["10.0.0.1", "127.0.0.1", "::1"], "", id="several"),
+        pytest.param(["::ffff:127.0.0.1"], "127.0.0.1", id="mapped"),
     ],
 )
 async def test_a_name_that_leads_into_the_users_network_is_not_dialled(
-    monkeypatch: pytest.MonkeyPatch, stranger: FileTransport, addresses: list[str]
+    monkeypatch: pytest.MonkeyPatch, stranger: FileTransport, addresses: list[str], shown: str
 ) -> None:
     resolver = resolve_to(monkeypatch, addresses)
     dialled = record_sockets(monkeypatch)
     error = await failure_of(stranger, f"http://cdn.example{LINK}")
-    assert_refused(error, "GET at cdn.example: the address is not public")
+    assert_refused(error, "GET at cdn.example: " + shown)
     assert resolver.resolved == ["cdn.example"]
     assert not dialled
 
@@ -532,10 +536,10 @@ async def test_a_name_that_resolves_differently_is_checked_again(
         first = await failure_of(stranger, link)
         assert "no connection (Connection refused)" in str(first)
         assert first.action is ErrorAction.RETRY
-        connector = stranger._session(is_trusted=False).connector
+        connector = stranger._session(is_guarded=True).connector
         assert isinstance(connector, aiohttp.TCPConnector)
         connector.clear_dns_cache()
-        assert_refused(await failure_of(stranger, link), "the address is not public")
+        assert_refused(await failure_of(stranger, link), "is not a public address")
         assert victim.connections == 0
     assert resolver.resolved == ["cdn.example", "cdn.example"]
     assert dialled == ["8.8.8.8"]
@@ -609,18 +613,32 @@ async def test_the_apis_own_host_and_port_are_trusted_and_no_others(
     assert body == b"audio"
     async with FileHost() as other:
         for link in (other.url, host.url_of("localhost"), f"https://127.0.0.1:{host.port}"):
-            assert_refused(await failure_of(transport, link), "is not one of the web's")
+            assert_refused(await failure_of(transport, link), "is not a public address")
         allow_port(monkeypatch, host.port)
         error = await failure_of(transport, host.url_of("localhost"))
-        assert_refused(error, "the address is not public")
+        assert_refused(error, "is not a public address")
         assert (host.connections, other.connections) == (1, 0)
 
 
 @pytest.mark.parametrize("name", ["127.0.0.1", "localhost"])
 async def test_every_host_and_port_can_be_allowed(host: FileHost, name: str) -> None:
-    async with made("https://api.example", allow_private_hosts=True) as transport:
+    async with made("https://api.example", rules=None) as transport:
         _, body = await fetched(transport, f"{host.url_of(name)}/a")
     assert body == b"audio"
+
+
+async def test_hosts_in_an_allowed_network_are_dialled_and_no_others(
+    monkeypatch: pytest.MonkeyPatch, host: FileHost
+) -> None:
+    resolve_to(monkeypatch, ["127.0.0.1"], ["127.0.0.1"], ["10.0.0.1"])
+    rules = AddressRules((ip_network("127.0.0.0/8"),))
+    async with made("https://api.example", rules=rules) as transport:
+        for name in ("127.0.0.1", "localhost", "cdn.example"):
+            _, body = await fetched(transport, f"{host.url_of(name)}/a")
+            assert body == b"audio"
+        error = await failure_of(transport, f"{host.url_of('other.example')}{LINK}")
+    assert_refused(error, "GET at other.example: 10.0.0.1 is not a public address")
+    assert "allow_private_hosts=('10.0.0.1/32',)" in str(error)
 
 
 # Bodies
@@ -936,7 +954,8 @@ async def test_only_a_validator_of_every_byte_is_kept(
 
 @asynccontextmanager
 async def through(proxy: str, api: str = "https://api.example") -> AsyncIterator[FileTransport]:
-    async with made(api, proxy=URL(proxy)) as transport:
+    proxies = Proxies(dict.fromkeys(("http", "https"), URL(proxy)))
+    async with made(api, proxies=proxies) as transport:
         yield transport
 
 
@@ -981,7 +1000,7 @@ async def test_a_proxy_without_a_login_gets_none(host: FileHost) -> None:
 async def test_a_private_address_is_not_requested_from_a_proxy(host: FileHost, name: str) -> None:
     async with through(with_login(host.url)) as transport:
         error = await failure_of(transport, f"http://{name}{LINK}")
-        assert_refused(error, "the address is not public")
+        assert_refused(error, "is not a public address")
     assert host.connections == 0
 
 
@@ -989,7 +1008,7 @@ async def test_a_redirect_that_a_proxy_brings_is_judged_too(host: FileHost) -> N
     host.answers["/a"] = redirect("http://169.254.169.254/latest")
     async with through(host.url) as transport:
         error = await failure_of(transport, "http://cdn.example/a")
-        assert_refused(error, "the address is not public")
+        assert_refused(error, "is not a public address")
     assert len(host.seen) == 1
 
 

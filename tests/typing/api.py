@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import datetime
+from ipaddress import IPv4Network
 from pathlib import Path
+from ssl import create_default_context
 from typing import Any, assert_type
 
 from vocalsep_async import (
@@ -187,6 +189,10 @@ async def constructs() -> None:
         VocalSepClient.from_env({"VOCALSEP_API_KEY": "key"}, poll=Interval(5), proxy=None),
         VocalSepClient,
     )
+    VocalSepClient(trust_env=True, ssl=create_default_context(), allow_private_hosts=True)
+    VocalSepClient(allow_private_hosts=["198.18.0.0/15", IPv4Network("10.0.0.0/8")])
+    VocalSepClient(ssl=False)  # type: ignore[arg-type]
+    VocalSepClient(allow_private_hosts=[5])  # type: ignore[list-item]
     options: ClientOptions = {"rate_limit": None, "user_agent": "my-service/2"}
     VocalSepClient("key", **options)
     VocalSepClient.from_env(**options)

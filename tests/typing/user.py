@@ -206,4 +206,8 @@ class MyPolicy:
         return context.durations.due(context.age, 0.5) - context.age
 
 
+def behind_a_proxy() -> VocalSepClient:
+    return VocalSepClient(trust_env=True, ssl=None, allow_private_hosts=("198.18.0.0/15",))
+
+
 POLICY: PollPolicy = MyPolicy()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple, TypeVar, cast
@@ -19,8 +20,9 @@ from aiohttp.connector import Connection
 from yarl import URL
 
 from vocalsep_async._transport.connections import ApiConnector
-from vocalsep_async._transport.failures import translated
-from vocalsep_async._transport.secrets import ApiKey, proxy_login
+from vocalsep_async._transport.failures import login_refused, translated
+from vocalsep_async._transport.proxies import Proxy
+from vocalsep_async._transport.secrets import ApiKey
 from vocalsep_async._transport.sockets import SentOn
 from vocalsep_async.errors import (
     ClientClosedError,
@@ -68,7 +70,9 @@ class Transport:
         user_agent: value of the User-Agent header.
         session: a session to borrow; None to make one.
         trace_configs: tracing of the session that is made.
-        proxy: URL of an HTTP proxy; None for none. The environment's is never used.
+        proxy: the HTTP proxy; None for none. aiohttp never reads the environment's: it would take
+            logins from a netrc file, too.
+        tls: the context for TLS connections; None for that of the session.
 
     Raises:
         ConfigurationError: *session* is no aiohttp session.
@@ -83,7 +87,8 @@ class Transport:
         user_agent: str,
         session: aiohttp.ClientSession | None = None,
         trace_configs: Sequence[aiohttp.TraceConfig] = (),
-        proxy: URL | None = None,
+        proxy: Proxy | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         if session is not None and not isinstance(session, aiohttp.ClientSession):
             raise ConfigurationError(
@@ -116,11 +121,12 @@ class Transport:
         # A session made here has the defaults; a borrowed one gets them with each request.
         self._arguments: dict[str, Any] = {} if session is None else self._defaults
         self._trace_configs = list(trace_configs)
-        # aiohttp would keep the login in connection keys, which tracebacks show.
-        self._proxy_login = None if proxy is None else proxy_login(proxy)
+        if tls is not None:
+            self._arguments |= {"ssl": tls}
+        self._proxy_login = None if proxy is None else proxy.login
         if proxy is not None:
             # aiohttp sends these headers only when it opens a tunnel; otherwise `_OneSend` does.
-            self._arguments |= {"proxy": proxy.with_user(None), "proxy_headers": self._proxy_login}
+            self._arguments |= {"proxy": proxy.address, "proxy_headers": proxy.login}
         self._borrowed = session is not None
         self._session = session
         self._loop = None if session is None else session._loop  # noqa: SLF001
@@ -359,13 +365,7 @@ def _not_from_api(status: int, name: str) -> TransportError | None:
             f"{name}: redirected ({status}), which is not followed; check base_url",
             action=ErrorAction.RAISE,
         )
-    if status == 407:
-        return TransportError(
-            f"{name}: the proxy requires a login (407)",
-            may_have_arrived=False,
-            action=ErrorAction.RAISE,
-        )
-    return None
+    return login_refused(name) if status == 407 else None
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import Any
 
 import aiohttp
@@ -15,6 +16,14 @@ import aiohttp
 from vocalsep_async._text import printable
 from vocalsep_async.errors import ErrorAction, RequestTimeoutError, TransportError
 from vocalsep_async.policies import DEAD_PATH_PATIENCE
+
+_UNKNOWN_AUTHORITY = frozenset({18, 19, 20, 21})
+"""OpenSSL's codes for a certificate whose authority is not among those that are trusted."""
+_AUTHORITY_ADVICE = (
+    "if your network inspects TLS, trust its authority: "
+    "ssl=ssl.create_default_context(cafile='ca.pem') on the client"
+)
+_PASSING = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS})
 
 
 def translated(error: Exception, exchange: str, timeout: float) -> TransportError:
@@ -40,9 +49,14 @@ def _answer_timed_out(_error: Any, exchange: str, timeout: float) -> TransportEr
     return RequestTimeoutError(f"{exchange}: no complete answer within {timeout:g} s")
 
 
-def _bad_certificate(_error: Any, exchange: str, _timeout: float) -> TransportError:
+def _bad_certificate(error: Any, exchange: str, _timeout: float) -> TransportError:
+    why = getattr(error, "certificate_error", None)
+    reason = getattr(why, "verify_message", "")
+    reason = f" ({printable(reason)})" if reason else ""
+    is_unknown = getattr(why, "verify_code", None) in _UNKNOWN_AUTHORITY
+    advice = f"; {_AUTHORITY_ADVICE}" if is_unknown else ""
     return TransportError(
-        f"{exchange}: the server's certificate was not accepted",
+        f"{exchange}: the server's certificate was not accepted{reason}{advice}",
         may_have_arrived=False,
         action=ErrorAction.RAISE,
     )
@@ -59,8 +73,22 @@ def _no_proxy(error: Any, exchange: str, _timeout: float) -> TransportError:
 
 
 def _refused_by_proxy(error: Any, exchange: str, _timeout: float) -> TransportError:
+    if error.status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
+        return login_refused(exchange)
+    # A gateway that is overloaded, or has no way to the host for now, may have one later.
+    is_passing = error.status >= HTTPStatus.INTERNAL_SERVER_ERROR or error.status in _PASSING
     return TransportError(
         f"{exchange}: the proxy answered {error.status}",
+        may_have_arrived=False,
+        action=ErrorAction.RETRY if is_passing else ErrorAction.RAISE,
+    )
+
+
+def login_refused(exchange: str) -> TransportError:
+    """The error for a proxy that does not accept the client's login."""
+    return TransportError(
+        f"{exchange}: the proxy answered 407, so it wants another login; that is part of the URL "
+        "of the proxy, as in http://user:password@proxy.example.com:8080",
         may_have_arrived=False,
         action=ErrorAction.RAISE,
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 import re
+import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -19,9 +20,9 @@ from aiohttp import hdrs
 from yarl import URL
 
 from vocalsep_async._text import printable
-from vocalsep_async._transport.addresses import NotPublicError, names_private, public_socket
+from vocalsep_async._transport.addresses import AddressRules, NotPublicError
 from vocalsep_async._transport.failures import translated
-from vocalsep_async._transport.secrets import proxy_login
+from vocalsep_async._transport.proxies import Proxies, Proxy
 from vocalsep_async._transport.sockets import noticing, plain_socket
 from vocalsep_async.errors import ClientClosedError, ErrorAction, TransportError
 from vocalsep_async.providers._envelope import retry_after
@@ -31,9 +32,8 @@ _READ_AHEAD = 1 << 18
 """Bytes that a connection may buffer."""
 _MAX_REDIRECTS = 5
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_PORTS = frozenset({80, 443})
 _DEFAULT_PORTS = {"http": 80, "https": 443}
-_HINT = "allow_private_hosts=True on the client allows it"
+_PUBLIC_ONLY = AddressRules()
 _PLAIN = frozenset({None, "", "identity", "chunked"})
 """Codings that leave the bytes of the file unchanged."""
 _ILLEGAL = re.compile(r"[^!#$%&'()*+,\-./0-9:;=?@A-Z\[\]_a-z~]")
@@ -125,9 +125,10 @@ class FileTransport:
         api: the API's own address, whose host and port need not be public.
         user_agent: value of the User-Agent header.
         read_timeout: seconds without a byte after which a request fails.
-        allow_private_hosts: whether every address and port may be dialled.
-        proxy: URL of an HTTP proxy; None for none. A proxy resolves names itself, so only
-            addresses that are written in links are checked.
+        rules: which addresses and ports may be dialled; None for all of them.
+        proxies: the proxies for each hop. A proxy resolves names itself, so only addresses that
+            are written in links are checked where there is one.
+        tls: the context for TLS connections; None for the default one.
     """
 
     def __init__(
@@ -136,15 +137,19 @@ class FileTransport:
         *,
         user_agent: str,
         read_timeout: float,
-        allow_private_hosts: bool = False,
-        proxy: URL | None = None,
+        rules: AddressRules | None = _PUBLIC_ONLY,
+        proxies: Proxies | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
-        self._trusted_origin = None if allow_private_hosts else api.origin()
+        self._trusted_origin = api.origin()
+        self._rules = rules
         self._user_agent = user_agent
         self._read_timeout = read_timeout
-        self._proxy = {} if proxy is None else _through(proxy)
+        self._proxies = proxies or Proxies()
+        self._tls: dict[str, Any] = {} if tls is None else {"ssl": tls}
         self._sessions: dict[bool, aiohttp.ClientSession] = {}
-        """One for trusted URLs (True), which may dial any address, and one for the others."""
+        """One that dials public addresses only (True), and one that dials any: those of proxies and
+        of trusted URLs."""
         self._open: set[aiohttp.ClientResponse] = set()
         self._closed = False
 
@@ -191,55 +196,47 @@ class FileTransport:
 
     async def _send(self, url: URL, headers: Mapping[str, str]) -> aiohttp.ClientResponse:
         name = _named(url)
-        is_trusted = self._is_trusted(url)
-        if not is_trusted:
-            self._check(url, name)
-        # Two sessions, because the check of addresses belongs to the connector of a session.
-        session = self._session(is_trusted=is_trusted)
+        proxy = self._proxies.for_url(url)
+        rules = None if url.origin() == self._trusted_origin else self._rules
+        if rules is not None:
+            # A trailing dot does not change what a name means; every URL here has a port.
+            host, port = (url.host or "").rstrip("."), url.port or 0
+            why = rules.objection_to_host(host, port, is_resolved_here=proxy is None)
+            if why is not None:
+                raise _refused(name, why)
+        # Two sessions, because the check of addresses belongs to the connector of a session. The
+        # proxy is the user's choice and may have any address.
+        session = self._session(is_guarded=rules is not None and proxy is None)
         try:
             # For the headers, too: aiohttp's own timer restarts with every byte.
             async with asyncio.timeout(_CONNECT_TIMEOUT + self._read_timeout):
                 return await session.get(
                     url,
-                    headers={**headers, **self._login_for(url)},
+                    headers={**headers, **_login_for(url, proxy)},
                     allow_redirects=False,
-                    **self._proxy,
+                    **_through(proxy),
+                    **self._tls,
                 )
         except (aiohttp.ClientError, OSError) as error:
             failure = _closed() if session.closed else _failure(error, name, self._read_timeout)
         raise failure
 
-    def _login_for(self, url: URL) -> Mapping[str, str]:
-        """The proxy's login if the request goes to the proxy itself instead of into a tunnel."""
-        return self._proxy.get("proxy_headers") or {} if url.scheme == "http" else {}
-
-    def _is_trusted(self, url: URL) -> bool:
-        """Whether *url*, as it is written, may lead to any address."""
-        return self._trusted_origin is None or url.origin() == self._trusted_origin
-
-    def _check(self, url: URL, name: str) -> None:
-        if url.port not in _PORTS:
-            raise _refused(name, f"the port {url.port} is not one of the web's; {_HINT}")
-        # A trailing dot does not change what a name means.
-        if names_private((url.host or "").rstrip(".")):
-            raise _refused(name, f"the address is not public; {_HINT}")
-
-    def _session(self, *, is_trusted: bool) -> aiohttp.ClientSession:
+    def _session(self, *, is_guarded: bool) -> aiohttp.ClientSession:
         if self._closed:
             raise ClientClosedError("the client is closed; make a new one")
-        session = self._sessions.get(is_trusted)
+        session = self._sessions.get(is_guarded)
         if session is None:
-            session = self._sessions[is_trusted] = self._make_session(is_trusted=is_trusted)
+            session = self._sessions[is_guarded] = self._make_session(is_guarded=is_guarded)
         return session
 
-    def _make_session(self, *, is_trusted: bool) -> aiohttp.ClientSession:
-        # The proxy is the user's choice and may have any address.
-        is_guarded = not is_trusted and not self._proxy
+    def _make_session(self, *, is_guarded: bool) -> aiohttp.ClientSession:
         return aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
                 # Callers limit how many files are fetched simultaneously.
                 limit=0,
-                socket_factory=noticing(public_socket if is_guarded else plain_socket),
+                socket_factory=noticing(
+                    self._rules.socket if is_guarded and self._rules else plain_socket
+                ),
             ),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={hdrs.USER_AGENT: self._user_agent, hdrs.ACCEPT_ENCODING: "identity"},
@@ -341,7 +338,7 @@ def _failure(
     if isinstance(error, aiohttp.ClientConnectorError) and isinstance(
         error.os_error, NotPublicError
     ):
-        return _refused(name, f"the address is not public; {_HINT}")
+        return _refused(name, error.os_error.why)
     return translated(error, name, timeout)
 
 
@@ -354,5 +351,10 @@ def _named(url: URL) -> str:
     return f"GET at {printable(url.host or '')}"
 
 
-def _through(proxy: URL) -> dict[str, Any]:
-    return {"proxy": proxy.with_user(None), "proxy_headers": proxy_login(proxy)}
+def _through(proxy: Proxy | None) -> dict[str, Any]:
+    return {} if proxy is None else {"proxy": proxy.address, "proxy_headers": proxy.login}
+
+
+def _login_for(url: URL, proxy: Proxy | None) -> Mapping[str, str]:
+    """The proxy's login if the request goes to the proxy itself instead of into a tunnel."""
+    return proxy.login or {} if proxy is not None and url.scheme == "http" else {}
