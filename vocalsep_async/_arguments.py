@@ -73,7 +73,7 @@ def proxies(value: object, *, trust_env: bool) -> tuple[dict[str, URL], str]:
         InvalidArgumentError: a proxy that would be used is none that this package can use.
     """
     if value is not None:
-        url = _http_url(value, "proxy", _PROXY_EXAMPLE)
+        url = _proxy(value, "proxy")
         return {"http": url, "https": url}, ""
     return _proxies_in_environment() if trust_env else ({}, "")
 
@@ -95,15 +95,18 @@ def _proxies_in_environment() -> tuple[dict[str, URL], str]:
 def _proxy_in(variable: str, value: str) -> URL:
     # The lower case wins, as in the standard library.
     shown = variable if os.environ.get(variable) else variable.upper()
-    name = f"the environment variable {shown}"
-    if value.strip().lower().startswith("socks"):
-        raise InvalidArgumentError(
-            f"{name} names a SOCKS proxy, which is not supported: set HTTPS_PROXY and HTTP_PROXY "
-            "to an HTTP proxy, or NO_PROXY to * for none"
-        )
     # Programs such as curl take an address without a scheme, too.
     address = value.strip() if "://" in value else f"http://{value.strip()}"
-    return _http_url(address, name, _PROXY_EXAMPLE)
+    return _proxy(address, f"the environment variable {shown}")
+
+
+def _proxy(value: object, name: str) -> URL:
+    if str(value).lower().startswith("socks"):
+        raise InvalidArgumentError(
+            f"{name} names a SOCKS proxy, which is not supported: name an HTTP proxy, such as "
+            f"{_PROXY_EXAMPLE}"
+        )
+    return _http_url(value, name, _PROXY_EXAMPLE)
 
 
 def address_rules(value: object) -> AddressRules | None:

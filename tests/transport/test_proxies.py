@@ -165,6 +165,11 @@ def test_a_proxy_of_the_environment_that_cannot_be_used_is_refused_before_any_re
     VocalSepClient(KEY, trust_env=True, proxy=PROXY)
 
 
+def test_a_socks_proxy_that_is_passed_is_refused_as_such() -> None:
+    with pytest.raises(ConfigurationError, match="proxy names a SOCKS proxy, which is not"):
+        VocalSepClient(KEY, proxy=f"socks5://user:{PASSWORD}@127.0.0.1:1080")
+
+
 def test_the_login_of_a_proxy_shows_in_no_repr() -> None:
     proxy = Proxies({"https": URL(with_login(PROXY))}).for_url(URL("https://a"))
     assert proxy is not None

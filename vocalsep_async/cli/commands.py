@@ -28,11 +28,13 @@ from vocalsep_async.cli.options import Settings
 from vocalsep_async.cli.output import Output, task_lines, task_to_dict
 from vocalsep_async.cli.process import ExitCode, StopSignal, worse
 from vocalsep_async.cli.run import BatchRun, run_command
+from vocalsep_async.cli.usage import Commands
 from vocalsep_async.cli.view import RunOptions
 from vocalsep_async.emulator import Emulator
 from vocalsep_async.emulator.__main__ import main as run_emulator
 
 app: typer.Typer = typer.Typer(
+    cls=Commands,
     no_args_is_help=True,
     # Typer's tracebacks can show local variables, which may hold links.
     pretty_exceptions_enable=False,
@@ -50,21 +52,15 @@ def _print_version(is_requested: bool) -> None:  # noqa: FBT001 - typer calls it
 def _root(
     context: typer.Context,
     *,
-    key_file: Annotated[
-        Path | None,
-        typer.Option(help="Read the API key from this file, which must be private (mode 600)."),
-    ] = None,
+    key_file: options.KeyFile = None,
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Hide progress; print results and errors only.")
     ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Print tracebacks of errors.")] = False,
-    provider: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help="Provider, such as kie_jobs; by default that of the address of the API.",
-        ),
-    ] = None,
+    provider: options.ProviderName = None,
+    proxy: options.ProxyUrl = None,
+    ca_file: options.CaFile = None,
+    allow_private_hosts: options.AllowedHosts = None,
     _version: Annotated[
         bool,
         typer.Option(
@@ -76,7 +72,7 @@ def _root(
 
     The API key comes from the environment variable VOCALSEP_API_KEY or from --key-file, never from
     an argument, which other users of the machine could see. VOCALSEP_BASE_URL sets another address
-    of the API.
+    of the API. Global options come before the command.
 
     Results are printed to standard output, everything else to standard error. VOCALSEP_LOG (debug,
     info or warning) adds the log, with times, to standard error.
@@ -89,7 +85,8 @@ def _root(
             # Names and reasons come from the server: a locale that cannot encode one of their
             # characters must not end a batch.
             stream.reconfigure(errors="backslashreplace")
-    context.obj = Settings(key_file, quiet, debug, provider)
+    hosts = tuple(allow_private_hosts or ())
+    context.obj = Settings(key_file, quiet, debug, provider, proxy, ca_file, hosts)
 
 
 # Commands of one request

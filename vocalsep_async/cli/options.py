@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+import ssl
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated
@@ -24,10 +25,13 @@ from vocalsep_async import (
     VocalSepClient,
 )
 from vocalsep_async._text import printable
+from vocalsep_async.cli.usage import ALL_HOSTS, ALLOW_HOSTS
 from vocalsep_async.providers import APIKLEY, KIE, KIE_JOBS, SUNOAPI
 
 _ACCESS_BY_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _PROVIDERS = {each.name: each for each in (SUNOAPI, KIE, KIE_JOBS, APIKLEY)}
+_CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+"""Besides SSL_CERT_FILE and SSL_CERT_DIR, which OpenSSL reads itself."""
 _KNOWN_STEMS = tuple(each.name for each in fields(Stems))
 _SIMILARITY = 0.8
 """From which a name is taken for a mistyped one: "vocals" and "drumz" are, "lead_vocal" is not."""
@@ -71,6 +75,41 @@ Report = Annotated[
 AsJson = Annotated[
     bool, typer.Option("--json", help="Print JSON to standard output, one object per line.")
 ]
+KeyFile = Annotated[
+    Path | None,
+    typer.Option(help="Read the API key from this file, which must be private (mode 600)."),
+]
+ProviderName = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Provider, such as kie_jobs; by default that of the address of the API.",
+    ),
+]
+ProxyUrl = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL",
+        help="HTTP proxy for all requests, in place of HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and "
+        "NO_PROXY. Other users of the machine can see a login in it; those variables hide it.",
+    ),
+]
+CaFile = Annotated[
+    Path | None,
+    typer.Option(
+        help="Also trust the certificate authorities in this PEM file, for networks that inspect "
+        "TLS; by default those of REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE."
+    ),
+]
+AllowedHosts = Annotated[
+    list[str] | None,
+    typer.Option(
+        ALLOW_HOSTS,
+        metavar="[NETWORK]",
+        help="Save stems also from addresses in this network, such as 198.18.0.0/15, although they "
+        "are not public; can be repeated. Without a network: from every address and port.",
+    ),
+]
 
 
 @frozen
@@ -82,12 +121,18 @@ class Settings:
         quiet: whether progress is hidden.
         debug: whether errors are shown with their traceback.
         provider: the name of the provider; None finds it from the address of the API.
+        proxy: the URL of a proxy; None for those of the environment.
+        ca_file: a file with further certificate authorities; None for those of the environment.
+        allowed_hosts: networks from which stems may be saved, or "all".
     """
 
     key_file: Path | None = None
     quiet: bool = False
     debug: bool = False
     provider: str | None = None
+    proxy: str | None = None
+    ca_file: Path | None = None
+    allowed_hosts: Sequence[str] = ()
 
     def client(self, on_event: EventListener | None = None) -> VocalSepClient:
         """A client with the key from the file or the environment.
@@ -97,8 +142,9 @@ class Settings:
 
         Raises:
             ConfigurationError: there is no key, or other users can read the file; there is no such
-                provider, or it is not at the address of the API.
-            OSError: the file cannot be read.
+                provider, or it is not at the address of the API; a proxy, an authority or a network
+                is none.
+            OSError: a file cannot be read.
         """
         provider = None if self.provider is None else _provider(self.provider)
         client = self._client(provider, on_event)
@@ -106,15 +152,23 @@ class Settings:
         return client
 
     def _client(self, provider: Provider | None, on_event: EventListener | None) -> VocalSepClient:
-        if self.key_file is not None:
-            key = _read_key(self.key_file)
-            return VocalSepClient(key, provider=provider, on_event=on_event)
-        if not os.environ.get("VOCALSEP_API_KEY", "").strip():
+        # Read first: without a key nothing else matters.
+        key = None if self.key_file is None else _read_key(self.key_file)
+        if key is None and not os.environ.get("VOCALSEP_API_KEY", "").strip():
             # The client's own message names its argument, which is no option of a command.
             raise ConfigurationError(
                 "no API key: set the environment variable VOCALSEP_API_KEY, or use --key-file"
             )
-        return VocalSepClient(provider=provider, on_event=on_event)
+        return VocalSepClient(
+            key,
+            provider=provider,
+            on_event=on_event,
+            proxy=self.proxy,
+            # As other programs of a shell do.
+            trust_env=True,
+            ssl=_context(self.ca_file),
+            allow_private_hosts=ALL_HOSTS in self.allowed_hosts or self.allowed_hosts,
+        )
 
 
 def _provider(name: str) -> Provider:
@@ -133,6 +187,31 @@ def _check_address(provider: Provider | None, base_url: str) -> None:
         raise ConfigurationError(
             f"{provider.name} is not at {host}: set VOCALSEP_BASE_URL to https://{right}"
         )
+
+
+def _context(file: Path | None) -> ssl.SSLContext | None:
+    """A context that also trusts the authorities in *file*; None for the default one."""
+    path, source = file, "--ca-file"
+    for variable in _CA_VARIABLES:
+        if path is None and (value := os.environ.get(variable)):
+            path, source = Path(value), f"the environment variable {variable}"
+    if path is None:
+        return None
+    context = ssl.create_default_context()
+    # The authorities of companies often lack formalities, of which Python 3.13 made requirements.
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    try:
+        is_folder = path.is_dir()
+        context.load_verify_locations(
+            cafile=None if is_folder else path, capath=path if is_folder else None
+        )
+    except ssl.SSLError:
+        raise ConfigurationError(
+            f"{path}, which {source} names, contains no certificate in PEM format"
+        ) from None
+    except OSError as error:
+        raise ConfigurationError(f"{path}, which {source} names: {error.strerror}") from None
+    return context
 
 
 def _read_key(file: Path) -> str:

@@ -24,6 +24,7 @@ from vocalsep_async import SeparationTask, TaskOutcome
 from vocalsep_async._text import printable, printable_lines
 from vocalsep_async.cli.activity import Snapshot
 from vocalsep_async.cli.progress import format_line, render
+from vocalsep_async.cli.wording import in_options
 
 _LIVE_INTERVAL = 0.25
 _LOG_INTERVAL = 5.0
@@ -63,7 +64,7 @@ class Output:
         Raises:
             OSError: standard output is closed or full.
         """
-        text = result if isinstance(result, str) else json.dumps(result)
+        text = in_options(result) if isinstance(result, str) else json.dumps(_reworded(result))
         if sys.stdout is None:
             raise _output_error(errno.EBADF)
         try:
@@ -81,7 +82,7 @@ class Output:
 
     def warn(self, text: str) -> None:
         """Write a message to standard error, also when quiet."""
-        self._console.print(printable_lines(text))
+        self._console.print(printable_lines(in_options(text)))
 
     async def show_progress(self, snapshot: Callable[[], Snapshot]) -> None:
         """Show progress until cancelled: live on a terminal, else a line now and then."""
@@ -121,6 +122,11 @@ class Output:
 def print_error(text: str) -> None:
     """Write the error with which a command ends to standard error."""
     typer.echo(printable_lines(text), err=True)
+
+
+def _reworded(result: Mapping[str, Any]) -> Mapping[str, Any]:
+    reason = result.get("reason")
+    return {**result, "reason": in_options(reason)} if isinstance(reason, str) else result
 
 
 def _is_terminal(stream: TextIO | None) -> bool:

@@ -13,6 +13,7 @@ from rich.text import Text
 from vocalsep_async import DownloadProgress, TransportError
 from vocalsep_async._text import counted, printable, printable_lines
 from vocalsep_async.cli.activity import Silence, Snapshot
+from vocalsep_async.cli.wording import in_options
 
 _BAR_WIDTH = 30
 _MINUTE, _HOUR = 60, 3600
@@ -92,7 +93,7 @@ def _silence(silence: Silence) -> str:
     answer = "answer" if error is None or isinstance(error, TransportError) else "usable answer"
     text = f"{task}no {answer} for {format_duration(silence.seconds)}"
     if error is not None:
-        text += f": {printable(str(error))}"
+        text += f": {printable(in_options(str(error)))}"
     if isinstance(error, TransportError) and not error.may_have_arrived:
         text += "; check the network and VOCALSEP_BASE_URL"
     return text

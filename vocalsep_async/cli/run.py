@@ -31,6 +31,7 @@ from vocalsep_async.cli.options import Settings
 from vocalsep_async.cli.output import Output, print_error
 from vocalsep_async.cli.process import ExitCode, StopSignal, exit_code_of_error
 from vocalsep_async.cli.view import BatchView, RunOptions
+from vocalsep_async.cli.wording import in_options, without_logins
 
 if TYPE_CHECKING:
     from vocalsep_async.cli.recording import RunRecorder
@@ -104,7 +105,7 @@ def _fail(settings: Settings, error: VocalSepError | OSError) -> NoReturn:
 
 def _print_error(text: str) -> None:
     # No error of this package holds the key; errors of other libraries may hold signed links.
-    print_error(_QUERY.sub(r"\1?…", text).rstrip())
+    print_error(in_options(_QUERY.sub(r"\1?…", text)).rstrip())
 
 
 def _sentence(error: VocalSepError | OSError) -> str:
@@ -192,7 +193,8 @@ def _recorder(client: VocalSepClient) -> RunRecorder:
             'pip install "vocalsep-async[cli]"'
         ) from error
     host = urlsplit(client.base_url).hostname or ""
-    return RunRecorder(shlex.join(["vocalsep", *sys.argv[1:]]), host, LIMIT)
+    command = without_logins(shlex.join(["vocalsep", *sys.argv[1:]]))
+    return RunRecorder(command, host, LIMIT)
 
 
 def summary(snapshot: Snapshot) -> str:

@@ -13,6 +13,7 @@ from vocalsep_async import (
     TaskTimeoutError,
 )
 from vocalsep_async.cli.report.text import without_links
+from vocalsep_async.cli.wording import in_options
 
 
 class RowStatus(enum.StrEnum):
@@ -59,7 +60,7 @@ def status_of(outcome: TaskOutcome) -> RowStatus:
 def reason_of(outcome: TaskOutcome) -> str | None:
     """Why the task did not succeed, without links; None if it did."""
     reason = _api_message(outcome) or outcome.reason
-    return None if reason is None else without_links(reason)
+    return None if reason is None else without_links(in_options(reason))
 
 
 def _api_message(outcome: TaskOutcome) -> str | None:
