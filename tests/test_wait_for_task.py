@@ -20,12 +20,15 @@ from vocalsep_async import (
     InvalidArgumentError,
     PollContext,
     RateLimit,
+    RequestTimeoutError,
+    RetryPolicy,
     SeparationTask,
     SeparationType,
     ServerError,
     TaskRef,
     TaskStatus,
     TaskTimeoutError,
+    VocalSepError,
 )
 
 pytestmark = pytest.mark.anyio
@@ -343,3 +346,51 @@ async def test_an_on_update_that_cannot_be_called_is_refused(
         with pytest.raises(InvalidArgumentError, match="on_update"):
             await client.wait_for_task("a", on_update=wrong)
     assert provider.polls == []
+
+
+async def test_a_poll_that_hangs_is_the_last_error_of_a_wait_that_runs_out_of_time(
+    provider: FakeProvider,
+) -> None:
+    provider.add("a", math.inf)
+    async with make_client() as client:
+        async with anyio.create_task_group() as group:
+            group.start_soon(hang_after, provider, 7.0)
+            with pytest.raises(TaskTimeoutError) as caught:
+                await client.wait_for_task("a", timeout=20, poll=Interval(5))
+        error = caught.value
+    assert isinstance(error.last_error, RequestTimeoutError)
+    # The polls at 0 and 5 s were answered, and that at 10 s was not.
+    assert str(error.last_error) == "a poll has been without an answer for 10.0 s"
+    assert f"At the end: {error.last_error}. Wait again" in str(error)
+
+
+async def hang_after(provider: FakeProvider, seconds: float) -> None:
+    await anyio.sleep(seconds)
+    provider.round_trip = 1000.0
+
+
+@pytest.mark.parametrize("hangs_for, told", [(0.5, ServerError), (4.0, RequestTimeoutError)])
+async def test_of_two_faults_the_one_that_lasts_is_told(
+    provider: FakeProvider, hangs_for: float, told: type[VocalSepError]
+) -> None:
+    def break_and_hang() -> Any:
+        provider.round_trip = 1000.0
+        return envelope(500, "broken")
+
+    provider.script("a", break_and_hang)
+    async with make_client(retry=RetryPolicy(initial=2.0, jitter=0)) as client:
+        with pytest.raises(TaskTimeoutError) as caught:
+            await client.wait_for_task("a", timeout=2.1 + hangs_for)
+    assert isinstance(caught.value.last_error, told)
+
+
+async def test_the_first_poll_that_hangs_is_told_too(provider: FakeProvider) -> None:
+    provider.round_trip = 1000.0
+    async with make_client() as client:
+        with pytest.raises(TaskTimeoutError) as caught:
+            await client.wait_for_task("a", timeout=3)
+        outcomes = await client.wait_for_tasks(["b"], timeout=3)
+    assert str(caught.value.last_error) == "a poll has been without an answer for 3.0 s"
+    error = outcomes["b"].error
+    assert isinstance(error, TaskTimeoutError)
+    assert isinstance(error.last_error, RequestTimeoutError)

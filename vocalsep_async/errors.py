@@ -288,7 +288,9 @@ class TaskTimeoutError(VocalSepError, TimeoutError):
         task_id: the task that was waited for.
         task: the last record seen; None if no poll succeeded.
         polls: polls made by this wait or shared with it.
-        last_error: the error of the last poll; None if it succeeded.
+        last_error: the error of the last poll, or what began a pause of the client; a
+            `RequestTimeoutError` if a poll was without an answer at the end; None if the last poll
+            succeeded.
     """
 
     def __init__(

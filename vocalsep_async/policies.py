@@ -30,6 +30,12 @@ IDLE_CONNECTION_PATIENCE = 15.0
 LATE_ARRIVAL = 120.0
 """Seconds for which a system may go on sending a request whose connection was closed, but could not
 be aborted. Linux gives up after about 102 s."""
+LONG_SILENCE = 10.0
+"""Seconds without an answer from which no end of a batch is estimated; most failures are shorter,
+and end by a retry."""
+HANGING_POLL = 1.0
+"""Seconds without an answer after which a poll counts as what made a wait run out of time, although
+an earlier one failed in another way."""
 FILE_HOST_PATIENCE = 60.0
 """Seconds for which a download goes on while its file host is away, or has no such file yet."""
 FILE_HOST_GAP = 1.0

@@ -277,3 +277,32 @@ async def test_without_a_rate_limit_the_eta_is_the_time_of_the_newest_task(
         await anext(batch)
         eta = batch.stats.eta
         assert 60 < eta < 1200
+
+
+async def test_the_eta_does_not_count_down_without_answers(provider: FakeProvider) -> None:
+    add_all(provider, ["a"], 400)
+    async with make_client() as client, client.track(["a"], poll=Interval(5)) as batch:
+        await anyio.sleep(12)
+        provider.round_trip = 40.0
+        await anyio.sleep(5)
+        # The poll that hangs was sent at 15 s.
+        first = batch.stats.eta
+        await anyio.sleep(6)
+        assert batch.stats.eta == pytest.approx(first, abs=0.01)
+        await anyio.sleep(4)
+        assert math.isinf(batch.stats.eta)
+        provider.round_trip = 0.1
+        await anyio.sleep(35)
+        assert batch.stats.eta < first
+
+
+async def test_a_poll_that_is_cancelled_is_no_silence(provider: FakeProvider) -> None:
+    add_all(provider, ["a", "b"], NEVER)
+    async with make_client() as client, client.track(["a"], poll=Interval(60)) as batch:
+        await anyio.sleep(1)
+        provider.round_trip = 1000.0
+        with anyio.move_on_after(3):
+            await client.wait_for_task("b")
+        provider.round_trip = 0.1
+        await anyio.sleep(30)
+        assert batch.stats.eta < 1000

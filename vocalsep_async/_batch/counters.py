@@ -8,6 +8,7 @@ import math
 from vocalsep_async._scheduling.hazards import HazardModel
 from vocalsep_async.errors import ErrorAction, VocalSepError
 from vocalsep_async.models import BatchStats, TaskOutcome
+from vocalsep_async.policies import LONG_SILENCE
 
 _STILL_RUNNING = 0.5
 """Tasks expected to be pending at the estimated end: a batch of one ends at its median."""
@@ -70,7 +71,15 @@ class BatchCounters:
         # Where the server's clock is ahead, a task seems to end after its detection.
         self._total_delay += max(0.0, delay)
 
-    def stats(self, *, pending: int, rate: float, newest: float, model: HazardModel) -> BatchStats:
+    def stats(
+        self,
+        *,
+        pending: int,
+        rate: float,
+        newest: float,
+        model: HazardModel,
+        silence: float = 0.0,
+    ) -> BatchStats:
         """The numbers as they are now.
 
         Args:
@@ -78,6 +87,7 @@ class BatchCounters:
             rate: the allowed rate, in requests per second.
             newest: seconds since the last task was added.
             model: how long tasks of this kind take.
+            silence: seconds for which polls have had no answer.
         """
         return BatchStats(
             pending=pending,
@@ -89,17 +99,19 @@ class BatchCounters:
             retried=self.retried,
             rate=rate,
             mean_delay=self._total_delay / self._delays if self._delays else None,
-            eta=self._eta(pending, rate, newest, model),
+            eta=self._eta(pending, rate, newest, model, silence),
             last_error=self._last_error,
         )
 
-    def _eta(self, pending: int, rate: float, newest: float, model: HazardModel) -> float:
-        # Two bounds, of which the longer counts: the rate limit, at as many polls per task as
-        # before, and the slowest of the pending tasks.
+    def _eta(
+        self, pending: int, rate: float, newest: float, model: HazardModel, silence: float
+    ) -> float:
         if not pending:
             return 0.0
-        if not self._is_answered:
+        if not self._is_answered or silence >= LONG_SILENCE:
             return math.inf
+        # Two bounds, of which the longer counts: the rate limit, at as many polls per task as
+        # before, and the slowest of the pending tasks, by what was known at the last answer.
         polls_per_task = (self.polls + pending) / (self.finished + pending)
         slowest = model.remaining(0.0, min(1.0, _STILL_RUNNING / pending))
-        return max(pending * polls_per_task / rate, slowest - newest)
+        return max(pending * polls_per_task / rate, slowest - (newest - silence))

@@ -417,6 +417,7 @@ class BatchTracker:
             rate=self._poller.rate,
             newest=now - self._newest,
             model=self._poller.hazards.model(self._type),
+            silence=self._poller.silence.lasts(now),
         )
 
     def release(self) -> None:

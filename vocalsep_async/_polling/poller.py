@@ -25,6 +25,7 @@ from vocalsep_async._polling.poll_events import (
     wait_ids_of,
 )
 from vocalsep_async._polling.refusals import CONFIRMATION, Refusals
+from vocalsep_async._polling.silence import Silence
 from vocalsep_async._polling.stateless import StatelessPoller
 from vocalsep_async._polling.target import (
     Identity,
@@ -81,6 +82,7 @@ class Poller:
         self._groups: dict[PollQueue[PollTarget], PollGroup] = {}
         self._lead = Lead()
         self._refusals = Refusals()
+        self.silence = Silence()
         self._loop: asyncio.Task[None] | None = None
         self._cancelled: set[asyncio.Task[None]] = set()
         self._changed = anyio.Event()
@@ -429,6 +431,7 @@ class Poller:
 
     def _start_poll(self, target: PollTarget, slot: RequestSlot) -> None:
         target.on_sent(anyio.current_time())
+        self.silence.on_sent(target.sent)
         poll = shared_task(self._poll(target, slot), f"vocalsep poll {target.task_id}")
         target.poll = poll
         # A poll that is cancelled before it begins never enters the slot's block.
@@ -461,6 +464,7 @@ class Poller:
             self._changed.set()
         if poll.cancelled() and target.poll is poll:
             target.poll = None
+            self.silence.end()
             self._plan(target)  # if it was cancelled from outside: subscribers want a record
             self._report(target, wait_ids, error=asyncio.CancelledError())
 
@@ -518,6 +522,7 @@ class Poller:
     def _on_record(self, target: PollTarget, task: SeparationTask, age: Age | None) -> None:
         now = anyio.current_time()
         self._lead.observe(now - target.sent)
+        self.silence.end()
         target.on_record(task)
         if age is not None:
             target.learn_age(age.seconds, now, is_exact=age.is_exact)
@@ -550,6 +555,7 @@ class Poller:
 
     def _on_error(self, target: PollTarget, error: VocalSepError) -> None:
         streak = target.on_error(error)
+        self.silence.on_error(error, target.sent)
         wait_ids = wait_ids_of(target)
         is_refusal = isinstance(error, (AuthenticationError, InsufficientCreditsError))
         is_confirmed = is_refusal and self._refusals.confirms(target.sent, anyio.current_time())

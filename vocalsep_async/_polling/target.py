@@ -17,9 +17,14 @@ from vocalsep_async._scheduling.queue_entry import QueueEntry
 from vocalsep_async._scheduling.sibling_ages import GUESSED_AGE
 from vocalsep_async._text import counted, printable
 from vocalsep_async.durations import view_of
-from vocalsep_async.errors import TaskNotFoundError, TaskTimeoutError, VocalSepError
+from vocalsep_async.errors import (
+    RequestTimeoutError,
+    TaskNotFoundError,
+    TaskTimeoutError,
+    VocalSepError,
+)
 from vocalsep_async.models import SeparationTask, SeparationType, TaskRef, TaskStatus
-from vocalsep_async.policies import PollContext, PollPolicy
+from vocalsep_async.policies import HANGING_POLL, PollContext, PollPolicy
 
 _SHORTEST_GAP = 1.0
 """Seconds between two polls, at least, where a new subscriber brings the second one forward."""
@@ -294,7 +299,7 @@ def timeout_error(
         task: the last record, where it was kept.
         pause_cause: what began the present pause of the client; None without one.
     """
-    error = (None if target is None else target.last_error) or pause_cause
+    error = pause_cause if target is None else _fault(target, pause_cause)
     seen = "never seen" if target is None else _last_seen(target, task)
     # What was never seen may not exist, and the last error says what to check.
     advice = "" if isinstance(error, TaskNotFoundError) else " Wait again with the same id."
@@ -306,6 +311,17 @@ def timeout_error(
         polls=polls,
         last_error=error,
     )
+
+
+def _fault(target: PollTarget, pause_cause: VocalSepError | None) -> VocalSepError | None:
+    """What kept the polls of a wait that runs out of time from an answer; None if nothing did."""
+    known = target.last_error or pause_cause
+    if not target.is_polling:
+        return known
+    seconds = anyio.current_time() - target.sent
+    if known is not None and seconds < HANGING_POLL:
+        return known
+    return RequestTimeoutError(f"a poll has been without an answer for {seconds:.1f} s")
 
 
 def _last_seen(target: PollTarget, task: SeparationTask | None) -> str:
@@ -327,8 +343,11 @@ def _said(task: SeparationTask) -> str:
 def _reason(target: PollTarget | None, error: VocalSepError | None) -> str:
     if error is None:
         return ""
-    was_polled = target is not None and target.last_error is error
-    return f" {'The last poll failed' if was_polled else 'The client is paused'}: {error}"
+    if target is not None and target.last_error is error:
+        return f" The last poll failed: {error}"
+    # A pause is begun by an answer of the API, and only a poll under way has none.
+    is_pause = not isinstance(error, RequestTimeoutError)
+    return f" The client is paused: {error}" if is_pause else f" At the end: {error}."
 
 
 def printable_status(status: TaskStatus | str) -> str:
