@@ -189,7 +189,15 @@ ARROWS = {
     },
     "emulator": {"_text", "_validation", "errors", "models"},
     "pytest_plugin": {"emulator"},
-    "cli": {"__init__", "_journal", "_text", "emulator", "instrumentation", "providers"},
+    "cli": {
+        "__init__",
+        "_journal",
+        "_text",
+        "emulator",
+        "instrumentation",
+        "policies",
+        "providers",
+    },
     "__init__": {
         "_startup",
         "_version",

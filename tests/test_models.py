@@ -25,6 +25,7 @@ from vocalsep_async.errors import (
 from vocalsep_async.models import (
     FINAL_STATUSES,
     STEM_NAMES,
+    DownloadReport,
     OriginTrack,
     SeparationTask,
     SeparationType,
@@ -369,6 +370,7 @@ def test_the_dictionary_of_an_outcome_omits_the_queries_of_links_by_default() ->
         "reason": None,
         "stems": {"vocal": "https://cdn.example/v.mp3"},
         "files": {"vocal": str(Path("a/vocal.mp3"))},
+        "not_saved": {},
         "polls": 2,
         "elapsed": 1.5,
     }
@@ -387,3 +389,17 @@ def test_the_key_error_of_an_absent_stem_lists_the_present_ones() -> None:
         DONE.stems["vocals"]
     with pytest.raises(KeyError, match="no stem 'vocal'; there are: none"):
         Stems()["vocal"]
+
+
+def test_an_outcome_says_why_each_stem_is_not_saved() -> None:
+    drums = DownloadError("stem drums: too large", task_id="a", stem="drums")
+    report = DownloadReport(task_id="a", files=(), errors=(NOT_SAVED, drums))
+    outcome = outcome_with(task=DONE, download_error=report.error)
+    assert outcome.not_saved == {"vocal": NOT_SAVED, "drums": drums}
+    assert outcome.to_dict()["not_saved"] == {
+        "vocal": str(NOT_SAVED),
+        "drums": "stem drums: too large",
+    }
+    alone = outcome_with(task=DONE, download_error=NOT_SAVED)
+    assert alone.not_saved == {"vocal": NOT_SAVED}
+    assert outcome_with(task=DONE).not_saved == {}

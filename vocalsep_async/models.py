@@ -412,6 +412,14 @@ class TaskOutcome:
         error = self.error or self.download_error
         return "nothing is known of the task" if error is None else str(error)
 
+    @property
+    def not_saved(self) -> dict[str, DownloadError]:
+        """Why stems that were to be saved are not, by their names; empty if all are."""
+        first = self.download_error
+        if first is None:
+            return {}
+        return {each.stem: each for each in (first.report.errors if first.report else (first,))}
+
     def result(self) -> SeparationTask:
         """Return the task with its stems.
 
@@ -439,6 +447,7 @@ class TaskOutcome:
             "reason": self.reason,
             "stems": stems if keep_links else {name: bare_url(url) for name, url in stems.items()},
             "files": {stem: str(path) for stem, path in self.files.items()},
+            "not_saved": {stem: str(error) for stem, error in self.not_saved.items()},
             "polls": self.polls,
             "elapsed": self.elapsed,
         }
@@ -509,7 +518,7 @@ class BatchStats:
         mean_delay: seconds from the end of a task (or of taking it in, if that was later) until
             it was known, on average; None until one was known whose times are.
         eta: seconds until all outcomes will be known, roughly, as tasks of this type go; infinity
-            before a poll of the batch succeeded, because nothing is known then.
+            before a poll of the batch succeeded, and after ten seconds without an answer.
         last_error: why the last poll of the batch failed, without its traceback; None if a poll
             has succeeded since, or none has failed.
     """

@@ -16,13 +16,14 @@ from hypothesis import strategies as st
 from vocalsep_async import (
     DownloadError,
     DownloadProgress,
+    DownloadReport,
     MaintenanceError,
     RateLimitedError,
     TaskOutcome,
     TaskStatus,
     TransportError,
 )
-from vocalsep_async.cli.activity import Activity, Pause, Silence, Snapshot
+from vocalsep_async.cli.activity import Activity, Pause, Silence, Snapshot, StemCounts
 from vocalsep_async.instrumentation import (
     CreationSent,
     Event,
@@ -82,6 +83,31 @@ def delivered(task_id: str = "a") -> OutcomeDelivered:
         task_id=task_id, status=None, task=None, error=None, polls=1, elapsed=20.0
     )
     return OutcomeDelivered(batch_id="batch-1", outcome=outcome)
+
+
+def unsaved(*stems: str) -> OutcomeDelivered:
+    """An outcome of which one stem is saved and *stems* are not."""
+    errors = tuple(DownloadError(f"{stem}: cut", task_id="a", stem=stem) for stem in stems)
+    report = DownloadReport(task_id="a", files=(), errors=errors)
+    outcome = evolve(
+        delivered().outcome, files={"vocal": Path("vocal.mp3")}, download_error=report.error
+    )
+    return OutcomeDelivered(batch_id="batch-1", outcome=outcome)
+
+
+# Stems
+
+
+def test_the_stems_of_outcomes_are_counted(watched: Watched) -> None:
+    watched.get(delivered())
+    assert watched.snapshot().stems == StemCounts()
+    watched.get(unsaved())
+    assert watched.snapshot().stems == StemCounts(saved=1)
+    watched.get(unsaved("drums", "bass"), unsaved("piano"))
+    shown = watched.snapshot()
+    assert shown.stems == StemCounts(saved=3, missing=3, tasks=2, reason="drums: cut")
+    # A task whose stems are missing counts as failed for the batch, and has succeeded.
+    assert evolve(shown, batch=batch(succeeded=5, failed=3)).results == "7 succeeded, 1 failed"
 
 
 # Requests

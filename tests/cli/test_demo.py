@@ -44,7 +44,8 @@ def test_the_demo_saves_the_stems_of_a_dozen_songs_and_writes_a_report(tmp_path:
     first, *_, last, report = shown.stderr.splitlines()
     assert "http://127.0.0.1:" in first
     counts = (
-        rf"12 tasks: {len(saved)} succeeded, {12 - len(saved)} failed; \d+ requests, 0 throttled"
+        rf"12 tasks: {len(saved)} succeeded, {12 - len(saved)} failed; \d+ stems saved; "
+        r"\d+ requests, 0 throttled"
     )
     assert re.match(counts + r"; detected \d+\.\d s after completion on average$", last)
 

@@ -203,8 +203,11 @@ def test_a_refused_address_is_named_with_the_option_that_allows_it(
     words += ["--to", str(tmp_path), "--report", str(page), *(["--json"] if as_json else [])]
     result = call(vocalsep_emulator, *words, environ=elsewhere(vocalsep_emulator))
     assert result.exit_code == 1
+    assert "1 task: 1 succeeded, 0 failed; 0 of 1 stem saved, 1 not: " in result.stderr
     reason = json.loads(result.stdout)["reason"] if as_json else result.stdout
-    for text in (reason, page.read_text(encoding="utf-8")):
+    if as_json:
+        assert json.loads(result.stdout)["not_saved"] == {"vocal": reason}
+    for text in (reason, result.stderr, page.read_text(encoding="utf-8")):
         assert "127.0.0.1 is not a public address" in text
         assert "--allow-private-hosts 127.0.0.1/32 allows them" in text
         assert "allow_private_hosts=" not in text

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from vocalsep_async import DownloadProgress, ServerError, TransportError
-from vocalsep_async.cli.activity import Pause, Silence, Snapshot
-from vocalsep_async.cli.progress import format_duration, format_line, render
+from vocalsep_async.cli.activity import Pause, Silence, Snapshot, StemCounts
+from vocalsep_async.cli.progress import format_duration, format_line, missing_stems, render
 
 
 def shown(snapshot: Snapshot) -> list[str]:
@@ -164,7 +164,7 @@ def test_a_silence_without_an_error_is_that_of_polls_that_hang() -> None:
 
 def test_no_time_left_is_promised_during_a_silence() -> None:
     silence = Silence(seconds=24.0, error=None, task_id=None)
-    assert "; time left unknown; " in format_line(make_snapshot(silence=silence))
+    assert "; stalled; " in format_line(make_snapshot(silence=silence))
     silence = Silence(seconds=24.0, error=None, task_id="an-id")
     assert "; about 2:05 min left; " in format_line(make_snapshot(silence=silence))
 
@@ -243,3 +243,20 @@ def test_progress_never_exceeds_80_columns(
     )
     assert snapshot.total == finished + pending
     assert all(len(line) <= 80 for line in shown(snapshot))
+
+
+# Stems
+
+
+def test_stems_that_are_not_saved_are_counted_with_the_first_reason() -> None:
+    stems = StemCounts(saved=8, missing=4, tasks=1, reason="stem vocal: no connection. ")
+    shown = make_snapshot(batch=batch(succeeded=10, failed=2), stems=stems)
+    line = format_line(shown)
+    assert "12 of 42 tasks done: 11 succeeded, 1 failed; " in line
+    assert line.endswith("; 8 of 12 stems saved, 4 not: stem vocal: no connection")
+
+
+def test_the_reason_names_the_option_of_the_command_line() -> None:
+    reason = "allow_private_hosts=('10.0.0.1/32',) on the client allows them"
+    line = missing_stems(StemCounts(missing=1, tasks=1, reason=reason))
+    assert line == "0 of 1 stem saved, 1 not: --allow-private-hosts 10.0.0.1/32 allows them"

@@ -27,7 +27,7 @@ from vocalsep_async import (
     VocalSepClient,
     VocalSepError,
 )
-from vocalsep_async.cli.activity import Activity
+from vocalsep_async.cli.activity import Activity, StemCounts
 from vocalsep_async.cli.options import Settings
 from vocalsep_async.cli.output import Output
 from vocalsep_async.cli.process import ExitCode, StopSignal
@@ -244,6 +244,17 @@ def test_the_summary_has_all_counts() -> None:
     assert summary(snapshot(batch=batch(mean_delay=2.66), throttled=2)) == (
         f"{counts}; detected 2.7 s after completion on average"
     )
+
+
+def test_the_summary_counts_stems() -> None:
+    stems = StemCounts(saved=8, missing=4, tasks=1, reason="stem vocal: no connection")
+    shown = snapshot(batch=batch(succeeded=1, failed=1, finished=2, mean_delay=None), stems=stems)
+    assert summary(shown) == (
+        "2 tasks: 2 succeeded, 0 failed; 8 of 12 stems saved, 4 not: stem vocal: no connection; "
+        "50 requests, 0 throttled"
+    )
+    shown = snapshot(batch=batch(mean_delay=None), stems=StemCounts(saved=1))
+    assert "1 failed; 1 stem saved; 50 requests" in summary(shown)
 
 
 def test_the_limit_of_a_report_is_the_default_of_the_client() -> None:

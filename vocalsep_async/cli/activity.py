@@ -9,7 +9,14 @@ from itertools import islice
 import anyio
 from attrs import evolve, frozen
 
-from vocalsep_async import BatchStats, DownloadProgress, ErrorAction, Event, VocalSepError
+from vocalsep_async import (
+    BatchStats,
+    DownloadProgress,
+    ErrorAction,
+    Event,
+    TaskOutcome,
+    VocalSepError,
+)
 from vocalsep_async.instrumentation import (
     CreationSent,
     OutcomeDelivered,
@@ -22,14 +29,13 @@ from vocalsep_async.instrumentation import (
     TaskFinished,
     Throttled,
 )
+from vocalsep_async.policies import LONG_SILENCE
 
 _RATE_WINDOW = 10.0
 """Seconds over which the request rate is averaged.
 
 The period of the rate limit: over a shorter one, a burst would seem to exceed the limit.
 """
-_LONG_SILENCE = 10.0
-"""Seconds without an answer that deserve a message: shorter failures end by a retry."""
 _MAX_SLOWEST = 3
 
 
@@ -62,6 +68,34 @@ class Silence:
 
 
 @frozen(kw_only=True)
+class StemCounts:
+    """The stems that were to be saved.
+
+    Attributes:
+        saved: how many are on disk.
+        missing: how many are not.
+        tasks: tasks that succeeded, and of which stems are missing.
+        reason: why the first one is missing; None if none is.
+    """
+
+    saved: int = 0
+    missing: int = 0
+    tasks: int = 0
+    reason: str | None = None
+
+    def plus(self, outcome: TaskOutcome) -> StemCounts:
+        """The counts with the stems of *outcome*."""
+        missing = outcome.not_saved
+        first = next(iter(missing.values()), None)
+        return StemCounts(
+            saved=self.saved + len(outcome.files),
+            missing=self.missing + len(missing),
+            tasks=self.tasks + bool(missing),
+            reason=self.reason or (None if first is None else str(first)),
+        )
+
+
+@frozen(kw_only=True)
 class Snapshot:
     """Progress of a batch at one moment.
 
@@ -75,6 +109,7 @@ class Snapshot:
         slowest: the ids that have been pending longest, and for how many seconds since their
             first poll.
         files: progress of the downloads that are running.
+        stems: the stems of the outcomes so far.
     """
 
     batch: BatchStats
@@ -85,11 +120,20 @@ class Snapshot:
     silence: Silence | None = None
     slowest: tuple[tuple[str, float], ...] = ()
     files: tuple[DownloadProgress, ...] = ()
+    stems: StemCounts = StemCounts()
 
     @property
     def total(self) -> int:
         """Tasks of the batch so far."""
         return self.batch.pending + self.batch.finished
+
+    @property
+    def results(self) -> str:
+        """How many tasks succeeded and failed at the provider, whether or not they were saved."""
+        unsaved = self.stems.tasks
+        return (
+            f"{self.batch.succeeded + unsaved:,} succeeded, {self.batch.failed - unsaved:,} failed"
+        )
 
 
 class Activity:
@@ -116,6 +160,7 @@ class Activity:
         """The tasks that were polled and have not ended, in the order of their first polls."""
         self._ended_at: dict[str, float] = {}
         self._files: dict[tuple[str, str], DownloadProgress] = {}
+        self._stems = StemCounts()
 
     def __call__(self, event: Event) -> None:
         """Handle *event*."""
@@ -138,6 +183,7 @@ class Activity:
                 self._ended_at[event.task_id] = now
                 self._forget(event.task_id)
             case OutcomeDelivered():
+                self._stems = self._stems.plus(event.outcome)
                 # Not every outcome is that of a task that ended: some ran out of time.
                 self._forget(event.outcome.task_id)
             case StemSaved() | StemFailed():
@@ -166,6 +212,7 @@ class Activity:
             silence=self._silence_at(now),
             slowest=tuple((task_id, now - at) for task_id, at in slowest),
             files=tuple(self._files.values()),
+            stems=self._stems,
         )
 
     def _on_request(self, now: float) -> None:
@@ -215,7 +262,7 @@ class Activity:
         # The task that has been failing longest, unless all polls fail.
         first = next(iter(self._failing_tasks.items()), (None, None))
         for task_id, failure in ((None, self._silence), first):
-            if failure is not None and now - failure.began >= _LONG_SILENCE:
+            if failure is not None and now - failure.began >= LONG_SILENCE:
                 return Silence(seconds=now - failure.began, error=failure.error, task_id=task_id)
         return None
 

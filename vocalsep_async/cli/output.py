@@ -125,8 +125,13 @@ def print_error(text: str) -> None:
 
 
 def _reworded(result: Mapping[str, Any]) -> Mapping[str, Any]:
-    reason = result.get("reason")
-    return {**result, "reason": in_options(reason)} if isinstance(reason, str) else result
+    """*result* with its reasons in the words of the command line, and all else as it is."""
+    reason, not_saved = result.get("reason"), result.get("not_saved", {})
+    if reason is None:
+        return result
+    words = {"reason": in_options(reason)}
+    stems = {stem: in_options(why) for stem, why in not_saved.items()}
+    return {**result, **words, **({"not_saved": stems} if stems else {})}
 
 
 def _is_terminal(stream: TextIO | None) -> bool:

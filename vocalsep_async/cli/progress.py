@@ -12,7 +12,7 @@ from rich.text import Text
 
 from vocalsep_async import DownloadProgress, TransportError
 from vocalsep_async._text import counted, printable, printable_lines
-from vocalsep_async.cli.activity import Silence, Snapshot
+from vocalsep_async.cli.activity import Silence, Snapshot, StemCounts
 from vocalsep_async.cli.wording import in_options
 
 _BAR_WIDTH = 30
@@ -54,16 +54,16 @@ def render(snapshot: Snapshot) -> RenderableType:
 def _tasks(snapshot: Snapshot) -> str:
     batch = snapshot.batch
     # Without failures, the number of those that succeeded would be the same number again.
-    results = f": {batch.succeeded:,} succeeded, {batch.failed:,} failed" if batch.failed else ""
+    results = f": {snapshot.results}" if batch.failed else ""
     return f"{batch.finished:,} of {counted(snapshot.total, 'task')} done{results}"
 
 
 def _time_left(snapshot: Snapshot) -> str:
     if not snapshot.batch.pending:
         return "none pending"
-    # An estimate that counts down without answers would be a promise that nothing supports.
-    is_unanswered = snapshot.silence is not None and snapshot.silence.task_id is None
-    if is_unanswered or not math.isfinite(snapshot.batch.eta):
+    if snapshot.silence is not None and snapshot.silence.task_id is None:
+        return "stalled"
+    if not math.isfinite(snapshot.batch.eta):
         return "time left unknown"
     return f"about {format_duration(snapshot.batch.eta)} left"
 
@@ -83,8 +83,18 @@ def _problems(snapshot: Snapshot) -> Iterator[str]:
         yield _silence(snapshot.silence)
     elif snapshot.batch.retried:
         yield f"{counted(snapshot.batch.retried, 'failed poll')} retried"
+    if snapshot.stems.missing:
+        yield missing_stems(snapshot.stems)
     if snapshot.pause is not None:
         yield f"paused for {math.ceil(snapshot.pause.seconds)} s: {snapshot.pause.reason}"
+
+
+def missing_stems(stems: StemCounts) -> str:
+    """How many stems are not saved, and why."""
+    total = stems.saved + stems.missing
+    # Its end is the most specific part, so that it is not cut as server messages are.
+    reason = in_options(stems.reason or "").rstrip(". ")
+    return f"{stems.saved:,} of {counted(total, 'stem')} saved, {stems.missing:,} not: {reason}"
 
 
 def _silence(silence: Silence) -> str:

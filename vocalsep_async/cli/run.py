@@ -30,6 +30,7 @@ from vocalsep_async.cli.activity import Activity, Snapshot
 from vocalsep_async.cli.options import Settings
 from vocalsep_async.cli.output import Output, print_error
 from vocalsep_async.cli.process import ExitCode, StopSignal, exit_code_of_error
+from vocalsep_async.cli.progress import missing_stems
 from vocalsep_async.cli.view import BatchView, RunOptions
 from vocalsep_async.cli.wording import in_options, without_logins
 
@@ -200,13 +201,15 @@ def _recorder(client: VocalSepClient) -> RunRecorder:
 def summary(snapshot: Snapshot) -> str:
     """The counts of a finished batch on one line."""
     batch = snapshot.batch
-    counts = (
-        f"{counted(batch.finished, 'task')}: {batch.succeeded:,} succeeded, {batch.failed:,} "
-        f"failed; {counted(snapshot.requests, 'request')}, {snapshot.throttled:,} throttled"
-    )
-    if batch.mean_delay is None:
-        return counts
-    return f"{counts}; detected {batch.mean_delay:.1f} s after completion on average"
+    parts = [f"{counted(batch.finished, 'task')}: {snapshot.results}"]
+    if snapshot.stems.missing:
+        parts.append(missing_stems(snapshot.stems))
+    elif snapshot.stems.saved:
+        parts.append(f"{counted(snapshot.stems.saved, 'stem')} saved")
+    parts.append(f"{counted(snapshot.requests, 'request')}, {snapshot.throttled:,} throttled")
+    if batch.mean_delay is not None:
+        parts.append(f"detected {batch.mean_delay:.1f} s after completion on average")
+    return "; ".join(parts)
 
 
 # Checks of the file system before a run

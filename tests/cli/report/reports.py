@@ -9,7 +9,16 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from vocalsep_async import RateLimit, SeparationTask, Stems, TaskOutcome, TaskStatus, VocalSepError
+from vocalsep_async import (
+    DownloadError,
+    DownloadReport,
+    RateLimit,
+    SeparationTask,
+    Stems,
+    TaskOutcome,
+    TaskStatus,
+    VocalSepError,
+)
 from vocalsep_async.cli.report import Run, Sample, TimedOutcome
 
 BEGAN = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -58,6 +67,16 @@ def outcome(record: SeparationTask | None, **fields: Any) -> TaskOutcome:
 
 def ended_by(error: VocalSepError, **fields: Any) -> TaskOutcome:
     return outcome(None, error=error, **fields)
+
+
+def unsaved() -> TaskOutcome:
+    """A task of whose three stems one is saved."""
+    errors = tuple(
+        DownloadError(f"stem {stem}: no connection", task_id="t", stem=stem)
+        for stem in ("drums", "bass")
+    )
+    report = DownloadReport(task_id="t", files=(), errors=errors)
+    return outcome(task(), files={"vocal": Path("vocal.wav")}, download_error=report.error)
 
 
 def timed(

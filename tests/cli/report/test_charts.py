@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from cli.report.reports import at, failed_task, outcome, run, sample, task, timed
+from cli.report.reports import at, failed_task, outcome, run, sample, task, timed, unsaved
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vocalsep_async import RateLimit, SeparationTask
+from vocalsep_async import RateLimit, SeparationTask, TaskOutcome
 from vocalsep_async.cli.report.charts import (
     Bar,
     Scale,
@@ -183,10 +183,12 @@ class TestSummary:
             ([task(), task()], 0, "All 2 tasks succeeded"),
             ([task(), failed_task()], 0, "1 of 2 tasks succeeded"),
             ([failed_task(), failed_task()], 0, "None of 2 tasks succeeded"),
+            ([unsaved(), unsaved()], 0, "2 of 2 tasks succeeded, 2 not saved"),
+            ([unsaved(), task(), failed_task()], 0, "2 of 3 tasks succeeded, 1 not saved"),
         ],
     )
     def test_the_headline_summarizes_the_statuses(
-        self, given: list[SeparationTask], unfinished: int, expected: str
+        self, given: list[SeparationTask | TaskOutcome], unfinished: int, expected: str
     ) -> None:
         made = run(*map(timed, given))
         assert headline(status_shares(rows_of(made), unfinished)) == expected
@@ -205,6 +207,15 @@ class TestSummary:
             "95th percentile": "2.0 s",
             "Stems saved": "0",
         }
+
+    def test_the_stems_that_are_missing_are_counted(self) -> None:
+        made = run(timed(unsaved()), timed(task()))
+        (shown,) = (
+            figure
+            for figure in figures(made, rows_of(made), delay_chart(rows_of(made)))
+            if figure.label == "Stems saved"
+        )
+        assert (shown.value, shown.note) == ("1", "of 3, from 1 task")
 
     def test_an_unknown_figure_is_a_dash(self) -> None:
         made = run(samples=(), ended_at=at(-5))

@@ -66,7 +66,10 @@ def headline(shares: Sequence[StatusShare]) -> str:
     if total == 1:
         (only,) = (share for share in shares if share.count)
         return _HEADLINES_OF_ONE[only.status]
-    return f"{succeeded or 'None'} of {total:,} tasks succeeded"
+    unsaved = sum(share.count for share in shares if share.status is RowStatus.UNSAVED)
+    done = succeeded + unsaved
+    counts = f"{done or 'None'} of {total:,} tasks succeeded"
+    return f"{counts}, {unsaved:,} not saved" if unsaved else counts
 
 
 _HEADLINES_OF_ONE = {
@@ -80,7 +83,9 @@ def figures(run: Run, rows: Sequence[TaskRow], chart: DelayChart) -> tuple[Figur
     """The figures of *run*."""
     last = run.samples[-1] if run.samples else None
     saved = sum(len(row.stems) for row in rows)
+    missing = sum(len(row.outcome.not_saved) for row in rows)
     saved_tasks = sum(bool(row.stems) for row in rows)
+    saved_note = f"of {saved + missing:,}, " if missing else ""
     limit = f"at most {run.limit.max_requests:,} per {run.limit.period:g} s"
     return (
         Figure("Wall time", format_seconds(run.seconds)),
@@ -90,5 +95,5 @@ def figures(run: Run, rows: Sequence[TaskRow], chart: DelayChart) -> tuple[Figur
         Figure(
             "95th percentile", format_seconds(chart.p95), f"of {counted(len(chart.dots), 'delay')}"
         ),
-        Figure("Stems saved", f"{saved:,}", f"from {counted(saved_tasks, 'task')}"),
+        Figure("Stems saved", f"{saved:,}", f"{saved_note}from {counted(saved_tasks, 'task')}"),
     )
