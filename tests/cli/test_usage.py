@@ -89,3 +89,13 @@ def test_the_option_for_private_hosts_may_have_no_value(
     words: list[str], completed: list[str]
 ) -> None:
     assert _completed(words, {"get", "track"}) == completed
+
+
+@pytest.mark.parametrize("columns", ["0", "00", ""])
+def test_a_terminal_of_no_width_gets_all_output(vocalsep_emulator: Emulator, columns: str) -> None:
+    environ: dict[str, str | None] = {"COLUMNS": columns}
+    assert "Missing argument" in call(vocalsep_emulator, "get", environ=environ).stderr
+    assert "--timeout" in call(vocalsep_emulator, "wait", "--help", environ=environ).stdout
+    task_id = vocalsep_emulator.add_task(duration=0)
+    result = call(vocalsep_emulator, "track", task_id, environ=environ)
+    assert "1 task: 1 succeeded" in result.stderr

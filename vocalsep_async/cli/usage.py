@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import zip_longest
@@ -22,6 +23,13 @@ _UsageError: Any = typer.BadParameter.__base__
 
 class Commands(TyperGroup):
     """The commands of the program, as a group whose errors of usage can be printed."""
+
+    def main(self, *arguments: Any, **options: Any) -> Any:
+        """Read the command line, and run the command."""
+        if not os.environ.get("COLUMNS", "").strip("0 "):
+            # A terminal without a width is said to have one of 0, in which nothing would be shown.
+            os.environ.pop("COLUMNS", None)
+        return super().main(*arguments, **options)
 
     def make_context(
         self, info_name: Any, args: list[str], parent: Any = None, **extra: Any
