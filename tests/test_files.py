@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from vocalsep_async._files import has_locks, try_lock, wait_for_lock
+from vocalsep_async._files import try_lock, wait_for_lock
 
 HOLDER = """
 import os, sys
@@ -108,12 +108,3 @@ def test_without_locks_waiting_for_one_returns_immediately(
     monkeypatch.undo()
     with opened(path) as other:
         assert try_lock(other)
-
-
-def test_has_locks_leaves_no_file_in_the_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert has_locks(tmp_path)
-    monkeypatch.setattr(fcntl, "flock", no_locks)
-    assert not has_locks(tmp_path)
-    assert list(tmp_path.iterdir()) == []

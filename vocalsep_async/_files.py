@@ -3,20 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import sys
-import tempfile
-from pathlib import Path
 
 if sys.platform != "win32":  # pragma: no branch - Windows has no such locks
     import fcntl
-
-
-def has_locks(folder: Path) -> bool:
-    """Whether files in *folder* can be locked; on some network file systems they cannot."""
-    if sys.platform == "win32":  # pragma: no cover - Windows has no such locks
-        return False
-    with tempfile.TemporaryFile(dir=folder) as file:
-        return try_lock(file.fileno())
 
 
 def try_lock(descriptor: int) -> bool:
@@ -34,7 +25,7 @@ def take_lock(descriptor: int) -> bool:
         OSError: the file system has no locks.
     """
     if sys.platform == "win32":  # pragma: no cover - Windows has no such locks
-        return False
+        raise OSError(errno.ENOLCK, "there are no such locks on Windows")
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     # PermissionError: some network file systems say so of a lock that is held.

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from downloads.hosts import AUDIO
 
+from vocalsep_async._downloads.folder import Directory, Folder
 from vocalsep_async._downloads.partfile import PartFile, SavedFile
 from vocalsep_async._downloads.source import Chunk, FileIdentity
 
@@ -48,8 +49,14 @@ def untouched(path: Path) -> Iterator[Path]:
     assert path.stat().st_mtime_ns == before.st_mtime_ns
 
 
+def folder_at(path: Path) -> Folder:
+    """The folder at *path*, held open."""
+    return Directory(path).open(path)
+
+
 def opened(target: Path, owner: str = OWNER, *, from_start: bool = False) -> PartFile:
-    return PartFile.open(target, target.parent.parent, owner, from_start=from_start)
+    directory = Directory(target.parent.parent)
+    return PartFile.open(directory, target, owner, from_start=from_start)
 
 
 def chunks(data: bytes = AUDIO, offset: int = 0, identity: FileIdentity = IDENTITY) -> list[Chunk]:

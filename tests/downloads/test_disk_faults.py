@@ -101,8 +101,10 @@ def test_a_disk_error_is_an_error_of_its_stem(
     host: Host, folder: Path, calls: str, error: str, when: str
 ) -> None:
     part = folder / TASK_ID / ".vocal.mp3.part"
-    inject = ["-e", f"trace={calls}", "-e", f"inject={calls}:error={error}:when={when}"]
-    output = output_of([*traced("--seccomp-bpf", "-P", str(part), *inject), *saving(host, folder)])
+    # The file is named by its path, and relative to the descriptor of its folder.
+    inject = ["-P", str(part), "-P", part.name]
+    inject += ["-e", f"trace={calls}", "-e", f"inject={calls}:error={error}:when={when}"]
+    output = output_of([*traced("--seccomp-bpf", *inject), *saving(host, folder)])
     assert_only_vocal_is_missing(output, folder, getattr(errno, error))
 
 

@@ -42,6 +42,7 @@ from vocalsep_async import (
     TaskTimeoutError,
 )
 from vocalsep_async._downloads.disk import replace_file
+from vocalsep_async._downloads.folder import Folder
 from vocalsep_async._downloads.manifest import Manifest
 from vocalsep_async.emulator import Emulator
 
@@ -471,10 +472,10 @@ async def test_the_manifest_keeps_the_files_of_two_simultaneous_calls(
 ) -> None:
     both = threading.Barrier(2)
 
-    def replace_simultaneously(path: Path, content: bytes) -> None:
+    def replace_simultaneously(folder: Folder, name: str, content: bytes) -> None:
         with suppress(threading.BrokenBarrierError):
             both.wait(timeout=0.2)  # times out if the calls wait for each other
-        replace_file(path, content)
+        replace_file(folder, name, content)
 
     monkeypatch.setattr("vocalsep_async._downloads.manifest.replace_file", replace_simultaneously)
     async with StemHost() as host, client_of(host.url) as client:

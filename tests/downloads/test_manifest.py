@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 from downloads.hosts import AUDIO, OTHER, TASK_ID, names_in
+from downloads.parts import folder_at
 
 from vocalsep_async import SeparationTask, TaskStatus
-from vocalsep_async._downloads.disk import locked_folder
+from vocalsep_async._downloads.folder import Directory
 from vocalsep_async._downloads.manifest import Manifest
 from vocalsep_async._downloads.partfile import SavedFile
 
@@ -39,7 +40,7 @@ def listed(folder: Path, stem: str, content: bytes, *, verified: bool = True) ->
     path = folder / f"{stem}.mp3"
     path.write_bytes(content)
     saved = SavedFile(len(content), hashlib.sha256(content).hexdigest(), path.stat().st_mtime_ns)
-    Manifest(folder.parent, TASK_ID).add(stem, path, saved, RECORD, verified=verified)
+    Manifest(Directory(folder.parent), TASK_ID).add(stem, path, saved, RECORD, verified=verified)
     return path
 
 
@@ -54,7 +55,7 @@ def change(folder: Path, **entry: Any) -> None:
 
 
 def again(folder: Path) -> Manifest:
-    return Manifest(folder.parent, TASK_ID)
+    return Manifest(Directory(folder.parent), TASK_ID)
 
 
 def test_the_manifest_lists_the_saved_files_and_the_record(folder: Path, vocal: Path) -> None:
@@ -209,7 +210,7 @@ def test_the_manifest_is_never_written_outside_the_directory(tmp_path: Path) -> 
     outside.mkdir()
     (saved / TASK_ID).symlink_to(outside)
     with pytest.raises(OSError, match="leads out"):
-        Manifest(saved, TASK_ID).add(
+        Manifest(Directory(saved), TASK_ID).add(
             "vocal", saved / "vocal.mp3", SavedFile(1, "00", 0), RECORD, verified=True
         )
     assert names_in(outside) == set()
@@ -245,7 +246,8 @@ def test_adding_waits_for_another_writer_of_the_manifest(folder: Path, vocal: Pa
         manifest.add("bass", folder / "bass.mp3", SavedFile(1, "00", 0), RECORD, verified=False)
 
     thread = threading.Thread(target=add)
-    with locked_folder(folder):
+    with folder_at(folder) as held:
+        held.lock()
         thread.start()
         has_started.wait()
         content = manifest_in(folder)

@@ -20,6 +20,7 @@ from downloads.parts import (
     PART,
     STALE,
     chunks,
+    folder_at,
     half_of,
     held_elsewhere,
     opened,
@@ -28,6 +29,7 @@ from downloads.parts import (
     untouched,
 )
 
+from vocalsep_async._downloads.folder import Directory
 from vocalsep_async._downloads.partfile import PartFile, lock_part
 
 
@@ -217,10 +219,11 @@ def test_a_part_that_is_removed_each_time_ends_in_an_error(
 
 def test_the_first_part_has_the_plain_name_and_the_second_a_random_one(target: Path) -> None:
     half_of(target)
-    one, two = lock_part(target), lock_part(target)
-    assert (one.path.name, one.is_locked) == (PART, True)
+    with folder_at(target.parent) as folder:
+        one, two = lock_part(folder, NAME), lock_part(folder, NAME)
+    assert (one.name, one.is_locked) == (PART, True)
     assert two.is_locked
-    assert re.fullmatch(rf"\.{re.escape(NAME)}\.[0-9a-f]{{16}}\.part", two.path.name)
+    assert re.fullmatch(rf"\.{re.escape(NAME)}\.[0-9a-f]{{16}}\.part", two.name)
     for claim in (one, two):
         os.close(claim.descriptor)
 
@@ -230,13 +233,13 @@ def test_a_lack_of_descriptors_is_an_error_and_removes_nothing(
 ) -> None:
     part = half_of(target)
 
-    def refuse(*_: object) -> int:
+    def refuse(*_: object, **__: object) -> int:
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
-    with monkeypatch.context() as patch:
+    with folder_at(target.parent) as folder, monkeypatch.context() as patch:
         patch.setattr(os, "open", refuse)
         with pytest.raises(OSError, match=os.strerror(errno.EMFILE)):
-            lock_part(target)
+            lock_part(folder, NAME)
     assert part.read_bytes() == AUDIO[:HALF]
 
 
@@ -278,10 +281,11 @@ def test_an_existing_part_is_left_alone_without_locks(target: Path) -> None:
 
 @pytest.mark.usefixtures("_no_locks")
 def test_a_part_is_not_kept_without_locks(target: Path) -> None:
-    claim = lock_part(target)
+    folder = folder_at(target.parent)
+    claim = lock_part(folder, NAME)
     assert not claim.is_locked
-    assert claim.path.name != PART
-    part = PartFile(claim, target, OWNER)
+    assert claim.name != PART
+    part = PartFile(claim, folder, Directory(target.parent), target, OWNER)
     part.write(chunks(AUDIO[:HALF]))
     part.keep()
     part.keep()
@@ -343,10 +347,10 @@ def test_a_part_of_another_user_is_left_alone(
 ) -> None:
     part, really_open = half_of(target, suffix=name), os.open
 
-    def refuse(path: Any, flags: int, *rest: Any) -> int:
+    def refuse(path: Any, flags: int, *rest: Any, **folder: int) -> int:
         if Path(path).name == name and not flags & os.O_EXCL:
             raise OSError(number, os.strerror(number))
-        return really_open(path, flags, *rest)
+        return really_open(path, flags, *rest, **folder)
 
     monkeypatch.setattr(os, "open", refuse)
     saved_from_start(opened(target))

@@ -20,6 +20,7 @@ from downloads.parts import (
     OWNER,
     PART,
     chunks,
+    folder_at,
     half_of,
     opened,
     saved_from_start,
@@ -29,7 +30,7 @@ from downloads.parts import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vocalsep_async._downloads import partfile
+from vocalsep_async._downloads.folder import Directory, Folder
 from vocalsep_async._downloads.partfile import PartFile, PartMetadata, SavedFile
 from vocalsep_async._downloads.source import FileIdentity
 
@@ -67,7 +68,7 @@ def test_a_file_gets_its_name_when_it_is_complete_and_leaves_nothing_else(target
 
 def test_the_folder_of_the_target_is_made(tmp_path: Path) -> None:
     target = tmp_path / "a" / "b" / "c" / NAME
-    saved_from_start(PartFile.open(target, tmp_path / "a", OWNER))
+    saved_from_start(PartFile.open(Directory(tmp_path / "a"), target, OWNER))
     assert target.read_bytes() == AUDIO
 
 
@@ -99,13 +100,12 @@ def test_content_is_synchronised_before_the_rename_and_the_folder_after_it(
         done.append(Path(f"/proc/self/fd/{descriptor}").readlink().name)
         fsync(descriptor)
 
-    def record_replace(self: Path, other: Path) -> Path:
-        done.append(f"{self.name} -> {other.name}")
-        replace(self, other)
-        return other
+    def record_replace(name: str, other: str, **folders: int) -> None:
+        done.append(f"{name} -> {other}")
+        replace(name, other, **folders)
 
     monkeypatch.setattr(os, "fsync", record_fsync)
-    monkeypatch.setattr(Path, "replace", record_replace)
+    monkeypatch.setattr(os, "replace", record_replace)
     saved_from_start(opened(target))
     assert done == [PART, f"{PART} -> {NAME}", target.parent.name]
 
@@ -248,7 +248,7 @@ def test_a_link_in_place_of_a_folder_cannot_lead_out_of_the_directory(tmp_path: 
     (saved / "task-1").symlink_to(outside)
     for target in (saved / "task-1" / NAME, saved / "task-1" / "more" / NAME):
         with pytest.raises(OSError, match="leads out of the directory"):
-            PartFile.open(target, saved, OWNER)
+            PartFile.open(Directory(saved), target, OWNER)
         assert names_in(outside) == set()
 
 
@@ -298,12 +298,12 @@ def test_discarding_a_renamed_part_leaves_a_part_that_was_begun_since(
     part, others = opened(target), []
     part.write(chunks())
 
-    def begin_another(_folder: Path) -> None:
+    def begin_another(_folder: Folder) -> None:
         others.append(opened(target))
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     with monkeypatch.context() as patch:
-        patch.setattr(partfile, "synchronise_folder", begin_another)
+        patch.setattr(Folder, "synchronise", begin_another)
         with pytest.raises(OSError, match=os.strerror(errno.EIO)):
             part.finish()
     part.discard()
@@ -315,6 +315,10 @@ def test_discarding_a_renamed_part_leaves_a_part_that_was_begun_since(
 
 
 # Metadata
+
+
+def metadata_in(folder: Path, owner: str = OWNER) -> PartMetadata:
+    return PartMetadata(folder_at(folder), PART, owner)
 
 
 def encoded(**changes: Any) -> bytes:
@@ -332,12 +336,10 @@ def encoded(**changes: Any) -> bytes:
     ],
 )
 def test_metadata_is_read_as_it_was_written(tmp_path: Path, identity: FileIdentity) -> None:
-    metadata = PartMetadata(tmp_path / PART, OWNER)
+    metadata = metadata_in(tmp_path)
     metadata.write(FileIdentity('"before"', 3))
     metadata.write(identity)
-    assert PartMetadata(tmp_path / PART, OWNER).read() == (
-        identity if identity.validator else FileIdentity()
-    )
+    assert metadata_in(tmp_path).read() == (identity if identity.validator else FileIdentity())
     assert names_in(tmp_path) == {METADATA}
     metadata.remove()
     metadata.remove()
@@ -347,8 +349,8 @@ def test_metadata_is_read_as_it_was_written(tmp_path: Path, identity: FileIdenti
 
 @pytest.mark.parametrize("owner", ["task-1/drums", "task-2/vocal", "", OWNER.upper()])
 def test_metadata_of_another_owner_is_ignored(tmp_path: Path, owner: str) -> None:
-    PartMetadata(tmp_path / PART, OWNER).write(IDENTITY)
-    assert PartMetadata(tmp_path / PART, owner).read() == FileIdentity()
+    metadata_in(tmp_path).write(IDENTITY)
+    assert metadata_in(tmp_path, owner).read() == FileIdentity()
 
 
 @pytest.mark.parametrize(
@@ -397,7 +399,7 @@ def test_a_part_with_unusable_metadata_starts_again(target: Path, metadata: byte
 @pytest.mark.parametrize("verified", [None, 1, "yes", False])
 def test_only_true_makes_a_file_verified(tmp_path: Path, verified: Any) -> None:
     (tmp_path / METADATA).write_bytes(encoded(verified=verified, colour="red"))
-    assert PartMetadata(tmp_path / PART, OWNER).read() == FileIdentity('"one"', 5, False, "a/b")
+    assert metadata_in(tmp_path).read() == FileIdentity('"one"', 5, False, "a/b")
 
 
 values = st.recursive(
@@ -418,7 +420,7 @@ def test_metadata_gives_a_validator_fit_for_a_header_or_nothing(
 ) -> None:
     folder = tmp_path_factory.getbasetemp()
     (folder / METADATA).write_bytes(content)
-    identity = PartMetadata(folder / PART, OWNER).read()
+    identity = metadata_in(folder).read()
     assert identity == FileIdentity() or (identity.validator or "").isprintable()
     assert identity.validator is None or identity.validator.isascii()
 
@@ -473,10 +475,10 @@ def test_a_folder_in_place_of_metadata_is_an_error(target: Path, tmp_path: Path)
 
 
 def test_unreadable_metadata_is_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object) -> int:
+    def refuse(*_: object, **__: object) -> int:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    metadata = PartMetadata(tmp_path / PART, OWNER)
+    metadata = metadata_in(tmp_path)
     metadata.write(IDENTITY)
     with monkeypatch.context() as patch:
         patch.setattr(os, "open", refuse)
@@ -489,10 +491,10 @@ def test_a_failed_write_of_metadata_is_an_error_before_any_byte_is_written(
 ) -> None:
     part, really_open = opened(target), os.open
 
-    def refuse(path: Any, *rest: Any) -> int:
+    def refuse(path: Any, *rest: Any, **folder: int) -> int:
         if Path(path).name == METADATA:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        return really_open(path, *rest)
+        return really_open(path, *rest, **folder)
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "open", refuse)

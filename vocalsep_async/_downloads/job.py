@@ -13,7 +13,6 @@ import anyio
 from anyio.to_thread import run_sync
 
 from vocalsep_async._downloads.content import extension_of
-from vocalsep_async._downloads.disk import make_folder
 from vocalsep_async._downloads.manifest import Manifest
 from vocalsep_async._downloads.partfile import PartFile, SavedFile
 from vocalsep_async._downloads.plan import DownloadPlan
@@ -171,9 +170,7 @@ class TaskDownload:
     async def _opened_manifest(self) -> Manifest:
         async with self._manifest_lock:
             if self._manifest is None:
-                self._manifest = await run_sync(
-                    Manifest, self._plan.options.directory, self._task_id
-                )
+                self._manifest = await run_sync(Manifest, self._plan.directory, self._task_id)
             return self._manifest
 
     async def _fetch(self, stem: str, path: Path) -> StemFile:
@@ -182,8 +179,8 @@ class TaskDownload:
             options.on_progress, task_id=self._task_id, stem=stem, path=path
         )
         opened = opened_part(
+            self._plan.directory,
             path,
-            options.directory,
             f"{self._task_id}/{stem}",
             # "always" asks for a new copy; what an earlier call left may be of the old one.
             from_start=options.overwrite == "always",
@@ -213,8 +210,6 @@ class TaskDownload:
         path = self._paths[stem]
         extension = extension_of(part.beginning(), part.identity.content_type)
         target = self._possible_paths[stem].get(extension or "", path)
-        if target.parent != path.parent:
-            make_folder(target.parent, self._plan.options.directory)
         return target, part.finish(target)
 
     async def _add_to_manifest(

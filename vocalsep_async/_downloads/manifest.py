@@ -9,17 +9,15 @@ import errno
 import hashlib
 import json
 import logging
+import os
 import stat
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from vocalsep_async._downloads.disk import (
-    locked_folder,
-    make_folder,
-    read_regular,
-    replace_file,
-)
+from vocalsep_async._downloads.disk import open_regular, read_regular, replace_file
+from vocalsep_async._downloads.folder import Directory, Folder
 from vocalsep_async._downloads.partfile import SavedFile
 from vocalsep_async._downloads.paths import manifest_path
 from vocalsep_async.models import SeparationTask, StemFile
@@ -39,14 +37,16 @@ class Manifest:
         OSError: the manifest cannot be read.
     """
 
-    def __init__(self, directory: Path, task_id: str) -> None:
+    def __init__(self, directory: Directory, task_id: str) -> None:
         self._directory = directory
-        self._path = manifest_path(directory, task_id)
+        self._path = manifest_path(directory.path, task_id)
         self._task_id = task_id
-        self._files: dict[str, Any] = self._read()
+        self._files: dict[str, Any] = {}
+        with suppress(FileNotFoundError), directory.open(self._path.parent) as folder:
+            self._files = self._read(folder)
 
-    def _read(self) -> dict[str, Any]:
-        content = self._read_bytes()
+    def _read(self, folder: Folder) -> dict[str, Any]:
+        content = self._read_bytes(folder)
         if content is None:
             return {}
         try:
@@ -60,9 +60,9 @@ class Manifest:
         _logger.warning("%s is not a manifest of this task; it will be replaced", self._path)
         return {}
 
-    def _read_bytes(self) -> bytes | None:
+    def _read_bytes(self, folder: Folder) -> bytes | None:
         try:
-            return read_regular(self._path)
+            return read_regular(folder, self._path.name)
         except OSError as error:
             if error.errno == errno.ELOOP:
                 return b""  # a link in its place is not followed, and is replaced by `add`
@@ -84,7 +84,7 @@ class Manifest:
         if not stat.S_ISREG(found.st_mode) or entry.get("size") != found.st_size:
             return None
         # The checksum costs a read of the file, and decides only if the file was touched.
-        if entry.get("mtime_ns") != found.st_mtime_ns and entry.get("sha256") != _sha256(path):
+        if entry.get("mtime_ns") != found.st_mtime_ns and entry.get("sha256") != self._sha256(path):
             return None
         return StemFile(
             stem=stem,
@@ -95,8 +95,15 @@ class Manifest:
             verified=entry.get("verified") is True,
         )
 
+    def _sha256(self, path: Path) -> str:
+        with (
+            self._directory.open(path.parent) as folder,
+            os.fdopen(open_regular(folder, path.name), "rb") as file,
+        ):
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
     def _relative(self, path: Path) -> str:
-        return path.relative_to(self._directory).as_posix()
+        return path.relative_to(self._directory.path).as_posix()
 
     def add(
         self, stem: str, path: Path, saved: SavedFile, record: SeparationTask, *, verified: bool
@@ -113,11 +120,11 @@ class Manifest:
             "mtime_ns": saved.mtime_ns,
             "verified": verified,
         }
-        make_folder(self._path.parent, self._directory)
-        with locked_folder(self._path.parent):
+        with self._directory.open(self._path.parent, make=True) as folder:
+            folder.lock()
             # Read again under the lock: another process may have saved other stems of the task.
-            self._files = self._read() | {stem: entry}
-            replace_file(self._path, self._content(record))
+            self._files = self._read(folder) | {stem: entry}
+            replace_file(folder, self._path.name, self._content(record))
 
     def _content(self, record: SeparationTask) -> bytes:
         content = {
@@ -136,8 +143,3 @@ def _is_manifest_of(manifest: object, task_id: str) -> bool:
         and manifest.get("task_id") == task_id
         and isinstance(manifest.get("files"), dict)
     )
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

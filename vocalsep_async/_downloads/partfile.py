@@ -8,7 +8,6 @@ same file. All functions block and run in worker threads.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import hashlib
 import json
@@ -18,23 +17,17 @@ import secrets
 import stat
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 from attrs import asdict, frozen
 
 from vocalsep_async._downloads.content import SNIFFED
-from vocalsep_async._downloads.disk import (
-    CREATE,
-    OPEN,
-    make_folder,
-    read_regular,
-    synchronise,
-    synchronise_folder,
-    write_new,
-)
+from vocalsep_async._downloads.disk import CREATE, OPEN, read_regular, write_new
+from vocalsep_async._downloads.folder import Directory, Folder, synchronise
 from vocalsep_async._downloads.source import Chunk, FileIdentity
-from vocalsep_async._files import has_locks, try_lock
+from vocalsep_async._files import take_lock, try_lock
 
 _BLOCK = 1 << 20
 # Random names that are tried before the folder counts as contested.
@@ -63,18 +56,20 @@ class PartMetadata:
     """The file beside a part that says what file it is a part of.
 
     Args:
-        part: path of the part.
+        folder: where both are.
+        part: name of the part.
         owner: task and stem of the file; a part of another owner is not resumed.
     """
 
-    def __init__(self, part: Path, owner: str) -> None:
-        self._path = part.with_name(f"{part.name}.json")
+    def __init__(self, folder: Folder, part: str, owner: str) -> None:
+        self._folder = folder
+        self._name = _metadata_of(part)
         self._owner = owner
 
     def read(self) -> FileIdentity:
         """The identity of the file; an empty one unless it is known for certain."""
         try:
-            content = json.loads(read_regular(self._path) or b"")
+            content = json.loads(read_regular(self._folder, self._name) or b"")
         except (OSError, ValueError, RecursionError):
             # Not written by this class: it is replaced when the part is written.
             return FileIdentity()
@@ -87,10 +82,15 @@ class PartMetadata:
         Raises:
             OSError: it could not be written.
         """
-        write_new(self._path, json.dumps({"owner": self._owner, **asdict(identity)}).encode())
+        content = {"owner": self._owner, **asdict(identity)}
+        write_new(self._folder, self._name, json.dumps(content).encode())
 
     def remove(self) -> None:
-        self._path.unlink(missing_ok=True)
+        self._folder.unlink(self._name)
+
+
+def _metadata_of(part: str) -> str:
+    return f"{part}.json"
 
 
 def _parse_identity(content: dict[str, Any]) -> FileIdentity:
@@ -113,12 +113,12 @@ class PartLock(NamedTuple):
     """A part that this process holds.
 
     Attributes:
-        path: where the part is.
+        name: of the part, in its folder.
         descriptor: open for reading and writing; the holder of the lock closes it.
         is_locked: whether a lock keeps other processes away; if not, only the random name does.
     """
 
-    path: Path
+    name: str
     descriptor: int
     is_locked: bool
 
@@ -128,6 +128,8 @@ class PartFile:
 
     Args:
         lock: the part, which this process holds.
+        folder: where it is, beside the target; closed with the part.
+        directory: of the download.
         target: where the complete file belongs.
         owner: task and stem of the file.
 
@@ -136,33 +138,42 @@ class PartFile:
         identity: of the file that they are a part of.
     """
 
-    def __init__(self, lock: PartLock, target: Path, owner: str) -> None:
-        self._path, self._descriptor, self._is_locked = lock
+    def __init__(
+        self, lock: PartLock, folder: Folder, directory: Directory, target: Path, owner: str
+    ) -> None:
+        self._name, self._descriptor, self._is_locked = lock
+        self._folder = folder
+        self._directory = directory
         self._target = target
-        self._metadata = PartMetadata(self._path, owner)
+        self._metadata = PartMetadata(folder, self._name, owner)
         self._digest = hashlib.sha256()
         self._is_renamed = False
         self.position = 0
         self.identity = FileIdentity()
 
     @classmethod
-    def open(cls, target: Path, directory: Path, owner: str, *, from_start: bool = False) -> Self:
+    def open(
+        cls, directory: Directory, target: Path, owner: str, *, from_start: bool = False
+    ) -> Self:
         """Resume the part of *target* that an earlier attempt left, or begin one.
 
         Args:
+            directory: of the download.
             target: where the complete file belongs, below *directory*.
-            directory: folder that no link may lead out of.
             owner: task and stem of the file; a part of another owner is not resumed.
             from_start: whether an existing part is dropped.
 
         Raises:
             OSError: the part cannot be opened, or *target* is a folder.
         """
-        make_folder(target.parent, directory)
-        # `replace` would fail on a folder too, but only after the whole file has been fetched.
-        if target.is_dir() and not target.is_symlink():
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        part = cls(lock_part(target), target, owner)
+        folder = directory.open(target.parent, make=True)
+        try:
+            # `finish` would fail on a folder too, but only after the whole file has been fetched.
+            _check_replaceable(folder, target.name)
+            part = cls(lock_part(folder, target.name), folder, directory, target, owner)
+        except BaseException:
+            folder.close()
+            raise
         try:
             part._resume(from_start=from_start)
         except BaseException:
@@ -246,15 +257,27 @@ class PartFile:
         if found.st_size != self.position:
             raise OSError(errno.EIO, "another process changed the file")
         if sys.platform == "win32":  # pragma: no cover - it cannot rename an open file
-            self._close()
-        self._path.replace(target)
+            self._close_file()
+        if target.parent == self._folder.path:
+            self._move(self._folder, target.name)
+        else:
+            with self._directory.open(target.parent, make=True) as folder:
+                self._move(folder, target.name)
+        self._close()
+        return SavedFile(found.st_size, self._digest.hexdigest(), found.st_mtime_ns)
+
+    def _move(self, folder: Folder, name: str) -> None:
+        # Before, so that no file gets its name elsewhere; and after, since folders can be moved at
+        # any moment, and a file that is not at its path must not count as saved.
+        folder.check_place()
+        self._folder.move(self._name, folder, name)
         # From here on, a file under the part's name belongs to another process.
         self._is_renamed = True
         # After the rename: a process that is killed before it leaves a part that can be resumed.
         self._metadata.remove()
-        self._close()
-        synchronise_folder(target.parent)
-        return SavedFile(found.st_size, self._digest.hexdigest(), found.st_mtime_ns)
+        self._close_file()
+        folder.synchronise()
+        folder.check_place()
 
     def keep(self) -> None:
         """Close the part and leave it for another attempt; may be called again.
@@ -271,52 +294,71 @@ class PartFile:
         if self._is_renamed:
             self._close()
         if self._descriptor < 0:
+            self._close()
             return
         if sys.platform == "win32":  # pragma: no cover - it cannot remove an open file
-            self._close()
+            self._close_file()
         self._metadata.remove()
-        self._path.unlink(missing_ok=True)
+        self._folder.unlink(self._name)
         # Closed last: the lock keeps other processes from resuming a part that is being removed.
         self._close()
 
     def _close(self) -> None:
+        try:
+            self._close_file()
+        finally:
+            self._folder.close()
+
+    def _close_file(self) -> None:
         # Cleared first: after a failed close, the number may already belong to another file.
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
 
 
-def lock_part(target: Path) -> PartLock:
+def _check_replaceable(folder: Folder, name: str) -> None:
+    with suppress(FileNotFoundError):
+        if stat.S_ISDIR(folder.stat(name).st_mode):
+            raise IsADirectoryError(
+                errno.EISDIR, os.strerror(errno.EISDIR), str(folder.path / name)
+            )
+
+
+def lock_part(folder: Folder, target: str) -> PartLock:
     """Open and lock the part of *target* that was left, or make one; remove stale spare parts.
 
     Raises:
         OSError: no part can be made beside *target*.
     """
-    _remove_stale_spares(target)
-    path = target.with_name(f".{target.name}.part")
-    descriptor = _open_stale(path)
+    _remove_stale_spares(folder, target)
+    name = f".{target}.part"
+    descriptor = _open_stale(folder, name)
     if descriptor is None:
-        return _create(path, target)
-    return PartLock(path, descriptor, is_locked=True)
+        return _create(folder, name, target)
+    return PartLock(name, descriptor, is_locked=True)
 
 
-def _open_stale(path: Path) -> int | None:
-    """Open and lock the part at *path*; None if it is missing, in use or not a regular file.
+def _open_stale(folder: Folder, name: str) -> int | None:
+    """Open and lock the part *name*; None if it is missing, in use or not a regular file.
 
     A symbolic link in its place is removed.
     """
     try:
-        descriptor = os.open(path, OPEN)
+        descriptor = folder.open(name, OPEN)
     except FileNotFoundError:
         return None
     except OSError as error:
         # O_NOFOLLOW answers ELOOP for a symbolic link.
         if error.errno == errno.ELOOP:
-            path.unlink(missing_ok=True)
+            folder.unlink(name)
         elif error.errno not in _INACCESSIBLE:
             raise
         return None
-    if _is_sole_file(descriptor) and try_lock(descriptor) and _is_still_at(descriptor, path):
+    if (
+        _is_sole_file(descriptor)
+        and try_lock(descriptor)
+        and _is_still_there(descriptor, folder, name)
+    ):
         return descriptor
     os.close(descriptor)
     return None
@@ -325,56 +367,63 @@ def _open_stale(path: Path) -> int | None:
 def _is_sole_file(descriptor: int) -> bool:
     """Whether it is a regular file without hard links, which would change along with it."""
     found = os.fstat(descriptor)
-    return stat.S_ISREG(found.st_mode) and found.st_nlink == 1
+    # Some file systems do not count links, and answer 0.
+    return stat.S_ISREG(found.st_mode) and found.st_nlink <= 1
 
 
-def _is_still_at(descriptor: int, path: Path) -> bool:
+def _is_still_there(descriptor: int, folder: Folder, name: str) -> bool:
     # Between opening and locking, the holder before may have renamed or removed the file.
-    with contextlib.suppress(FileNotFoundError):
-        return os.path.samestat(os.fstat(descriptor), path.lstat())
+    with suppress(FileNotFoundError):
+        return os.path.samestat(os.fstat(descriptor), folder.stat(name))
     return False
 
 
-def _create(path: Path, target: Path) -> PartLock:
-    """Make a part at *path*, or under a random name if that path is in use."""
-    if not has_locks(target.parent):
-        spare = _spare_path(target)
-        return PartLock(spare, os.open(spare, CREATE, 0o666), is_locked=False)
-    for candidate in (path, *(_spare_path(target) for _ in range(_ATTEMPTS))):
-        with contextlib.suppress(FileExistsError):
-            descriptor = os.open(candidate, CREATE, 0o666)
-            if try_lock(descriptor) and _is_still_at(descriptor, candidate):
+def _create(folder: Folder, name: str, target: str) -> PartLock:
+    """Make a part called *name*, or with a random name if that is in use or cannot be locked."""
+    for candidate in (name, *(_spare_name(target) for _ in range(_ATTEMPTS))):
+        with suppress(FileExistsError):
+            descriptor = folder.open(candidate, CREATE)
+            try:
+                is_locked = take_lock(descriptor)
+            except OSError:
+                # Without locks, a name that other processes know too is no place to write to.
+                if candidate != name:
+                    return PartLock(candidate, descriptor, is_locked=False)
+                os.close(descriptor)
+                folder.unlink(name)
+                continue
+            if is_locked and _is_still_there(descriptor, folder, candidate):
                 return PartLock(candidate, descriptor, is_locked=True)
             # Another process found it before it was locked, took it for stale and may hold it.
             os.close(descriptor)
     raise OSError(errno.EBUSY, "other processes take every part for stale")
 
 
-def _spare_path(target: Path) -> Path:
-    return target.with_name(f".{target.name}.{secrets.token_hex(8)}.part")
+def _spare_name(target: str) -> str:
+    return f".{target}.{secrets.token_hex(8)}.part"
 
 
-def _remove_stale_spares(target: Path) -> None:
+def _remove_stale_spares(folder: Folder, target: str) -> None:
     """Remove the randomly named parts of processes that have ended.
 
     Only the part with the plain name is resumed: one is enough.
     """
-    spare = re.compile(re.escape(f".{target.name}.") + r"[0-9a-f]{16}\.part(\.json)?")
-    # Listed first: entries are removed on the way.
-    for path in list(target.parent.iterdir()):
-        if spare.fullmatch(path.name):
-            _remove_if_stale(path)
+    spare = re.compile(re.escape(f".{target}.") + r"[0-9a-f]{16}\.part(\.json)?")
+    for name in filter(spare.fullmatch, folder.names()):
+        _remove_if_stale(folder, name)
 
 
-def _remove_if_stale(path: Path) -> None:
-    if path.suffix == ".json":
+def _remove_if_stale(folder: Folder, name: str) -> None:
+    if name.endswith(".json"):
         # The metadata of a part that exists goes with the part, under its lock.
-        if not path.with_suffix("").exists():
-            path.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            folder.stat(name.removesuffix(".json"))
+            return
+        folder.unlink(name)
         return
-    descriptor = _open_stale(path)
+    descriptor = _open_stale(folder, name)
     if descriptor is not None:
-        path.with_name(f"{path.name}.json").unlink(missing_ok=True)
-        path.unlink(missing_ok=True)
+        folder.unlink(_metadata_of(name))
+        folder.unlink(name)
         # Closed last: the lock keeps other processes away until the name is gone.
         os.close(descriptor)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import anyio
 from attrs import frozen
 
+from vocalsep_async._downloads.folder import Directory
 from vocalsep_async._downloads.paths import Template
 from vocalsep_async.downloads import DownloadOptions
 from vocalsep_async.errors import InvalidArgumentError
@@ -12,9 +13,10 @@ from vocalsep_async.errors import InvalidArgumentError
 
 @frozen
 class DownloadPlan:
-    """The options of a call or a batch, and the limit that all of its tasks share."""
+    """The options of a call or a batch, with the folder and the limit that its tasks share."""
 
     options: DownloadOptions
+    directory: Directory
     template: Template
     limiter: anyio.CapacityLimiter
 
@@ -22,7 +24,10 @@ class DownloadPlan:
     def of(cls, options: DownloadOptions) -> DownloadPlan:
         """A plan with a limit of its own."""
         return cls(
-            options, Template(options.template), anyio.CapacityLimiter(options.max_concurrency)
+            options,
+            Directory(options.directory),
+            Template(options.template),
+            anyio.CapacityLimiter(options.max_concurrency),
         )
 
     @classmethod

@@ -17,6 +17,7 @@ import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from anyio.to_thread import run_sync
 
+from vocalsep_async._downloads.folder import Directory
 from vocalsep_async._downloads.partfile import PartFile
 from vocalsep_async._downloads.source import Chunk, RemoteFile, UnusableFileError
 from vocalsep_async._tasks import run_to_completion
@@ -79,7 +80,7 @@ class ProgressReporter:
 
 @asynccontextmanager
 async def opened_part(
-    path: Path, directory: Path, owner: str, *, from_start: bool
+    directory: Directory, path: Path, owner: str, *, from_start: bool
 ) -> AsyncIterator[PartFile]:
     """The part of the file at *path*; see `PartFile.open`.
 
@@ -92,7 +93,7 @@ async def opened_part(
     opened: list[PartFile] = []
 
     async def open_part() -> None:
-        open_ = partial(PartFile.open, path, directory, owner, from_start=from_start)
+        open_ = partial(PartFile.open, directory, path, owner, from_start=from_start)
         opened.append(await run_sync(open_))
 
     # To its end, and into a list: a thread cannot be cancelled, and if its result were dropped,
