@@ -95,7 +95,7 @@ ARROWS = {
         "policies",
         "providers",
     },
-    "downloads": {"_downloads", "_validation", "errors", "models"},
+    "downloads": {"_downloads", "_validation", "errors", "models", "policies"},
     "_downloads": {
         "_events",
         "_failures",

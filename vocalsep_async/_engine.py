@@ -155,6 +155,7 @@ class Engine:
         with anyio.CancelScope(shield=True):
             # First, so that waits end with its error and not with that of a closed session.
             await self.poller.aclose()
+            self.downloader.close()
             await self.files.aclose()
             await self.transport.aclose()
             # Last: every request has reported to the limiter how it ended.

@@ -16,6 +16,7 @@ from yarl import URL
 from vocalsep_async import _arguments, _events, _logging, _validation
 from vocalsep_async._batch.runner import Runner
 from vocalsep_async._creation import Creation
+from vocalsep_async._downloads.patience import Patience
 from vocalsep_async._downloads.plan import DownloadPlan
 from vocalsep_async._engine import Engine, Setup
 from vocalsep_async._polling.waiter import OnUpdate
@@ -30,6 +31,8 @@ from vocalsep_async.downloads import (
     OnProgress,
     Overwrite,
     StemStream,
+    checked_min_bytes,
+    checked_patience,
 )
 from vocalsep_async.durations import Durations
 from vocalsep_async.errors import ClientClosedError, ConfigurationError
@@ -48,7 +51,13 @@ from vocalsep_async.models import (
     TaskRef,
     separation_type,
 )
-from vocalsep_async.policies import Adaptive, PollPolicy, RateLimit, RetryPolicy
+from vocalsep_async.policies import (
+    FILE_BYTES_PER_MINUTE,
+    Adaptive,
+    PollPolicy,
+    RateLimit,
+    RetryPolicy,
+)
 from vocalsep_async.providers import Provider, provider_for
 
 
@@ -474,6 +483,9 @@ class VocalSepClient:
         max_concurrency: int = 4,
         overwrite: Overwrite = "if-different",
         max_bytes: int = DEFAULT_MAX_BYTES,
+        timeout: float | None = None,  # noqa: ASYNC109 - the field's name for a whole call
+        patience: float | None = None,
+        min_bytes_per_minute: int | None = FILE_BYTES_PER_MINUTE,
         on_progress: OnProgress | None = None,
     ) -> DownloadReport:
         """Save the stems of a task, each whole or not at all.
@@ -489,13 +501,18 @@ class VocalSepClient:
             directory: where files go, made if need be.
             stems: their names, such as ``["vocal", "drums"]``; None for all that are there.
             template: where each file goes below *directory*, with ``{task_id}``, ``{stem}`` and
-                ``{ext}`` (``.mp3`` where the link has no known one).
+                ``{ext}``.
             max_concurrency: files that are fetched at the same time, at least 1.
-            overwrite: "if-different" replaces what is not as it was saved, "always" everything,
-                "never" nothing.
+            overwrite: what happens to a file that exists already; see `Overwrite`.
             max_bytes: how large a file may be, at least 1; a larger one is not fetched.
+            timeout: seconds for the whole call, without the poll; None for no limit.
+            patience: seconds for which a file goes on without progress; None is a minute, or as
+                long as *timeout* has time left.
+            min_bytes_per_minute: the least pace of a file, at least 1; None for none.
             on_progress: called with a `DownloadProgress`, ten times a second for a file at most. An
                 exception that it raises ends the call and is raised here.
+
+        `DownloadOptions`, which has the same options, says more about them.
 
         Returns:
             What is on disk now.
@@ -514,6 +531,9 @@ class VocalSepClient:
             max_concurrency=max_concurrency,
             overwrite=overwrite,
             max_bytes=max_bytes,
+            timeout=timeout,
+            patience=patience,
+            min_bytes_per_minute=min_bytes_per_minute,
             on_progress=on_progress,
         )
         report = await self._engine.downloader.save(task, DownloadPlan.of(to))
@@ -524,7 +544,13 @@ class VocalSepClient:
         raise cause if isinstance(cause, ClientClosedError) else report.error
 
     def open_stem(
-        self, task: Downloadable, stem: str, *, max_bytes: int = DEFAULT_MAX_BYTES
+        self,
+        task: Downloadable,
+        stem: str,
+        *,
+        max_bytes: int = DEFAULT_MAX_BYTES,
+        patience: float | None = None,
+        min_bytes_per_minute: int | None = FILE_BYTES_PER_MINUTE,
     ) -> StemStream:
         """Read one stem, to store it elsewhere; as ``async with client.open_stem(...) as stream``.
 
@@ -536,12 +562,21 @@ class VocalSepClient:
             task: its record, outcome, id or ref; an id is polled first.
             stem: its name, such as "vocal".
             max_bytes: how large it may be, at least 1; a larger one is not read.
+            patience: see `DownloadOptions`; None is a minute.
+            min_bytes_per_minute: see `DownloadOptions`. Only waiting for the host counts, not what
+                the reader does between two chunks.
 
         Raises:
             InvalidArgumentError: an argument is unusable; nothing was sent.
         """
         return self._engine.downloader.stream(
-            task, _arguments.text(stem, "stem"), _validation.at_least_one(max_bytes, "max_bytes")
+            task,
+            _arguments.text(stem, "stem"),
+            _validation.at_least_one(max_bytes, "max_bytes"),
+            Patience(
+                seconds=checked_patience(patience),
+                min_bytes_per_minute=checked_min_bytes(min_bytes_per_minute),
+            ),
         )
 
     async def create_task(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from inspect import iscoroutinefunction
@@ -17,6 +18,7 @@ from vocalsep_async._downloads.paths import Template
 from vocalsep_async._downloads.selection import checked_names
 from vocalsep_async.errors import InvalidArgumentError
 from vocalsep_async.models import DownloadProgress, SeparationTask, TaskOutcome, TaskRef
+from vocalsep_async.policies import FILE_BYTES_PER_MINUTE
 
 OnProgress = Callable[[DownloadProgress], object]
 """A plain function that is called with the progress of each file, ten times a second at most.
@@ -66,6 +68,38 @@ def _bytes(value: int) -> int:
     return _validation.at_least_one(value, "max_bytes")
 
 
+def _timeout(value: float | None) -> float | None:
+    if _validation.timeout(value) is None:
+        return None
+    return _validation.number(value, "timeout", minimum=0, above=True)
+
+
+def _patience(value: float | None) -> float | None:
+    return checked_patience(value)
+
+
+def _min_bytes(value: int | None) -> int | None:
+    return checked_min_bytes(value)
+
+
+def checked_patience(value: float | None) -> float | None:
+    """Return *value*: seconds, at least 0; infinity for no end, None for the default.
+
+    Raises:
+        InvalidArgumentError: it is something else.
+    """
+    return value if value in (None, math.inf) else _validation.number(value, "patience", minimum=0)
+
+
+def checked_min_bytes(value: int | None) -> int | None:
+    """Return *value*: a whole number of at least 1, or None.
+
+    Raises:
+        InvalidArgumentError: it is something else.
+    """
+    return None if value is None else _validation.at_least_one(value, "min_bytes_per_minute")
+
+
 def _overwrite(value: Overwrite) -> Overwrite:
     words: tuple[Overwrite, ...] = get_args(Overwrite)
     if value not in words:
@@ -102,6 +136,14 @@ class DownloadOptions:
         max_concurrency: files that are fetched at a time, in all tasks together; from 1.
         overwrite: what happens to a file that exists already; see `Overwrite`.
         max_bytes: largest size of a file, in bytes, from 1; a larger file is an error of its stem.
+        timeout: seconds, above 0, for the stems of one task, from when their saving begins; what is
+            not there by then is an error of its stem. None for no limit.
+        patience: seconds for which one file goes on without progress, from 0: while its host is
+            away, breaks connections, or does not have the file yet. `RetryPolicy.attempts` are made
+            in any case, and ``math.inf`` has no end. None is a minute, and longer as long as
+            *timeout* or, in a batch, the task's own timeout has time left.
+        min_bytes_per_minute: bytes, from 1, that a file must bring in a minute of waiting for its
+            host; with fewer, its connection counts as broken. None for no least pace.
         on_progress: called with the progress of each file; None for no reports. An exception
             that it raises ends the batch.
 
@@ -115,6 +157,11 @@ class DownloadOptions:
     max_concurrency: int = field(default=_DEFAULT_CONCURRENCY, converter=_concurrency, kw_only=True)
     overwrite: Overwrite = field(default="if-different", converter=_overwrite, kw_only=True)
     max_bytes: int = field(default=DEFAULT_MAX_BYTES, converter=_bytes, kw_only=True)
+    timeout: float | None = field(default=None, converter=_timeout, kw_only=True)
+    patience: float | None = field(default=None, converter=_patience, kw_only=True)
+    min_bytes_per_minute: int | None = field(
+        default=FILE_BYTES_PER_MINUTE, converter=_min_bytes, kw_only=True
+    )
     on_progress: OnProgress | None = field(default=None, converter=_on_progress, kw_only=True)
 
 

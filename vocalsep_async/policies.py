@@ -37,9 +37,16 @@ HANGING_POLL = 1.0
 """Seconds without an answer after which a poll counts as what made a wait run out of time, although
 an earlier one failed in another way."""
 FILE_HOST_PATIENCE = 60.0
-"""Seconds for which a download goes on while its file host is away, or has no such file yet."""
+"""Seconds for which a download goes on without progress, unless it is told otherwise: while its
+file host is away, or has no such file yet."""
 FILE_HOST_GAP = 1.0
 """Least seconds between two tries of a download after those of the `RetryPolicy`."""
+FILE_BYTES_PER_MINUTE = 1 << 16
+"""Bytes that a file must bring in a minute of waiting, unless its download is told otherwise. Even
+GPRS brings ten times as much."""
+MAX_RESTING_FILES = 32
+"""Files of one call or batch that may wait for their hosts beside those that are transferred; each
+holds two descriptors."""
 YOUNG_LINK = 600.0
 """Seconds after the end of a task in which its links cannot be past their time."""
 
@@ -197,7 +204,7 @@ class RetryPolicy:
     Before try ``n + 1`` the client waits ``min(maximum, initial * factor ** (n - 1))`` seconds,
     spread evenly by ``± jitter``. After throttling (405/430) it waits for the end of the client's
     pause instead. A wait or a batch goes on past the last try until its own deadline, and a
-    download until its file host has been away for a minute.
+    download until its patience ends, which is a minute by default.
 
     Attributes:
         attempts: total number of tries, at least 1, which means no retry.

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 from batch.tracking import numbered
 from downloads.stem_host import eventually
@@ -49,7 +51,7 @@ def ended(task_id: str) -> TaskOutcome:
     )
 
 
-async def saved_at_once(task: SeparationTask) -> DownloadReport:
+async def saved_at_once(task: SeparationTask, _until: float) -> DownloadReport:
     return DownloadReport(task_id=task.task_id, files=())
 
 
@@ -61,14 +63,14 @@ class Host:
         self.begun: list[str] = []
         self.cancelled: list[str] = []
 
-    async def save(self, task: SeparationTask) -> DownloadReport:
+    async def save(self, task: SeparationTask, _until: float) -> DownloadReport:
         self.begun.append(task.task_id)
         try:
             await self.may_go.wait()
         except asyncio.CancelledError:
             self.cancelled.append(task.task_id)
             raise
-        return await saved_at_once(task)
+        return await saved_at_once(task, _until)
 
 
 def saving(save: Save) -> Deliveries:
@@ -136,18 +138,18 @@ class TestWithoutAJournal:
         host.may_go.set()
         await deliveries.wait_ended()
 
-    async def test_the_stems_of_four_tasks_are_saved_simultaneously_in_order_of_arrival(
+    async def test_the_stems_of_sixteen_tasks_are_saved_simultaneously_in_order_of_arrival(
         self,
     ) -> None:
         deliveries = saving((host := Host()).save)
-        for task_id in numbered(9):
+        for task_id in numbered(40):
             deliveries.add(ended(task_id))
         await rounds()
-        assert host.begun == numbered(4)
+        assert host.begun == numbered(16)
         assert not deliveries.ready
         host.may_go.set()
         await deliveries.wait_ended()
-        assert host.begun == ids_of(deliveries.ready) == numbered(9)
+        assert host.begun == ids_of(deliveries.ready) == numbered(40)
 
     @pytest.mark.skipif(EAGER is None, reason="needs eager tasks, of Python 3.12")
     async def test_stems_are_saved_under_an_eager_task_factory(self) -> None:
@@ -160,8 +162,30 @@ class TestWithoutAJournal:
         await rounds()
         assert len(deliveries) == 6
 
+    @pytest.mark.parametrize("seconds", [None, 0.0, 300.0])
+    async def test_saving_is_told_until_when_the_wait_for_its_task_has_time(
+        self, seconds: float | None
+    ) -> None:
+        given: list[float] = []
+
+        async def save(task: SeparationTask, until: float) -> DownloadReport:
+            given.append(until)
+            return await saved_at_once(task, until)
+
+        outcome = attrs.evolve(ended("a"), elapsed=100.0)
+        began = asyncio.get_running_loop().time()
+        deliveries = Deliveries(None, save, BatchCounters(), seconds)
+        deliveries.add(outcome)
+        await deliveries.wait_ended()
+        ended_at = asyncio.get_running_loop().time()
+        (until,) = given
+        if seconds is None:
+            assert until == -math.inf
+        else:
+            assert began <= until - seconds + 100.0 <= ended_at
+
     async def test_an_unexpected_error_of_saving_is_kept_for_the_consumer(self) -> None:
-        async def broken(task: SeparationTask) -> DownloadReport:
+        async def broken(task: SeparationTask, _until: float) -> DownloadReport:
             raise ZeroDivisionError(task.task_id)
 
         deliveries = saving(broken)
@@ -198,9 +222,9 @@ class TestWithAJournal:
     ) -> None:
         seen: list[bool] = []
 
-        async def save(task: SeparationTask) -> DownloadReport:
+        async def save(task: SeparationTask, _until: float) -> DownloadReport:
             seen.extend(row.record is not None and row.files is None for row in rows_in(path))
-            return await saved_at_once(task)
+            return await saved_at_once(task, _until)
 
         async with recorded(path, ["a"], save) as deliveries:
             deliveries.add(outcome_of("a"))
@@ -216,7 +240,7 @@ class TestWithAJournal:
     async def test_an_outcome_that_cannot_be_written_is_not_handed_out(
         self, path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        async def unexpected(task: SeparationTask) -> DownloadReport:
+        async def unexpected(task: SeparationTask, _until: float) -> DownloadReport:
             raise AssertionError(task)
 
         journal = JournalFile(path)
@@ -268,12 +292,13 @@ class TestLeft:
 
     async def test_stems_that_are_being_saved_or_wait_are_given_up(self) -> None:
         deliveries = saving((host := Host()).save)
-        for task_id in numbered(9):
+        for task_id in numbered(40):
             deliveries.add(ended(task_id))
         await rounds()
         deliveries.stop()
         await deliveries.wait_ended()
-        assert host.begun == sorted(host.cancelled) == numbered(4)
+        assert host.begun == numbered(16)
+        assert set(host.cancelled) == set(host.begun)
         assert len(deliveries) == 0
         assert deliveries.failure is None
 

@@ -26,6 +26,7 @@ from attrs import frozen
 from yarl import URL
 
 from vocalsep_async import RetryPolicy, SeparationTask, Stems, TaskStatus
+from vocalsep_async._downloads.patience import Patience
 from vocalsep_async._downloads.source import RemoteFile, StemLinks
 from vocalsep_async._downloads.transfer import ProgressReporter
 from vocalsep_async._transport.files import FileTransport
@@ -356,10 +357,10 @@ def remote_of(
     links: StemLinks | None = None,
     retry: RetryPolicy = QUICK,
     max_bytes: int = 1 << 30,
+    patience: Patience = Patience(seconds=0),  # noqa: B008 - a frozen value; time is real here
 ) -> RemoteFile:
-    return RemoteFile(
-        name, links or StemLinks(host.task(name), never_poll), files, retry, max_bytes
-    )
+    links = links or StemLinks(host.task(name), never_poll)
+    return RemoteFile(name, links, files, retry, max_bytes, patience=patience)
 
 
 def files_of(host: Host) -> FileTransport:

@@ -1,5 +1,6 @@
 """`DownloadOptions`: checked when they are made."""
 
+import math
 import os
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,7 @@ def test_only_the_directory_is_required() -> None:
     to = DownloadOptions("some/where")
     assert (to.stems, to.template) == (None, "{task_id}/{stem}{ext}")
     assert (to.max_concurrency, to.overwrite, to.max_bytes) == (4, "if-different", 1 << 30)
+    assert (to.timeout, to.patience, to.min_bytes_per_minute) == (None, None, 1 << 16)
 
 
 def test_equal_options_compare_equal() -> None:
@@ -29,11 +31,40 @@ def test_equal_options_compare_equal() -> None:
         ({"max_concurrency": 0}, "max_concurrency"),
         ({"overwrite": "sometimes"}, "overwrite"),
         ({"max_bytes": 0}, "max_bytes"),
+        ({"timeout": 0}, "timeout"),
+        ({"timeout": -1}, "timeout"),
+        ({"timeout": math.nan}, "timeout"),
+        ({"timeout": "60"}, "timeout"),
+        ({"timeout": True}, "timeout"),
+        ({"patience": -0.1}, "patience"),
+        ({"patience": math.nan}, "patience"),
+        ({"patience": "60"}, "patience"),
+        ({"patience": True}, "patience"),
+        ({"min_bytes_per_minute": 0}, "min_bytes_per_minute"),
+        ({"min_bytes_per_minute": 1.5}, "min_bytes_per_minute"),
+        ({"min_bytes_per_minute": True}, "min_bytes_per_minute"),
     ],
 )
 def test_an_unusable_option_is_named(options: dict[str, Any], hint: str) -> None:
     with pytest.raises(InvalidArgumentError, match=hint):
         DownloadOptions("a", **options)
+
+
+@pytest.mark.parametrize(
+    "name, given, kept",
+    [
+        ("timeout", None, None),
+        ("timeout", math.inf, None),
+        ("timeout", 5, 5.0),
+        ("patience", None, None),
+        ("patience", math.inf, math.inf),
+        ("patience", 0, 0.0),
+        ("min_bytes_per_minute", None, None),
+        ("min_bytes_per_minute", 1, 1),
+    ],
+)
+def test_bounds_of_time_and_pace_are_kept_as_given(name: str, given: Any, kept: Any) -> None:
+    assert getattr(DownloadOptions("a", **{name: given}), name) == kept
 
 
 class BytesPath(os.PathLike[bytes]):

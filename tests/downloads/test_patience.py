@@ -11,22 +11,30 @@ from typing import Any, cast
 
 import anyio
 import pytest
+from attrs import evolve
 from downloads.hosts import AUDIO, Answer, Host, files_of, never_poll
 from hypothesis import given
 from hypothesis import strategies as st
 from virtual_time import VIRTUAL_TIME
 
 from vocalsep_async import RetryPolicy, SeparationTask, Stems, TransportError
-from vocalsep_async._downloads.patience import Absence, NoFileYetError
+from vocalsep_async._downloads.patience import (
+    Absence,
+    NoFileYetError,
+    Patience,
+    Rests,
+    TransferSlot,
+)
 from vocalsep_async._downloads.source import RemoteFile, StemLinks
 from vocalsep_async._transport.files import FileTransport
-from vocalsep_async.errors import ErrorAction, VocalSepError
+from vocalsep_async.errors import ClientClosedError, ErrorAction, VocalSepError
 from vocalsep_async.policies import FILE_HOST_GAP, FILE_HOST_PATIENCE
 
 LINK = "https://cdn.example/vocal.mp3"
 NOW = datetime.now(UTC)
 A_MINUTE = timedelta(minutes=1)
 EVEN = RetryPolicy(jitter=0)
+DEFAULT = Patience()
 
 
 class _Reply:
@@ -73,8 +81,11 @@ async def poll_young() -> SeparationTask:
     return task_with(**YOUNG)
 
 
-async def fetch(files: _Files, links: StemLinks, retry: RetryPolicy = EVEN) -> bytes:
-    remote = RemoteFile("vocal", links, cast("FileTransport", files), retry, 1 << 30)
+async def fetch(
+    files: _Files, links: StemLinks, retry: RetryPolicy = EVEN, patience: Patience = DEFAULT
+) -> bytes:
+    transport = cast("FileTransport", files)
+    remote = RemoteFile("vocal", links, transport, retry, 1 << 30, patience=patience)
     received = b""
     async with remote:
         await remote.open()
@@ -191,6 +202,165 @@ class TestWaiting:
         assert anyio.current_time() == began
 
 
+# A link that is down in the middle of a file
+
+
+STEP = 1 << 16
+LONG = AUDIO * 4
+
+
+class _Link:
+    """A file that arrives at a step a second over a link that is down for a while."""
+
+    def __init__(self, began: float, ended: float, *, resumes: bool = True) -> None:
+        self.ranges: list[int] = []
+        self._began, self._ended = began, ended
+        self._resumes = resumes
+        self._position = 0
+        self._start = anyio.current_time()
+        self.status, self.start, self.encoding, self.content_type = 200, 0, None, "audio/mpeg"
+        self.is_delimited, self.size, self.retry_after = True, len(LONG), None
+        self.validator = '"one"' if resumes else None
+
+    def _check(self) -> None:
+        if self._began <= anyio.current_time() - self._start < self._ended:
+            raise TransportError("the link is down")
+
+    @asynccontextmanager
+    async def get(self, _link: str, headers: Mapping[str, str]) -> AsyncIterator[_Link]:
+        self._check()
+        self._position = int(headers.get("Range", "bytes=0-")[6:-1])
+        self.status, self.start = 206 if self._position else 200, self._position
+        self.ranges.append(self._position)
+        yield self
+
+    async def read(self) -> bytes:
+        await anyio.sleep(1.0)
+        self._check()
+        data = LONG[self._position : self._position + STEP]
+        self._position += len(data)
+        return data
+
+
+async def received_over(link: _Link, patience: Patience) -> bytes:
+    links = StemLinks(task_with(), never_poll)
+    remote = RemoteFile(
+        "vocal", links, cast("FileTransport", link), EVEN, 1 << 30, patience=patience
+    )
+    received = bytearray()
+    async with remote:
+        await remote.open()
+        while (chunk := await remote.next()) is not None:
+            del received[chunk.offset :]
+            received += chunk.data
+    return bytes(received)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", [VIRTUAL_TIME])
+class TestOutages:
+    @pytest.mark.parametrize(
+        "seconds, patience",
+        [
+            (50.0, Patience()),
+            (120.0, Patience(seconds=180.0)),
+            (120.0, Patience(until=200.0)),
+            (86_400.0, Patience(seconds=math.inf)),
+        ],
+    )
+    async def test_a_link_that_is_down_for_less_than_the_patience_costs_nothing_but_time(
+        self, seconds: float, patience: Patience
+    ) -> None:
+        patience = evolve(patience, until=patience.until + anyio.current_time())
+        link = _Link(5.0, 5.0 + seconds)
+        assert await received_over(link, patience) == LONG
+        assert link.ranges == [0, 4 * STEP]
+
+    @pytest.mark.parametrize(
+        "patience, seconds",
+        [
+            (Patience(), FILE_HOST_PATIENCE),
+            (Patience(seconds=100.0), 100.0),
+            (Patience(seconds=100.0, until=500.0), 100.0),
+            (Patience(until=300.0), 295.0),
+            (Patience(until=10.0), FILE_HOST_PATIENCE),
+        ],
+    )
+    async def test_a_link_that_is_down_for_longer_is_given_up_when_the_patience_ends(
+        self, patience: Patience, seconds: float
+    ) -> None:
+        began = anyio.current_time()
+        patience = evolve(patience, until=patience.until + began)
+        with pytest.raises(TransportError, match="the link is down"):
+            await received_over(_Link(5.0, math.inf), patience)
+        assert anyio.current_time() - began == pytest.approx(5.0 + seconds)
+
+    async def test_a_file_that_cannot_be_resumed_is_given_up_by_the_number_of_its_starts(
+        self,
+    ) -> None:
+        class Flapping(_Link):
+            def _check(self) -> None:
+                if self._position >= 3 * STEP:
+                    self._position = 0
+                    raise TransportError("the link is down")
+
+        link = Flapping(0.0, 0.0, resumes=False)
+        with pytest.raises(TransportError, match="the link is down"):
+            await received_over(link, Patience(seconds=math.inf))
+        assert link.ranges == [0] * EVEN.attempts
+
+    async def test_progress_renews_the_patience(self) -> None:
+        class Flapping(_Link):
+            def _check(self) -> None:
+                # Down for half a minute after every four seconds, over and over.
+                if 4.0 <= (anyio.current_time() - self._start) % 40.0 < 34.0:
+                    raise TransportError("the link is down")
+
+        began = anyio.current_time()
+        assert await received_over(Flapping(0.0, 0.0), Patience()) == LONG
+        assert anyio.current_time() - began > FILE_HOST_PATIENCE
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", [VIRTUAL_TIME])
+class TestResting:
+    async def test_a_slot_is_given_back_while_its_file_rests(self) -> None:
+        limiter, rests = anyio.CapacityLimiter(1), Rests()
+        async with TransferSlot(limiter, rests.rest) as slot:
+            assert limiter.borrowed_tokens == 1
+            async with anyio.create_task_group() as group:
+                group.start_soon(slot.rest, 10.0)
+                await anyio.sleep(5.0)
+                assert limiter.borrowed_tokens == 0
+            assert limiter.borrowed_tokens == 1
+        assert limiter.borrowed_tokens == 0
+
+    async def test_a_slot_that_is_not_held_is_not_given_back_twice(self) -> None:
+        limiter, rests = anyio.CapacityLimiter(1), Rests()
+        with anyio.move_on_after(5.0):
+            async with TransferSlot(limiter, rests.rest) as slot:
+                await slot.rest(10.0)
+        assert limiter.borrowed_tokens == 0
+
+    async def test_closing_ends_all_rests_now_and_from_now_on(self) -> None:
+        rests, began = Rests(), anyio.current_time()
+        ended: list[float] = []
+
+        async def rest() -> None:
+            with pytest.raises(ClientClosedError, match="was closed while a file was fetched"):
+                await rests.rest(3600.0)
+            ended.append(anyio.current_time() - began)
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(rest)
+            group.start_soon(rest)
+            await anyio.sleep(7.0)
+            rests.close()
+            rests.close()
+        await rest()
+        assert ended == [7.0] * 3
+
+
 @pytest.mark.parametrize(
     "link, fields, is_young",
     [
@@ -222,7 +392,7 @@ def test_a_link_is_young_by_its_own_query_or_else_by_its_task(
 def test_patience_is_never_short_and_never_endless(
     attempts: int, tries: list[tuple[float, float | None]], draw: float
 ) -> None:
-    absence, now = Absence(RetryPolicy(attempts=attempts)), 0.0
+    absence, now = Absence(RetryPolicy(attempts=attempts), Patience()), 0.0
     ends = now + tries[0][0] + FILE_HOST_PATIENCE
     for failures, (duration, retry_after) in enumerate(islice(cycle(tries), 200), 1):
         now += duration

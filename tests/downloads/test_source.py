@@ -24,11 +24,11 @@ from hypothesis import strategies as st
 from virtual_time import VIRTUAL_TIME
 
 from vocalsep_async import ErrorAction, RetryPolicy, SeparationTask, Stems, TransportError
+from vocalsep_async._downloads.patience import Patience, StallDetector
 from vocalsep_async._downloads.source import (
     Chunk,
     FileIdentity,
     RemoteFile,
-    StallDetector,
     StemLinks,
     UnusableFileError,
 )
@@ -514,12 +514,19 @@ class _SlowHost:
 
 @pytest.mark.parametrize("anyio_backend", [VIRTUAL_TIME])
 class TestStalls:
-    async def _all(self, host: _SlowHost) -> list[Chunk]:
+    async def _all(self, host: _SlowHost, least: int | None = ENOUGH) -> list[Chunk]:
         task = SeparationTask(
             task_id="t", status="SUCCESS", stems=Stems(vocal="https://cdn.example/v.mp3")
         )
         files = cast("FileTransport", host)
-        remote = RemoteFile("vocal", StemLinks(task, never_poll), files, QUICK, 1 << 30)
+        remote = RemoteFile(
+            "vocal",
+            StemLinks(task, never_poll),
+            files,
+            QUICK,
+            1 << 30,
+            patience=Patience(min_bytes_per_minute=least),
+        )
         await remote.open()
         chunks = []
         while (chunk := await remote.next()) is not None:
@@ -532,6 +539,12 @@ class TestStalls:
             await self._all(host)
         assert host.requests == QUICK.attempts
         assert 180 <= anyio.current_time() - began < 190
+
+    @pytest.mark.parametrize("least", [None, 1, 3600])
+    async def test_a_file_at_the_least_pace_that_was_set_completes(self, least: int | None) -> None:
+        host = _SlowHost(60, 1.0)
+        assert sum(len(chunk.data) for chunk in await self._all(host, least)) == 1 << 18
+        assert host.requests == 1
 
     async def test_a_slow_but_steady_file_completes(self) -> None:
         host, began = _SlowHost(1 << 12, 3.0), anyio.current_time()
@@ -558,6 +571,19 @@ def test_enough_bytes_in_each_minute_are_never_a_stall() -> None:
 
 def test_bytes_that_end_a_long_wait_count() -> None:
     StallDetector().on_received(ENOUGH, 3600.0)
+
+
+@pytest.mark.parametrize("least", [1, 1000, 10_000_000])
+def test_the_least_pace_can_be_set(least: int) -> None:
+    StallDetector(least).on_received(least, 60.0)
+    with pytest.raises(TransportError, match=rf"fewer than {least:,} bytes arrived in 60 s"):
+        StallDetector(least).on_received(least - 1, 60.0)
+
+
+def test_without_a_least_pace_nothing_is_a_stall() -> None:
+    stall = StallDetector(None)
+    for _ in range(100):
+        stall.on_received(0, 3600.0)
 
 
 def test_one_byte_too_few_is_a_stall() -> None:

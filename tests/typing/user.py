@@ -196,6 +196,13 @@ async def separate(song: str) -> dict[str, str]:
         ref = await client.create_task(audio_url=song, callback_url="https://example.com/hook")
         task = await client.wait_for_task(ref, timeout=600, poll=Interval(5))
         await client.download_stems(task, "stems", stems=["vocal"])
+        await client.download_stems(
+            task, "stems", timeout=600, patience=120.0, min_bytes_per_minute=None
+        )
+        client.open_stem(task, "vocal", patience=None, min_bytes_per_minute=1000)
+        vocalsep_async.DownloadOptions(
+            "stems", timeout=None, patience=5, min_bytes_per_minute=1 << 16
+        )
         async with client.track([ref, "id"], type="split_stem", journal=Journal("j")) as batch:
             reasons = {outcome.task_id: outcome.reason async for outcome in batch}
     return dict(task.raise_for_failure().stems) | {"why": str(reasons)}

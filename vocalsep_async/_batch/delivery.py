@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, cast
@@ -15,14 +16,16 @@ from vocalsep_async.models import DownloadReport, SeparationTask, TaskOutcome
 if TYPE_CHECKING:
     from vocalsep_async._batch.recorder import BatchRecorder
 
-_MAX_SAVING = 4
-"""Tasks whose stems are saved simultaneously. They share the downloader's four connections, so that
-none of these is idle while one task waits for its last file."""
+_MAX_SAVING = 16
+"""Tasks whose stems are saved simultaneously. They share the downloader's connections, so that none
+of these is idle while one task waits for its last file, or for a file host that is away."""
 _MAX_RECORDING = 500
 """Deliveries under way, without those that save stems. When 100,000 tasks reach their deadline
 together, an asyncio task for each would take 200 MB and wake up in one iteration of the loop."""
 
-Save = Callable[[SeparationTask], Awaitable[DownloadReport]]
+Save = Callable[[SeparationTask, float], Awaitable[DownloadReport]]
+"""Saves the stems of a task; the second argument is the moment of the event loop's clock up to
+which the wait for the task has time."""
 
 
 class Deliveries:
@@ -32,6 +35,7 @@ class Deliveries:
         recorder: writes outcomes to the journal; None without a journal.
         save: saves the stems of one task; None to save none.
         counters: counts the outcomes whose stems could not all be saved.
+        timeout: seconds that each task has from when it was added; None for no limit.
 
     Attributes:
         ready: what the consumer may fetch, in order.
@@ -40,11 +44,16 @@ class Deliveries:
     """
 
     def __init__(
-        self, recorder: BatchRecorder | None, save: Save | None, counters: BatchCounters
+        self,
+        recorder: BatchRecorder | None,
+        save: Save | None,
+        counters: BatchCounters,
+        timeout: float | None = None,
     ) -> None:
         self._recorder = recorder
         self._save = save
         self._counters = counters
+        self._timeout = timeout
         self._waiting: deque[TaskOutcome] = deque()
         """New outcomes whose delivery has not begun."""
         self._under_way: set[asyncio.Task[None]] = set()
@@ -98,14 +107,21 @@ class Deliveries:
         if self._is_stopped:
             raise asyncio.CancelledError  # the block was left while the journal was written
         task = cast("asyncio.Task[None]", asyncio.current_task())
+        until = self._end_of_wait(outcome)
         self._saving.add(task)
         self._begin_waiting()
         try:
             async with self._turns:
-                report = await save(outcome.result())
+                report = await save(outcome.result(), until)
         finally:
             self._saving.discard(task)
         return attrs.evolve(outcome, files=report.paths, download_error=report.error)
+
+    def _end_of_wait(self, outcome: TaskOutcome) -> float:
+        # Without a timeout there is no such moment, and a file host is not waited for without end.
+        if self._timeout is None:
+            return -math.inf
+        return asyncio.get_running_loop().time() + self._timeout - outcome.elapsed
 
     def _hand_out(self, outcome: TaskOutcome) -> None:
         if outcome.download_error is not None:

@@ -111,7 +111,7 @@ class Runner(BatchRunner):
         self._seen_ids: OrderedDict[str, None] = OrderedDict()
         self._recorder = recorder
         self._counters = BatchCounters()
-        self._deliveries = Deliveries(recorder, save, self._counters)
+        self._deliveries = Deliveries(recorder, save, self._counters, timeout)
         self._reader_event = asyncio.Event()
         """Set when there may be room for more ids, or more outcomes of earlier runs."""
 

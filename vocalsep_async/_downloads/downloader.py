@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable
 from functools import partial
 
+import anyio
+
 from vocalsep_async._downloads import selection
 from vocalsep_async._downloads.job import TaskDownload, download_error
+from vocalsep_async._downloads.patience import Patience, Rest, Rests
 from vocalsep_async._downloads.plan import DownloadPlan
 from vocalsep_async._downloads.source import RemoteFile, StemLinks
 from vocalsep_async._downloads.stream import Stream, StreamSource
@@ -39,6 +43,11 @@ class Downloader:
         self._poll = poll
         self._retry = retry
         self._events = events
+        self._rests = Rests()
+
+    def close(self) -> None:
+        """End all files that wait for their hosts; may be called again."""
+        self._rests.close()
 
     async def save(self, task: Downloadable, plan: DownloadPlan) -> DownloadReport:
         """Save the stems that *plan* names; the report holds the errors of single stems.
@@ -50,15 +59,22 @@ class Downloader:
         record = await self._record(task)
         return await self._save(record, selection.select(record, plan.options.stems), plan)
 
-    async def save_present(self, record: SeparationTask, plan: DownloadPlan) -> DownloadReport:
+    async def save_present(
+        self, record: SeparationTask, until: float, plan: DownloadPlan
+    ) -> DownloadReport:
         """Save those stems of *plan* that the task has; the report holds errors for the others.
+
+        Args:
+            record: the final record of the task.
+            until: moment of the event loop's clock up to which the wait for the task has time.
+            plan: of the batch.
 
         Raises:
             Exception: raised by the plan's ``on_progress``.
         """
         # In a batch, a stem that one task lacks is no wrong argument of the call.
         stems, absent = selection.split_by_presence(record, plan.options.stems)
-        return await self._save(record, stems, plan, absent)
+        return await self._save(record, stems, plan, absent, until)
 
     async def _save(
         self,
@@ -66,13 +82,31 @@ class Downloader:
         stems: tuple[str, ...],
         plan: DownloadPlan,
         absent: tuple[DownloadError, ...] = (),
+        until: float = -math.inf,
     ) -> DownloadReport:
-        links = self._links(record)
-        remote_file = partial(self._remote_file, links=links, max_bytes=plan.options.max_bytes)
-        download = TaskDownload(record, stems, plan, links, remote_file, events=self._events)
+        options, links = plan.options, self._links(record)
+        timeout = math.inf if options.timeout is None else options.timeout
+        deadline = anyio.current_time() + timeout
+        if options.timeout is not None:
+            until = max(until, deadline)
+        patience = Patience(options.patience, until, options.min_bytes_per_minute)
+
+        def remote_file(stem: str, rest: Rest) -> RemoteFile:
+            return self._remote_file(stem, links, options.max_bytes, patience, rest)
+
+        download = TaskDownload(
+            record,
+            stems,
+            plan,
+            links,
+            remote_file,
+            rest=self._rests.rest,
+            deadline=deadline,
+            events=self._events,
+        )
         return await download.run(absent)
 
-    def stream(self, task: Downloadable, stem: str, max_bytes: int) -> Stream:
+    def stream(self, task: Downloadable, stem: str, max_bytes: int, patience: Patience) -> Stream:
         """A reader of one stem; sends nothing until it is entered."""
         named = task if isinstance(task, (SeparationTask, TaskOutcome)) else TaskRef.of(task)
 
@@ -81,7 +115,8 @@ class Downloader:
             selection.select(record, (stem,))
             links = self._links(record)
             to_error = partial(download_error, record.task_id, stem, links.get(stem), None)
-            return StreamSource(self._remote_file(stem, links=links, max_bytes=max_bytes), to_error)
+            remote = self._remote_file(stem, links, max_bytes, patience, self._rests.rest)
+            return StreamSource(remote, to_error)
 
         return Stream(named.task_id, stem, find, self._events)
 
@@ -104,5 +139,9 @@ class Downloader:
             task, partial(self._poll, TaskRef(task.task_id, type=task.type, route=task.route))
         )
 
-    def _remote_file(self, stem: str, *, links: StemLinks, max_bytes: int) -> RemoteFile:
-        return RemoteFile(stem, links, self._files, self._retry, max_bytes)
+    def _remote_file(
+        self, stem: str, links: StemLinks, max_bytes: int, patience: Patience, rest: Rest
+    ) -> RemoteFile:
+        return RemoteFile(
+            stem, links, self._files, self._retry, max_bytes, patience=patience, rest=rest
+        )

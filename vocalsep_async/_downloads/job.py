@@ -15,12 +15,13 @@ from anyio.to_thread import run_sync
 from vocalsep_async._downloads.content import extension_of
 from vocalsep_async._downloads.manifest import Manifest
 from vocalsep_async._downloads.partfile import PartFile, SavedFile
+from vocalsep_async._downloads.patience import Rest, TransferSlot
 from vocalsep_async._downloads.plan import DownloadPlan
 from vocalsep_async._downloads.source import RemoteFile, StemLinks
 from vocalsep_async._downloads.transfer import CallbackError, ProgressReporter, fill, opened_part
 from vocalsep_async._events import Events, new_id
 from vocalsep_async._text import printable, short_url
-from vocalsep_async.errors import DownloadError, VocalSepError
+from vocalsep_async.errors import DownloadError, TransportError, VocalSepError
 from vocalsep_async.instrumentation import (
     DownloadFinished,
     DownloadStarted,
@@ -48,7 +49,9 @@ class TaskDownload:
         stems: names of the stems to save.
         plan: where to save them, and how.
         links: the links of the task.
-        remote_file: makes the reader of a stem from its name.
+        remote_file: makes the reader of a stem from its name and from how it waits between tries.
+        rest: how files wait for their hosts.
+        deadline: moment of the event loop's clock at which all that is not there is given up.
         events: of the client.
 
     Raises:
@@ -61,8 +64,10 @@ class TaskDownload:
         stems: tuple[str, ...],
         plan: DownloadPlan,
         links: StemLinks,
-        remote_file: Callable[[str], RemoteFile],
+        remote_file: Callable[[str, Rest], RemoteFile],
         *,
+        rest: Rest,
+        deadline: float,
         events: Events,
     ) -> None:
         self._id = new_id("download")
@@ -71,6 +76,8 @@ class TaskDownload:
         self._plan = plan
         self._links = links
         self._remote_file = remote_file
+        self._rest = rest
+        self._deadline = deadline
         # All paths are made first: one that is too long is found before anything is requested.
         self._possible_paths = {stem: self._possible(stem) for stem in stems}
         # Until a file has arrived, the default one of the possible paths stands for it.
@@ -79,6 +86,7 @@ class TaskDownload:
         }
         self._manifest: Manifest | None = None
         self._manifest_lock = anyio.Lock()
+        self._parts: dict[str, PartFile] = {}
         self._files: dict[str, StemFile] = {}
         self._errors: dict[str, DownloadError] = {}
         self._callback_error: BaseException | None = None
@@ -145,8 +153,9 @@ class TaskDownload:
             self._events.emit(StemFailed(error=error.__cause__ or error, **about))
             scope.cancel()
         except Exception as error:  # noqa: BLE001 - reported, so that the other stems go on
-            link = self._links.get(stem)
-            failure = self._errors[stem] = download_error(self._task_id, stem, link, path, error)
+            failure = self._errors[stem] = download_error(
+                self._task_id, stem, self._links.get(stem), path, error, kept=self._kept(stem)
+            )
             self._events.emit(StemFailed(error=failure, **about))
         except BaseException as error:
             self._events.emit(StemFailed(error=error, **about))
@@ -155,6 +164,12 @@ class TaskDownload:
             self._files[stem] = file
             about["path"] = file.path
             self._events.emit(StemSaved(size=file.size, was_fetched=file.was_fetched, **about))
+
+    def _kept(self, stem: str) -> PartFile | None:
+        """The part of *stem* that the same call would resume; None if there is none."""
+        part = self._parts.get(stem)
+        is_resumed = part is not None and part.is_kept
+        return part if is_resumed and self._plan.options.overwrite != "always" else None
 
     async def _existing(self, stem: str) -> StemFile | None:
         """The file of *stem* if it is to be left alone; None if the stem must be fetched."""
@@ -185,11 +200,16 @@ class TaskDownload:
             # "always" asks for a new copy; what an earlier call left may be of the old one.
             from_start=options.overwrite == "always",
         )
-        async with AsyncExitStack() as stack:
-            async with self._plan.limiter:
-                part = await stack.enter_async_context(opened)
-                async with self._remote_file(stem) as remote:
+        async with self._plan.open_files, AsyncExitStack() as stack:
+            slot = TransferSlot(self._plan.limiter, self._rest)
+            remote = self._remote_file(stem, slot.rest)
+            with anyio.CancelScope(deadline=self._deadline) as scope:
+                async with slot, remote:
+                    part = self._parts[stem] = await stack.enter_async_context(opened)
                     await fill(remote, part, reporter)
+            if scope.cancelled_caught:
+                raise self._timeout_error(remote)
+            part = self._parts[stem]
             # Outside the limit: while the disk synchronises one file, the next is fetched.
             path, saved = await run_sync(self._finish, stem, part)
         reporter.path = path
@@ -203,6 +223,13 @@ class TaskDownload:
             sha256=saved.sha256,
             was_fetched=True,
             verified=part.identity.verified,
+        )
+
+    def _timeout_error(self, remote: RemoteFile) -> TransportError:
+        before = "" if remote.failure is None else f", and the last try failed: {remote.failure}"
+        return TransportError(
+            f"the download was not complete after its timeout of "
+            f"{self._plan.options.timeout:g} s{before}"
         )
 
     def _finish(self, stem: str, part: PartFile) -> tuple[Path, SavedFile]:
@@ -247,14 +274,22 @@ def _any_file(stem: str, path: Path) -> StemFile | None:
 
 
 def download_error(
-    task_id: str, stem: str, link: str | None, path: Path | None, cause: Exception
+    task_id: str,
+    stem: str,
+    link: str | None,
+    path: Path | None,
+    cause: Exception,
+    *,
+    kept: PartFile | None = None,
 ) -> DownloadError:
     """The error of a stem that could not be fetched or saved; shows no secrets of its link."""
+    rest = "" if kept is None else f"; {_kept_part(kept)}"
     url = None if link is None else short_url(link)
     target = "" if path is None else f" at {path}"
     source = "" if url is None else f" from {url}"
     error = DownloadError(
-        f"stem {printable(stem)} of task {printable(task_id)!r}{target}{source}: {_reason(cause)}",
+        f"stem {printable(stem)} of task {printable(task_id)!r}{target}{source}: "
+        f"{_reason(cause)}{rest}",
         task_id=task_id,
         stem=stem,
         path=None if path is None else str(path),
@@ -262,6 +297,14 @@ def download_error(
     )
     error.__cause__ = cause
     return error
+
+
+def _kept_part(part: PartFile) -> str:
+    size = part.identity.size
+    unit, name = (1e6, "MB") if max(part.position, size or 0) >= 1e6 else (1e3, "kB")
+    whole = "" if size is None else f" of {size / unit:.1f}"
+    amount = f"{part.position / unit:.1f}{whole} {name}"
+    return f"{amount} are kept in {part.path}; the same call goes on from there"
 
 
 def _reason(error: Exception) -> str:

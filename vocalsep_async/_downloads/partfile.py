@@ -136,6 +136,7 @@ class PartFile:
     Attributes:
         position: bytes in the part.
         identity: of the file that they are a part of.
+        is_kept: whether it was closed and left for another attempt.
     """
 
     def __init__(
@@ -150,6 +151,12 @@ class PartFile:
         self._is_renamed = False
         self.position = 0
         self.identity = FileIdentity()
+        self.is_kept = False
+
+    @property
+    def path(self) -> Path:
+        """Where the part is."""
+        return self._folder.path / self._name
 
     @classmethod
     def open(
@@ -282,9 +289,12 @@ class PartFile:
     def keep(self) -> None:
         """Close the part and leave it for another attempt; may be called again.
 
-        Without a lock it is discarded: its name is random, and no later attempt would find it.
+        It is discarded if no later attempt would resume it: without a lock, because its name is
+        random, and without a validator, because its bytes may be of another file by then.
         """
-        if self._is_locked and self.position > 0:
+        is_resumable = self.position > 0 and self.identity.validator is not None
+        if self._is_locked and is_resumable:
+            self.is_kept = self._descriptor >= 0 or self.is_kept
             self._close()
         else:
             self.discard()

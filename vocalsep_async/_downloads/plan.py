@@ -9,16 +9,20 @@ from vocalsep_async._downloads.folder import Directory
 from vocalsep_async._downloads.paths import Template
 from vocalsep_async.downloads import DownloadOptions
 from vocalsep_async.errors import InvalidArgumentError
+from vocalsep_async.policies import MAX_RESTING_FILES
 
 
 @frozen
 class DownloadPlan:
-    """The options of a call or a batch, with the folder and the limit that its tasks share."""
+    """The options of a call or a batch, with the folder and the limits that its tasks share."""
 
     options: DownloadOptions
     directory: Directory
     template: Template
     limiter: anyio.CapacityLimiter
+    """Of files that are transferred."""
+    open_files: anyio.CapacityLimiter
+    """Of those, and of files that wait for their hosts."""
 
     @classmethod
     def of(cls, options: DownloadOptions) -> DownloadPlan:
@@ -28,6 +32,7 @@ class DownloadPlan:
             Directory(options.directory),
             Template(options.template),
             anyio.CapacityLimiter(options.max_concurrency),
+            anyio.CapacityLimiter(options.max_concurrency + MAX_RESTING_FILES),
         )
 
     @classmethod

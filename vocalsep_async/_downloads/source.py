@@ -19,9 +19,14 @@ import anyio
 from attrs import frozen
 
 from vocalsep_async._downloads.content import SMALLEST, SNIFFED, foreign
-from vocalsep_async._downloads.patience import Absence, NoFileYetError
+from vocalsep_async._downloads.patience import (
+    Absence,
+    NoFileYetError,
+    Patience,
+    Rest,
+    StallDetector,
+)
 from vocalsep_async._downloads.selection import links_of
-from vocalsep_async._failures import FailureStreak
 from vocalsep_async._transport.files import FileReply, FileTransport
 from vocalsep_async.errors import ConfigurationError, ErrorAction, TransportError, VocalSepError
 from vocalsep_async.models import SeparationTask
@@ -29,15 +34,13 @@ from vocalsep_async.policies import YOUNG_LINK, RetryPolicy
 
 _TRANSIENT = frozenset({408, 425, 429})
 _ACCEPTED, _PRECONDITION_FAILED, _NO_SUCH_RANGE = 202, 412, 416
-# Bytes beyond the farthest position so far that reset the count of failures.
+# Bytes beyond the farthest position so far that count as progress.
 _MIN_PROGRESS = 1 << 16
-# A transfer that brings less than this in a period is stalled; even GPRS brings ten times as much.
-_STALL_PERIOD = 60.0
-_STALL_BYTES = 1 << 16
 # Of links that CloudFront signed.
 _EXPIRY_FIELDS: Mapping[str, Callable[[str], float]] = {"Expires": int}
 # The API promises its links for 14 days after the end of the task at best.
 _LINK_LIFETIME = timedelta(days=14)
+_PATIENCE = Patience()
 
 
 @frozen
@@ -149,31 +152,6 @@ def _expiry(
     return None
 
 
-class StallDetector:
-    """Detects a transfer that is too slow to wait for."""
-
-    def __init__(self) -> None:
-        self._seconds = 0.0
-        self._bytes = 0
-
-    def on_received(self, count: int, seconds: float) -> None:
-        """Count *count* bytes that arrived after *seconds* of waiting.
-
-        Only waiting counts: a reader that pauses does not make its host slow.
-
-        Raises:
-            TransportError: too little has arrived in a whole period.
-        """
-        self._bytes += count
-        self._seconds += seconds
-        if self._bytes >= _STALL_BYTES:
-            self._bytes, self._seconds = 0, 0.0
-        elif self._seconds >= _STALL_PERIOD:
-            raise TransportError(
-                f"fewer than {_STALL_BYTES:,} bytes arrived in {_STALL_PERIOD:g} s"
-            )
-
-
 class RemoteFile:
     """One stem at its host.
 
@@ -183,6 +161,8 @@ class RemoteFile:
         files: sends the requests.
         retry: how often a failed request is repeated, and after what delays.
         max_bytes: largest size that is accepted.
+        patience: how long it goes on without progress.
+        rest: waits between two tries.
 
     Attributes:
         identity: of the file that is being read, by the last answer accepted.
@@ -190,7 +170,15 @@ class RemoteFile:
     """
 
     def __init__(
-        self, stem: str, links: StemLinks, files: FileTransport, retry: RetryPolicy, max_bytes: int
+        self,
+        stem: str,
+        links: StemLinks,
+        files: FileTransport,
+        retry: RetryPolicy,
+        max_bytes: int,
+        *,
+        patience: Patience = _PATIENCE,
+        rest: Rest = anyio.sleep,
     ) -> None:
         self._stem = stem
         self._links = links
@@ -199,14 +187,24 @@ class RemoteFile:
         self._max_bytes = max_bytes
         self._reply: FileReply | None = None
         self._stack = AsyncExitStack()
-        self._streak = FailureStreak()
-        self._absence = Absence(retry)
+        self._patience = patience
+        self._rest = rest
+        self._absence = Absence(retry, patience)
+        # A file whose least pace is low makes progress in small steps.
+        self._min_progress = min(_MIN_PROGRESS, patience.min_bytes_per_minute or 1)
         self._farthest = 0
+        self._starts = 0
+        """Answers in a row that began at the start of the file."""
         self._is_resumed = False
         self._is_closed = False
-        self._stall = StallDetector()
+        self._stall = StallDetector(patience.min_bytes_per_minute)
         self.identity = FileIdentity()
         self.position = 0
+
+    @property
+    def failure(self) -> str | None:
+        """Why the last try failed, if there was no progress since; None if there was."""
+        return self._absence.failure
 
     async def __aenter__(self) -> Self:
         return self
@@ -246,6 +244,7 @@ class RemoteFile:
             try:
                 data = await self._read()
             except TransportError as error:
+                self._check_starts(error)
                 await self._back_off(error)
                 await self._connect()
             else:
@@ -301,10 +300,10 @@ class RemoteFile:
     def _to_chunk(self, data: bytes) -> Chunk:
         chunk = Chunk(self.position, data, self.identity)
         self.position += len(data)
-        # Progress gives new retries only if the host resumes: one that restarts after each cut,
-        # and is cut each time, would otherwise be retried without end.
-        if self._is_resumed and self.position >= self._farthest + _MIN_PROGRESS:
-            self._streak, self._farthest = FailureStreak(), self.position
+        if self.position >= self._farthest + self._min_progress:
+            self._absence, self._farthest = Absence(self._retry, self._patience), self.position
+            if self._is_resumed:
+                self._starts = 0
         return chunk
 
     # Requests
@@ -314,22 +313,24 @@ class RemoteFile:
             try:
                 await self._request()
             except TransportError as error:
-                await self._disconnect()
-                delay = self._absence.delay(error, anyio.current_time(), random.random)
-                await anyio.sleep(delay)
+                await self._back_off(error)
+
+    def _check_starts(self, error: TransportError) -> None:
+        # A host that cannot resume a file, and is cut each time, sends all of it again for every
+        # try: it is given up by the number of tries, and not by time.
+        if not self._is_resumed and self._starts >= self._retry.attempts:
+            raise error
 
     async def _back_off(self, error: TransportError) -> None:
-        """Disconnect, and wait before the next attempt.
+        """Disconnect, and wait before the next try.
 
         Raises:
-            TransportError: *error* is permanent, or this attempt was the last one.
+            TransportError: *error* is permanent, or this try was the last one.
+            ClientClosedError: the client was closed.
         """
         await self._disconnect()
-        self._streak = streak = self._streak.record(error)
-        is_permanent = streak.is_permanent(error, self._retry)
-        if is_permanent or streak.failures >= self._retry.attempts:
-            raise error
-        await anyio.sleep(streak.delay(error, self._retry, random.random))
+        delay = self._absence.delay(error, anyio.current_time(), random.random)
+        await self._rest(delay)
 
     async def _request(self) -> None:
         """Send one request; leaves ``_reply`` unset if another one is to follow immediately."""
@@ -403,6 +404,8 @@ class RemoteFile:
     def _accept(self, reply: FileReply) -> None:
         _check_reply(reply, self.position, self._max_bytes)
         self._is_resumed = self.position > 0
+        if not self._is_resumed:
+            self._starts += 1
         self._farthest = max(self._farthest, self.position)
         # A resumed file keeps its identity: a part may not repeat all of it.
         if not self._is_resumed:
@@ -412,8 +415,7 @@ class RemoteFile:
                 verified=reply.is_delimited,
                 content_type=reply.content_type,
             )
-        self._stall = StallDetector()
-        self._absence = Absence(self._retry)
+        self._stall = StallDetector(self._patience.min_bytes_per_minute)
         self._reply = reply
 
     def _link(self) -> str:
