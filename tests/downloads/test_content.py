@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,29 @@ FOREIGN = {
     "SQLite": b"SQLite format 3\x00\x10\x00" + REST,
     "ELF": b"\x7fELF\x02\x01\x01\x00" + REST,
     "a program": b"MZ\x90\x00\x03\x00" + REST,
+    "Mach-O": b"\xcf\xfa\xed\xfe\x07\x00" + REST,
+    "Mach-O, 32 bits": b"\xce\xfa\xed\xfe\x07\x00" + REST,
+    "Java": b"\xca\xfe\xba\xbe\x00\x00" + REST,
+    "WebAssembly": b"\x00asm\x01\x00\x00\x00" + REST,
+    "CAB": b"MSCF\x00\x00\x00\x00" + REST,
+    "LZ4": b"\x04\x22\x4d\x18\x64" + REST,
+    "Photoshop": b"8BPS\x00\x01" + REST,
+    "JPEG 2000": b"\x00\x00\x00\x0cjP  \r\n\x87\n" + REST,
+    "JPEG XL": b"\x00\x00\x00\x0cJXL \r\n\x87\n" + REST,
+    "bitmap": b"BM\x36\x10\x0e\x00\x00\x00\x00\x00\x36\x00\x00\x00" + REST,
+    "font": b"wOFF\x00\x01" + REST,
+    "newer font": b"wOF2\x00\x01" + REST,
+    "Flash video": b"FLV\x01\x05" + REST,
+    "AVI": b"RIFF\x24\x00\x00\x00AVI LIST" + REST,
+    "XML of a store": (
+        b'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>NoSuchKey</Code></Error>'
+    ),
+    "SVG": b'<svg xmlns="http://www.w3.org/2000/svg" width="1" height="1"></svg>',
+    "a page with a mark": b"\xef\xbb\xbf" + PAGE.encode(),
+    "a gzip of a page": gzip.compress(PAGE.encode()),
+    "JavaScript": b"window.location.replace('https://example.com/login?next=/file')",
+    "PostScript": b"%!PS-Adobe-3.0\n%%BoundingBox: 0 0 612 792\n%%Pages: 1\n",
+    "a playlist": b"#EXTM3U\n#EXT-X-VERSION:3\n#EXTINF:10,\nsegment0.ts\n",
 }
 AUDIO_FORMATS = {
     "MP3 with a tag": b"ID3\x04\x00\x00\x00\x00\x00\x23TSSE\x00\x00\x00\x0f\x00\x00\x03Lavf60.16",
@@ -72,6 +96,12 @@ AUDIO_FORMATS = {
     "CAF": b"caff\x00\x01\x00\x00desc",
     "WebM": b"\x1a\x45\xdf\xa3\x01\x00\x00\x00",
     "WMA": b"\x30\x26\xb2\x75\x8e\x66\xcf\x11",
+    "Matroska": b"\x1a\x45\xdf\xa3\xa3\x42\x86\x81\x01\x42\x82\x88matroska",
+    "AMR": b"#!AMR\n\x3c\x91\x17",
+    "MIDI": b"MThd\x00\x00\x00\x06\x00\x01",
+    "Sun": b".snd\x00\x00\x00\x18",
+    "3GP": b"\x00\x00\x00\x18ftyp3gp5\x00\x00\x01\x00",
+    "audiobook": b"\x00\x00\x00\x1cftypM4B \x00\x00\x00\x00",
     "silence": bytes(64),
 }
 

@@ -265,6 +265,43 @@ def test_two_parts_of_one_target_are_two_files_without_locks_too(target: Path) -
     assert target.read_bytes() == OTHER
 
 
+@pytest.mark.parametrize("number", sorted(set(errno.errorcode) - {errno.EINTR}))
+def test_a_file_is_saved_whatever_its_file_system_answers_to_a_lock(
+    target: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    error = OSError(number, os.strerror(number))
+    is_held = isinstance(error, (BlockingIOError, PermissionError))
+
+    def refuse(_descriptor: int, _operation: int) -> None:
+        raise error
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    if is_held:
+        with pytest.raises(OSError, match="other processes take every part for stale"):
+            opened(target)
+        return
+    saved_from_start(opened(target))
+    assert target.read_bytes() == AUDIO
+    assert names_in(target.parent) == {NAME}
+
+
+def test_a_part_is_resumed_on_a_file_system_that_counts_no_links(
+    target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    half_of(target)
+    fstat = os.fstat
+
+    def without_links(descriptor: int) -> os.stat_result:
+        fields = list(fstat(descriptor))
+        fields[3] = 0
+        return os.stat_result(fields)
+
+    monkeypatch.setattr(os, "fstat", without_links)
+    part = opened(target)
+    assert part.position == HALF
+    part.discard()
+
+
 @pytest.mark.usefixtures("_no_locks")
 def test_nothing_is_left_beside_the_file_without_locks(target: Path) -> None:
     saved_from_start(opened(target))

@@ -145,6 +145,11 @@ async def test_a_whole_file_sent_in_place_of_the_rest_replaces_what_arrived(
         pytest.param(Answer(content_range=""), id="no Content-Range"),
         pytest.param(Answer(OTHER, tag='"two"', takes_conditions=False), id="another file"),
         pytest.param(Answer(OTHER[:-9], takes_conditions=False), id="another length"),
+        pytest.param(
+            Answer(kind="multipart/byteranges; boundary=x", content_range=""), id="several parts"
+        ),
+        pytest.param(Answer(headers=("Content-Encoding: gzip",)), id="a compressed part"),
+        pytest.param(Answer(tag='W/"one"', takes_conditions=False), id="a weak tag"),
         pytest.param(Answer(status=416), id="no such part"),
         pytest.param(Answer(status=412), id="not that file"),
     ],

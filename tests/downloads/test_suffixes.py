@@ -33,6 +33,16 @@ BEGINNINGS = {
     "AAC, ADIF": (b"ADIF\x00\x00", ".aac"),
     "MP3": (b"\xff\xfb\x90\x64\x00", ".mp3"),
     "MP3, half the rate": (b"\xff\xf3\x84\xc4\x00", ".mp3"),
+    "WebM": (b"\x1a\x45\xdf\xa3\x9f\x42\x86\x81\x01\x42\x82\x84webm", ".webm"),
+    "Matroska": (b"\x1a\x45\xdf\xa3\xa3\x42\x86\x81\x01\x42\x82\x88matroska", ".mka"),
+    "AMR": (b"#!AMR\n\x3c\x91", ".amr"),
+    "AMR, wide band": (b"#!AMR-WB\n\x3c", ".amr"),
+    "MIDI": (b"MThd\x00\x00\x00\x06", ".mid"),
+    "MIDI in RIFF": (b"RIFF\x24\x08\x00\x00RMIDdata", ".mid"),
+    "CAF": (b"caff\x00\x01\x00\x00desc", ".caf"),
+    "Sun": (b".snd\x00\x00\x00\x18", ".au"),
+    "WMA": (b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", ".wma"),
+    "3GP": (b"\x00\x00\x00\x18ftyp3gp5\x00\x00\x01\x00", ".m4a"),
     "MP3 with a tag": (b"ID3\x04\x00\x00\x00\x00\x00\x23TSSE\x00", ".mp3"),
 }
 KINDS = {
@@ -52,6 +62,15 @@ KINDS = {
     "audio/opus": ".opus",
     "audio/aac": ".aac",
     "audio/x-aiff": ".aiff",
+    "audio/webm": ".webm",
+    "video/webm": ".webm",
+    "audio/x-matroska": ".mka",
+    "audio/amr": ".amr",
+    "audio/amr-wb": ".amr",
+    "audio/midi": ".mid",
+    "audio/x-caf": ".caf",
+    "audio/basic": ".au",
+    "audio/x-ms-wma": ".wma",
 }
 SILENT = (None, "application/octet-stream", "binary/octet-stream", "audio/unknown", "nonsense")
 UNKNOWN = b"\x00\x01\x02\x03"

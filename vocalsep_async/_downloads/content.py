@@ -31,6 +31,18 @@ _SIGNATURES = {
     b"SQLite format 3\x00": "a database",
     b"\x7fELF": "a program",
     b"MZ\x90\x00": "a program",
+    b"\xcf\xfa\xed\xfe": "a program",
+    b"\xce\xfa\xed\xfe": "a program",
+    b"\xca\xfe\xba\xbe": "a program",
+    b"\x00asm\x01\x00\x00\x00": "a program",
+    b"MSCF\x00\x00\x00\x00": "a CAB archive",
+    b"\x04\x22\x4d\x18": "an LZ4 file",
+    b"8BPS\x00": "a Photoshop image",
+    b"\x00\x00\x00\x0cjP  \r\n": "a JPEG image",
+    b"\x00\x00\x00\x0cJXL \r\n": "a JPEG image",
+    b"wOFF": "a font",
+    b"wOF2": "a font",
+    b"FLV\x01": "a video",
 }
 _IMAGE_BRANDS = frozenset({b"avif", b"avis", b"heic", b"heix", b"heim", b"heis", b"mif1", b"msf1"})
 # Offset, bytes there, and extension; the first match counts.
@@ -43,6 +55,12 @@ _AUDIO_SIGNATURES = (
     (8, b"AIFF", ".aiff"),
     (8, b"AIFC", ".aiff"),
     (0, b"ADIF", ".aac"),
+    (8, b"RMID", ".mid"),
+    (0, b"MThd", ".mid"),
+    (0, b"#!AMR", ".amr"),
+    (0, b"caff", ".caf"),
+    (0, b".snd", ".au"),
+    (0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", ".wma"),
 )
 _MEDIA_TYPES = {
     f"{kind}/{prefix}{subtype}": extension
@@ -55,6 +73,13 @@ _MEDIA_TYPES = {
         ".opus": ("opus",),
         ".aac": ("aac", "aacp"),
         ".aiff": ("aiff", "aifc"),
+        ".webm": ("webm",),
+        ".mka": ("matroska",),
+        ".amr": ("amr", "amr-wb", "amr-wb+"),
+        ".mid": ("midi", "mid"),
+        ".caf": ("caf",),
+        ".au": ("basic", "au"),
+        ".wma": ("ms-wma",),
     }.items()
     for subtype in subtypes
     for prefix in ("", "x-")
@@ -72,8 +97,8 @@ def foreign(beginning: bytes) -> str | None:
     for signature, name in _SIGNATURES.items():
         if beginning.startswith(signature):
             return name
-    if _is_image(beginning):
-        return "an image"
+    if _is_picture(beginning):
+        return "an image or a video"
     return "text, such as a web page," if _is_text(beginning[:SNIFFED]) else None
 
 
@@ -90,16 +115,22 @@ def _extension_by_content(beginning: bytes) -> str | None:
     for at, signature, extension in _AUDIO_SIGNATURES:
         if beginning.startswith(signature, at):
             return extension
+    if beginning.startswith(b"\x1a\x45\xdf\xa3"):
+        # A container with many kinds of content, which names its kind near the beginning.
+        return ".webm" if b"webm" in beginning[:SNIFFED] else ".mka"
     if len(beginning) > 1 and beginning[0] == 0xFF and beginning[1] & 0xE0 == 0xE0:
         # The two bits of the layer: all formats of MPEG audio but AAC set one.
         return ".mp3" if beginning[1] & 0x06 else ".aac"
     return None
 
 
-def _is_image(beginning: bytes) -> bool:
+def _is_picture(beginning: bytes) -> bool:
     # In containers that hold audio, too.
     if beginning.startswith(b"RIFF"):
-        return beginning[8:12] == b"WEBP"
+        return beginning[8:12] in (b"WEBP", b"AVI ")
+    if beginning.startswith(b"BM"):
+        # The reserved fields, and an offset of the pixels that fits.
+        return beginning[6:10] == bytes(4) and beginning[11:14] == bytes(3)
     return beginning[4:8] == b"ftyp" and beginning[8:12] in _IMAGE_BRANDS
 
 

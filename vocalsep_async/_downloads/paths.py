@@ -13,7 +13,10 @@ from vocalsep_async.errors import InvalidArgumentError
 MANIFEST = "manifest.json"
 _FIELDS = ("task_id", "stem", "ext")
 # Anything else might be opened as a program.
-EXTENSIONS = (".mp3", ".wav", ".flac", ".m4a", ".ogg", ".opus", ".aac", ".aiff", ".aif")
+EXTENSIONS = (
+    *(".mp3", ".wav", ".flac", ".m4a", ".ogg", ".opus", ".aac", ".aiff", ".aif"),
+    *(".webm", ".mka", ".amr", ".mid", ".caf", ".au", ".wma"),
+)
 """All that files may have; the first one where nothing says what a file is."""
 _LONGEST_ID = 100
 # Bytes of one path component: file systems allow 255, and the names of parts add up to 28.

@@ -399,6 +399,8 @@ class RemoteFile:
             # a part may be of any file. One that honours it may still leave out Last-Modified
             # (RFC 9110, section 15.3.7), which costs a second transfer.
             and reply.validator == self.identity.validator
+            # The bytes of a compressed part are not those of the file.
+            and reply.encoding is None
         )
 
     def _accept(self, reply: FileReply) -> None:
