@@ -19,6 +19,7 @@ from vocalsep_async._creation import TaskCreator
 from vocalsep_async._downloads.downloader import Downloader
 from vocalsep_async._downloads.plan import DownloadPlan
 from vocalsep_async._events import Events
+from vocalsep_async._failures import may_help
 from vocalsep_async._polling.poller import Poller
 from vocalsep_async._request_queue import RequestQueue
 from vocalsep_async._scheduling.hazards import HazardTable
@@ -29,7 +30,6 @@ from vocalsep_async._transport.files import FileTransport
 from vocalsep_async._transport.proxies import Proxies
 from vocalsep_async._transport.secrets import ApiKey
 from vocalsep_async.downloads import DownloadOptions
-from vocalsep_async.errors import ErrorAction
 from vocalsep_async.instrumentation import EventListener
 from vocalsep_async.journal import Journal
 from vocalsep_async.limiter import Limiter
@@ -130,7 +130,7 @@ class Engine:
         return await self.sender.send_with_retries(
             request,
             lambda slot, _: self.sender.send(slot, request, decode),
-            lambda error: error.action in (ErrorAction.RETRY, ErrorAction.THROTTLE),
+            may_help,
             timeout,
         )
 

@@ -8,8 +8,10 @@ from attrs import frozen
 
 from vocalsep_async.errors import (
     APIError,
+    AuthenticationError,
     DecodeError,
     ErrorAction,
+    InsufficientCreditsError,
     TaskNotFoundError,
     TransportError,
     VocalSepError,
@@ -17,7 +19,10 @@ from vocalsep_async.errors import (
 from vocalsep_async.policies import RetryPolicy
 
 _MAX_UNREADABLE = 5
-"""Answers in a row that cannot be decoded; after so many the server is not this API."""
+"""Answers in a row that cannot be decoded or have a code without a meaning; so many are the last.
+
+The first of them may come from something in between that writes envelopes of its own.
+"""
 
 
 @frozen
@@ -42,33 +47,23 @@ class FailureStreak:
         same_kind = self.same_kind + 1 if kind == self.kind else 1
         return FailureStreak(self.failures + 1, same_kind, kind)
 
-    def is_permanent(
-        self,
-        error: VocalSepError,
-        retry: RetryPolicy,
-        *,
-        in_doubt: bool = False,
-        is_understood: bool = False,
-    ) -> bool:
-        """Whether a wait ends with *error*, the last one recorded.
+    def is_permanent(self, error: VocalSepError, retry: RetryPolicy) -> bool:
+        """Whether *error*, the last one recorded, is the last word of the server.
 
-        Args:
-            error: why the last request failed.
-            retry: its attempts are also the grace of a task unknown to the API, and of an
-                address in doubt.
-            in_doubt: whether *error* may mean that the API is not at this address.
-            is_understood: whether any answer came from this API. Then one that comes from
-                something in between is a disturbance, which is waited out.
+        *retry* gives the grace of a task unknown to the API, which may be too new to be readable.
         """
-        if is_understood and _is_foreign(error):
-            return False
-        if error.action is ErrorAction.RAISE:
-            return True
-        if isinstance(error, DecodeError):
+        if isinstance(error, DecodeError) or _is_unlisted(error):
             return self.same_kind >= _MAX_UNREADABLE
-        # A new task may not be readable yet, and a 405 may be true throttling.
-        has_grace = isinstance(error, TaskNotFoundError) or in_doubt
-        return has_grace and self.same_kind >= retry.attempts
+        if isinstance(error, TaskNotFoundError):
+            return self.same_kind >= retry.attempts
+        return error.action is ErrorAction.RAISE
+
+    def proves_wrong_address(self, error: VocalSepError, retry: RetryPolicy) -> bool:
+        """Whether a client that never got an answer of the API gives up after *error*.
+
+        *retry* gives the grace: what answers may be in the way for a moment only.
+        """
+        return doubts_address(error) and self.same_kind >= retry.attempts
 
     def delay(self, error: VocalSepError, retry: RetryPolicy, draw: Callable[[], float]) -> float:
         """Seconds before the next try after *error*, the last one recorded.
@@ -79,14 +74,71 @@ class FailureStreak:
         return 0.0 if pauses else retry.delay(self.failures, draw())
 
 
-def _is_foreign(error: VocalSepError) -> bool:
+def is_foreign(error: VocalSepError) -> bool:
     """Whether *error* is no answer of the API: none came, or one of a proxy, gateway or portal."""
     if isinstance(error, (APIError, DecodeError)):
         return not error.in_envelope
     return isinstance(error, TransportError)
 
 
+def doubts_address(error: VocalSepError) -> bool:
+    """Whether *error* may mean that the API is not at this address.
+
+    Not what passes by itself: no connection, a gateway without its server, throttling. But a 405
+    without an envelope may be both.
+    """
+    if not is_foreign(error):
+        return False
+    is_405 = isinstance(error, APIError) and error.code == 405
+    return is_405 or isinstance(error, DecodeError) or error.action is ErrorAction.RAISE
+
+
+def is_refusal(error: VocalSepError) -> bool:
+    """Whether the API refuses the account, so that no other request can succeed either."""
+    is_about_account = isinstance(error, (AuthenticationError, InsufficientCreditsError))
+    return is_about_account and not is_foreign(error)
+
+
+def may_help(error: VocalSepError) -> bool:
+    """Whether a call that does not wait for better times is tried again after *error*."""
+    # A bad certificate or a proxy that wants a login is a matter of the settings.
+    is_setting = isinstance(error, TransportError) and not error.may_have_arrived
+    if error.action is ErrorAction.RAISE:
+        return _is_unlisted(error) or (is_foreign(error) and not is_setting)
+    return error.action is not ErrorAction.MAINTENANCE
+
+
+def _is_unlisted(error: VocalSepError) -> bool:
+    """Whether the provider knows no meaning of the code, which then is perhaps none of its own."""
+    is_raised = type(error) is APIError and error.action is ErrorAction.RAISE
+    return is_raised and not is_foreign(error)
+
+
+def address_error(last: VocalSepError) -> VocalSepError:
+    """The error of a request that is not sent, because *last* was the last of too many doubts."""
+    problem = "no answer was one of this API"
+    advice = "Nothing more is sent by this client; check base_url"
+    if isinstance(last, APIError):
+        more = ": the address does not take this method" if last.code == 405 else ""
+        return type(last)(
+            problem,
+            code=last.code,
+            http_status=last.http_status,
+            hint=f"{advice}{more}.",
+            in_envelope=False,
+        )
+    if isinstance(last, DecodeError):
+        return DecodeError(f"{problem}. {advice}", http_status=last.http_status)
+    return TransportError(
+        f"{problem}. {advice}. The last one: {last}",
+        may_have_arrived=False,
+        action=ErrorAction.RAISE,
+    )
+
+
 def _kind_of(error: VocalSepError) -> str:
+    if doubts_address(error):
+        return "no answer of this API"
     # Without an envelope the status alone distinguishes one failing gateway from another.
     if isinstance(error, APIError) and not error.in_envelope:
         return f"{type(error).__name__} {error.code}"

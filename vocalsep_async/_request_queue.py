@@ -13,13 +13,13 @@ from typing import Self, TypeVar, cast
 import anyio
 
 from vocalsep_async._events import Events
+from vocalsep_async._failures import address_error, doubts_address
 from vocalsep_async._turns import Turns
 from vocalsep_async.errors import (
     APIError,
     ClientClosedError,
     DecodeError,
     ErrorAction,
-    RateLimitedError,
     ServerError,
     TransportError,
     VocalSepError,
@@ -28,7 +28,8 @@ from vocalsep_async.instrumentation import Paused, Resumed, Throttled
 from vocalsep_async.limiter import Bid, Limiter, Slot, SlotResult
 
 _MAX_DOUBTS = 12
-"""Answers that raise doubts about the address; after so many nothing is sent there."""
+"""Answers that raise doubts about the address; after so many nothing is sent there, and until one
+came from the API, no more requests than that are under way."""
 
 T = TypeVar("T")
 
@@ -49,6 +50,11 @@ class RequestQueue:
         self.is_understood = False
         """Whether any answer came from this API; set it where that is known from elsewhere."""
         self._doubts = 0
+        self._doubt: VocalSepError | None = None
+        """The last error that raised doubts about the address."""
+        self._under_way = 0
+        """Requests under way; counted only until an answer came from this API."""
+        self._one_ended = asyncio.Event()
         self._is_paused = False
         self._paused_until = -math.inf
         self._pause_cause: VocalSepError | None = None
@@ -77,7 +83,7 @@ class RequestQueue:
 
         Raises:
             ClientClosedError: the queue was closed, before or meanwhile.
-            RateLimitedError: too many answers raised doubts about the address.
+            VocalSepError: too many answers raised doubts about the address.
         """
         bid = self._bid_of_call if deadline is None else partial(self._bid_of_call, deadline)
         try:
@@ -98,7 +104,7 @@ class RequestQueue:
 
         Raises:
             ClientClosedError: the queue was closed, before or meanwhile.
-            RateLimitedError: too many answers raised doubts about the address.
+            VocalSepError: too many answers raised doubts about the address.
         """
         if self._turns.is_taken:
             await self._turns.wait_as_polls()
@@ -109,6 +115,10 @@ class RequestQueue:
         """The slot that the limiter grants to the request with the turn, which ends."""
         try:
             self._check_open()
+            while self._awaits_proof:
+                self._one_ended.clear()
+                await self._one_ended.wait()
+                self._check_open()
             return await self._ask(self.limiter.acquire(bid))
         finally:
             self._turns.release()
@@ -118,9 +128,11 @@ class RequestQueue:
 
         Raises:
             ClientClosedError: the queue was closed.
-            RateLimitedError: too many answers raised doubts about the address.
+            VocalSepError: too many answers raised doubts about the address.
         """
         self._check_open()
+        if self._awaits_proof:
+            return math.inf
         # The turn is handed over, so it is never free while a request queues.
         if self._turns.is_taken:
             return self.limiter.snapshot().wait
@@ -130,6 +142,11 @@ class RequestQueue:
         finally:
             self._turns.release()
         return slot if isinstance(slot, (int, float)) else RequestSlot(self, slot)
+
+    @property
+    def _awaits_proof(self) -> bool:
+        """Whether the requests under way may be the last that an address in doubt gets."""
+        return not self.is_understood and self._doubts + self._under_way >= _MAX_DOUBTS
 
     def _bid_of_call(self, deadline: float | None = None) -> Bid:
         return Bid(must=True, queued=1 + self._turns.waiting, deadline=deadline)
@@ -164,16 +181,10 @@ class RequestQueue:
         if self._closing.is_set() or self._is_wrong_address:
             raise self._reason_to_stop()
 
-    def _reason_to_stop(self) -> ClientClosedError | RateLimitedError:
-        if self._closing.is_set():
+    def _reason_to_stop(self) -> VocalSepError:
+        if self._doubt is None or self._closing.is_set():
             return ClientClosedError("the client is closed")
-        return RateLimitedError(
-            "no answer was one of this API",
-            code=405,
-            http_status=405,
-            hint="Nothing more is sent; check base_url: the address does not take this method.",
-            in_envelope=False,
-        )
+        return address_error(self._doubt)
 
     async def sleep(self, seconds: float) -> None:
         """Sleep for *seconds*, or until the queue is closed."""
@@ -189,6 +200,7 @@ class RequestQueue:
         """Fail every request that queues now or comes later."""
         self._closing.set()
         self._turns.is_closing = True
+        self._one_ended.set()
         # The others in the queue fail one after the other, when they get their turn.
         self._interrupt()
 
@@ -212,7 +224,8 @@ class RequestQueue:
 
     def report(self, slot: Slot, error: BaseException | None) -> None:
         """Report how the request of *slot* ended: with *error*, or None for an answer."""
-        self._update_doubts(error)
+        if not self.is_understood:
+            self._update_doubts(error)
         result = _result_of(error)
         retry_after = error.retry_after if isinstance(error, APIError) else None
         if isinstance(error, VocalSepError) and result is not SlotResult.ANSWERED:
@@ -226,25 +239,24 @@ class RequestQueue:
         if self._is_paused and result is SlotResult.ANSWERED:
             self._check_resumed()
 
-    def doubts_address(self, error: BaseException | None) -> bool:
-        """Whether *error* may mean that the API is not at this address.
-
-        Only a 405 without an envelope may, and only until an answer came from this API; any other
-        405 is throttling.
-        """
-        if self.is_understood or not isinstance(error, APIError):
-            return False
-        return error.code == 405 and not error.in_envelope
-
     def _update_doubts(self, error: BaseException | None) -> None:
-        if self.is_understood:
-            return
         # Only an envelope proves that the API is at this address: a status may come from anything.
         if error is None or (isinstance(error, (APIError, DecodeError)) and error.in_envelope):
             self.is_understood = True
-        self._doubts += self.doubts_address(error)
-        if self._is_wrong_address:
-            self._interrupt()
+        elif isinstance(error, VocalSepError) and doubts_address(error):
+            self._doubts += 1
+            # Without its traceback, which would keep the frames of the request alive.
+            self._doubt = copy.copy(error).with_traceback(None)
+        self.on_ended()
+
+    def on_begun(self) -> None:
+        """A request is about to be sent."""
+        self._under_way += 1
+
+    def on_ended(self) -> None:
+        """A request is no longer under way."""
+        self._under_way -= 1
+        self._one_ended.set()
 
     @property
     def _is_wrong_address(self) -> bool:
@@ -287,6 +299,7 @@ class RequestSlot:
         self._slot = slot
         self._is_call = is_call
         self._used = False
+        queue.on_begun()
 
     def __enter__(self) -> Self:
         self._used = True
@@ -310,6 +323,7 @@ class RequestSlot:
         # A done callback calls this for every poll, also for one that has used its slot.
         if not self._used:
             self._used = True
+            self._queue.on_ended()
             self._slot.release(SlotResult.UNUSED)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
 from vocalsep_async._events import Events
-from vocalsep_async._failures import FailureStreak
+from vocalsep_async._failures import FailureStreak, is_foreign
 from vocalsep_async._request_queue import RequestQueue, RequestSlot
 from vocalsep_async._timed_calls import TimedCall
 from vocalsep_async._transport.api import Transport
@@ -158,9 +158,8 @@ class RequestSender:
 
     def is_permanent(self, error: VocalSepError, streak: FailureStreak) -> bool:
         """Whether a wait whose last polls failed as *streak* counts ends with *error*."""
-        return streak.is_permanent(
-            error,
-            self.retry,
-            in_doubt=self.queue.doubts_address(error),
-            is_understood=self.queue.is_understood,
-        )
+        if is_foreign(error):
+            # Once the API was heard, what something in between answers is a disturbance.
+            may_be_wrong = not self.queue.is_understood
+            return may_be_wrong and streak.proves_wrong_address(error, self.retry)
+        return streak.is_permanent(error, self.retry)

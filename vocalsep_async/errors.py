@@ -235,8 +235,8 @@ class RateLimitedError(APIError):
     """Too many requests on the account: 405 and 430 on sunoapi.org, 429 on kie.ai.
 
     Without an envelope it is 405, 429 or 430 everywhere. It reaches you only after the tries of the
-    client's `RetryPolicy` were used up. A wait gets it where every answer was a 405 without an
-    envelope and the client never got another: then the address is probably wrong.
+    client's `RetryPolicy` were used up. A wait gets it where the client never got an answer of the
+    API and the last one was a 405 without an envelope: then the address is probably wrong.
     """
 
     hint = "Too many requests on this account; is something else using the key?"

@@ -198,8 +198,8 @@ class RetryPolicy:
     """How often, and after which delays, one poll or call is tried again after a failure.
 
     Retried are broken connections, 5xx responses and throttled requests. Polls are also retried
-    while the API does not know the task (yet), and after a 405 without an envelope, which counts as
-    throttling until the first answer of the API has been received.
+    while the API does not know the task (yet), and after an answer that is not one of the API: a
+    disturbance, or, for a client that never got another, the sign of a wrong address.
 
     Before try ``n + 1`` the client waits ``min(maximum, initial * factor ** (n - 1))`` seconds,
     spread evenly by ``± jitter``. After throttling (405/430) it waits for the end of the client's

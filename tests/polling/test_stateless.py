@@ -389,10 +389,40 @@ async def test_five_unreadable_answers_in_a_row_are_the_last(
     assert len(provider.polls) == 10
 
 
-async def test_a_redirect_is_raised_immediately(provider: FakeProvider) -> None:
-    provider.script("a", TransportError("moved", action=ErrorAction.RAISE))
+async def test_a_redirect_is_raised_after_the_attempts(provider: FakeProvider) -> None:
+    provider.script("a", *[TransportError("moved", action=ErrorAction.RAISE)] * 9)
     with pytest.raises(TransportError, match="moved"):
-        await poll(provider, "a")
+        await until_it_ends(provider, "a")
+    assert len(provider.polls) == 4
+
+
+@pytest.mark.parametrize(
+    "code, error", [(401, AuthenticationError), (429, InsufficientCreditsError)]
+)
+async def test_a_refusal_after_a_record_is_confirmed_by_another_poll(
+    provider: FakeProvider, code: int, error: type[APIError]
+) -> None:
+    refused = envelope(code, "no")
+    provider.script("a", record("a"), refused, record("a"), refused, refused)
+    state = None
+    for doubtful in (False, True, False, True):
+        answer = pending(await poll(provider, "a", state, rate_limit=None))
+        state = answer.state
+        if doubtful:
+            assert answer.delay == 1.0
+    with pytest.raises(error):
+        await poll(provider, "a", state, rate_limit=None)
+
+
+async def test_a_refusal_of_a_client_that_got_records_is_confirmed_too(
+    provider: FakeProvider,
+) -> None:
+    provider.script("b", envelope(401, "no"))
+    async with make_client() as client:
+        await client.get_task("a")
+        answer = pending(await client.poll_once("b"))
+        await anyio.sleep(answer.delay)
+        assert isinstance(await client.poll_once("b", state=answer.state), PollDone)
 
 
 async def test_a_new_task_unknown_to_the_api_gets_its_grace(

@@ -207,7 +207,9 @@ def test_an_error_code_or_status_never_becomes_a_success(
     content = body(envelope(vocals_done(), code=code, msg="no"))
     error = api_error(content, status=status, provider=provider)
     assert (error.code, error.http_status) == (reported, status)
-    rule = provider.classify(reported, "no", in_envelope=True)
+    # An answer that contradicts itself was changed by something in between.
+    rule = provider.classify(reported, "no", in_envelope=code != 200)
+    assert error.in_envelope is (code != 200)
     assert (type(error), error.action) == (rule.error, rule.action)
 
 

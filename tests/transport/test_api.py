@@ -205,7 +205,7 @@ async def test_a_good_answer_after_an_unusable_one_is_returned(
         assert client.stats.in_flight == 0
 
 
-FINAL: Rows = {
+FOREIGN: Rows = {
     "a redirect to another host": ("redirect_302_elsewhere", TransportError),
     "a redirect that keeps the method": ("redirect_307_elsewhere", TransportError),
     "a redirect for ever": ("redirect_308_elsewhere", TransportError),
@@ -214,8 +214,26 @@ FINAL: Rows = {
     "a redirect to no URL": ("redirect_bad_url", TransportError),
     "a redirect to a file": ("redirect_file", TransportError),
     "304 although nothing was cached": ("not_modified", TransportError),
-    "a login that a proxy wants": ("proxy407", TransportError),
     "a web page for 404": ("html404", NotFoundError),
+}
+
+
+@table(FOREIGN)
+async def test_an_answer_of_another_server_is_raised_after_the_attempts(
+    server: FaultServer, fault: str, kind: type[VocalSepError]
+) -> None:
+    with FaultServer() as other:
+        server.elsewhere = other.url
+        async with client_at(f"{server.url}/{fault}", attempts=3) as client:
+            error = await failure_of(client.get_task(TASK_ID))
+            assert type(error) is kind
+            assert server.hits == client.stats.requests == 3
+            assert acquired(client) == 0
+        assert other.hits == 0
+
+
+FINAL: Rows = {
+    "a login that a proxy wants": ("proxy407", TransportError),
     "a status for wrong parameters": ("st400", InvalidParametersError),
     "a status for a wrong key": ("st401", AuthenticationError),
     "a code for a wrong key": ("body401", AuthenticationError),
@@ -231,16 +249,13 @@ FINAL: Rows = {
 async def test_a_permanent_error_is_raised_without_a_retry(
     server: FaultServer, fault: str, kind: type[VocalSepError]
 ) -> None:
-    with FaultServer() as other:
-        server.elsewhere = other.url
-        async with client_at(f"{server.url}/{fault}", attempts=5) as client:
-            error = await failure_of(client.get_task(TASK_ID))
-            assert type(error) is kind
-            assert server.hits == 1
-            # What a proxy rejected did not reach the API.
-            assert client.stats.requests == (fault != "proxy407")
-            assert acquired(client) == 0
-        assert other.hits == 0
+    async with client_at(f"{server.url}/{fault}", attempts=5) as client:
+        error = await failure_of(client.get_task(TASK_ID))
+        assert type(error) is kind
+        assert server.hits == 1
+        # What a proxy rejected did not reach the API.
+        assert client.stats.requests == (fault != "proxy407")
+        assert acquired(client) == 0
 
 
 THROTTLED = ["st405", "body405", "st430", "body430", "html429", "real405", "empty405", "dup_keys"]

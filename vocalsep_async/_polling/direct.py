@@ -8,10 +8,10 @@ from typing import Any
 
 import anyio
 
+from vocalsep_async._failures import may_help
 from vocalsep_async._polling.poll_events import code_of
 from vocalsep_async._request_queue import RequestSlot
 from vocalsep_async._sender import RequestSender
-from vocalsep_async.errors import ErrorAction
 from vocalsep_async.instrumentation import PollFinished, PollStarted
 from vocalsep_async.models import SeparationTask, TaskRef
 from vocalsep_async.providers import Request
@@ -56,7 +56,7 @@ class DirectPolls:
             lambda slot, attempt: self.send(
                 slot, request, ref, attempt=attempt, failures=attempt - 1
             ),
-            lambda error: error.action in (ErrorAction.RETRY, ErrorAction.THROTTLE),
+            may_help,
             timeout,
         )
 

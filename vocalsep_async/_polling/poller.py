@@ -15,6 +15,7 @@ from functools import partial
 import anyio
 from anyio.lowlevel import checkpoint
 
+from vocalsep_async._failures import is_refusal
 from vocalsep_async._polling.direct import DirectPolls
 from vocalsep_async._polling.lead import Lead
 from vocalsep_async._polling.learner import DurationLearner
@@ -43,10 +44,8 @@ from vocalsep_async._scheduling.scheduler import WAITS_YIELD, Scheduler
 from vocalsep_async._sender import RequestSender
 from vocalsep_async._tasks import shared_task
 from vocalsep_async.errors import (
-    AuthenticationError,
     ClientClosedError,
     ConfigurationError,
-    InsufficientCreditsError,
     TaskTimeoutError,
     VocalSepError,
 )
@@ -74,7 +73,9 @@ class Poller:
         self._learner = DurationLearner(hazards)
         self._ages = TaskAges()
         self._direct = DirectPolls(sender, routes)
-        self.stateless = StatelessPoller(sender, self._direct, hazards, self._receive)
+        self.stateless = StatelessPoller(
+            sender, self._direct, hazards, self._receive, lambda: self._refusals.has_succeeded
+        )
         self._scheduler: Scheduler[PollTarget] = Scheduler(random.random)
         self._single_waits = self._scheduler.queue(yields=WAITS_YIELD)
         self._targets: dict[Identity, PollTarget] = {}
@@ -557,9 +558,9 @@ class Poller:
         streak = target.on_error(error)
         self.silence.on_error(error, target.sent)
         wait_ids = wait_ids_of(target)
-        is_refusal = isinstance(error, (AuthenticationError, InsufficientCreditsError))
-        is_confirmed = is_refusal and self._refusals.confirms(target.sent, anyio.current_time())
-        is_doubtful = is_refusal and not is_confirmed and streak.same_kind == 1
+        is_refused = is_refusal(error)
+        is_confirmed = is_refused and self._refusals.confirms(target.sent, anyio.current_time())
+        is_doubtful = is_refused and not is_confirmed and streak.same_kind == 1
         # These concern the account or the client, so no other poll can succeed either.
         ends_all = is_confirmed or isinstance(error, ClientClosedError)
         if not is_doubtful and (ends_all or self._sender.is_permanent(error, streak)):

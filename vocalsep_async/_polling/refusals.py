@@ -14,17 +14,18 @@ class Refusals:
     """
 
     def __init__(self) -> None:
-        self._has_succeeded = False
+        self.has_succeeded = False
+        """Whether any poll did."""
         self._refused_at: float | None = None
         """The first refusal, unless a poll has succeeded since."""
 
     def on_success(self) -> None:
         """A poll succeeded."""
-        self._has_succeeded, self._refused_at = True, None
+        self.has_succeeded, self._refused_at = True, None
 
     def confirms(self, sent: float, now: float) -> bool:
         """Whether a refusal that came at *now*, of a poll sent at *sent*, is certain."""
-        if not self._has_succeeded:
+        if not self.has_succeeded:
             return True
         if self._refused_at is None:
             self._refused_at = now

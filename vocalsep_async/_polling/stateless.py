@@ -16,8 +16,9 @@ import anyio
 from attrs import asdict, evolve, field, fields, frozen
 
 from vocalsep_async import _validation
-from vocalsep_async._failures import FailureStreak
+from vocalsep_async._failures import FailureStreak, is_refusal
 from vocalsep_async._polling.direct import DirectPolls
+from vocalsep_async._polling.refusals import CONFIRMATION
 from vocalsep_async._polling.target import LONGEST_AGE
 from vocalsep_async._scheduling.hazards import HazardTable
 from vocalsep_async._scheduling.sibling_ages import GUESSED_AGE
@@ -99,6 +100,7 @@ class StatelessPoller:
         polls: sends the poll.
         hazards: what is known about how long tasks take.
         receive: called with the record.
+        has_succeeded: says whether any poll of the client returned a record.
     """
 
     def __init__(
@@ -107,12 +109,14 @@ class StatelessPoller:
         polls: DirectPolls,
         hazards: HazardTable,
         receive: Callable[[TaskRef, SeparationTask], object],
+        has_succeeded: Callable[[], bool],
     ) -> None:
         self._sender = sender
         self._queue = sender.queue
         self._polls = polls
         self._hazards = hazards
         self._receive = receive
+        self._has_succeeded = has_succeeded
 
     async def poll(
         self, ref: TaskRef, policy: PollPolicy, state: Mapping[str, Any] | None
@@ -171,11 +175,18 @@ class StatelessPoller:
 
     def _failed(self, known: _State, request: Request, error: VocalSepError) -> PollPending:
         streak = known.streak.record(error)
-        if self._sender.is_permanent(error, streak):
+        is_doubtful = is_refusal(error) and streak.same_kind == 1 and self._has_record(known)
+        if not is_doubtful and self._sender.is_permanent(error, streak):
             raise error
         delay = streak.delay(error, self._sender.retry, random.random)
+        if is_doubtful:
+            delay = CONFIRMATION
         self._sender.report_retry(request, streak, delay, error)
         return self._pending(known.polled(streak), delay)
+
+    def _has_record(self, known: _State) -> bool:
+        """Whether any poll succeeded, so that one refusal may come from something in between."""
+        return known.status is not None or self._has_succeeded()
 
     def _pending(self, known: _State, delay: float) -> PollPending:
         """Have the caller poll after *delay* seconds, or later if the rate limit wants it."""

@@ -19,6 +19,7 @@ from vocalsep_async.models import SeparationTask, TaskRef
 from vocalsep_async.providers._creations import Evidence, evidence_in, id_of_created
 from vocalsep_async.providers._echoes import without_secrets
 from vocalsep_async.providers._envelope import (
+    CHECK_BASE_URL,
     Envelope,
     code_of,
     http_date,
@@ -199,6 +200,8 @@ class Decoder:
             is_creation=is_creation,
         )
         rule = classify(message=envelope.message)
+        if not envelope.genuine and rule.action is ErrorAction.RAISE:
+            rule = _foreign(rule)
         # A creation is sent again by the code alone, and then not without its pause.
         if is_creation and classify(message="").action is ErrorAction.THROTTLE:
             return evolve(rule, action=ErrorAction.THROTTLE)
@@ -220,6 +223,14 @@ class Decoder:
         # The key was taken out before: after the cut, a part of it would not be recognised.
         # Messages echo the links of a request, and are shown in logs and events.
         return printable(without_queries(without_secrets(envelope.message, sent)))
+
+
+def _foreign(rule: ErrorRule) -> ErrorRule:
+    """*rule* for an answer that has no envelope, and so may be of another server."""
+    hint = rule.hint or rule.error.hint
+    if "base_url" in hint:
+        return rule
+    return evolve(rule, hint=f"{hint} The answer is none of this API: {CHECK_BASE_URL}.".lstrip())
 
 
 def age_of(task: SeparationTask, headers: Headers) -> float | None:

@@ -17,6 +17,8 @@ from typing import Any, NamedTuple
 from vocalsep_async._text import LONGEST_MESSAGE, printable
 from vocalsep_async.errors import DecodeError
 
+CHECK_BASE_URL = "if no call ever worked, check base_url"
+"""The advice about an answer that is not one of the API."""
 LONGEST_RETRY_AFTER = 300.0
 """Seconds; a longer pause that a server asks for is cut to this."""
 
@@ -50,20 +52,20 @@ def open_envelope(status: int, body: bytes) -> Envelope:
         DecodeError: the HTTP status says success, but the body is no envelope.
     """
     is_success = 200 <= status <= 299
+    content: Any = None
+    problem = "the answer has no usable code"
     try:
         content = parse_json(body, status)
-    except DecodeError:
-        if is_success:
-            raise
-        content = None
+    except DecodeError as error:
+        problem = str(error)
     code = code_of(content)
-    if code is None:
-        if is_success:
-            raise DecodeError("the answer has no usable code", http_status=status)
+    if code is None and is_success:
+        raise DecodeError(f"{problem}; {CHECK_BASE_URL}", http_status=status)
+    # A code of 200 under an HTTP error is no success: the status counts then, and came from
+    # something in between.
+    if code is None or (code == 200 and not is_success):
         return Envelope(status, message_of(content), None, genuine=False)
-    # A code of 200 under an HTTP error is no success: the status counts then.
-    counts = code if code != 200 or is_success else status
-    return Envelope(counts, message_of(content), content.get("data"), genuine=True)
+    return Envelope(code, message_of(content), content.get("data"), genuine=True)
 
 
 def code_of(content: Any) -> int | None:
