@@ -19,6 +19,7 @@ from virtual_time import VIRTUAL_TIME, VirtualTimeLoop
 import vocalsep_async
 from vocalsep_async._events import Events
 from vocalsep_async.errors import (
+    APIError,
     AuthenticationError,
     DecodeError,
     MaintenanceError,
@@ -180,6 +181,8 @@ async def test_two_clients_have_streaks_of_their_own(caplog: pytest.LogCaptureFi
         ServerError("broken", code=500, http_status=200, action=Action.RETRY),
         MaintenanceError("closed", code=455, http_status=200, action=Action.MAINTENANCE),
         DecodeError("not JSON"),
+        APIError("", code=403, http_status=403, in_envelope=False),
+        TransportError("redirected (302)", action=Action.RAISE),
     ],
     ids=lambda each: type(each).__name__,
 )

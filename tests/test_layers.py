@@ -58,7 +58,7 @@ ARROWS = {
     "providers": {"models", "errors", "_text"},
     "instrumentation": {"errors", "models"},
     "_logging": set(),
-    "_event_log": {"_text", "errors", "instrumentation"},
+    "_event_log": {"_failures", "_text", "errors", "instrumentation"},
     "_events": {"_event_log", "_text", "errors", "instrumentation"},
     "_limiting": {"policies"},
     "limiter": {"_limiting", "errors", "policies"},

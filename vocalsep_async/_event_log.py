@@ -9,13 +9,12 @@ from typing import Any, NamedTuple
 import anyio
 from attrs import define, fields
 
+from vocalsep_async._failures import is_foreign
 from vocalsep_async._text import counted, printable
 from vocalsep_async.errors import (
-    DecodeError,
     ErrorAction,
     MaintenanceError,
     ServerError,
-    TransportError,
     VocalSepError,
 )
 from vocalsep_async.instrumentation import (
@@ -101,7 +100,7 @@ class EventLog:
         if event.error is None:
             self._end_streak(_ALL_TASKS, event)
             self._end_streak(event.task_id, event)
-        elif _is_failure(event.error):
+        elif isinstance(event.error, VocalSepError) and _is_failure(event.error):
             key = _ALL_TASKS if _concerns_all_tasks(event.error) else event.task_id
             self._add_failure(key, event)
 
@@ -148,16 +147,13 @@ class _Streak:
 def _is_failure(error: BaseException | None) -> bool:
     """Whether *error* deserves a warning: it is retried, so nothing else reports it."""
     # Errors that are raised reach the caller, and pauses have records of their own.
-    return isinstance(error, VocalSepError) and error.action in (
-        ErrorAction.RETRY,
-        ErrorAction.MAINTENANCE,
-    )
+    if not isinstance(error, VocalSepError) or error.action is ErrorAction.THROTTLE:
+        return False
+    return error.action is not ErrorAction.RAISE or is_foreign(error)
 
 
-def _concerns_all_tasks(error: BaseException) -> bool:
-    if isinstance(error, DecodeError):
-        return not error.in_envelope
-    return isinstance(error, (TransportError, ServerError, MaintenanceError))
+def _concerns_all_tasks(error: VocalSepError) -> bool:
+    return is_foreign(error) or isinstance(error, (ServerError, MaintenanceError))
 
 
 def _write(
