@@ -92,6 +92,8 @@ class World:
         self.provider = provider
         self.received: dict[str, list[str]] = {task_id: [] for task_id in scripts}
         self.all: list[str] = []
+        self.last: dict[str, int] = {}
+        """The place in *all* of the last answer about each task."""
         provider.limit = (20, 10.0)
         for task_id, names in scripts.items():
             provider.script(task_id, *(self.arriving(task_id, name) for name in names))
@@ -103,6 +105,7 @@ class World:
 
         def arrive() -> Reply:
             self.received[task_id].append(name)
+            self.last[task_id] = len(self.all)
             self.all.append(name)
             if isinstance(answer, Exception):
                 raise answer
@@ -125,7 +128,7 @@ class World:
             assert not names or (error.last_error is None) == (names[-1] in RECORDS) or self.pauses
         else:
             assert isinstance(error, VocalSepError)
-            assert self.is_justified(names, error)
+            assert self.is_justified(task_id, error)
         assert self.provider.throttled == 0
 
     @property
@@ -133,14 +136,16 @@ class World:
         """Whether another task's poll may have begun a pause, which is a cause too."""
         return len(self.received) > 1
 
-    def is_justified(self, names: list[str], error: VocalSepError) -> bool:
+    def is_justified(self, task_id: str, error: VocalSepError) -> bool:
         """Whether what arrived is reason enough to give up before any deadline."""
+        names = self.received[task_id]
+        before = self.all[: self.last.get(task_id, len(self.all)) + 1]
         refusals = [place for place, name in enumerate(self.all) if name in REFUSED]
         if refusals and type(error) in {kind for _, kind in REFUSED.values()}:
             had_succeeded = bool(set(self.all[: refusals[-1]]) & {*RECORDS, *FINAL})
             return not had_succeeded or len(refusals) > 1
-        if not self.is_heard:
-            return sum(name in FOREIGN for name in self.all) >= ATTEMPTS
+        if not _holds_the_api(before):
+            return sum(name in FOREIGN for name in before) >= ATTEMPTS
         last = names[-1]
         if last in LAST:
             return type(error) is LAST[last][1]
@@ -152,7 +157,11 @@ class World:
     @property
     def is_heard(self) -> bool:
         """Whether any answer of the API arrived."""
-        return any(name not in FOREIGN and name not in PASSING for name in self.all)
+        return _holds_the_api(self.all)
+
+
+def _holds_the_api(names: list[str]) -> bool:
+    return any(name not in FOREIGN and name not in PASSING for name in names)
 
 
 def in_virtual_time(scripts: dict[str, list[str]], act: Callable[[World], Any]) -> None:

@@ -62,6 +62,7 @@ class RequestQueue:
         """What the request met whose end is being reported, and may begin a pause."""
         self._asking: asyncio.Task[object] | None = None
         """The task that waits for the limiter; None while there is none."""
+        self._asked_at = -math.inf
         self._is_interrupted = False
         """Whether `_interrupt` has cancelled that task."""
         self._closing = anyio.Event()
@@ -155,6 +156,7 @@ class RequestQueue:
         """Await *question*, a call of the limiter, unless `_interrupt` ends it."""
         # A cancel scope would do the same at ten times the cost. Never None: callers are tasks.
         asking = self._asking = cast("asyncio.Task[object]", asyncio.current_task())
+        self._asked_at = _now()
         self._is_interrupted = False
         try:
             return await question
@@ -185,6 +187,11 @@ class RequestQueue:
         if self._doubt is None or self._closing.is_set():
             return ClientClosedError("the client is closed")
         return address_error(self._doubt)
+
+    def was_free(self, moment: float) -> bool:
+        """Whether a request could have been sent at *moment*: none waited, and none has to now."""
+        has_waited = self._asking is not None and self._asked_at < moment
+        return not has_waited and self.limiter.snapshot().wait <= 0
 
     async def sleep(self, seconds: float) -> None:
         """Sleep for *seconds*, or until the queue is closed."""

@@ -182,7 +182,7 @@ class Poller:
             try:
                 return await waiter.final(on_update)
             except TaskTimeoutError:
-                if not waiter.has_overslept:
+                if not waiter.has_overslept(self._requests.was_free):
                     raise
             # What happened meanwhile is not known: a process that was stopped polls once more.
             waiter.extend(self._sender.request_timeout)

@@ -18,7 +18,7 @@ from vocalsep_async.models import SeparationTask
 from vocalsep_async.policies import PollPolicy
 
 _STALL = 1.0
-"""Seconds after a deadline from which the event loop is taken to have stood still over it."""
+"""Seconds after a deadline from which the event loop is taken to have stood still in any case."""
 
 OnUpdate = Callable[[SeparationTask], Awaitable[object] | object]
 
@@ -96,16 +96,23 @@ class Waiter:
         """A poll failed and will be retried, unless the wait is for a single poll."""
         self._end_if_single(target)
 
-    @property
-    def has_overslept(self) -> bool:
-        """Whether the event loop stood still over the deadline, so that no poll came before it."""
-        return anyio.current_time() - self.deadline > _STALL
+    def has_overslept(self, was_free: Callable[[float], bool]) -> bool:
+        """Whether the event loop stood still over the deadline, so that no poll came before it.
+
+        *was_free* says whether a request could have been sent at a moment.
+        """
+        if anyio.current_time() - self.deadline > _STALL:
+            return True
+        # A short stall shows in the last poll: it was sent too late, or though nothing was in the
+        # way it was not sent.
+        target = self._target
+        is_unsent = target.queue is self.queue and target.latest < self.deadline
+        return target.sent >= self.deadline or (is_unsent and was_free(self.deadline))
 
     def extend(self, seconds: float) -> None:
         """End with one more poll, which has *seconds* to be sent and answered."""
-        now = anyio.current_time()
-        self._once, self._once_since = True, now
-        self.deadline = now + seconds
+        self._once, self._once_since = True, self.deadline
+        self.deadline = anyio.current_time() + seconds
 
     def on_error(self, target: PollTarget, error: Exception) -> None:  # noqa: ARG002 - the protocol's
         """End the wait with *error*, unless it has ended."""
