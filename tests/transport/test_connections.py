@@ -260,3 +260,18 @@ async def test_a_connection_that_comes_after_the_end_of_its_client_is_closed(
     await until(lambda: asyncio.all_tasks() == before)
     assert server.hits == 1
     assert not complaints
+
+
+@pytest.mark.filterwarnings("error")
+async def test_closing_the_client_closes_the_tunnel_that_was_being_opened(
+    server: FaultServer,
+) -> None:
+    client = client_at("https://black_hole.invalid", proxy=server.url)
+    call = asyncio.ensure_future(client.get_task(TASK_ID))
+    await asyncio.to_thread(server.wait_for_hits, 1)
+    call.cancel()
+    await asyncio.wait({call})
+    (connection,) = server.transports
+    await client.aclose()
+    del call
+    await until(connection.is_closing)

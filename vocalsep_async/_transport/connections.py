@@ -116,6 +116,7 @@ class ApiConnector(aiohttp.TCPConnector):
         attempts = self._attempts - {asyncio.current_task()}
         for attempt in attempts:
             attempt.cancel()
-        await super().close(abort_ssl=abort_ssl)
+        # First, because aiohttp leaves open what an attempt closes after the pool.
         if attempts:
             await asyncio.wait(attempts)
+        await super().close(abort_ssl=abort_ssl)
