@@ -18,7 +18,7 @@ import aiohttp
 from network import SENT, Network, NoNetworkError, Server
 from yarl import URL
 
-from vocalsep_async import RequestTimeoutError, TransportError, VocalSepClient
+from vocalsep_async import RateLimit, RequestTimeoutError, TransportError, VocalSepClient
 from vocalsep_async._transport.files import FileTransport
 from vocalsep_async.instrumentation import RequestRetried
 
@@ -45,7 +45,7 @@ async def silence(network: Network, server: Server) -> dict[str, Any]:
 
     trace = aiohttp.TraceConfig()
     trace.on_request_headers_sent.append(note)
-    options: dict[str, Any] = {"base_url": server.url, "rate_limit": None}
+    options: dict[str, Any] = {"base_url": server.url, "rate_limit": RateLimit(1000, 1.0)}
     async with (
         VocalSepClient("a-key", request_timeout=3, **options) as hasty,
         VocalSepClient("a-key", request_timeout=LONG, trace_configs=[trace], **options) as client,
