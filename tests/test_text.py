@@ -1,11 +1,17 @@
 """Formatting of text: escaping for terminals, shortened links, and counts with their noun."""
 
+import json
+from collections.abc import Callable
+from html import escape
+from urllib.parse import quote
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from vocalsep_async._text import (
     LONGEST_MESSAGE,
+    bare_url,
     counted,
     printable,
     printable_lines,
@@ -65,6 +71,10 @@ def test_lines_keep_only_their_ends(text: str) -> None:
         ("https://cdn.example.net", "<cdn.example.net/…/>"),
         ("vocal.mp3?secret", "</…/vocal.mp3>"),
         ("http://[::1/vocal.mp3?secret", "<unreadable link>"),
+        ("https://cdn.example.net/vocal.mp3;sig=secret?x", "<cdn.example.net/…/vocal.mp3>"),
+        ("https://cdn.example.net/vocal.mp3%3Fsig%3Dsecret", "<cdn.example.net/…/vocal.mp3>"),
+        ("https://cdn.example.net/a/token=secret", "<cdn.example.net/…/token=…>"),
+        ("https://cdn.example.net/Take%20%231.mp3", "<cdn.example.net/…/Take%20%231.mp3>"),
     ],
 )
 def test_a_shortened_link_shows_host_and_last_segment(url: str | None, shown: str) -> None:
@@ -109,3 +119,108 @@ def test_a_count_has_the_right_plural_and_separators(number: int, shown: str) ->
 )
 def test_a_text_keeps_its_links_without_their_queries(text: str, left: str) -> None:
     assert without_queries(text) == left
+
+
+# Secrets of links in the words of a server
+
+SECRET = "Hush4Hush"
+LINK = f"https://user:{SECRET}@cdn.example.net/a/vocal.mp3?Expires=17&Signature={SECRET}#{SECRET}"
+ENCODERS: dict[str, Callable[[str], str]] = {
+    "as it is": str,
+    "percent-encoded": lambda text: quote(text, safe=""),
+    "in lower case": str.lower,
+    "in HTML": escape,
+    "in HTML by numbers": lambda text: "".join(
+        each if each.isalnum() else f"&#{ord(each)};" for each in text
+    ),
+    "in HTML by hexadecimal numbers": lambda text: "".join(
+        each if each.isalnum() else f"&#x{ord(each):02X};" for each in text
+    ),
+    "in JSON": json.dumps,
+    "in JSON with escaped slashes": lambda text: json.dumps(text).replace("/", r"\/"),
+    "in JSON by numbers": lambda text: "".join(
+        each if each.isalnum() else f"\\u{ord(each):04x}" for each in text
+    ),
+}
+
+
+@pytest.mark.parametrize("encoder", ENCODERS)
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param(LINK, id="alone"),
+        pytest.param(LINK.partition(":")[2], id="without its scheme"),
+        pytest.param(LINK.partition("@")[2], id="from its host on"),
+        pytest.param(LINK.partition("?")[2].partition("#")[0], id="its query"),
+        pytest.param(f"…pires=17&Signature={SECRET}", id="the end of its query"),
+        pytest.param(f"{SECRET}&Signature=x", id="from the middle of its query on"),
+        pytest.param(f"Signature={SECRET}", id="a parameter"),
+        pytest.param(f"https://cdn.example.net/a.mp3;sig={SECRET}", id="a parameter of its path"),
+        pytest.param(f"https://cdn.example.net/hmac={SECRET}/a.mp3", id="within its path"),
+    ],
+)
+def test_no_spelling_of_a_link_shows_its_secrets(text: str, encoder: str) -> None:
+    spelled = ENCODERS[encoder](text)
+    assert SECRET.lower() in spelled.lower()
+    for around in ("{}", "cannot fetch {}: 404", "see https://b.example/ and ({}).", "<a>{}</a>"):
+        assert SECRET.lower() not in without_queries(around.format(spelled)).lower()
+
+
+@given(
+    before=st.text(),
+    after=st.text(),
+    encoders=st.lists(st.sampled_from(list(ENCODERS.values())), max_size=3),
+)
+def test_no_text_around_a_link_and_no_encoding_of_an_encoding_shows_its_query(
+    before: str, after: str, encoders: list[Callable[[str], str]]
+) -> None:
+    link = f"https://cdn.example.net/vocal.mp3?Expires=17&Signature={SECRET}"
+    for encoder in encoders:
+        link = encoder(link)
+    assert SECRET.lower() not in without_queries(f"{before} {link} {after}").lower()
+
+
+@pytest.mark.parametrize(
+    "text, left",
+    [
+        (
+            f"https://a.example/b?Signature=ab/{SECRET}1 {SECRET}/cd= is too old",
+            "https://a.example/b  is too old",
+        ),
+        ("{'token':'hush', 'a': 1}", "{'token':'… 'a': 1}"),
+        ("<Signature>hush</Signature> is old", "<Signature>… is old"),
+        ("at a.example/b?c=d it broke", "at a.example/b it broke"),
+    ],
+)
+def test_what_belongs_to_a_signature_is_left_out_and_nothing_else(text: str, left: str) -> None:
+    assert without_queries(text) == left
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "at most 20/10s (a token bucket); try again in 3 s?",
+        "the song '#1; remix' has no key",
+        "AT&T, C# and user@example.com; a=b",
+        "audioUrl must be https://… (got ftp://a.example/x)",
+        "&#x2F; &amp; &quot;",
+    ],
+)
+def test_words_without_secrets_stay_as_they_are(text: str) -> None:
+    assert without_queries(text) == text
+
+
+@pytest.mark.parametrize(
+    "url, bare",
+    [
+        ("https://a.example/b/c.mp3?sig=hush#hush", "https://a.example/b/c.mp3"),
+        ("https://user:hush@a.example:8443/c.mp3", "https://a.example:8443/c.mp3"),
+        ("https://a.example/c.mp3;sig=hush", "https://a.example/c.mp3"),
+        ("https://a.example/c.mp3%3Fsig%3Dhush", "https://a.example/c.mp3"),
+        ("https://a.example/token=hush/c.mp3", "https://a.example/token=…"),
+        ("https://a.example/Take%20%231;2.mp3", "https://a.example/Take%20%231;2.mp3"),
+        ("https://[a.example/c.mp3?hush", ""),
+    ],
+)
+def test_a_bare_link_has_no_secrets(url: str, bare: str) -> None:
+    assert bare_url(url) == bare

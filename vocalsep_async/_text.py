@@ -1,8 +1,9 @@
-"""Text made safe to print: what came from elsewhere, links and numbers."""
+"""Text made safe to print: what came from elsewhere, links without their secrets, and numbers."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Iterator
 from urllib.parse import urlsplit
 
 _LONGEST = 300
@@ -35,11 +36,49 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
-def short_url(url: str | None) -> str:
-    """Host and last part of the path: enough to recognise a link, too little to use one.
+# Links of this API are signed: every reader of a query in a log could fetch the file.
 
-    Links of this API are signed: every reader of a query in a log could fetch the file.
-    """
+_ESCAPED = re.compile(
+    r"%(?:25){0,8}([2-7][0-9a-f])"
+    r"|&\#x0{0,8}([2-7][0-9a-f]);"
+    r"|\\{1,8}u00([2-7][0-9a-f])"
+    r"|&\#0{0,8}(3[3-9]|[4-9]\d|1[01]\d|12[0-6]);"
+    r"|\\{1,8}([/\"'])"
+    r"|&(amp|quest|num|equals|sol|commat|quot|apos|lt|gt);",
+    re.IGNORECASE,
+)
+"""A character as links, HTML and JSON escape it, blanks excepted."""
+_NAMES = {
+    "amp": "&",
+    "apos": "'",
+    "commat": "@",
+    "equals": "=",
+    "gt": ">",
+    "lt": "<",
+    "num": "#",
+    "quest": "?",
+    "quot": '"',
+    "sol": "/",
+}
+_MOST_ESCAPES = 8
+"""How often a character may be escaped, once within the other."""
+_LOGIN = re.compile(r"(//)[^\s/?#@]{1,300}@")
+_PAIR = r"[\w.%\[\]-]{1,80}?="
+_FROM_QUERY = re.compile(rf"[?\#]|;{_PAIR}")
+_FROM_PAIR = re.compile(rf"[?\#;]{_PAIR}")
+_LATER_PAIR = re.compile(rf"&{_PAIR}")
+_SECRET = re.compile(
+    r"(?:sig|token|secret|passw|pwd|credential|auth|key|policy|hmac|expire|session)[\w-]{0,40}"
+    r"(?:=|[\"']:[\"']|>)",
+    re.IGNORECASE,
+)
+"""A parameter, a field of JSON or an element of XML that is named as a secret, to its value."""
+_SIGNATURE = re.compile(r"(?=.*(?:[\d/+=&%]|[a-z][A-Z])).{6,}", re.DOTALL)
+"""A word that may be a part of a signature: a plus sign in it may have become a blank."""
+
+
+def short_url(url: str | None) -> str:
+    """Host and last part of the path: enough to recognise a link, too little to use one."""
     if url is None:
         return "None"
     try:
@@ -48,19 +87,88 @@ def short_url(url: str | None) -> str:
         host = parts.hostname or ""
     except ValueError:
         return "<unreadable link>"
-    return printable(f"<{host}/…/{parts.path.rpartition('/')[2]}>")
+    return printable(f"<{host}/…/{_unsigned_path(parts.path.rpartition('/')[2])}>")
 
 
 def bare_url(url: str) -> str:
-    """*url* without query and fragment, where signatures stand; "" if it cannot be read."""
+    """*url* without login, query and fragment, nor what else may sign it; "" if unreadable."""
     try:
-        return urlsplit(url)._replace(query="", fragment="").geturl()
+        parts = urlsplit(url)
     except ValueError:
         return ""
+    bare = parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="")
+    return bare._replace(path=_unsigned_path(bare.path)).geturl()
+
+
+def _unsigned_path(path: str) -> str:
+    read = _unescaped(path)
+    left = _unsigned(read)
+    return path if left == read else left
 
 
 def without_queries(text: str) -> str:
-    """The beginning of *text*, without queries and fragments from its first link on."""
-    before, mark, rest = text[:LONGEST_MESSAGE].partition("://")
+    """The beginning of *text* without the secrets of links.
+
+    From the first link on, queries and fragments are left out; before it, what looks like the
+    query of a link; everywhere, the value of what is named as a secret. What is escaped is judged,
+    and shown where something had to be left out, as it reads.
+    """
+    text = text[:LONGEST_MESSAGE]
+    read = _unescaped(text)
+    left = "".join(_without_secrets(re.split(r"(\s+)", read)))
+    return text if left == read else left
+
+
+def _unescaped(text: str) -> str:
+    for _ in range(_MOST_ESCAPES):
+        text, number = _ESCAPED.subn(_character, text)
+        if not number:
+            break
+    return text
+
+
+def _character(escape: re.Match[str]) -> str:
+    *hexadecimals, decimal, plain, name = escape.groups()
+    if name or plain:
+        return plain or _NAMES[name.lower()]
+    return chr(int(decimal) if decimal else int(next(filter(None, hexadecimals)), 16))
+
+
+def _without_secrets(words: Iterable[str]) -> Iterator[str]:
     # Where a link ends is not known, because it may hold raw blanks.
-    return before + mark + re.sub(r"[?#]\S*", "", rest)
+    after_link = in_query = False
+    for word in words:
+        if not word or word.isspace():
+            yield word
+            continue
+        is_link = "//" in word
+        if in_query and not is_link and _SIGNATURE.fullmatch(word):
+            continue
+        after_link = after_link or is_link
+        left = _word_without_secrets(_LOGIN.sub(r"\1", word), after_link=after_link)
+        in_query = len(left) < len(word)
+        yield left
+
+
+def _word_without_secrets(word: str, *, after_link: bool) -> str:
+    query = (_FROM_QUERY if after_link else _FROM_PAIR).search(word)
+    if query is not None:
+        word = word[: query.start()] + _closing(word[query.start() :])
+    elif _LATER_PAIR.search(word):
+        # The rest of a query whose beginning was cut off.
+        return ""
+    return _unsigned(word)
+
+
+def _closing(query: str) -> str:
+    """The quotes and brackets behind a query."""
+    return query[len(query.rstrip("\"'>)]}")) :]
+
+
+def _unsigned(text: str) -> str:
+    """A word or a path without parameters and without the value of a secret."""
+    parameters = _FROM_PAIR.search(text)
+    if parameters is not None:
+        text = text[: parameters.start()]
+    secret = _SECRET.search(text)
+    return text if secret is None else f"{text[: secret.end()]}…"

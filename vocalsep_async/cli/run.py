@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import shlex
 import sys
 import tempfile
@@ -25,7 +24,7 @@ from vocalsep_async import (
     VocalSepClient,
     VocalSepError,
 )
-from vocalsep_async._text import counted
+from vocalsep_async._text import counted, without_queries
 from vocalsep_async.cli.activity import Activity, Snapshot
 from vocalsep_async.cli.options import Settings
 from vocalsep_async.cli.output import Output, print_error
@@ -39,8 +38,6 @@ if TYPE_CHECKING:
 
 LIMIT = RateLimit(20, 10.0)
 """The default rate limit of a client."""
-
-_QUERY = re.compile(r"(://[^\s?#'\"]*)[?#][^\s'\"]*")
 
 
 # A command
@@ -106,7 +103,7 @@ def _fail(settings: Settings, error: VocalSepError | OSError) -> NoReturn:
 
 def _print_error(text: str) -> None:
     # No error of this package holds the key; errors of other libraries may hold signed links.
-    print_error(in_options(_QUERY.sub(r"\1?…", text)).rstrip())
+    print_error("\n".join(map(without_queries, in_options(text).rstrip().split("\n"))))
 
 
 def _sentence(error: VocalSepError | OSError) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path, PurePath
 from urllib.parse import quote
 from zlib import crc32
 
-from vocalsep_async._text import short_url
+from vocalsep_async._text import short_url, without_queries
 
 _UNKNOWN = "–"
 _MAX_LENGTH = 300
@@ -58,7 +58,7 @@ def short(text: str) -> str:
 
 def without_links(text: str) -> str:
     """*text* with each link cut to its host and file name: links of stems are signed."""
-    return _URL.sub(lambda match: short_url(match[0]), text)
+    return without_queries(_URL.sub(lambda match: short_url(match[0]), text))
 
 
 def format_seconds(value: float | None) -> str:
