@@ -45,6 +45,27 @@ def test_a_record_with_kept_links_comes_back_unchanged(name: str) -> None:
     assert kept(RECORDS[name], keep_links=True) == RECORDS[name]
 
 
+@pytest.mark.parametrize(
+    "text, left",
+    [
+        (r"bad link https:\/\/a.example\/b.mp3?sig=hush", r"bad link https:\/\/a.example\/b.mp3"),
+        (
+            "bad: https%3A%2F%2Fa.example%2Fb%3Fsig%3Dhush, sorry",
+            "bad: https%3A%2F%2Fa.example%2Fb sorry",
+        ),
+        (
+            "https://p.example/get/https%253A%252F%252Fa.example%253fsig%253Dhush",
+            "https://p.example/get/https%253A%252F%252Fa.example",
+        ),
+        ("https://a.example/b%3Fsig=hush", "https://a.example/b"),
+        ("https://a.example/Why%3F.mp3", "https://a.example/Why%3F.mp3"),
+        ("100 %, why?", "100 %, why?"),
+    ],
+)
+def test_an_escaped_link_loses_its_query(text: str, left: str) -> None:
+    assert kept({"errorMessage": text}) == {"errorMessage": left}
+
+
 @pytest.mark.parametrize("name", RECORDS)
 def test_only_the_queries_of_links_are_dropped(name: str) -> None:
     text = json.dumps(RECORDS[name])

@@ -24,10 +24,13 @@ _LINK = re.compile(rf'("http(?<!\\"http)s?://{_ADDRESS})[?#]{_WORDS}')
 """A string that is a link, which may contain raw blanks, with its query or fragment."""
 _NAMED = re.compile(rf'((?:url|Url|URL)":"{_ADDRESS})[?#]{_WORDS}')
 """The value of a field named as a link but not written as one, such as one without a scheme."""
-_MENTION = re.compile(rf"(://{_ADDRESS})([?#]{_WORDS})")
-"""A link within a longer text, and all that follows from its query or fragment on."""
+_STRING = re.compile(rf'"{_WORDS}"')
+_LINK_WITHIN = re.compile(r":(?:\\\\)*+/(?:\\\\)*+/")
+"""Where a link begins in a longer text; its slashes may be escaped."""
 _QUERY = re.compile(rf"[?#]{_WORD}")
 """One query or fragment, up to the next blank."""
+_ENCODED = re.compile(rf"%(?:25)*+3f(?=[\w.%-]{{1,80}}?(?:=|%(?:25)*+3d)){_WORD}", re.IGNORECASE)
+"""A query that was encoded together with its link."""
 _DEEPEST = 50
 """Levels of a record in which strings of JSON are recognised."""
 _LEVEL = 1
@@ -88,15 +91,18 @@ def _encoded(value: object) -> str:
 
 
 def _without_queries(text: str) -> str:
-    for pattern, replacement in ((_LINK, r"\1"), (_NAMED, r"\1"), (_MENTION, _without_any)):
+    for pattern, replacement in ((_LINK, r"\1"), (_NAMED, r"\1"), (_STRING, _without_any)):
         # A quick test: few records have any left after the first pattern.
         if "?" in text or "#" in text:
             text = pattern.sub(replacement, text)
-    return text
+    return _ENCODED.sub("", text) if "%" in text else text
 
 
-def _without_any(mention: re.Match[str]) -> str:
-    return mention[1] + _QUERY.sub("", mention[2])
+def _without_any(string: re.Match[str]) -> str:
+    """A string without any query from its first link on, where one with blanks may end."""
+    text = string[0]
+    link = _LINK_WITHIN.search(text)
+    return text if link is None else text[: link.end()] + _QUERY.sub("", text[link.end() :])
 
 
 def unpacked(content: bytes) -> Any:
