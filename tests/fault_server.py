@@ -9,6 +9,7 @@ holds nothing but the client's own tasks.
 from __future__ import annotations
 
 import asyncio
+import base64
 import gzip
 import json
 import socket
@@ -22,7 +23,7 @@ from contextlib import suppress
 from functools import cache
 from types import TracebackType
 from typing import Any, NamedTuple, Self
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, quote, urlsplit
 
 TASK_ID = "task-1"
 """The id in the recorded answers; the behaviours answer for the requested id."""
@@ -346,6 +347,13 @@ async def _echo_key_unreadable(visit: Visit) -> None:
     await visit.send(answer(visit.seen.headers["authorization"].encode()))
 
 
+async def _echo_key_encoded(visit: Visit) -> None:
+    key = visit.seen.headers["authorization"].removeprefix("Bearer ")
+    login = base64.b64encode(f"Bearer {key}".encode()).decode()
+    said = f"https://a.example/{quote(key, safe='')}, {login}, {key.upper()}"
+    await visit.send(answer(envelope(430, said), f"Retry-After: {key}", f"Date: {key}"))
+
+
 async def _set_cookie(visit: Visit) -> None:
     body = envelope(data=record(visit.seen.task_id))
     await visit.send(answer(body, "Set-Cookie: session=abc; Path=/", "Set-Cookie: other=1"))
@@ -493,6 +501,7 @@ _OTHERS: dict[str, Fault] = {
     "echo_key_in_record": _echo_key_in_record,
     "echo_key_as_html": _echo_key_as_html,
     "echo_key_unreadable": _echo_key_unreadable,
+    "echo_key_encoded": _echo_key_encoded,
     "no_such_task": answer(envelope()),
     "link_in_a_list": answer(
         envelope(data=record(response={"vocalUrl": [f"https://cdn.example/?sig={SIGNATURE}"]}))

@@ -58,7 +58,7 @@ Call = Callable[[VocalSepClient], Awaitable[object]]
 
 def encodings(secret: str) -> list[str]:
     """The secret in plain text, quoted for a URL, and in base64 at each of the three offsets."""
-    found = [secret, quote(secret, safe="")]
+    found = [secret, secret.upper(), quote(secret, safe="")]
     for offset in range(3):
         encoded = base64.b64encode(b"\0" * offset + secret.encode()).decode()
         # The first and last characters depend on the neighbouring bytes.
@@ -182,6 +182,7 @@ FAULTS = {
     "the key in message and headers": "echo_key",
     "the key in a web page": "echo_key_as_html",
     "the key as the whole body": "echo_key_unreadable",
+    "the key encoded, and in the headers that are used": "echo_key_encoded",
 }
 
 

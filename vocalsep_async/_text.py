@@ -67,11 +67,8 @@ _PAIR = r"[\w.%\[\]-]{1,80}?="
 _FROM_QUERY = re.compile(rf"[?\#]|;{_PAIR}")
 _FROM_PAIR = re.compile(rf"[?\#;]{_PAIR}")
 _LATER_PAIR = re.compile(rf"&{_PAIR}")
-_SECRET = re.compile(
-    r"(?:sig|token|secret|passw|pwd|credential|auth|key|policy|hmac|expire|session)[\w-]{0,40}"
-    r"(?:=|[\"']:[\"']|>)",
-    re.IGNORECASE,
-)
+_NAMED = r"(?:sig|token|secret|passw|pwd|credential|auth|key|policy|hmac|expire|session)[\w-]{0,40}"
+_SECRET = re.compile(rf"{_NAMED}(?:=|[\"']:[\"'])|<[\w:-]{{0,40}}{_NAMED}>", re.IGNORECASE)
 """A parameter, a field of JSON or an element of XML that is named as a secret, to its value."""
 _SIGNATURE = re.compile(r"(?=.*(?:[\d/+=&%]|[a-z][A-Z])).{6,}", re.DOTALL)
 """A word that may be a part of a signature: a plus sign in it may have become a blank."""

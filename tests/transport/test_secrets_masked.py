@@ -132,6 +132,44 @@ def test_an_answer_may_write_the_slashes_of_the_key_with_a_backslash() -> None:
     assert ApiKey("abc/def/ghi").redact(rb'"abc\/def\/ghi"') == b'"<API key>"'
 
 
+SPELLINGS: list[Callable[[str], str]] = [
+    str,
+    str.upper,
+    str.lower,
+    lambda each: f"%{ord(each):02x}",
+    lambda each: f"%25{ord(each):02X}",
+    lambda each: f"&#{ord(each)};",
+    lambda each: f"&#x{ord(each):X};",
+    lambda each: f"\\u{ord(each):04X}",
+    lambda each: f"\\\\u{ord(each):04x}",
+]
+
+
+@given(KEYS, st.lists(st.sampled_from(SPELLINGS), min_size=1))
+def test_an_answer_does_not_repeat_the_key_however_links_and_pages_spell_it(
+    key: str, spellings: list[Callable[[str], str]]
+) -> None:
+    spelled = "".join(spellings[place % len(spellings)](each) for place, each in enumerate(key))
+    assert ApiKey(key).redact(f"é {spelled}!".encode()) == "é <API key>!".encode()
+
+
+@given(KEYS, st.binary(), st.binary())
+def test_an_answer_does_not_repeat_the_key_in_base64(key: str, before: bytes, after: bytes) -> None:
+    for encode in (base64.b64encode, base64.urlsafe_b64encode):
+        redacted = ApiKey(key).redact(encode(before + key.encode() + after))
+        # What is left are the characters that depend on the neighbours of the key, too.
+        assert b"<API key>" in redacted
+        left = sum(map(len, redacted.split(b"<API key>")))
+        assert left <= (len(before) + len(after)) * 4 / 3 + 12
+
+
+@given(KEYS, st.text(), st.text())
+def test_it_is_taken_out_of_the_value_of_a_header(key: str, before: str, after: str) -> None:
+    assert "<API key>" in ApiKey(key).redact_text(f"{before}\n{key}\n{after}")
+    assert ApiKey(KEY).redact_text("120") == "120"
+    assert ApiKey(KEY).redact_text(f"\udcff {KEY}") == "\ufffd <API key>"
+
+
 def test_a_key_too_short_to_be_a_secret_does_not_tear_words_apart() -> None:
     assert ApiKey("test").redact(b"the test failed") == b"the test failed"
     assert ApiKey("12345678").redact(b"12345678") == b"<API key>"

@@ -40,7 +40,7 @@ _CONNECT_TIMEOUT = 10.0
 _CONNECT_SHARE = 0.9
 """Of the request timeout, so that connecting times out first: then nothing was sent for sure."""
 _KEPT = ("Date", "Retry-After")
-"""Headers that are used; any other one may echo the key."""
+"""Headers that are used."""
 _MAY_STILL_ARRIVE = (
     "The request was given up, but could not be called back: it may still arrive within the next "
     f"{LATE_ARRIVAL:g} s."
@@ -50,7 +50,7 @@ E = TypeVar("E", bound=VocalSepError)
 
 
 class Reply(NamedTuple):
-    """One answer: the headers that are used, and the body with the API key masked."""
+    """One answer: the headers that are used, and the body, with the API key masked in both."""
 
     status: int
     headers: Mapping[str, str]
@@ -261,7 +261,11 @@ class Transport:
             body = await _read(response)
             if body is None:
                 return TransportError(f"{name}: the answer is larger than {LARGEST_ANSWER:,} bytes")
-            headers = {name: response.headers[name] for name in _KEPT if name in response.headers}
+            headers = {
+                name: self._key.redact_text(response.headers[name])
+                for name in _KEPT
+                if name in response.headers
+            }
             return Reply(response.status, headers, self._key.redact(body))
 
     def _arguments_of(self, request: Request) -> dict[str, Any]:

@@ -15,6 +15,8 @@ from vocalsep_async.errors import ConfigurationError
 _SHOWN = b"<API key>"
 _SHORTEST_SECRET = 8
 """Characters; a shorter key is no real one, and masking it would damage ordinary words."""
+_URL_SAFE = bytes.maketrans(b"+/", b"-_")
+"""From Base64 to the spelling of it that links use."""
 
 
 class ApiKey:
@@ -29,13 +31,18 @@ class ApiKey:
     """
 
     # Mangled names and no __dict__, so that vars() shows nothing.
-    __slots__ = ("__escaped", "__key")
+    __slots__ = ("__encoded", "__escaped", "__escapes", "__key", "__longest")
 
     def __init__(self, key: object) -> None:
         problem = None if isinstance(key, ApiKey) else _problem(key)
         if problem is None:
             self.__key: str = key.__key if isinstance(key, ApiKey) else str(key)  # noqa: SLF001
-            self.__escaped = re.compile(b"".join(map(_spelled, self.__key)))
+            self.__escaped: re.Pattern[bytes] | None = None
+            self.__escapes = _percent_escapes(self.__key)
+            self.__encoded = _in_base64(self.__key)
+            self.__longest = max(
+                re.findall(r"\w+", self.__key.lower()), key=len, default=""
+            ).encode()
         # Tracebacks may show local variables.
         del key
         if problem is not None:
@@ -52,13 +59,30 @@ class ApiKey:
         self.__reduce__()
 
     def redact(self, body: bytes) -> bytes:
-        """Mask the key in an answer, even where JSON escapes its characters."""
+        """Mask the key in an answer, also in upper or lower case, escaped, and in Base64."""
         if len(self.__key) < _SHORTEST_SECRET:
             return body
-        # A plain replacement is much faster, and few answers have escapes.
-        if b"\\" in body:
-            return self.__escaped.sub(_SHOWN, body)
-        return body.replace(self.__key.encode(), _SHOWN)
+        # Searching for the pattern takes thirty times as long, and few answers can match it.
+        if self.__may_escape(body) or self.__longest in body.lower():
+            body = self.__pattern().sub(_SHOWN, body)
+        for encoded in self.__encoded:
+            body = body.replace(encoded, _SHOWN)
+        return body
+
+    def __may_escape(self, body: bytes) -> bool:
+        if b"\\" in body or b"&#" in body:
+            return True
+        return b"%" in body and self.__escapes.search(body) is not None
+
+    def __pattern(self) -> re.Pattern[bytes]:
+        # Made when it is needed: that takes some milliseconds.
+        if self.__escaped is None:
+            self.__escaped = re.compile(b"".join(map(_spelled, self.__key)), re.IGNORECASE)
+        return self.__escaped
+
+    def redact_text(self, text: str) -> str:
+        """Mask the key in the value of a header."""
+        return self.redact(text.encode("utf-8", "surrogateescape")).decode("utf-8", "replace")
 
     def authorization(self) -> str:
         """The value of the Authorization header."""
@@ -66,9 +90,28 @@ class ApiKey:
 
 
 def _spelled(character: str) -> bytes:
-    """A pattern for *character* in every spelling that a JSON string allows."""
-    plain = re.escape(character)
-    return rf"(?:\\u(?i:{ord(character):04x})|\\?{plain})".encode()
+    """A pattern for *character* in every spelling of JSON, of links and of HTML."""
+    code = ord(character)
+    return (
+        rf"(?:\\{{1,8}}u00{code:02x}|%(?:25){{0,8}}{code:02x}|&#0{{0,8}}{code};|&#x0{{0,8}}{code:x};"
+        rf"|\\{{0,8}}{re.escape(character)})"
+    ).encode()
+
+
+def _percent_escapes(key: str) -> re.Pattern[bytes]:
+    """A pattern for what is escaped of a letter or a digit, which links hold as they are."""
+    codes = "|".join(sorted({f"{ord(each):02x}" for each in key if each.isalnum()})) or "(?!)"
+    return re.compile(f"%(?:25){{0,8}}(?:{codes})".encode(), re.IGNORECASE)
+
+
+def _in_base64(key: str) -> tuple[bytes, ...]:
+    """The key in Base64 at each of the three offsets, without what depends on its neighbours."""
+    encoded = []
+    for offset in range(3):
+        text = base64.b64encode(b"\0" * offset + key.encode()).rstrip(b"=")
+        whole = (offset + len(key)) * 8 // 6
+        encoded.append(text[(0, 2, 3)[offset] : whole])
+    return tuple({*encoded, *(each.translate(_URL_SAFE) for each in encoded)})
 
 
 def _problem(key: object) -> str | None:
