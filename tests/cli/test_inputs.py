@@ -74,6 +74,20 @@ def test_a_file_may_be_in_any_encoding_that_a_byte_order_mark_names(
     assert list_of_ids(file=file) == ["a", "ü"]
 
 
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"])
+def test_an_encoding_with_two_or_four_bytes_needs_no_mark(tmp_path: Path, encoding: str) -> None:
+    file = tmp_path / "ids.txt"
+    file.write_bytes("ab\r\nü\r\n".encode(encoding))
+    assert list_of_ids(file=file) == ["ab", "ü"]
+
+
+@pytest.mark.parametrize("end", ["\x0b", "\x0c", "\x1c", "\x85", "\u2028", "\u2029"])
+def test_a_line_may_end_as_unicode_has_it(tmp_path: Path, end: str) -> None:
+    file = tmp_path / "ids.txt"
+    file.write_bytes(f"a{end}b{end}\nc".encode())
+    assert list_of_ids(file=file) == ["a", "b", "c"]
+
+
 LINES = {
     "# a comment": None,
     "  #": None,
@@ -85,6 +99,10 @@ LINES = {
     "“a”": "a",
     '" a " ': "a",
     '"a",': "a",
+    "‘a’": "a",
+    "„a“;": "a",
+    "`a`": "a",
+    "\fa": "a",
     "a ,": "a",
     '""': None,
     '"': '"',
@@ -111,6 +129,10 @@ CSVS = {
     "id\na\n\nb\n": ["a", "b"],
     '\ufeff"title" , id\r\n"One, ""two""", a\r\n"two\nlines",b\r\n': ["a", "b"],
     "title,id\nno id\nOne,a\nempty,\n": ["a"],
+    "sep=;\r\ntitle;id\r\nOne;a\r\n": ["a"],
+    "# made by hand\n\ntitle,id\nOne #1,a\n": ["a"],
+    "#,id\n1,a\n": ["a"],
+    '"the\ntitle",id\nOne,a\n': ["a"],
 }
 
 
@@ -127,7 +149,8 @@ def test_a_column_of_a_csv_holds_ids(tmp_path: Path, text: str, ids: list[str]) 
     "text, hint",
     [
         ("id,title\na,One\n", "no column 'task' in its first line, which has: id, title"),
-        ("", "no column 'task' in its first line, which has: none"),
+        ("\n# ids\n", "it holds no line with the names of columns"),
+        ('title,task\n"One,a\nTwo,b\n', "is no line of a CSV: unexpected end of data; is a quote"),
         ("task\n", "contains no ids"),
         ("task\nb c\n", "line 2: 'b c' is not one id"),
         ('title,task\n"two\nlines",b c\n', "line 3: 'b c' is not one id"),
@@ -167,7 +190,12 @@ def test_a_file_may_hold_a_hundred_thousand_ids(tmp_path: Path) -> None:
         (b"\n \r\n\t\n", "contains no ids"),
         (b"\xef\xbb\xbf", "contains no ids"),
         (b"a\nb c\n", "line 2: 'b c' is not one id"),
-        ("a\nb\u2028c\n".encode(), "line 2: 'b\\u2028c' is not one id"),
+        (b'["a",\n"b"]\n', "line 1: '[\"a\"' is no id: write the ids alone, one per line"),
+        (b'{"task_id":"a"}\n', "without the JSON or the link around them"),
+        (b"https://api.example/record-info?taskId=a\n", "is no id"),
+        (b"Task ID\na\n", "its first line is the name of a column: add --column 'Task ID'"),
+        (b"task_id\na\n", "its first line is the name of a column: add --column 'task_id'"),
+        (b"caf\xe9\n", "save it as UTF-8"),
         (b"a\n\nb\tc\n", "line 3: 'b\\tc' is not one id"),
         (b"\x89PNG\r\n\x1a\n\xff\xd8", "is not a text file"),
         (b"id,title\na,One\n", "line 1: 'id,title' is not one id: write one id per line, or name"),

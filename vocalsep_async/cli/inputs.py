@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequen
 from concurrent.futures import CancelledError
 from contextlib import suppress
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +36,22 @@ _BYTE_ORDER_MARKS = {
     codecs.BOM_UTF16_LE: "utf-16-le",
     codecs.BOM_UTF16_BE: "utf-16-be",
 }
+_ZEROS = {
+    (False, True, True, True): "utf-32-le",
+    (True, True, True, False): "utf-32-be",
+    (False, True, False, True): "utf-16-le",
+    (True, False, True, False): "utf-16-be",
+}
+_DETECTED = 4
+"""Bytes that tell encodings without a mark apart: ids are ASCII."""
 _LONGEST_SHOWN = 80
 """Characters of a line that an error shows."""
-_QUOTES = ('""', "''", "“”")
+_QUOTES = ('""', "''", "“”", "‘’", "„“", "«»", "``")
 _DELIMITERS = ",;\t|"
+_HEADERS = frozenset({"id", "ids", "task", "tasks", "taskid", "taskids"})
+"""What a column of ids is called, without blanks and lines, in lower case."""
+_NO_ID = re.compile(r"[\[\]{}<>]|://")
+"""What JSON, HTML and links hold, and ids do not."""
 _MOST_COLUMNS = 20
 """Columns that an error lists."""
 # What sending to the event loop raises once the command has ended.
@@ -102,7 +115,7 @@ class TaskIds:
         buffer = _LineBuffer()
         try:
             async for chunk in _read_chunks(0):
-                for line in buffer.feed(chunk):
+                for line in chain.from_iterable(map(_parted, buffer.feed(chunk))):
                     task_id = self._id_or_warning(_bare(line))
                     if task_id is not None:
                         yield task_id
@@ -125,16 +138,38 @@ def _read_file(file: Path, column: str | None) -> Iterator[str]:
     try:
         with file.open("rb") as opened:
             lines = _lines_of(opened)
-            for number, line in _cells(lines, column) if column else enumerate(lines, 1):
+            cells = _cells(lines, column.strip()) if column else _numbered(lines)
+            for number, line in cells:
                 if task_id := _bare(line):
+                    _check_no_header(task_id, file, is_first=is_empty)
                     is_empty = False
                     yield _checked(task_id, f"{file}, line {number}")
     except UnicodeDecodeError as error:
-        raise InvalidArgumentError(f"{file} is not a text file: {error.reason}") from None
+        raise InvalidArgumentError(
+            f"{file} is not a text file: {error.reason}; save it as UTF-8"
+        ) from None
     except _TextError as error:
         raise InvalidArgumentError(f"{file}: {error}") from None
     if is_empty:
         raise InvalidArgumentError(f"{file} contains no ids: write one id per line")
+
+
+def _check_no_header(task_id: str, file: Path, *, is_first: bool) -> None:
+    if is_first and re.sub(r"[\s_-]", "", task_id).lower() in _HEADERS:
+        raise InvalidArgumentError(
+            f"{file}: its first line is the name of a column: add --column {task_id!r}"
+        )
+
+
+def _numbered(lines: Iterator[str]) -> Iterator[tuple[int, str]]:
+    for number, line in enumerate(lines, 1):
+        for part in _parted(line):
+            yield number, part
+
+
+def _parted(line: str) -> list[str]:
+    """The lines in *line*, which some programs end with a character of Unicode's."""
+    return line.splitlines() or [""]
 
 
 def _lines_of(opened: io.BufferedReader) -> Iterator[str]:
@@ -147,31 +182,52 @@ def _lines_of(opened: io.BufferedReader) -> Iterator[str]:
 
 def _cells(lines: Iterator[str], column: str) -> Iterator[tuple[int, str]]:
     """The cells of a column of a CSV, each with the number of the line on which its row ends."""
-    header = next(lines)
-    delimiter, names = _header(header, column)
-    place = names.index(column)
-    rows = csv.reader((f"{line}\n" for line in lines), delimiter=delimiter)
+    begin, header = _header_line(lines, column)
+    delimiter = _delimiter(header, column)
+    # Blanks between a quote and a delimiter are usual, and no part of a strict CSV.
+    padding = re.compile(f'(?<=") +(?={re.escape(delimiter)})')
+    given = (padding.sub("", f"{line}\n") for line in chain([header], lines))
+    # Strict: a quote that is never closed would swallow all rows behind it.
+    rows = csv.reader(given, delimiter=delimiter, strict=True)
     try:
+        names = [name.strip() for name in next(rows)]
+        if column not in names:
+            raise _no_column(column, names)
+        place = names.index(column)
         for row in rows:
             # A row may end early where its last cells are empty.
-            yield rows.line_num + 1, "".join(row[place : place + 1])
+            yield rows.line_num + begin, "".join(row[place : place + 1])
     except csv.Error as error:
-        raise _TextError(f"line {rows.line_num + 1} is no line of a CSV: {error}") from None
+        raise _TextError(
+            f"line {rows.line_num + begin} is no line of a CSV: {error}; is a quote not closed?"
+        ) from None
 
 
-def _header(line: str, column: str) -> tuple[str, list[str]]:
-    """The delimiter of a CSV, and the names of its columns."""
-    headers = {
-        each: [name.strip() for name in next(csv.reader([line], delimiter=each), [])]
+def _header_line(lines: Iterator[str], column: str) -> tuple[int, str]:
+    """How many lines come before the header of a CSV, and the first line of it.
+
+    Those are blank, comments, or name the delimiter, as spreadsheets write it.
+    """
+    for number, line in enumerate(lines):
+        is_comment = line.startswith("#") and column not in line
+        if line.strip() and not is_comment and not re.fullmatch("sep=.", line, re.IGNORECASE):
+            return number, line
+    raise _TextError("it holds no line with the names of columns")
+
+
+def _delimiter(header: str, column: str) -> str:
+    """The delimiter of a CSV: one with which a column has that name, else the likeliest."""
+    found = {
+        each: [name.strip() for name in next(csv.reader([header], delimiter=each))]
         for each in _DELIMITERS
     }
-    for delimiter, names in headers.items():
-        if column in names:
-            return delimiter, names
-    known = ", ".join(max(headers.values(), key=len)[:_MOST_COLUMNS])
-    raise _TextError(
-        f"no column {column[:_LONGEST_SHOWN]!r} in its first line, which has: "
-        f"{printable(known) or 'none'}"
+    return max(found, key=lambda each: (column in found[each], len(found[each])))
+
+
+def _no_column(column: str, names: list[str]) -> _TextError:
+    known = printable(", ".join(names[:_MOST_COLUMNS]))
+    return _TextError(
+        f"no column {column[:_LONGEST_SHOWN]!r} in its first line, which has: {known}"
     )
 
 
@@ -182,7 +238,7 @@ class _TextError(InvalidArgumentError):
 def _bare(line: str) -> str:
     """What a line holds besides blanks, a comment, a comma at its end, and quotes."""
     # Marks stand within a text where files were joined.
-    bare = re.sub(r"(^|\s)#.*", "", line.replace("\ufeff", "")).strip().removesuffix(",").rstrip()
+    bare = re.sub(r"(^|\s)#.*", "", line.replace("\ufeff", "")).strip().rstrip(",; ")
     is_quoted = len(bare) > 1 and bare[0] + bare[-1] in _QUOTES
     return bare[1:-1].strip() if is_quoted else bare
 
@@ -196,9 +252,15 @@ def _checked(task_id: str, source: str) -> str:
             "line, or name a column of a CSV with --column"
         )
     try:
-        return TaskRef(task_id).task_id
+        ref = TaskRef(task_id)
     except InvalidArgumentError as error:
         raise InvalidArgumentError(f"{source}: {error}") from None
+    if _NO_ID.search(task_id):
+        raise InvalidArgumentError(
+            f"{source}: {task_id[:_LONGEST_SHOWN]!r} is no id: write the ids alone, one per line, "
+            "without the JSON or the link around them"
+        )
+    return ref.task_id
 
 
 class _LineBuffer:
@@ -249,10 +311,7 @@ class _LineBuffer:
         is_end = not chunk
         if self._decoder is None:
             chunk = self._beginning = self._beginning + chunk
-            # A mark may arrive in pieces.
-            if not is_end and any(
-                mark.startswith(chunk) and mark != chunk for mark in _BYTE_ORDER_MARKS
-            ):
+            if not is_end and _may_be_part_of_mark(chunk):
                 return ""
             self._decoder, chunk = self._start(chunk)
         return self._decoder.decode(chunk, final=is_end)
@@ -260,8 +319,22 @@ class _LineBuffer:
     def _start(self, beginning: bytes) -> tuple[io.IncrementalNewlineDecoder, bytes]:
         marks = (mark for mark in _BYTE_ORDER_MARKS if beginning.startswith(mark))
         mark = next(marks, b"")
-        decoder = codecs.getincrementaldecoder(_BYTE_ORDER_MARKS.get(mark, "utf-8"))(self._errors)
+        encoding = _BYTE_ORDER_MARKS[mark] if mark else _unmarked_encoding(beginning)
+        decoder = codecs.getincrementaldecoder(encoding)(self._errors)
         return io.IncrementalNewlineDecoder(decoder, translate=True), beginning[len(mark) :]
+
+
+def _may_be_part_of_mark(beginning: bytes) -> bool:
+    """Whether a text cannot be read yet: what marks its encoding may arrive in pieces."""
+    is_part = any(mark.startswith(beginning) and mark != beginning for mark in _BYTE_ORDER_MARKS)
+    # One byte is no line; with a zero it is not UTF-8.
+    return is_part or len(beginning) < (_DETECTED if b"\0" in beginning else 2)
+
+
+def _unmarked_encoding(beginning: bytes) -> str:
+    """The encoding of a text without a mark, by the zero bytes around its first characters."""
+    zeros = tuple(byte == 0 for byte in beginning[:_DETECTED])
+    return _ZEROS.get(zeros, "utf-8")
 
 
 async def _read_chunks(descriptor: int) -> AsyncIterator[bytes]:
