@@ -11,8 +11,10 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from itertools import pairwise
 
+_MAIN = b"vocalsep_async.__main__"
+"""The module that the installed script imports."""
+_LONGEST_SCRIPT = 4096
 _INTERRUPTED = 130
 """The exit code of an interrupted command, which `cli.process` cannot yet be asked for."""
 
@@ -21,9 +23,32 @@ def is_command(program: str, arguments: Sequence[str]) -> bool:
     """Whether the process is the command line; *arguments* are those of the interpreter."""
     # While Python imports the package of a module that it will run, that is the program's name.
     if program == "-m":
-        return ("-m", "vocalsep_async") in pairwise(arguments)
-    # The script that is installed; a module of a user may be called vocalsep.py.
-    return os.path.basename(program) in ("vocalsep", "vocalsep.exe")  # noqa: PTH119 - pathlib takes long to load
+        return _module(arguments) == "vocalsep_async"
+    name = os.path.basename(program)  # noqa: PTH119 - pathlib takes long to load
+    if name == "vocalsep.exe":
+        # A frozen program of a user's may be called like that, too.
+        return not getattr(sys, "frozen", False)
+    # The script that is installed; one of a user's may be called vocalsep, and clean up at its end.
+    return name == "vocalsep" and _MAIN in _beginning(program)
+
+
+def _module(arguments: Sequence[str]) -> str:
+    """The module that ``-m`` names, also as in ``-Im module`` and ``-mmodule``."""
+    rest = iter(arguments[1:])
+    for option in rest:
+        if option in ("-W", "-X"):
+            next(rest, "")
+        elif not option.startswith(("-W", "-X", "--")) and "m" in option:
+            return option.partition("m")[2] or next(rest, "")
+    return ""
+
+
+def _beginning(program: str) -> bytes:
+    try:
+        with open(program, "rb") as file:  # noqa: PTH123 - pathlib takes long to load
+            return file.read(_LONGEST_SCRIPT)
+    except OSError:
+        return b""
 
 
 def end_on_signals() -> None:

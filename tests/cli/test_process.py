@@ -16,7 +16,7 @@ from typing import Any
 
 import anyio
 import pytest
-from cli.in_process import SIGNALS, call, signal_before_the_loop
+from cli.in_process import SIGNALS, call, restored_signals, signal_before_the_loop
 from cli.subprocesses import ended, first_line, started
 
 from vocalsep_async import (
@@ -72,6 +72,22 @@ def test_a_signal_cancels_the_scope(stop: StopSignal, number: signal.Signals) ->
 
     assert anyio.run(work) == "continued"
     assert stop.received
+
+
+@NUMBERS
+def test_an_ignored_signal_stays_ignored(number: signal.Signals) -> None:
+    async def work() -> str:
+        with stop.scope():
+            send(number)
+            await anyio.lowlevel.checkpoint()
+            return "continued"
+        raise AssertionError
+
+    with restored_signals():
+        signal.signal(number, signal.SIG_IGN)
+        stop = StopSignal()
+        assert anyio.run(work) == "continued"
+    assert not stop.received
 
 
 def test_a_scope_without_a_signal_is_not_cancelled(stop: StopSignal) -> None:

@@ -74,7 +74,12 @@ def test_a_program_that_imports_the_package_keeps_its_own_handling(tmp_path: Pat
         ("-m", ["python", "-m", "vocalsep_async", "get"], True),
         ("-m", ["python", "-X", "dev", "-m", "vocalsep_async"], True),
         ("-m", ["python", "-m", "pytest", "vocalsep_async"], False),
-        ("/usr/bin/vocalsep", ["python", "/usr/bin/vocalsep"], True),
+        ("-m", ["python", "-Im", "vocalsep_async"], True),
+        ("-m", ["python", "-u", "-mvocalsep_async"], True),
+        ("-m", ["python", "-Xmem", "-W", "module", "-m", "vocalsep_async"], True),
+        ("-m", ["python", "--check-hash-based-pycs", "-m", "other", "-m", "vocalsep_async"], False),
+        ("-m", ["python", "-m"], False),
+        ("-m", ["python"], False),
         ("vocalsep.exe", ["vocalsep.exe"], True),
         ("/srv/vocalsep.py", ["python", "/srv/vocalsep.py"], False),
         ("/srv/worker.py", ["python", "/srv/worker.py", "-m", "vocalsep_async"], False),
@@ -86,6 +91,37 @@ def test_a_command_is_known_by_how_it_was_started(
     program: str, arguments: list[str], *, is_command: bool
 ) -> None:
     assert _startup.is_command(program, arguments) is is_command
+
+
+@pytest.mark.parametrize(
+    "text, is_command",
+    [
+        ("#!/bin/python\nimport sys\nfrom vocalsep_async.__main__ import main\n", True),
+        ("import vocalsep_async\n", False),
+        (None, False),
+    ],
+)
+def test_a_script_called_like_the_command_is_known_by_what_it_imports(
+    tmp_path: Path, text: str | None, *, is_command: bool
+) -> None:
+    script = tmp_path / "vocalsep"
+    if text is not None:
+        script.write_text(text)
+    assert _startup.is_command(str(script), ["python", str(script)]) is is_command
+
+
+def test_a_frozen_program_is_not_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "frozen", True, raising=False)
+    assert not _startup.is_command("vocalsep.exe", ["vocalsep.exe"])
+
+
+def test_a_program_of_the_same_name_cleans_up_after_a_signal(tmp_path: Path) -> None:
+    program = tmp_path / "vocalsep"
+    program.write_text(
+        "import vocalsep_async\n"
+        "try:\n import stalled\nexcept KeyboardInterrupt:\n raise SystemExit(7)"
+    )
+    assert stop_while_loading(tmp_path, signal.SIGINT, "stalled", str(program)) == (7, b"")
 
 
 def handlers() -> list[object]:

@@ -83,7 +83,8 @@ def exit_code_of(outcome: TaskOutcome) -> ExitCode:
 class StopSignal:
     """Handles SIGINT and SIGTERM from its creation to the end of the process.
 
-    The first signal cancels the block in `scope`. The second one ends the process immediately.
+    One that is ignored stays so, such as SIGINT in the background of a shell's script. The first
+    signal cancels the block in `scope`. The second one ends the process immediately.
 
     Attributes:
         received: whether a signal has arrived.
@@ -95,7 +96,8 @@ class StopSignal:
         self._scope: anyio.CancelScope | None = None
         # Not the event loop's handlers: those are gone while the process still shuts down.
         for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._on_signal)
+            if signal.getsignal(number) != signal.SIG_IGN:
+                signal.signal(number, self._on_signal)
 
     @contextmanager
     def scope(self) -> Iterator[None]:
