@@ -21,7 +21,7 @@ from vocalsep_async import JournalError
 from vocalsep_async._journal.lock import JournalLock
 from vocalsep_async._journal.store import Store
 
-IN_USE = "is in use by another batch or process"
+IN_USE = "is in use by another batch or process; wait for it, or use another journal"
 HOLDER = """
 import sys
 from pathlib import Path
@@ -106,7 +106,7 @@ def test_a_forked_child_neither_holds_nor_releases_the_lock(path: Path, child: s
             assert store.tasks() == []
 
 
-@pytest.mark.parametrize("code", ["ENOLCK", "EOPNOTSUPP", "ENOSYS", "EINVAL", "EIO"])
+@pytest.mark.parametrize("code", ["ENOLCK", "EOPNOTSUPP", "ENOSYS", "EINVAL"])
 def test_a_file_system_without_locks_is_named_and_nothing_is_left_on_it(
     path: Path, monkeypatch: pytest.MonkeyPatch, code: str
 ) -> None:
@@ -121,6 +121,19 @@ def test_a_file_system_without_locks_is_named_and_nothing_is_left_on_it(
         f"the file system of {path} has no locks ({os.strerror(number)}): put the journal on a "
         "local disk"
     )
+    assert list(path.parent.iterdir()) == []
+    assert descriptors() == before
+
+
+def test_a_fault_of_the_disk_is_no_missing_lock(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def flock(_descriptor: int, _operation: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    before = descriptors()
+    assert opening_error(path).startswith(f"the journal {path}: {os.strerror(errno.EIO)}; check")
     assert list(path.parent.iterdir()) == []
     assert descriptors() == before
 
@@ -236,7 +249,9 @@ def test_a_file_system_without_locks_is_refused(
 
 def test_the_error_names_what_keeps_a_lock_from_being_taken(path: Path) -> None:
     lock_beside(path).mkdir()
-    assert opening_error(path) == f"the journal {path}: {os.strerror(errno.EISDIR)}"
+    assert opening_error(path) == (
+        f"the journal {path}: {os.strerror(errno.EISDIR)} ({lock_beside(path)}); use another path"
+    )
 
 
 def test_a_refused_writer_leaves_no_descriptor_open(path: Path) -> None:

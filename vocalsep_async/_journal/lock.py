@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import weakref
 from contextlib import suppress
@@ -9,6 +10,9 @@ from pathlib import Path
 
 from vocalsep_async._files import take_lock
 from vocalsep_async.errors import JournalError
+
+_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
+"""How file systems without locks refuse one; other errors are faults."""
 
 
 class JournalLock:
@@ -26,7 +30,9 @@ class JournalLock:
         self._descriptor = os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600)
         if os.name != "nt" and not self._acquire():
             os.close(self._descriptor)
-            raise JournalError(f"{path} is in use by another batch or process")
+            raise JournalError(
+                f"{path} is in use by another batch or process; wait for it, or use another journal"
+            )
         _held.add(self)
 
     def _acquire(self) -> bool:
@@ -35,6 +41,8 @@ class JournalLock:
                 return False
         except OSError as error:
             self.release()
+            if error.errno not in _NO_LOCKS:
+                raise
             raise JournalError(
                 f"the file system of {self._journal} has no locks ({error.strerror}): put the "
                 "journal on a local disk"

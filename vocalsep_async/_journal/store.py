@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self
 
 from vocalsep_async._journal.lock import JournalLock
+from vocalsep_async._journal.problems import damage, journal_errors
 from vocalsep_async._text import printable
 from vocalsep_async.errors import JournalError
 
@@ -72,6 +73,9 @@ CREATE VIEW tasks AS
 """
 _UPDATE = f"ALTER TABLE added ADD COLUMN route TEXT; DROP VIEW tasks; {_VIEW}"
 """From version 1, whose tasks had no route."""
+
+_EVERY_TABLE = "SELECT 1 FROM meta, tasks, intents LIMIT 0"
+"""Fails where a table or the view is missing."""
 
 Write = tuple[str, tuple[Any, ...]]
 """A statement and its parameters."""
@@ -149,7 +153,7 @@ class Store:
         Raises:
             JournalError: it is in use, not a journal, damaged or of a newer version.
         """
-        with _journal_errors(path):
+        with journal_errors(path):
             # Links are resolved first, so that all names of a journal share one lock.
             path = _resolved(path)
             # The lock comes first: closing any descriptor of a file drops all POSIX locks that
@@ -171,7 +175,7 @@ class Store:
         Raises:
             JournalError: it does not exist, is not a journal, damaged or of a newer version.
         """
-        with _journal_errors(path):
+        with journal_errors(path):
             path = _resolved(path)  # the log is beside the file, not beside a link to it
             _check_kind(path)
             # Without a writer the file is opened as immutable, which creates no files beside it.
@@ -192,7 +196,7 @@ class Store:
     @contextmanager
     def _exclusive(self) -> Iterator[None]:
         """A block that one thread at a time runs; errors of the file become `JournalError`."""
-        with _journal_errors(self._path), self._mutex:
+        with journal_errors(self._path), self._mutex:
             try:
                 yield
             finally:
@@ -238,6 +242,7 @@ class Store:
         self._connection.execute(f"PRAGMA journal_mode = {mode}")
         self._connection.execute("PRAGMA synchronous = NORMAL")
         self.check()
+        self._fetch_one(_EVERY_TABLE)
         # After the check: a damaged file is left as it is.
         if self._version < SCHEMA:
             self._execute_all(_UPDATE)
@@ -255,8 +260,12 @@ class Store:
             (application,) = self._fetch_one("PRAGMA application_id")
             (version,) = self._fetch_one("PRAGMA user_version")
         if application != _APPLICATION:
-            raise JournalError(f"{self._path} is a database, but not a journal of this package")
+            raise JournalError(
+                f"{self._path} is a database, but not a journal of this package; use another path"
+            )
         self._version = version
+        if version < 1:
+            raise damage(self._path, f"it has version {version}")
         if version > SCHEMA:
             raise JournalError(
                 f"{self._path} has version {version}, but this package reads {SCHEMA}: update it"
@@ -271,7 +280,7 @@ class Store:
         with self._exclusive():
             (found,) = self._fetch_one("PRAGMA integrity_check(1)")
         if found != "ok":
-            raise JournalError(f"{self._path} is damaged: {found}")
+            raise damage(self._path, printable(found))
 
     def _fetch_one(self, query: str, *values: Any) -> Any:
         return self._connection.execute(query, values).fetchone()
@@ -312,8 +321,13 @@ class Store:
 
     def _check_same_file(self) -> None:
         # Writes to a file that was removed or replaced would succeed, and be lost.
-        if not os.path.samestat(self._file, os.lstat(self._name)):
-            raise JournalError(f"the journal {self._path} was replaced by another file")
+        with suppress(FileNotFoundError):
+            if os.path.samestat(self._file, os.lstat(self._name)):
+                return
+        raise JournalError(
+            f"the journal {self._path} was removed or replaced by another file while it was in "
+            "use; put it back and run the same again"
+        )
 
     def meta(self, name: str) -> str | None:
         """The value stored under *name*; None if there is none."""
@@ -403,9 +417,9 @@ def _make(path: Path) -> None:
 
 def _check_kind(path: Path) -> None:
     if not stat.S_ISREG(path.stat().st_mode):
-        raise JournalError(f"{path} is not a regular file")
+        raise JournalError(f"{path} is not a regular file; use the path of one, or a new one")
     if _beginning(path)[: len(_MAGIC)] not in (b"", _MAGIC):
-        raise JournalError(f"{path} is not a journal of this package")
+        raise JournalError(f"{path} is not a journal of this package; use another path")
 
 
 def _beginning(path: Path) -> bytes:
@@ -436,17 +450,3 @@ def _state_without_writer(path: Path) -> tuple[int, int] | None:
         if not path.with_name(f"{path.name}-wal").exists():
             return found.st_size, found.st_mtime_ns
     return None
-
-
-@contextmanager
-def _journal_errors(path: Path) -> Iterator[None]:
-    """Raise errors of the file at *path* as `JournalError`."""
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise JournalError(f"the journal {path}: {error}") from error
-    except OSError as error:
-        raise JournalError(f"the journal {path}: {error.strerror}") from error
-    except (ValueError, OverflowError) as error:
-        # Damage that SQLite passes on, and values that it cannot store.
-        raise JournalError(f"the journal {path}: {printable(str(error))}") from None
