@@ -502,6 +502,12 @@ _OTHERS: dict[str, Fault] = {
     "echo_key_as_html": _echo_key_as_html,
     "echo_key_unreadable": _echo_key_unreadable,
     "echo_key_encoded": _echo_key_encoded,
+    "redirect_with_id": answer(
+        envelope(data={"taskId": "task-1"}), "Location: /x", status="307 Temporary Redirect"
+    ),
+    "proxy407_with_id": answer(
+        envelope(data={"taskId": "task-1"}), status="407 Proxy Authentication Required"
+    ),
     "no_such_task": answer(envelope()),
     "link_in_a_list": answer(
         envelope(data=record(response={"vocalUrl": [f"https://cdn.example/?sig={SIGNATURE}"]}))

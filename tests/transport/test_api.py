@@ -253,8 +253,7 @@ async def test_a_permanent_error_is_raised_without_a_retry(
         error = await failure_of(client.get_task(TASK_ID))
         assert type(error) is kind
         assert server.hits == 1
-        # What a proxy rejected did not reach the API.
-        assert client.stats.requests == (fault != "proxy407")
+        assert client.stats.requests == 1
         assert acquired(client) == 0
 
 
@@ -532,6 +531,7 @@ MAYBE_CREATED: Rows = {
     "64 MiB": ("huge_json", TransportError),
     "an answer without an id": ("no_such_task", DecodeError),
     "a redirect": ("redirect_307_elsewhere", TransportError),
+    "a login that nothing asked for": ("proxy407", TransportError),
     "throttling by a gateway": ("html429", RateLimitedError),
     "405 of a web server, with Allow": ("real405", RateLimitedError),
     "405 of a web server, empty": ("empty405", RateLimitedError),
@@ -557,12 +557,35 @@ async def test_a_throttled_billed_request_is_retried(server: FaultServer, fault:
         assert server.hits == client.stats.requests == 2
 
 
-@pytest.mark.parametrize("fault", ["st400", "st401", "st429", "st455", "proxy407"])
+@pytest.mark.parametrize("fault", ["st400", "st401", "st429", "st455"])
 async def test_a_rejected_billed_request_created_nothing(server: FaultServer, fault: str) -> None:
     async with client_at(f"{server.url}/{fault}", attempts=5) as client:
         error = await failure_of(create(client))
     assert server.hits == 1
     assert not hasattr(error, "__notes__")
+
+
+async def test_a_billed_request_that_the_proxy_refused_created_nothing(
+    server: FaultServer,
+) -> None:
+    url = "http://api.invalid/proxy407"
+    async with client_at(url, attempts=5, proxy=server.url) as client:
+        error = await failure_of(create(client))
+        # What a proxy rejected did not reach the API.
+        assert client.stats.requests == 0
+    assert server.hits == 1
+    assert not hasattr(error, "__notes__")
+
+
+@pytest.mark.parametrize("fault", ["redirect_with_id", "proxy407_with_id"])
+async def test_an_answer_of_something_in_between_may_hold_the_id_of_a_billed_task(
+    server: FaultServer, fault: str
+) -> None:
+    async with client_at(f"{server.url}/{fault}", attempts=5) as client:
+        assert (await create(client)).task_id == "task-1"
+        error = await failure_of(client.get_task(TASK_ID))
+    assert type(error) is TransportError
+    assert server.hits == 2
 
 
 async def test_a_billed_request_to_a_closed_port_is_retried() -> None:

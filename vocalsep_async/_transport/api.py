@@ -33,6 +33,7 @@ from vocalsep_async.errors import (
 )
 from vocalsep_async.policies import LATE_ARRIVAL
 from vocalsep_async.providers import Request
+from vocalsep_async.providers._envelope import holds_data
 
 LARGEST_ANSWER = 1 << 20
 """Bytes of one answer after decompression; real answers have some thousand."""
@@ -127,6 +128,8 @@ class Transport:
         if proxy is not None:
             # aiohttp sends these headers only when it opens a tunnel; otherwise `_OneSend` does.
             self._arguments |= {"proxy": proxy.address, "proxy_headers": proxy.login}
+        # Through a tunnel, and from what else is in between, the status proves nothing.
+        self._asks_a_proxy = proxy is not None and base_url.scheme == "http"
         self._borrowed = session is not None
         self._session = session
         self._loop = None if session is None else session._loop  # noqa: SLF001
@@ -256,17 +259,32 @@ class Transport:
             # This argument replaces a borrowed session's own middlewares, so they are repeated.
             middlewares=(*session._middlewares, sending),  # noqa: SLF001
         ) as response:
-            if (error := _not_from_api(response.status, name)) is not None:
+            error = self._not_from_api(response.status, name)
+            # Only a creation is worth the wait for its body: it may hold the id of a billed task.
+            if error is not None and request.method != "POST":
                 return error
             body = await _read(response)
             if body is None:
                 return TransportError(f"{name}: the answer is larger than {LARGEST_ANSWER:,} bytes")
+            if error is not None and not holds_data(body):
+                return error
             headers = {
                 name: self._key.redact_text(response.headers[name])
                 for name in _KEPT
                 if name in response.headers
             }
             return Reply(response.status, headers, self._key.redact(body))
+
+    def _not_from_api(self, status: int, name: str) -> TransportError | None:
+        """The error for a status that the API itself never sends; None for the others."""
+        if 300 <= status <= 399:
+            return TransportError(
+                f"{name}: redirected ({status}), which is not followed; check base_url",
+                action=ErrorAction.RAISE,
+            )
+        if status == 407:
+            return login_refused(name, may_have_arrived=not self._asks_a_proxy)
+        return None
 
     def _arguments_of(self, request: Request) -> dict[str, Any]:
         if not request.headers:
@@ -360,16 +378,6 @@ class _OneSend:
         if self.is_unanswered and not self._is_discarded:
             error.add_note(_MAY_STILL_ARRIVE)
         return error
-
-
-def _not_from_api(status: int, name: str) -> TransportError | None:
-    """The error for a status that the API itself never sends; None for the others."""
-    if 300 <= status <= 399:
-        return TransportError(
-            f"{name}: redirected ({status}), which is not followed; check base_url",
-            action=ErrorAction.RAISE,
-        )
-    return login_refused(name) if status == 407 else None
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes | None:

@@ -84,12 +84,12 @@ def _refused_by_proxy(error: Any, exchange: str, _timeout: float) -> TransportEr
     )
 
 
-def login_refused(exchange: str) -> TransportError:
+def login_refused(exchange: str, *, may_have_arrived: bool = False) -> TransportError:
     """The error for a proxy that does not accept the client's login."""
     return TransportError(
         f"{exchange}: the proxy answered 407, so it wants another login; that is part of the URL "
         "of the proxy, as in http://user:password@proxy.example.com:8080",
-        may_have_arrived=False,
+        may_have_arrived=may_have_arrived,
         action=ErrorAction.RAISE,
     )
 

@@ -79,6 +79,15 @@ def code_of(content: Any) -> int | None:
     return code if usable else None
 
 
+def holds_data(body: bytes) -> bool:
+    """Whether an answer is an envelope with a payload, whatever its HTTP status."""
+    try:
+        content = parse_json(body)
+    except DecodeError:
+        return False
+    return code_of(content) is not None and bool(content.get("data"))
+
+
 def message_of(content: Any) -> str:
     """The beginning of the message of an answer or a callback; "" if it has none."""
     if not isinstance(content, dict):
