@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from payloads import SIGNATURE, TASK_ID, link
 
+from vocalsep_async._text import is_visible
 from vocalsep_async.errors import (
     DownloadError,
     InvalidArgumentError,
@@ -70,6 +71,7 @@ def test_a_ref_accepts_any_text_that_can_be_sent(task_id: str) -> None:
         ("a\x1b[2Jb", r"holds the character '\\x1b'"),
         ("\ufeffa", r"holds the character '\\ufeff'"),
         ("a\u202eb", r"holds the character '\\u202e'"),
+        ("a\u3164b", r"holds the character '\\u3164'"),
     ],
 )
 def test_a_ref_refuses_an_id_that_cannot_be_sent(task_id: Any, problem: str) -> None:
@@ -79,9 +81,9 @@ def test_a_ref_refuses_an_id_that_cannot_be_sent(task_id: Any, problem: str) -> 
         TaskRef.of(task_id)
 
 
-@given(st.text(max_size=8) | st.text("a b\t\n\r\x00\x1b\x7f\x85\u2028\u200b\u202e\ufeff"))
+@given(st.text(max_size=8) | st.text("a b\t\n\r\x00\x1b\x7f\x85\u2028\u200b\u202e\ufeff\u3164"))
 def test_a_ref_holds_only_ids_that_print_as_they_are(task_id: str) -> None:
-    is_clean = bool(task_id) and task_id == task_id.strip() and task_id.isprintable()
+    is_clean = bool(task_id) and task_id == task_id.strip() and is_visible(task_id)
     if is_clean:
         assert TaskRef(task_id).task_id == task_id
     else:

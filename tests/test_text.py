@@ -32,6 +32,10 @@ from vocalsep_async._text import (
         ("\ud800", r"\ud800"),
         ("left\u202eright", r"left\u202eright"),
         ("line\u2028end", r"line\u2028end"),
+        ("a\u3164b\u2800c\U000e0101d", r"a\u3164b\u2800c\U000e0101d"),
+        ("e\u0301", "e\u0301"),
+        ("a" + "\u0301" * 10 + "b\u0301", "a" + "\u0301" * 8 + r"\u0301\u0301" + "b\u0301"),
+        ("ที่นี่ हिन्दी ❤\ufe0f", "ที่นี่ हिन्दी ❤\ufe0f"),
         ("", ""),
     ],
 )

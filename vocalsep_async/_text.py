@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator
 from urllib.parse import urlsplit
 
 _LONGEST = 300
+_INVISIBLE = frozenset(
+    "\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2800\u3164\uffa0"
+) | {chr(code) for code in (*range(0xFE00, 0xFE0E), *range(0xE0100, 0xE01F0))}
+"""Letters and marks that Python calls printable, and that show nothing: texts can hide in them."""
+_MOST_MARKS = 8
+"""Marks upon one letter, which no language exceeds; hundreds would cover the lines around it."""
 LONGEST_MESSAGE = 4_000
 """Characters of a server's words that are judged and shown: searching a megabyte takes a second."""
 
@@ -15,9 +22,14 @@ def printable(text: str, longest: int = _LONGEST) -> str:
     """Escape what a terminal or a log would act on (controls, lone surrogates), and cut."""
     # Cut first, so that no escape is cut in half.
     shown = text[:longest]
-    if not shown.isprintable():
-        shown = "".join(map(_shown, shown))
+    if not (shown.isascii() and shown.isprintable()):
+        shown = "".join(_shown(shown))
     return shown if len(text) <= longest else shown + "…"
+
+
+def is_visible(text: str) -> bool:
+    """Whether each character of *text* is printable, and shows."""
+    return text.isprintable() and (text.isascii() or _INVISIBLE.isdisjoint(text))
 
 
 def printable_lines(text: str) -> str:
@@ -25,10 +37,14 @@ def printable_lines(text: str) -> str:
     return "\n".join(printable(line, len(line)) for line in text.split("\n"))
 
 
-def _shown(character: str) -> str:
-    if character.isprintable():
-        return character
-    return character.encode("unicode_escape").decode("ascii")
+def _shown(text: str) -> Iterator[str]:
+    marks = 0
+    for character in text:
+        marks = marks + 1 if unicodedata.category(character).startswith("M") else 0
+        if is_visible(character) and marks <= _MOST_MARKS:
+            yield character
+        else:
+            yield character.encode("unicode_escape").decode("ascii")
 
 
 def counted(number: int, noun: str) -> str:

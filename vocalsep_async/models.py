@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from attrs import field, fields, frozen
 
-from vocalsep_async._text import bare_url, printable, short_url
+from vocalsep_async._text import bare_url, is_visible, printable, short_url
 from vocalsep_async.errors import (
     DownloadError,
     InvalidArgumentError,
@@ -88,8 +88,8 @@ def _usable_task_id(_instance: object, _attribute: object, value: Any) -> None:
             "the task id has a blank or a line end around it: pass it with .strip()"
         )
     # More than control characters: byte order marks and other invisible ones are copied along.
-    if not value.isprintable():
-        wrong = next(character for character in value if not character.isprintable())
+    if not is_visible(value):
+        wrong = next(character for character in value if not is_visible(character))
         raise InvalidArgumentError(
             f"the task id holds the character {wrong!a}: pass one id, without what is around it "
             "in a file (.strip() removes line ends)"

@@ -31,7 +31,15 @@ from vocalsep_async.cli.activity import Activity, StemCounts
 from vocalsep_async.cli.options import Settings
 from vocalsep_async.cli.output import Output
 from vocalsep_async.cli.process import ExitCode, StopSignal
-from vocalsep_async.cli.run import LIMIT, BatchRun, check_file, check_folder, run_command, summary
+from vocalsep_async.cli.run import (
+    LIMIT,
+    BatchRun,
+    check_file,
+    check_folder,
+    command_line,
+    run_command,
+    summary,
+)
 from vocalsep_async.cli.view import RunOptions
 from vocalsep_async.emulator import Emulator, Fault
 
@@ -440,3 +448,12 @@ def test_an_unwritable_folder_is_reported_by_its_name(
     with pytest.raises(PermissionError) as caught:
         check_folder(tmp_path)
     assert caught.value.filename == str(tmp_path)
+
+
+def test_a_report_shows_the_command_without_secrets() -> None:
+    words = ["track", "an id", "--proxy", "http://user:hush@proxy:8080", "--to=a#b"]
+    words += ["--audio-url=https://a.example/b.mp3?sig=hush"]
+    assert command_line(words) == (
+        "vocalsep track 'an id' --proxy http://proxy:8080 '--to=a#b' "
+        "--audio-url=https://a.example/b.mp3"
+    )

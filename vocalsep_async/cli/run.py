@@ -191,8 +191,12 @@ def _recorder(client: VocalSepClient) -> RunRecorder:
             'pip install "vocalsep-async[cli]"'
         ) from error
     host = urlsplit(client.base_url).hostname or ""
-    command = without_logins(shlex.join(["vocalsep", *sys.argv[1:]]))
-    return RunRecorder(command, host, LIMIT)
+    return RunRecorder(command_line(sys.argv[1:]), host, LIMIT)
+
+
+def command_line(arguments: Sequence[str]) -> str:
+    """The command as a shell takes it, without the logins and queries of links in it."""
+    return shlex.join(["vocalsep", *map(without_queries, arguments)])
 
 
 def summary(snapshot: Snapshot) -> str:
