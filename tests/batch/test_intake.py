@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime
 from itertools import chain, count
@@ -25,7 +26,7 @@ from batch.tracking import (
 )
 from fakes import FakeProvider, make_client, record
 
-from vocalsep_async import Interval, InvalidArgumentError, SeparationType, TaskRef
+from vocalsep_async import Interval, InvalidArgumentError, SeparationType, TaskRef, VocalSepClient
 from vocalsep_async._batch import runner
 
 pytestmark = pytest.mark.anyio
@@ -145,6 +146,57 @@ async def test_an_error_of_the_source_is_raised_unchanged_and_no_outcome_is_lost
         await fetched(batch, got)
         await fetched(batch, got)
     assert got == ["a", "b"]
+
+
+class StopProgramError(BaseException):
+    """An error that no ``except Exception`` catches."""
+
+
+@pytest.mark.parametrize(
+    "raised, error",
+    [
+        (asyncio.CancelledError, InvalidArgumentError),
+        (StopProgramError, StopProgramError),
+    ],
+)
+@pytest.mark.parametrize("is_async", [False, True])
+async def test_a_source_that_ends_by_no_ordinary_error_does_not_end_like_an_exhausted_one(
+    provider: FakeProvider,
+    raised: type[BaseException],
+    error: type[BaseException],
+    *,
+    is_async: bool,
+) -> None:
+    def ids() -> Iterator[str]:
+        yield from ("a", "b")
+        raise raised
+
+    async def ids_in_time() -> AsyncIterator[str]:
+        for each in ids():
+            yield each
+
+    source = ids_in_time() if is_async else ids()
+    async with make_client() as client, client.track(source) as batch:
+        assert {(await anext(batch)).task_id, (await anext(batch)).task_id} == {"a", "b"}
+        with pytest.raises(error):
+            await anext(batch)
+        with pytest.raises(StopAsyncIteration):
+            await anext(batch)
+
+
+def test_a_source_that_ends_the_program_ends_it() -> None:
+    def ids() -> Iterator[str]:
+        yield "a"
+        sys.exit(7)
+
+    async def track() -> None:
+        client = VocalSepClient("key", base_url="http://127.0.0.1:9")
+        async with client, client.track(ids()) as batch:
+            await anext(batch)
+
+    with pytest.raises(SystemExit) as caught:
+        asyncio.run(track())
+    assert caught.value.code == 7
 
 
 async def test_an_error_of_the_source_is_raised_once_and_after_ready_outcomes(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Collection, Iterable, Sized
 
+from vocalsep_async.errors import InvalidArgumentError
 from vocalsep_async.models import TaskRef
 
 Tasks = Iterable[str | TaskRef] | AsyncIterable[str | TaskRef]
@@ -51,3 +52,21 @@ async def iterate(tasks: Tasks, ref_of: RefOf) -> AsyncGenerator[TaskRef]:
         yield ref_of(task)
         if number % _SLICE == 0:
             await asyncio.sleep(0)
+
+
+def is_own_cancellation(error: BaseException) -> bool:
+    """Whether *error* is the cancellation of the task that reads, not one that a source raised."""
+    task = asyncio.current_task()
+    return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
+
+
+def from_source(error: BaseException) -> BaseException:
+    """The error to raise for one that a source raised while it was read."""
+    if not isinstance(error, asyncio.CancelledError):
+        return error
+    # Raised as it is, it would pass for a cancellation of the consumer.
+    failure = InvalidArgumentError(
+        "the source of ids was cancelled by something other than the batch; some may be missing"
+    )
+    failure.__cause__ = error
+    return failure

@@ -14,7 +14,13 @@ import anyio
 
 from vocalsep_async._batch.counters import BatchCounters
 from vocalsep_async._batch.delivery import Deliveries, Save
-from vocalsep_async._batch.intake import Tasks, iterate, read_collection
+from vocalsep_async._batch.intake import (
+    Tasks,
+    from_source,
+    is_own_cancellation,
+    iterate,
+    read_collection,
+)
 from vocalsep_async._batch.tracker import BatchTracker
 from vocalsep_async._events import Events, new_id
 from vocalsep_async._polling.poller import Poller
@@ -105,7 +111,7 @@ class Runner(BatchRunner):
         self._tracker: BatchTracker | None = None
         self._reader: asyncio.Task[None] | None = None
         self._replayer: asyncio.Task[None] | None = None
-        self._source_error: Exception | None = None
+        self._source_error: BaseException | None = None
         self._unanswered: set[str] = set()
         """Ids from an iterator whose first poll has no answer yet."""
         self._seen_ids: OrderedDict[str, None] = OrderedDict()
@@ -287,8 +293,12 @@ class Runner(BatchRunner):
             async with aclosing(iterate(self._tasks, self._poller.routes.ref)) as refs:
                 async for ref in refs:
                     await self._add_from_source(ref, self._entered())
-        except Exception as error:  # noqa: BLE001 - the user's iterator may raise anything
-            self._source_error = error
+        except (KeyboardInterrupt, SystemExit, GeneratorExit):
+            raise
+        except BaseException as error:
+            if is_own_cancellation(error):
+                raise
+            self._source_error = from_source(error)
         finally:
             self._deliveries.changed.set()
 
