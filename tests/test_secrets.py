@@ -623,6 +623,7 @@ async def test_no_error_shows_the_signature_of_a_link(
         error = await error_or_none(client.get_task("task-1"))
     assert isinstance(error, VocalSepError)
     assert SIGNATURE not in "".join(traceback.format_exception(error))
+    assert not [text for text in texts_of_error(error) if SIGNATURE in text]
     assert SIGNATURE not in repr(error) + repr(error.args) + repr(error.__dict__)
     assert SIGNATURE not in logged()
 

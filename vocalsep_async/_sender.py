@@ -68,7 +68,12 @@ class RequestSender:
         # Decoded within the slot: most throttling arrives under HTTP 200, so only the decoder knows
         # how the request ended.
         with slot:
-            return decode(*await self._transport.exchange(request))
+            try:
+                return decode(*await self._transport.exchange(request))
+            except VocalSepError as error:
+                # The frames of the decoder hold the answer with its links, and tracebacks may show
+                # local variables.
+                raise error.with_traceback(None) from error.__cause__
 
     def send_with_retries(
         self,
