@@ -256,6 +256,18 @@ async def test_throttling_with_an_unusable_id_may_have_created_the_task(
             assert len(provider.posted) == 1
 
 
+@every_provider
+async def test_throttling_with_an_id_where_none_is_expected_may_have_created_the_task(
+    provider: FakeProvider, folder: Path, spoken: Provider
+) -> None:
+    code = max(THROTTLES[spoken.name])
+    async with make_client(provider=spoken) as client, Journal(folder / "made") as journal:
+        for data in ({"response": data_with(spoken, "new")}, [[data_with(spoken, "new")]]):
+            script(provider, spoken, *[answered(200, code, "no", data)] * 9)
+            assert await becomes(client, journal) == (True, True)
+            assert len(provider.posted) == 1
+
+
 async def test_throttling_that_repeats_the_id_of_the_song_is_not_sent_again(
     provider: FakeProvider,
 ) -> None:

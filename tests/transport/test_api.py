@@ -38,6 +38,7 @@ from vocalsep_async import (
     RetryPolicy,
     ServerError,
     SlotResult,
+    TaskRef,
     TransportError,
     VocalSepClient,
     VocalSepError,
@@ -515,7 +516,7 @@ async def expect_cancellation(call: Awaitable[object]) -> None:
 # Billed calls
 
 
-async def create(client: VocalSepClient) -> object:
+async def create(client: VocalSepClient) -> TaskRef:
     return await client.create_task(callback_url=CALLBACK, audio_url="https://a.example/a.mp3")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from vocalsep_async.errors import (
@@ -62,8 +62,19 @@ def _is_refusal(code: int, rule: ErrorRule) -> bool:
 
 def _holds_id(provider: Provider, content: dict[str, Any]) -> bool:
     # Also where no id is read, and one that cannot be used: it may be the id of the task.
-    places = (content.get("data"), content)
-    return any(_id_in(provider, place) not in (None, "") for place in places)
+    return any(_id_in(provider, place) not in (None, "") for place in _objects_in(content))
+
+
+def _objects_in(content: Any) -> Iterator[dict[str, Any]]:
+    """Each object of an answer, at any depth."""
+    left = [content]
+    while left:
+        each = left.pop()
+        if isinstance(each, dict):
+            yield each
+            left += each.values()
+        elif isinstance(each, list):
+            left += each
 
 
 def id_of_created(provider: Provider, body: bytes, sent: Collection[str]) -> str | None:
