@@ -150,7 +150,9 @@ def test_an_answer_does_not_repeat_the_key_however_links_and_pages_spell_it(
     key: str, spellings: list[Callable[[str], str]]
 ) -> None:
     spelled = "".join(spellings[place % len(spellings)](each) for place, each in enumerate(key))
-    assert ApiKey(key).redact(f"é {spelled}!".encode()) == "é <API key>!".encode()
+    masked = ApiKey(key)
+    for _ in range(2):
+        assert masked.redact(f"é {spelled}!".encode()) == "é <API key>!".encode()
 
 
 @given(KEYS, st.binary(), st.binary())
