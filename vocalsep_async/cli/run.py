@@ -31,7 +31,7 @@ from vocalsep_async.cli.output import Output, print_error
 from vocalsep_async.cli.process import ExitCode, StopSignal, exit_code_of_error
 from vocalsep_async.cli.progress import missing_stems
 from vocalsep_async.cli.view import BatchView, RunOptions
-from vocalsep_async.cli.wording import in_options, without_logins
+from vocalsep_async.cli.wording import in_options
 
 if TYPE_CHECKING:
     from vocalsep_async.cli.recording import RunRecorder
