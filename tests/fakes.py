@@ -87,6 +87,7 @@ class FakeProvider:
         self.host = "provider.example"
         self.needs_closing = False
         self.distrusted = 0
+        self.loop: asyncio.AbstractEventLoop | None = None
         self._added_at: dict[str, float] = {}
         self._done_at: dict[str, float] = {}
         self._scripts: dict[str, deque[Answer]] = {}
@@ -111,8 +112,8 @@ class FakeProvider:
         if self._closed:
             raise ClientClosedError("closed")
 
-    def check_loop(self) -> None:
-        asyncio.get_running_loop()
+    def abandon(self) -> None:
+        """Its loop was closed: nothing of it is left."""
 
     def distrust_connections(self) -> None:
         self.distrusted += 1

@@ -62,12 +62,14 @@ ARROWS = {
     "_events": {"_event_log", "_text", "errors", "instrumentation"},
     "_limiting": {"policies"},
     "limiter": {"_limiting", "errors", "policies"},
+    "_binding": {"errors"},
     "_turns": set(),
     "_request_queue": {"_events", "_failures", "_turns", "errors", "instrumentation", "limiter"},
     "_timed_calls": {"_request_queue", "_text", "errors"},
     "_failures": {"errors", "policies"},
     "_transport": {"errors", "policies", "_text", "providers"},
     "_sender": {
+        "_binding",
         "_events",
         "_failures",
         "_request_queue",
@@ -97,6 +99,7 @@ ARROWS = {
     },
     "downloads": {"_downloads", "_validation", "errors", "models", "policies"},
     "_downloads": {
+        "_binding",
         "_events",
         "_failures",
         "_files",
@@ -148,6 +151,7 @@ ARROWS = {
     },
     "_engine": {
         "_batch",
+        "_binding",
         "_creation",
         "_downloads",
         "_events",

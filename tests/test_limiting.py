@@ -588,6 +588,44 @@ def test_a_cancelled_grant_leaves_no_trace(
             assert observed(rate_limiter, now) == before
 
 
+@given(
+    st.sampled_from([LIMIT, RateLimit(3, 5.0), None]),
+    st.lists(requests, max_size=30),
+    st.integers(0, 4),
+    st.floats(-10_000, 10_000),
+)
+def test_on_another_clock_the_same_starts_are_allowed_and_requests_in_flight_are_lost(
+    limit: RateLimit | None, earlier: list[Sent], in_flight: int, shift: float
+) -> None:
+    rate_limiter = RateLimitState(limit)
+    play(rate_limiter, earlier)
+    now = max((request.started + request.round_trip for request in earlier), default=0.0)
+    grants = [rate_limiter.start(now) for _ in range(in_flight) if rate_limiter.wait(now) == 0]
+    moved = copy.deepcopy(rate_limiter)
+    moved.move(shift, now + shift)
+    for grant in grants:
+        rate_limiter.on_lost(grant, now)
+    starts, *others = observed(rate_limiter, now)
+    starts_of_moved, *others_of_moved = observed(moved, now + shift)
+    assert starts_of_moved == pytest.approx([start + shift for start in starts], abs=1e-3)
+    assert others_of_moved == others
+    # Throttling lowers the rate by what was answered, and by when it was lowered before.
+    for each, clock in ((rate_limiter, now), (moved, now + shift)):
+        moment = clock + 0.0037 + each.wait(clock)
+        each.on_throttled(each.start(moment), moment)
+    assert moved.rate == rate_limiter.rate
+
+
+def test_on_another_clock_one_episode_still_lowers_the_rate_once() -> None:
+    rate_limiter = RateLimitState(LIMIT)
+    rate_limiter.on_throttled(rate_limiter.start(0.0), 0.1)
+    rate_limiter.on_answer(rate_limiter.start(2.0), 2.1)
+    rate = rate_limiter.rate
+    rate_limiter.move(500.0, 503.0)
+    rate_limiter.on_throttled(rate_limiter.start(503.0), 503.1)
+    assert rate_limiter.rate == rate
+
+
 def test_cancel_returns_exactly_the_gap_that_was_taken() -> None:
     """Even if the allowed rate changed in between."""
     plain, _ = throttled_once(before=3)

@@ -35,6 +35,7 @@ BLOCKS_OF = {
     "docs/errors.md": 3,
     "docs/events.md": 2,
     "docs/limiter.md": 1,
+    "docs/loops.md": 1,
     "docs/providers.md": 4,
     "docs/schedule.md": 2,
     "docs/testing.md": 3,

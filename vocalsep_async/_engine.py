@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Sequence
 from functools import partial
 from ssl import SSLContext
@@ -15,11 +16,13 @@ from yarl import URL
 
 from vocalsep_async._batch.delivery import Save
 from vocalsep_async._batch.runner import recorder_in
+from vocalsep_async._binding import LoopBinding
 from vocalsep_async._creation import TaskCreator
 from vocalsep_async._downloads.downloader import Downloader
 from vocalsep_async._downloads.plan import DownloadPlan
 from vocalsep_async._events import Events
 from vocalsep_async._failures import may_help
+from vocalsep_async._polling.learner import DurationLearner
 from vocalsep_async._polling.poller import Poller
 from vocalsep_async._request_queue import RequestQueue
 from vocalsep_async._scheduling.hazards import HazardTable
@@ -62,15 +65,19 @@ class Setup:
 
 
 class Engine:
-    """Sends, polls, creates and downloads for one client.
+    """Sends, polls, creates and downloads for one client, in one event loop.
 
     Args:
         setup: what the client was made with.
-        hazards: what it knows about durations.
+        learner: learns from every record that comes.
+        before: the client's engine in an event loop that was closed; None if there was none.
     """
 
-    def __init__(self, setup: Setup, hazards: HazardTable) -> None:
-        self._provider = setup.provider
+    def __init__(
+        self, setup: Setup, learner: DurationLearner, before: Engine | None = None
+    ) -> None:
+        self._setup = setup
+        self._learner = learner
         self._base_url = str(setup.base_url)
         self.events = Events(setup.listeners)
         self.transport = Transport(
@@ -91,18 +98,27 @@ class Engine:
             proxies=setup.proxies,
             tls=setup.tls,
         )
-        self.sender = RequestSender(
-            RequestQueue(setup.limiter, self.events),
+        self.binding: LoopBinding = LoopBinding(
+            self.transport.loop,
+            None if before is None else before.binding.loop,
+            setup.limiter.move,
+        )
+        queue = RequestQueue(setup.limiter, self.events)
+        if before is not None:
+            queue.keep(before.sender.queue)
+        self.sender: RequestSender = RequestSender(
+            queue,
             self.transport,
             setup.retry,
             self.events,
+            binding=self.binding,
             request_timeout=setup.request_timeout,
         )
         self.routes = Routes(setup.provider, setup.base_url.host or "")
         self.creator = TaskCreator(self.sender, self.routes, self._base_url)
-        self.poller = Poller(self.sender, self.routes, hazards)
+        self.poller = Poller(self.sender, self.routes, learner)
         self.downloader = Downloader(
-            self.files, self.poller.poll_with_retries, setup.retry, self.events
+            self.files, self.poller.poll_with_retries, setup.retry, self.events, self.binding
         )
 
     @property
@@ -111,7 +127,15 @@ class Engine:
         return self.transport.needs_closing or self.files.needs_closing
 
     def stats(self) -> ClientStats:
-        """What the client has done so far; needs a running event loop."""
+        """What the client has done so far.
+
+        Raises:
+            ConfigurationError: the caller is not in the client's event loop.
+        """
+        if self.binding.is_unused:
+            self.binding.check()
+        else:
+            self.binding.bind()
         now, limiter = anyio.current_time(), self.sender.queue.limiter.snapshot()
         return ClientStats(
             requests=limiter.sent,
@@ -126,7 +150,7 @@ class Engine:
         timeout: float | None,  # noqa: ASYNC109 - the field's name for a whole call
     ) -> float:
         """Request the credits of the account; see `VocalSepClient.get_credits`."""
-        request, decode = self._provider.credits_request(), self.routes.decoder().credits
+        request, decode = self._setup.provider.credits_request(), self.routes.decoder().credits
         return await self.sender.send_with_retries(
             request,
             lambda slot, _: self.sender.send(slot, request, decode),
@@ -150,7 +174,10 @@ class Engine:
         )
 
     async def aclose(self) -> None:
-        """End the calls under way with `ClientClosedError`; may be called again."""
+        """End the calls under way with `ClientClosedError`; may be called again.
+
+        A closed engine is for every event loop, and does nothing more.
+        """
         # Shielded, so that sockets are closed even when the caller is cancelled.
         with anyio.CancelScope(shield=True):
             # First, so that waits end with its error and not with that of a closed session.
@@ -161,3 +188,65 @@ class Engine:
             # Last: every request has reported to the limiter how it ended.
             await self.sender.queue.aclose()
         self.events.close()
+        self.binding.release()
+
+    def abandon(self) -> None:
+        """Let go of the sessions, whose event loop was closed."""
+        self.transport.abandon()
+        self.files.abandon()
+        self.events.close()
+
+
+class Engines:
+    """The engine of a client, made anew whenever the event loop of the last one was closed.
+
+    Waits, polls, queued requests and connections end with their loop. What was learned stays, and
+    so does the budget of the limiter.
+
+    Args:
+        setup: what the client was made with.
+        hazards: what it knows about durations.
+    """
+
+    def __init__(self, setup: Setup, hazards: HazardTable) -> None:
+        self._setup = setup
+        # One for all loops: a task is learned from once.
+        self._learner = DurationLearner(hazards)
+        self._engine = Engine(setup, self._learner)
+        # Two threads may find simultaneously that the loop was closed.
+        self._renewing = threading.Lock()
+
+    def current(self) -> Engine:
+        """The engine, bound to a loop or not."""
+        with self._renewing:
+            if self._engine.binding.may_move:
+                self._engine.abandon()
+                self._engine = Engine(self._setup, self._learner, self._engine)
+            return self._engine
+
+    def here(self) -> Engine:
+        """The engine, bound to the running event loop.
+
+        Raises:
+            ConfigurationError: the client cannot be used in this event loop.
+        """
+        engine = self.current()
+        engine.binding.bind()
+        return engine
+
+    def elsewhere(self) -> Engine:
+        """The engine, for what does not run yet and needs no running loop.
+
+        Raises:
+            ConfigurationError: the client's event loop runs in another thread.
+        """
+        engine = self.current()
+        engine.binding.check_thread()
+        return engine
+
+    def leave(self) -> bool:
+        """Let go of a closed event loop; whether sessions are left that can still be closed."""
+        if self._engine.binding.may_move:
+            self._engine.abandon()
+            return False
+        return self._engine.needs_closing

@@ -70,6 +70,13 @@ class RequestQueue:
         """Whether the limiter was closed, and may be handed to another client."""
         limiter.on_pause = self._on_pause
 
+    def keep(self, before: RequestQueue) -> None:
+        """Keep what *before*, the client's queue in a closed event loop, knows of the API."""
+        self.is_understood, self._doubts = before.is_understood, before._doubts
+        self._doubt = before._doubt
+        # The limiter announces a pause that goes on, and this is what began it.
+        self._disturbance = before.pause_cause()
+
     @property
     def waiting(self) -> int:
         """Requests that wait for their turn to ask the limiter."""

@@ -6,6 +6,7 @@ import random
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
+from vocalsep_async._binding import LoopBinding
 from vocalsep_async._events import Events
 from vocalsep_async._failures import FailureStreak, is_foreign
 from vocalsep_async._request_queue import RequestQueue, RequestSlot
@@ -30,8 +31,10 @@ class RequestSender:
         retry: RetryPolicy,
         events: Events,
         *,
+        binding: LoopBinding,
         request_timeout: float,
     ) -> None:
+        self.binding = binding
         self.request_timeout = request_timeout
         self.queue = queue
         self.retry = retry
@@ -45,15 +48,8 @@ class RequestSender:
             ClientClosedError: the client was closed.
             ConfigurationError: no asyncio event loop is running, or another one than before.
         """
+        self.binding.bind()
         self._transport.bind()
-
-    def check_loop(self) -> None:
-        """Check that the caller is in the client's event loop.
-
-        Raises:
-            ConfigurationError: no asyncio event loop is running, or another one than before.
-        """
-        self._transport.check_loop()
 
     def distrust_connections(self) -> None:
         """Send the requests that follow on new connections, unless the session is borrowed."""

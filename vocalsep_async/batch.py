@@ -58,7 +58,7 @@ class BatchRunner(ABC):
 
         Raises:
             StopAsyncIteration: every task has its outcome, and no more tasks can come.
-            ConfigurationError: the batch was not entered.
+            ConfigurationError: the batch was not entered, or was entered in another event loop.
             JournalError: an outcome could not be written; it is not handed out.
             Exception: the error of a poll policy, of a tracing hook, or of the source of ids. That
                 of the source is raised once: after the outcomes that were known, and after a first
@@ -77,7 +77,8 @@ class BatchRunner(ABC):
 
         Raises:
             InvalidArgumentError: the id is unusable.
-            ConfigurationError: the batch was closed or not entered.
+            ConfigurationError: the batch was closed or not entered, or it was called in another
+                thread or event loop.
         """
 
     @abstractmethod
@@ -103,6 +104,9 @@ class BatchRunner(ABC):
         """Accept no more tasks: iteration ends once every task has its outcome.
 
         Only needed with ``keep_open=True``; may be called again.
+
+        Raises:
+            ConfigurationError: it was called in another thread than that of the event loop.
         """
 
     @abstractmethod
@@ -110,7 +114,8 @@ class BatchRunner(ABC):
         """The ids of the tasks without an outcome, or without one when the block was left.
 
         Raises:
-            ConfigurationError: the batch was not entered.
+            ConfigurationError: the batch was not entered, or it was called in another thread than
+                that of the event loop, while that runs.
         """
 
     @property
@@ -119,5 +124,5 @@ class BatchRunner(ABC):
         """The numbers of the batch as they are now.
 
         Raises:
-            ConfigurationError: the batch was not entered.
+            ConfigurationError: the batch was not entered, or they were read outside the event loop.
         """

@@ -18,7 +18,7 @@ from vocalsep_async._batch.runner import Runner
 from vocalsep_async._creation import Creation
 from vocalsep_async._downloads.patience import Patience
 from vocalsep_async._downloads.plan import DownloadPlan
-from vocalsep_async._engine import Engine, Setup
+from vocalsep_async._engine import Engine, Engines, Setup
 from vocalsep_async._polling.waiter import OnUpdate
 from vocalsep_async._transport.proxies import Proxies
 from vocalsep_async._transport.secrets import ApiKey
@@ -35,7 +35,7 @@ from vocalsep_async.downloads import (
     checked_patience,
 )
 from vocalsep_async.durations import Durations
-from vocalsep_async.errors import ClientClosedError, ConfigurationError
+from vocalsep_async.errors import ConfigurationError
 from vocalsep_async.instrumentation import EventListener
 from vocalsep_async.journal import Journal
 from vocalsep_async.limiter import Limiter
@@ -86,8 +86,9 @@ class VocalSepClient:
 
     Use one client for each key and process: all its waits share a rate limiter, a schedule and
     what was learned about durations. Constructing needs no running event loop; the client belongs
-    to the loop it is first used in. Close it with ``async with`` or `aclose`; opening and closing
-    may happen in different tasks.
+    to the loop it is first used in, and once that was closed to the next one: it keeps what was
+    learned and the budget of its rate limit, while waits and batches end with their loop. Close it
+    with ``async with`` or `aclose`; opening and closing may happen in different tasks.
 
     Args:
         api_key: the key; it never shows in a repr, log, error, traceback or pickle. None reads the
@@ -105,9 +106,9 @@ class VocalSepClient:
         allow_private_hosts: where stems may be fetched from, besides public addresses and the exact
             host and port of *base_url*: True is any address and port, networks such as
             ``("198.18.0.0/15",)`` are their addresses, at any port.
-        session: an aiohttp session to borrow for the API; it is never closed. None makes one,
-            without cookies and netrc. Files are always fetched with sessions of the client's own,
-            without the key.
+        session: an aiohttp session to borrow for the API; it is never closed, and binds the client
+            to its event loop. None makes one, without cookies and netrc. Files are always fetched
+            with sessions of the client's own, without the key.
         trace_configs: aiohttp trace configs for the session that is made.
         proxy: URL of an HTTP proxy for the API and for files, perhaps with user and password; None
             for none. Where stems are fetched through one, it resolves the names, and what they
@@ -189,7 +190,7 @@ class VocalSepClient:
             listeners=listeners,
         )
         self._durations = Durations()
-        self._engine = Engine(
+        self._engines = Engines(
             self._setup,
             self._durations._hazards,  # noqa: SLF001 - the table behind what users hold
         )
@@ -220,7 +221,7 @@ class VocalSepClient:
         return cls(key, **options)
 
     def __repr__(self) -> str:
-        if not hasattr(self, "_engine"):
+        if not hasattr(self, "_engines"):
             return "<VocalSepClient, not made>"  # tracebacks may show one whose set-up failed
         about = f"{self._setup.base_url.host} ({self._setup.provider.name})"
         return f"<VocalSepClient of {about}: {self._setup.limiter!r}>"
@@ -229,8 +230,8 @@ class VocalSepClient:
         raise TypeError("a client is not copied or pickled; make one in each process")
 
     def __del__(self) -> None:
-        # There is no engine where the set-up failed.
-        if hasattr(self, "_engine") and self._engine.needs_closing:
+        # There are no engines where the set-up failed.
+        if hasattr(self, "_engines") and self._engines.leave():
             warnings.warn(
                 f"unclosed {self!r}; use 'async with' or await aclose()",
                 ResourceWarning,
@@ -239,7 +240,7 @@ class VocalSepClient:
             )
 
     async def __aenter__(self) -> Self:
-        self._engine.transport.bind()
+        self._engines.here().sender.bind()
         return self
 
     async def __aexit__(
@@ -254,8 +255,11 @@ class VocalSepClient:
         """Close the client; may be called again.
 
         Calls that are under way end with `ClientClosedError`. The tasks at the provider go on.
+
+        Raises:
+            ConfigurationError: the client belongs to another event loop, which is not closed.
         """
-        await self._engine.aclose()
+        await self._engines.here().aclose()
 
     @property
     def base_url(self) -> str:
@@ -269,7 +273,11 @@ class VocalSepClient:
 
     @property
     def stats(self) -> ClientStats:
-        """What the client has done so far; needs a running event loop."""
+        """What the client has done so far, in all its event loops.
+
+        Raises:
+            ConfigurationError: it was read outside the client's event loop.
+        """
         return self._engine.stats()
 
     async def get_task(
@@ -298,8 +306,8 @@ class VocalSepClient:
             DecodeError: the answer was not one of this API in all tries.
             ClientClosedError: the client was closed.
         """
-        timeout = _validation.timeout(timeout)
-        return await self._engine.poller.poll_with_retries(TaskRef.of(task), timeout)
+        ref, timeout = TaskRef.of(task), _validation.timeout(timeout)
+        return await self._engines.here().poller.poll_with_retries(ref, timeout)
 
     async def wait_for_task(
         self,
@@ -341,7 +349,8 @@ class VocalSepClient:
         """
         ref, policy = TaskRef.of(task), self._policy_or(poll)
         _arguments.callback(on_update)
-        return await self._engine.poller.wait(ref, policy, _validation.timeout(timeout), on_update)
+        seconds = _validation.timeout(timeout)
+        return await self._engines.here().poller.wait(ref, policy, seconds, on_update)
 
     async def poll_once(
         self,
@@ -365,9 +374,9 @@ class VocalSepClient:
             InvalidArgumentError: an argument is unusable; nothing was sent.
             VocalSepError: no repetition would help; see `wait_for_task`.
         """
-        return await self._engine.poller.stateless.poll(
-            self._engine.routes.ref(task), self._policy_or(poll), state
-        )
+        policy = self._policy_or(poll)
+        engine = self._engines.here()
+        return await engine.poller.stateless.poll(engine.routes.ref(task), policy, state)
 
     def notify(self, task: str | TaskRef) -> bool:
         """Poll a task that is waited for as soon as the rate limit allows; for webhooks.
@@ -457,9 +466,10 @@ class VocalSepClient:
 
         Raises:
             InvalidArgumentError: an argument is unusable; nothing was sent.
+            ConfigurationError: the client's event loop runs in another thread.
         """
         _arguments.instance(keep_open, "keep_open", bool)
-        engine = self._engine
+        engine = self._engines.elsewhere()
         return Runner(
             engine.poller,
             _arguments.many(tasks, "track"),
@@ -536,12 +546,8 @@ class VocalSepClient:
             min_bytes_per_minute=min_bytes_per_minute,
             on_progress=on_progress,
         )
-        report = await self._engine.downloader.save(task, DownloadPlan.of(to))
-        if report.error is None:
-            return report
-        # A closed client is no failure of a download: every call raises it as itself.
-        cause = report.error.__cause__
-        raise cause if isinstance(cause, ClientClosedError) else report.error
+        plan = DownloadPlan.of(to)
+        return await self._engines.here().downloader.save(task, plan)
 
     def open_stem(
         self,
@@ -569,15 +575,13 @@ class VocalSepClient:
         Raises:
             InvalidArgumentError: an argument is unusable; nothing was sent.
         """
-        return self._engine.downloader.stream(
-            task,
-            _arguments.text(stem, "stem"),
-            _validation.at_least_one(max_bytes, "max_bytes"),
-            Patience(
-                seconds=checked_patience(patience),
-                min_bytes_per_minute=checked_min_bytes(min_bytes_per_minute),
-            ),
+        named = _arguments.text(stem, "stem")
+        size = _validation.at_least_one(max_bytes, "max_bytes")
+        bounds = Patience(
+            seconds=checked_patience(patience),
+            min_bytes_per_minute=checked_min_bytes(min_bytes_per_minute),
         )
+        return self._engines.elsewhere().downloader.stream(task, named, size, bounds)
 
     async def create_task(
         self,
@@ -631,7 +635,7 @@ class VocalSepClient:
             **song,
         )
         links = {callback_url, song.get("audio_url", callback_url)}
-        return await self._engine.creator.create(Creation(request, kind, links), journal)
+        return await self._engines.here().creator.create(Creation(request, kind, links), journal)
 
     async def get_credits(self, *, timeout: float | None = None) -> float:  # noqa: ASYNC109
         """How many credits the account has left.
@@ -647,7 +651,12 @@ class VocalSepClient:
             DecodeError: the answer was not one of this API in all tries.
             ClientClosedError: the client was closed.
         """
-        return await self._engine.credits(_validation.timeout(timeout))
+        timeout = _validation.timeout(timeout)
+        return await self._engines.here().credits(timeout)
+
+    @property
+    def _engine(self) -> Engine:
+        return self._engines.current()
 
     def _policy_or(self, poll: PollPolicy | None) -> PollPolicy:
         return self._poll if poll is None else _arguments.policy(poll)

@@ -177,7 +177,8 @@ class StemStream(ABC):
         - `DownloadError`: the stem cannot be fetched, or is larger than ``max_bytes``.
         - `TaskFailedError` (entering): the task has not ended, or ended without stems.
         - `InvalidArgumentError` (entering): the task has no stem of that name.
-        - `ConfigurationError`: the stream was entered before, or is used outside its block.
+        - `ConfigurationError`: the stream was entered before, or is used outside its block or in
+          another thread or event loop.
         - `ClientClosedError`: the client was closed.
         - other subclasses of `VocalSepError` (entering): the task could not be polled.
     """

@@ -120,7 +120,8 @@ class Limiter(ABC):
     """Grants slots, one for each request.
 
     A limiter belongs to one client, which closes it. The client asks for one slot at a time; its
-    other requests queue in the client. All methods are called in the client's event loop.
+    other requests queue in the client. All methods are called in the client's event loop. If that
+    loop was closed, the client continues in the next one that uses it, after a call of `move`.
 
     Attributes:
         on_pause: called when a pause begins or changes its end; set by the client, None before.
@@ -162,6 +163,17 @@ class Limiter(ABC):
     def wake(self) -> None:  # noqa: B027 - a limiter that never compares bids has nothing to do
         """The bid of the `acquire` under way may have become higher."""
 
+    def move(self, shift: float) -> None:  # noqa: B027 - only what is bound to a loop has to move
+        """The client continues in the running event loop, because the one before was closed.
+
+        Make anew what belongs to a loop, such as locks, tasks and connections. Slots of the loop
+        before are not released any more, and its `acquire` does not return.
+
+        Args:
+            shift: seconds to add to a moment on the clock of the loop before, for the same moment
+                on the clock of this one; practically 0 between loops of asyncio or uvloop.
+        """
+
     async def aclose(self) -> None:  # noqa: B027 - only a limiter with connections or tasks needs it
         """Release connections and tasks; the client has ended all its requests before."""
 
@@ -188,6 +200,8 @@ class RateLimiter(Limiter):
         self._pause_reason: str | None = None
         self._announced_until = -math.inf
         self._changed: anyio.Event | None = None
+        self._moves = 0
+        """Event loops that it has left."""
 
     def __repr__(self) -> str:
         return f"<RateLimiter: {self._state}>"
@@ -206,7 +220,9 @@ class RateLimiter(Limiter):
         return self._take(now) or self._state.wait(now)
 
     def _take(self, now: float) -> _GrantedSlot | None:
-        return None if self._state.wait(now) > 0 else _GrantedSlot(self, self._state.start(now))
+        if self._state.wait(now) > 0:
+            return None
+        return _GrantedSlot(self, self._state.start(now), self._moves)
 
     async def _until_changed(self) -> None:
         # One for all that wait: a user's limiter may ask for several slots at the same time.
@@ -235,8 +251,35 @@ class RateLimiter(Limiter):
         """Requests per second that are allowed now; infinity while no limit is known."""
         return self._state.rate
 
-    def _on_end(self, grant: Grant, result: SlotResult, retry_after: float | None) -> None:
+    def move(self, shift: float) -> None:
+        """Keep the budget: requests that the loop before has sent still count."""
         now = _now()
+        self._moves += 1
+        self._state.move(shift, now)
+        self._changed = None
+        # The client of this loop does not know of the pause.
+        self._announced_until = -math.inf
+        if self._state.is_paused and self._pause_reason is not None:
+            self._announce_pause(now, self._pause_reason)
+
+    def _on_end(
+        self, grant: Grant, moves: int, result: SlotResult, retry_after: float | None
+    ) -> None:
+        if moves != self._moves:
+            return  # `move` has taken the request for lost
+        now = _now()
+        self._record_end(grant, now, result, retry_after)
+        if result in (SlotResult.THROTTLED, SlotResult.MAINTENANCE):
+            self._announce_pause(now, result.value)
+        elif self._state.is_outage:
+            self._announce_pause(now, "outage")
+        # The rate limiter may allow more than before.
+        if self._changed is not None:
+            self._changed.set()
+
+    def _record_end(
+        self, grant: Grant, now: float, result: SlotResult, retry_after: float | None
+    ) -> None:
         match result:
             case SlotResult.ANSWERED:
                 self._state.on_answer(grant, now)
@@ -252,13 +295,6 @@ class RateLimiter(Limiter):
                 self._state.on_not_sent(grant, now)
             case _:  # UNUSED
                 self._state.cancel(grant)
-        if result in (SlotResult.THROTTLED, SlotResult.MAINTENANCE):
-            self._announce_pause(now, result.value)
-        elif self._state.is_outage:
-            self._announce_pause(now, "outage")
-        # The rate limiter may allow more than before.
-        if self._changed is not None:
-            self._changed.set()
 
     def _announce_pause(self, now: float, reason: str) -> None:
         until = self._state.paused_until(now)
@@ -272,15 +308,18 @@ class RateLimiter(Limiter):
 class _GrantedSlot:
     """A slot of a `RateLimiter`."""
 
-    __slots__ = ("_grant", "_limiter")
+    __slots__ = ("_grant", "_limiter", "_moves")
 
-    def __init__(self, limiter: RateLimiter, grant: Grant) -> None:
+    def __init__(self, limiter: RateLimiter, grant: Grant, moves: int) -> None:
         self._limiter = limiter
         self._grant = grant
+        self._moves = moves
 
     def release(self, result: SlotResult, *, retry_after: float | None = None) -> None:
         """Report how the request ended."""
-        self._limiter._on_end(self._grant, result, retry_after)  # noqa: SLF001 - the same module
+        self._limiter._on_end(  # noqa: SLF001 - the same module
+            self._grant, self._moves, result, retry_after
+        )
 
 
 def _now() -> float:

@@ -244,6 +244,9 @@ class MyLimiter(Limiter):
     def snapshot(self) -> LimiterSnapshot:
         return LimiterSnapshot(rate=2.0, ceiling=2.0, in_flight=0, sent=0, throttled=0)
 
+    def move(self, shift: float) -> None:
+        assert_type(self.rate + shift, float)
+
 
 class MySlot:
     def release(self, result: SlotResult, *, retry_after: float | None = None) -> None:

@@ -128,6 +128,7 @@ class Runner(BatchRunner):
         return f"<BatchRunner: {pending} pending, {finished} finished>"
 
     async def __aenter__(self) -> Self:
+        self._poller.binding.check()
         if self._is_entered:
             raise ConfigurationError(
                 "a batch can be entered only once; make another one with track()"
@@ -197,6 +198,7 @@ class Runner(BatchRunner):
         error: BaseException | None,
         _traceback: TracebackType | None,
     ) -> None:
+        self._poller.binding.check()
         try:
             await self._stop()
         except BaseException as failure:
@@ -255,6 +257,7 @@ class Runner(BatchRunner):
     # Ids
 
     def add(self, task: str | TaskRef) -> None:
+        self._poller.binding.check()
         tracker = self._entered()
         if self._is_closed:
             raise ConfigurationError("the batch is closed; add tasks before close()")
@@ -285,6 +288,7 @@ class Runner(BatchRunner):
         return self._entered().poll_soon(TaskRef.of(task).task_id)
 
     def close(self) -> None:
+        self._poller.binding.check_thread()
         self._is_closed, self._keep_open = True, False
         self._deliveries.changed.set()
 
@@ -372,6 +376,7 @@ class Runner(BatchRunner):
         return self
 
     async def __anext__(self) -> TaskOutcome:
+        self._poller.binding.check()
         tracker = self._entered()
         ready = self._deliveries.ready
         if ready:
@@ -413,10 +418,12 @@ class Runner(BatchRunner):
         return is_read and not expects_more and not len(tracker) and not len(self._deliveries)
 
     def pending_ids(self) -> tuple[str, ...]:
+        self._poller.binding.check_thread()
         return self._entered().pending()
 
     @property
     def stats(self) -> BatchStats:
+        self._poller.binding.check()
         return self._entered().stats()
 
 

@@ -214,7 +214,7 @@ class BatchTracker:
 
     def poll_soon(self, task_id: str) -> bool:
         """Poll a task soon; whether it is open."""
-        self._poller.check_caller()
+        self._poller.binding.check()
         self.claim(task_id)
         known = self._open.get(task_id)
         if isinstance(known, PollTarget):

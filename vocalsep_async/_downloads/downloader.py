@@ -8,6 +8,7 @@ from functools import partial
 
 import anyio
 
+from vocalsep_async._binding import LoopBinding
 from vocalsep_async._downloads import selection
 from vocalsep_async._downloads.job import TaskDownload, download_error
 from vocalsep_async._downloads.patience import Patience, Rest, Rests
@@ -17,7 +18,7 @@ from vocalsep_async._downloads.stream import Stream, StreamSource
 from vocalsep_async._events import Events
 from vocalsep_async._transport.files import FileTransport
 from vocalsep_async.downloads import Downloadable
-from vocalsep_async.errors import DownloadError
+from vocalsep_async.errors import ClientClosedError, DownloadError
 from vocalsep_async.models import DownloadReport, SeparationTask, TaskOutcome, TaskRef
 from vocalsep_async.policies import RetryPolicy
 
@@ -30,6 +31,7 @@ class Downloader:
         poll: polls a task, within the client's rate limit.
         retry: how often a failed request to a file host is repeated, and after what delays.
         events: of the client.
+        binding: to the client's event loop.
     """
 
     def __init__(
@@ -38,7 +40,9 @@ class Downloader:
         poll: Callable[[TaskRef], Awaitable[SeparationTask]],
         retry: RetryPolicy,
         events: Events,
+        binding: LoopBinding,
     ) -> None:
+        self._binding = binding
         self._files = files
         self._poll = poll
         self._retry = retry
@@ -50,14 +54,20 @@ class Downloader:
         self._rests.close()
 
     async def save(self, task: Downloadable, plan: DownloadPlan) -> DownloadReport:
-        """Save the stems that *plan* names; the report holds the errors of single stems.
+        """Save the stems that *plan* names.
 
         Raises:
-            VocalSepError: the task has no such stems, or its poll failed.
+            DownloadError: some of them are not saved; its report holds the errors of each.
+            VocalSepError: the task has no such stems, its poll failed, or the client was closed.
             Exception: raised by the plan's ``on_progress``.
         """
         record = await self._record(task)
-        return await self._save(record, selection.select(record, plan.options.stems), plan)
+        report = await self._save(record, selection.select(record, plan.options.stems), plan)
+        if report.error is None:
+            return report
+        # A closed client is no failure of a download: every call raises it as itself.
+        cause = report.error.__cause__
+        raise cause if isinstance(cause, ClientClosedError) else report.error
 
     async def save_present(
         self, record: SeparationTask, until: float, plan: DownloadPlan
@@ -118,7 +128,7 @@ class Downloader:
             remote = self._remote_file(stem, links, max_bytes, patience, self._rests.rest)
             return StreamSource(remote, to_error)
 
-        return Stream(named.task_id, stem, find, self._events)
+        return Stream(named.task_id, stem, find, self._events, self._binding)
 
     async def _record(self, task: Downloadable) -> SeparationTask:
         """The final record; polls the task if it was not given.

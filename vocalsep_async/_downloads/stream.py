@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import NamedTuple, Self
 
+from vocalsep_async._binding import LoopBinding
 from vocalsep_async._downloads.job import StemFields
 from vocalsep_async._downloads.source import Chunk, FileIdentity, RemoteFile
 from vocalsep_async._events import Events, new_id
@@ -36,6 +37,7 @@ class Stream(StemStream):
         stem: its name.
         find: finds the file; called on entering, so that ``open_stem`` itself sends nothing.
         events: of the client.
+        binding: to the client's event loop.
     """
 
     def __init__(
@@ -44,7 +46,9 @@ class Stream(StemStream):
         stem: str,
         find: Callable[[], Awaitable[StreamSource]],
         events: Events,
+        binding: LoopBinding,
     ) -> None:
+        self._binding = binding
         self._about = StemFields(
             download_id=new_id("download"), task_id=task_id, stem=stem, path=None
         )
@@ -74,6 +78,7 @@ class Stream(StemStream):
         return self._source().remote.identity.content_type
 
     async def __aenter__(self) -> Self:
+        self._binding.bind()
         if self._is_entered:
             raise ConfigurationError("a stream is entered once; make another one with open_stem()")
         # Set first: a second task must not enter while this one waits for the file host.
@@ -110,6 +115,7 @@ class Stream(StemStream):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self._binding.check()
         try:
             await self._source().remote.__aexit__(type_, error, traceback)
         finally:
@@ -130,6 +136,7 @@ class Stream(StemStream):
         return self
 
     async def __anext__(self) -> bytes:
+        self._binding.check()
         remote = self._source().remote
         try:
             while (chunk := await remote.next()) is not None:

@@ -356,7 +356,11 @@ class JournalFile:
 
     def _check_loop(self) -> None:
         # The writer calls back in the loop it was made in: a caller in another would never wake.
-        if self._loop is not asyncio.get_running_loop():
+        try:
+            running = asyncio.get_running_loop()
+        except RuntimeError:
+            running = None
+        if self._loop is not running:
             raise JournalError(f"the journal {self.path} was opened in another event loop")
 
     def _closed(self) -> JournalError:

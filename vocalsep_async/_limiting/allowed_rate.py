@@ -99,6 +99,11 @@ class AllowedRate:
             # One step for each of the `value` answers of a period.
             self.value = min(self._ceiling, self.value + self._growth(now) / self.value)
 
+    def move(self, shift: float) -> None:
+        """Go on with a clock that is *shift* seconds ahead."""
+        self._decreased_at += shift
+        self._answered = deque(moment + shift for moment in self._answered)
+
     def _growth(self, now: float) -> float:
         """Requests per period by which the rate grows in a period full of answers."""
         if self._is_searching:

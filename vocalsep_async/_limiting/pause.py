@@ -40,3 +40,8 @@ class Pause:
             return False
         self.probe = None
         return True
+
+    def move(self, shift: float) -> None:
+        """Go on with a clock that is *shift* seconds ahead; the probe does not end any more."""
+        self.until += shift
+        self.probe = None

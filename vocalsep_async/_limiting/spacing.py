@@ -41,3 +41,7 @@ class Spacing:
     def cancel(self, gap: float) -> None:
         """Take back a start that delayed the next ones by *gap* seconds."""
         self._next -= gap
+
+    def move(self, shift: float) -> None:
+        """Go on with a clock that is *shift* seconds ahead."""
+        self._next += shift

@@ -202,6 +202,20 @@ class RateLimitState:
         self._window.end(now)
         self._stop(grant, now, *_MAINTENANCE_PAUSES, retry_after)
 
+    def move(self, shift: float, now: float) -> None:
+        """Go on with another clock, which is *shift* seconds ahead of the one before.
+
+        Requests in flight are taken for lost: they do not end any more.
+        """
+        self._window.move(shift, now)
+        self._spacing.move(shift)
+        self._allowed.move(shift)
+        self._began += shift
+        if self._failing_since is not None:
+            self._failing_since += shift
+        if self._pause is not None:
+            self._pause.move(shift)
+
     def _stop(
         self,
         grant: Grant,

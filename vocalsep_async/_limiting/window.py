@@ -48,3 +48,9 @@ class Window:
         self.in_flight -= 1
         # The deque stays in order, because all slots are held equally long.
         self._free_at.append(now + self._hold)
+
+    def move(self, shift: float, now: float) -> None:
+        """Go on with a clock that is *shift* seconds ahead; requests in flight have ended *now*."""
+        self._free_at = deque(moment + shift for moment in self._free_at)
+        for _ in range(self.in_flight):
+            self.end(now)

@@ -38,14 +38,12 @@ from vocalsep_async._polling.target import (
 from vocalsep_async._polling.task_ages import Age, TaskAges
 from vocalsep_async._polling.waiter import OnUpdate, Waiter
 from vocalsep_async._request_queue import RequestSlot
-from vocalsep_async._scheduling.hazards import HazardTable
 from vocalsep_async._scheduling.queue import Backlog, PollQueue
 from vocalsep_async._scheduling.scheduler import WAITS_YIELD, Scheduler
 from vocalsep_async._sender import RequestSender
 from vocalsep_async._tasks import shared_task
 from vocalsep_async.errors import (
     ClientClosedError,
-    ConfigurationError,
     TaskTimeoutError,
     VocalSepError,
 )
@@ -59,22 +57,28 @@ class Poller:
     """Polls the tasks of all waits and batches of one client.
 
     All subscribers of a task share its polls, and the last one to unsubscribe ends them.
+
+    Args:
+        sender: sends the polls.
+        routes: of the client.
+        learner: observes every record that comes.
     """
 
     # Subscribers get callbacks, and no task group or cancel scope of this package is open in a
     # task of the user: a user's task may then end in any order and be cancelled at any point.
 
-    def __init__(self, sender: RequestSender, routes: Routes, hazards: HazardTable) -> None:
-        self.hazards = hazards
+    def __init__(self, sender: RequestSender, routes: Routes, learner: DurationLearner) -> None:
+        self.hazards = learner.hazards
+        self.binding = sender.binding
         self._sender = sender
         self._requests = sender.queue
         self._events = sender.events
         self.routes = routes
-        self._learner = DurationLearner(hazards)
+        self._learner = learner
         self._ages = TaskAges()
         self._direct = DirectPolls(sender, routes)
         self.stateless = StatelessPoller(
-            sender, self._direct, hazards, self._receive, lambda: self._refusals.has_succeeded
+            sender, self._direct, self.hazards, self._receive, lambda: self._refusals.has_succeeded
         )
         self._scheduler: Scheduler[PollTarget] = Scheduler(random.random)
         self._single_waits = self._scheduler.queue(yields=WAITS_YIELD)
@@ -133,27 +137,13 @@ class Poller:
             InvalidArgumentError: the id is unusable, or the client cannot poll on its route.
             ConfigurationError: the caller is in another thread or event loop.
         """
-        self.check_caller()
+        self.binding.check()
         # A webhook may know the id alone.
         refs = self.routes.refs(task)
         targets = [target for ref in refs if (target := self._claimed(ref)) is not None]
         for target in targets:
             self.poll_soon(target)
         return bool(targets)
-
-    def check_caller(self) -> None:
-        """Check that the caller is in the client's event loop.
-
-        Raises:
-            ConfigurationError: the caller is in another thread or event loop.
-        """
-        try:
-            self._sender.check_loop()
-        except ConfigurationError as error:
-            raise ConfigurationError(
-                f"{error}; from another thread, call "
-                "loop.call_soon_threadsafe(client.notify, task_id) with the client's event loop"
-            ) from None
 
     def _claimed(self, ref: TaskRef) -> PollTarget | None:
         """The target of a task; None if it is not waited for."""

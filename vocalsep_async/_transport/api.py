@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 import ssl
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple, TypeVar, cast
 from urllib.parse import quote
@@ -23,6 +23,7 @@ from vocalsep_async._transport.connections import ApiConnector
 from vocalsep_async._transport.failures import login_refused, translated
 from vocalsep_async._transport.proxies import Proxy
 from vocalsep_async._transport.secrets import ApiKey
+from vocalsep_async._transport.sessions import closer_of, drop
 from vocalsep_async._transport.sockets import SentOn
 from vocalsep_async.errors import (
     ClientClosedError,
@@ -61,7 +62,7 @@ class Reply(NamedTuple):
 class Transport:
     """Sends requests to one API with one key.
 
-    The session is made at the first exchange and belongs to the event loop that runs then. A
+    The session is made at the first exchange, and closed with the event loop that runs then. A
     borrowed session is used as it is and never closed.
 
     Args:
@@ -74,6 +75,10 @@ class Transport:
         proxy: the HTTP proxy; None for none. aiohttp never reads the environment's: it would take
             logins from a netrc file, too.
         tls: the context for TLS connections; None for that of the session.
+
+    Attributes:
+        host: of the API.
+        loop: the event loop of the borrowed session; None without one.
 
     Raises:
         ConfigurationError: *session* is no aiohttp session.
@@ -132,7 +137,8 @@ class Transport:
         self._asks_a_proxy = proxy is not None and base_url.scheme == "http"
         self._borrowed = session is not None
         self._session = session
-        self._loop = None if session is None else session._loop  # noqa: SLF001
+        self._closer: AsyncIterator[None] | None = None
+        self.loop = None if session is None else session._loop  # noqa: SLF001
         self._under_way: set[asyncio.Task[Any]] = set()
         self._one_ended = asyncio.Event()
         self._closed = False
@@ -147,35 +153,15 @@ class Transport:
 
         Raises:
             ClientClosedError: the transport or the borrowed session was closed.
-            ConfigurationError: no asyncio event loop is running, or another one than before.
         """
         if self._closed:
             raise ClientClosedError("the client is closed; make a new one")
-        self.check_loop()
-        if self._session is None:
-            self._loop = asyncio.get_running_loop()
+        if self._session is None or self._session.closed:
+            if self._borrowed:
+                raise ClientClosedError("the borrowed session is closed")
             self._session = self._make_session()
-        if self._session.closed:
-            raise ClientClosedError("the borrowed session is closed")
+            self._closer = closer_of(self._session)
         return self._session
-
-    def check_loop(self) -> None:
-        """Check that the caller is in the event loop of the session, or in any before it is made.
-
-        Raises:
-            ConfigurationError: no asyncio event loop is running, or another one than before.
-        """
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:
-            loop = None
-        if loop is None:
-            raise ConfigurationError("the client needs asyncio: no asyncio event loop is running")
-        if self._loop is not None and self._loop is not loop:
-            raise ConfigurationError(
-                "the client belongs to another event loop, in which it was used before or its "
-                "borrowed session was made; make one client for each asyncio.run()"
-            )
 
     def _make_session(self) -> aiohttp.ClientSession:
         return aiohttp.ClientSession(
@@ -198,7 +184,6 @@ class Transport:
             TransportError: no usable answer came; redirects are not followed.
             RequestTimeoutError: the exchange took longer than the request timeout.
             ClientClosedError: the client was closed, before or meanwhile.
-            ConfigurationError: see `bind`.
         """
         session = self.bind()
         name = f"{request.method} {request.path} at {self.host}"
@@ -297,6 +282,11 @@ class Transport:
         pairs = "&".join(f"{name}={quote(value, safe='')}" for name, value in request.query.items())
         address = self._base_url + request.path
         return URL(f"{address}?{pairs}" if pairs else address, encoded=True)
+
+    def abandon(self) -> None:
+        """Drop the session, made here, whose event loop was closed."""
+        if self._session is not None:
+            drop(self._session)
 
     async def aclose(self) -> None:
         """End the exchanges under way and close the session, unless it is borrowed.

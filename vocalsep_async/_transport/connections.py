@@ -45,6 +45,7 @@ class ApiConnector(aiohttp.TCPConnector):
         self._trusted: WeakSet[ResponseHandler] = WeakSet()
         """The connections that were made since the last silence."""
         self._attempts: set[asyncio.Task[ResponseHandler]] = set()
+        self._is_closing = False
 
     def distrust(self) -> None:
         """Use no connection for a further request that is open now.
@@ -110,13 +111,24 @@ class ApiConnector(aiohttp.TCPConnector):
         self._trusted.add(protocol)
         self._release(key, protocol)
 
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed, or is being closed, which the errors of attempts come from."""
+        return self._is_closing or super().closed
+
     async def close(self, *, abort_ssl: bool = False) -> None:
         """Close all connections, and give up those that are being opened."""
+        self._is_closing = True
+        # First, because aiohttp leaves open what an attempt closes after the pool. In a loop that
+        # was closed, none goes on.
+        if self._attempts and not self._loop.is_closed():
+            await self._give_up_attempts()
+        await super().close(abort_ssl=abort_ssl)
+
+    async def _give_up_attempts(self) -> None:
         # A tracing hook within an attempt may close the client.
         attempts = self._attempts - {asyncio.current_task()}
         for attempt in attempts:
             attempt.cancel()
-        # First, because aiohttp leaves open what an attempt closes after the pool.
         if attempts:
             await asyncio.wait(attempts)
-        await super().close(abort_ssl=abort_ssl)

@@ -23,6 +23,7 @@ from vocalsep_async._text import printable
 from vocalsep_async._transport.addresses import AddressRules, NotPublicError
 from vocalsep_async._transport.failures import translated
 from vocalsep_async._transport.proxies import Proxies, Proxy
+from vocalsep_async._transport.sessions import closer_of, drop
 from vocalsep_async._transport.sockets import noticing, plain_socket
 from vocalsep_async.errors import ClientClosedError, ErrorAction, TransportError
 from vocalsep_async.providers._envelope import retry_after
@@ -119,7 +120,7 @@ class FileReply:
 class FileTransport:
     """Fetches files with sessions of its own.
 
-    A session is made at the first request and belongs to the event loop that runs then.
+    A session is made at the first request, and closed with the event loop that runs then.
 
     Args:
         api: the API's own address, whose host and port need not be public.
@@ -150,6 +151,7 @@ class FileTransport:
         self._sessions: dict[bool, aiohttp.ClientSession] = {}
         """One that dials public addresses only (True), and one that dials any: those of proxies and
         of trusted URLs."""
+        self._closers: dict[bool, AsyncIterator[None]] = {}
         self._open: set[aiohttp.ClientResponse] = set()
         self._closed = False
 
@@ -225,8 +227,9 @@ class FileTransport:
         if self._closed:
             raise ClientClosedError("the client is closed; make a new one")
         session = self._sessions.get(is_guarded)
-        if session is None:
+        if session is None or session.closed:
             session = self._sessions[is_guarded] = self._make_session(is_guarded=is_guarded)
+            self._closers[is_guarded] = closer_of(session)
         return session
 
     def _make_session(self, *, is_guarded: bool) -> aiohttp.ClientSession:
@@ -251,6 +254,11 @@ class FileTransport:
                 ceil_threshold=math.inf,
             ),
         )
+
+    def abandon(self) -> None:
+        """Drop the sessions, whose event loop was closed."""
+        for session in self._sessions.values():
+            drop(session)
 
     async def aclose(self) -> None:
         """Close the responses under way and the sessions; may be called again."""
