@@ -331,3 +331,25 @@ async def test_a_pending_record_ends_no_wait(provider: FakeProvider, name: str) 
         assert batch.pending_ids() == ("a",)
         assert (await wait).succeeded
         assert (await anext(batch)).polls == 2
+
+
+async def test_polls_that_end_in_callbacks_need_no_asyncio_task(
+    provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Where sniffio is installed, anyio finds the event loop within tasks only.
+    current_time = anyio.current_time
+
+    def in_tasks_only() -> float:
+        assert asyncio.current_task() is not None
+        return current_time()
+
+    monkeypatch.setattr(anyio, "current_time", in_tasks_only)
+    provider.add("a", NEVER)
+    events = Recorder(PollFinished)
+    async with make_client(on_event=events) as client:
+        provider.round_trip = 1000
+        with anyio.move_on_after(5):
+            await client.wait_for_task("a")
+        with anyio.move_on_after(5):
+            await client.wait_for_tasks(["b"], timeout=4)
+    assert len(events) == 2

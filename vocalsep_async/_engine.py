@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import threading
 from collections.abc import Sequence
@@ -136,7 +137,7 @@ class Engine:
             self.binding.check()
         else:
             self.binding.bind()
-        now, limiter = anyio.current_time(), self.sender.queue.limiter.snapshot()
+        now, limiter = asyncio.get_running_loop().time(), self.sender.queue.limiter.snapshot()
         return ClientStats(
             requests=limiter.sent,
             throttled=limiter.throttled,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import anyio
 from attrs import define, fields
 
 from vocalsep_async._failures import is_foreign
@@ -110,7 +110,7 @@ class EventLog:
             streak.failures += 1
         # Polls of one task that go on failing while others succeed have been warned of.
         elif event.failures == 1:
-            self.streaks[key] = _Streak(began=anyio.current_time())
+            self.streaks[key] = _Streak(began=asyncio.get_running_loop().time())
             whose = "polls" if key == _ALL_TASKS else f"polls of task {_id(event)}"
             _write(
                 POLLS,
@@ -123,7 +123,7 @@ class EventLog:
         streak = self.streaks.pop(key, None)
         if streak is None:
             return
-        seconds = anyio.current_time() - streak.began
+        seconds = asyncio.get_running_loop().time() - streak.began
         whose = "polls" if key == _ALL_TASKS else f"polls of task {_id(event)}"
         _write(
             POLLS,

@@ -10,8 +10,6 @@ from contextlib import aclosing
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-import anyio
-
 from vocalsep_async._batch.counters import BatchCounters
 from vocalsep_async._batch.delivery import Deliveries, Save
 from vocalsep_async._batch.intake import (
@@ -135,7 +133,7 @@ class Runner(BatchRunner):
             )
         # Before the first await, so that a second entry meanwhile fails.
         self._is_entered = True
-        self._entered_at = anyio.current_time()
+        self._entered_at = asyncio.get_running_loop().time()
         known = len(self._tasks) if isinstance(self._tasks, Sized) else 0
         self._events.emit(BatchStarted(batch_id=self._batch_id, tasks=known))
         try:
@@ -211,7 +209,7 @@ class Runner(BatchRunner):
         self._events.emit(
             BatchFinished(
                 batch_id=self._batch_id,
-                duration=anyio.current_time() - self._entered_at,
+                duration=asyncio.get_running_loop().time() - self._entered_at,
                 stats=self._stats(),
                 error=error,
             )

@@ -8,7 +8,6 @@ import math
 from collections import deque
 from collections.abc import Callable
 
-import anyio
 from anyio.lowlevel import checkpoint
 
 from vocalsep_async._batch.backlog import UnpolledIds
@@ -139,7 +138,7 @@ class BatchTracker:
             self._leave_backlog(ref, known)
 
     def _track(self, ref: TaskRef, age: float) -> None:
-        group = self._group_for(ref, anyio.current_time() - age)
+        group = self._group_for(ref, asyncio.get_running_loop().time() - age)
         # Only expiry needs the ids: without a timeout an endless batch would collect all of
         # them.
         if self.timeout < math.inf:
@@ -166,7 +165,7 @@ class BatchTracker:
             group = self._groups[kind] = ArrivalGroup(self, kind[0], started, kind[1])
             self._newest = started
             # A wait that goes on after its deadline gets a poll before it may time out.
-            if group.deadline <= anyio.current_time():
+            if group.deadline <= asyncio.get_running_loop().time():
                 self.overdue[group] = -math.inf
             if group.deadline < math.inf:
                 self._deadlines.append(group)
@@ -187,7 +186,7 @@ class BatchTracker:
         self._keep_polls_before(ref.task_id, before)
 
     def _admit(self, task_id: str, group: ArrivalGroup) -> PollTarget | None:
-        if group.deadline <= anyio.current_time():
+        if group.deadline <= asyncio.get_running_loop().time():
             return None  # the sweep is about to settle it
         self._on_change()
         self._backlog.on_removed()
@@ -255,7 +254,9 @@ class BatchTracker:
             ended = target.ended_at(task)
             if ended is not None:
                 # No poll could have detected the end before the task was added.
-                self.counters.on_detected(anyio.current_time() - max(ended, group.started))
+                self.counters.on_detected(
+                    asyncio.get_running_loop().time() - max(ended, group.started)
+                )
             self._settle(target.task_id, group, task=task)
         elif self._is_last(group, target):
             self._settle(target.task_id, group)
@@ -292,7 +293,7 @@ class BatchTracker:
 
     def _sweep(self) -> None:
         """Settle a slice of the tasks whose waits are over, and schedule the next slice."""
-        now = anyio.current_time() + _CLOCK_RESOLUTION
+        now = asyncio.get_running_loop().time() + _CLOCK_RESOLUTION
         for _ in range(_SLICE):
             if not self._settle_next(now):
                 self._sweep_later()
@@ -353,7 +354,7 @@ class BatchTracker:
 
     def _poll_once_more(self, group: ArrivalGroup) -> None:
         """Poll the open tasks of *group*, whose deadline passed while the loop stood still."""
-        self.overdue[group] = anyio.current_time()
+        self.overdue[group] = asyncio.get_running_loop().time()
         for task_id in group.ids:
             known = self._open.get(task_id)
             if isinstance(known, PollTarget) and self._is_open(task_id, group):
@@ -385,7 +386,7 @@ class BatchTracker:
         known = self._open.pop(task_id)
         target = known if isinstance(known, PollTarget) else None
         polls = 0 if target is None else target.polls - self._polls_before.pop(task_id, 0)
-        elapsed = anyio.current_time() - group.started
+        elapsed = asyncio.get_running_loop().time() - group.started
         if task is None and error is None:
             error = timeout_error(
                 task_id,
@@ -411,7 +412,7 @@ class BatchTracker:
 
     def stats(self) -> BatchStats:
         """The numbers as they are now."""
-        now = anyio.current_time()
+        now = asyncio.get_running_loop().time()
         return self.counters.stats(
             pending=len(self._open),
             rate=self._poller.rate,

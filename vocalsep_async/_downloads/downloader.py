@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Awaitable, Callable
 from functools import partial
-
-import anyio
 
 from vocalsep_async._binding import LoopBinding
 from vocalsep_async._downloads import selection
@@ -96,7 +95,7 @@ class Downloader:
     ) -> DownloadReport:
         options, links = plan.options, self._links(record)
         timeout = math.inf if options.timeout is None else options.timeout
-        deadline = anyio.current_time() + timeout
+        deadline = asyncio.get_running_loop().time() + timeout
         if options.timeout is not None:
             until = max(until, deadline)
         patience = Patience(options.patience, until, options.min_bytes_per_minute)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import stat
 from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack
@@ -101,7 +102,7 @@ class TaskDownload:
         Raises:
             Exception: raised by the plan's ``on_progress``.
         """
-        started = anyio.current_time()
+        started = asyncio.get_running_loop().time()
         self._events.emit(
             DownloadStarted(download_id=self._id, task_id=self._task_id, stems=tuple(self._paths))
         )
@@ -118,7 +119,7 @@ class TaskDownload:
                 DownloadFinished(
                     download_id=self._id,
                     task_id=self._task_id,
-                    duration=anyio.current_time() - started,
+                    duration=asyncio.get_running_loop().time() - started,
                     saved=len(self._files),
                     failed=len(self._paths) - len(self._files) + len(absent),
                     error=failure,
@@ -215,7 +216,7 @@ class TaskDownload:
         reporter.path = path
         await self._add_to_manifest(stem, path, saved, part)
         # After the manifest: a callback that raises must not cost a file that is complete.
-        reporter.report(saved.size, saved.size, anyio.current_time(), at_end=True)
+        reporter.report(saved.size, saved.size, asyncio.get_running_loop().time(), at_end=True)
         return StemFile(
             stem=stem,
             path=path,

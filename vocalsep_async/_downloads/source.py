@@ -7,6 +7,7 @@ file in both answers, or sends all of it or another one, the file starts again a
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
@@ -291,10 +292,10 @@ class RemoteFile:
         if self._reply is None:
             # Without `open`, the first attempt fails here, and the retry connects.
             raise TransportError("the file has not been requested yet")
-        started_at = anyio.current_time()
+        started_at = asyncio.get_running_loop().time()
         data = await self._reply.read()
         if data:
-            self._stall.on_received(len(data), anyio.current_time() - started_at)
+            self._stall.on_received(len(data), asyncio.get_running_loop().time() - started_at)
         return data
 
     def _to_chunk(self, data: bytes) -> Chunk:
@@ -329,7 +330,7 @@ class RemoteFile:
             ClientClosedError: the client was closed.
         """
         await self._disconnect()
-        delay = self._absence.delay(error, anyio.current_time(), random.random)
+        delay = self._absence.delay(error, asyncio.get_running_loop().time(), random.random)
         await self._rest(delay)
 
     async def _request(self) -> None:

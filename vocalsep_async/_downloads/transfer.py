@@ -6,6 +6,7 @@ received but has not been read is lost when the connection breaks, so it is read
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import math
 from collections.abc import AsyncIterator
@@ -158,7 +159,9 @@ class _Pipe:
                 while (chunk := await self._remote.next()) is not None:
                     await send.send(chunk)
                     done = chunk.offset + len(chunk.data)
-                    self._reporter.report(done, chunk.identity.size, anyio.current_time())
+                    self._reporter.report(
+                        done, chunk.identity.size, asyncio.get_running_loop().time()
+                    )
             except Exception as error:  # noqa: BLE001 - raised again by `run`
                 # The writer's failure comes first: it closes the stream, which fails the reader.
                 self._failure = self._failure or error

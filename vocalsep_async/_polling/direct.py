@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Coroutine, Mapping
 from functools import partial
 from typing import Any
-
-import anyio
 
 from vocalsep_async._failures import may_help
 from vocalsep_async._polling.poll_events import code_of
@@ -86,7 +85,7 @@ class DirectPolls:
         decode = partial(self._decode_with_age if with_age else self._decode, ref)
         if not self._events:
             return await self._sender.send(slot, request, decode)
-        began = anyio.current_time()
+        began = asyncio.get_running_loop().time()
         self._events.emit(PollStarted(task_id=ref.task_id, attempt=attempt, wait_ids=()))
 
         def finish(task: SeparationTask | None, error: BaseException | None) -> None:
@@ -95,7 +94,7 @@ class DirectPolls:
                     task_id=ref.task_id,
                     attempt=attempt,
                     wait_ids=(),
-                    duration=anyio.current_time() - began,
+                    duration=asyncio.get_running_loop().time() - began,
                     code=code_of(error),
                     status=None if task is None else task.status,
                     error=error,

@@ -128,7 +128,7 @@ class Poller:
     def _observe(self, task: SeparationTask, target: PollTarget | None) -> None:
         self._refusals.on_success()
         if self._learner.observe(task, target):
-            self._events.emit(task_finished(task, target, anyio.current_time()))
+            self._events.emit(task_finished(task, target, asyncio.get_running_loop().time()))
 
     def notify(self, task: str | TaskRef) -> bool:
         """Poll the task soon, because something happened to it; whether it is waited for.
@@ -224,7 +224,7 @@ class Poller:
         return self._begin(ref, subscriber), True
 
     def _begin(self, ref: TaskRef, subscriber: Subscriber) -> PollTarget:
-        target = PollTarget(ref, self.hazards, anyio.current_time())
+        target = PollTarget(ref, self.hazards, asyncio.get_running_loop().time())
         target.queue = subscriber.queue
         target.subscribe(subscriber)
         target.poll_by(subscriber.deadline - self._lead.seconds)
@@ -232,7 +232,7 @@ class Poller:
         return target
 
     def _share(self, target: PollTarget, ref: TaskRef, subscriber: Subscriber) -> None:
-        now = anyio.current_time()
+        now = asyncio.get_running_loop().time()
         target.update(ref, self.hazards, now)
         target.subscribe(subscriber)
         target.poll_by(subscriber.deadline - self._lead.seconds)
@@ -245,7 +245,7 @@ class Poller:
 
     def update(self, target: PollTarget, ref: TaskRef) -> None:
         """Add what a subscriber knows of the task."""
-        target.update(ref, self.hazards, anyio.current_time())
+        target.update(ref, self.hazards, asyncio.get_running_loop().time())
         if target.waits:
             target.queue.update(target)
 
@@ -256,7 +256,7 @@ class Poller:
 
     def poll_soon(self, target: PollTarget) -> None:
         """Poll the task soon, because something happened to it."""
-        target.poll_soon(anyio.current_time())
+        target.poll_soon(asyncio.get_running_loop().time())
         if target.waits:
             target.queue.update(target)
             self.wake()
@@ -375,9 +375,9 @@ class Poller:
         while True:
             # Before the schedule is read, so that no change meanwhile is missed.
             self._changed = anyio.Event()
-            while self._scheduler.refresh(anyio.current_time()):
+            while self._scheduler.refresh(asyncio.get_running_loop().time()):
                 await checkpoint()
-            now = anyio.current_time()
+            now = asyncio.get_running_loop().time()
             if (wait := self._scheduler.next_due(now) - now) <= 0:
                 return
             with anyio.move_on_after(wait):
@@ -387,7 +387,7 @@ class Poller:
         # The slot comes first: which poll is the most urgent one is decided when it can be sent.
         slot = await self._requests.acquire_for_polls(self._bid)
         try:
-            target = self._next_wanted(anyio.current_time())
+            target = self._next_wanted(asyncio.get_running_loop().time())
         except BaseException:
             slot.release()
             raise
@@ -403,7 +403,7 @@ class Poller:
 
     def _bid(self) -> Bid:
         """What the next slot is worth to the polls at this moment."""
-        poll = self._scheduler.peek(anyio.current_time(), self.rate)
+        poll = self._scheduler.peek(asyncio.get_running_loop().time(), self.rate)
         return Bid(queued=0) if poll is None else Bid(**poll._asdict())
 
     def _next_wanted(self, now: float) -> PollTarget | None:
@@ -421,7 +421,7 @@ class Poller:
         self._cancel(target.poll)
 
     def _start_poll(self, target: PollTarget, slot: RequestSlot) -> None:
-        target.on_sent(anyio.current_time())
+        target.on_sent(asyncio.get_running_loop().time())
         self.silence.on_sent(target.sent)
         poll = shared_task(self._poll(target, slot), f"vocalsep poll {target.task_id}")
         target.poll = poll
@@ -490,7 +490,7 @@ class Poller:
         task = self.routes.decoder(target.route).task(target.ref, status, headers, body)
         if target.age_is_known:
             return task, None
-        return task, self._ages.of(task, headers, anyio.current_time())
+        return task, self._ages.of(task, headers, asyncio.get_running_loop().time())
 
     def _report(
         self,
@@ -503,7 +503,7 @@ class Poller:
         event = poll_finished(
             target,
             wait_ids,
-            anyio.current_time(),
+            asyncio.get_running_loop().time(),
             paused_until=self._requests.paused_until(),
             task=task,
             error=error,
@@ -511,7 +511,7 @@ class Poller:
         self._events.emit(event)
 
     def _on_record(self, target: PollTarget, task: SeparationTask, age: Age | None) -> None:
-        now = anyio.current_time()
+        now = asyncio.get_running_loop().time()
         self._lead.observe(now - target.sent)
         self.silence.end()
         target.on_record(task)
@@ -549,7 +549,8 @@ class Poller:
         self.silence.on_error(error, target.sent)
         wait_ids = wait_ids_of(target)
         is_refused = is_refusal(error)
-        is_confirmed = is_refused and self._refusals.confirms(target.sent, anyio.current_time())
+        now = asyncio.get_running_loop().time()
+        is_confirmed = is_refused and self._refusals.confirms(target.sent, now)
         is_doubtful = is_refused and not is_confirmed and streak.same_kind == 1
         # These concern the account or the client, so no other poll can succeed either.
         ends_all = is_confirmed or isinstance(error, ClientClosedError)
@@ -559,7 +560,7 @@ class Poller:
             self._end(target, error)
         elif target.subscribers:
             delay = streak.delay(error, self._sender.retry, random.random)
-            target.retry_at = anyio.current_time() + (CONFIRMATION if is_doubtful else delay)
+            target.retry_at = now + (CONFIRMATION if is_doubtful else delay)
             for subscriber in target.subscribers:
                 subscriber.on_poll(error)
                 subscriber.on_retry(target, error)

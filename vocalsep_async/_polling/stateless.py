@@ -6,13 +6,13 @@ later, perhaps in another process. What a waiter keeps in memory, they pass on a
 
 from __future__ import annotations
 
+import asyncio
 import math
 import random
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import anyio
 from attrs import asdict, evolve, field, fields, frozen
 
 from vocalsep_async import _validation
@@ -190,7 +190,7 @@ class StatelessPoller:
 
     def _pending(self, known: _State, delay: float) -> PollPending:
         """Have the caller poll after *delay* seconds, or later if the rate limit wants it."""
-        paused_for = self._queue.paused_until() - anyio.current_time()
+        paused_for = self._queue.paused_until() - asyncio.get_running_loop().time()
         wait = max(delay, self._queue.limiter.snapshot().wait)
         earliest = max(paused_for, _BUSY if math.isinf(wait) else wait)
         status = None if known.status is None else as_status(known.status)

@@ -7,8 +7,6 @@ import math
 from datetime import UTC, datetime
 from typing import Protocol
 
-import anyio
-
 from vocalsep_async import _validation
 from vocalsep_async._failures import FailureStreak
 from vocalsep_async._scheduling.hazards import HazardTable
@@ -318,7 +316,7 @@ def _fault(target: PollTarget, pause_cause: VocalSepError | None) -> VocalSepErr
     known = target.last_error or pause_cause
     if not target.is_polling:
         return known
-    seconds = anyio.current_time() - target.sent
+    seconds = asyncio.get_running_loop().time() - target.sent
     if known is not None and seconds < HANGING_POLL:
         return known
     return RequestTimeoutError(f"a poll has been without an answer for {seconds:.1f} s")
@@ -329,7 +327,7 @@ def _last_seen(target: PollTarget, task: SeparationTask | None) -> str:
         return "never seen"
     # A poll that failed, or is under way, saw nothing.
     saw = target.last_error is None and not target.is_polling
-    when = f" {anyio.current_time() - target.sent:.1f} s ago" if saw else ""
+    when = f" {asyncio.get_running_loop().time() - target.sent:.1f} s ago" if saw else ""
     said = "" if task is None else _said(task)
     return f"last seen {printable_status(target.status)}{when}{said}"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import inspect
 import math
@@ -53,7 +54,7 @@ class Waiter:
     ) -> None:
         self.policy = policy
         self.wait_id = new_id("wait")
-        self.started = anyio.current_time()
+        self.started = asyncio.get_running_loop().time()
         # 0 has no deadline either: such a wait ends with its first poll.
         self.deadline = self.started + timeout if timeout else math.inf
         self.has_ended = False
@@ -101,7 +102,7 @@ class Waiter:
 
         *was_free* says whether a request could have been sent at a moment.
         """
-        if anyio.current_time() - self.deadline > _STALL:
+        if asyncio.get_running_loop().time() - self.deadline > _STALL:
             return True
         # A short stall shows in the last poll: it was sent too late, or though nothing was in the
         # way it was not sent.
@@ -112,7 +113,7 @@ class Waiter:
     def extend(self, seconds: float) -> None:
         """End with one more poll, which has *seconds* to be sent and answered."""
         self._once, self._once_since = True, self.deadline
-        self.deadline = anyio.current_time() + seconds
+        self.deadline = asyncio.get_running_loop().time() + seconds
 
     def on_error(self, target: PollTarget, error: Exception) -> None:  # noqa: ARG002 - the protocol's
         """End the wait with *error*, unless it has ended."""
@@ -171,7 +172,7 @@ class Waiter:
         return timeout_error(
             self._target.task_id,
             self._target,
-            elapsed=anyio.current_time() - self.started,
+            elapsed=asyncio.get_running_loop().time() - self.started,
             polls=self._polls,
             task=self.task,
             pause_cause=self._pause_cause(),
@@ -190,7 +191,7 @@ class Waiter:
         return WaitFinished(
             wait_id=self.wait_id,
             task_id=self._target.task_id,
-            duration=anyio.current_time() - self.started,
+            duration=asyncio.get_running_loop().time() - self.started,
             polls=self._polls,
             status=self._target.status if self.task is None else self.task.status,
             error=error,
