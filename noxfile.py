@@ -28,6 +28,12 @@ GATE = ("--hypothesis-profile", "gate")
 SLOW = ("cli", "downloads", "emulator")
 QUICK = (*(f"--ignore=tests/{folder}" for folder in SLOW), "--ignore-glob=*_kills.py")
 
+# What touches the dependencies most: the wire, the converter, the loops and the terminal.
+LOWEST = (
+    *("tests/transport", "tests/providers", "tests/polling", "tests/test_cancellation.py"),
+    *("tests/test_event_loops.py", "tests/cli/test_demo.py", "tests/cli/test_output.py"),
+)
+
 
 def _install(session: nox.Session, *groups: str) -> None:
     """Install the package as a wheel, and what the groups name."""
@@ -47,6 +53,17 @@ def quick(session: nox.Session) -> None:
     """Run the tests that may differ between Pythons on each other one that is here."""
     _install(session, "tests")
     session.run("pytest", *PARALLEL, *GATE, *(session.posargs or QUICK), env=ENV)
+
+
+@nox.session
+def lowest(session: nox.Session) -> None:
+    """Run a selection of the tests with the lowest versions that the package allows."""
+    stated = PROJECT["project"]
+    floors = [*stated["dependencies"], *stated["optional-dependencies"]["cli"]]
+    # With `==`, because pip would choose the newest of the allowed versions.
+    exact = [each.replace(">=", "==") for each in floors]
+    session.install(".[cli]", *exact, *nox.project.dependency_groups(PROJECT, "tests"))
+    session.run("pytest", *PARALLEL, *GATE, *(session.posargs or LOWEST), env=ENV)
 
 
 @nox.session
