@@ -50,8 +50,8 @@ ARROWS = {
     "_files": set(),
     # Errors and models name each other's types.
     "errors": {"models"},
-    "models": {"errors", "_text"},
-    "_validation": {"errors"},
+    "models": {"errors", "_text", "_validation"},
+    "_validation": {"_text", "errors"},
     "_scheduling": {"models", "_validation"},
     "durations": {"_scheduling", "models", "errors"},
     "policies": {"durations", "errors", "_validation"},

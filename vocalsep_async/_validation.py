@@ -1,14 +1,17 @@
-"""Checks of numbers that users pass, as functions and as attrs validators."""
+"""Checks of what users pass, as functions and as attrs validators."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
+from vocalsep_async._text import is_visible
 from vocalsep_async.errors import InvalidArgumentError
 
 _Validator = Callable[[Any, Any, Any], None]
+_LONGEST_ID = 512
 
 
 def number(value: object, name: str, *, minimum: float, above: bool = False) -> float:
@@ -81,6 +84,55 @@ def timeout(value: object, name: str = "timeout") -> float | None:
     if value is None or (isinstance(value, float) and value == math.inf):
         return None
     return number(value, name, minimum=0.0)
+
+
+def usable_task_id(_instance: object, _attribute: object, value: Any) -> None:
+    """An attrs validator: a task id that can be sent, and is not meant otherwise."""
+    if not isinstance(value, str):
+        raise InvalidArgumentError(
+            f"a task id is a string, not {type(value).__name__}: pass what create_task() "
+            'returned, or the id itself, as in get_task("5c79…be8e")'
+        )
+    if not value.strip():
+        raise InvalidArgumentError("the task id is empty")
+    if len(value) > _LONGEST_ID:
+        raise InvalidArgumentError(
+            f"the task id has {len(value)} characters; at most {_LONGEST_ID} are sent"
+        )
+    if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
+        raise InvalidArgumentError(
+            "the task id holds a lone surrogate, which no server could read back"
+        )
+    # Ids are read from files and forms. Sent as they are, they would cost polls, only to be told
+    # that there is no such task.
+    if value != value.strip():
+        raise InvalidArgumentError(
+            "the task id has a blank or a line end around it: pass it with .strip()"
+        )
+    # More than control characters: byte order marks and other invisible ones are copied along.
+    if not is_visible(value):
+        wrong = next(character for character in value if not is_visible(character))
+        raise InvalidArgumentError(
+            f"the task id holds the character {wrong!a}: pass one id, without what is around it "
+            "in a file (.strip() removes line ends)"
+        )
+
+
+def aware_time(_instance: object, _attribute: object, value: Any) -> None:
+    """An attrs validator: a time with a zone, or None."""
+    if value is None or (isinstance(value, datetime) and value.utcoffset() is not None):
+        return
+    raise InvalidArgumentError(
+        "created_at must be a datetime with a time zone, as in datetime.now(timezone.utc), or None"
+    )
+
+
+def usable_route(_instance: object, _attribute: object, value: Any) -> None:
+    """An attrs validator: the name of a provider, or None."""
+    if value is not None and not (isinstance(value, str) and value.strip()):
+        raise InvalidArgumentError(
+            'route must be the name of a provider, such as "kie_jobs", or None for the client\'s'
+        )
 
 
 def _pass(_value: float) -> None:

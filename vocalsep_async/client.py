@@ -334,7 +334,8 @@ class VocalSepClient:
                 it raises ends the wait and is raised here.
 
         Returns:
-            The final record; `SeparationTask.succeeded` says whether its stems are there.
+            The final record; `SeparationTask.succeeded` says whether its stems are there. A success
+            without links is polled again for a minute before it is returned.
 
         Raises:
             TaskTimeoutError: time ran out; its `last_error` says what kept the client from polling.

@@ -268,7 +268,7 @@ class TaskNotFoundError(APIError):
 
 
 class TaskFailedError(VocalSepError):
-    """The task ended without stems.
+    """The task ended without stems, or as a success whose links have not come.
 
     Attributes:
         task: the final record.
@@ -286,7 +286,8 @@ class TaskTimeoutError(VocalSepError, TimeoutError):
 
     Attributes:
         task_id: the task that was waited for.
-        task: the last record seen; None if no poll succeeded.
+        task: the last record seen; None if no poll succeeded. A batch keeps it only where it tells
+            of an error.
         polls: polls made by this wait or shared with it.
         last_error: the error of the last poll, or what began a pause of the client; a
             `RequestTimeoutError` if a poll was without an answer at the end; None if the last poll

@@ -11,15 +11,14 @@ from typing import Any, Literal
 
 from attrs import field, fields, frozen
 
-from vocalsep_async._text import bare_url, is_visible, printable, short_url
+from vocalsep_async import _validation
+from vocalsep_async._text import bare_url, printable, short_url
 from vocalsep_async.errors import (
     DownloadError,
     InvalidArgumentError,
     TaskFailedError,
     VocalSepError,
 )
-
-_LONGEST_ID = 512
 
 SeparationTypeName = Literal["separate_vocal", "split_stem", "split_stem_advanced"]
 """The names of `SeparationType`, for arguments."""
@@ -37,9 +36,9 @@ class TaskStatus(enum.StrEnum):
 
 
 FINAL_STATUSES = frozenset(TaskStatus) - {TaskStatus.PENDING}
-_STEMS_READY = frozenset({TaskStatus.SUCCESS, TaskStatus.CALLBACK_EXCEPTION})
+STEMS_READY = frozenset({TaskStatus.SUCCESS, TaskStatus.CALLBACK_EXCEPTION})
 _KNOWN_STATUSES = frozenset(TaskStatus)
-_NO_ERROR = frozenset({None, 0, 200, "0", "200"})
+NO_ERROR = frozenset({None, 0, 200, "0", "200"})
 """Error codes that report no error."""
 
 
@@ -63,52 +62,6 @@ def as_status(word: str) -> TaskStatus | str:
     """A status by its word; one that this package does not know stays as it is."""
     # A set, because Python 3.11 raises a TypeError for a string that is no member of an enum.
     return TaskStatus(word) if word in set(TaskStatus) else word
-
-
-def _usable_task_id(_instance: object, _attribute: object, value: Any) -> None:
-    if not isinstance(value, str):
-        raise InvalidArgumentError(
-            f"a task id is a string, not {type(value).__name__}: pass what create_task() "
-            'returned, or the id itself, as in get_task("5c79…be8e")'
-        )
-    if not value.strip():
-        raise InvalidArgumentError("the task id is empty")
-    if len(value) > _LONGEST_ID:
-        raise InvalidArgumentError(
-            f"the task id has {len(value)} characters; at most {_LONGEST_ID} are sent"
-        )
-    if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
-        raise InvalidArgumentError(
-            "the task id holds a lone surrogate, which no server could read back"
-        )
-    # Ids are read from files and forms. Sent as they are, they would cost polls, only to be told
-    # that there is no such task.
-    if value != value.strip():
-        raise InvalidArgumentError(
-            "the task id has a blank or a line end around it: pass it with .strip()"
-        )
-    # More than control characters: byte order marks and other invisible ones are copied along.
-    if not is_visible(value):
-        wrong = next(character for character in value if not is_visible(character))
-        raise InvalidArgumentError(
-            f"the task id holds the character {wrong!a}: pass one id, without what is around it "
-            "in a file (.strip() removes line ends)"
-        )
-
-
-def _aware_time(_instance: object, _attribute: object, value: Any) -> None:
-    if value is None or (isinstance(value, datetime) and value.utcoffset() is not None):
-        return
-    raise InvalidArgumentError(
-        "created_at must be a datetime with a time zone, as in datetime.now(timezone.utc), or None"
-    )
-
-
-def _usable_route(_instance: object, _attribute: object, value: Any) -> None:
-    if value is not None and not (isinstance(value, str) and value.strip()):
-        raise InvalidArgumentError(
-            'route must be the name of a provider, such as "kie_jobs", or None for the client\'s'
-        )
 
 
 def separation_type(
@@ -154,10 +107,12 @@ class TaskRef:
             line end; the type is unknown, the time has no zone, or the route is blank.
     """
 
-    task_id: str = field(validator=_usable_task_id)
+    task_id: str = field(validator=_validation.usable_task_id)
     type: SeparationType | None = field(default=None, converter=_separation_type, kw_only=True)
-    created_at: datetime | None = field(default=None, validator=_aware_time, kw_only=True)
-    route: str | None = field(default=None, validator=_usable_route, kw_only=True)
+    created_at: datetime | None = field(
+        default=None, validator=_validation.aware_time, kw_only=True
+    )
+    route: str | None = field(default=None, validator=_validation.usable_route, kw_only=True)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         # Pickles of version 0.1.0 have no route.
@@ -266,7 +221,8 @@ class SeparationTask:
     Attributes:
         task_id: the task.
         status: a `TaskStatus`, or the API's word verbatim if it is a new one; `is_final` and
-            `succeeded` then go by the rest of the record. PENDING if the record has no status.
+            `succeeded` then go by the rest of the record. PENDING if the record has no status,
+            unless the rest of a second record shows an end, too.
         type: what kind of separation; inferred from the stems where the API does not say, None
             where that is not possible.
         stems: the URLs.
@@ -311,17 +267,18 @@ class SeparationTask:
         """Whether the task has ended.
 
         A status that is no `TaskStatus` says nothing; the task has then ended if the record has
-        a completion time with links or with an error code other than 0 and 200.
+        a completion time with links or with an error code other than 0 and 200. A success without
+        links is final here, but the waiting calls poll it again for a minute: its links may come.
         """
         return self.status in FINAL_STATUSES or self._has_ended_by_evidence
 
     @property
     def succeeded(self) -> bool:
         """Whether the task has ended with stems, also when only the webhook failed."""
-        if self.status in _STEMS_READY:
+        if self.status in STEMS_READY:
             return self._has_links
         # Beside an error code, a link to the song itself is no result.
-        absent = set() if self.error_code in _NO_ERROR else {"origin"}
+        absent = set() if self.error_code in NO_ERROR else {"origin"}
         results = self.origin_tracks or dict(self.stems).keys() - absent
         return self._has_ended_by_evidence and bool(results)
 
@@ -330,7 +287,7 @@ class SeparationTask:
         return (
             self.completed_at is not None
             and self.status not in _KNOWN_STATUSES
-            and (self.error_code not in _NO_ERROR or self._has_links)
+            and (self.error_code not in NO_ERROR or self._has_links)
         )
 
     @property
@@ -381,7 +338,8 @@ class TaskOutcome:
         task_id: the task.
         status: the last status seen; None if no poll succeeded.
         task: the final record; None if the wait ended without one.
-        error: what ended the wait; None if a final record was seen.
+        error: what ended the wait; None if a final record was seen. A `TaskFailedError`, which has
+            the record, where a success came without links and none have come since.
         polls: polls made for it.
         elapsed: seconds from the start of the wait to its end.
         files: where each stem was saved, by its name; empty if that was not asked for.

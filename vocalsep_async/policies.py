@@ -49,6 +49,12 @@ MAX_RESTING_FILES = 32
 holds two descriptors."""
 YOUNG_LINK = 600.0
 """Seconds after the end of a task in which its links cannot be past their time."""
+MISSING_LINKS_PATIENCE = 60.0
+"""Seconds for which a task that has succeeded without a link is polled again, from the first such
+record on."""
+MISSING_STATUS_PATIENCE = 1.0
+"""Seconds after which a second record without a status, whose rest shows an end, is taken for it.
+"""
 
 
 def _exponential(count: int, *, initial: float, factor: float, maximum: float) -> float:

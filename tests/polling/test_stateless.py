@@ -152,7 +152,8 @@ async def test_a_task_that_runs_is_pending_and_one_that_ended_is_done(
 
 @pytest.mark.parametrize("status", sorted(set(TaskStatus) - {TaskStatus.PENDING}))
 async def test_every_final_status_is_done(provider: FakeProvider, status: str) -> None:
-    provider.script("a", record("a", status))
+    links = {"vocalUrl": "https://cdn.example/v.mp3"}
+    provider.script("a", record("a", status, response=links))
     answer = await poll(provider, "a")
     assert isinstance(answer, PollDone)
     assert answer.task.status == status

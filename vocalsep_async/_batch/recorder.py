@@ -14,6 +14,7 @@ from vocalsep_async._events import Events
 from vocalsep_async._journal.codec import unpacked
 from vocalsep_async._journal.journal import JournalFile, KnownTask, type_of
 from vocalsep_async._journal.store import Row
+from vocalsep_async._polling.unfinished import error_in
 from vocalsep_async._scheduling.hazards import HazardTable
 from vocalsep_async._text import printable
 from vocalsep_async.errors import (
@@ -274,10 +275,10 @@ def _with_earlier(outcome: TaskOutcome, known: KnownTask) -> TaskOutcome:
     if isinstance(error, TaskTimeoutError):
         error = TaskTimeoutError(
             f"task {outcome.task_id!r} has no final status after {outcome.elapsed:.1f} s and "
-            f"{polls} polls, those of earlier runs included: last seen {printable(str(status))}. "
-            "Wait again with the same id.",
+            f"{polls} polls, those of earlier runs included: last seen {printable(str(status))}"
+            f"{error_in(error.task)}. Wait again with the same id.",
             task_id=outcome.task_id,
-            task=None,
+            task=error.task,
             polls=polls,
             last_error=error.last_error,
         )

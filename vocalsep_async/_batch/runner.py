@@ -29,6 +29,7 @@ from vocalsep_async.errors import ConfigurationError, JournalError
 from vocalsep_async.instrumentation import BatchFinished, BatchStarted, OutcomeDelivered
 from vocalsep_async.journal import Journal
 from vocalsep_async.models import (
+    STEMS_READY,
     BatchStats,
     SeparationTask,
     SeparationType,
@@ -178,7 +179,10 @@ class Runner(BatchRunner):
     ) -> None:
         # Earlier tasks first: the tracker takes tasks in the order of their deadlines.
         for number, known in enumerate(pending, start=1):
-            tracker.add(self._poller.routes.ref(known.ref), known.age())
+            ref = self._poller.routes.ref(known.ref)
+            if known.status in STEMS_READY:
+                self._poller.doubts.give_up(ref)
+            tracker.add(ref, known.age())
             if number % _SLICE == 0:
                 await asyncio.sleep(0)
         if self._recorder is not None:
@@ -346,7 +350,9 @@ class Runner(BatchRunner):
 
     def _on_pending(self, task_id: str, status: TaskStatus | str, polls: int) -> None:
         self._on_answer(task_id)
-        if self._recorder is None:
+        # A success whose links may still come is written once they have not: the next run takes
+        # it for the sign that it need not wait for them again.
+        if self._recorder is None or status in STEMS_READY:
             return
         # Within a poll: raised there, the error would pass for one of the poll.
         try:

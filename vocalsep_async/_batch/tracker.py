@@ -13,8 +13,10 @@ from anyio.lowlevel import checkpoint
 from vocalsep_async._batch.backlog import UnpolledIds
 from vocalsep_async._batch.counters import BatchCounters
 from vocalsep_async._batch.groups import ArrivalGroup
+from vocalsep_async._polling.doubts import lacks_links
 from vocalsep_async._polling.poller import Poller
-from vocalsep_async._polling.target import PollTarget, timeout_error
+from vocalsep_async._polling.target import PollTarget
+from vocalsep_async._polling.unfinished import unfinished_error
 from vocalsep_async._scheduling.queue import PollQueue
 from vocalsep_async.errors import VocalSepError
 from vocalsep_async.models import (
@@ -250,7 +252,7 @@ class BatchTracker:
         self.counters.on_record()
         if target.polls == 1 and target.age_is_known:
             self._backlog.siblings.observe(group.started - target.created)
-        if task.is_final:
+        if target.has_ended and not lacks_links(task):
             ended = target.ended_at(task)
             if ended is not None:
                 # No poll could have detected the end before the task was added.
@@ -258,7 +260,7 @@ class BatchTracker:
                     asyncio.get_running_loop().time() - max(ended, group.started)
                 )
             self._settle(target.task_id, group, task=task)
-        elif self._is_last(group, target):
+        elif target.has_ended or self._is_last(group, target):
             self._settle(target.task_id, group)
         else:
             polls = target.polls - self._polls_before.get(target.task_id, 0)
@@ -382,13 +384,13 @@ class BatchTracker:
         task: SeparationTask | None = None,
         error: VocalSepError | None = None,
     ) -> None:
-        """End the wait for a task: with its final record, an error, or else a timeout."""
+        """End the wait for a task: with its final record, an error, or what its absence means."""
         known = self._open.pop(task_id)
         target = known if isinstance(known, PollTarget) else None
         polls = 0 if target is None else target.polls - self._polls_before.pop(task_id, 0)
         elapsed = asyncio.get_running_loop().time() - group.started
         if task is None and error is None:
-            error = timeout_error(
+            error = unfinished_error(
                 task_id,
                 target,
                 elapsed=elapsed,

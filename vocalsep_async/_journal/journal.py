@@ -18,7 +18,7 @@ from vocalsep_async._journal.store import Row, Store, Write
 from vocalsep_async._journal.writer import Writer
 from vocalsep_async._tasks import run_to_completion
 from vocalsep_async._text import printable
-from vocalsep_async.errors import InvalidArgumentError, JournalError
+from vocalsep_async.errors import InvalidArgumentError, JournalError, TaskFailedError
 from vocalsep_async.models import (
     Intent,
     SeparationType,
@@ -259,7 +259,7 @@ class JournalFile:
         self._statuses[task_id] = status, polls
 
     async def save_outcome(self, outcome: TaskOutcome) -> None:
-        """Save the final record of a task, if it has one.
+        """Save the final record of a task if it has one, or that it ended without links.
 
         Raises:
             JournalError: it was not saved.
@@ -272,7 +272,11 @@ class JournalFile:
             status = printable(str(outcome.status))
             values = (status, outcome.polls, outcome.elapsed, record, outcome.task_id)
             writes.append((_END, values))
-            # The final status replaces one that was deferred.
+        elif isinstance(outcome.error, TaskFailedError):
+            status = printable(str(outcome.status))
+            writes.append((_SET_STATUS, (status, outcome.polls, outcome.task_id)))
+        if writes:
+            # The last status replaces one that was deferred.
             self._statuses.pop(outcome.task_id, None)
         await self._open_writer().write(*writes)
 

@@ -26,15 +26,15 @@ class DurationLearner:
         self._warned: set[str] = set()
         self._ended: OrderedDict[tuple[str | None, str], None] = OrderedDict()
 
-    def observe(self, task: SeparationTask, target: PollTarget | None) -> bool:
-        """Learn from *task*; whether this is the first final record of it.
+    def observe(self, task: SeparationTask, target: PollTarget | None, *, has_ended: bool) -> bool:
+        """Learn from *task*; whether this is the first record after which it *has_ended*.
 
         *target* is None for a task that no subscriber waits for.
         """
         self._warn_of_unknown(task)
         # Several calls may receive the final record of one task.
         key = (task.route, task.task_id)
-        if not task.is_final or key in self._ended:
+        if not has_ended or key in self._ended:
             return False
         self._ended[key] = None
         if len(self._ended) > _REMEMBERED:

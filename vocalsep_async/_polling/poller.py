@@ -17,6 +17,7 @@ from anyio.lowlevel import checkpoint
 
 from vocalsep_async._failures import is_refusal
 from vocalsep_async._polling.direct import DirectPolls
+from vocalsep_async._polling.doubts import Doubts
 from vocalsep_async._polling.lead import Lead
 from vocalsep_async._polling.learner import DurationLearner
 from vocalsep_async._polling.poll_events import (
@@ -33,6 +34,7 @@ from vocalsep_async._polling.target import (
     PollGroup,
     PollTarget,
     Subscriber,
+    Verdict,
     identity_of,
 )
 from vocalsep_async._polling.task_ages import Age, TaskAges
@@ -76,6 +78,7 @@ class Poller:
         self.routes = routes
         self._learner = learner
         self._ages = TaskAges()
+        self.doubts = Doubts(routes)
         self._direct = DirectPolls(sender, routes)
         self.stateless = StatelessPoller(
             sender, self._direct, self.hazards, self._receive, lambda: self._refusals.has_succeeded
@@ -114,21 +117,23 @@ class Poller:
         """
         ref = self.routes.ref(ref)
         task, _ = await self._direct.send_with_retries(ref, timeout)
-        return self._receive(ref, task)
+        return self._receive(ref, task).task
 
-    def _receive(self, ref: TaskRef, task: SeparationTask) -> SeparationTask:
-        """Handle a record that a call outside the loop received, and return it."""
-        target = self._claimed(ref) if task.is_final else None
-        self._observe(task, target)
+    def _receive(self, ref: TaskRef, task: SeparationTask, doubted_for: float = 0.0) -> Verdict:
+        """Judge a record that a call outside the loop received; it is handled as one of a poll."""
+        verdict = self.doubts.judge(task, doubted_for)
+        target = self._claimed(ref) if verdict.has_ended else None
+        self._observe(verdict, target)
         if target is not None:
-            target.on_record(task)
-            self._end_with(target, task)
-        return task
+            target.on_record(verdict)
+            self._end_with(target, verdict.task)
+        return verdict
 
-    def _observe(self, task: SeparationTask, target: PollTarget | None) -> None:
+    def _observe(self, verdict: Verdict, target: PollTarget | None) -> None:
         self._refusals.on_success()
-        if self._learner.observe(task, target):
-            self._events.emit(task_finished(task, target, asyncio.get_running_loop().time()))
+        if self._learner.observe(verdict.task, target, has_ended=verdict.has_ended):
+            now = asyncio.get_running_loop().time()
+            self._events.emit(task_finished(verdict.task, target, now))
 
     def notify(self, task: str | TaskRef) -> bool:
         """Poll the task soon, because something happened to it; whether it is waited for.
@@ -514,20 +519,21 @@ class Poller:
         now = asyncio.get_running_loop().time()
         self._lead.observe(now - target.sent)
         self.silence.end()
-        target.on_record(task)
+        verdict = self.doubts.judge(task)
+        target.on_record(verdict)
         if age is not None:
             target.learn_age(age.seconds, now, is_exact=age.is_exact)
-        self._observe(task, target)
+        self._observe(verdict, target)
         # A poll that failed is reported in any case: the log warns of the first one.
         wait_ids = wait_ids_of(target) if self._events else None
         for subscriber in target.subscribers:
             subscriber.on_poll(None)
-        if task.is_final:
-            self._end_with(target, task)
+        if verdict.has_ended:
+            self._end_with(target, verdict.task)
         else:
-            self._go_on(target, task)
+            self._go_on(target, verdict.task)
         if wait_ids is not None:
-            self._report(target, wait_ids, task=task)
+            self._report(target, wait_ids, task=verdict.task)
 
     def _end_with(self, target: PollTarget, task: SeparationTask) -> None:
         # Before the subscribers are notified: one that subscribes again gets a new target.

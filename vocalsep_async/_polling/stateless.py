@@ -19,7 +19,7 @@ from vocalsep_async import _validation
 from vocalsep_async._failures import FailureStreak, is_refusal
 from vocalsep_async._polling.direct import DirectPolls
 from vocalsep_async._polling.refusals import CONFIRMATION
-from vocalsep_async._polling.target import LONGEST_AGE
+from vocalsep_async._polling.target import LONGEST_AGE, Verdict
 from vocalsep_async._scheduling.hazards import HazardTable
 from vocalsep_async._scheduling.sibling_ages import GUESSED_AGE
 from vocalsep_async._sender import RequestSender
@@ -62,6 +62,7 @@ class _State:
         began: the moment of the first call.
         created: when the task was created; None if not known.
         understood: whether any answer came from this API.
+        doubted: since when records have left the end in doubt; None without a doubt.
     """
 
     # Flat, because it is what users store as JSON.
@@ -73,6 +74,7 @@ class _State:
     began: float | None = field(default=None, validator=_moment)
     created: float | None = field(default=None, validator=_moment)
     understood: bool = field(default=False, validator=_flag)
+    doubted: float | None = field(default=None, validator=_moment)
 
     @property
     def streak(self) -> FailureStreak:
@@ -99,7 +101,7 @@ class StatelessPoller:
         sender: whose limiter has to have a slot.
         polls: sends the poll.
         hazards: what is known about how long tasks take.
-        receive: called with the record.
+        receive: judges the record, given for how many seconds the state has its end in doubt.
         has_succeeded: says whether any poll of the client returned a record.
     """
 
@@ -108,7 +110,7 @@ class StatelessPoller:
         sender: RequestSender,
         polls: DirectPolls,
         hazards: HazardTable,
-        receive: Callable[[TaskRef, SeparationTask], object],
+        receive: Callable[[TaskRef, SeparationTask, float], Verdict],
         has_succeeded: Callable[[], bool],
     ) -> None:
         self._sender = sender
@@ -143,23 +145,26 @@ class StatelessPoller:
             )
         except VocalSepError as error:
             return self._failed(known, request, error)
-        self._receive(ref, task)
-        return PollDone(task) if task.is_final else self._running(known, ref, policy, task, age)
+        verdict = self._receive(ref, task, _doubted_for(known))
+        if verdict.has_ended:
+            return PollDone(verdict.task)
+        return self._running(known, ref, policy, verdict, age)
 
     def _running(
         self,
         known: _State,
         ref: TaskRef,
         policy: PollPolicy,
-        task: SeparationTask,
+        verdict: Verdict,
         age: float | None,
     ) -> PollPending:
         # The wall clock, because the next call may run in another process.
         now = time.time()
         known = known.polled(
             FailureStreak(),
-            status=str(task.status),
+            status=str(verdict.task.status),
             created=known.created if age is None else now - age,
+            doubted=None if verdict.doubted_for is None else now - verdict.doubted_for,
         )
         context = PollContext(
             polls=known.polls,
@@ -169,9 +174,10 @@ class StatelessPoller:
             draw=random.random(),
         )
         delay = policy.delay(context)
-        return self._pending(
-            known, _validation.number(delay, "the delay of a poll policy", minimum=0.0)
-        )
+        wanted = _validation.number(delay, "the delay of a poll policy", minimum=0.0)
+        if verdict.poll_at is not None:
+            wanted = min(wanted, max(0.0, verdict.poll_at - asyncio.get_running_loop().time()))
+        return self._pending(known, wanted)
 
     def _failed(self, known: _State, request: Request, error: VocalSepError) -> PollPending:
         streak = known.streak.record(error)
@@ -205,6 +211,10 @@ def _begun(known: _State, ref: TaskRef) -> _State:
     if known.created is None and ref.created_at is not None:
         known = evolve(known, created=ref.created_at.timestamp())
     return known
+
+
+def _doubted_for(known: _State) -> float:
+    return 0.0 if known.doubted is None else max(0.0, time.time() - known.doubted)
 
 
 def _elapsed(known: _State, now: float) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from vocalsep_async import _validation
 from vocalsep_async._failures import FailureStreak
@@ -13,16 +13,11 @@ from vocalsep_async._scheduling.hazards import HazardTable
 from vocalsep_async._scheduling.queue import PollQueue
 from vocalsep_async._scheduling.queue_entry import QueueEntry
 from vocalsep_async._scheduling.sibling_ages import GUESSED_AGE
-from vocalsep_async._text import counted, printable
+from vocalsep_async._text import printable
 from vocalsep_async.durations import view_of
-from vocalsep_async.errors import (
-    RequestTimeoutError,
-    TaskNotFoundError,
-    TaskTimeoutError,
-    VocalSepError,
-)
+from vocalsep_async.errors import VocalSepError
 from vocalsep_async.models import SeparationTask, SeparationType, TaskRef, TaskStatus
-from vocalsep_async.policies import HANGING_POLL, PollContext, PollPolicy
+from vocalsep_async.policies import PollContext, PollPolicy
 
 _SHORTEST_GAP = 1.0
 """Seconds between two polls, at least, where a new subscriber brings the second one forward."""
@@ -60,7 +55,7 @@ class Subscriber(Protocol):
         """A poll ended; *error* is the reason if it will be retried."""
 
     def on_record(self, target: PollTarget, task: SeparationTask) -> None:
-        """A poll returned the record *task*."""
+        """A poll returned the record *task*; `PollTarget.has_ended` says whether it is the last."""
 
     def on_retry(self, target: PollTarget, error: VocalSepError) -> None:
         """A poll failed with *error* and will be retried."""
@@ -76,6 +71,23 @@ def identity_of(ref: TaskRef) -> Identity:
     """The key of a task within a client: its id, with its route if that is not the client's own."""
     # A pair for each task would cost memory that hardly any client needs.
     return ref.task_id if ref.route is None else (ref.route, ref.task_id)
+
+
+class Verdict(NamedTuple):
+    """What a record means.
+
+    Attributes:
+        task: the record; without a status of its own, with the one that its rest shows, once that
+            is certain.
+        has_ended: whether no later record is expected to tell more.
+        doubted_for: seconds since a record first left this in doubt; None without a doubt.
+        poll_at: when to poll to clear the doubt, on the event loop's clock; None without one.
+    """
+
+    task: SeparationTask
+    has_ended: bool
+    doubted_for: float | None = None
+    poll_at: float | None = None
 
 
 class PollGroup(Protocol):
@@ -104,12 +116,12 @@ class PollTarget(QueueEntry):
         polls: polls sent.
         poll: the poll under way; None if there is none.
         subscribers: they receive what polls find, in the order in which they came.
-        status: of the last record; None before the first.
         last_error: of the last poll; None if it returned a record.
         retry_at: when the next poll is due after one that failed.
     """
 
     __slots__ = (
+        "_seen",
         "_streak",
         "age_is_exact",
         "age_is_known",
@@ -118,7 +130,6 @@ class PollTarget(QueueEntry):
         "poll",
         "polls",
         "retry_at",
-        "status",
         "subscribers",
         "type",
     )
@@ -135,7 +146,8 @@ class PollTarget(QueueEntry):
         # A tuple that is replaced as a whole: subscribers come and go while the poller iterates
         # over it.
         self.subscribers: tuple[Subscriber, ...] = ()
-        self.status: TaskStatus | str | None = None
+        # Most records tell the status alone, and a slot for each would cost a batch memory.
+        self._seen: Verdict | TaskStatus | str | None = None
         self.last_error: VocalSepError | None = None
         self._streak = _NO_FAILURES
         self.retry_at = -math.inf
@@ -145,6 +157,21 @@ class PollTarget(QueueEntry):
     def failures(self) -> int:
         """Polls that failed since the last one that returned a record."""
         return self._streak.failures
+
+    @property
+    def status(self) -> TaskStatus | str | None:
+        """The status of the last record; None before the first."""
+        return self._seen.task.status if isinstance(self._seen, Verdict) else self._seen
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """That on the last record, if it tells more than that the task is running."""
+        return self._seen if isinstance(self._seen, Verdict) else None
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the last record says so beyond doubt."""
+        return self.verdict is not None and self.verdict.has_ended
 
     @property
     def task_id(self) -> str:
@@ -207,14 +234,22 @@ class PollTarget(QueueEntry):
         self.sent, self.latest = now, math.inf
         self.polls += 1
 
-    def on_record(self, task: SeparationTask) -> None:
-        """A poll returned the record *task*."""
-        self.status, self.last_error, self._streak = task.status, None, _NO_FAILURES
+    def on_record(self, verdict: Verdict) -> None:
+        """A poll returned a record."""
+        task = verdict.task
+        self.last_error, self._streak = None, _NO_FAILURES
+        is_doubtful = verdict.doubted_for is not None
+        has_error = task.error_code is not None or task.error_message is not None
+        # The others are not kept: a hundred thousand records would fill the memory.
+        self._seen = verdict if task.is_final or is_doubtful or has_error else task.status
+        if verdict.poll_at is not None:
+            self.poll_by(verdict.poll_at)
 
     def on_running(self) -> None:
-        """The task was still running at the last poll: learn from its age."""
+        """The task was still running at the last poll, unless that is in doubt: learn its age."""
         age = self.sent - self.created
-        if self.age_is_known and age > self.running_at:
+        is_doubtful = self.verdict is not None and self.verdict.doubted_for is not None
+        if not is_doubtful and self.age_is_known and age > self.running_at:
             self.model.observe_running(self.running_at, age)
             self.running_at = age
 
@@ -276,76 +311,6 @@ class PollTarget(QueueEntry):
         # The last poll has served every moment before it.
         if self.sent < moment < self.latest:
             self.latest = moment
-
-
-def timeout_error(
-    task_id: str,
-    target: PollTarget | None,
-    *,
-    elapsed: float,
-    polls: int,
-    task: SeparationTask | None = None,
-    pause_cause: VocalSepError | None = None,
-) -> TaskTimeoutError:
-    """The error of a wait that runs out of time now.
-
-    Args:
-        task_id: the task.
-        target: what is known of it; None if it was never polled.
-        elapsed: seconds that the wait took.
-        polls: polls made meanwhile.
-        task: the last record, where it was kept.
-        pause_cause: what began the present pause of the client; None without one.
-    """
-    error = pause_cause if target is None else _fault(target, pause_cause)
-    seen = "never seen" if target is None else _last_seen(target, task)
-    # What was never seen may not exist, and the last error says what to check.
-    advice = "" if isinstance(error, TaskNotFoundError) else " Wait again with the same id."
-    return TaskTimeoutError(
-        f"task {task_id!r} has no final status after {elapsed:.1f} s and "
-        f"{counted(polls, 'poll')}: {seen}.{_reason(target, error)}{advice}",
-        task_id=task_id,
-        task=task,
-        polls=polls,
-        last_error=error,
-    )
-
-
-def _fault(target: PollTarget, pause_cause: VocalSepError | None) -> VocalSepError | None:
-    """What kept the polls of a wait that runs out of time from an answer; None if nothing did."""
-    known = target.last_error or pause_cause
-    if not target.is_polling:
-        return known
-    seconds = asyncio.get_running_loop().time() - target.sent
-    if known is not None and seconds < HANGING_POLL:
-        return known
-    return RequestTimeoutError(f"a poll has been without an answer for {seconds:.1f} s")
-
-
-def _last_seen(target: PollTarget, task: SeparationTask | None) -> str:
-    if target.status is None:
-        return "never seen"
-    # A poll that failed, or is under way, saw nothing.
-    saw = target.last_error is None and not target.is_polling
-    when = f" {asyncio.get_running_loop().time() - target.sent:.1f} s ago" if saw else ""
-    said = "" if task is None else _said(task)
-    return f"last seen {printable_status(target.status)}{when}{said}"
-
-
-def _said(task: SeparationTask) -> str:
-    """The error that a record brings although its task is pending; "" if there is none."""
-    words = [str(each) for each in (task.error_code, task.error_message) if each]
-    return f" with the error {': '.join(words)}" if words else ""
-
-
-def _reason(target: PollTarget | None, error: VocalSepError | None) -> str:
-    if error is None:
-        return ""
-    if target is not None and target.last_error is error:
-        return f" The last poll failed: {error}"
-    # A pause is begun by an answer of the API, and only a poll under way has none.
-    is_pause = not isinstance(error, RequestTimeoutError)
-    return f" The client is paused: {error}" if is_pause else f" At the end: {error}."
 
 
 def printable_status(status: TaskStatus | str) -> str:

@@ -11,9 +11,10 @@ from collections.abc import Awaitable, Callable
 import anyio
 
 from vocalsep_async._events import new_id
-from vocalsep_async._polling.target import PollTarget, timeout_error
+from vocalsep_async._polling.target import PollTarget
+from vocalsep_async._polling.unfinished import unfinished_error
 from vocalsep_async._scheduling.queue import PollQueue
-from vocalsep_async.errors import TaskTimeoutError, VocalSepError
+from vocalsep_async.errors import VocalSepError
 from vocalsep_async.instrumentation import WaitFinished, WaitStarted
 from vocalsep_async.models import SeparationTask
 from vocalsep_async.policies import PollPolicy
@@ -66,6 +67,8 @@ class Waiter:
         self._every_record = every_record
         self._pause_cause = pause_cause
         self._unread: SeparationTask | None = None
+        self._last: SeparationTask | None = None
+        """The record that ended the wait."""
         self._error: Exception | None = None
         self._arrived = anyio.Event()
 
@@ -80,18 +83,23 @@ class Waiter:
     def on_record(self, target: PollTarget, task: SeparationTask) -> None:
         """A poll returned the record *task*."""
         self.task = task
-        if task.is_final or self._every_record:
+        # A single poll is not followed by those that might find links.
+        is_last = target.has_ended or (task.is_final and self._is_single(target))
+        if is_last or self._every_record:
             # A newer record replaces one that was not read: a slow reader gets the newest.
             self._unread = task
             self._arrived.set()
-        if task.is_final:
-            self.has_ended = True
+        if is_last:
+            self._last, self.has_ended = task, True
         else:
             self._end_if_single(target)
 
+    def _is_single(self, target: PollTarget) -> bool:
+        return self._once and target.sent >= self._once_since
+
     def _end_if_single(self, target: PollTarget) -> None:
-        if self._once and target.sent >= self._once_since:
-            self.on_error(target, self.timeout_error())
+        if self._is_single(target):
+            self.on_error(target, self.unfinished_error())
 
     def on_retry(self, target: PollTarget, error: VocalSepError) -> None:  # noqa: ARG002 - the protocol's
         """A poll failed and will be retried, unless the wait is for a single poll."""
@@ -151,25 +159,22 @@ class Waiter:
         """
         with anyio.CancelScope(deadline=self.deadline):
             return await self._final(on_update)
-        if self.task is not None and self._has_final:
-            return self.task  # only on_update was cut
-        raise self.timeout_error()
+        # Either only on_update was cut, or a success whose links had not come.
+        if self.task is not None and self.task.is_final:
+            return self.task
+        raise self.unfinished_error()
 
     async def _final(self, on_update: OnUpdate | None) -> SeparationTask:
         while True:
             task = await self.next()
             if on_update is not None and inspect.isawaitable(updated := on_update(task)):
                 await updated
-            if task.is_final:
+            if task is self._last:
                 return task
 
-    @property
-    def _has_final(self) -> bool:
-        return self.task is not None and self.task.is_final
-
-    def timeout_error(self) -> TaskTimeoutError:
-        """The error of this wait if it runs out of time now."""
-        return timeout_error(
+    def unfinished_error(self) -> VocalSepError:
+        """The error of this wait if it ends now."""
+        return unfinished_error(
             self._target.task_id,
             self._target,
             elapsed=asyncio.get_running_loop().time() - self.started,

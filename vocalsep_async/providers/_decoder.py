@@ -15,7 +15,7 @@ from vocalsep_async.errors import (
     InvalidArgumentError,
     TaskNotFoundError,
 )
-from vocalsep_async.models import SeparationTask, TaskRef
+from vocalsep_async.models import SeparationTask, TaskRef, TaskStatus
 from vocalsep_async.providers._creations import Evidence, evidence_in, id_of_created
 from vocalsep_async.providers._echoes import without_secrets
 from vocalsep_async.providers._envelope import (
@@ -124,10 +124,27 @@ class Decoder:
         Raises:
             DecodeError: it is no record, or one of a task that has not ended.
         """
-        task = self._record(ref, record)
+        task = self.ended(ref, record)
         if not task.is_final:
             raise DecodeError(f"a stored task has the status {printable(str(task.status))}")
         return task
+
+    def ended(self, ref: TaskRef, record: Any) -> SeparationTask:
+        """Read a record whose missing status, if it has none, may be that of an end.
+
+        A first record without a status is taken for one of a running task. The rest of a later
+        one decides as for a status that is not documented.
+
+        Raises:
+            DecodeError: it is no record.
+        """
+        task = self._record(ref, record, blank_status="")
+        if task.status:
+            return task
+        if not task.is_final:
+            return evolve(task, status=TaskStatus.PENDING)
+        failed = TaskStatus.GENERATE_AUDIO_FAILED
+        return evolve(task, status=TaskStatus.SUCCESS if task.succeeded else failed)
 
     def callback(self, body: bytes) -> SeparationTask:
         """Read what the API posts to a callback URL.
@@ -147,7 +164,7 @@ class Decoder:
         )
 
     def _record(
-        self, ref: TaskRef, record: Any, *, http_status: int | None = None
+        self, ref: TaskRef, record: Any, *, http_status: int | None = None, **options: Any
     ) -> SeparationTask:
         return structure_task(
             record,
@@ -157,6 +174,7 @@ class Decoder:
             route=self.route,
             type_=ref.type,
             taskId=ref.task_id,
+            **options,
         )
 
     def _payload(

@@ -52,6 +52,7 @@ def structure_task(
     http_status: int | None = None,
     route: str | None = None,
     type_: SeparationType | None = None,
+    blank_status: TaskStatus | str = TaskStatus.PENDING,
     **known: Any,
 ) -> SeparationTask:
     """Structure one record as received.
@@ -59,11 +60,11 @@ def structure_task(
     Args:
         record: the JSON value.
         read: brings it to the usual spelling.
-        statuses: what the words for its status mean; any other word is kept as it is. A record
-            that names its task and has no status is PENDING.
+        statuses: what the words for its status mean; any other word is kept as it is.
         http_status: the HTTP status it came with; None for a callback.
         route: the route it came on; None where ids leave no doubt about it.
         type_: what the caller knows of the type, for where the record leaves it open.
+        blank_status: the status of a record that names its task and has none.
         known: what the caller knows, in the usual spelling, for where it says nothing.
 
     Raises:
@@ -77,7 +78,7 @@ def structure_task(
     status = _meaning(given.get("successFlag"), statuses)
     # An object that lacks its id, too, may be anything.
     if not isinstance(status, TaskStatus) and _is_blank(status) and "taskId" in usual:
-        status = TaskStatus.PENDING
+        status = blank_status
     given["successFlag"] = status
     response = given.pop("response", None)
     # Most records are of pending tasks, and hold no link but the caller's own.

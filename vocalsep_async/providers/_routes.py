@@ -79,6 +79,10 @@ class Routes:
         """The request that polls a task."""
         return self.decoder(route).provider.poll_request(task_id)
 
+    def ended(self, ref: TaskRef, record: Any) -> SeparationTask:
+        """Read a record again; without a status it has the one that its rest shows."""
+        return self.decoder(ref.route).ended(ref, record)
+
     def restored(self, ref: TaskRef, record: Any) -> SeparationTask:
         """Read the stored record of a task that had ended.
 

@@ -15,6 +15,7 @@ from vocalsep_async import (
     AuthenticationError,
     DownloadError,
     Stems,
+    TaskFailedError,
     TaskNotFoundError,
     TaskOutcome,
     TaskTimeoutError,
@@ -105,6 +106,13 @@ def test_a_record_without_times_has_no_delay() -> None:
 def test_a_task_that_timed_out_has_the_times_of_its_last_record() -> None:
     row = row_of(ended_by(TIMED_OUT))
     assert (row.created_at, row.completed_at, row.delay) == (BEGAN, None, None)
+
+
+def test_a_task_whose_links_did_not_come_has_failed_with_the_times_of_its_record() -> None:
+    ended = ended_by(TaskFailedError("no link came", task(stems=Stems())))
+    row = row_of(ended)
+    assert status_of(ended) is RowStatus.FAILED
+    assert (row.created_at, row.duration, reason_of(ended)) == (BEGAN, 10.0, "no link came")
 
 
 def test_a_task_without_a_record_has_no_times() -> None:

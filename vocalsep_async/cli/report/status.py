@@ -9,6 +9,7 @@ from vocalsep_async import (
     ClientClosedError,
     InsufficientCreditsError,
     SeparationTask,
+    TaskFailedError,
     TaskOutcome,
     TaskTimeoutError,
 )
@@ -73,7 +74,7 @@ def _api_message(outcome: TaskOutcome) -> str | None:
 
 
 def last_record(outcome: TaskOutcome) -> SeparationTask | None:
-    """The final record, or the last one of a task that timed out; None if there is none."""
-    if outcome.task is None and isinstance(outcome.error, TaskTimeoutError):
+    """The final record, or the last one that an error kept; None if there is none."""
+    if outcome.task is None and isinstance(outcome.error, (TaskTimeoutError, TaskFailedError)):
         return outcome.error.task
     return outcome.task
