@@ -510,7 +510,7 @@ _OTHERS: dict[str, Fault] = {
     ),
     "no_such_task": answer(envelope()),
     "link_in_a_list": answer(
-        envelope(data=record(response={"vocalUrl": [f"https://cdn.example/?sig={SIGNATURE}"]}))
+        envelope(data=record(response={"vocalUrl": [f"cdn.example/?sig={SIGNATURE}"]}))
     ),
     "maintenance_page": answer(HTML, status="455 Maintenance", kind="text/html"),
 }

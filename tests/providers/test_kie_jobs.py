@@ -65,6 +65,12 @@ def job(state: str = "success", result: Any = "", **fields: Any) -> dict[str, An
     } | fields
 
 
+def nested_in_data(result: Any, levels: int) -> Any:
+    for _ in range(levels):
+        result = {"data": result}
+    return result
+
+
 def answer(data: Any, code: int = 200, **fields: Any) -> bytes:
     return json.dumps({"code": code, "msg": "success", "data": data} | fields).encode()
 
@@ -203,7 +209,7 @@ def test_a_record_of_the_older_shape_is_read_too() -> None:
         *["", None, "null", "{}", "[]", "not json", "[" * 5_000, 7, "7"],
         *[{"data": 7}, '{"data": [7]}', {"vocal_url": ""}, {"vocal_url": 7}],
         *[{"origin_data": "x"}, {"origin_data": [{}, 7, "x"]}],
-        {"data": {"data": {"data": {"data": {"vocal_url": VOCALS}}}}},
+        nested_in_data({"vocal_url": VOCALS}, 8),
     ],
 )
 def test_a_success_without_a_link_is_final_and_keeps_its_record(result: Any) -> None:

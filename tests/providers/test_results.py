@@ -75,7 +75,7 @@ def test_two_keys_of_one_name_give_two_stems_unless_their_links_are_the_same() -
     }
 
 
-@pytest.mark.parametrize("value", [None, "", 7, True, [link("x")], {"a": 1}, "x.mp3", "ftp://a/b"])
+@pytest.mark.parametrize("value", [None, "", 7, True, ["x"], {"a": 1}, "x.mp3", "ftp://a/b"])
 def test_only_an_http_link_makes_a_key_that_is_not_documented_a_stem(value: Any) -> None:
     task = structure_task(vocals_done(response={"harpUrl": value}))
     assert not task.stems

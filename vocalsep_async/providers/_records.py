@@ -28,7 +28,8 @@ from vocalsep_async.models import (
     Stems,
     TaskStatus,
 )
-from vocalsep_async.providers._results import complete, is_link, undocumented, unused
+from vocalsep_async.providers._links import FreeNames, link_in, undocumented
+from vocalsep_async.providers._results import complete
 from vocalsep_async.providers._spellings import LINKS, usual_record, usual_track
 
 T = TypeVar("T")
@@ -164,7 +165,7 @@ def _implied_type(response: Any, said: SeparationType | None) -> SeparationType 
     """The type by the stems; where they leave it open, *said*, which is the caller's."""
     if not isinstance(response, dict):
         return said
-    if is_link(response.get("vocalUrl")):
+    if link_in(response.get("vocalUrl")):
         return _type_with_vocals(response, said)
     # Only a split_stem_advanced lists its tracks in pairs.
     in_pairs = any(part is not None for part, _ in _tracks(response))
@@ -175,7 +176,7 @@ def _implied_type(response: Any, said: SeparationType | None) -> SeparationType 
 
 
 def _has_instruments(response: Mapping[str, Any]) -> bool:
-    return any(is_link(response.get(key)) for key in _INSTRUMENTS)
+    return any(value and link_in(value) for value in map(response.get, _INSTRUMENTS))
 
 
 def _type_with_vocals(
@@ -184,8 +185,8 @@ def _type_with_vocals(
     # Some versions give an instrumental beside the instruments, so that these decide.
     if _has_instruments(response):
         return SeparationType.SPLIT_STEM
-    has_instrumental = is_link(response.get("instrumentalUrl"))
-    has_more = is_link(response.get(LINKS["backing_vocals"])) or any(undocumented(response))
+    has_instrumental = link_in(response.get("instrumentalUrl"))
+    has_more = link_in(response.get(LINKS["backing_vocals"])) or any(undocumented(response))
     if has_more and said in _VOCAL_TYPES:
         return said
     if has_instrumental:
@@ -209,10 +210,8 @@ def _text(value: Any, _type: Any) -> str:
 
 
 def _link(value: Any, _type: Any) -> str | None:
-    if value is None:
-        return None
-    if isinstance(value, str):
-        return value if is_link(value) else None
+    if value is None or isinstance(value, str):
+        return link_in(value)
     raise ValueError(f"is {_kind(value)}, not a link")
 
 
@@ -315,9 +314,9 @@ def _structure(*, detailed: bool) -> Callable[[Mapping[str, Any], Any], Separati
         if not isinstance(response, dict) or not response.get("originData"):
             return ()
         return tuple(
-            structure_track({**track, "part": part}, OriginTrack)
+            structure_track({**track, "audio_url": link, "part": part}, OriginTrack)
             for part, track in _tracks(response)
-            if _link(track.get("audio_url", ""), None) is not None
+            if (link := _link(track.get("audio_url", ""), None)) is not None
         )
 
     return make_dict_structure_fn(
@@ -349,10 +348,12 @@ def _stems(response: Any, _type: Any) -> Stems:
         raise TypeError(f"is {_kind(response)}, not an object")
     links, wrong = {}, []
     for name, key in LINKS.items():
-        link = response.get(key)
-        if is_link(link):
+        value = response.get(key)
+        if value is None or value == "":
+            continue
+        if (link := link_in(value)) is not None:
             links[name] = link
-        elif link is not None and not isinstance(link, str):
+        elif not isinstance(value, str):
             wrong.append(name)
     if wrong:
         raise TypeError(f"holds no link as {', '.join(wrong)}")
@@ -362,15 +363,20 @@ def _stems(response: Any, _type: Any) -> Stems:
 
 def _others(response: Mapping[str, Any], links: dict[str, str]) -> tuple[tuple[str, str], ...]:
     """The stems under keys that are not documented, but for those that repeat *links*."""
-    others: dict[str, str] = {}
-    for _, name, link in undocumented(response):
-        if link in links.values() or link in others.values():
+    found = list(undocumented(response))
+    if not found:
+        return ()
+    seen, others, names = set(links.values()), [], FreeNames(links)
+    for _, name, link in found:
+        if link in seen:
             continue
+        seen.add(link)
         if name in LINKS and name not in links:
             links[name] = link
+            names.take(name)
         else:
-            others[unused(name, links.keys() | others.keys())] = link
-    return tuple(others.items())
+            others.append((names.take(name), link))
+    return tuple(others)
 
 
 def _as_it_is(value: Any, _type: Any) -> Any:

@@ -7,19 +7,34 @@ must not be dropped because a place or a key is not documented.
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Collection, Iterator, Mapping
-from itertools import count
-from typing import Any, TypeGuard
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
+from typing import Any
 
+from vocalsep_async.providers._links import (
+    DOCUMENTED,
+    LINK_KEYS,
+    FreeNames,
+    group_name,
+    is_of_several,
+    is_other,
+    is_other_key,
+    key_of,
+    link_in,
+    own_name,
+    stem_name,
+    undocumented,
+    web_link_in,
+)
 from vocalsep_async.providers._spellings import (
     LINKS,
     RESPONSE_SPELLINGS,
+    TRACK_LINKS,
     usual_response,
     usual_track,
 )
 
-_INSIDE = (
+_IN_A_RECORD = (
     "vocal_removal_info",
     "vocal_separation_info",
     "vocalRemovalInfo",
@@ -28,13 +43,24 @@ _INSIDE = (
     "resultObject",
     "response",
     "resultUrls",
+    "resultJson",
+    "result",
+    "results",
+    "output",
+    "stems",
+    "tracks",
 )
-"""Keys under which a result may hold its links, in the order of reading."""
-_DEEPEST = 4
+"""Keys under which a record may hold its result, in the order of reading. Elsewhere it repeats the
+request, whose links are the caller's."""
+_BY_NAME = frozenset({"stems", "tracks", "urls", "links", "files", "audios"})
+"""Keys of objects that have the names of stems as keys."""
+_DEEPEST = 8
 """Levels of a result that are read."""
+_MOST_PLACES = 20_000
+"""Objects and lists of a result that are read; a documented one has fewer than thirty."""
 _PARTS = ("extract", "remove")
-_LINK_KEYS = frozenset(LINKS.values())
-_DOCUMENTED = _LINK_KEYS | {"originData"}
+_PARTS_SET = frozenset(_PARTS)
+_JSON = frozenset('{["')
 _OF_A_RECORD = frozenset(
     {
         "taskId",
@@ -52,169 +78,165 @@ _OF_A_RECORD = frozenset(
         "raw",
     }
 )
-_WEB = re.compile(r"https?://", re.IGNORECASE)
-_LINK_KEY = re.compile(r"(?:(.*?)(?:_url|Url|URL)|url)")
-_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
-_LONGEST_NAME = 40
-_NO_STEMS = frozenset(
-    {
-        "audio",
-        "callback",
-        "call_back",
-        "webhook",
-        "web_hook",
-        "notify",
-        "redirect",
-        "image",
-        "cover",
-    }
-)
-"""Names of links to something else than a stem; a link to audio without a name is a track."""
-_OF_THE_REQUEST = frozenset({"input", "song", "source", "source_audio", "upload"})
+_OF_THE_REQUEST = frozenset({"song"})
 """Names of links that a record, outside its result, holds to the song that was sent."""
-_NONE = frozenset[str]()
+_NO_LINK = frozenset({type(None), str})
+"""Types of the values in a result but for its tracks: a link is text."""
 
-
-def is_link(value: Any) -> TypeGuard[str]:
-    """Whether *value* may be a link; words such as "None", "null" and "undefined" are not."""
-    if not isinstance(value, str) or value.isspace():
-        return False
-    return "://" in value or ("/" in value and "." in value)
-
-
-def stem_name(key: str) -> str | None:
-    """The name of the stem whose link has the key *key*; None if it is no key of a stem."""
-    match = _LINK_KEY.fullmatch(key)
-    if match is None:
-        return None
-    # The server chose the key, and the name becomes that of a file.
-    name = "_".join(_WORD.findall(match[1] or "")).lower()[:_LONGEST_NAME].strip("_")
-    return None if name in _NO_STEMS else name or "track"
-
-
-def undocumented(place: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
-    """The links under keys that are not documented: the key, the name of the stem and the link."""
-    for key, link in place.items():
-        if isinstance(link, str) and key not in _LINK_KEYS and _WEB.match(link):
-            name = stem_name(key)
-            if name is not None:
-                yield key, name, link
+Track = Mapping[str, Any]
 
 
 def complete(response: Any, record: Mapping[str, Any]) -> Any:
     """The *response* of *record* with every link that the record holds, each under a key."""
     if _is_as_documented(response, record):
-        return response
+        listed = response.get("originData")
+        return {**response, **_stems_among(listed, response)} if listed else response
     usual = usual_response(response) if isinstance(response, dict) else response
     found = links_of(response, record=record)
     if found is None:
         # A text that holds no link, such as "null", is no response.
-        return None if isinstance(response, str) else usual
-    listed = found.pop("originData")
-    completed = dict(usual) if isinstance(usual, dict) else {}
-    completed |= {key: link for key, link in found.items() if not is_link(completed.get(key))}
-    own = completed.get("originData")
-    own = own if isinstance(own, list) else []
-    known = {_identity(track) for track in _tracks(own)}
-    tracks = [*own, *(track for track in listed if _identity(track) not in known)]
-    return {**completed, **_stems_among(listed, found), "originData": tracks}
+        return None if isinstance(response, str) else _without_tracks(usual)
+    listed = found["originData"]
+    return found | _stems_among(listed, found)
+
+
+def _without_tracks(response: Any) -> Any:
+    """*response* without the link of the one track that it is, if that is none of a stem."""
+    if not isinstance(response, dict):
+        return response
+    return {key: value for key, value in response.items() if key not in TRACK_LINKS}
 
 
 def _is_as_documented(response: Any, record: Mapping[str, Any]) -> bool:
-    """Whether there can be no link but those of the stems: most results are so."""
+    """Whether there can be no link but those of stems and tracks: most results are so."""
     return (
         isinstance(response, dict)
-        and response.keys() <= _DOCUMENTED
+        and response.keys() <= DOCUMENTED
         and record.keys() <= _OF_A_RECORD
-        and not response.get("originData")
+        and (
+            _has_usual_tracks(response)
+            if response.get("originData")
+            else _NO_LINK.issuperset(map(type, response.values()))
+        )
     )
 
 
-def _stems_among(tracks: list[Mapping[str, Any]], links: Mapping[str, str]) -> dict[str, str]:
+def _has_usual_tracks(response: Mapping[str, Any]) -> bool:
+    tracks = response.get("originData")
+    others = (type(value) for key, value in response.items() if key != "originData")
+    return (
+        isinstance(tracks, list)
+        and _NO_LINK.issuperset(others)
+        and all(isinstance(track, dict) and _is_usual(track) for track in tracks)
+    )
+
+
+def _is_usual(track: Track) -> bool:
+    are_objects = all(isinstance(track.get(part, track), dict) for part in _PARTS)
+    return are_objects and all(type(part.get("audio_url")) is str for part in _parts_of(track))
+
+
+def _parts_of(track: Track) -> list[Track]:
+    """The two tracks of an advanced pair, or the track itself."""
+    return [track[part] for part in _PARTS if isinstance(track.get(part), dict)] or [track]
+
+
+def _stems_among(tracks: Iterable[Track], links: Mapping[str, Any]) -> dict[str, str]:
     """The tracks that are no part of a pair and repeat no stem, each under a key for its link."""
     stems: dict[str, str] = {}
-    seen = {_bare(link) for link in links.values()}
+    seen = {_bare(link) for link in links.values() if isinstance(link, str)}
+    names = FreeNames()
     for track in map(usual_track, tracks):
-        link = track.get("audio_url")
-        if not is_link(link) or _bare(link) in seen or any(part in track for part in _PARTS):
+        link = link_in(track.get("audio_url"))
+        if link is None or _bare(link) in seen or not _PARTS_SET.isdisjoint(track):
             continue
-        name = _group_name(track.get("stem_type_group_name"))
-        if _key_of(name) not in links:
+        name = group_name(track.get("stem_type_group_name"))
+        if link_in(links.get(key_of(name))) is None:
             seen.add(_bare(link))
-            stems[unused(name, stems.keys())] = link
-    return {_key_of(name): link for name, link in stems.items()}
-
-
-def _group_name(group: Any) -> str:
-    """The name of the stem that a group, such as "Backing Vocals" or "vocalUrl", stands for."""
-    text = group if isinstance(group, str) else ""
-    name = stem_name(text) or "_".join(re.findall(r"[a-z0-9]+", text.lower())) or "track"
-    return next((stem for stem in (name.removesuffix("s"), f"{name}s") if stem in LINKS), name)
-
-
-def _key_of(name: str) -> str:
-    return LINKS.get(name, f"{name}_url")
-
-
-def unused(name: str, used: Collection[str]) -> str:
-    """*name*, or *name* with the first number that makes it differ from all *used* ones."""
-    numbered = (f"{name}_{number}" for number in count(2))
-    return name if name not in used else next(each for each in numbered if each not in used)
+            stems[key_of(names.take(name))] = link
+    return stems
 
 
 def _bare(link: str) -> str:
-    return link.partition("?")[0]
+    return link.strip().partition("?")[0]
 
 
 def links_of(*results: Any, record: Mapping[str, Any]) -> dict[str, Any] | None:
     """All links of *record*, whose *results* are read first; None if there are none."""
     links: dict[str, str] = {}
-    tracks: dict[object, Mapping[str, Any]] = {}
-    for place in (*(place for result in results for place in _places(result)), *_places(record)):
-        skipped = _OF_THE_REQUEST if place is record else _NONE
+    tracks: dict[object, Track] = {}
+    for place, key in _places_in(results, record):
         # A paid result is never dropped: a second link for a stem is kept as a track.
         second = (
-            {"stem_type_group_name": key, "audio_url": link}
-            for key, link in _links_in(place, skipped)
-            if links.setdefault(key, link) != link
+            {"stem_type_group_name": link_key, "audio_url": link}
+            for link_key, link in _links_in(place, key, is_record=place is record)
+            if links.setdefault(link_key, link) != link
         )
-        for track in (*second, *_tracks_in(place, is_record=place is record)):
+        for track in (*second, *_tracks_in(place, key, is_record=place is record)):
             tracks.setdefault(_identity(track), track)
     return {**links, "originData": list(tracks.values())} if links or tracks else None
 
 
-def _identity(track: Mapping[str, Any]) -> object:
+def _identity(track: Track) -> object:
     """The key of a track: its names and links, because comparing whole tracks is too slow."""
-    parts = [track[part] for part in _PARTS if _is_track(track.get(part))] or [track]
     return tuple(
         (
             name if isinstance(name := part.get("stem_type_group_name"), str) else "",
-            part["audio_url"],
+            link_in(part.get("audio_url")),
         )
-        for part in map(usual_track, parts)
+        for part in map(usual_track, _parts_of(track))
     )
 
 
-def _places(value: Any, depth: int = 0) -> Iterator[Any]:
-    """Every object and list of a result that may hold links."""
-    content = opened(value)
+def _places_in(results: tuple[Any, ...], record: Mapping[str, Any]) -> Iterator[tuple[Any, str]]:
+    """Every object and list that may hold links, with its key: first in *results*."""
+    below = [(value, key) for key in _IN_A_RECORD if (value := record.get(key))]
+    inside = [*((each, "") for each in results), *below]
+    read = (place for value, key in inside for place in _places(value, key))
+    yield from islice(read, _MOST_PLACES)
+    yield record, ""
+
+
+def _places(value: Any, key: str, depth: int = 0) -> Iterator[tuple[Any, str]]:
     if depth == _DEEPEST:
         return
+    content = opened(value)
+    if isinstance(content, (dict, list)):
+        yield content, key
+    elif web_link_in(content):
+        yield [content], key
+    for item, inner in _inside(content, key, value):
+        yield from _places(item, inner, depth + 1)
+
+
+def _inside(content: Any, key: str, value: Any) -> Iterator[tuple[Any, str]]:
+    """What may hold links in *content*, which *value* holds, with the key of each."""
     if isinstance(content, list):
-        yield content
-        for item in content:
-            yield from _places(item, depth + 1)
+        yield from ((item, key) for item in content if _may_hold_links(item))
     elif isinstance(content, dict):
-        yield content
-        for key in _INSIDE:
-            yield from _places(content.get(key), depth + 1)
-    elif isinstance(content, str) and _WEB.match(content):
-        yield [content]
+        # The parts of a pair are no tracks of their own.
+        skipped = _PARTS if any(_is_track(content.get(part)) for part in _PARTS) else ()
+        for inner, item in content.items():
+            is_result = isinstance(item, str) and (inner in _IN_A_RECORD or is_of_several(inner))
+            may_hold = is_result or _may_hold_links(item)
+            if may_hold and inner not in skipped and not is_other_key(inner):
+                yield item, inner
+    # Text that was written as JSON twice.
+    elif content is not value and _may_hold_links(content):
+        yield content, key
+
+
+def _may_hold_links(value: Any) -> bool:
+    return isinstance(value, (dict, list)) or _is_json(value)
+
+
+def _is_json(value: Any) -> bool:
+    return isinstance(value, str) and value.lstrip()[:1] in _JSON
 
 
 def opened(value: Any) -> Any:
-    """What a string of JSON holds; any other value as it is."""
-    if not isinstance(value, str):
+    """What a string holds that is an object, a list or a string of JSON; others as they are."""
+    if not _is_json(value):
         return value
     try:
         return json.loads(value)
@@ -222,39 +244,70 @@ def opened(value: Any) -> Any:
         return value
 
 
-def _links_in(place: Any, skipped: frozenset[str]) -> Iterator[tuple[str, str]]:
+def _links_in(place: Any, own_key: str, *, is_record: bool) -> Iterator[tuple[str, str]]:
     if not isinstance(place, dict):
         return
     usual = usual_response(place)
     for spelling in (usual, place) if usual is not place else (place,):
-        for key, link in spelling.items():
+        for key, value in spelling.items():
             usual_key = RESPONSE_SPELLINGS.get(key, key)
-            if usual_key in _LINK_KEYS and is_link(link):
+            if usual_key in LINK_KEYS and (link := link_in(value)):
                 yield usual_key, link
-    yield from ((key, link) for key, name, link in undocumented(usual) if name not in skipped)
+    for key, name, link in undocumented(usual):
+        # A record may hold the song that was sent, and a track is read with its name.
+        if name not in _OF_THE_REQUEST if is_record else key not in TRACK_LINKS:
+            yield key, link
+    if not is_record:
+        yield from _links_by_name(place, own_key)
 
 
-def _tracks_in(place: Any, *, is_record: bool) -> Iterator[Mapping[str, Any]]:
+def _links_by_name(place: Mapping[str, Any], own_key: str) -> Iterator[tuple[str, str]]:
+    """Links under the names of stems themselves, and all those of what is about one stem."""
+    about = own_name(own_key)
+    for key, value in place.items():
+        if not isinstance(value, str) or key in TRACK_LINKS or stem_name(key) is not None:
+            continue
+        if (link := web_link_in(value)) is not None:
+            name = group_name(key)
+            if name in LINKS or (own_key in _BY_NAME and not is_other(name)):
+                yield key_of(name), link
+            elif about is not None and not is_other(name):
+                yield key_of(about), link
+
+
+def _tracks_in(place: Any, key: str, *, is_record: bool) -> Iterator[Track]:
     if isinstance(place, list):
-        yield from _tracks(place)
+        yield from _tracks(place, own_name(key))
         return
-    for key in ("origin_data", "originData"):
-        items = opened(place.get(key))
-        yield from _tracks(items if isinstance(items, list) else [])
+    for each in ("origin_data", "originData"):
+        items = opened(place.get(each))
+        yield from _tracks(items if isinstance(items, list) else [], None)
     # A result may be one track; a record has its own link to the song under the same key.
     if not is_record:
-        yield from _tracks([place])
+        yield from _tracks([place], own_name(key))
 
 
-def _tracks(items: list[Any]) -> Iterator[Mapping[str, Any]]:
+def _tracks(items: list[Any], name: str | None) -> Iterator[Track]:
+    """The tracks among *items*, in the usual spelling; without a name of its own each is *name*."""
     for item in items:
         # A bare text is only a track if it is a link.
-        track = {"audio_url": item} if isinstance(item, str) and "://" in item else item
-        if isinstance(track, dict):
-            pair = {part: track[part] for part in _PARTS if _is_track(track.get(part))}
-            if pair or _is_track(track):
-                yield pair or track
+        track = {"audio_url": item} if web_link_in(item) else item
+        if not isinstance(track, dict):
+            continue
+        pair = {part: track[part] for part in _PARTS if _is_track(track.get(part))}
+        if pair:
+            yield pair
+        elif _is_track(track):
+            usual = usual_track(track)
+            named = usual.get("stem_type_group_name") or name is None
+            yield usual if named else {**usual, "stem_type_group_name": name}
 
 
 def _is_track(track: Any) -> bool:
-    return isinstance(track, dict) and is_link(usual_track(track).get("audio_url"))
+    if not isinstance(track, dict):
+        return False
+    usual = usual_track(track)
+    # An object such as {"type": "image", "url": …} names what it links to.
+    name = usual.get("stem_type_group_name")
+    is_other_link = isinstance(name, str) and is_other(name.lower())
+    return link_in(usual.get("audio_url")) is not None and not is_other_link

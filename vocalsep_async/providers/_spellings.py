@@ -44,8 +44,11 @@ _RECORD = _spellings(
 )
 RESPONSE_SPELLINGS = _spellings((*(f"{name}_url" for name in STEM_NAMES), "origin_data"))
 """From other spellings of the keys in a response to the usual ones."""
-_TRACK = {"audioUrl": "audio_url", "stemTypeGroupName": "stem_type_group_name"} | dict.fromkeys(
-    ("stem_name", "stemName"), "stem_type_group_name"
+TRACK_LINKS = frozenset({"audio_url", "audioUrl", "url", "link", "href", "src"})
+"""Spellings of the key of a track's link."""
+_TRACK = dict.fromkeys(TRACK_LINKS - {"audio_url"}, "audio_url") | dict.fromkeys(
+    ("stemTypeGroupName", "stem_name", "stemName", "name", "stem", "instrument", "label", "type"),
+    "stem_type_group_name",
 )
 
 
