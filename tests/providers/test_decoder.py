@@ -36,6 +36,7 @@ from vocalsep_async import errors
 from vocalsep_async.errors import APIError, DecodeError, ErrorAction, VocalSepError
 from vocalsep_async.models import SeparationTask, SeparationType, TaskRef, TaskStatus
 from vocalsep_async.providers import APIKLEY, KIE, KIE_JOBS, SUNOAPI, Provider
+from vocalsep_async.providers._creations import Evidence
 from vocalsep_async.providers._decoder import Decoder, age_of
 
 REF = TaskRef(TASK_ID)
@@ -337,19 +338,86 @@ def test_the_decoder_reads_the_id_of_a_new_task(data: Any) -> None:
     assert a_decoder().created(200, {}, answer(data)) == TASK_ID
 
 
-NO_IDS: list[Any] = [None, "", " ", 7, ["hush"], {}, "hush" * 200, "\ud800"]
+NO_IDS: list[Any] = [None, "", " ", True, ["hush"], {}]
 
 
 @pytest.mark.parametrize(
-    "data", [None, "", [], {}, TASK_ID, *({"taskId": value} for value in NO_IDS)]
+    "data",
+    [
+        *(None, "", [], {}, [None], 7, "success", "QUEUED", "2026-11-30", "20", "5916.25", "a b1"),
+        *(["created"], [[]], {"task": {}}, {"taskId": {"url": "https://x.example/?hush"}}),
+        *({"taskId": value} for value in NO_IDS),
+    ],
 )
-def test_a_creation_without_a_usable_id_is_a_decode_error(data: Any) -> None:
-    with pytest.raises(DecodeError, match="no usable task id") as caught:
+def test_a_creation_without_an_id_is_a_decode_error(data: Any) -> None:
+    with pytest.raises(DecodeError, match=r"no usable task id$") as caught:
         a_decoder().created(201, {}, answer(data))
     assert caught.value.http_status == 201
     assert caught.value.in_envelope
     assert caught.value.__context__ is None
     assert "hush" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "held, shown",
+    [
+        ("new\x1b]8;;1\n", r"new\x1b]8;;1\n"),
+        ("\ud800new", r"\ud800new"),
+        (" new ", " new "),
+        ("n" * 600, "n" * 600),
+        (20261130, "20261130"),
+        ("https://x.example/new?signature=hush\n", r"https://x.example/new\n"),
+    ],
+)
+def test_an_id_that_cannot_be_used_is_shown_escaped_so_that_it_is_not_lost(
+    held: Any, shown: str
+) -> None:
+    for data in ({"taskId": held}, [{"task_id": held}], {"task": {"taskId": held}}):
+        with pytest.raises(DecodeError) as caught:
+            a_decoder().created(200, {}, answer(data))
+        assert f"It holds '{shown}', which may be the id of a new task" in str(caught.value)
+
+
+@pytest.mark.parametrize("task_id", [TASK_ID, "5c79be8e-0b1a-4c7d-9a55-1f2e3d4c5b6a", "job_7"])
+@pytest.mark.parametrize(
+    "holder",
+    [
+        "{}",
+        "[{}]",
+        '[{{"taskId": {}}}]',
+        '[{{"task_id": {}}}]',
+        '{{"data": {{"taskId": {}}}}}',
+        '{{"task": {{"taskId": {}}}, "song": null}}',
+        '{{"tasks": [{}]}}',
+        '[[{{"taskId": {}}}]]',
+    ],
+)
+def test_the_decoder_finds_the_id_of_a_new_task_in_any_shape_of_a_success(
+    holder: str, task_id: str
+) -> None:
+    content = answer(json.loads(holder.format(json.dumps(task_id))))
+    assert a_decoder().created(200, {}, content) == task_id
+    # What the request held is not the id of what it created.
+    with pytest.raises(DecodeError, match=r"no usable task id$"):
+        a_decoder().created(200, {}, content, sent=[task_id])
+
+
+@pytest.mark.parametrize("code", [405, 422, 430, 500])
+def test_an_error_with_a_bare_id_is_an_error_that_shows_it_and_proves_nothing(code: int) -> None:
+    for data in (TASK_ID, [TASK_ID], {"trace": [TASK_ID]}, {"task": {"taskId": TASK_ID}}):
+        content = body(error_envelope(code, "too often") | {"data": data})
+        with pytest.raises(errors.APIError) as caught:
+            a_decoder().created(200, {}, content)
+        assert f"It holds '{TASK_ID}', which may be the id of a new task." in str(caught.value)
+        assert caught.value.message == "too often"
+        assert a_decoder().evidence(content) is Evidence.NONE
+    # A list of objects is as good as one object.
+    listed = body(error_envelope(code, "too often") | {"data": [{"taskId": "new"}]})
+    assert a_decoder().created(200, {}, listed) == "new"
+    for data in ("E422", ["code 17"], {"errors": ["2026-11-30"]}, "limit_20"):
+        content = body(error_envelope(code, "no") | {"data": data})
+        expected = {422: Evidence.REFUSED, 500: Evidence.NONE}.get(code, Evidence.REPEATABLE)
+        assert a_decoder().evidence(content) is expected
 
 
 def test_the_error_of_a_rejected_creation_names_no_task() -> None:

@@ -12,11 +12,10 @@ from vocalsep_async._text import printable, without_queries
 from vocalsep_async.errors import (
     DecodeError,
     ErrorAction,
-    InvalidArgumentError,
     TaskNotFoundError,
 )
 from vocalsep_async.models import SeparationTask, TaskRef, TaskStatus
-from vocalsep_async.providers._creations import Evidence, evidence_in, id_of_created
+from vocalsep_async.providers._creations import Evidence, evidence_in, id_of_created, unread_id
 from vocalsep_async.providers._echoes import without_secrets
 from vocalsep_async.providers._envelope import (
     CHECK_BASE_URL,
@@ -89,17 +88,13 @@ class Decoder:
         task_id = id_of_created(self.provider, body, sent)
         if task_id is not None:
             return task_id
-        data = self._payload(status, headers, body, is_creation=True, sent=sent).data
-        try:
-            # Without an object there is no id, which is no error of the provider's method.
-            task_id = read_by(
-                self.provider.read_task_id, data if isinstance(data, dict) else {}, status
-            )
-            return TaskRef(task_id).task_id
-        except InvalidArgumentError:
-            pass
-        # Raised outside the handler, so that the error about an argument is not chained.
-        raise unreadable("the answer holds no usable task id", status)
+        # It may have been billed: what cannot be read is shown.
+        unread = unread_id(self.provider, body, sent)
+        held = "" if unread is None else f"It holds '{unread}', which may be the id of a new task."
+        data = self._payload(status, headers, body, is_creation=True, sent=sent, held=held).data
+        if isinstance(data, dict):
+            read_by(self.provider.read_task_id, data, status)
+        raise unreadable(f"the answer holds no usable task id. {held}".rstrip(". "), status)
 
     def evidence(self, body: bytes) -> Evidence:
         """What an answer that `created` has to read proves about the task."""
@@ -186,6 +181,7 @@ class Decoder:
         task_id: str | None = None,
         is_creation: bool = False,
         sent: Collection[str] = (),
+        held: str = "",
     ) -> Envelope:
         envelope = open_envelope(status, body)
         if envelope.genuine and envelope.code == 200:
@@ -206,7 +202,7 @@ class Decoder:
             task_id=task_id,
             retry_after=retry_after(headers),
             action=rule.action,
-            hint=rule.hint,
+            hint=f"The answer is an error. {held}" if held else rule.hint,
             in_envelope=envelope.genuine,
         )
 
