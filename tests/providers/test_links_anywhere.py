@@ -198,7 +198,7 @@ def test_a_response_that_is_nested_or_wide_beyond_reason_is_read_in_part() -> No
     for _ in range(500):
         deep = [deep, {"data": deep}] if isinstance(deep, str) else [deep]
     assert not every_link(structure_task(vocals_done(response={"x": deep})))
-    wide = [{"a": [[]] * 10} for _ in range(50_000)]
+    wide: list[Any] = [{"a": [[]] * 10} for _ in range(50_000)]
     assert stems_in({"vocalUrl": A, "x": wide}) == {"vocal": A}
 
 

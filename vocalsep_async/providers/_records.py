@@ -239,10 +239,17 @@ def _optional_index(value: Any, _type: Any) -> int | None:
     return int(number) if number is not None and number == int(number) else None
 
 
+_NO_WORDS = frozenset({"null", "none", "undefined", "nan"})
+"""Words that stand for an absent value."""
+
+
 def _optional_code(value: Any, _type: Any) -> int | str | None:
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
     if isinstance(value, int) and not isinstance(value, bool):
         return value
-    return _optional_message(value, None)
+    code = _optional_message(value, None)
+    return None if code is None or code.strip().lower() in _NO_WORDS else code.strip()
 
 
 def _optional_seconds(value: Any, _type: Any) -> float | None:
@@ -257,7 +264,9 @@ def _optional_time(value: Any, _type: Any) -> datetime | None:
             # 0 and -1 are other ways to say "not yet".
             return datetime.fromtimestamp(_epoch_seconds(number), UTC) if number > 0 else None
         if isinstance(value, str):
-            return _as_utc(datetime.fromisoformat(value.strip()))
+            time = _as_utc(datetime.fromisoformat(value.strip()))
+            # Before the epoch are the zeros of other systems.
+            return time if time.timestamp() > 0 else None
     except (ValueError, OverflowError, OSError):
         pass  # not a time; the raw record keeps it
     return None

@@ -13,7 +13,7 @@ from attrs import evolve
 from vocalsep_async._text import printable
 from vocalsep_async.errors import InvalidArgumentError
 from vocalsep_async.models import SeparationTask, TaskRef
-from vocalsep_async.providers._built_in import BUILT_IN, provider_for
+from vocalsep_async.providers._built_in import BUILT_IN, is_at, provider_for
 from vocalsep_async.providers._decoder import Decoder
 from vocalsep_async.providers.base import Provider, Request
 
@@ -109,6 +109,6 @@ def _share_host(
     each: Provider, provider: Provider, host: str, built_in: Iterable[Provider]
 ) -> bool:
     # At a known host its list decides; at a proxy or an emulator what the providers have in common.
-    if any(host.lower() in known.hosts for known in built_in):
-        return host.lower() in each.hosts
+    if any(is_at(known, host) for known in built_in):
+        return is_at(each, host)
     return not each.hosts.isdisjoint(provider.hosts)

@@ -115,7 +115,8 @@ class Provider:
         poll_path: path of the request for a task's record.
         creation_path: path of the request that creates a task.
         credits_path: path of the request for the account's remaining credits.
-        hosts: the hosts that belong to it; only those of the built-in providers are searched.
+        hosts: the hosts that belong to it, with all of their domains; only those of the built-in
+            providers are searched.
     """
 
     name: str

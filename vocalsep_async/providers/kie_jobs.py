@@ -58,8 +58,8 @@ class KieJobs(Provider):
             **usual,
             "successFlag": record.get("state") or usual.get("successFlag"),
             "response": links_of(record.get("resultJson"), record=record),
-            "errorCode": record.get("failCode"),
-            "errorMessage": record.get("failMsg"),
+            "errorCode": _first_of(record, "failCode", "fail_code") or usual.get("errorCode"),
+            "errorMessage": _first_of(record, "failMsg", "fail_msg") or usual.get("errorMessage"),
         }
 
     def read_callback(
@@ -69,6 +69,10 @@ class KieJobs(Provider):
         if record.get("state"):
             return self.read_record(record)
         return super().read_callback(record, code=code, message=message)
+
+
+def _first_of(record: Mapping[str, Any], *keys: str) -> Any:
+    return next((value for key in keys if (value := record.get(key))), None)
 
 
 def _asked_for(param: Any) -> dict[str, Any]:
