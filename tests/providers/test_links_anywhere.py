@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from payloads import TASK_ID, link, origin_item, vocals_done
 
@@ -257,6 +257,7 @@ def stem_links_in(value: Any) -> Iterator[str]:
                 yield from stem_links_in(each)
 
 
+@example({"url": A, "audio_url": B}, {})
 @given(RESULTS, st.dictionaries(st.sampled_from(["data", "vocal_removal_info", "x"]), RESULTS))
 def test_no_link_under_the_key_of_a_stem_is_dropped_and_none_is_invented(
     response: Any, fields: Any

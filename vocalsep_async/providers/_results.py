@@ -253,9 +253,11 @@ def _links_in(place: Any, own_key: str, *, is_record: bool) -> Iterator[tuple[st
             usual_key = RESPONSE_SPELLINGS.get(key, key)
             if usual_key in LINK_KEYS and (link := link_in(value)):
                 yield usual_key, link
+    of_track = None if is_record else link_in(usual_track(place).get("audio_url"))
     for key, name, link in undocumented(usual):
-        # A record may hold the song that was sent, and a track is read with its name.
-        if name not in _OF_THE_REQUEST if is_record else key not in TRACK_LINKS:
+        # A track is read with its name, and a record may hold the song that was sent.
+        is_of_track = key in TRACK_LINKS and link == of_track
+        if not is_of_track and not (is_record and name in _OF_THE_REQUEST):
             yield key, link
     if not is_record:
         yield from _links_by_name(place, own_key)
