@@ -214,12 +214,10 @@ def _inside(content: Any, key: str, value: Any) -> Iterator[tuple[Any, str]]:
     if isinstance(content, list):
         yield from ((item, key) for item in content if _may_hold_links(item))
     elif isinstance(content, dict):
-        # The parts of a pair are no tracks of their own.
-        skipped = _PARTS if any(_is_track(content.get(part)) for part in _PARTS) else ()
         for inner, item in content.items():
             is_result = isinstance(item, str) and (inner in _IN_A_RECORD or is_of_several(inner))
             may_hold = is_result or _may_hold_links(item)
-            if may_hold and inner not in skipped and not is_other_key(inner):
+            if may_hold and not is_other_key(inner):
                 yield item, inner
     # Text that was written as JSON twice.
     elif content is not value and _may_hold_links(content):
@@ -285,7 +283,8 @@ def _tracks_in(place: Any, key: str, *, is_record: bool) -> Iterator[Track]:
         items = opened(place.get(each))
         yield from _tracks(items if isinstance(items, list) else [], None)
     # A result may be one track; a record has its own link to the song under the same key.
-    if not is_record:
+    # The parts of a pair are tracks of that pair.
+    if not is_record and key not in _PARTS:
         yield from _tracks([place], own_name(key))
 
 
