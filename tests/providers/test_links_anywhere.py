@@ -258,6 +258,8 @@ def stem_links_in(value: Any) -> Iterator[str]:
 
 
 @example({"url": A, "audio_url": B}, {})
+@example({"vocalUrl": json.dumps({"vocalUrl": A}), "drumsUrl": B}, {})
+@example({"extract": {"url": A, "vocal_url": B}}, {})
 @given(RESULTS, st.dictionaries(st.sampled_from(["data", "vocal_removal_info", "x"]), RESULTS))
 def test_no_link_under_the_key_of_a_stem_is_dropped_and_none_is_invented(
     response: Any, fields: Any

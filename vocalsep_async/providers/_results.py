@@ -7,7 +7,7 @@ must not be dropped because a place or a key is not documented.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
@@ -116,17 +116,24 @@ def _is_as_documented(response: Any, record: Mapping[str, Any]) -> bool:
         and (
             _has_usual_tracks(response)
             if response.get("originData")
-            else _NO_LINK.issuperset(map(type, response.values()))
+            else _are_plain(response.values())
         )
+    )
+
+
+def _are_plain(values: Collection[Any]) -> bool:
+    """Whether the values are links or absent, and none of them is text that holds JSON."""
+    return _NO_LINK.issuperset(map(type, values)) and _JSON.isdisjoint(
+        "".join(filter(None, values))
     )
 
 
 def _has_usual_tracks(response: Mapping[str, Any]) -> bool:
     tracks = response.get("originData")
-    others = (type(value) for key, value in response.items() if key != "originData")
+    others = [value for key, value in response.items() if key != "originData"]
     return (
         isinstance(tracks, list)
-        and _NO_LINK.issuperset(others)
+        and _are_plain(others)
         and all(isinstance(track, dict) and _is_usual(track) for track in tracks)
     )
 
