@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections import OrderedDict
-
-import anyio
 
 from vocalsep_async._polling.target import Identity, Verdict, identity_of
 from vocalsep_async.models import NO_ERROR, STEMS_READY, SeparationTask, TaskRef, TaskStatus
@@ -45,7 +44,7 @@ class Doubts:
     def _judge_doubtful(
         self, task: SeparationTask, ended: SeparationTask, patience: float, doubted_for: float
     ) -> Verdict:
-        now, identity = anyio.current_time(), identity_of(self._ref(task))
+        now, identity = asyncio.get_running_loop().time(), identity_of(self._ref(task))
         since = min(self._since.get(identity, now), now - doubted_for)
         self._remember(identity, since)
         age = now - since
