@@ -94,6 +94,7 @@ class Provider:
     late_polls: int = 0
     polls_in_outage: int = 0
     host: str = "provider.example"
+    loop: None = None
     needs_closing: bool = False
     _received: bytearray = Factory(lambda self: bytearray(self.count), takes_self=True)
     _chance: random.Random = Factory(lambda: random.Random(7))
@@ -103,8 +104,8 @@ class Provider:
     def bind(self) -> None:
         """Accept any event loop."""
 
-    def check_loop(self) -> None:
-        """Accept any event loop."""
+    def abandon(self) -> None:
+        """Hold nothing of an event loop."""
 
     async def aclose(self) -> None:
         """Close nothing."""

@@ -414,7 +414,7 @@ async def test_closing_the_client_loses_no_task_with_downloads_under_way(
 async def test_an_unexpected_error_of_the_downloader_is_raised_by_iteration(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def broken(task: SeparationTask, plan: object) -> DownloadReport:
+    async def broken(task: SeparationTask, until: float, plan: object) -> DownloadReport:
         raise ZeroDivisionError
 
     async with StemHost() as host, client_of(host.url) as client:

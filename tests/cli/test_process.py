@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -315,7 +315,9 @@ async def silent_server() -> AsyncIterator[tuple[str, asyncio.Event]]:
     async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         asked.set()
-        await reader.read()
+        # The request is aborted, so that it cannot arrive later.
+        with suppress(ConnectionResetError):
+            await reader.read()
         writer.close()
 
     async with await asyncio.start_server(take, "127.0.0.1", 0) as server:

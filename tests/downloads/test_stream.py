@@ -225,7 +225,7 @@ async def test_open_stem_refuses_unusable_arguments_immediately(options: dict[st
 async def test_a_private_address_is_not_read_from() -> None:
     async with StemHost() as api, StemHost() as inner, client_of(api.url) as client:
         api.link_of = inner.link
-        with pytest.raises(DownloadError, match="the port"):
+        with pytest.raises(DownloadError, match="is not a public address"):
             await client.open_stem(api.add("a", "vocal"), "vocal").__aenter__()
     assert inner.seen == []
 

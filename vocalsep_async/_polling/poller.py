@@ -421,6 +421,7 @@ class Poller:
     def _give_up(self, target: PollTarget) -> None:
         """Have another poll, the last one before a deadline, take the place of one that hangs."""
         target.queue.end_poll()
+        target.on_given_up(asyncio.get_running_loop().time())
         self._sender.distrust_connections()
         # At its end it enters the queue again, where it is overdue.
         self._cancel(target.poll)

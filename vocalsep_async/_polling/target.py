@@ -15,7 +15,7 @@ from vocalsep_async._scheduling.queue_entry import QueueEntry
 from vocalsep_async._scheduling.sibling_ages import GUESSED_AGE
 from vocalsep_async._text import printable
 from vocalsep_async.durations import view_of
-from vocalsep_async.errors import VocalSepError
+from vocalsep_async.errors import RequestTimeoutError, VocalSepError
 from vocalsep_async.models import SeparationTask, SeparationType, TaskRef, TaskStatus
 from vocalsep_async.policies import PollContext, PollPolicy
 
@@ -252,6 +252,11 @@ class PollTarget(QueueEntry):
         if not is_doubtful and self.age_is_known and age > self.running_at:
             self.model.observe_running(self.running_at, age)
             self.running_at = age
+
+    def on_given_up(self, now: float) -> None:
+        """The poll under way is given up, because it hangs."""
+        seconds = now - self.sent
+        self.last_error = RequestTimeoutError(f"no answer came to a poll within {seconds:.1f} s")
 
     def on_error(self, error: VocalSepError) -> FailureStreak:
         """A poll failed with *error*; return the streak that it belongs to."""

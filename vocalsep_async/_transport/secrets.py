@@ -99,8 +99,9 @@ def _spelled(character: str) -> bytes:
 
 
 def _percent_escapes(key: str) -> re.Pattern[bytes]:
-    """A pattern for what is escaped of a letter or a digit, which links hold as they are."""
-    codes = "|".join(sorted({f"{ord(each):02x}" for each in key if each.isalnum()})) or "(?!)"
+    """A pattern for what is escaped of a part of a word, which links hold as it is."""
+    in_words = {f"{ord(each):02x}" for each in key if each.isalnum() or each == "_"}
+    codes = "|".join(sorted(in_words)) or "(?!)"
     return re.compile(f"%(?:25){{0,8}}(?:{codes})".encode(), re.IGNORECASE)
 
 
