@@ -137,6 +137,7 @@ class Provider:
 
     host = "provider.example"
     needs_closing = False
+    loop = None
 
     def __init__(
         self, ids: Sequence[str], *, all_pending: bool, enough_polls: int | None = None
@@ -186,7 +187,7 @@ class Provider:
 
 def client_of(provider: Provider) -> VocalSepClient:
     """A client that talks to *provider*."""
-    with patch("vocalsep_async.client.Transport", lambda *_, **__: provider):
+    with patch("vocalsep_async._engine.Transport", lambda *_, **__: provider):
         return VocalSepClient("a-key")
 
 

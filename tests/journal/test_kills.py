@@ -240,7 +240,6 @@ async def test_a_batch_that_is_stopped_half_way_loses_no_id(emulator: Emulator, 
     ended = {row.task_id for row in rows_in(path) if row.record is not None}
     assert set(handed) <= ended
     assert {row.task_id for row in rows_in(path)} == set(IDS)
-    advice = "wait for it, or use another journal"
     assert set(IDS) - ended <= set(pending) <= set(IDS)
     await assert_the_next_run_finishes(emulator, path, handed)
 
@@ -250,6 +249,7 @@ async def test_a_second_process_on_the_same_journal_is_refused_and_sends_nothing
     emulator: Emulator, path: Path
 ) -> None:
     _, command = tracking_two_that_never_end(emulator, path)
+    advice = "wait for it, or use another journal"
     with running(command) as process:
         until_handed_out(process, len(IDS))
         assert said_by(tracking(emulator, path, url="http://127.0.0.1:1")) == [
