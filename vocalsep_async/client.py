@@ -430,7 +430,7 @@ class VocalSepClient:
         tasks: Iterable[str | TaskRef] | AsyncIterable[str | TaskRef] = (),
         *,
         type: SeparationTypeName | SeparationType | None = None,  # noqa: A002 - the API's own word
-        max_concurrency: int = 8,
+        max_concurrency: int | None = None,
         timeout: float | None = None,
         poll: PollPolicy | None = None,
         keep_open: bool = False,
@@ -450,7 +450,8 @@ class VocalSepClient:
             type: what kind of separation they are; a ref with a type keeps its own. None if not
                 known. Knowing it saves about a third of the delay in big batches.
             max_concurrency: polls in flight at the same time, at least 1; it does not limit how
-                many tasks are tracked.
+                many tasks are tracked. None takes what the rate limit allows in a second, from 8
+                to 100.
             timeout: seconds for each task from the moment it was added; then its outcome is a
                 `TaskTimeoutError`. 0 polls each once. None waits without end.
             poll: when a task is polled again; None takes the client's policy. Where the rate limit
@@ -475,7 +476,9 @@ class VocalSepClient:
             engine.poller,
             _arguments.many(tasks, "track"),
             type_=separation_type(type),
-            max_concurrency=_validation.at_least_one(max_concurrency, "max_concurrency"),
+            max_concurrency=None
+            if max_concurrency is None
+            else _validation.at_least_one(max_concurrency, "max_concurrency"),
             timeout=_validation.timeout(timeout),
             policy=self._policy_or(poll),
             keep_open=keep_open,

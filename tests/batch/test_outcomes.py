@@ -35,6 +35,7 @@ from vocalsep_async import (
     NotFoundError,
     PollContext,
     PollPolicy,
+    RateLimit,
     TaskNotFoundError,
     TaskStatus,
     TransportError,
@@ -102,6 +103,32 @@ async def test_an_outcome_has_its_polls_and_elapsed_time(provider: FakeProvider)
     assert outcome.polls == 4
     assert outcome.elapsed == pytest.approx(15.1)
     assert outcome.result() is outcome.task
+
+
+@pytest.mark.parametrize(
+    "limit, most",
+    [
+        (RateLimit(20, 10.0), 8),
+        (RateLimit(300, 10.0), 30),
+        (RateLimit(5000, 10.0), 100),
+        (None, 64),
+    ],
+    ids=str,
+)
+@pytest.mark.own_limiter
+async def test_the_polls_under_way_fit_the_rate_limit_by_default(
+    provider: FakeProvider, limit: RateLimit | None, most: int
+) -> None:
+    provider.round_trip = 1.0
+    ids = numbered(400)
+    add_all(provider, ids, 60)
+    async with make_client(rate_limit=limit) as client, client.track(ids) as batch:
+        with anyio.move_on_after(30):
+            await outcomes_of(batch)
+    assert provider.most_in_flight <= most
+    # Answers of a second leave no slot of the limit unused.
+    if limit is not None:
+        assert provider.most_in_flight >= min(limit.max_requests / limit.period, most) - 1
 
 
 async def test_max_concurrency_limits_the_polls_under_way(provider: FakeProvider) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Coroutine, Sized
@@ -78,6 +79,10 @@ def recorder_in(
     )
 
 
+_LEAST_IN_FLIGHT, _MOST_IN_FLIGHT = 8, 100
+"""Polls that a batch may have in flight, where its user names no number."""
+
+
 class Runner(BatchRunner):
     """Made by `VocalSepClient.track`, which checks the arguments."""
 
@@ -87,7 +92,7 @@ class Runner(BatchRunner):
         tasks: Tasks,
         *,
         type_: SeparationType | None,
-        max_concurrency: int,
+        max_concurrency: int | None,
         timeout: float | None,
         policy: PollPolicy,
         keep_open: bool,
@@ -165,7 +170,7 @@ class Runner(BatchRunner):
             self._poller,
             wait_id=self._batch_id,
             type_=self._type,
-            limit=self._limit,
+            limit=self._limit or _concurrency(self._poller.limiter.snapshot().ceiling),
             timeout=self._timeout,
             policy=self._policy,
             counters=self._counters,
@@ -439,3 +444,9 @@ async def _next_set(event: asyncio.Event) -> None:
 
 def _task(coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
     return asyncio.create_task(coroutine, name=name)
+
+
+def _concurrency(ceiling: float) -> int:
+    """Polls in flight where *ceiling* requests per second are allowed at most."""
+    # Answers that take a second must not keep a batch from using the rate limit.
+    return math.ceil(min(max(_LEAST_IN_FLIGHT, ceiling), _MOST_IN_FLIGHT))

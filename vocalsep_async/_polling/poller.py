@@ -74,6 +74,7 @@ class Poller:
         self.binding = sender.binding
         self._sender = sender
         self._requests = sender.queue
+        self.limiter = sender.queue.limiter
         self._events = sender.events
         self.routes = routes
         self._learner = learner
@@ -98,7 +99,7 @@ class Poller:
     @property
     def rate(self) -> float:
         """Requests per second that are allowed now; infinity while no limit is known."""
-        return self._requests.limiter.rate
+        return self.limiter.rate
 
     def pause_cause(self) -> VocalSepError | None:
         """What began the present pause of the client; None without one."""
