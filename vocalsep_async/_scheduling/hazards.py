@@ -130,6 +130,7 @@ class HazardModel:
 
     def _rebuild(self) -> None:
         self._hazards = self._estimate()
+        self._first_due = (-1.0, 0.0)
         self._tabulate()
         self._not_estimated = 0
         self.version += 1
@@ -200,6 +201,14 @@ class HazardModel:
 
     def due(self, since: float, expected_delay: float) -> float:
         """The age at which a task last seen running at *since* reaches *expected_delay*."""
+        if since != 0:
+            return self._due(since, expected_delay)
+        # In a large batch most tasks were never polled, and all of them are asked at one price.
+        if self._first_due[0] != expected_delay:
+            self._first_due = expected_delay, self._due(since, expected_delay)
+        return self._first_due[1]
+
+    def _due(self, since: float, expected_delay: float) -> float:
         missing, survival, start, first = expected_delay, 1.0, since, _bin(since)
         if since == 0:
             first = bisect_right(self._delay_at_edge, expected_delay) - 1
