@@ -58,9 +58,10 @@ class Exhaustive(Ours):
     """The rule itself, without starvation guard, price and policy; each poll costs O(tasks)."""
 
     def open_queue(self, _batch: str | None, backlog: TypedBacklog) -> PollQueue[Tracked]:
-        """Open the queue of all tasks, which is the scheduler, too."""
-        self._scheduler = scan = LinearScan(backlog)  # type: ignore[assignment]
-        return scan  # type: ignore[return-value]
+        """The queue of all tasks, which is the scheduler, too: several batches are one to it."""
+        if not isinstance(self._scheduler, LinearScan):
+            self._scheduler = LinearScan(backlog)  # type: ignore[assignment]
+        return self._scheduler  # type: ignore[return-value]
 
 
 def _expected_delay(tracked: Tracked, now: float) -> float:
