@@ -306,6 +306,24 @@ async def test_waits_that_queue_behind_the_first_twelve_requests_go_on_once_one_
     assert anyio.current_time() == pytest.approx(began + 20, abs=0.2)
 
 
+async def test_a_chain_that_knows_the_api_lets_the_queue_behind_the_first_requests_go_on(
+    provider: FakeProvider,
+) -> None:
+    provider.round_trip = 10
+    ids = numbered(20)
+    began = anyio.current_time()
+    async with (
+        make_client(rate_limit=RateLimit(1000, 1.0)) as client,
+        anyio.create_task_group() as group,
+    ):
+        for task_id in ids:
+            group.start_soon(client.wait_for_task, task_id)
+        await anyio.sleep(5)
+        assert len(provider.sent) == 12
+        await client.poll_once("b", state={"understood": True})
+    assert anyio.current_time() == pytest.approx(began + 15, abs=0.2)
+
+
 async def test_closing_a_client_ends_the_calls_that_wait_for_the_first_answers(
     provider: FakeProvider,
 ) -> None:

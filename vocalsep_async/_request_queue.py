@@ -48,7 +48,7 @@ class RequestQueue:
         self.answer_time = 0.0
         """Seconds that an answer usually takes; 0 where that is not known. Timed calls learn it."""
         self.is_understood = False
-        """Whether any answer came from this API; set it where that is known from elsewhere."""
+        """Whether any answer came from this API."""
         self._doubts = 0
         self._doubt: VocalSepError | None = None
         """The last error that raised doubts about the address."""
@@ -256,12 +256,18 @@ class RequestQueue:
     def _update_doubts(self, error: BaseException | None) -> None:
         # Only an envelope proves that the API is at this address: a status may come from anything.
         if error is None or (isinstance(error, (APIError, DecodeError)) and error.in_envelope):
-            self.is_understood = True
+            self.on_understood()
         elif isinstance(error, VocalSepError) and doubts_address(error):
             self._doubts += 1
             # Without its traceback, which would keep the frames of the request alive.
             self._doubt = copy.copy(error).with_traceback(None)
         self.on_ended()
+
+    def on_understood(self) -> None:
+        """An answer came from this API, to this client or to one before it."""
+        self.is_understood = True
+        # Requests are not counted any more, so that the end of none would wake the next one.
+        self._one_ended.set()
 
     def on_begun(self) -> None:
         """A request is about to be sent."""

@@ -132,7 +132,8 @@ class StatelessPoller:
         known = _begun(_read(state), ref)
         self._sender.bind()
         # The client may be new, and would doubt the address at each 405 again.
-        self._queue.is_understood |= known.understood
+        if known.understood:
+            self._queue.on_understood()
         # Not queued: a caller that must not sleep comes back later.
         slot = await self._queue.try_acquire()
         if isinstance(slot, (int, float)):
