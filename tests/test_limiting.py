@@ -789,6 +789,28 @@ def test_a_probe_that_is_throttled_ends_the_outage_and_not_the_pause() -> None:
     assert not rate_limiter.is_outage
 
 
+@pytest.mark.parametrize("outcome", ["throttled", "maintenance"])
+def test_a_service_that_fails_during_another_pause_is_an_outage_after_a_minute(
+    outcome: Outcome,
+) -> None:
+    rate_limiter = RateLimitState(LIMIT)
+    report(rate_limiter, rate_limiter.start(0.0), 0.0, outcome)
+    began, _ = now, grant = probe(rate_limiter)
+    while now < began + 60:
+        assert not rate_limiter.is_outage
+        rate_limiter.on_failed(grant, now)
+        now, grant = probe(rate_limiter)
+        now += 1.0
+    rate_limiter.on_failed(grant, now)
+    assert rate_limiter.is_outage
+    until = rate_limiter.paused_until(now)
+    for _ in range(5):
+        now, grant = probe(rate_limiter)
+        rate_limiter.on_failed(grant, now)
+    assert until < now
+    assert rate_limiter.paused_until(now) - now == 24.0
+
+
 # The window.
 
 

@@ -163,8 +163,7 @@ class RateLimitState:
     def _count_failure(self, grant: Grant, now: float) -> None:
         if self._failing_since is None:
             self._failing_since = grant.started
-        is_outage = now - self._failing_since >= _OUTAGE
-        if is_outage and (self._pause is None or self._pause.is_outage):
+        if now - self._failing_since >= _OUTAGE:
             self._stop(grant, now, *_OUTAGE_PAUSES, is_outage=True)
         else:
             self._end_probe(grant)
