@@ -74,6 +74,40 @@ async def test_a_poll_that_hangs_does_not_keep_a_batch_from_its_last_polls(
     assert len(given_up(events)) == len(ids)
 
 
+async def test_a_poll_that_is_given_up_does_not_end_the_silence(provider: FakeProvider) -> None:
+    provider.add("a", 8)
+    events = Recorder()
+    async with (
+        make_client(on_event=events) as client,
+        client.track(["a"], poll=EVERY_3, timeout=20) as batch,
+        anyio.create_task_group() as group,
+    ):
+        group.start_soon(hang, provider, 5, 30)
+        await anyio.sleep(19.9)
+        assert given_up(events)
+        assert batch.stats.eta == math.inf
+
+
+async def test_the_end_of_a_wait_does_not_end_the_silence_of_other_polls(
+    provider: FakeProvider,
+) -> None:
+    provider.add("a", 8)
+    provider.add("b", 8)
+    events = Recorder()
+    client = make_client(on_event=events)
+    async with (
+        client,
+        client.track(["a"], poll=EVERY_3, timeout=200) as batch,
+        anyio.create_task_group() as group,
+    ):
+        group.start_soon(hang, provider, 5, 30)
+        await anyio.sleep(5)
+        with pytest.raises(TaskTimeoutError):
+            await client.wait_for_task("b", timeout=20)
+        assert given_up(events)
+        assert batch.stats.eta == math.inf
+
+
 async def test_a_wait_that_joins_a_poll_that_hangs_gets_its_last_poll(
     provider: FakeProvider,
 ) -> None:

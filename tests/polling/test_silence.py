@@ -47,3 +47,31 @@ def test_a_poll_that_fails_after_the_answer_of_another_begins_a_silence_when_it_
     silence.end()
     silence.on_error(RequestTimeoutError("late"), 9.0)
     assert silence.lasts(15.0) == 6.0
+
+
+def test_a_poll_that_is_cancelled_leaves_the_silence_of_the_others() -> None:
+    silence = Silence()
+    silence.on_sent(10.0)
+    silence.on_sent(12.0)
+    silence.on_cancelled(10.0)
+    assert silence.lasts(15.0) == 3.0
+    silence.on_error(RequestTimeoutError("late"), 12.0)
+    silence.on_sent(14.0)
+    silence.on_cancelled(14.0)
+    assert silence.lasts(15.0) == 3.0
+
+
+def test_polls_that_are_all_cancelled_are_no_silence() -> None:
+    silence = Silence()
+    silence.on_sent(10.0)
+    silence.on_cancelled(10.0)
+    assert silence.lasts(15.0) == 0.0
+
+
+def test_the_cancellation_of_a_poll_from_before_an_answer_changes_nothing() -> None:
+    silence = Silence()
+    silence.on_sent(10.0)
+    silence.end()
+    silence.on_sent(12.0)
+    silence.on_cancelled(10.0)
+    assert silence.lasts(15.0) == 3.0

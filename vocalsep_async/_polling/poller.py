@@ -422,7 +422,7 @@ class Poller:
     def _give_up(self, target: PollTarget) -> None:
         """Have another poll, the last one before a deadline, take the place of one that hangs."""
         target.queue.end_poll()
-        target.on_given_up(asyncio.get_running_loop().time())
+        self.silence.on_error(target.on_given_up(asyncio.get_running_loop().time()), target.sent)
         self._sender.distrust_connections()
         # At its end it enters the queue again, where it is overdue.
         self._cancel(target.poll)
@@ -462,7 +462,7 @@ class Poller:
             self._changed.set()
         if poll.cancelled() and target.poll is poll:
             target.poll = None
-            self.silence.end()
+            self.silence.on_cancelled(target.sent)
             self._plan(target)  # if it was cancelled from outside: subscribers want a record
             self._report(target, wait_ids, error=asyncio.CancelledError())
 

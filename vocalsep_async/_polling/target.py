@@ -253,10 +253,12 @@ class PollTarget(QueueEntry):
             self.model.observe_running(self.running_at, age)
             self.running_at = age
 
-    def on_given_up(self, now: float) -> None:
-        """The poll under way is given up, because it hangs."""
+    def on_given_up(self, now: float) -> RequestTimeoutError:
+        """The poll under way is given up, because it hangs; return the error for that."""
         seconds = now - self.sent
-        self.last_error = RequestTimeoutError(f"no answer came to a poll within {seconds:.1f} s")
+        error = RequestTimeoutError(f"no answer came to a poll within {seconds:.1f} s")
+        self.last_error = error
+        return error
 
     def on_error(self, error: VocalSepError) -> FailureStreak:
         """A poll failed with *error*; return the streak that it belongs to."""
