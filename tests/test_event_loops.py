@@ -24,19 +24,21 @@ from typing import Any
 import aiohttp
 import anyio
 import pytest
-from fakes import FakeProvider, bare, envelope, finished, make_client
+from fakes import FakeProvider, bare, envelope, finished, make_client, record
 from fault_server import FaultServer
 from limiters import WrappedLimiter
 from listening import Recorder
 from virtual_time import VirtualTimeLoop
 
 from vocalsep_async import (
+    AuthenticationError,
     ClientClosedError,
     ConfigurationError,
     Durations,
     Interval,
     Journal,
     JournalError,
+    PollContext,
     RateLimit,
     RateLimitedError,
     RateLimiter,
@@ -308,6 +310,84 @@ def test_a_request_that_a_closed_loop_left_in_flight_counts_as_sent(
         warnings.simplefilter("ignore")
         now = run(use)
     assert now == pytest.approx(1000.0 + 10.01 + provider.round_trip)
+
+
+@pytest.mark.parametrize("at", [1.0, 1000.0, 50_000.0], ids=["behind", "equal", "ahead"])
+def test_an_end_stays_in_doubt_for_a_minute_in_whichever_loops(
+    provider: FakeProvider, at: float
+) -> None:
+    client = make_client()
+    provider.script("a", *[record("a", "SUCCESS", response=None)] * 60)
+
+    async def wait(seconds: float | None = None) -> float:
+        began = anyio.current_time()
+        assert not (await client.wait_for_task("a", timeout=seconds)).succeeded
+        return anyio.current_time() - began
+
+    assert run(lambda: wait(20)) == pytest.approx(20)
+    assert run(wait, at=at) == pytest.approx(40, abs=1)
+
+
+def test_a_refusal_after_polls_of_another_loop_needs_a_second_one(provider: FakeProvider) -> None:
+    client = make_client()
+    run(lambda: client.get_task("a"))
+    provider.script("b", envelope(401), finished("b"))
+    assert run(lambda: client.wait_for_task("b")).succeeded
+
+
+@pytest.mark.parametrize("at", [1.0, 1000.0, 50_000.0], ids=["behind", "equal", "ahead"])
+def test_a_refusal_is_confirmed_in_the_next_loop(provider: FakeProvider, at: float) -> None:
+    client = make_client()
+    run(lambda: client.get_task("a"))
+    provider.script("b", *[envelope(401)] * 2)
+
+    async def give_up() -> None:
+        with pytest.raises(TaskTimeoutError):
+            await client.wait_for_task("b", timeout=0.5)
+
+    run(give_up)
+
+    async def wait() -> None:
+        with pytest.raises(AuthenticationError):
+            await client.wait_for_task("b")
+
+    run(wait, at=at)
+    assert provider.sent == ["a", "b", "b"]
+
+
+@pytest.mark.parametrize("at", [1.0, 1000.0, 50_000.0], ids=["behind", "equal", "ahead"])
+def test_ages_without_dates_go_on_by_the_clock_of_the_next_loop(
+    provider: FakeProvider, at: float
+) -> None:
+    client = make_client()
+    pending = record("a", createTime=1_700_000_000_000)
+    ages: list[float] = []
+
+    class Noting:
+        def delay(self, context: PollContext) -> float:
+            ages.append(context.age)
+            return 1000.0
+
+    async def wait() -> None:
+        with pytest.raises(TaskTimeoutError):
+            await client.wait_for_task("a", timeout=10, poll=Noting())
+
+    first = []
+    for moment in (1000.0, at):
+        provider.script("a", *[pending] * 9)
+        run(wait, at=moment)
+        first.append(ages[0])
+        ages.clear()
+    assert first == pytest.approx([0, 10], abs=1)
+
+
+def test_a_timed_call_of_the_next_loop_knows_how_long_answers_take(provider: FakeProvider) -> None:
+    provider.round_trip = 1.0
+    limiter = WrappedLimiter()
+    client = make_client(limiter=limiter)
+    for _ in range(2):
+        run(lambda: client.get_task("a", timeout=10))
+    assert [bid.deadline for bid in limiter.bids] == [1010.0, 1009.0]
 
 
 @pytest.mark.own_limiter

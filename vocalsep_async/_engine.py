@@ -24,6 +24,7 @@ from vocalsep_async._downloads.plan import DownloadPlan
 from vocalsep_async._events import Events
 from vocalsep_async._failures import may_help
 from vocalsep_async._polling.learner import DurationLearner
+from vocalsep_async._polling.memory import PollMemory
 from vocalsep_async._polling.poller import Poller
 from vocalsep_async._request_queue import RequestQueue
 from vocalsep_async._scheduling.hazards import HazardTable
@@ -80,6 +81,8 @@ class Engine:
         self._setup = setup
         self._learner = learner
         self._base_url = str(setup.base_url)
+        self.routes = Routes(setup.provider, setup.base_url.host or "")
+        self.memory: PollMemory = PollMemory(self.routes) if before is None else before.memory
         self.events = Events(setup.listeners)
         self.transport = Transport(
             setup.base_url,
@@ -102,7 +105,7 @@ class Engine:
         self.binding: LoopBinding = LoopBinding(
             self.transport.loop,
             None if before is None else before.binding.loop,
-            setup.limiter.move,
+            self._on_move,
         )
         queue = RequestQueue(setup.limiter, self.events)
         if before is not None:
@@ -115,12 +118,16 @@ class Engine:
             binding=self.binding,
             request_timeout=setup.request_timeout,
         )
-        self.routes = Routes(setup.provider, setup.base_url.host or "")
         self.creator = TaskCreator(self.sender, self.routes, self._base_url)
-        self.poller = Poller(self.sender, self.routes, learner)
+        self.poller = Poller(self.sender, self.routes, learner, self.memory)
         self.downloader = Downloader(
             self.files, self.poller.poll_with_retries, setup.retry, self.events, self.binding
         )
+
+    def _on_move(self, shift: float) -> None:
+        """The clock of this event loop is *shift* seconds ahead of that of the one before."""
+        self._setup.limiter.move(shift)
+        self.memory.move(shift)
 
     @property
     def needs_closing(self) -> bool:

@@ -73,7 +73,7 @@ class RequestQueue:
     def keep(self, before: RequestQueue) -> None:
         """Keep what *before*, the client's queue in a closed event loop, knows of the API."""
         self.is_understood, self._doubts = before.is_understood, before._doubts
-        self._doubt = before._doubt
+        self._doubt, self.answer_time = before._doubt, before.answer_time
         # The limiter announces a pause that goes on, and this is what began it.
         self._disturbance = before.pause_cause()
 

@@ -58,6 +58,11 @@ class Doubts:
         """Take the next record of *ref* for the last word, whatever it lacks."""
         self._remember(identity_of(ref), -math.inf)
 
+    def move(self, shift: float) -> None:
+        """Go on with a clock that is *shift* seconds ahead."""
+        for identity in self._since:
+            self._since[identity] += shift
+
     def _remember(self, identity: Identity, since: float) -> None:
         self._since[identity] = since
         if len(self._since) > _REMEMBERED:

@@ -17,16 +17,15 @@ from anyio.lowlevel import checkpoint
 
 from vocalsep_async._failures import is_refusal
 from vocalsep_async._polling.direct import DirectPolls
-from vocalsep_async._polling.doubts import Doubts
-from vocalsep_async._polling.lead import Lead
 from vocalsep_async._polling.learner import DurationLearner
+from vocalsep_async._polling.memory import PollMemory
 from vocalsep_async._polling.poll_events import (
     poll_finished,
     poll_started,
     task_finished,
     wait_ids_of,
 )
-from vocalsep_async._polling.refusals import CONFIRMATION, Refusals
+from vocalsep_async._polling.refusals import CONFIRMATION
 from vocalsep_async._polling.silence import Silence
 from vocalsep_async._polling.stateless import StatelessPoller
 from vocalsep_async._polling.target import (
@@ -37,7 +36,7 @@ from vocalsep_async._polling.target import (
     Verdict,
     identity_of,
 )
-from vocalsep_async._polling.task_ages import Age, TaskAges
+from vocalsep_async._polling.task_ages import Age
 from vocalsep_async._polling.waiter import OnUpdate, Waiter
 from vocalsep_async._request_queue import RequestSlot
 from vocalsep_async._scheduling.queue import Backlog, PollQueue
@@ -64,12 +63,19 @@ class Poller:
         sender: sends the polls.
         routes: of the client.
         learner: observes every record that comes.
+        memory: what earlier polls have shown.
     """
 
     # Subscribers get callbacks, and no task group or cancel scope of this package is open in a
     # task of the user: a user's task may then end in any order and be cancelled at any point.
 
-    def __init__(self, sender: RequestSender, routes: Routes, learner: DurationLearner) -> None:
+    def __init__(
+        self,
+        sender: RequestSender,
+        routes: Routes,
+        learner: DurationLearner,
+        memory: PollMemory,
+    ) -> None:
         self.hazards = learner.hazards
         self.binding = sender.binding
         self._sender = sender
@@ -78,19 +84,19 @@ class Poller:
         self._events = sender.events
         self.routes = routes
         self._learner = learner
-        self._ages = TaskAges()
-        self.doubts = Doubts(routes)
+        self.doubts = memory.doubts
+        self._ages = memory.ages
+        self._lead = memory.lead
+        self._refusals = memory.refusals
         self._direct = DirectPolls(sender, routes)
         self.stateless = StatelessPoller(
-            sender, self._direct, self.hazards, self._receive, lambda: self._refusals.has_succeeded
+            sender, self._direct, self.hazards, self._receive, self._refusals
         )
         self._scheduler: Scheduler[PollTarget] = Scheduler(random.random)
         self._single_waits = self._scheduler.queue(yields=WAITS_YIELD)
         self._targets: dict[Identity, PollTarget] = {}
         self._waiters: dict[Waiter, PollTarget] = {}
         self._groups: dict[PollQueue[PollTarget], PollGroup] = {}
-        self._lead = Lead()
-        self._refusals = Refusals()
         self.silence = Silence()
         self._loop: asyncio.Task[None] | None = None
         self._cancelled: set[asyncio.Task[None]] = set()

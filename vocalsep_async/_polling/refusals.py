@@ -30,3 +30,8 @@ class Refusals:
         if self._refused_at is None:
             self._refused_at = now
         return sent > self._refused_at
+
+    def move(self, shift: float) -> None:
+        """Go on with a clock that is *shift* seconds ahead."""
+        if self._refused_at is not None:
+            self._refused_at += shift

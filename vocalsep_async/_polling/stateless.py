@@ -18,7 +18,7 @@ from attrs import asdict, evolve, field, fields, frozen
 from vocalsep_async import _validation
 from vocalsep_async._failures import FailureStreak, is_refusal
 from vocalsep_async._polling.direct import DirectPolls
-from vocalsep_async._polling.refusals import CONFIRMATION
+from vocalsep_async._polling.refusals import CONFIRMATION, Refusals
 from vocalsep_async._polling.target import LONGEST_AGE, Verdict
 from vocalsep_async._scheduling.hazards import HazardTable
 from vocalsep_async._scheduling.sibling_ages import GUESSED_AGE
@@ -102,7 +102,7 @@ class StatelessPoller:
         polls: sends the poll.
         hazards: what is known about how long tasks take.
         receive: judges the record, given for how many seconds the state has its end in doubt.
-        has_succeeded: says whether any poll of the client returned a record.
+        refusals: know whether any poll of the client returned a record.
     """
 
     def __init__(
@@ -111,14 +111,14 @@ class StatelessPoller:
         polls: DirectPolls,
         hazards: HazardTable,
         receive: Callable[[TaskRef, SeparationTask, float], Verdict],
-        has_succeeded: Callable[[], bool],
+        refusals: Refusals,
     ) -> None:
         self._sender = sender
         self._queue = sender.queue
         self._polls = polls
         self._hazards = hazards
         self._receive = receive
-        self._has_succeeded = has_succeeded
+        self._refusals = refusals
 
     async def poll(
         self, ref: TaskRef, policy: PollPolicy, state: Mapping[str, Any] | None
@@ -193,7 +193,7 @@ class StatelessPoller:
 
     def _has_record(self, known: _State) -> bool:
         """Whether any poll succeeded, so that one refusal may come from something in between."""
-        return known.status is not None or self._has_succeeded()
+        return known.status is not None or self._refusals.has_succeeded
 
     def _pending(self, known: _State, delay: float) -> PollPending:
         """Have the caller poll after *delay* seconds, or later if the rate limit wants it."""

@@ -47,6 +47,10 @@ class TaskAges:
             return None
         return Age(self.guess(task.created_at, now), is_exact=False)
 
+    def move(self, shift: float) -> None:
+        """Go on with a local clock that is *shift* seconds ahead."""
+        self._behind += shift
+
     def guess(self, created: datetime, now: float) -> float:
         """The least age of a task that was *created* by the server's clock.
 

@@ -1,0 +1,35 @@
+"""What polls have shown that outlives their event loop."""
+
+from __future__ import annotations
+
+from vocalsep_async._polling.doubts import Doubts
+from vocalsep_async._polling.lead import Lead
+from vocalsep_async._polling.refusals import Refusals
+from vocalsep_async._polling.task_ages import TaskAges
+from vocalsep_async.providers._routes import Routes
+
+
+class PollMemory:
+    """What a client knows from its polls, in whichever event loop it sent them.
+
+    Args:
+        routes: of the client.
+
+    Attributes:
+        doubts: ends that one record does not prove.
+        ages: how old tasks are.
+        lead: the time that the last poll before a deadline has.
+        refusals: of the account.
+    """
+
+    def __init__(self, routes: Routes) -> None:
+        self.doubts = Doubts(routes)
+        self.ages = TaskAges()
+        self.lead = Lead()
+        self.refusals = Refusals()
+
+    def move(self, shift: float) -> None:
+        """Go on with the clock of another event loop, which is *shift* seconds ahead."""
+        self.doubts.move(shift)
+        self.ages.move(shift)
+        self.refusals.move(shift)
