@@ -50,6 +50,9 @@ class WrappedLimiter(Limiter):
     def wake(self) -> None:
         self.wakes += 1
 
+    def move(self, shift: float) -> None:
+        self.inner.move(shift)
+
     async def aclose(self) -> None:
         self.closed += 1
         assert self.inner.snapshot().in_flight == 0, "a slot was never released"

@@ -312,6 +312,35 @@ def test_a_request_that_a_closed_loop_left_in_flight_counts_as_sent(
     assert now == pytest.approx(1000.0 + 10.01 + provider.round_trip)
 
 
+@pytest.mark.parametrize("round_trip", [0.05, 5.0], ids=["before it is sent", "under way"])
+def test_a_slot_of_a_closed_loop_is_not_released_in_the_next(
+    provider: FakeProvider, round_trip: float
+) -> None:
+    provider.round_trip = round_trip
+    limiter = WrappedLimiter()
+    client = make_client(limiter=limiter)
+    left: list[object] = []
+
+    async def leave() -> None:
+        left.append(asyncio.ensure_future(client.wait_for_task("a")))
+        left.append(asyncio.ensure_future(client.get_task("b")))
+        await anyio.sleep(round_trip / 5 if round_trip > 1 else 0)
+
+    run_and_leave(leave)
+
+    async def use() -> None:
+        assert client.stats.in_flight == 0
+        left.clear()
+        gc.collect()
+        assert limiter.results == []
+        await client.get_task("c")
+        assert limiter.results == [SlotResult.ANSWERED]
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        run(use)
+
+
 @pytest.mark.parametrize("at", [1.0, 1000.0, 50_000.0], ids=["behind", "equal", "ahead"])
 def test_an_end_stays_in_doubt_for_a_minute_in_whichever_loops(
     provider: FakeProvider, at: float

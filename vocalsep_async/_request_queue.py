@@ -63,6 +63,8 @@ class RequestQueue:
         self._asking: asyncio.Task[object] | None = None
         """The task that waits for the limiter; None while there is none."""
         self._asked_at = -math.inf
+        self._loop: asyncio.AbstractEventLoop | None = None
+        """The event loop in which slots were taken; None before."""
         self._is_interrupted = False
         """Whether `_interrupt` has cancelled that task."""
         self._closing = anyio.Event()
@@ -163,7 +165,8 @@ class RequestQueue:
         """Await *question*, a call of the limiter, unless `_interrupt` ends it."""
         # A cancel scope would do the same at ten times the cost. Never None: callers are tasks.
         asking = self._asking = cast("asyncio.Task[object]", asyncio.current_task())
-        self._asked_at = _now()
+        self._loop = asyncio.get_running_loop()
+        self._asked_at = self._loop.time()
         self._is_interrupted = False
         try:
             return await question
@@ -238,6 +241,8 @@ class RequestQueue:
 
     def report(self, slot: Slot, error: BaseException | None) -> None:
         """Report how the request of *slot* ended: with *error*, or None for an answer."""
+        if self._is_left:
+            return
         if not self.is_understood:
             self._update_doubts(error)
         result = _result_of(error)
@@ -252,6 +257,18 @@ class RequestQueue:
         self._disturbance = None
         if self._is_paused and result is SlotResult.ANSWERED:
             self._check_resumed()
+
+    @property
+    def _is_left(self) -> bool:
+        """Whether the event loop was closed: the limiter takes what was in flight for lost."""
+        # Python ends coroutines that a closed loop left behind, at any moment and in any loop.
+        return self._loop is not None and self._loop.is_closed()
+
+    def give_back(self, slot: Slot) -> None:
+        """Give back a slot in which no request was tried."""
+        self.on_ended()
+        if not self._is_left:
+            slot.release(SlotResult.UNUSED)
 
     def _update_doubts(self, error: BaseException | None) -> None:
         # Only an envelope proves that the API is at this address: a status may come from anything.
@@ -343,8 +360,7 @@ class RequestSlot:
         # A done callback calls this for every poll, also for one that has used its slot.
         if not self._used:
             self._used = True
-            self._queue.on_ended()
-            self._slot.release(SlotResult.UNUSED)
+            self._queue.give_back(self._slot)
 
 
 def _result_of(error: BaseException | None) -> SlotResult:
