@@ -244,7 +244,7 @@ class Paused(Event):
 
     Attributes:
         duration: seconds until the end of the pause, from now.
-        reason: why, in a few words.
+        reason: "throttled", "maintenance" or "outage"; a limiter of your own may give others.
     """
 
     name: ClassVar[str] = "paused"

@@ -448,8 +448,8 @@ class ClientStats:
         throttled: how many of them the API throttled (405/430 and their equivalents).
         in_flight: requests sent and not answered yet.
         rate: requests per second that are allowed now; infinity while no limit is known.
-        paused_for: seconds for which nothing is sent, after throttling or in maintenance; 0 if the
-            client is not paused.
+        paused_for: seconds for which nothing is sent, after throttling, in maintenance or in an
+            outage; 0 if the client is not paused.
     """
 
     requests: int
