@@ -110,6 +110,18 @@ class TestWaiting:
         files = until(seconds, status)
         assert await fetch(files, StemLinks(task_with(**YOUNG), poll_young)) == AUDIO
 
+    @pytest.mark.parametrize("fields", [{}, YOUNG], ids=["old", "young"])
+    async def test_a_client_that_is_closed_while_a_link_is_renewed_is_not_waited_for(
+        self, fields: dict[str, Any]
+    ) -> None:
+        async def poll() -> SeparationTask:
+            raise ClientClosedError("the client is closed")
+
+        files = until(math.inf, 403)
+        with pytest.raises(ClientClosedError):
+            await fetch(files, StemLinks(task_with(**fields), poll))
+        assert files.times == [0]
+
     @pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504])
     @pytest.mark.parametrize("seconds", [0.1, 15.0, 45.0, FILE_HOST_PATIENCE])
     async def test_a_host_that_answers_errors_is_waited_for(

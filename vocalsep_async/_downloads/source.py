@@ -29,7 +29,13 @@ from vocalsep_async._downloads.patience import (
 )
 from vocalsep_async._downloads.selection import links_of
 from vocalsep_async._transport.files import FileReply, FileTransport
-from vocalsep_async.errors import ConfigurationError, ErrorAction, TransportError, VocalSepError
+from vocalsep_async.errors import (
+    ClientClosedError,
+    ConfigurationError,
+    ErrorAction,
+    TransportError,
+    VocalSepError,
+)
 from vocalsep_async.models import SeparationTask
 from vocalsep_async.policies import YOUNG_LINK, RetryPolicy
 
@@ -374,6 +380,8 @@ class RemoteFile:
     async def _refresh_link(self, link: str, reason: str) -> bool:
         try:
             return await self._links.refresh(self._stem, link)
+        except ClientClosedError:
+            raise
         except VocalSepError as error:
             if self._links.is_young(self._stem):
                 return False
