@@ -23,7 +23,6 @@ from vocalsep_async._downloads.downloader import Downloader
 from vocalsep_async._downloads.plan import DownloadPlan
 from vocalsep_async._events import Events
 from vocalsep_async._failures import may_help
-from vocalsep_async._polling.learner import DurationLearner
 from vocalsep_async._polling.memory import PollMemory
 from vocalsep_async._polling.poller import Poller
 from vocalsep_async._request_queue import RequestQueue
@@ -71,18 +70,18 @@ class Engine:
 
     Args:
         setup: what the client was made with.
-        learner: learns from every record that comes.
+        routes: of the client.
+        memory: what its polls have shown so far.
         before: the client's engine in an event loop that was closed; None if there was none.
     """
 
     def __init__(
-        self, setup: Setup, learner: DurationLearner, before: Engine | None = None
+        self, setup: Setup, routes: Routes, memory: PollMemory, before: Engine | None = None
     ) -> None:
         self._setup = setup
-        self._learner = learner
+        self._memory = memory
         self._base_url = str(setup.base_url)
-        self.routes = Routes(setup.provider, setup.base_url.host or "")
-        self.memory: PollMemory = PollMemory(self.routes) if before is None else before.memory
+        self.routes = routes
         self.events = Events(setup.listeners)
         self.transport = Transport(
             setup.base_url,
@@ -118,8 +117,8 @@ class Engine:
             binding=self.binding,
             request_timeout=setup.request_timeout,
         )
-        self.creator = TaskCreator(self.sender, self.routes, self._base_url)
-        self.poller = Poller(self.sender, self.routes, learner, self.memory)
+        self.creator = TaskCreator(self.sender, routes, self._base_url)
+        self.poller = Poller(self.sender, routes, memory)
         self.downloader = Downloader(
             self.files, self.poller.poll_with_retries, setup.retry, self.events, self.binding
         )
@@ -127,7 +126,7 @@ class Engine:
     def _on_move(self, shift: float) -> None:
         """The clock of this event loop is *shift* seconds ahead of that of the one before."""
         self._setup.limiter.move(shift)
-        self.memory.move(shift)
+        self._memory.move(shift)
 
     @property
     def needs_closing(self) -> bool:
@@ -218,9 +217,9 @@ class Engines:
 
     def __init__(self, setup: Setup, hazards: HazardTable) -> None:
         self._setup = setup
-        # One for all loops: a task is learned from once.
-        self._learner = DurationLearner(hazards)
-        self._engine = Engine(setup, self._learner)
+        self._routes = Routes(setup.provider, setup.base_url.host or "")
+        self._memory = PollMemory(self._routes, hazards)
+        self._engine = Engine(setup, self._routes, self._memory)
         # Two threads may find simultaneously that the loop was closed.
         self._renewing = threading.Lock()
 
@@ -229,7 +228,7 @@ class Engines:
         with self._renewing:
             if self._engine.binding.may_move:
                 self._engine.abandon()
-                self._engine = Engine(self._setup, self._learner, self._engine)
+                self._engine = Engine(self._setup, self._routes, self._memory, self._engine)
             return self._engine
 
     def here(self) -> Engine:

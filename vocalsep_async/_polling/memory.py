@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from vocalsep_async._polling.doubts import Doubts
 from vocalsep_async._polling.lead import Lead
+from vocalsep_async._polling.learner import DurationLearner
 from vocalsep_async._polling.refusals import Refusals
 from vocalsep_async._polling.task_ages import TaskAges
+from vocalsep_async._scheduling.hazards import HazardTable
 from vocalsep_async.providers._routes import Routes
 
 
@@ -14,15 +16,18 @@ class PollMemory:
 
     Args:
         routes: of the client.
+        hazards: what it knows about durations.
 
     Attributes:
+        learner: learns durations, from each task once.
         doubts: ends that one record does not prove.
         ages: how old tasks are.
         lead: the time that the last poll before a deadline has.
         refusals: of the account.
     """
 
-    def __init__(self, routes: Routes) -> None:
+    def __init__(self, routes: Routes, hazards: HazardTable) -> None:
+        self.learner = DurationLearner(hazards)
         self.doubts = Doubts(routes)
         self.ages = TaskAges()
         self.lead = Lead()

@@ -17,7 +17,6 @@ from anyio.lowlevel import checkpoint
 
 from vocalsep_async._failures import is_refusal
 from vocalsep_async._polling.direct import DirectPolls
-from vocalsep_async._polling.learner import DurationLearner
 from vocalsep_async._polling.memory import PollMemory
 from vocalsep_async._polling.poll_events import (
     poll_finished,
@@ -62,28 +61,21 @@ class Poller:
     Args:
         sender: sends the polls.
         routes: of the client.
-        learner: observes every record that comes.
         memory: what earlier polls have shown.
     """
 
     # Subscribers get callbacks, and no task group or cancel scope of this package is open in a
     # task of the user: a user's task may then end in any order and be cancelled at any point.
 
-    def __init__(
-        self,
-        sender: RequestSender,
-        routes: Routes,
-        learner: DurationLearner,
-        memory: PollMemory,
-    ) -> None:
-        self.hazards = learner.hazards
+    def __init__(self, sender: RequestSender, routes: Routes, memory: PollMemory) -> None:
+        self.hazards = memory.learner.hazards
         self.binding = sender.binding
         self._sender = sender
         self._requests = sender.queue
         self.limiter = sender.queue.limiter
         self._events = sender.events
         self.routes = routes
-        self._learner = learner
+        self._learner = memory.learner
         self.doubts = memory.doubts
         self._ages = memory.ages
         self._lead = memory.lead
