@@ -33,6 +33,8 @@ be aborted. Linux gives up after about 102 s."""
 LONG_SILENCE = 10.0
 """Seconds without an answer from which no end of a batch is estimated; most failures are shorter,
 and end by a retry."""
+STALLED_LOOP = 1.0
+"""Seconds after a deadline from which the event loop is taken to have stood still over it."""
 HANGING_POLL = 1.0
 """Seconds without an answer after which a poll counts as what made a wait run out of time, although
 an earlier one failed in another way."""

@@ -27,7 +27,7 @@ from vocalsep_async.models import (
     TaskRef,
     TaskStatus,
 )
-from vocalsep_async.policies import PollPolicy
+from vocalsep_async.policies import STALLED_LOOP, PollPolicy
 
 _logger = logging.getLogger("vocalsep_async.batches")
 
@@ -35,8 +35,6 @@ _SLICE = 500
 """Tasks that are settled, or left, before the event loop may run other tasks."""
 _CLOCK_RESOLUTION = 1e-6
 """Seconds by which a timer of the event loop may fire early."""
-_STALL = 1.0
-"""Seconds after a deadline from which the event loop is taken to have stood still over it."""
 _SAME_MOMENT = 0.01
 """Seconds within which tasks that are added share a group, and so a deadline."""
 
@@ -339,7 +337,7 @@ class BatchTracker:
             if self._groups.get(group.kind) is group:
                 # A task that joined it from now on would miss its deadline.
                 del self._groups[group.kind]
-            if now - group.deadline > _STALL:
+            if now - group.deadline > STALLED_LOOP:
                 self._poll_once_more(group)
             else:
                 self._expired.extend((task_id, group) for task_id in group.ids)

@@ -17,10 +17,7 @@ from vocalsep_async._scheduling.queue import PollQueue
 from vocalsep_async.errors import VocalSepError
 from vocalsep_async.instrumentation import WaitFinished, WaitStarted
 from vocalsep_async.models import SeparationTask
-from vocalsep_async.policies import PollPolicy
-
-_STALL = 1.0
-"""Seconds after a deadline from which the event loop is taken to have stood still in any case."""
+from vocalsep_async.policies import STALLED_LOOP, PollPolicy
 
 OnUpdate = Callable[[SeparationTask], Awaitable[object] | object]
 
@@ -110,7 +107,7 @@ class Waiter:
 
         *was_free* says whether a request could have been sent at a moment.
         """
-        if asyncio.get_running_loop().time() - self.deadline > _STALL:
+        if asyncio.get_running_loop().time() - self.deadline > STALLED_LOOP:
             return True
         # A short stall shows in the last poll: it was sent too late, or though nothing was in the
         # way it was not sent.

@@ -131,8 +131,7 @@ class Transport:
             self._arguments |= {"ssl": tls}
         self._proxy_login = None if proxy is None else proxy.login
         if proxy is not None:
-            # aiohttp sends these headers only when it opens a tunnel; otherwise `_OneSend` does.
-            self._arguments |= {"proxy": proxy.address, "proxy_headers": proxy.login}
+            self._arguments |= proxy.arguments
         # Through a tunnel, and from what else is in between, the status proves nothing.
         self._asks_a_proxy = proxy is not None and base_url.scheme == "http"
         self._borrowed = session is not None

@@ -216,7 +216,7 @@ class FileTransport:
                     url,
                     headers={**headers, **_login_for(url, proxy)},
                     allow_redirects=False,
-                    **_through(proxy),
+                    **({} if proxy is None else proxy.arguments),
                     **self._tls,
                 )
         except (aiohttp.ClientError, OSError) as error:
@@ -357,10 +357,6 @@ def _refused(name: str, why: str) -> TransportError:
 def _named(url: URL) -> str:
     # The host only: path and query of a link may be signed, and must not get into logs.
     return f"GET at {printable(url.host or '')}"
-
-
-def _through(proxy: Proxy | None) -> dict[str, Any]:
-    return {} if proxy is None else {"proxy": proxy.address, "proxy_headers": proxy.login}
 
 
 def _login_for(url: URL, proxy: Proxy | None) -> Mapping[str, str]:

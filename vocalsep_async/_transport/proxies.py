@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
-from typing import Self
+from typing import Any, Self
 from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]
 
 from attrs import field, frozen
@@ -30,6 +30,14 @@ class Proxy:
     def of(cls, url: URL) -> Self:
         """The proxy at *url*, which may hold a login."""
         return cls(url.with_user(None), proxy_login(url))
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """Those of aiohttp that send a request through it.
+
+        The login is sent only to open a tunnel: a request to the proxy itself needs it as a header.
+        """
+        return {"proxy": self.address, "proxy_headers": self.login}
 
 
 class Proxies:
