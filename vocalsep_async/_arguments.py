@@ -149,7 +149,7 @@ def tls(value: object) -> SSLContext | None:
         raise InvalidArgumentError(
             f"ssl must be an ssl.SSLContext or None, not {type(value).__name__}; {advice}"
         )
-    # The key, and links that are secrets, would be sent to anyone who answers.
+    # The key, and links that are secrets, would be sent to whatever answers.
     if value.verify_mode == CERT_NONE:
         raise InvalidArgumentError(f"ssl must be a context that checks certificates; {advice}")
     return value
