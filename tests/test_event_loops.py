@@ -42,6 +42,7 @@ from vocalsep_async import (
     RateLimit,
     RateLimitedError,
     RateLimiter,
+    RequestTimeoutError,
     TaskOutcome,
     TaskTimeoutError,
     VocalSepClient,
@@ -213,6 +214,23 @@ def test_closing_in_the_next_loop_closes_the_limiter_once(provider: FakeProvider
     assert (limiter.closed, limiter.on_pause is None) == (1, False)
     provider.reopen()
     run(lambda: again.get_task("b"))
+
+
+@pytest.mark.own_limiter
+def test_a_limiter_serves_another_client_in_another_loop(provider: FakeProvider) -> None:
+    limiter = RateLimiter(RateLimit(1, 10.0))
+
+    async def send() -> None:
+        provider.reopen()
+        async with make_client(limiter=limiter) as client:
+            await client.get_task("a")
+            # The wait for a slot is given up, so that nothing ends it.
+            with pytest.raises(RequestTimeoutError):
+                await client.get_task("b", timeout=1)
+
+    for moment in (1000.0, 1005.0):
+        run(send, at=moment)
+    assert provider.sent == ["a", "a"]
 
 
 def test_a_client_cannot_be_closed_beside_its_loop(provider: FakeProvider) -> None:

@@ -262,6 +262,11 @@ class RateLimiter(Limiter):
         if self._state.is_paused and self._pause_reason is not None:
             self._announce_pause(now, self._pause_reason)
 
+    async def aclose(self) -> None:
+        """Keep the budget for another client, also one in another event loop."""
+        # A wait that was given up leaves it unset, and bound to this loop.
+        self._changed = None
+
     def _on_end(
         self, grant: Grant, moves: int, result: SlotResult, retry_after: float | None
     ) -> None:
