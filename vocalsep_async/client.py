@@ -519,9 +519,9 @@ class VocalSepClient:
             max_concurrency: files that are fetched at the same time, at least 1.
             overwrite: what happens to a file that exists already; see `Overwrite`.
             max_bytes: how large a file may be, at least 1; a larger one is not fetched.
-            timeout: seconds for the whole call, without the poll; None for no limit.
-            patience: seconds for which a file goes on without progress; None is a minute, or as
-                long as *timeout* has time left.
+            timeout: seconds for the whole call, without the poll, above 0; None for no limit.
+            patience: seconds, from 0, for which a file goes on without progress; None is a minute,
+                or as long as *timeout* has time left.
             min_bytes_per_minute: the least pace of a file, at least 1; None for none.
             on_progress: called with a `DownloadProgress`, ten times a second for a file at most. An
                 exception that it raises ends the call and is raised here.
