@@ -62,9 +62,11 @@ async def test_a_file_that_waits_for_its_host_lets_the_others_go_on(tmp_path: Pa
             task = host.task(*answers)
             report = await client.download_stems(task, tmp_path, max_concurrency=1)
     assert set(report.paths) == set(answers)
-    # The order of the two others is that of the record.
-    assert sorted(request.name for request in host.requests[1:3]) == ["bass", "drums"]
-    assert [host.requests[0].name, host.requests[3].name] == ["vocal", "vocal"]
+    names = [request.name for request in host.requests]
+    assert names[0] == "vocal"
+    # How many files get the slot meanwhile depends on how fast they are.
+    assert names[1] in {"bass", "drums"}
+    assert sorted(names) == ["bass", "drums", "vocal", "vocal"]
 
 
 async def test_the_files_that_wait_are_bounded_in_number(
