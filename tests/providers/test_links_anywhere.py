@@ -170,6 +170,34 @@ def test_a_link_of_a_wrong_type_does_not_cost_the_other_links(wrong: Any) -> Non
     assert (track.part, track.url) == ("remove", A)
 
 
+@pytest.mark.parametrize(
+    "written",
+    [
+        {"extract": {"url": A}, "remove": {"url": B}},
+        {"extract": json.dumps({"url": A}), "remove": json.dumps(json.dumps({"url": B}))},
+        {"extract": A, "remove": B},
+        {"extract": json.dumps(A), "remove": {"url": B, "extract": {}}},
+    ],
+)
+def test_the_parts_of_a_pair_are_read_however_they_are_written(written: Any) -> None:
+    tracks = structure_task(vocals_done(response={"originData": [written]})).origin_tracks
+    assert [(each.part, each.url) for each in tracks] == [("extract", A), ("remove", B)]
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        {"url": A, "extract": {}, "data": {"url": B}},
+        {"url": A, "remove": {"url": B}},
+        {"extract": [json.dumps({"url": A}), {"url": B}]},
+        {"remove": {"extract": {"url": A}, "remove": {"url": B}}},
+        {"extract": {"url": A, "remove": {"url": B}}},
+    ],
+)
+def test_a_track_beside_or_inside_the_part_of_a_pair_is_kept(response: Any) -> None:
+    assert every_link(structure_task(vocals_done(response=response))) == {A, B}
+
+
 def test_the_song_and_the_parameters_of_a_request_are_no_result() -> None:
     request = {"audio_url": A, "vocalUrl": B}
     fields = {"param": json.dumps({"input": request}), "input": request, "request": request}
@@ -260,6 +288,8 @@ def stem_links_in(value: Any) -> Iterator[str]:
 @example({"url": A, "audio_url": B}, {})
 @example({"vocalUrl": json.dumps({"vocalUrl": A}), "drumsUrl": B}, {})
 @example({"extract": {"url": A, "vocal_url": B}}, {})
+@example({"extract": json.dumps({"vocalUrl": None, "url": A})}, {})
+@example({"remove": {}, "url": A}, {})
 @given(RESULTS, st.dictionaries(st.sampled_from(["data", "vocal_removal_info", "x"]), RESULTS))
 def test_no_link_under_the_key_of_a_stem_is_dropped_and_none_is_invented(
     response: Any, fields: Any

@@ -196,7 +196,7 @@ def _identity(track: Track) -> object:
 
 
 def _places_in(results: tuple[Any, ...], record: Mapping[str, Any]) -> Iterator[tuple[Any, str]]:
-    """Every object and list that may hold links, with its key: first in *results*."""
+    """What may hold links, with its key, first in *results*: objects, lists, and JSON of links."""
     below = [(value, key) for key in _IN_A_RECORD if (value := record.get(key))]
     inside = [*((each, "") for each in results), *below]
     read = (place for value, key in inside for place in _places(value, key))
@@ -208,27 +208,24 @@ def _places(value: Any, key: str, depth: int = 0) -> Iterator[tuple[Any, str]]:
     if depth == _DEEPEST:
         return
     content = opened(value)
-    if isinstance(content, (dict, list)):
+    if isinstance(content, (dict, list)) or web_link_in(content):
         yield content, key
-    elif web_link_in(content):
-        yield [content], key
-    for item, inner in _inside(content, key, value):
+    for item, inner in _inside(content, key):
         yield from _places(item, inner, depth + 1)
 
 
-def _inside(content: Any, key: str, value: Any) -> Iterator[tuple[Any, str]]:
-    """What may hold links in *content*, which *value* holds, with the key of each."""
+def _inside(content: Any, key: str) -> Iterator[tuple[Any, str]]:
+    """What may hold links in *content*, with the key of each."""
     if isinstance(content, list):
-        yield from ((item, key) for item in content if _may_hold_links(item))
+        # What is in a list is no part of a pair, which is an object.
+        of_each = "" if key in _PARTS_SET else key
+        yield from ((item, of_each) for item in content if _may_hold_links(item))
     elif isinstance(content, dict):
         for inner, item in content.items():
             is_result = isinstance(item, str) and (inner in _IN_A_RECORD or is_of_several(inner))
             may_hold = is_result or _may_hold_links(item)
             if may_hold and not is_other_key(inner):
                 yield item, inner
-    # Text that was written as JSON twice.
-    elif content is not value and _may_hold_links(content):
-        yield content, key
 
 
 def _may_hold_links(value: Any) -> bool:
@@ -241,12 +238,13 @@ def _is_json(value: Any) -> bool:
 
 def opened(value: Any) -> Any:
     """What a string holds that is an object, a list or a string of JSON; others as they are."""
-    if not _is_json(value):
-        return value
-    try:
-        return json.loads(value)
-    except (ValueError, RecursionError):
-        return value
+    # More than once, because some text is written as JSON twice.
+    while _is_json(value):
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            break
+    return value
 
 
 def _links_in(place: Any, own_key: str, *, is_record: bool) -> Iterator[tuple[str, str]]:
@@ -286,29 +284,41 @@ def _tracks_in(place: Any, key: str, *, is_record: bool) -> Iterator[Track]:
     if isinstance(place, list):
         yield from _tracks(place, own_name(key))
         return
+    place = _linked(place)
     for each in ("origin_data", "originData"):
         items = opened(place.get(each))
         yield from _tracks(items if isinstance(items, list) else [], None)
     # A result may be one track; a record has its own link to the song under the same key.
-    # The parts of a pair are tracks of that pair.
-    if not is_record and key not in _PARTS:
+    if is_record:
+        return
+    # A part of a pair is read with that pair.
+    if key in _PARTS_SET and _is_track(place):
+        yield from _pair_in(place)
+    else:
         yield from _tracks([place], own_name(key))
 
 
 def _tracks(items: list[Any], name: str | None) -> Iterator[Track]:
     """The tracks among *items*, in the usual spelling; without a name of its own each is *name*."""
-    for item in items:
-        # A bare text is only a track if it is a link.
-        track = {"audio_url": item} if web_link_in(item) else item
-        if not isinstance(track, dict):
-            continue
-        pair = {part: track[part] for part in _PARTS if _is_track(track.get(part))}
-        if pair:
-            yield pair
-        elif _is_track(track):
-            usual = usual_track(track)
+    for track in map(_linked, items):
+        if isinstance(track, dict):
+            yield from _pair_in(track)
+        if _is_track(track):
+            usual = {key: each for key, each in usual_track(track).items() if key not in _PARTS_SET}
             named = usual.get("stem_type_group_name") or name is None
             yield usual if named else {**usual, "stem_type_group_name": name}
+
+
+def _pair_in(track: Track) -> Iterator[Track]:
+    """The pair of tracks that *track* is, if it is one."""
+    parts = ((part, _linked(opened(track.get(part)))) for part in _PARTS)
+    if pair := {part: inner for part, inner in parts if _is_track(inner)}:
+        yield pair
+
+
+def _linked(item: Any) -> Any:
+    """*item*; as a track if it is a bare link."""
+    return {"audio_url": item} if web_link_in(item) else item
 
 
 def _is_track(track: Any) -> bool:
