@@ -14,6 +14,7 @@ place of the client's own, and leaves out the tests that are marked ``own_limite
 
 from __future__ import annotations
 
+import logging
 import signal
 import time
 from collections.abc import Iterator
@@ -72,6 +73,25 @@ def _without_an_account() -> Iterator[None]:
         for name in ("VOCALSEP_API_KEY", "VOCALSEP_BASE_URL", "VOCALSEP_LOG"):
             patch.delenv(name, raising=False)
         yield
+
+
+def _loggers() -> list[logging.Logger]:
+    ours = [each for each in logging.Logger.manager.loggerDict if each.startswith("vocalsep_async")]
+    return [logging.getLogger(), *map(logging.getLogger, ours)]
+
+
+@pytest.fixture(autouse=True)
+def _log_as_it_was() -> Iterator[None]:
+    """Undo what a test sets, as a client or an example does, because it decides what is logged."""
+    before = {logger: (logger.level, [*logger.handlers]) for logger in _loggers()}
+    yield
+    for logger in _loggers():
+        level, handlers = before.get(logger, (logging.NOTSET, []))
+        if logger.level != level:
+            logger.setLevel(level)
+        # Those of the root are changed by pytest itself, which captures the log of each test.
+        if logger.parent is not None:
+            logger.handlers[:] = handlers
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator
 
 import pytest
 from fakes import make_client
@@ -17,12 +16,8 @@ POLLS = logging.getLogger("vocalsep_async.polls")
 
 
 @pytest.fixture(autouse=True)
-def _log_of_a_new_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Remove what a test attaches."""
+def _log_of_a_new_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ROOT, "handlers", [])
-    level = ROOT.level
-    yield
-    ROOT.setLevel(level)
 
 
 def start(monkeypatch: pytest.MonkeyPatch, *handlers: logging.Handler) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator
 
 import anyio
 import pytest
@@ -27,12 +26,8 @@ JOURNAL = logging.getLogger("vocalsep_async.journal")
 
 
 @pytest.fixture(autouse=True)
-def _log_of_a_new_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Remove what a test attaches."""
+def _log_of_a_new_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(PACKAGE, "handlers", [])
-    level = PACKAGE.level
-    yield
-    PACKAGE.setLevel(level)
 
 
 @pytest.fixture
