@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,8 @@ from typing import Any
 import pytest
 
 PROGRAM = Path(__file__).with_name("network_program.py")
+ENVIRON = os.environ | {"PYTHONPATH": str(PROGRAM.parent)}
+"""So that the program can import what is beside it, also where Python leaves its folder out."""
 PATIENCE = 120.0
 
 
@@ -21,10 +24,13 @@ def seen_in(scenario: str) -> dict[str, Any]:
     if unshare is None or shutil.which("ip") is None:
         pytest.skip("needs Linux, with unshare and ip")
     command = [unshare, "--map-root-user", "--net", sys.executable, str(PROGRAM), scenario]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    done = subprocess.run(
+        command, env=ENVIRON, capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
     # Where user namespaces are not allowed, the program does not begin.
     if not done.stdout and "unshare:" in done.stderr:
         pytest.skip(done.stderr.strip())
+    assert done.returncode == 0, done.stderr
     said: dict[str, Any] = json.loads(done.stdout)
     if "impossible" in said:
         pytest.skip(said["impossible"])
