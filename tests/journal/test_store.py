@@ -162,6 +162,14 @@ class TestRefusedFiles:
         changed(path, f"PRAGMA user_version = {SCHEMA + 1}", "CREATE TABLE news (what)")
         self.assert_refused(path, f"has version {SCHEMA + 1}", f"reads {SCHEMA}", "update")
 
+    @pytest.mark.parametrize("version", [0, -1])
+    def test_a_journal_of_a_version_that_never_was_is_damaged(
+        self, path: Path, version: int
+    ) -> None:
+        made(path, *ended("a"))
+        changed(path, f"PRAGMA user_version = {version}")
+        self.assert_refused(path, f"is damaged: it has version {version}; keep the file")
+
     def test_a_journal_without_its_tables_is_refused(self, path: Path) -> None:
         made(path)
         changed(path, "DROP TABLE added")
