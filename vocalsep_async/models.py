@@ -475,8 +475,9 @@ class BatchStats:
             limit is known.
         mean_delay: seconds from the end of a task (or of taking it in, if that was later) until
             it was known, on average; None until one was known whose times are.
-        eta: seconds until all outcomes will be known, roughly, as tasks of this type go; infinity
-            before a poll of the batch succeeded, and after ten seconds without an answer.
+        eta: seconds until all outcomes will be known, roughly, as tasks of this type go, and no
+            fewer than a pause of the client lasts; infinity before a poll of the batch succeeded,
+            and after ten seconds without an answer.
         last_error: why the last poll of the batch failed, without its traceback; None if a poll
             has succeeded since, or none has failed.
     """

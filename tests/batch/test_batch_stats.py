@@ -249,6 +249,16 @@ async def test_the_eta_falls_to_zero(provider: FakeProvider) -> None:
         assert batch.stats.eta == 0.0
 
 
+async def test_the_eta_is_never_shorter_than_the_pause_of_the_client(
+    provider: FakeProvider,
+) -> None:
+    provider.script("a", record("a", "PENDING"), envelope(430, "too often", Retry_After="300"))
+    async with make_client() as client, client.track(["a"], poll=Interval(5)) as batch:
+        await anyio.sleep(15)
+        assert client.stats.paused_for > 250
+        assert batch.stats.eta >= client.stats.paused_for
+
+
 async def test_the_eta_of_a_big_batch_is_close_from_the_start(provider: FakeProvider) -> None:
     add_all(provider, numbered(300), 60)
     async with make_client() as client, client.track(numbered(300)) as batch:

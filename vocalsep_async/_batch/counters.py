@@ -79,6 +79,7 @@ class BatchCounters:
         newest: float,
         model: HazardModel,
         silence: float = 0.0,
+        pause: float = 0.0,
     ) -> BatchStats:
         """The numbers as they are now.
 
@@ -88,6 +89,7 @@ class BatchCounters:
             newest: seconds since the last task was added.
             model: how long tasks of this kind take.
             silence: seconds for which polls have had no answer.
+            pause: seconds for which the client sends nothing.
         """
         return BatchStats(
             pending=pending,
@@ -99,19 +101,21 @@ class BatchCounters:
             retried=self.retried,
             rate=rate,
             mean_delay=self._total_delay / self._delays if self._delays else None,
-            eta=self._eta(pending, rate, newest, model, silence),
+            eta=(
+                math.inf
+                if pending and (not self._is_answered or silence >= LONG_SILENCE)
+                else self._eta(pending, rate, newest - silence, model, pause)
+            ),
             last_error=self._last_error,
         )
 
     def _eta(
-        self, pending: int, rate: float, newest: float, model: HazardModel, silence: float
+        self, pending: int, rate: float, known: float, model: HazardModel, pause: float
     ) -> float:
         if not pending:
             return 0.0
-        if not self._is_answered or silence >= LONG_SILENCE:
-            return math.inf
         # Two bounds, of which the longer counts: the rate limit, at as many polls per task as
         # before, and the slowest of the pending tasks, by what was known at the last answer.
         polls_per_task = (self.polls + pending) / (self.finished + pending)
         slowest = model.remaining(0.0, min(1.0, _STILL_RUNNING / pending))
-        return max(pending * polls_per_task / rate, slowest - (newest - silence))
+        return max(pause + pending * polls_per_task / rate, slowest - known)

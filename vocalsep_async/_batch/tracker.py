@@ -413,12 +413,14 @@ class BatchTracker:
     def stats(self) -> BatchStats:
         """The numbers as they are now."""
         now = asyncio.get_running_loop().time()
+        paused_until = self._poller.limiter.snapshot().paused_until or now
         return self.counters.stats(
             pending=len(self._open),
             rate=self._poller.rate,
             newest=now - self._newest,
             model=self._poller.hazards.model(self._type),
             silence=self._poller.silence.lasts(now),
+            pause=max(0.0, paused_until - now),
         )
 
     def release(self) -> None:
