@@ -23,7 +23,7 @@ REMEDIES = {
     "EROFS": "let this user write",
     "EIO": "check the disk",
     "ESTALE": "check the disk",
-    "ENOENT": "is its folder there?",
+    "ENOENT": "check the path",
     "ENOTDIR": "use another path",
     "EISDIR": "use another path",
     "ELOOP": "use another path",

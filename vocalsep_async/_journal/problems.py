@@ -28,7 +28,7 @@ _OF_SYSTEM = {
     errno.EROFS: _READ_ONLY,
     errno.EIO: _DEVICE,
     errno.ESTALE: _DEVICE,
-    errno.ENOENT: "is its folder there?",
+    errno.ENOENT: "check the path",
     errno.ENOTDIR: _ELSEWHERE,
     errno.EISDIR: _ELSEWHERE,
     errno.ELOOP: _ELSEWHERE,
