@@ -362,7 +362,7 @@ async def test_a_poll_that_hangs_is_the_last_error_of_a_wait_that_runs_out_of_ti
     assert isinstance(error.last_error, RequestTimeoutError)
     # The polls at 0 and 5 s were answered; that at 10 s was not, nor the last one after it.
     assert re.fullmatch(r"no answer came to a poll within 9\.\d s", str(error.last_error))
-    assert f"The last poll failed: {error.last_error}" in str(error)
+    assert f"The last poll failed: {error.last_error}. Wait again" in str(error)
 
 
 async def hang_after(provider: FakeProvider, seconds: float) -> None:

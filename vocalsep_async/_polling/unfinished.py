@@ -103,5 +103,13 @@ def _reason(
     if error is None:
         return ""
     if target is not None and target.last_error is error:
-        return f" The last poll failed: {error}"
-    return f" The client is paused: {error}" if error is pause_cause else f" At the end: {error}."
+        return f" The last poll failed: {_sentence(error)}"
+    if error is pause_cause:
+        return f" The client is paused: {_sentence(error)}"
+    return f" At the end: {_sentence(error)}"
+
+
+def _sentence(error: VocalSepError) -> str:
+    # Another sentence may follow. Some messages end one themselves, others are a phrase.
+    said = str(error)
+    return said if said.endswith((".", "?", "!")) else f"{said}."
