@@ -14,6 +14,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from vocalsep_async import ErrorAction, RequestTimeoutError, TransportError
+from vocalsep_async._text import without_queries
 from vocalsep_async._transport.failures import translated
 
 SECRET = "CANARY-1f0e"
@@ -29,7 +30,7 @@ BAD_CERTIFICATE = ssl.SSLCertVerificationError(1, f"certificate verify failed: {
 
 ARRIVED, NOT_ARRIVED = True, False
 WHERE_A_LOGIN_IS = (
-    "that is part of the URL of the proxy, as in http://user:password@proxy.example.com:8080"
+    "in the URL of the proxy, write it before the host: user:password@proxy.example.com:8080"
 )
 TABLE = [
     (aiohttp.ConnectionTimeoutError(SECRET), "no connection in time", NOT_ARRIVED),
@@ -136,6 +137,12 @@ def test_an_error_says_what_happened_and_nothing_of_what_was_sent(
     assert ours.action is (ErrorAction.RAISE if is_final else ErrorAction.RETRY)
     assert (type(ours) is RequestTimeoutError) is isinstance(error, TimeoutError)
     assert SECRET not in repr(ours) + repr(ours.__dict__)
+
+
+@pytest.mark.parametrize("error", [row[0] for row in TABLE], ids=lambda error: type(error).__name__)
+def test_an_error_is_whole_where_the_secrets_of_links_are_left_out(error: Exception) -> None:
+    said = str(translated(error, "GET /x at api.example", 2.5))
+    assert without_queries(said) == said
 
 
 def every_kind_of(base: type[Exception]) -> Iterator[type[Exception]]:

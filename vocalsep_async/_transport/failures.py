@@ -86,9 +86,10 @@ def _refused_by_proxy(error: Any, exchange: str, _timeout: float) -> TransportEr
 
 def login_refused(exchange: str, *, may_have_arrived: bool = False) -> TransportError:
     """The error for a proxy that does not accept the client's login."""
+    # Without a scheme, because the login of a URL is left out wherever an error is printed.
     return TransportError(
-        f"{exchange}: the proxy answered 407, so it wants another login; that is part of the URL "
-        "of the proxy, as in http://user:password@proxy.example.com:8080",
+        f"{exchange}: the proxy answered 407, so it wants another login; in the URL of the proxy, "
+        "write it before the host: user:password@proxy.example.com:8080",
         may_have_arrived=may_have_arrived,
         action=ErrorAction.RAISE,
     )
