@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from cli.in_process import call
 
@@ -99,3 +101,19 @@ def test_a_terminal_of_no_width_gets_all_output(vocalsep_emulator: Emulator, col
     task_id = vocalsep_emulator.add_task(duration=0)
     result = call(vocalsep_emulator, "track", task_id, environ=environ)
     assert "1 task: 1 succeeded" in result.stderr
+
+
+@pytest.mark.parametrize("columns", [60, 80, 120])
+@pytest.mark.parametrize("words", [(), ("track",), ("create",)], ids=str)
+def test_the_paragraphs_of_the_help_fill_the_width_of_the_terminal(
+    vocalsep_emulator: Emulator, words: tuple[str, ...], columns: int
+) -> None:
+    shown = call(vocalsep_emulator, *words, "--help", environ={"COLUMNS": str(columns)}).stdout
+    prose = [line.rstrip() for line in shown.partition("╭")[0].split("\n")]
+    assert [line for line, after in pairwise(prose) if is_too_short(line, after, columns)] == []
+
+
+def is_too_short(line: str, after: str, columns: int) -> bool:
+    is_prose = line and after and not line.endswith((":", "\\")) and after[1] != " "
+    # A column on each side is a margin.
+    return bool(is_prose) and len(f"{line} {after.split(maxsplit=1)[0]}") < columns

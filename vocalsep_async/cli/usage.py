@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import os
+import re
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import zip_longest
@@ -21,6 +23,10 @@ _UsageError: Any = typer.BadParameter.__base__
 """Typer brings its own click, or uses the one that is installed, depending on its version."""
 
 
+_LINE_END = re.compile(r"(?<=\S)\n(?=\S)")
+"""Within a paragraph; lines that begin with a blank, as examples do, are kept."""
+
+
 class Commands(TyperGroup):
     """The commands of the program, as a group whose errors of usage can be printed."""
 
@@ -29,6 +35,8 @@ class Commands(TyperGroup):
         if not os.environ.get("COLUMNS", "").strip("0 "):
             # A terminal without a width is said to have one of 0, in which nothing would be shown.
             os.environ.pop("COLUMNS", None)
+        for command in (self, *self.commands.values()):
+            command.help = _flowing(command.help or "")
         return super().main(*arguments, **options)
 
     def make_context(
@@ -62,6 +70,12 @@ class Commands(TyperGroup):
                 place = f"it belongs before the command: {context.info_name} {name} …"
                 error.message = f"{error.message.rstrip('.')}; {place}"
             raise
+
+
+def _flowing(text: str) -> str:
+    """*text* with each paragraph in one line, which the help wraps to the width of the terminal."""
+    # Otherwise it wraps each line by itself, and most of them in two, since sources are wider.
+    return _LINE_END.sub(" ", inspect.cleandoc(text))
 
 
 def _completed(words: Sequence[str], commands: Collection[str]) -> list[str]:
