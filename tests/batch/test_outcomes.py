@@ -406,14 +406,16 @@ async def test_an_error_of_a_tracing_hook_is_raised_by_iteration(provider: FakeP
 async def test_an_error_of_the_rate_limiter_is_raised_by_iteration(
     provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(state: RateLimitState, now: float) -> float:
+    def broken(state: RateLimitState, now: float) -> None:
         raise LookupError("the budget is gone")
 
     async with make_client() as client:
         with monkeypatch.context() as patch:
-            patch.setattr(RateLimitState, "wait", broken)
-            with pytest.raises(LookupError, match="the budget is gone"):
-                await tracked(client, (f"t{number}" for number in count()))
+            patch.setattr(RateLimitState, "start", broken)
+            async with client.track(f"t{number}" for number in count()) as batch:
+                # Entered: the error is that of the first slot.
+                with pytest.raises(LookupError, match="the budget is gone"):
+                    await outcomes_of(batch)
         assert (await tracked(client, ["a"]))[0].succeeded
 
 
