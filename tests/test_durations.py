@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import random
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,22 @@ def test_save_replaces_the_file_and_leaves_no_other(tmp_path: Path) -> None:
     trained_durations().save(path)
     assert [file.name for file in tmp_path.iterdir()] == ["durations.json"]
     Durations().load(path)
+
+
+def test_save_writes_to_a_device_and_does_not_replace_it(tmp_path: Path) -> None:
+    link = tmp_path / "null"
+    link.symlink_to(os.devnull)
+    Durations().save(link)
+    assert link.is_symlink()
+    assert Path(os.devnull).is_char_device()
+
+
+def test_save_replaces_the_file_that_a_link_leads_to(tmp_path: Path) -> None:
+    target, link = tmp_path / "durations.json", tmp_path / "link.json"
+    link.symlink_to(target)
+    Durations().save(link)
+    assert link.is_symlink()
+    assert json.loads(target.read_text(encoding="ascii")) == Durations().to_dict()
 
 
 def test_a_failed_save_leaves_the_old_file_and_no_other(

@@ -11,7 +11,7 @@ import pytest
 from virtual_time import VIRTUAL_TIME
 
 from vocalsep_async._events import Events
-from vocalsep_async._request_queue import RequestQueue
+from vocalsep_async._request_queue import RequestQueue, RequestSlot
 from vocalsep_async.errors import (
     APIError,
     ClientClosedError,
@@ -204,3 +204,18 @@ async def test_the_queue_gets_through_the_shortest_waits() -> None:
         with await queue.acquire():
             await anyio.sleep(1e-9)
     assert sent_and_in_flight(rate_limiter) == (100, 0)
+
+
+def test_an_unused_slot_of_a_closed_loop_is_not_given_back() -> None:
+    """The limiter takes what was in flight in that loop for lost."""
+    limiter = RateLimiter(RateLimit(1, 1000.0))
+
+    async def take() -> RequestSlot:
+        return await RequestQueue(limiter, Events()).acquire()
+
+    async def in_flight() -> int:
+        return limiter.snapshot().in_flight
+
+    slot = asyncio.run(take())
+    slot.release()
+    assert asyncio.run(in_flight()) == 1

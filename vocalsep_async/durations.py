@@ -103,6 +103,11 @@ class Durations:
             OSError: the file cannot be written; an older file is still there, unchanged.
         """
         target = Path(path)
+        # A device or a pipe is written to, and a link goes on leading where it led.
+        if target.exists() and not target.is_file():
+            target.write_text(json.dumps(self.to_dict()), encoding="ascii")
+            return
+        target = target.resolve()
         # A file beside the target can replace it atomically: a reader finds the old content or the
         # new one, never a part.
         with tempfile.NamedTemporaryFile(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -223,3 +224,19 @@ def test_an_existing_path_is_unchanged_if_it_cannot_be_replaced(tmp_path: Path) 
 def test_a_report_in_a_missing_folder_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         write_report(run(), tmp_path / "missing" / "report.html", {})
+
+
+def test_a_report_is_written_to_a_device_and_does_not_replace_it(tmp_path: Path) -> None:
+    link = tmp_path / "null"
+    link.symlink_to(os.devnull)
+    write_report(run(), link, {})
+    assert link.is_symlink()
+    assert Path(os.devnull).is_char_device()
+
+
+def test_a_report_replaces_the_file_that_a_link_leads_to(tmp_path: Path) -> None:
+    target, link = tmp_path / "report.html", tmp_path / "link.html"
+    link.symlink_to(target)
+    write_report(run(), link, {})
+    assert link.is_symlink()
+    assert target.read_text("utf-8").startswith("<!doctype html>")

@@ -130,6 +130,11 @@ def _hash(name: str) -> str:
 
 
 def _replace(path: Path, content: bytes) -> None:
+    # A device or a pipe is written to, and a link goes on leading where it led.
+    if path.exists() and not path.is_file():
+        path.write_bytes(content)
+        return
+    path = path.resolve()
     # Not with the module tempfile: its files are readable by their owner only, and reports are
     # meant to be shared.
     part = path.with_name(f".{path.name[:50]}.{secrets.token_hex(6)}.part")
