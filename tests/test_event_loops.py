@@ -592,19 +592,21 @@ def test_a_stream_of_the_loop_before_says_that_its_loop_was_closed(provider: Fak
             run(call)
 
 
-def test_a_journal_of_the_loop_before_says_so(provider: FakeProvider, tmp_path: Path) -> None:
+def test_a_journal_of_another_loop_says_so(provider: FakeProvider, tmp_path: Path) -> None:
     journal = Journal(tmp_path / "j")
     client = make_client()
-    asyncio.run(_awaited(journal.__aenter__))
 
     async def use() -> None:
         async with client.track(["a"], journal=journal):
             """Not reached."""
 
-    with pytest.raises(JournalError, match="another event loop"):
-        asyncio.run(use())
-    with pytest.raises(JournalError, match="another event loop"):
-        without_a_loop(journal.intents())
+    with asyncio.Runner() as runner:
+        runner.run(_awaited(journal.__aenter__))
+        with pytest.raises(JournalError, match="another event loop"):
+            asyncio.run(use())
+        with pytest.raises(JournalError, match="another event loop"):
+            without_a_loop(journal.intents())
+        runner.run(journal.aclose())
 
 
 # Sockets
