@@ -122,6 +122,7 @@ async def test_a_wait_after_the_patience_is_spent_polls_once(provider: FakeProvi
         assert (await client.wait_for_task("a")).succeeded
 
 
+@pytest.mark.own_limiter
 @pytest.mark.parametrize("seconds", [0, 5])
 async def test_a_deadline_before_the_links_returns_the_success_that_was_seen(
     provider: FakeProvider, seconds: float

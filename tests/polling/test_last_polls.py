@@ -58,6 +58,7 @@ async def test_a_poll_that_hangs_does_not_keep_a_wait_from_its_last_poll(
     assert provider.distrusted == 1
 
 
+@pytest.mark.own_limiter
 async def test_a_poll_that_hangs_does_not_keep_a_batch_from_its_last_polls(
     provider: FakeProvider,
 ) -> None:
