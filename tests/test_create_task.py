@@ -17,6 +17,7 @@ from vocalsep_async import (
     ServerError,
     TransportError,
 )
+from vocalsep_async.providers import NO_CALLBACK_URL
 
 pytestmark = pytest.mark.anyio
 
@@ -45,6 +46,13 @@ async def test_a_created_task_is_returned_with_its_type_and_time(provider: FakeP
             "callBackUrl": "http://x.example/cb",
         }
     ]
+
+
+async def test_a_task_is_created_without_a_callback_url(provider: FakeProvider) -> None:
+    provider.script("/api/v1/vocal-removal/generate", envelope(200, data={"taskId": "new"}))
+    async with make_client() as client:
+        await client.create_task(audio_url="https://x.example/a.mp3")
+    assert provider.posted[0]["callBackUrl"] == NO_CALLBACK_URL
 
 
 async def test_a_foreign_song_is_sent_as_a_url(provider: FakeProvider) -> None:

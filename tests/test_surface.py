@@ -57,7 +57,11 @@ def content(value: Any) -> Any:
     if isinstance(value, Exception):
         return type(value), value.args
     if attrs.has(type(value)):
-        return {each.name: content(getattr(value, each.name)) for each in attrs.fields(type(value))}
+        return {
+            each.name: content(getattr(value, each.name))
+            for each in attrs.fields(type(value))
+            if each.eq
+        }
     return value
 
 

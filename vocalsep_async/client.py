@@ -590,7 +590,7 @@ class VocalSepClient:
     async def create_task(
         self,
         *,
-        callback_url: str,
+        callback_url: str | None = None,
         source_task_id: str | None = None,
         audio_id: str | None = None,
         audio_url: str | None = None,
@@ -605,7 +605,9 @@ class VocalSepClient:
         either *source_task_id* with *audio_id*, or *audio_url*.
 
         Args:
-            callback_url: where the API posts the result; required, but waiting does not need it.
+            callback_url: where the API posts the result; waiting does not need it. None leaves it
+                out where the provider allows that, and names an address that cannot exist
+                (`vocalsep_async.providers.NO_CALLBACK_URL`) where it demands one.
             source_task_id: the music task that made the song.
             audio_id: which of its tracks.
             audio_url: URL of a song from elsewhere.
@@ -631,14 +633,15 @@ class VocalSepClient:
         # Checked before the journal is opened, so that a wrong argument leaves no intent.
         kind = separation_type(type)
         song = _arguments.song(source_task_id, audio_id, audio_url)
-        callback_url = _arguments.link(callback_url, "callback_url")
+        if callback_url is not None:
+            callback_url = _arguments.link(callback_url, "callback_url")
         request = self._setup.provider.creation_request(
             type=kind,
             callback_url=callback_url,
             stem_name=None if stem_name is None else _arguments.text(stem_name, "stem_name"),
             **song,
         )
-        links = {callback_url, song.get("audio_url", callback_url)}
+        links = {link for link in (callback_url, song.get("audio_url")) if link is not None}
         return await self._engines.here().creator.create(Creation(request, kind, links), journal)
 
     async def get_credits(self, *, timeout: float | None = None) -> float:  # noqa: ASYNC109

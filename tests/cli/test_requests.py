@@ -162,6 +162,12 @@ def test_create_accepts_a_track_of_a_music_task(vocalsep_emulator: Emulator) -> 
     assert result.stdout.split() == list(vocalsep_emulator.tasks)
 
 
+def test_a_create_needs_no_callback_url(vocalsep_emulator: Emulator) -> None:
+    result = call(vocalsep_emulator, "create", *SONG)
+    assert result.exit_code == 0
+    assert (result.stdout.strip(),) == vocalsep_emulator.tasks
+
+
 def test_missing_credits_are_exit_code_3(vocalsep_emulator: Emulator) -> None:
     vocalsep_emulator.inject(Fault.NO_CREDITS)
     assert_error(call(vocalsep_emulator, "create", *SONG, *HOOK), "Top up the account.", status=3)
@@ -171,7 +177,6 @@ def test_missing_credits_are_exit_code_3(vocalsep_emulator: Emulator) -> None:
 @pytest.mark.parametrize(
     "words",
     [
-        SONG,
         HOOK,
         (*SONG, "--callback-url", "no url"),
         ("--audio-url", "song.mp3", *HOOK),

@@ -58,7 +58,7 @@ class Reseller(Provider):
     def creation_request(
         self,
         *,
-        callback_url: str,
+        callback_url: str | None,
         audio_url: str | None = None,
         type: SeparationType | None,  # noqa: A002
         source_task_id: str | None = None,

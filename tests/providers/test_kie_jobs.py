@@ -115,6 +115,14 @@ def test_a_job_is_created_with_its_model_and_input() -> None:
     }
 
 
+def test_a_job_may_be_created_without_a_callback_url() -> None:
+    request = KIE_JOBS.creation_request(
+        type=SeparationType.SPLIT_STEM, callback_url=None, audio_url=SOURCE
+    )
+    assert request.json is not None
+    assert set(request.json) == {"model", "input"}
+
+
 def test_a_job_is_created_from_a_track_with_the_name_of_a_stem() -> None:
     request = KIE_JOBS.creation_request(
         type=SeparationType.SPLIT_STEM_ADVANCED,

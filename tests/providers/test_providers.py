@@ -1,12 +1,25 @@
 """The error table of each provider: the class and the action of every code."""
 
 import copy
+from datetime import date
 
 import pytest
+from yarl import URL
 
 from vocalsep_async import errors
 from vocalsep_async.errors import APIError, ErrorAction
-from vocalsep_async.providers import APIKLEY, KIE, SUNOAPI, ErrorRule, Provider, provider_for
+from vocalsep_async.models import SeparationType
+from vocalsep_async.providers import (
+    APIKLEY,
+    KIE,
+    KIE_JOBS,
+    NO_CALLBACK_URL,
+    SUNOAPI,
+    ErrorRule,
+    Price,
+    Provider,
+    provider_for,
+)
 
 RAISE, RETRY = ErrorAction.RAISE, ErrorAction.RETRY
 MAINTENANCE, THROTTLE = ErrorAction.MAINTENANCE, ErrorAction.THROTTLE
@@ -243,3 +256,33 @@ def test_a_custom_provider_uses_its_own_table() -> None:
     assert mine.classify(401, "", in_envelope=True).error is APIError
     assert hash(mine) == hash(copy.copy(mine))
     assert "700" not in repr(mine)
+
+
+@pytest.mark.parametrize("provider", [SUNOAPI, KIE, APIKLEY])
+def test_a_creation_without_a_callback_url_names_one_that_cannot_exist(provider: Provider) -> None:
+    request = provider.creation_request(type=None, callback_url=None, audio_url="https://a.example")
+    assert request.json == {"audioUrl": "https://a.example", "callBackUrl": NO_CALLBACK_URL}
+    # A domain under another ending could be registered, and would get the links of the stems.
+    assert URL(NO_CALLBACK_URL).host == "callback.invalid"
+
+
+@pytest.mark.parametrize("provider", [SUNOAPI, KIE, KIE_JOBS])
+def test_a_price_says_when_and_where_it_was_read(provider: Provider) -> None:
+    assert SeparationType.SEPARATE_VOCAL in provider.prices
+    for price in provider.prices.values():
+        assert price.credits > 0
+        assert price.read_on.year >= 2026
+        assert price.source
+
+
+def test_a_type_whose_price_is_not_published_has_none() -> None:
+    assert SeparationType.SPLIT_STEM_ADVANCED not in SUNOAPI.prices
+    assert not APIKLEY.prices
+
+
+def test_a_provider_of_a_user_has_no_prices_unless_it_names_them() -> None:
+    price = Price(3, date(2026, 12, 1), "the contract")
+    prices = {SeparationType.SPLIT_STEM: price}
+    assert not Provider(name="mine", codes={}, credits_path="/credits").prices
+    named = Provider(name="mine", codes={}, credits_path="/credits", prices=prices)
+    assert named.prices == {SeparationType.SPLIT_STEM: price}

@@ -193,7 +193,7 @@ IN_THEIR_MODULES: tuple[object, ...] = (
 
 async def separate(song: str) -> dict[str, str]:
     async with VocalSepClient() as client:
-        ref = await client.create_task(audio_url=song, callback_url="https://example.com/hook")
+        ref = await client.create_task(audio_url=song)
         task = await client.wait_for_task(ref, timeout=600, poll=Interval(5))
         await client.download_stems(task, "stems", stems=["vocal"])
         await client.download_stems(

@@ -234,8 +234,8 @@ def create(
     context: typer.Context,
     *,
     callback_url: Annotated[
-        str, typer.Option(help="URL to which the API posts the result; the API requires one.")
-    ],
+        str | None, typer.Option(help="URL to which the API posts the result.")
+    ] = None,
     audio_url: Annotated[str | None, typer.Option(help="URL of the song.")] = None,
     source_task_id: Annotated[
         str | None,
@@ -254,11 +254,10 @@ def create(
     ] = None,
     as_json: options.AsJson = False,
 ) -> None:
-    r"""Create a task and print its id. EVERY CALL IS BILLED, also for the same song.
+    """Create a task and print its id. EVERY CALL IS BILLED, also for the same song.
 
     Example:
-        vocalsep create --audio-url https://example.com/song.mp3 \
-            --callback-url https://example.com/hook --type split_stem
+        vocalsep create --audio-url https://example.com/song.mp3 --type split_stem
     """
     settings, output = _global_options(context)
 

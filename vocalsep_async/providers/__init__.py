@@ -9,9 +9,11 @@ from vocalsep_async.providers._built_in import provider_for
 from vocalsep_async.providers.apikley import APIKLEY
 from vocalsep_async.providers.base import (
     COMMON_CODES,
+    NO_CALLBACK_URL,
     NO_CREDITS,
     THROTTLED,
     ErrorRule,
+    Price,
     Provider,
     Request,
 )
@@ -24,10 +26,12 @@ __all__ = [
     "COMMON_CODES",
     "KIE",
     "KIE_JOBS",
+    "NO_CALLBACK_URL",
     "NO_CREDITS",
     "SUNOAPI",
     "THROTTLED",
     "ErrorRule",
+    "Price",
     "Provider",
     "Request",
     "provider_for",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from datetime import date
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
@@ -18,6 +19,28 @@ from vocalsep_async.errors import APIError, ErrorAction
 from vocalsep_async.models import SeparationType, TaskStatus
 from vocalsep_async.providers._records import USUAL_STATUSES
 from vocalsep_async.providers._spellings import usual_record
+
+
+class Price(NamedTuple):
+    """What one creation costs, as the provider's documents say.
+
+    Attributes:
+        credits: credits for one task.
+        read_on: the day on which it was read.
+        source: where it was read.
+    """
+
+    credits: float
+    read_on: date
+    source: str
+
+
+NO_CALLBACK_URL = "https://callback.invalid/"
+"""What a creation without a callback URL names, where the provider demands one.
+
+No domain can ever have this name: ``.invalid`` is reserved by RFC 2606. That the live services take
+it was never tried.
+"""
 
 
 @frozen
@@ -43,6 +66,7 @@ THROTTLED = ErrorRule(errors.RateLimitedError, action=ErrorAction.THROTTLE)
 _SERVER_FAILED = ErrorRule(errors.ServerError, action=ErrorAction.RETRY)
 _OTHER = ErrorRule(APIError)
 _NONE: Mapping[int, ErrorRule] = {}
+_NO_PRICES: Mapping[SeparationType, Price] = {}
 
 COMMON_CODES: Mapping[int, ErrorRule] = {
     400: _INVALID,
@@ -117,6 +141,7 @@ class Provider:
         credits_path: path of the request for the account's remaining credits.
         hosts: the hosts that belong to it, with all of their domains; only those of the built-in
             providers are searched.
+        prices: what the creation of each type costs; a type that is not listed has no known price.
     """
 
     name: str
@@ -127,6 +152,7 @@ class Provider:
     statuses: Mapping[str, TaskStatus] = field(default=USUAL_STATUSES, repr=False, hash=False)
     poll_path: str = "/api/v1/vocal-removal/record-info"
     creation_path: str = "/api/v1/vocal-removal/generate"
+    prices: Mapping[SeparationType, Price] = field(default=_NO_PRICES, repr=False, eq=False)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         # A pickle of an earlier version lacks the attributes that were added since.
@@ -143,7 +169,7 @@ class Provider:
         self,
         *,
         type: SeparationType | None,  # noqa: A002 - the API's word
-        callback_url: str,
+        callback_url: str | None,
         source_task_id: str | None = None,
         audio_id: str | None = None,
         audio_url: str | None = None,
@@ -151,7 +177,8 @@ class Provider:
     ) -> Request:
         """The request that creates a task; the arguments are those of `create_task`.
 
-        A *type* of None leaves it to the provider.
+        A *type* of None leaves it to the provider. Without a *callback_url*, `NO_CALLBACK_URL`
+        takes its place, because the API demands one.
 
         Raises:
             InvalidArgumentError: the provider takes no such task.
@@ -161,7 +188,7 @@ class Provider:
             "audioId": audio_id,
             "audioUrl": audio_url,
             "type": type,
-            "callBackUrl": callback_url,
+            "callBackUrl": NO_CALLBACK_URL if callback_url is None else callback_url,
             "stemName": stem_name,
         }
         given = {name: value for name, value in body.items() if value is not None}

@@ -26,13 +26,13 @@ class KieJobs(Provider):
         self,
         *,
         type: SeparationType | None,  # noqa: A002 - the API's word
-        callback_url: str,
+        callback_url: str | None,
         source_task_id: str | None = None,
         audio_id: str | None = None,
         audio_url: str | None = None,
         stem_name: str | None = None,
     ) -> Request:
-        """The request that creates a job.
+        """The request that creates a job; this route demands no callback URL.
 
         Raises:
             InvalidArgumentError: a stem name with another type than split_stem_advanced.
@@ -47,8 +47,10 @@ class KieJobs(Provider):
             "stem_name": stem_name,
         }
         given = {name: value for name, value in asked.items() if value is not None}
-        body = {"model": _MODEL, "callBackUrl": callback_url, "input": given}
-        return Request("POST", self.creation_path, json=body)
+        callback = {} if callback_url is None else {"callBackUrl": callback_url}
+        return Request(
+            "POST", self.creation_path, json={"model": _MODEL, **callback, "input": given}
+        )
 
     def read_record(self, record: Mapping[str, Any]) -> Mapping[str, Any]:
         """The record of a job in the usual spelling."""
@@ -104,5 +106,6 @@ KIE_JOBS = KieJobs(
     creation_path="/api/v1/jobs/createTask",
     credits_path=KIE.credits_path,
     hosts=KIE.hosts,
+    prices=KIE.prices,
 )
 """kie.ai's jobs, by its documentation of November 2026; never tried against the live service."""
