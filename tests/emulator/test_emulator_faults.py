@@ -85,6 +85,16 @@ async def test_a_dropped_request_gets_no_response(http: HttpClient) -> None:
     assert [request.code for request in emulator.requests] == [None, 200]
 
 
+async def test_an_unanswered_request_is_carried_out_all_the_same(http: HttpClient) -> None:
+    async with Emulator() as emulator:
+        emulator.inject(Fault.UNANSWERED)
+        with pytest.raises(aiohttp.ServerDisconnectedError):
+            await http.create(emulator)
+        assert len(emulator.tasks) == 1
+        assert emulator.credits_left < 1000.0
+    assert [request.task_id for request in emulator.requests] == list(emulator.tasks)
+
+
 async def _stalled(emulator: Emulator) -> None:
     while not emulator.requests:
         await checkpoint()

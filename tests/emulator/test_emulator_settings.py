@@ -29,6 +29,8 @@ from vocalsep_async.errors import InvalidArgumentError
         ("seed", True),
         ("rate_limit", (0, 10.0)),
         ("rate_limit", (20, 0)),
+        ("creation_limit", (20, 0)),
+        ("creation_limit", "20"),
         ("rate_limit", (20, "ten")),
         ("rate_limit", (20, 10**400)),
         ("rate_limit", (10**400, 10.0)),

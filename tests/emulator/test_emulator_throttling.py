@@ -83,6 +83,17 @@ async def test_without_a_limit_no_request_is_throttled(http: HttpClient) -> None
         assert set(await _codes(http, emulator, 30)) == {200}
 
 
+@pytest.mark.parametrize("provider, code", [("sunoapi", 430), ("kie", 429), ("kie_jobs", 429)])
+async def test_creations_may_have_a_limit_of_their_own(
+    http: HttpClient, provider: Literal["sunoapi", "kie", "kie_jobs"], code: int
+) -> None:
+    async with Emulator(provider=provider, creation_limit=(1, 3600.0)) as emulator:
+        codes = [(await http.create(emulator)).code for _ in range(2)]
+        assert codes == [200, code]
+        assert await _codes(http, emulator, 3) == [200, 200, 200]
+        assert len(emulator.tasks) == 1
+
+
 @pytest.mark.parametrize("throttle_in, status", [("body", 200), ("status", 430)])
 async def test_the_throttle_code_is_sent_in_the_place_of_the_options(
     http: HttpClient, throttle_in: Literal["body", "status"], status: int

@@ -37,6 +37,7 @@ def _parser(program: str) -> argparse.ArgumentParser:
     add("--speed", type=float, help="factor by which tasks are faster than real ones (1)")
     add("--seed", type=int, help="seed of task ids, durations and failures (0)")
     add("--rate-limit", type=_rate_limit, metavar="N/SECONDS", help='or "none" (20/10)')
+    add("--creation-limit", type=_rate_limit, metavar="N/SECONDS", help="of creations (none)")
     add("--throttle-code", type=int, help="code of throttled requests (430; kie: 429)")
     add("--throttle-in", choices=("body", "status"), help="place of that code (body)")
     add("--count-throttled", action="store_true", help="throttled requests count too")

@@ -104,16 +104,17 @@ class App:
         self._under_maintenance = under_maintenance
         self._files = StemFiles()
         self._closing = anyio.Event()
-        self._window = _window(settings)
+        self._window = _window(settings, settings.rate_limit)
+        self._creations = _window(settings, settings.creation_limit)
 
     def routes(self) -> web.Application:
         """Return the application for aiohttp to serve."""
         app = web.Application(middlewares=[self._handle])
         app.on_response_prepare.append(self._write_record)
-        app.router.add_post("/api/v1/vocal-removal/generate", self._generate)
+        app.router.add_post("/api/v1/vocal-removal/generate", self._as_creation(self._generate))
         app.router.add_get("/api/v1/vocal-removal/record-info", self._record_info)
         if self._settings.profile.has_jobs:
-            app.router.add_post("/api/v1/jobs/createTask", self._create_job)
+            app.router.add_post("/api/v1/jobs/createTask", self._as_creation(self._create_job))
             app.router.add_get("/api/v1/jobs/recordInfo", self._job_info)
         app.router.add_get(self._settings.profile.credits_path, self._credits)
         # After the others, because the first route that matches counts.
@@ -145,6 +146,8 @@ class App:
         # First, as every request counts against the limit, faults and maintenance included.
         admitted = self._window is None or self._window.admit(entry.at)
         fault = self._faults.pop()
+        if fault is Fault.UNANSWERED:
+            return self._unanswered(self._with_key(handler))
         if fault is not None:
             return lambda request: self._apply(fault, request)
         if self._under_maintenance():
@@ -152,6 +155,21 @@ class App:
         if not admitted:
             return lambda _: _respond(responses.throttled(self._settings))
         return self._with_key(handler)
+
+    def _unanswered(self, handler: _Handler) -> _Handler:
+        async def carry_out(request: web.Request) -> web.StreamResponse:
+            await handler(request)
+            return self._drop(request)
+
+        return carry_out
+
+    def _as_creation(self, handler: _Handler) -> _Handler:
+        async def check(request: web.Request) -> web.StreamResponse:
+            if self._creations is None or self._creations.admit(_entry.get().at):
+                return await handler(request)
+            return await _respond(responses.throttled(self._settings))
+
+        return check
 
     def _with_key(self, handler: _Handler) -> _Handler:
         async def check(request: web.Request) -> web.StreamResponse:
@@ -176,16 +194,21 @@ class App:
             return await _respond(_FAULTS_IN_FORM[fault](self._settings))
         if fault in _FAULTS_OUT_OF_FORM:
             return _FAULTS_OUT_OF_FORM[fault]()
+        if fault is not Fault.STALLED:
+            return self._drop(request)
+        self._log_unanswered()
+        await self._closing.wait()
+        return _disconnected(request)
+
+    def _drop(self, request: web.Request) -> web.StreamResponse:
+        self._log_unanswered()
+        return _disconnected(request)
+
+    def _log_unanswered(self) -> None:
+        # Logged now: a request without an answer comes as far as no response.
         entry = _entry.get()
         entry.unanswered = True
-        # Logged now: a stalled request may never come as far as a response.
         self._log.write(entry)
-        if fault is Fault.STALLED:
-            await self._closing.wait()
-        # The transport is None if the client has disconnected in the meantime.
-        if request.transport is not None:
-            request.transport.close()
-        return web.Response()
 
     async def _pause(self, seconds: float) -> None:
         with anyio.move_on_after(seconds):
@@ -228,10 +251,17 @@ class App:
         return StemResponse(await self._files.path(mix))
 
 
-def _window(settings: EmulatorSettings) -> SlidingWindow | None:
-    if settings.rate_limit is None:
+def _window(settings: EmulatorSettings, limit: tuple[int, float] | None) -> SlidingWindow | None:
+    if limit is None:
         return None
-    return SlidingWindow(*settings.rate_limit, count_throttled=settings.count_throttled)
+    return SlidingWindow(*limit, count_throttled=settings.count_throttled)
+
+
+def _disconnected(request: web.Request) -> web.Response:
+    # The transport is None if the client has disconnected in the meantime.
+    if request.transport is not None:
+        request.transport.close()
+    return web.Response()
 
 
 def _asked_for(request: web.Request) -> str:

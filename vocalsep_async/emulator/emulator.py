@@ -78,6 +78,8 @@ class Emulator(EmulatorSettings):
         rate_limit: (requests, seconds): at most that many requests to the API in any window of
             that length; 1 or more requests, more than 0 seconds; (20, 10.0) by default.
             Downloads of files do not count. None sets no limit.
+        creation_limit: likewise for creations, which are throttled beyond it, not queued; None,
+            the default, sets no limit of their own. kie documents (20, 10.0).
         throttle_code: code of throttled requests: 430 or 405 for sunoapi, 429 or 430 for both of
             kie. None, the default, takes the first.
         throttle_in: place of that code: "body", the default, sends it under HTTP 200, as all other

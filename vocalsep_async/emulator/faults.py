@@ -13,8 +13,8 @@ _MAX_TIMES = 1_000_000
 class Fault(enum.StrEnum):
     """A failure that `Emulator.inject` injects into the next requests to the API.
 
-    A request with a fault has no effect: it creates no task and takes no credits. It still
-    counts against the rate limit.
+    A request with a fault has no effect, unless it is UNANSWERED: it creates no task and takes no
+    credits. It still counts against the rate limit.
     """
 
     THROTTLED = "throttled"
@@ -39,6 +39,8 @@ class Fault(enum.StrEnum):
     Many HTTP clients, aiohttp's among them, send a GET again whose connection was dropped, so
     a client's code may notice only the second of two faults.
     """
+    UNANSWERED = "unanswered"
+    """The request is carried out, and the connection is closed without a response."""
     STALLED = "stalled"
     """No response until the emulator closes."""
 

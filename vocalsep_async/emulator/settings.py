@@ -81,16 +81,17 @@ def _usable_key(_instance: object, attribute: Any, value: object) -> None:
         )
 
 
-def _rate_limit(_instance: object, _attribute: object, value: Any) -> None:
+def _rate_limit(_instance: object, attribute: Any, value: Any) -> None:
     match value:
         case None:
             return
         # The limit becomes the length of a deque, which has this maximum.
         case (limit, period) if type(limit) is int and 1 <= limit <= sys.maxsize:
-            _validation.number(period, "the seconds of rate_limit", minimum=0, above=True)
+            _validation.number(period, f"the seconds of {attribute.name}", minimum=0, above=True)
         case _:
             raise InvalidArgumentError(
-                "rate_limit must be (requests, seconds) such as (20, 10.0), or None for no limit"
+                f"{attribute.name} must be (requests, seconds) such as (20, 10.0), or None for "
+                "no limit"
             )
 
 
@@ -124,6 +125,7 @@ class EmulatorSettings:
     speed: float = field(default=1.0, validator=_validation.above(0))
     seed: int = field(default=0, validator=_whole)
     rate_limit: tuple[int, float] | None = field(default=(20, 10.0), validator=_rate_limit)
+    creation_limit: tuple[int, float] | None = field(default=None, validator=_rate_limit)
     throttle_code: int | None = field(default=None, validator=_throttle_code)
     throttle_in: Literal["body", "status"] = field(
         default="body", validator=_word("body", "status")
