@@ -134,6 +134,51 @@ def test_a_route_survives_pickles_copies_and_json(value: Any) -> None:
     assert TaskRef(**plain) == TaskRef(TASK_ID, route="kie")
 
 
+LABELS = [
+    "Für Elise",
+    "AC/DC – T.N.T.",
+    " spaced ",
+    "می\u200cخواهم",
+    "👩\u200d🎤",
+    "a\u00a0b",
+    "x" * 255,
+]
+
+
+@pytest.mark.parametrize("label", LABELS)
+def test_a_label_is_kept_as_it_was_given(label: str) -> None:
+    ref = TaskRef(TASK_ID, label=label)
+    assert ref.label == label
+    assert pickle.loads(pickle.dumps(ref)) == copy.deepcopy(ref) == ref
+    assert TaskRef(**json.loads(json.dumps(cattrs.Converter().unstructure(ref)))) == ref
+
+
+@pytest.mark.parametrize(
+    "label, words",
+    [
+        ("", "blank"),
+        (" \u3000", "blank"),
+        ("x" * 256, "256 characters; at most 255"),
+        ("a\nb", r"character '\\n'"),
+        ("a\x1b[31m", r"character '\\x1b'"),
+        ("a\x85b", r"character '\\x85'"),
+        ("a\u2028b", r"character '\\u2028'"),
+        ("a\ud800", r"character '\\ud800'"),
+        (7, "not int"),
+        (b"a", "not bytes"),
+    ],
+)
+def test_a_label_that_is_no_line_of_text_is_refused(label: Any, words: str) -> None:
+    with pytest.raises(InvalidArgumentError, match=f"label .*{words}"):
+        TaskRef(TASK_ID, label=label)
+
+
+def test_two_refs_of_a_task_have_one_label_and_the_first_one_decides() -> None:
+    one, other = TaskRef(TASK_ID), TaskRef(TASK_ID, label="Song")
+    assert one.merged(other).label == other.merged(one).label == "Song"
+    assert other.merged(TaskRef(TASK_ID, label="Another")).label == "Song"
+
+
 def test_stems_hold_only_the_stems_that_are_present() -> None:
     assert dict(STEMS) == {"vocal": link("vocal"), "drums": link("drums")}
     assert len(STEMS) == 2
@@ -367,6 +412,7 @@ def test_the_dictionary_of_an_outcome_omits_the_queries_of_links_by_default() ->
     outcome = outcome_with(task=DONE, status=DONE.status, files={"vocal": Path("a/vocal.mp3")})
     assert outcome.to_dict() == {
         "task_id": "a",
+        "label": None,
         "status": "SUCCESS",
         "succeeded": True,
         "reason": None,
@@ -377,6 +423,13 @@ def test_the_dictionary_of_an_outcome_omits_the_queries_of_links_by_default() ->
         "elapsed": 1.5,
     }
     assert outcome.to_dict(keep_links=True)["stems"] == {"vocal": LINK}
+
+
+def test_an_outcome_has_a_label_in_its_dictionary_and_its_pickles() -> None:
+    outcome = outcome_with(label="Für Elise")
+    assert outcome.to_dict()["label"] == "Für Elise"
+    assert pickle.loads(pickle.dumps(outcome)) == copy.deepcopy(outcome) == outcome
+    assert outcome != outcome_with()
 
 
 def test_the_dictionary_of_an_outcome_omits_a_link_that_cannot_be_parsed() -> None:

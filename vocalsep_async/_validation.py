@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import unicodedata
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any
@@ -12,6 +13,10 @@ from vocalsep_async.errors import InvalidArgumentError
 
 _Validator = Callable[[Any, Any, Any], None]
 _LONGEST_ID = 512
+LONGEST_LABEL = 255
+"""Characters of a label: as many as a name of a file may have."""
+_CONTROLS = frozenset({"Cc", "Cs", "Zl", "Zp"})
+"""Categories of characters that are no part of a name: controls, line ends, lone surrogates."""
 
 
 def number(value: object, name: str, *, minimum: float, above: bool = False) -> float:
@@ -133,6 +138,28 @@ def usable_route(_instance: object, _attribute: object, value: Any) -> None:
         raise InvalidArgumentError(
             'route must be the name of a provider, such as "kie_jobs", or None for the client\'s'
         )
+
+
+def usable_label(_instance: object, _attribute: object, value: Any) -> None:
+    """An attrs validator: a name for people on one line, or None."""
+    if value is None:
+        return
+    if not isinstance(value, str):
+        raise InvalidArgumentError(f"label must be a string or None, not {type(value).__name__}")
+    if not value.strip():
+        raise InvalidArgumentError("label is blank: leave it out, or pass None")
+    if len(value) > LONGEST_LABEL:
+        raise InvalidArgumentError(
+            f"label has {len(value):,} characters; at most {LONGEST_LABEL} are kept"
+        )
+    # Joiners and marks are parts of names in many scripts, although Python prints some of them
+    # escaped: only what no name holds is refused.
+    if not value.isprintable():
+        for character in value:
+            if unicodedata.category(character) in _CONTROLS:
+                raise InvalidArgumentError(
+                    f"label holds the character {character!a}: a label is one line of text"
+                )
 
 
 def _pass(_value: float) -> None:

@@ -100,11 +100,14 @@ class TaskRef:
         created_at: when it was created, with a time zone; None if not known.
         route: the name of the provider whose route the task is on, such as "kie_jobs", where one
             host serves several; None is the route of the client's provider.
+        label: the caller's name for it, such as the title of the song; None for none. It is not
+            sent, and comes back in outcomes, journals, events, reports and names of files.
 
     Raises:
         InvalidArgumentError: the id is not a string, blank, longer than 512 characters or not
             encodable, it has blanks around it or a character that cannot be printed, such as a
-            line end; the type is unknown, the time has no zone, or the route is blank.
+            line end; the type is unknown, the time has no zone, or the route is blank; the label is
+            blank, longer than 255 characters, or holds a control character.
     """
 
     task_id: str = field(validator=_validation.usable_task_id)
@@ -113,10 +116,11 @@ class TaskRef:
         default=None, validator=_validation.aware_time, kw_only=True
     )
     route: str | None = field(default=None, validator=_validation.usable_route, kw_only=True)
+    label: str | None = field(default=None, validator=_validation.usable_label, kw_only=True)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        # Pickles of version 0.1.0 have no route.
-        self.__dict__.update({"route": None} | state)
+        # Pickles of version 0.1.0 have neither.
+        self.__dict__.update({"route": None, "label": None} | state)
 
     @classmethod
     def of(cls, task: str | TaskRef) -> TaskRef:
@@ -132,6 +136,7 @@ class TaskRef:
             type=self.type or other.type,
             created_at=self.created_at or other.created_at,
             route=self.route or other.route,
+            label=self.label or other.label,
         )
 
 
@@ -330,7 +335,7 @@ class SeparationTask:
         return f"{task} ended as {printable(str(self.status))}{code}: {reason}"
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class TaskOutcome:
     """How waiting for one task of many ended.
 
@@ -344,6 +349,7 @@ class TaskOutcome:
         elapsed: seconds from the start of the wait to its end.
         files: where each stem was saved, by its name; empty if that was not asked for.
         download_error: why a stem was not saved; None if all were, or none was to be.
+        label: that of its `TaskRef`; None if it has none.
     """
 
     task_id: str
@@ -354,6 +360,11 @@ class TaskOutcome:
     elapsed: float
     files: Mapping[str, Path] = field(factory=dict)
     download_error: DownloadError | None = None
+    label: str | None = None
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # Pickles of version 0.1.0 have no label.
+        self.__dict__.update({"label": None} | state)
 
     @property
     def succeeded(self) -> bool:
@@ -400,6 +411,7 @@ class TaskOutcome:
         stems = {} if self.task is None else dict(self.task.stems)
         return {
             "task_id": self.task_id,
+            "label": self.label,
             "status": None if self.status is None else str(self.status),
             "succeeded": self.succeeded,
             "reason": self.reason,

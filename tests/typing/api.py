@@ -93,6 +93,7 @@ async def tracks(client: VocalSepClient, ids: AsyncIterator[str]) -> None:
     client.track((), type="karaoke")  # type: ignore[arg-type]
     TaskRef("id", type="split_stem")
     assert_type(TaskRef("id", route="kie_jobs").route, str | None)
+    assert_type(TaskRef("id", label="Song").label, str | None)
     TaskRef("id", "split_stem")  # type: ignore[call-arg]
     async with client.track([TaskRef("id"), "id"], keep_open=True) as batch:
         assert_type(batch, BatchRunner)
