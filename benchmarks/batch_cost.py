@@ -1,8 +1,9 @@
-"""The cost of a big batch: CPU to read the ids, memory of each task, and loop iterations.
+"""The cost of a big batch: CPU to read the ids and of a poll, memory, and loop iterations.
 
     python benchmarks/batch_cost.py [--ids 100000] [--polled 10000] [--held 10000 ...] [--polls N]
 
-No server or network is used: a fake transport answers in virtual time, in which the clock jumps
+A poll is compared with a `get_task`, both with requests to a local server. For the rest no server
+or network is used: a fake transport answers in virtual time, in which the clock jumps
 to the next timer whenever no callback is ready. Memory is measured with `tracemalloc`, without the
 ids, which are the caller's. A hold-up is the processor time of one iteration of the event
 loop, between two calls of its selector, garbage collection included. Wall time would depend on
@@ -18,16 +19,23 @@ import json
 import math
 import random
 import selectors
+import sys
 import time
 import tracemalloc
 from collections.abc import Callable, Coroutine, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median
 from typing import Any
 from unittest.mock import patch
 
 from attrs import frozen
 
-from vocalsep_async import BatchRunner, SeparationType, TaskRef, VocalSepClient
+sys.path.insert(0, str(Path(__file__).parent))
+
+from get_task_cpu import KEY, TASK_ID, cpu_of, server, spread
+
+from vocalsep_async import BatchRunner, RateLimit, SeparationType, TaskRef, VocalSepClient
 from vocalsep_async._scheduling.heaps import PriceHeap
 from vocalsep_async._transport.api import Reply, Request
 
@@ -36,6 +44,10 @@ ACCEPT_SECONDS = 2.0
 NEVER_POLLED_BYTES = 200
 POLLED_BYTES = 600
 HOLD_UP_MS = 10
+POLL_RATIO = 1.8
+POLLED_EACH = 3
+TRACKED_LIMIT = RateLimit(1_000, 1.0)
+CALLS = 500
 TYPES = (SeparationType.SEPARATE_VOCAL, SeparationType.SPLIT_STEM)
 SHORTEST, LONGEST = 40, 400
 CREATED_MS = 1_753_782_854_000
@@ -210,6 +222,46 @@ async def accept(count: int) -> None:
     print(f"accept   {count:,} ids: {took:.2f} s of CPU (aim below {ACCEPT_SECONDS:g} s)")
 
 
+async def poll_cost(url: str, tracked: int, rounds: int) -> None:
+    """Print the CPU of a poll in a batch, and its ratio to that of a `get_task`."""
+    measured = [
+        (await cpu_of_poll(url, tracked), await cpu_of_get_task(url)) for _ in range(rounds)
+    ]
+    poll, get_task = (median(side) * 1e6 for side in zip(*measured, strict=True))
+    ratios = spread([each / other for each, other in measured])
+    print(
+        f"poll     {poll:.0f} us in a batch of {tracked:,}, {get_task:.0f} us in get_task, "
+        f"ratio {ratios} (aim at most {POLL_RATIO})"
+    )
+
+
+async def cpu_of_poll(url: str, tracked: int) -> float:
+    """Seconds of CPU of each poll in a batch whose tasks compete for slots."""
+    refs = [TaskRef(each, type=TYPES[i % 2]) for i, each in enumerate(ids_of(tracked))]
+    async with (
+        VocalSepClient(KEY, base_url=url, rate_limit=TRACKED_LIMIT) as client,
+        client.track(refs) as batch,
+    ):
+        await polled(batch, tracked)
+        before, began = batch.stats.polls, time.process_time()
+        await polled(batch, POLLED_EACH * tracked)
+        return (time.process_time() - began) / (batch.stats.polls - before)
+
+
+async def polled(batch: BatchRunner, polls: int) -> None:
+    """Wait until *batch* has made so many polls."""
+    while batch.stats.polls < polls:  # noqa: ASYNC110 - a batch has no event for it
+        await asyncio.sleep(0.05)
+
+
+async def cpu_of_get_task(url: str) -> float:
+    """Seconds of CPU of each `get_task`."""
+    ample = RateLimit(1_000_000, 1.0)
+    async with VocalSepClient(KEY, base_url=url, rate_limit=ample) as client:
+        await client.get_task(TASK_ID)
+        return await cpu_of(lambda: client.get_task(TASK_ID), CALLS)
+
+
 async def memory_never_polled(count: int) -> None:
     """Print the memory of an id that was never polled."""
     ids = ids_of(count)
@@ -302,7 +354,11 @@ def main() -> None:
     options.add_argument("--polled", type=int, default=10_000)
     options.add_argument("--held", type=int, nargs="+", default=[10_000, 100_000])
     options.add_argument("--polls", type=int, default=12_000)
+    options.add_argument("--tracked", type=int, default=1_000)
+    options.add_argument("--rounds", type=int, default=5)
     chosen = options.parse_args()
+    with server() as url:
+        asyncio.run(poll_cost(url, chosen.tracked, chosen.rounds))
     in_virtual_time(accept(chosen.ids))
     for count in chosen.held:
         in_virtual_time(hold_ups(count, chosen.polls))
