@@ -1,11 +1,14 @@
 """A big batch with faults to its end, and a batch through an hour of outage, in virtual time.
 
     python benchmarks/load.py [--ids 100000] [--few 1000] [--feed 100] [--tasks 1000]
+                              [--throttled 0.013] [--limit 10000]
 
 No server or network is used, see `batch_cost`. 2 % of the answers are 5xx, and 1 % of the
-connections are cut. Shown are what must be 0 (lost ids, second outcomes, polls after the end), the
-CPU of each poll with few ids and with many, and the memory while the second half ends. The harness
-keeps some bytes for each id, made before, and no outcome.
+connections are cut. One more run has a provider that also throttles a share of all polls, whatever
+their rate is, at so many requests in 10 s. Shown are what must be 0 (lost ids, second outcomes,
+polls after the end), the CPU of each poll with few ids and with many, the share of the rate limit
+that the throttled run used from its beginning to its end, and the memory while the second half
+ends. The harness keeps some bytes for each id, made before, and no outcome.
 """
 
 from __future__ import annotations
@@ -51,6 +54,7 @@ CONCURRENCY = 1_000
 GAP = Backoff(initial=15.0, maximum=60.0)
 OUTAGE = 3600.0
 CREATED_MS = 1_753_782_854_000
+THROTTLED = Reply(200, {}, b'{"code": 430, "msg": "Your call frequency is too high", "data": null}')
 _REFUSED = "no connection (Connection refused)"
 
 
@@ -76,11 +80,13 @@ class Provider:
         count: the number of its tasks.
         longest: seconds that the longest task takes.
         has_faults: whether some answers are 5xx and some connections cut.
+        throttling: the share of the other answers that throttle, whatever the rate is.
         outage: the moments from which on it is away, and back.
         is_refusing: whether connections are refused meanwhile; otherwise a gateway answers.
 
     Attributes:
         polls: the number of requests.
+        throttled: those that it throttled.
         late_polls: those of a task whose final record had been received.
         polls_in_outage: those while it was away.
     """
@@ -88,9 +94,11 @@ class Provider:
     count: int
     longest: float = LONGEST
     has_faults: bool = True
+    throttling: float = 0.0
     outage: tuple[float, float] = (0.0, 0.0)
     is_refusing: bool = True
     polls: int = 0
+    throttled: int = 0
     late_polls: int = 0
     polls_in_outage: int = 0
     host: str = "provider.example"
@@ -123,6 +131,9 @@ class Provider:
             return Reply(500 + self.polls % 5, {}, b"<html>broken</html>")
         if fate < SHARE_OF_5XX + SHARE_OF_CUTS:
             raise TransportError("the connection broke")
+        if self._chance.random() < self.throttling:
+            self.throttled += 1
+            return THROTTLED
         return self._record(number)
 
     @property
@@ -184,22 +195,28 @@ class Load:
 
     Attributes:
         ids: its tasks.
+        limit: of the account.
         polls: requests.
+        throttled: those that were throttled.
         late_polls: polls of a task whose final record had been received.
         lost: tasks without an outcome.
         repeated: second outcomes.
         wrong: outcomes that differ from how the task ended.
+        elapsed: seconds until the last outcome.
         cpu: seconds of processor time, the harness included.
         blocks: blocks of memory in use when so many tenths of the outcomes had come.
         resident: bytes of the resident set at the same moments.
     """
 
     ids: int
+    limit: RateLimit
     polls: int = 0
+    throttled: int = 0
     late_polls: int = 0
     lost: int = 0
     repeated: int = 0
     wrong: int = 0
+    elapsed: float = 0.0
     cpu: float = 0.0
     blocks: dict[int, int] = Factory(dict)
     resident: dict[int, int] = Factory(dict)
@@ -208,6 +225,11 @@ class Load:
     def cpu_of_poll(self) -> float:
         """Microseconds of processor time for each poll."""
         return 1e6 * self.cpu / self.polls
+
+    @property
+    def used(self) -> float:
+        """Share of the requests that the rate limit allows which were sent."""
+        return self.polls / (self.limit.max_requests * self.elapsed / self.limit.period)
 
     def sample(self, outcomes: int) -> None:
         """Measure the memory, if another tenth of the outcomes has come."""
@@ -218,30 +240,40 @@ class Load:
             self.resident[tenth] = _resident()
 
 
-async def load(count: int, *, feed: float = 0.0) -> Load:
+async def load(
+    count: int,
+    *,
+    feed: float = 0.0,
+    throttling: float = 0.0,
+    limit: RateLimit = AMPLE,
+) -> Load:
     """Track *count* tasks to their ends.
 
     Args:
         count: the number of tasks.
         feed: tasks that begin each second, and are given to the batch then; 0 for all
             simultaneously.
+        throttling: the share of the answers that throttle, whatever the rate is.
+        limit: of the account.
     """
-    found, provider = Load(count), Provider(count)
+    found, provider = Load(count, limit), Provider(count, throttling=throttling)
+    started = now()
     ids = [str(number) for number in range(count)]
     seen = bytearray(count)
     outcomes = 0
     began = time.process_time()
     tasks: Iterable[str] | AsyncIterator[str] = _fed(provider, ids, feed) if feed else ids
     async with (
-        client_of(provider, AMPLE) as client,
+        client_of(provider, limit) as client,
         client.track(tasks, max_concurrency=CONCURRENCY, poll=GAP) as batch,
     ):
         async for outcome in batch:
             _note(found, provider, outcome, seen)
             outcomes += 1
             found.sample(outcomes)
-    found.cpu = time.process_time() - began
-    found.polls, found.late_polls = provider.polls, provider.late_polls
+    found.cpu, found.elapsed = time.process_time() - began, now() - started
+    found.polls, found.throttled = provider.polls, provider.throttled
+    found.late_polls = provider.late_polls
     found.lost = seen.count(0)
     return found
 
@@ -354,11 +386,17 @@ def main() -> None:
     options.add_argument("--few", type=int, default=1_000)
     options.add_argument("--feed", type=float, default=100.0)
     options.add_argument("--tasks", type=int, default=1_000)
+    options.add_argument("--throttled", type=float, default=0.013, metavar="SHARE")
+    options.add_argument("--limit", type=int, default=10_000, metavar="REQUESTS")
     chosen = options.parse_args()
     # The warnings of failed polls would fill the screen.
     logging.getLogger("vocalsep_async").addHandler(logging.NullHandler())
     for count, feed in ((chosen.few, 0.0), (chosen.ids, 0.0), (chosen.ids, chosen.feed)):
         _print_load(in_virtual_time(load(count, feed=feed)), feed)
+    limit = RateLimit(chosen.limit, 10.0)
+    _print_load(
+        in_virtual_time(load(chosen.ids, throttling=chosen.throttled, limit=limit)), feed=0.0
+    )
     for timeout in (None, 3 * OUTAGE, OUTAGE / 2):
         for is_refusing in (True, False):
             _print_outage(
@@ -374,6 +412,11 @@ def _print_load(found: Load, feed: float) -> None:
         f"{found.repeated} repeated, {found.wrong} wrong, "
         f"{found.cpu_of_poll:.0f} us of CPU for each poll"
     )
+    if found.throttled:
+        print(
+            f"         {found.throttled:,} throttled, {found.used:.0%} of the rate limit used "
+            f"in {found.elapsed:.0f} s"
+        )
     for tenth, blocks in found.blocks.items():
         size = found.resident[tenth] / 1e6
         print(f"         {10 * tenth} %: {blocks:,} blocks in use, {size:.1f} MB resident")

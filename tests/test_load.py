@@ -35,6 +35,22 @@ def test_a_batch_among_faults_gives_each_task_one_outcome_and_polls_none_after_i
     assert max(found.blocks.values()) < 1.1 * found.blocks[5]
 
 
+@pytest.mark.parametrize(
+    "number, limit",
+    [
+        (600, RateLimit(100, 10.0)),
+        pytest.param(20_000, RateLimit(1_000, 10.0), marks=pytest.mark.deep),
+    ],
+)
+def test_a_batch_that_is_throttled_at_random_loses_nothing_and_uses_most_of_the_rate_limit(
+    number: int, limit: RateLimit
+) -> None:
+    found = load.in_virtual_time(load.load(number, throttling=0.02, limit=limit))
+    assert found.throttled > 0.01 * found.polls
+    assert (found.lost, found.repeated, found.wrong, found.late_polls) == (0, 0, 0, 0)
+    assert found.used > 0.6
+
+
 @pytest.mark.parametrize("is_refusing", [True, False], ids=["refused", "503"])
 @pytest.mark.parametrize("timeout", [None, 1800.0, 4000.0, 20_000.0])
 @pytest.mark.parametrize(
