@@ -179,6 +179,33 @@ def test_two_refs_of_a_task_have_one_label_and_the_first_one_decides() -> None:
     assert other.merged(TaskRef(TASK_ID, label="Another")).label == "Song"
 
 
+@pytest.mark.parametrize("expects", [1, None, "yes"])
+def test_whether_a_callback_is_expected_must_be_true_or_false(expects: Any) -> None:
+    with pytest.raises(InvalidArgumentError, match="expects_callback must be True or False"):
+        TaskRef(TASK_ID, expects_callback=expects)
+
+
+def test_two_refs_of_a_task_expect_its_callback_if_one_of_them_does() -> None:
+    one, other = TaskRef(TASK_ID), TaskRef(TASK_ID, expects_callback=True)
+    assert one.merged(other).expects_callback
+    assert other.merged(one).expects_callback
+    assert not one.merged(one).expects_callback
+
+
+def test_that_a_callback_is_expected_survives_pickles_copies_and_json() -> None:
+    ref = TaskRef(TASK_ID, expects_callback=True)
+    for other in (pickle.loads(pickle.dumps(ref)), copy.deepcopy(ref)):
+        assert other == ref
+    plain = json.loads(json.dumps(cattrs.Converter().unstructure(ref)))
+    assert TaskRef(**plain) == ref
+
+
+def test_a_pickle_of_a_ref_from_before_callbacks_expects_none() -> None:
+    ref = TaskRef.__new__(TaskRef)
+    ref.__setstate__({"task_id": TASK_ID, "type": None, "created_at": None, "route": "kie"})
+    assert ref == TaskRef(TASK_ID, route="kie")
+
+
 def test_stems_hold_only_the_stems_that_are_present() -> None:
     assert dict(STEMS) == {"vocal": link("vocal"), "drums": link("drums")}
     assert len(STEMS) == 2

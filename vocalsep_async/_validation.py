@@ -162,5 +162,11 @@ def usable_label(_instance: object, _attribute: object, value: Any) -> None:
                 )
 
 
+def flag(_instance: object, attribute: Any, value: Any) -> None:
+    """An attrs validator: True or False."""
+    if not isinstance(value, bool):
+        raise InvalidArgumentError(f"{attribute.name} must be True or False")
+
+
 def _pass(_value: float) -> None:
     """Drop the value: attrs expects validators to return None."""

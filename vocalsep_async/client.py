@@ -379,7 +379,7 @@ class VocalSepClient:
         engine = self._engines.here()
         return await engine.poller.stateless.poll(engine.routes.ref(task), policy, state)
 
-    def notify(self, task: str | TaskRef) -> bool:
+    def notify(self, task: str | TaskRef, *, record: SeparationTask | None = None) -> bool:
         """Poll a task that is waited for as soon as the rate limit allows; for webhooks.
 
         All waits and batches for it get what the poll finds. Call it in the client's event loop;
@@ -387,15 +387,21 @@ class VocalSepClient:
 
         Args:
             task: its id or ref.
+            record: the task's record, of a callback that cannot be forged; it ends the waits as if
+                a poll had found it. One that is no end, or a success without links, only makes a
+                poll, and so does None.
 
         Returns:
             Whether a wait or batch of this client waits for the task.
 
         Raises:
-            InvalidArgumentError: the id is unusable, or the client cannot poll on its route.
+            InvalidArgumentError: the id is unusable, the client cannot poll on its route, or
+                *record* is none of this task.
             ConfigurationError: it was called in another thread or event loop.
         """
-        return self._engine.poller.notify(task)
+        engine = self._engine
+        engine.binding.check()
+        return engine.poller.callbacks.notify(task, record)
 
     async def wait_for_tasks(
         self,

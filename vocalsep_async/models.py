@@ -102,12 +102,16 @@ class TaskRef:
             host serves several; None is the route of the client's provider.
         label: the caller's name for it, such as the title of the song; None for none. It is not
             sent, and comes back in outcomes, journals, events, reports and names of files.
+        expects_callback: whether `VocalSepClient.notify` will be called at its end, as by a
+            receiver of webhooks in this process. Its waits then leave polls to the callback that
+            are hardly worth their request, see `VocalSepClient.notify`.
 
     Raises:
         InvalidArgumentError: the id is not a string, blank, longer than 512 characters or not
             encodable, it has blanks around it or a character that cannot be printed, such as a
             line end; the type is unknown, the time has no zone, or the route is blank; the label is
-            blank, longer than 255 characters, or holds a control character.
+            blank, longer than 255 characters, or holds a control character; or *expects_callback*
+            is not True or False.
     """
 
     task_id: str = field(validator=_validation.usable_task_id)
@@ -117,10 +121,11 @@ class TaskRef:
     )
     route: str | None = field(default=None, validator=_validation.usable_route, kw_only=True)
     label: str | None = field(default=None, validator=_validation.usable_label, kw_only=True)
+    expects_callback: bool = field(default=False, validator=_validation.flag, kw_only=True)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        # Pickles of version 0.1.0 have neither.
-        self.__dict__.update({"route": None, "label": None} | state)
+        # Pickles of version 0.1.0 have none of these.
+        self.__dict__.update({"route": None, "label": None, "expects_callback": False} | state)
 
     @classmethod
     def of(cls, task: str | TaskRef) -> TaskRef:
@@ -137,6 +142,7 @@ class TaskRef:
             created_at=self.created_at or other.created_at,
             route=self.route or other.route,
             label=self.label or other.label,
+            expects_callback=self.expects_callback or other.expects_callback,
         )
 
 

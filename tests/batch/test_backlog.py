@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from vocalsep_async._batch.backlog import UnpolledIds
-from vocalsep_async._batch.groups import ArrivalGroup
+from vocalsep_async._batch.groups import ArrivalGroup, Kind
 from vocalsep_async._scheduling.hazards import HazardTable
 from vocalsep_async.models import SeparationType
 
@@ -33,7 +33,7 @@ def test_the_expected_delay_of_a_backlog_grows_as_it_says() -> None:
     """That of the type with the longest expected delay."""
     batch: Any = None
     groups = {
-        type_: ArrivalGroup(batch, type_, started)
+        type_: ArrivalGroup(batch, Kind(type_), started)
         for type_, started in ((SeparationType.SEPARATE_VOCAL, 0.0), (None, 90.0))
     }
     ids = {"a": groups[SeparationType.SEPARATE_VOCAL], "b": groups[None]}

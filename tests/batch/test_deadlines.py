@@ -30,7 +30,7 @@ from vocalsep_async import (
     TaskStatus,
     TaskTimeoutError,
 )
-from vocalsep_async._batch.groups import ArrivalGroup
+from vocalsep_async._batch.groups import ArrivalGroup, Kind
 
 pytestmark = pytest.mark.anyio
 
@@ -367,5 +367,5 @@ async def test_a_task_whose_deadline_passed_before_it_was_added_gets_one_poll(
 async def test_a_task_that_is_about_to_be_settled_is_not_polled(provider: FakeProvider) -> None:
     async with make_client() as client, client.track(keep_open=True, timeout=10) as batch:
         tracker = tracker_of(batch)
-        group = ArrivalGroup(tracker, None, anyio.current_time() - 10)
+        group = ArrivalGroup(tracker, Kind(), anyio.current_time() - 10)
         assert tracker._admit("late", group) is None

@@ -126,11 +126,13 @@ def test_export_prints_one_json_object_per_task(path: Path) -> None:
         "has_ended",
         "files",
         "route",
+        "expects_callback",
         "record",
     }
     assert (done["status"], done["has_ended"], done["polls"]) == ("SUCCESS", True, 1)
     assert done["record"]["response"] == {"vocalUrl": "https://cdn.example/v.mp3"}
     assert done["files"] is None
+    assert [each["expects_callback"] for each in (done, runs)] == [False, False]
     assert done["elapsed"] >= 0
     assert datetime.fromisoformat(done["added_at"]).utcoffset() is not None
     assert bad["record"]["errorMessage"] == "[red]no"

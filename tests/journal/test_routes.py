@@ -89,6 +89,22 @@ def _in_virtual_time(monkeypatch: pytest.MonkeyPatch) -> None:
     journals_in_virtual_time(monkeypatch)
 
 
+VERSION_2 = """
+BEGIN;
+DROP VIEW tasks;
+ALTER TABLE added ADD COLUMN route TEXT;
+CREATE VIEW tasks AS
+    SELECT number, task_id, type, created_at, added_at,
+        coalesce(ended.status, added.status) AS status,
+        coalesce(ended.polls, added.polls) AS polls,
+        elapsed, record, files, route
+    FROM added LEFT JOIN ended USING (number);
+UPDATE added SET route = 'kie' WHERE task_id = 'open';
+PRAGMA user_version = 2;
+COMMIT;
+"""
+
+
 @pytest.fixture
 def old(path: Path) -> Path:
     """A journal of version 1 with an open task and one that has ended."""
@@ -148,6 +164,17 @@ def test_an_update_that_fails_leaves_the_journal_of_version_1_as_it_was(old: Pat
     assert "route" not in columns
 
 
+def test_a_journal_of_version_2_keeps_the_routes_of_its_tasks(old: Path) -> None:
+    with closing(sqlite3.connect(old, isolation_level=None)) as connection:
+        connection.executescript(VERSION_2)
+    before = rows_in(old)
+    assert [(row.route, row.expects_callback) for row in before] == [("kie", 0), (None, 0)]
+    with opened(old) as store:
+        assert list(store.rows()) == before
+    assert version_of(old) == SCHEMA
+    assert rows_in(old) == before
+
+
 async def test_a_batch_goes_on_from_a_journal_of_version_1(
     provider: FakeProvider, old: Path
 ) -> None:
@@ -167,6 +194,14 @@ async def test_a_journal_keeps_the_route_of_each_task(path: Path) -> None:
             ("b", "kie"),
             ("c", "mine"),
         ]
+
+
+async def test_a_journal_keeps_which_tasks_expect_a_callback(path: Path) -> None:
+    async with using(JournalFile(path)) as journal:
+        journal.add([TaskRef("a"), TaskRef("b", expects_callback=True)])
+        await journal.created(await journal.intend({}), TaskRef("c", expects_callback=True))
+        known = await journal.known()
+    assert [each.ref.expects_callback for each in known] == [False, True, True]
 
 
 async def test_a_batch_keeps_the_route_of_the_provider_where_others_share_its_host(

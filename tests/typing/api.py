@@ -78,6 +78,8 @@ async def waits(client: VocalSepClient) -> None:
     assert_type(await client.get_credits(timeout=None), float)
     assert_type(client.notify("id"), bool)
     assert_type(client.notify(TaskRef("id")), bool)
+    assert_type(client.notify("id", record=await client.get_task("id")), bool)
+    client.notify("id", record=None)
     assert_type(client.stats, ClientStats)
     assert_type(client.durations, Durations)
     client.durations.save("path")
@@ -94,6 +96,7 @@ async def tracks(client: VocalSepClient, ids: AsyncIterator[str]) -> None:
     TaskRef("id", type="split_stem")
     assert_type(TaskRef("id", route="kie_jobs").route, str | None)
     assert_type(TaskRef("id", label="Song").label, str | None)
+    assert_type(TaskRef("id", expects_callback=True).expects_callback, bool)
     TaskRef("id", "split_stem")  # type: ignore[call-arg]
     async with client.track([TaskRef("id"), "id"], keep_open=True) as batch:
         assert_type(batch, BatchRunner)

@@ -4,13 +4,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from vocalsep_async._polling.target import PollTarget
 from vocalsep_async._scheduling.queue import PollQueue
 from vocalsep_async.errors import VocalSepError
 from vocalsep_async.models import SeparationTask, SeparationType, TaskRef
 from vocalsep_async.policies import PollPolicy
+
+
+class Kind(NamedTuple):
+    """What the tasks of a group have in common, as their refs tell it.
+
+    Attributes:
+        type: their kind of separation; None if not known.
+        route: their route; None for that of the client's provider.
+        expects_callback: whether callbacks are expected to tell their ends.
+    """
+
+    type: SeparationType | None = None
+    route: str | None = None
+    expects_callback: bool = False
 
 
 class Batch(Protocol):
@@ -50,31 +64,23 @@ class Batch(Protocol):
 
 
 class ArrivalGroup:
-    """The subscriber of all tasks of one type and route that a batch was given simultaneously.
+    """The subscriber of all tasks of one kind that a batch was given simultaneously.
 
     Args:
         batch: the batch that is notified.
-        type_: the tasks' kind of separation; None if not known.
+        kind: what its tasks have in common.
         started: when they were added, on the event loop's clock.
-        route: the tasks' route; None for that of the client's provider.
 
     Attributes:
         ids: the tasks, those with an outcome included.
     """
 
     # One for many tasks, because a subscriber for each took more memory than all else about them.
-    __slots__ = ("_batch", "ids", "route", "started", "type")
+    __slots__ = ("_batch", "ids", "kind", "started")
 
-    def __init__(
-        self,
-        batch: Batch,
-        type_: SeparationType | None,
-        started: float,
-        route: str | None = None,
-    ) -> None:
+    def __init__(self, batch: Batch, kind: Kind, started: float) -> None:
         self._batch = batch
-        self.type = type_
-        self.route = route
+        self.kind = kind
         self.started = started
         self.ids: list[str] = []
 
@@ -84,13 +90,13 @@ class ArrivalGroup:
         return self._batch.wait_id
 
     @property
-    def kind(self) -> tuple[SeparationType | None, str | None]:
-        """What its tasks have in common: type and route."""
-        return self.type, self.route
+    def type(self) -> SeparationType | None:
+        """The tasks' kind of separation; None if not known."""
+        return self.kind.type
 
     def ref(self, task_id: str) -> TaskRef:
         """The ref of one of its tasks."""
-        return TaskRef(task_id, type=self.type, route=self.route)
+        return TaskRef(task_id, **self.kind._asdict())
 
     @property
     def policy(self) -> PollPolicy:

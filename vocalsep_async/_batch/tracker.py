@@ -12,7 +12,7 @@ from anyio.lowlevel import checkpoint
 
 from vocalsep_async._batch.backlog import UnpolledIds
 from vocalsep_async._batch.counters import BatchCounters
-from vocalsep_async._batch.groups import ArrivalGroup
+from vocalsep_async._batch.groups import ArrivalGroup, Kind
 from vocalsep_async._polling.doubts import lacks_links
 from vocalsep_async._polling.poller import Poller
 from vocalsep_async._polling.target import PollTarget
@@ -96,8 +96,8 @@ class BatchTracker:
         )
         self._polls_before: dict[str, int] = {}
         """Polls of a shared target from before this batch subscribed, unless there were none."""
-        self._groups: dict[tuple[SeparationType | None, str | None], ArrivalGroup] = {}
-        """The group of each type that takes new tasks."""
+        self._groups: dict[Kind, ArrivalGroup] = {}
+        """The group of each kind that takes new tasks."""
         self.overdue: dict[ArrivalGroup, float] = {}
         """Groups whose deadline passed while nothing could be polled, with the moment from which a
         poll of theirs is the last one."""
@@ -134,7 +134,7 @@ class BatchTracker:
             self._poller.update(known, ref)
         elif known is None:
             self._track(ref, age)
-        elif (ref.type, ref.created_at, ref.route) != (None, None, None):
+        elif ref != TaskRef(ref.task_id):
             self._leave_backlog(ref, known)
 
     def _track(self, ref: TaskRef, age: float) -> None:
@@ -159,10 +159,10 @@ class BatchTracker:
 
     def _group_for(self, ref: TaskRef, started: float) -> ArrivalGroup:
         """The group for tasks added at *started*, which must not be before the last call's."""
-        kind = ref.type or self._type, ref.route
+        kind = Kind(ref.type or self._type, ref.route, ref.expects_callback)
         group = self._groups.get(kind)
         if group is None or started - group.started > _SAME_MOMENT:
-            group = self._groups[kind] = ArrivalGroup(self, kind[0], started, kind[1])
+            group = self._groups[kind] = ArrivalGroup(self, kind, started)
             self._newest = started
             # A wait that goes on after its deadline gets a poll before it may time out.
             if group.deadline <= asyncio.get_running_loop().time():

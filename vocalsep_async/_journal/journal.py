@@ -30,7 +30,8 @@ from vocalsep_async.models import (
 
 # The NULL of a creation must not undo the time at which a batch added the task.
 _ADD = (
-    "INSERT INTO added (task_id, type, created_at, added_at, route) VALUES (?, ?, ?, ?, ?) "
+    "INSERT INTO added (task_id, type, created_at, added_at, route, expects_callback) "
+    "VALUES (?, ?, ?, ?, ?, ?) "
     "ON CONFLICT (task_id) DO UPDATE SET added_at = coalesce(excluded.added_at, added_at)"
 )
 _ADD_CREATED = "UPDATE added SET added_at = ? WHERE added_at IS NULL"
@@ -192,7 +193,13 @@ class JournalFile:
     def _known(self, row: Row) -> KnownTask:
         created = None if row.created_at is None else self._time(row.created_at)
         try:
-            ref = TaskRef(row.task_id, type=type_of(row), created_at=created, route=row.route)
+            ref = TaskRef(
+                row.task_id,
+                type=type_of(row),
+                created_at=created,
+                route=row.route,
+                expects_callback=bool(row.expects_callback),
+            )
         except InvalidArgumentError as error:
             raise JournalError(f"the journal {self.path} is damaged: {error}") from None
         status = as_status(row.status) if row.status else None
@@ -244,8 +251,7 @@ class JournalFile:
     def add(self, refs: Iterable[TaskRef]) -> None:
         """Save tasks whose wait begins now; it begins again for those that the journal has."""
         now = time.time()  # the monotonic clock ends with the process, deadlines do not
-        writes = ((_ADD, (ref.task_id, ref.type, _created(ref), now, ref.route)) for ref in refs)
-        self._open_writer().put(*writes)
+        self._open_writer().put(*(_added(ref, now) for ref in refs))
 
     def add_created(self) -> None:
         """Begin the waits of created tasks that no batch has tracked yet."""
@@ -321,7 +327,7 @@ class JournalFile:
         """Save the task that an intent led to."""
         await self._write_durably(
             (_SET_CREATED, (ref.task_id, number)),
-            (_ADD, (ref.task_id, ref.type, _created(ref), None, ref.route)),
+            _added(ref, None),
         )
 
     async def not_created(self, number: int, error: str | None) -> None:
@@ -373,8 +379,10 @@ class JournalFile:
         )
 
 
-def _created(ref: TaskRef) -> float | None:
-    return None if ref.created_at is None else ref.created_at.timestamp()
+def _added(ref: TaskRef, now: float | None) -> Write:
+    """What adds a task whose wait begins *now*; None if no batch tracks it yet."""
+    created = None if ref.created_at is None else ref.created_at.timestamp()
+    return _ADD, (ref.task_id, ref.type, created, now, ref.route, int(ref.expects_callback))
 
 
 async def _joined(task: asyncio.Task[None]) -> None:

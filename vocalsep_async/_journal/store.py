@@ -26,7 +26,7 @@ from vocalsep_async._journal.problems import damage, journal_errors
 from vocalsep_async._text import printable
 from vocalsep_async.errors import JournalError
 
-SCHEMA = 2
+SCHEMA = 3
 _APPLICATION = 0x56534A4C
 """Marks a database as a journal of this package ("VSJL")."""
 _MAGIC = b"SQLite format 3\0"
@@ -45,7 +45,8 @@ CREATE TABLE added (
     added_at REAL,
     status TEXT,
     polls INTEGER NOT NULL DEFAULT 0,
-    route TEXT
+    route TEXT,
+    expects_callback INTEGER NOT NULL DEFAULT 0
 );
 CREATE TABLE ended (
     number INTEGER PRIMARY KEY REFERENCES added,
@@ -68,11 +69,16 @@ CREATE VIEW tasks AS
     SELECT number, task_id, type, created_at, added_at,
         coalesce(ended.status, added.status) AS status,
         coalesce(ended.polls, added.polls) AS polls,
-        elapsed, record, files, route
+        elapsed, record, files, route, expects_callback
     FROM added LEFT JOIN ended USING (number);
 """
-_UPDATE = f"ALTER TABLE added ADD COLUMN route TEXT; DROP VIEW tasks; {_VIEW}"
-"""From version 1, whose tasks had no route."""
+_ADDED_COLUMNS = (
+    (2, "route", "TEXT"),
+    (3, "expects_callback", "INTEGER NOT NULL DEFAULT 0"),
+)
+"""The columns that earlier versions lack: the first version with each, its name and its kind."""
+_MISSING = {"route": "NULL", "expects_callback": "0"}
+"""What the tasks of a version without these columns have in them."""
 
 _EVERY_TABLE = "SELECT 1 FROM meta, tasks, intents LIMIT 0"
 """Fails where a table or the view is missing."""
@@ -96,6 +102,7 @@ class Row(NamedTuple):
         record: its packed final record; None while it is pending.
         files: its saved stems as JSON; None if there are none.
         route: the name of the provider whose route it is on; None if that was not in doubt.
+        expects_callback: 1 if a callback was to come at its end.
     """
 
     number: int
@@ -109,10 +116,11 @@ class Row(NamedTuple):
     record: bytes | None
     files: str | None
     route: str | None
+    expects_callback: int
 
 
 _TEXT, _NUMBER, _BLOB = str | None, float | None, bytes | None
-_KINDS = (int, str, _TEXT, _NUMBER, _NUMBER, _TEXT, int, _NUMBER, _BLOB, _TEXT, _TEXT)
+_KINDS = (int, str, _TEXT, _NUMBER, _NUMBER, _TEXT, int, _NUMBER, _BLOB, _TEXT, _TEXT, int)
 """The types of the columns of a row, which SQLite does not enforce."""
 
 _NO_SHARED_MEMORY = ("disk I/O error", "unable to open database file", "locking protocol")
@@ -245,7 +253,7 @@ class Store:
         self._fetch_one(_EVERY_TABLE)
         # After the check: a damaged file is left as it is.
         if self._version < SCHEMA:
-            self._execute_all(_UPDATE)
+            self._execute_all(_update_from(self._version))
             self._version = SCHEMA
 
     def _execute_all(self, script: str) -> None:
@@ -354,7 +362,7 @@ class Store:
 
     def _columns(self, replaced: Mapping[str, str]) -> str:
         # A file of version 1 that is only read stays as it is.
-        missing = {} if self._version == SCHEMA else {"route": "NULL"}
+        missing = {name: _MISSING[name] for _, name, _ in _added_since(self._version)}
         return ", ".join({**replaced, **missing}.get(name, name) for name in Row._fields)
 
     def _page(self, condition: str, after: int, most: int) -> list[Row]:
@@ -382,6 +390,17 @@ class Store:
         finally:
             if self._file_lock is not None:
                 self._file_lock.release()
+
+
+def _added_since(version: int) -> list[tuple[int, str, str]]:
+    return [each for each in _ADDED_COLUMNS if each[0] > version]
+
+
+def _update_from(version: int) -> str:
+    columns = (
+        f"ALTER TABLE added ADD COLUMN {name} {kind};" for _, name, kind in _added_since(version)
+    )
+    return f"{' '.join(columns)} DROP VIEW tasks; {_VIEW}"
 
 
 def _sqlite_error(error: BaseException) -> BaseException | None:

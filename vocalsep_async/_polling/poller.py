@@ -16,6 +16,7 @@ import anyio
 from anyio.lowlevel import checkpoint
 
 from vocalsep_async._failures import is_refusal
+from vocalsep_async._polling.callbacks import Callbacks
 from vocalsep_async._polling.direct import DirectPolls
 from vocalsep_async._polling.memory import PollMemory
 from vocalsep_async._polling.poll_events import (
@@ -90,6 +91,9 @@ class Poller:
         self._waiters: dict[Waiter, PollTarget] = {}
         self._groups: dict[PollQueue[PollTarget], PollGroup] = {}
         self.silence = Silence()
+        self.callbacks = Callbacks(
+            routes, target_of=self._claimed, poll_soon=self.poll_soon, receive=self._receive
+        )
         self._loop: asyncio.Task[None] | None = None
         self._cancelled: set[asyncio.Task[None]] = set()
         self._changed = anyio.Event()
@@ -133,21 +137,6 @@ class Poller:
         if self._learner.observe(verdict.task, target, has_ended=verdict.has_ended):
             now = asyncio.get_running_loop().time()
             self._events.emit(task_finished(verdict.task, target, now))
-
-    def notify(self, task: str | TaskRef) -> bool:
-        """Poll the task soon, because something happened to it; whether it is waited for.
-
-        Raises:
-            InvalidArgumentError: the id is unusable, or the client cannot poll on its route.
-            ConfigurationError: the caller is in another thread or event loop.
-        """
-        self.binding.check()
-        # A webhook may know the id alone.
-        refs = self.routes.refs(task)
-        targets = [target for ref in refs if (target := self._claimed(ref)) is not None]
-        for target in targets:
-            self.poll_soon(target)
-        return bool(targets)
 
     def _claimed(self, ref: TaskRef) -> PollTarget | None:
         """The target of a task; None if it is not waited for."""

@@ -43,11 +43,6 @@ def _moment(_instance: object, attribute: Any, value: Any) -> None:
         _validation.number(value, attribute.name, minimum=-math.inf)
 
 
-def _flag(_instance: object, attribute: Any, value: Any) -> None:
-    if not isinstance(value, bool):
-        raise InvalidArgumentError(f"{attribute.name} must be True or False")
-
-
 _count = _validation.at_least(0)
 
 
@@ -73,7 +68,7 @@ class _State:
     status: str | None = field(default=None, validator=_word)
     began: float | None = field(default=None, validator=_moment)
     created: float | None = field(default=None, validator=_moment)
-    understood: bool = field(default=False, validator=_flag)
+    understood: bool = field(default=False, validator=_validation.flag)
     doubted: float | None = field(default=None, validator=_moment)
 
     @property

@@ -112,6 +112,7 @@ class PollTarget(QueueEntry):
         identity: its place among the targets of a client, see `identity_of`.
         type: what kind of separation it is; None if not known.
         age_is_known: whether `created` is more than the general guess.
+        expects_callback: whether a callback is expected to tell its end.
         age_is_exact: whether it is the true moment, and not only a moment when the task existed.
         polls: polls sent.
         poll: the poll under way; None if there is none.
@@ -125,6 +126,7 @@ class PollTarget(QueueEntry):
         "_streak",
         "age_is_exact",
         "age_is_known",
+        "expects_callback",
         "identity",
         "last_error",
         "poll",
@@ -140,6 +142,7 @@ class PollTarget(QueueEntry):
         super().__init__(hazards.model(ref.type), now - GUESSED_AGE, now)
         self.identity = identity_of(ref)
         self.type: SeparationType | None = ref.type
+        self.expects_callback = ref.expects_callback
         self.age_is_known = self.age_is_exact = False
         self.polls = 0
         self.poll: asyncio.Task[None] | None = None
@@ -191,7 +194,8 @@ class PollTarget(QueueEntry):
     # What callers know
 
     def update(self, ref: TaskRef, hazards: HazardTable, now: float) -> None:
-        """Take over the type and the creation time of *ref* where they were not known."""
+        """Take over what *ref* knows and was not known."""
+        self.expects_callback = self.expects_callback or ref.expects_callback
         if self.type is None and ref.type is not None:
             self.type, self.model = ref.type, hazards.model(ref.type)
             # The model of this type has not counted the seconds for which the task ran.

@@ -154,6 +154,7 @@ def _row_to_dict(row: Row) -> dict[str, Any]:
         "has_ended": record is not None,
         "files": files,
         "route": row.route,
+        "expects_callback": bool(row.expects_callback),
         "record": record,
     }
 

@@ -37,6 +37,8 @@ from vocalsep_async.providers._records import (
 from vocalsep_async.providers.base import ErrorRule, Provider
 
 Headers = Mapping[str, str]
+_POSTED = {"code", "msg", "data"}
+"""The names in a callback."""
 
 
 class Decoder:
@@ -119,10 +121,40 @@ class Decoder:
         Raises:
             DecodeError: it is no record, or one of a task that has not ended.
         """
-        task = self.ended(ref, record)
+        is_posted = isinstance(record, dict) and record.keys() == _POSTED
+        task = self._posted(ref, record) if is_posted else self.ended(ref, record)
         if not task.is_final:
             raise DecodeError(f"a stored task has the status {printable(str(task.status))}")
         return task
+
+    def recordable(self, ref: TaskRef, task: SeparationTask) -> SeparationTask | None:
+        """*task* as one that `restored` reads; None if its ``raw`` does not hold what it says.
+
+        The status of most callbacks is the code beside their record, so their ``raw`` alone says
+        no end. Then the whole callback takes its place.
+        """
+        code = 200 if task.error_code is None else task.error_code
+        posted = {"code": code, "msg": task.error_message or "", "data": task.raw}
+        for raw in (task.raw, posted):
+            try:
+                restored = self.restored(ref, raw)
+            except DecodeError:
+                continue
+            if (restored.status, restored.stems) == (task.status, task.stems):
+                return restored
+        return None
+
+    def _posted(self, ref: TaskRef, posted: Mapping[str, Any]) -> SeparationTask:
+        read = partial(self.provider.read_callback, code=posted["code"], message=posted["msg"])
+        task = structure_task(
+            posted["data"],
+            read=read,
+            statuses=self.provider.statuses,
+            route=self.route,
+            type_=ref.type,
+            taskId=ref.task_id,
+        )
+        return evolve(task, raw=posted)
 
     def ended(self, ref: TaskRef, record: Any) -> SeparationTask:
         """Read a record whose missing status, if it has none, may be that of an end.

@@ -83,6 +83,13 @@ class Routes:
         """Read a record again; without a status it has the one that its rest shows."""
         return self.decoder(ref.route).ended(ref, record)
 
+    def recordable(self, ref: TaskRef, task: SeparationTask) -> SeparationTask | None:
+        """The record *task* as one of a poll, which a journal can restore; None if none can.
+
+        It need not come from a poll of this client: it may come from a callback.
+        """
+        return self.decoder(self.ref(ref).route).recordable(ref, task)
+
     def restored(self, ref: TaskRef, record: Any) -> SeparationTask:
         """Read the stored record of a task that had ended.
 
