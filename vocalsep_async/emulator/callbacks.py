@@ -6,17 +6,15 @@ import asyncio
 import base64
 import hashlib
 import hmac
-import ipaddress
 import logging
-import socket
 import time
 from collections.abc import Callable
 from typing import Any
 
 import aiohttp
-from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
+from vocalsep_async.emulator.loopback import LoopbackResolver, loopback_url
 from vocalsep_async.emulator.settings import EmulatorSettings
 from vocalsep_async.emulator.tasks import Clock, Task
 
@@ -24,17 +22,6 @@ _ATTEMPTS = 3
 _PAUSE = 1.0  # seconds between two attempts at speed 1; the services document none
 _TIMEOUT = aiohttp.ClientTimeout(total=15.0)  # the documented time for a response
 _log = logging.getLogger("vocalsep_async.emulator")
-
-
-def loopback_url(text: str | None) -> URL | None:
-    """Return *text* as a URL; None unless it is an HTTP(S) URL of this machine."""
-    try:
-        url = URL(text or "")
-        host = url.host or ""
-        is_local = host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return None
-    return url if is_local and url.scheme in {"http", "https"} else None
 
 
 def signature_headers(key: str | None, task_id: str) -> dict[str, str]:
@@ -48,29 +35,6 @@ def signature_headers(key: str | None, task_id: str) -> dict[str, str]:
         "X-Webhook-Timestamp": timestamp,
         "X-Webhook-Signature": base64.b64encode(digest).decode(),
     }
-
-
-class _LoopbackResolver(AbstractResolver):
-    """Resolves every name to this machine, whatever the hosts file says."""
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
-        return [
-            ResolveResult(
-                hostname=host,
-                host=address,
-                port=port,
-                family=found,
-                proto=0,
-                flags=socket.AI_NUMERICHOST,
-            )
-            for address, found in (("127.0.0.1", socket.AF_INET), ("::1", socket.AF_INET6))
-            if family in {socket.AF_UNSPEC, found}
-        ]
-
-    async def close(self) -> None:
-        """Do nothing: the resolver holds no resources."""
 
 
 class CallbackSender:
@@ -91,7 +55,7 @@ class CallbackSender:
         self._clock = clock
         self._payload = payload
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(resolver=_LoopbackResolver()),
+            connector=aiohttp.TCPConnector(resolver=LoopbackResolver()),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=_TIMEOUT,
         )
