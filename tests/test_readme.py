@@ -38,7 +38,7 @@ BLOCKS_OF = {
     "docs/loops.md": 1,
     "docs/providers.md": 4,
     "docs/schedule.md": 2,
-    "docs/testing.md": 3,
+    "docs/testing.md": 4,
     "docs/timeouts.md": 4,
 }
 """How many Python blocks each page has. Every one runs: none is left out."""

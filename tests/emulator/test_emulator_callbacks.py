@@ -5,16 +5,18 @@ import hashlib
 import hmac
 import math
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Self
 
 import anyio
 import pytest
 from aiohttp import web
+from anyio.lowlevel import checkpoint
 from emulator.http_client import HttpClient, ProviderName
 
 from vocalsep_async.emulator import Emulator
+from vocalsep_async.errors import InvalidArgumentError
 
 pytestmark = pytest.mark.anyio
 FAST = 1e6
@@ -52,6 +54,13 @@ class Hook:
                 yield self
         finally:
             await runner.cleanup()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Let the event loop go on until *condition* holds."""
+    with anyio.fail_after(60):
+        while not condition():
+            await checkpoint()
 
 
 async def _settled(http: HttpClient, emulator: Emulator, task_id: str) -> dict[str, Any]:
@@ -176,3 +185,54 @@ async def test_closing_cancels_pending_callbacks(http: HttpClient) -> None:
     async with Hook().listening() as hook, Emulator(speed=0.001) as emulator:
         await http.create(emulator, callBackUrl=hook.url)
     assert hook.received == []
+
+
+async def test_an_added_task_posts_to_the_callback_url_that_it_was_given() -> None:
+    async with Hook().listening() as hook, Emulator() as emulator:
+        task_id = emulator.add_task(duration=0, callback_url=hook.url)
+        assert (await hook.body())["data"]["task_id"] == task_id
+
+
+async def test_a_task_that_was_added_before_the_start_posts_its_callback_after_it() -> None:
+    emulator = Emulator()
+    async with Hook().listening() as hook:
+        task_id = emulator.add_task(duration=math.inf, callback_url=hook.url)
+        emulator.finish(task_id)
+        async with emulator:
+            assert (await hook.body())["data"]["task_id"] == task_id
+
+
+def test_an_added_task_refuses_a_callback_url_that_is_no_text() -> None:
+    emulator = Emulator()
+    with pytest.raises(InvalidArgumentError, match="callback_url must be a string or None, not in"):
+        emulator.add_task(callback_url=5)  # type: ignore[arg-type]
+    assert emulator.tasks == ()
+
+
+async def test_the_log_holds_each_attempt_with_its_bytes_headers_and_answer(
+    http: HttpClient,
+) -> None:
+    fast = Emulator(speed=FAST, webhook_key="secret", rate_limit=None)
+    async with Hook(500, 204, 200).listening() as hook, fast as emulator:
+        created = await http.create(emulator, callBackUrl=hook.url)
+        bodies = [await hook.body() for _ in range(3)]
+        await until(lambda: len(emulator.posted) == 3)
+    attempts = emulator.posted
+    assert [attempt.http_status for attempt in attempts] == [500, 204, 200]
+    assert [attempt.json for attempt in attempts] == bodies
+    assert {attempt.code for attempt in attempts} == {200}
+    assert {attempt.task_id for attempt in attempts} == {created.data["taskId"]}
+    assert {attempt.url for attempt in attempts} == {hook.url}
+    for attempt, request in zip(attempts, hook.received, strict=True):
+        assert set(attempt.headers) == {"X-Webhook-Timestamp", "X-Webhook-Signature"}
+        assert all(request.headers[name] == value for name, value in attempt.headers.items())
+        assert request.content_type == "application/json"
+
+
+async def test_the_log_says_that_an_attempt_was_not_answered() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    async with Emulator(speed=FAST) as emulator:
+        emulator.add_task(duration=0, callback_url=f"http://127.0.0.1:{port}/")
+        await until(lambda: len(emulator.posted) == 3)
+    assert [(each.http_status, dict(each.headers)) for each in emulator.posted] == [(None, {})] * 3

@@ -97,6 +97,7 @@ IN_THEIR_MODULES: tuple[object, ...] = (
     vocalsep_async.downloads.StemStream,
     vocalsep_async.durations.DurationView,
     vocalsep_async.durations.Durations,
+    vocalsep_async.emulator.CallbackRecord,
     vocalsep_async.emulator.Emulator,
     vocalsep_async.emulator.Fault,
     vocalsep_async.emulator.RequestRecord,

@@ -16,8 +16,9 @@ stems are those of one synthetic song of six seconds, and add up to it exactly.
 ``vocalsep_emulator`` runs it for a test.
 """
 
+from vocalsep_async.emulator.callback_log import CallbackRecord
 from vocalsep_async.emulator.emulator import Emulator
 from vocalsep_async.emulator.faults import Fault
 from vocalsep_async.emulator.request_log import RequestRecord
 
-__all__ = ("Emulator", "Fault", "RequestRecord")
+__all__ = ("CallbackRecord", "Emulator", "Fault", "RequestRecord")

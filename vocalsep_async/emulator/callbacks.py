@@ -6,14 +6,16 @@ import asyncio
 import base64
 import hashlib
 import hmac
+import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import aiohttp
 from yarl import URL
 
+from vocalsep_async.emulator.callback_log import CallbackLog, CallbackRecord
 from vocalsep_async.emulator.loopback import LoopbackResolver, loopback_url
 from vocalsep_async.emulator.settings import EmulatorSettings
 from vocalsep_async.emulator.tasks import Clock, Task
@@ -21,7 +23,8 @@ from vocalsep_async.emulator.tasks import Clock, Task
 _ATTEMPTS = 3
 _PAUSE = 1.0  # seconds between two attempts at speed 1; the services document none
 _TIMEOUT = aiohttp.ClientTimeout(total=15.0)  # the documented time for a response
-_log = logging.getLogger("vocalsep_async.emulator")
+_JSON = {"Content-Type": "application/json"}
+_logger = logging.getLogger("vocalsep_async.emulator")
 
 
 def signature_headers(key: str | None, task_id: str) -> dict[str, str]:
@@ -46,14 +49,20 @@ class CallbackSender:
         settings: the options.
         clock: the clock of the tasks.
         payload: returns the body to post for a task.
+        log: receives a record of each attempt.
     """
 
     def __init__(
-        self, settings: EmulatorSettings, clock: Clock, payload: Callable[[Task], dict[str, Any]]
+        self,
+        settings: EmulatorSettings,
+        clock: Clock,
+        payload: Callable[[Task], dict[str, Any]],
+        log: CallbackLog,
     ) -> None:
         self._settings = settings
         self._clock = clock
         self._payload = payload
+        self._log = log
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(resolver=LoopbackResolver()),
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -102,14 +111,33 @@ class CallbackSender:
     async def _post(self, task: Task, url: URL) -> bool:
         """Post once; return whether the response was HTTP 200, the only documented success."""
         headers = signature_headers(self._settings.webhook_key, task.task_id)
+        body = json.dumps(self._payload(task)).encode()
+        at = self._clock.now()
+        status = await self._status(task, url, body, headers)
+        self._log.write(
+            CallbackRecord(
+                at=at,
+                task_id=task.task_id,
+                url=str(url),
+                headers=headers,
+                body=body,
+                http_status=status,
+            )
+        )
+        return status == 200
+
+    async def _status(
+        self, task: Task, url: URL, body: bytes, headers: Mapping[str, str]
+    ) -> int | None:
+        """Post *body*; return the HTTP status, or None if there was no answer in time."""
         try:
             # Without redirects, which could lead to another machine.
             async with self._session.post(
-                url, json=self._payload(task), headers=headers, allow_redirects=False
+                url, data=body, headers={**_JSON, **headers}, allow_redirects=False
             ) as response:
                 status = response.status
         except (aiohttp.ClientError, TimeoutError) as error:
-            _log.info("callback of task %r: %r", task.task_id, error)
-            return False
-        _log.info("callback of task %r: HTTP %d", task.task_id, status)
-        return status == 200
+            _logger.info("callback of task %r: %r", task.task_id, error)
+            return None
+        _logger.info("callback of task %r: HTTP %d", task.task_id, status)
+        return status

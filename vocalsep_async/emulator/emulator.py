@@ -17,11 +17,12 @@ from vocalsep_async._text import counted
 from vocalsep_async.emulator import audio
 from vocalsep_async.emulator.app import App
 from vocalsep_async.emulator.backend import Backend
+from vocalsep_async.emulator.callback_log import CallbackLog, CallbackRecord
 from vocalsep_async.emulator.callbacks import CallbackSender
 from vocalsep_async.emulator.faults import Fault, FaultQueue
 from vocalsep_async.emulator.request_log import RequestLog, RequestRecord
 from vocalsep_async.emulator.settings import EmulatorSettings, one_of
-from vocalsep_async.emulator.tasks import FAILURE_MESSAGE, Clock, Ending
+from vocalsep_async.emulator.tasks import FAILURE_MESSAGE, Clock, Ending, Task
 from vocalsep_async.errors import ConfigurationError, InvalidArgumentError
 from vocalsep_async.models import SeparationType, TaskStatus
 
@@ -111,6 +112,7 @@ class Emulator(EmulatorSettings):
     maintenance: bool = field(default=False, init=False, on_setattr=attrs.setters.NO_OP)
     _clock: Clock = field(factory=Clock, init=False)
     _log: RequestLog = field(factory=RequestLog, init=False)
+    _posted: CallbackLog = field(factory=CallbackLog, init=False)
     _faults: FaultQueue = field(factory=FaultQueue, init=False)
     _backend: Backend = field(init=False)
     _started: bool = field(default=False, init=False, on_setattr=attrs.setters.NO_OP)
@@ -161,6 +163,8 @@ class Emulator(EmulatorSettings):
         port = server.runner.addresses[0][1]
         self._url = self._backend.base_url = f"http://{self.host}:{port}"
         self._server = server
+        for task in self._backend.tasks.all:
+            server.callbacks.schedule(task)
 
     async def aclose(self) -> None:
         """Stop listening, abort requests and callbacks, and remove the files.
@@ -189,6 +193,11 @@ class Emulator(EmulatorSettings):
         return self._log.records
 
     @property
+    def posted(self) -> tuple[CallbackRecord, ...]:
+        """All attempts so far to post a callback, in the order of their answers."""
+        return self._posted.records
+
+    @property
     def tasks(self) -> tuple[str, ...]:
         """The ids of all tasks, in the order they were added."""
         return self._backend.tasks.ids
@@ -205,6 +214,7 @@ class Emulator(EmulatorSettings):
         type: SeparationType | str = SeparationType.SEPARATE_VOCAL,  # noqa: A002
         duration: float | None = None,
         age: float = 0.0,
+        callback_url: str | None = None,
     ) -> str:
         """Add a task, without a request and without taking credits.
 
@@ -215,15 +225,18 @@ class Emulator(EmulatorSettings):
                 for a task that ends only by `finish` or `fail`. None draws a random duration,
                 as for a task that a request creates.
             age: seconds since its creation, from 0 to ten years of 365 days.
+            callback_url: URL that is notified of its end, if it is one of this machine; None for
+                none.
 
         Returns:
             The id.
 
         Raises:
             InvalidArgumentError: a task of that id exists, the id is blank or no string, the
-                type is unknown, or a number is out of its range.
+                type is unknown, *callback_url* is no string, or a number is out of its range.
         """
         _check_task_id(task_id)
+        _check_callback_url(callback_url)
         kind = one_of(SeparationType, type, "type")
         if (seconds := _validation.number(age, "age", minimum=0)) > _MAX_AGE:
             raise InvalidArgumentError(
@@ -239,8 +252,10 @@ class Emulator(EmulatorSettings):
             task_id=drawn.task_id if task_id is None else task_id,
             created_at=created_at,
             ends_at=created_at + lasts,
+            callback_url=callback_url,
         )
         self._backend.tasks.add(task)
+        self._schedule(task)
         return task.task_id
 
     def finish(self, task_id: str, *, status: TaskStatus = TaskStatus.SUCCESS) -> None:
@@ -297,7 +312,7 @@ class Emulator(EmulatorSettings):
         return audio.wav("original")
 
     def _new_server(self) -> _Server:
-        callbacks = CallbackSender(self, self._clock, self._backend.callback)
+        callbacks = CallbackSender(self, self._clock, self._backend.callback, self._posted)
         app = App(
             self,
             self._backend,
@@ -311,7 +326,10 @@ class Emulator(EmulatorSettings):
         return _Server(asyncio.get_running_loop(), callbacks, app, runner)
 
     def _end(self, task_id: str, ending: Ending) -> None:
-        task = self._backend.end(task_id, ending)
+        self._schedule(self._backend.end(task_id, ending))
+
+    def _schedule(self, task: Task) -> None:
+        """Schedule the callback of *task*; before the start, `start` does it for all tasks."""
         server = self._server
         # By way of the loop, as tests may call this in another thread.
         if server is not None:
@@ -323,3 +341,10 @@ def _check_task_id(task_id: object) -> None:
         raise InvalidArgumentError(f"task_id must be a string, not {type(task_id).__name__}")
     if task_id is not None and not task_id.strip():
         raise InvalidArgumentError("task_id must be a string that is not blank")
+
+
+def _check_callback_url(url: object) -> None:
+    if url is not None and not isinstance(url, str):
+        raise InvalidArgumentError(
+            f"callback_url must be a string or None, not {type(url).__name__}"
+        )

@@ -166,6 +166,11 @@ class TaskStore:
         return self._ids_by_folder.get(folder)
 
     @property
+    def all(self) -> tuple[Task, ...]:
+        """All tasks."""
+        return tuple(self._tasks.values())
+
+    @property
     def ids(self) -> tuple[str, ...]:
         """The ids of all tasks."""
         return tuple(self._tasks)
