@@ -334,7 +334,10 @@ def test_the_same_seed_draws_the_same_tasks() -> None:
     def drawn(seed: int) -> list[tuple[str, float, Ending]]:
         sampler = Sampler(seed, speed=1.0, failure_rate=0.5)
         type_ = SeparationType.SPLIT_STEM
-        return [(sampler.task_id(), sampler.duration(type_), sampler.ending()) for _ in range(9)]
+        return [
+            (sampler.task_id(), sampler.duration(type_), sampler.ending([(500, "a"), (400, "b")]))
+            for _ in range(9)
+        ]
 
     assert drawn(4) == drawn(4) != drawn(5)
 

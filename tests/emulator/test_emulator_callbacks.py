@@ -111,7 +111,8 @@ async def test_a_failure_is_posted_without_stems_and_stays_a_failure(http: HttpC
         created = await http.create(emulator, callBackUrl=hook.url)
         bodies = [await hook.body() for _ in range(3)]
         data = await _settled(http, emulator, created.data["taskId"])
-    assert all(body["code"] == 500 for body in bodies)
+    assert bodies[0]["code"] in {400, 451, 500}
+    assert bodies[1:] == bodies[:1] * 2
     assert all(body["data"]["vocal_removal_info"] is None for body in bodies)
     assert data["successFlag"] == "GENERATE_AUDIO_FAILED"
 
@@ -185,6 +186,41 @@ async def test_closing_cancels_pending_callbacks(http: HttpClient) -> None:
     async with Hook().listening() as hook, Emulator(speed=0.001) as emulator:
         await http.create(emulator, callBackUrl=hook.url)
     assert hook.received == []
+
+
+@pytest.mark.parametrize(
+    "provider, codes", [("sunoapi", {400, 451, 500}), ("kie", {400, 408, 413, 500, 501, 531})]
+)
+async def test_callbacks_of_failures_have_all_codes_of_the_provider(
+    provider: ProviderName, codes: set[int]
+) -> None:
+    failing = Emulator(provider=provider, failure_rate=1, speed=FAST)
+    async with Hook().listening() as hook, failing as emulator:
+        for _ in range(50):
+            emulator.add_task(callback_url=hook.url)
+        messages = {body["code"]: body["msg"] for body in [await hook.body() for _ in range(50)]}
+    assert set(messages) == codes
+    assert len(set(messages.values())) == len(codes)
+
+
+async def test_the_record_of_a_random_failure_says_code_500_whatever_its_callback_says(
+    http: HttpClient,
+) -> None:
+    failing = Emulator(provider="kie", failure_rate=1, speed=FAST, rate_limit=None)
+    async with failing as emulator:
+        for _ in range(10):
+            created = await http.create(emulator)
+            data = await _settled(http, emulator, created.data["taskId"])
+            assert data["errorCode"] == 500
+
+
+async def test_a_failure_on_demand_has_its_code_in_the_callback_too() -> None:
+    async with Hook().listening() as hook, Emulator(provider="kie", failure_rate=1) as emulator:
+        task_id = emulator.add_task(duration=math.inf, callback_url=hook.url)
+        emulator.fail(task_id, code=531, message="credits returned")
+        body = await hook.body()
+    assert (body["code"], body["msg"]) == (531, "credits returned")
+    assert body["data"] == {"task_id": task_id, "vocal_separation_info": None}
 
 
 async def test_an_added_task_posts_to_the_callback_url_that_it_was_given() -> None:

@@ -141,7 +141,7 @@ class Backend:
             type=type_,
             created_at=now,
             ends_at=now + self._sampler.duration(type_),
-            ending=self._sampler.ending(),
+            ending=self._sampler.ending(self._settings.profile.failures),
             is_job=self._settings.profile.adds_jobs,
         )
 

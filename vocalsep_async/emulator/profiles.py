@@ -8,6 +8,8 @@ from typing import Any
 
 from attrs import evolve, frozen
 
+from vocalsep_async.emulator.tasks import FAILURE_MESSAGE, Failure
+
 
 @frozen(kw_only=True)
 class ProviderProfile:
@@ -18,6 +20,7 @@ class ProviderProfile:
         bad_request: code for invalid parameters.
         no_credits: code for an empty account.
         throttle_codes: codes that may mean "too many requests", the usual one first.
+        failures: what a callback may say of a failed task; the record says code 500 of each.
         callback_key: key of a callback's ``data`` that holds the stems.
         url_keys: keys of a record's ``response`` that are null for every type of separation.
         credits_type: type in which a number of credits is printed.
@@ -29,6 +32,7 @@ class ProviderProfile:
     bad_request: int
     no_credits: int
     throttle_codes: tuple[int, ...]
+    failures: tuple[Failure, ...]
     callback_key: str
     url_keys: tuple[str, ...]
     credits_type: type[Any]
@@ -41,6 +45,14 @@ _KIE = ProviderProfile(
     bad_request=422,
     no_credits=402,
     throttle_codes=(429, 430),
+    failures=(
+        (400, "The audio was rejected."),
+        (408, "The separation took too long."),
+        (413, "The audio matches an existing work."),
+        (500, FAILURE_MESSAGE),
+        (501, "The separation has failed."),
+        (531, "The separation has failed, the credits were returned."),
+    ),
     callback_key="vocal_separation_info",
     url_keys=("originUrl", "pianoUrl"),
     credits_type=float,
@@ -53,6 +65,11 @@ PROFILES: Mapping[str, ProviderProfile] = MappingProxyType(
             bad_request=400,
             no_credits=429,
             throttle_codes=(430, 405),
+            failures=(
+                (400, "The format of the audio is not supported."),
+                (451, "The audio could not be downloaded."),
+                (500, FAILURE_MESSAGE),
+            ),
             callback_key="vocal_removal_info",
             url_keys=("originUrl",),
             credits_type=int,

@@ -54,9 +54,10 @@ def callback(task: Task, profile: ProviderProfile, link: Link) -> dict[str, Any]
         info |= {f"{stem}_url": link(task, mix) for stem, mix in task.mixes.items()}
         if not task.mixes:
             info = {"origin_data": origin_data(task, link)}
+    code, message = task.ending.posted or (task.ending.code, task.ending.message)
     return {
-        "code": task.ending.code or 200,
-        "msg": task.ending.message or "The stems are ready.",
+        "code": code or 200,
+        "msg": message or "The stems are ready.",
         "data": {"task_id": task.task_id, profile.callback_key: info},
     }
 

@@ -7,7 +7,7 @@ import math
 import random
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from attrs import define, field, frozen
@@ -17,6 +17,8 @@ from vocalsep_async.errors import InvalidArgumentError
 from vocalsep_async.models import SeparationType, TaskStatus
 
 _SAFE_IN_LINKS = re.compile(r"[A-Za-z0-9_-]{1,128}")
+Failure = tuple[int, str]
+"""A code, and the message that comes with it."""
 FAILURE_MESSAGE = "The separation failed, please try again later."
 """The error message of a failed task unless another one is given."""
 
@@ -64,11 +66,13 @@ class Ending:
         status: any but PENDING.
         code: error code of a failure; None if the task has stems.
         message: error message of a failure; None if the task has stems.
+        posted: code and message in the callback of a failure; None for those above.
     """
 
     status: TaskStatus
     code: int | None = None
     message: str | None = None
+    posted: Failure | None = None
 
     @property
     def has_stems(self) -> bool:
@@ -187,6 +191,8 @@ class Sampler:
 
     def __init__(self, seed: int, *, speed: float, failure_rate: float) -> None:
         self._random = random.Random(seed)
+        # Of its own, so that ids and durations do not depend on how many tasks fail.
+        self._random_failure = random.Random(seed)
         self._speed = speed
         self._failure_rate = failure_rate
 
@@ -201,8 +207,13 @@ class Sampler:
         deviation = (high - low) / 2 / _DEVIATIONS
         return self._random.lognormvariate((low + high) / 2, deviation) / self._speed
 
-    def ending(self) -> Ending:
-        """Return a success or, with the probability of the failure rate, a failure."""
+    def ending(self, failures: Sequence[Failure]) -> Ending:
+        """Return a success or, with the probability of the failure rate, a failure.
+
+        Args:
+            failures: what the callback of a failure may say.
+        """
         if self._random.random() < self._failure_rate:
-            return Ending(TaskStatus.GENERATE_AUDIO_FAILED, 500, FAILURE_MESSAGE)
+            posted = self._random_failure.choice(failures)
+            return Ending(TaskStatus.GENERATE_AUDIO_FAILED, 500, FAILURE_MESSAGE, posted)
         return Ending(TaskStatus.SUCCESS)
