@@ -116,6 +116,7 @@ ARROWS = {
     "_journal": {"_files", "_tasks", "_text", "errors", "models"},
     "batch": {"models"},
     "_batch": {
+        "_arguments",
         "_events",
         "_journal",
         "_polling",

@@ -30,7 +30,7 @@ PAGES = {
 README = PAGES["README.md"]
 BLOCKS_OF = {
     "README.md": 1,
-    "docs/batches.md": 6,
+    "docs/batches.md": 7,
     "docs/downloads.md": 4,
     "docs/errors.md": 3,
     "docs/events.md": 2,

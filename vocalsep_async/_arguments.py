@@ -261,11 +261,25 @@ async def refs(
         given = [TaskRef.of(task) async for task in tasks]
     else:
         given = [TaskRef.of(task) for task in tasks]
-    merged: dict[str, TaskRef] = {}
+    both: dict[str, TaskRef] = {}
     for ref in given:
         # Two refs of one task may each know what the other does not.
-        merged[ref.task_id] = merged.get(ref.task_id, ref).merged(ref)
-    return [ref.merged(TaskRef(ref.task_id, type=kind)) for ref in merged.values()]
+        both[ref.task_id] = merged(both.get(ref.task_id, ref), ref)
+    return [ref.merged(TaskRef(ref.task_id, type=kind)) for ref in both.values()]
+
+
+def merged(one: TaskRef, other: TaskRef) -> TaskRef:
+    """What two refs of one task know together.
+
+    Raises:
+        InvalidArgumentError: they have different labels.
+    """
+    if one.label and other.label and one.label != other.label:
+        raise InvalidArgumentError(
+            f"task {printable(one.task_id)!r} has two labels, {printable(one.label)!r} and "
+            f"{printable(other.label)!r}: give it one"
+        )
+    return one.merged(other)
 
 
 def song(source_task_id: str | None, audio_id: str | None, audio_url: str | None) -> Song:

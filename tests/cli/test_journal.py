@@ -117,6 +117,7 @@ def test_export_prints_one_json_object_per_task(path: Path) -> None:
     assert [each["task_id"] for each in (done, bad, runs)] == ["done", "bad", "runs"]
     assert set(done) == {
         "task_id",
+        "label",
         "type",
         "created_at",
         "added_at",

@@ -104,7 +104,6 @@ class TestOpeningAndClosing:
     ) -> None:
         journal = JournalFile(path)
         with monkeypatch.context() as patch:
-            patch.setattr("vocalsep_async._journal.store.SCHEMA", 1)
             patch.setattr("vocalsep_async._journal.store._APPLICATION", 7)
             async with using(JournalFile(path)):
                 pass

@@ -156,8 +156,8 @@ def test_a_journal_of_version_1_is_updated_when_it_is_opened_and_keeps_its_tasks
 
 def test_an_update_that_fails_leaves_the_journal_of_version_1_as_it_was(old: Path) -> None:
     with closing(sqlite3.connect(old, isolation_level=None)) as connection:
-        connection.execute("DROP VIEW tasks")
-    assert "no such table" in opening_error(old)
+        connection.executescript("DROP VIEW tasks; CREATE TABLE tasks (number)")
+    assert "delete table tasks" in opening_error(old)
     assert version_of(old) == 1
     with closing(sqlite3.connect(old)) as connection:
         columns = [row[1] for row in connection.execute("PRAGMA table_info(added)")]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Collection, Iterable, Sized
 
+from vocalsep_async import _arguments
 from vocalsep_async.errors import InvalidArgumentError
 from vocalsep_async.models import TaskRef
 
@@ -19,7 +20,7 @@ async def read_collection(tasks: Tasks, ref_of: RefOf) -> Collection[TaskRef] | 
     """The refs of a collection, each id once; None for an iterator, which is read bit by bit.
 
     Raises:
-        InvalidArgumentError: an id is unusable.
+        InvalidArgumentError: an id is unusable, or has two labels.
     """
     if not isinstance(tasks, Sized) or not isinstance(tasks, Iterable):
         return None
@@ -27,7 +28,7 @@ async def read_collection(tasks: Tasks, ref_of: RefOf) -> Collection[TaskRef] | 
     async for ref in iterate(tasks, ref_of):
         known = refs.setdefault(ref.task_id, ref)
         if known is not ref:
-            refs[ref.task_id] = known.merged(ref)
+            refs[ref.task_id] = _arguments.merged(known, ref)
     return refs.values()
 
 

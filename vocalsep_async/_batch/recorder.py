@@ -74,6 +74,8 @@ class BatchRecorder:
         """Tasks whose outcome in this batch is an error; `reopen` lets them wait again."""
         self._polled_before: dict[str, KnownTask] = {}
         """Pending tasks that were polled in an earlier run."""
+        self._labels: dict[str, str] = {}
+        """Of those tasks in the journal that have one."""
         self._ends = 0
 
     async def open(self) -> list[KnownTask]:
@@ -114,6 +116,7 @@ class BatchRecorder:
         # is added to, or to the next one.
         known = [each for each in await self._journal.known() if each.added_at is not None]
         self._known = {each.ref.task_id for each in known}
+        self._labels = {each.ref.task_id: each.ref.label for each in known if each.ref.label}
         self._ended_before = {each.ref.task_id for each in known if each.has_ended}
         pending = [each for each in known if not each.has_ended]
         self._polled_before = {each.ref.task_id: each for each in pending if each.polls}
@@ -163,15 +166,25 @@ class BatchRecorder:
             self._known.discard(task_id)
 
     def add(self, ref: TaskRef) -> None:
-        """Save a task that the journal does not know.
+        """Save a task that the journal does not know, or another label of one that it does.
 
         Raises:
             JournalError: the journal was closed too early.
         """
+        label = self._new_label(ref)
         # Saved once more, its wait would begin again.
         if ref.task_id not in self._known:
             self._known.add(ref.task_id)
             self._journal.add([ref])
+        elif label is not None:
+            self._journal.save_label(ref.task_id, label)
+
+    def _new_label(self, ref: TaskRef) -> str | None:
+        """The label of *ref*, remembered from now on; None if the journal has it."""
+        if ref.label is None or ref.label == self._labels.get(ref.task_id):
+            return None
+        self._labels[ref.task_id] = ref.label
+        return ref.label
 
     def save_status(self, task_id: str, status: TaskStatus | str, polls: int) -> None:
         """Save the status of a pending task, and the polls that this batch made for it.
@@ -244,6 +257,7 @@ class BatchRecorder:
             polls=row.polls,
             elapsed=row.elapsed or 0.0,
             files=files,
+            label=self._labels.get(row.task_id),
         )
 
     def _files(self, row: Row) -> dict[str, Path]:

@@ -190,14 +190,15 @@ class Runner(BatchRunner):
             tracker.add(ref, known.age())
             if number % _SLICE == 0:
                 await asyncio.sleep(0)
+        if refs is not None:
+            async for ref in iterate(refs, self._poller.routes.ref):
+                self._add_unless_over(ref, tracker)
+            tracker.warn_of_too_many()
+        # After the refs, whose labels the outcomes of earlier runs get, too.
         if self._recorder is not None:
             self._replayer = _task(self._replay(self._recorder), "vocalsep batch replay")
         if refs is None:
             self._reader = _task(self._read(), "vocalsep batch reader")
-            return
-        async for ref in iterate(refs, self._poller.routes.ref):
-            self._add_unless_over(ref, tracker)
-        tracker.warn_of_too_many()
 
     async def __aexit__(
         self,
@@ -277,11 +278,11 @@ class Runner(BatchRunner):
     def _add_unless_over(self, ref: TaskRef, tracker: BatchTracker) -> None:
         """Track *ref*, unless the recorder hands out its outcome anyway."""
         if self._recorder is not None:
+            self._record(self._recorder, ref)
             # Tracked again, it would get a second outcome.
             if self._recorder.has_outcome(ref.task_id):
                 self._unanswered.discard(ref.task_id)
                 return
-            self._record(self._recorder, ref)
         tracker.add(ref)
 
     def _record(self, recorder: BatchRecorder, ref: TaskRef) -> None:

@@ -94,6 +94,8 @@ class BatchTracker:
         self.queue: PollQueue[PollTarget] = poller.open_group(
             self, limit=limit, backlog=self._backlog
         )
+        self._labels: dict[str, str] = {}
+        """Of those open tasks that have one."""
         self._polls_before: dict[str, int] = {}
         """Polls of a shared target from before this batch subscribed, unless there were none."""
         self._groups: dict[Kind, ArrivalGroup] = {}
@@ -129,6 +131,8 @@ class BatchTracker:
 
         *age* is how many seconds ago its wait began, in an earlier run.
         """
+        if ref.label is not None:
+            self._labels[ref.task_id] = ref.label
         known = self._open.get(ref.task_id)
         if isinstance(known, PollTarget):
             self._poller.update(known, ref)
@@ -402,6 +406,7 @@ class BatchTracker:
             error=error,
             polls=polls,
             elapsed=elapsed,
+            label=self._labels.pop(task_id, None),
         )
         if target is None:
             self._backlog.on_removed()

@@ -30,11 +30,13 @@ from vocalsep_async.models import (
 
 # The NULL of a creation must not undo the time at which a batch added the task.
 _ADD = (
-    "INSERT INTO added (task_id, type, created_at, added_at, route, expects_callback) "
-    "VALUES (?, ?, ?, ?, ?, ?) "
-    "ON CONFLICT (task_id) DO UPDATE SET added_at = coalesce(excluded.added_at, added_at)"
+    "INSERT INTO added (task_id, type, created_at, added_at, route, label, expects_callback) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?) "
+    "ON CONFLICT (task_id) DO UPDATE SET added_at = coalesce(excluded.added_at, added_at), "
+    "label = coalesce(excluded.label, label)"
 )
 _ADD_CREATED = "UPDATE added SET added_at = ? WHERE added_at IS NULL"
+_SET_LABEL = "UPDATE added SET label = ? WHERE task_id = ?"
 _SET_STATUS = "UPDATE added SET status = ?, polls = ? WHERE task_id = ?"
 _END = (
     "INSERT OR IGNORE INTO ended (number, status, polls, elapsed, record) "
@@ -198,6 +200,7 @@ class JournalFile:
                 type=type_of(row),
                 created_at=created,
                 route=row.route,
+                label=row.label,
                 expects_callback=bool(row.expects_callback),
             )
         except InvalidArgumentError as error:
@@ -256,6 +259,10 @@ class JournalFile:
     def add_created(self) -> None:
         """Begin the waits of created tasks that no batch has tracked yet."""
         self._open_writer().put((_ADD_CREATED, (time.time(),)))
+
+    def save_label(self, task_id: str, label: str) -> None:
+        """Save another label of a task."""
+        self._open_writer().put((_SET_LABEL, (label, task_id)))
 
     def save_status(self, task_id: str, status: TaskStatus | str, polls: int) -> None:
         """Save the status of a pending task within ten seconds."""
@@ -382,7 +389,8 @@ class JournalFile:
 def _added(ref: TaskRef, now: float | None) -> Write:
     """What adds a task whose wait begins *now*; None if no batch tracks it yet."""
     created = None if ref.created_at is None else ref.created_at.timestamp()
-    return _ADD, (ref.task_id, ref.type, created, now, ref.route, int(ref.expects_callback))
+    values = (ref.task_id, ref.type, created, now, ref.route, ref.label, int(ref.expects_callback))
+    return _ADD, values
 
 
 async def _joined(task: asyncio.Task[None]) -> None:

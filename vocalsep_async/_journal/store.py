@@ -15,7 +15,8 @@ import sqlite3
 import stat
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
+from functools import cache
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -46,6 +47,7 @@ CREATE TABLE added (
     status TEXT,
     polls INTEGER NOT NULL DEFAULT 0,
     route TEXT,
+    label TEXT,
     expects_callback INTEGER NOT NULL DEFAULT 0
 );
 CREATE TABLE ended (
@@ -64,24 +66,24 @@ CREATE TABLE intents (
     error TEXT
 );
 """
-_VIEW = """
-CREATE VIEW tasks AS
+# Not a view in the file: a changed byte in its text would change what is read, unnoticed.
+_TASKS = """(
     SELECT number, task_id, type, created_at, added_at,
         coalesce(ended.status, added.status) AS status,
         coalesce(ended.polls, added.polls) AS polls,
-        elapsed, record, files, route, expects_callback
-    FROM added LEFT JOIN ended USING (number);
-"""
+        elapsed, record, files, {columns}
+    FROM added LEFT JOIN ended USING (number)
+)"""
 _ADDED_COLUMNS = (
     (2, "route", "TEXT"),
+    (3, "label", "TEXT"),
     (3, "expects_callback", "INTEGER NOT NULL DEFAULT 0"),
 )
 """The columns that earlier versions lack: the first version with each, its name and its kind."""
-_MISSING = {"route": "NULL", "expects_callback": "0"}
+_MISSING = {"route": "NULL", "label": "NULL", "expects_callback": "0"}
 """What the tasks of a version without these columns have in them."""
 
-_EVERY_TABLE = "SELECT 1 FROM meta, tasks, intents LIMIT 0"
-"""Fails where a table or the view is missing."""
+_TABLE_NAMES = ("meta", "added", "ended", "intents")
 
 Write = tuple[str, tuple[Any, ...]]
 """A statement and its parameters."""
@@ -102,6 +104,7 @@ class Row(NamedTuple):
         record: its packed final record; None while it is pending.
         files: its saved stems as JSON; None if there are none.
         route: the name of the provider whose route it is on; None if that was not in doubt.
+        label: its label; None if it has none.
         expects_callback: 1 if a callback was to come at its end.
     """
 
@@ -116,11 +119,12 @@ class Row(NamedTuple):
     record: bytes | None
     files: str | None
     route: str | None
+    label: str | None
     expects_callback: int
 
 
 _TEXT, _NUMBER, _BLOB = str | None, float | None, bytes | None
-_KINDS = (int, str, _TEXT, _NUMBER, _NUMBER, _TEXT, int, _NUMBER, _BLOB, _TEXT, _TEXT, int)
+_KINDS = (int, str, _TEXT, _NUMBER, _NUMBER, _TEXT, int, _NUMBER, _BLOB, _TEXT, _TEXT, _TEXT, int)
 """The types of the columns of a row, which SQLite does not enforce."""
 
 _NO_SHARED_MEMORY = ("disk I/O error", "unable to open database file", "locking protocol")
@@ -245,12 +249,12 @@ class Store:
     def _prepare_in(self, mode: Literal["WAL", "DELETE"]) -> None:
         if self._is_new():
             self._connection.execute(f"PRAGMA journal_mode = {mode}")
-            self._execute_all(f"{_TABLES} {_VIEW} PRAGMA application_id = {_APPLICATION};")
+            self._execute_all(f"{_TABLES} PRAGMA application_id = {_APPLICATION};")
         self._check_header()
         self._connection.execute(f"PRAGMA journal_mode = {mode}")
         self._connection.execute("PRAGMA synchronous = NORMAL")
         self.check()
-        self._fetch_one(_EVERY_TABLE)
+        self._check_columns()
         # After the check: a damaged file is left as it is.
         if self._version < SCHEMA:
             self._execute_all(_update_from(self._version))
@@ -289,6 +293,16 @@ class Store:
             (found,) = self._fetch_one("PRAGMA integrity_check(1)")
         if found != "ok":
             raise damage(self._path, printable(found))
+
+    def _check_columns(self) -> None:
+        # SQLite takes a misspelt column for another one, and its own check finds nothing wrong.
+        later = {name for since, name, _ in _ADDED_COLUMNS if since > self._version}
+        for table, expected in _expected_columns().items():
+            found = _columns_of(self._connection, table)
+            if not found:
+                raise damage(self._path, f"no such table: {table}")
+            if found != {each for each in expected if each[0] not in later}:
+                raise damage(self._path, f"the table {table} has other columns")
 
     def _fetch_one(self, query: str, *values: Any) -> Any:
         return self._connection.execute(query, values).fetchone()
@@ -346,7 +360,7 @@ class Store:
     def tasks(self) -> list[Row]:
         """All tasks in the order of adding; records are empty, files None."""
         with self._exclusive():
-            query = f"SELECT {self._columns(_BRIEF)} FROM tasks ORDER BY number"  # noqa: S608
+            query = f"{self._select(_BRIEF)} ORDER BY number"
             return list(map(_row, self._connection.execute(query)))
 
     def rows(self) -> Iterator[Row]:
@@ -360,14 +374,19 @@ class Store:
         """At most *most* tasks with a final record, those with numbers above *after*."""
         return self._page("record IS NOT NULL AND number > ?", after, most)
 
-    def _columns(self, replaced: Mapping[str, str]) -> str:
-        # A file of version 1 that is only read stays as it is.
-        missing = {name: _MISSING[name] for _, name, _ in _added_since(self._version)}
-        return ", ".join({**replaced, **missing}.get(name, name) for name in Row._fields)
+    def _select(self, replaced: Mapping[str, str]) -> str:
+        """The query of all tasks, with other expressions for some columns."""
+        # A file of an earlier version that is only read stays as it is.
+        missing = {name for since, name, _ in _ADDED_COLUMNS if since > self._version}
+        added = (
+            f"{_MISSING[name]} AS {name}" if name in missing else name
+            for _, name, _ in _ADDED_COLUMNS
+        )
+        columns = ", ".join(replaced.get(name, name) for name in Row._fields)
+        return f"SELECT {columns} FROM {_TASKS.format(columns=', '.join(added))}"  # noqa: S608
 
     def _page(self, condition: str, after: int, most: int) -> list[Row]:
-        columns = self._columns({})
-        query = f"SELECT {columns} FROM tasks WHERE {condition} ORDER BY number LIMIT ?"  # noqa: S608
+        query = f"{self._select({})} WHERE {condition} ORDER BY number LIMIT ?"
         with self._exclusive():
             return list(map(_row, self._connection.execute(query, (after, most))))
 
@@ -392,15 +411,26 @@ class Store:
                 self._file_lock.release()
 
 
-def _added_since(version: int) -> list[tuple[int, str, str]]:
-    return [each for each in _ADDED_COLUMNS if each[0] > version]
+def _columns_of(connection: sqlite3.Connection, table: str) -> set[tuple[Any, ...]]:
+    """Each column with its type, and whether it may be NULL and is the key."""
+    query = "SELECT name, type, [notnull], dflt_value, pk FROM pragma_table_info(?)"
+    return set(connection.execute(query, (table,)))
+
+
+@cache
+def _expected_columns() -> Mapping[str, set[tuple[Any, ...]]]:
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.executescript(_TABLES)
+        return {table: _columns_of(connection, table) for table in _TABLE_NAMES}
 
 
 def _update_from(version: int) -> str:
     columns = (
-        f"ALTER TABLE added ADD COLUMN {name} {kind};" for _, name, kind in _added_since(version)
+        f"ALTER TABLE added ADD COLUMN {name} {kind};"
+        for since, name, kind in _ADDED_COLUMNS
+        if since > version
     )
-    return f"{' '.join(columns)} DROP VIEW tasks; {_VIEW}"
+    return f"{' '.join(columns)} DROP VIEW IF EXISTS tasks;"
 
 
 def _sqlite_error(error: BaseException) -> BaseException | None:

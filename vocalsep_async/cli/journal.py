@@ -126,7 +126,7 @@ def _check_usable(row: Row, host: str) -> None:
     """
     record = _row_to_dict(row)["record"]
     try:
-        ref = TaskRef(row.task_id, route=row.route)
+        ref = TaskRef(row.task_id, route=row.route, label=row.label)
         if record is not None:
             decoder_for(row.route, host).restored(ref, record)
     except (InvalidArgumentError, DecodeError) as error:
@@ -145,6 +145,7 @@ def _row_to_dict(row: Row) -> dict[str, Any]:
         raise _damage(row, "it is not an object")
     return {
         "task_id": row.task_id,
+        "label": row.label,
         "type": row.type,
         "created_at": created_at,
         "added_at": added_at,
