@@ -50,6 +50,12 @@ def example(cls: type[VocalSepError]) -> VocalSepError:
     if issubclass(cls, errors.TaskTimeoutError):
         last = example(errors.ServerError)
         return cls("too late", task_id=TASK_ID, task=TASK, polls=7, last_error=last)
+    return another_example(cls)
+
+
+def another_example(cls: type[VocalSepError]) -> VocalSepError:
+    if issubclass(cls, errors.StaleCallbackError):
+        return cls("too old", skew=301.0)
     return a_download_error() if issubclass(cls, errors.DownloadError) else cls("it is wrong")
 
 

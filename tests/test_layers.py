@@ -28,6 +28,7 @@ PUBLIC = {
     "policies",
     "providers",
     "pytest_plugin",
+    "webhooks",
 }
 """Modules whose paths users may hold on to; all others begin with an underscore."""
 PURE = {
@@ -39,8 +40,10 @@ PURE = {
     "_failures",
     "_limiting",
     "_scheduling",
+    "_signing",
     "_text",
     "_validation",
+    "webhooks",
 }
 ARROWS = {
     "_version": set(),
@@ -56,6 +59,8 @@ ARROWS = {
     "durations": {"_scheduling", "models", "errors"},
     "policies": {"durations", "errors", "_validation"},
     "providers": {"models", "errors", "_text"},
+    "_signing": {"_text", "errors"},
+    "webhooks": {"_signing", "_text", "_validation", "errors", "models", "providers"},
     "instrumentation": {"errors", "models"},
     "_logging": set(),
     "_event_log": {"_failures", "_text", "errors", "instrumentation"},

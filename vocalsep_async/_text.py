@@ -32,6 +32,11 @@ def is_visible(text: str) -> bool:
     return text.isprintable() and (text.isascii() or _INVISIBLE.isdisjoint(text))
 
 
+def has_surrogates(text: str) -> bool:
+    """Whether *text* holds a lone surrogate, which no encoding has."""
+    return not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text)
+
+
 def printable_lines(text: str) -> str:
     """Escape what a terminal would act on, but the ends of lines; nothing is cut."""
     return "\n".join(printable(line, len(line)) for line in text.split("\n"))

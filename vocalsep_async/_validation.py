@@ -8,7 +8,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-from vocalsep_async._text import is_visible
+from vocalsep_async._text import has_surrogates, is_visible
 from vocalsep_async.errors import InvalidArgumentError
 
 _Validator = Callable[[Any, Any, Any], None]
@@ -104,7 +104,7 @@ def usable_task_id(_instance: object, _attribute: object, value: Any) -> None:
         raise InvalidArgumentError(
             f"the task id has {len(value)} characters; at most {_LONGEST_ID} are sent"
         )
-    if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
+    if has_surrogates(value):
         raise InvalidArgumentError(
             "the task id holds a lone surrogate, which no server could read back"
         )

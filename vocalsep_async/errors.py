@@ -20,7 +20,13 @@
      ├─ TaskFailedError              the task ended without stems
      ├─ TaskTimeoutError             the wait ran out of time (also TimeoutError)
      ├─ DownloadError                a stem could not be fetched, or not be saved
-     └─ JournalError                 a journal cannot be used, or not be written
+     ├─ JournalError                 a journal cannot be used, or not be written
+     └─ WebhookError                 what was posted to a callback URL is not accepted
+         ├─ MalformedCallbackError   it is no callback of this API
+         ├─ CallbackTooLargeError
+         ├─ UnsignedCallbackError    it has no signature, or its address no token
+         ├─ ForgedCallbackError      its signature or token is none of your secrets
+         └─ StaleCallbackError       it was signed too long ago, or in the future
 
 Every error survives ``pickle`` and ``copy`` with all its attributes, so it can travel between
 processes; none of them ever holds the API key.
@@ -348,6 +354,44 @@ class JournalError(VocalSepError):
     A batch whose journal cannot be written any more ends with it: an outcome that was handed out
     and not written down would be forgotten by the next run.
     """
+
+
+class WebhookError(VocalSepError):
+    """What was posted to a callback URL is not accepted: the root of the errors of webhooks.
+
+    None of them holds a key, a secret, or anything of the body but a task id.
+    """
+
+
+class MalformedCallbackError(WebhookError):
+    """It is no callback of this API: answer it with HTTP 400."""
+
+
+class CallbackTooLargeError(WebhookError):
+    """It is larger than any callback: answer it with HTTP 413."""
+
+
+class UnsignedCallbackError(WebhookError):
+    """It has no signature or, with `CallbackUrl`, no token in its address: HTTP 401."""
+
+
+class ForgedCallbackError(WebhookError):
+    """Its signature, or the token in its address, was made with none of your secrets: HTTP 401."""
+
+
+class StaleCallbackError(WebhookError):
+    """It is signed, but with a time that is not near enough to this machine's: HTTP 401.
+
+    It may be a replay, a repeated delivery that is late, or the sign of a wrong clock.
+
+    Attributes:
+        skew: seconds from the time of the signature to that of this machine: positive for a
+            callback that was signed in the past, negative for one of the future.
+    """
+
+    def __init__(self, message: str, *, skew: float) -> None:
+        super().__init__(message)
+        self.skew = skew
 
 
 # At the end: models derive from nothing here but raise these errors, so they import this module.

@@ -33,6 +33,7 @@ from vocalsep_async import (
 )
 from vocalsep_async.providers import COMMON_CODES, Request
 from vocalsep_async.providers._built_in import BUILT_IN
+from vocalsep_async.providers._callbacks import open_callback
 from vocalsep_async.providers._decoder import Decoder
 
 pytestmark = pytest.mark.anyio
@@ -257,9 +258,11 @@ def test_a_provider_that_returns_no_record_is_a_decode_error() -> None:
 
 def test_a_callback_is_read_as_the_provider_spells_it() -> None:
     data = {"job": "a", "state": "running", "links": {"voice": VOCALS}}
-    done = Decoder(RESELLER).callback(envelope(200, data=data).body)
+    done = Decoder(RESELLER).callback(open_callback(envelope(200, data=data).body)).task
     assert (done.task_id, done.status) == ("a", TaskStatus.SUCCESS)
-    failed = Decoder(RESELLER).callback(envelope(531, "it broke", data=data).body)
+    failed = (
+        Decoder(RESELLER).callback(open_callback(envelope(531, "it broke", data=data).body)).task
+    )
     assert (failed.error_code, failed.error_message) == (531, "it broke")
 
 

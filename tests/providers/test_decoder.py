@@ -36,6 +36,7 @@ from vocalsep_async import errors
 from vocalsep_async.errors import APIError, DecodeError, ErrorAction, VocalSepError
 from vocalsep_async.models import SeparationTask, SeparationType, TaskRef, TaskStatus
 from vocalsep_async.providers import APIKLEY, KIE, KIE_JOBS, SUNOAPI, Provider
+from vocalsep_async.providers._callbacks import open_callback
 from vocalsep_async.providers._creations import Evidence
 from vocalsep_async.providers._decoder import Decoder, age_of
 
@@ -59,7 +60,7 @@ def decoded(
 
 
 def decoded_callback(content: bytes) -> SeparationTask:
-    return a_decoder().callback(content)
+    return a_decoder().callback(open_callback(content)).task
 
 
 def api_error(content: bytes, **how: Any) -> APIError:

@@ -32,6 +32,7 @@ from vocalsep_async import (
 )
 from vocalsep_async.models import STEM_NAMES
 from vocalsep_async.providers import Request, provider_for
+from vocalsep_async.providers._callbacks import open_callback
 from vocalsep_async.providers._decoder import Decoder
 from vocalsep_async.providers._routes import Routes
 from vocalsep_async.providers._spellings import LINKS
@@ -490,7 +491,8 @@ def test_the_id_of_a_new_job_is_read() -> None:
 
 
 def callback(data: Any, code: int = 200) -> SeparationTask:
-    return Decoder(KIE_JOBS, "kie_jobs").callback(answer(data, code, msg="it broke"))
+    opened = open_callback(answer(data, code, msg="it broke"))
+    return Decoder(KIE_JOBS, "kie_jobs").callback(opened).task
 
 
 def test_a_callback_is_the_record_of_the_job() -> None:

@@ -15,16 +15,14 @@ from vocalsep_async.errors import (
     TaskNotFoundError,
 )
 from vocalsep_async.models import SeparationTask, TaskRef, TaskStatus
+from vocalsep_async.providers._callbacks import Callback, OpenedCallback
 from vocalsep_async.providers._creations import Evidence, evidence_in, id_of_created, unread_id
 from vocalsep_async.providers._echoes import without_secrets
 from vocalsep_async.providers._envelope import (
     CHECK_BASE_URL,
     Envelope,
-    code_of,
     http_date,
-    message_of,
     open_envelope,
-    parse_json,
     retry_after,
 )
 from vocalsep_async.providers._records import (
@@ -173,22 +171,27 @@ class Decoder:
         failed = TaskStatus.GENERATE_AUDIO_FAILED
         return evolve(task, status=TaskStatus.SUCCESS if task.succeeded else failed)
 
-    def callback(self, body: bytes) -> SeparationTask:
-        """Read what the API posts to a callback URL.
-
-        Nothing in it is proven: a callback is a reason to poll the task, not a result.
+    def callback(self, opened: OpenedCallback) -> Callback:
+        """Read a callback of which nothing is proven: a reason to poll the task, not a result.
 
         Raises:
             DecodeError: it is not a callback of this API.
         """
-        content = parse_json(body)
-        code = code_of(content)
-        if code is None:
-            raise DecodeError("the callback has no code")
-        read = partial(self.provider.read_callback, code=code, message=message_of(content))
-        return structure_task(
-            content.get("data"), read=read, statuses=self.provider.statuses, route=self.route
+        code, message, data, task_id = opened
+        if data is None and task_id is None:
+            raise DecodeError("the callback names no task: its data is null")
+        task = structure_task(
+            # A failure may have no data.
+            {} if data is None else data,
+            read=partial(self.provider.read_callback, code=code, message=message),
+            statuses=self.provider.statuses,
+            route=self.route,
+            taskId=task_id,
         )
+        # A provider may spell the id in a way of its own.
+        if task_id not in (None, task.task_id):
+            raise DecodeError("the callback names two tasks")
+        return Callback(code, printable(without_queries(message)), task)
 
     def _record(
         self, ref: TaskRef, record: Any, *, http_status: int | None = None, **options: Any

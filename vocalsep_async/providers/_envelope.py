@@ -124,8 +124,21 @@ def http_date(value: str) -> datetime | None:
     return date if date.tzinfo is not None else date.replace(tzinfo=UTC)
 
 
-def parse_json(body: bytes, http_status: int | None = None) -> Any:
+def parse_json(
+    body: bytes,
+    http_status: int | None = None,
+    *,
+    subject: str = "the answer",
+    unique_names: bool = False,
+) -> Any:
     """Parse *body* as one JSON document in UTF-8 (a byte order mark is accepted).
+
+    Args:
+        body: the bytes.
+        http_status: of the error.
+        subject: what the message calls it.
+        unique_names: whether an object may not have one name twice: the last value would count
+            here, and the first one perhaps elsewhere.
 
     Raises:
         DecodeError: it is empty, not UTF-8, not JSON, holds NaN, Infinity, or numbers or
@@ -133,7 +146,7 @@ def parse_json(body: bytes, http_status: int | None = None) -> Any:
     """
     try:
         # json.loads(bytes) would guess UTF-16 and UTF-32 too, which this API never sends.
-        return _JSON.decode(body.decode("utf-8-sig"))
+        return (_STRICT_JSON if unique_names else _JSON).decode(body.decode("utf-8-sig"))
     except UnicodeDecodeError:
         problem = "it is not UTF-8"
     except RecursionError:
@@ -144,7 +157,7 @@ def parse_json(body: bytes, http_status: int | None = None) -> Any:
         problem = "it is empty"
     # Raised outside the handler: the parser's error holds the whole body, links included.
     raise DecodeError(
-        f"the answer is not JSON ({problem}){_beginning(body)}", http_status=http_status
+        f"{subject} is not JSON ({problem}){_beginning(body)}", http_status=http_status
     )
 
 
@@ -160,7 +173,17 @@ def _finite(digits: str) -> float:
     return number
 
 
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    names = dict(pairs)
+    if len(names) < len(pairs):
+        raise ValueError("an object has a name twice")
+    return names
+
+
 _JSON = json.JSONDecoder(parse_constant=_refuse, parse_float=_finite)
+_STRICT_JSON = json.JSONDecoder(
+    parse_constant=_refuse, parse_float=_finite, object_pairs_hook=_unique
+)
 
 
 def _beginning(body: bytes) -> str:

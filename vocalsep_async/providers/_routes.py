@@ -16,6 +16,11 @@ from vocalsep_async.models import SeparationTask, TaskRef
 from vocalsep_async.providers._built_in import BUILT_IN, is_at, provider_for
 from vocalsep_async.providers._decoder import Decoder
 from vocalsep_async.providers.base import Provider, Request
+from vocalsep_async.providers.kie_jobs import KIE_JOBS
+from vocalsep_async.providers.sunoapi import SUNOAPI
+
+_OF_JOBS = frozenset({"state", "resultJson"})
+"""Names that only the records of kie.ai's jobs have."""
 
 
 class Routes:
@@ -110,6 +115,13 @@ def decoder_for(route: str | None, host: str) -> Decoder:
     """The decoder of a built-in provider: the one of that route or, without one, of *host*."""
     named = (each for each in BUILT_IN if each.name == route)
     return Decoder(next(named, provider_for(host)))
+
+
+def callback_decoder(provider: Provider | None, data: Any) -> Decoder:
+    """The decoder of a callback: the one of *provider* or, without one, of the shape of *data*."""
+    is_of_jobs = isinstance(data, dict) and not _OF_JOBS.isdisjoint(data)
+    shaped = provider or (KIE_JOBS if is_of_jobs else SUNOAPI)
+    return Decoder(shaped, name_of(shaped))
 
 
 def _share_host(

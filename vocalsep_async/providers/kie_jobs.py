@@ -67,10 +67,14 @@ class KieJobs(Provider):
     def read_callback(
         self, record: Mapping[str, Any], *, code: int, message: str
     ) -> Mapping[str, Any]:
-        """The record in a callback, which brings a status of its own."""
-        if record.get("state"):
-            return self.read_record(record)
-        return super().read_callback(record, code=code, message=message)
+        """The record in a callback, which brings a status of its own.
+
+        Without one, and with a code that says that the task goes on, the code decides.
+        """
+        usual = super().read_callback(record, code=code, message=message)
+        if not record.get("state") or usual["successFlag"] is TaskStatus.PENDING:
+            return usual
+        return {**usual, "successFlag": record["state"]}
 
 
 def _first_of(record: Mapping[str, Any], *keys: str) -> Any:
