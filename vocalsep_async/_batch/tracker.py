@@ -166,6 +166,8 @@ class BatchTracker:
         kind = Kind(ref.type or self._type, ref.route, ref.expects_callback)
         group = self._groups.get(kind)
         if group is None or started - group.started > _SAME_MOMENT:
+            # One value for all groups of a kind: each may have a single task.
+            kind = kind if group is None else group.kind
             group = self._groups[kind] = ArrivalGroup(self, kind, started)
             self._newest = started
             # A wait that goes on after its deadline gets a poll before it may time out.
