@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +14,14 @@ from batch.journals import journals_in_virtual_time, process
 from batch.tracking import NEVER, add_all, numbered, outcomes_of
 from fakes import FakeProvider, finished, make_client, record
 from listening import Recorder
+from posted_records import INFO, posted, success
 from virtual_time import VIRTUAL_TIME
 
 from vocalsep_async import (
     KIE,
     KIE_JOBS,
-    SUNOAPI,
     Interval,
     InvalidArgumentError,
-    Provider,
     SeparationTask,
     Stems,
     TaskFailedError,
@@ -31,12 +29,10 @@ from vocalsep_async import (
     TaskStatus,
 )
 from vocalsep_async.instrumentation import TaskFinished
-from vocalsep_async.providers._records import structure_task
 
 pytestmark = pytest.mark.anyio
 
 RARELY = Interval(1000)
-INFO = {"vocal_url": "https://cdn.example/v.mp3", "instrumental_url": "https://cdn.example/i.mp3"}
 
 
 @pytest.fixture(params=[VIRTUAL_TIME])
@@ -46,22 +42,6 @@ def anyio_backend(request: pytest.FixtureRequest) -> Any:
 
 def waiting(call: Awaitable[Any]) -> asyncio.Future[Any]:
     return asyncio.ensure_future(call)
-
-
-def posted(
-    task_id: str,
-    code: int = 200,
-    message: str = "",
-    provider: Provider = SUNOAPI,
-    **data: Any,
-) -> SeparationTask:
-    """The record of a callback, as the provider posts it: its status is the code beside it."""
-    read = partial(provider.read_callback, code=code, message=message)
-    return structure_task({"task_id": task_id, **data}, read=read, statuses=provider.statuses)
-
-
-def success(task_id: str) -> SeparationTask:
-    return posted(task_id, vocal_removal_info=INFO)
 
 
 async def test_the_record_of_a_callback_ends_waits_and_batches_without_a_poll(

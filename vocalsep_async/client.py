@@ -382,8 +382,10 @@ class VocalSepClient:
     def notify(self, task: str | TaskRef, *, record: SeparationTask | None = None) -> bool:
         """Poll a task that is waited for as soon as the rate limit allows; for webhooks.
 
-        All waits and batches for it get what the poll finds. Call it in the client's event loop;
-        from another thread use ``loop.call_soon_threadsafe(client.notify, task_id)``.
+        All waits and batches for it get what the poll finds. Where there is none yet, the call is
+        remembered for 15 minutes, and the first poll of one that begins later is immediate. Call
+        it in the client's event loop; from another thread use
+        ``loop.call_soon_threadsafe(client.notify, task_id)``.
 
         Args:
             task: its id or ref.
@@ -392,7 +394,7 @@ class VocalSepClient:
                 poll, and so does None.
 
         Returns:
-            Whether a wait or batch of this client waits for the task.
+            Whether a wait or batch of this client waits for the task now.
 
         Raises:
             InvalidArgumentError: the id is unusable, the client cannot poll on its route, or

@@ -51,6 +51,12 @@ MAX_RESTING_FILES = 32
 holds two descriptors."""
 YOUNG_LINK = 600.0
 """Seconds after the end of a task in which its links cannot be past their time."""
+EARLY_CALLBACK_PATIENCE = 900.0
+"""Seconds for which a callback of a task that nothing waits for is remembered: as long as a wait
+goes on by default."""
+MAX_EARLY_CALLBACKS = 1_000
+"""Callbacks that are remembered so, the newest ones: the tasks that end in that time where the
+account may send two requests per second, and each needs two."""
 MISSING_LINKS_PATIENCE = 60.0
 """Seconds for which a task that has succeeded without a link is polled again, from the first such
 record on."""

@@ -148,8 +148,10 @@ class BatchTracker:
         if self.timeout < math.inf:
             group.ids.append(ref.task_id)
         self._open[ref.task_id] = group
-        # A known age has a place of its own in the queue; unknown ones hardly differ.
-        if ref.created_at is not None and self.queue.is_open:
+        # A known age has a place of its own in the queue, and so has a task whose callback came;
+        # unknown ages hardly differ.
+        is_known = ref.created_at is not None or ref.task_id in self._poller.callbacks.early
+        if is_known and self.queue.is_open:
             self._subscribe(ref, group)
         else:
             self._backlog.append(ref.task_id, group.type)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
+from vocalsep_async._polling.early import EarlyCallbacks
 from vocalsep_async._polling.target import PollTarget, Verdict
 from vocalsep_async._text import printable
 from vocalsep_async.errors import InvalidArgumentError
@@ -19,6 +21,7 @@ class Callbacks:
         target_of: returns the target of a task; None if it is not waited for.
         poll_soon: polls a target soon.
         receive: handles a record as one of a poll, and judges it.
+        early: callbacks that came before a wait.
     """
 
     def __init__(
@@ -28,11 +31,13 @@ class Callbacks:
         target_of: Callable[[TaskRef], PollTarget | None],
         poll_soon: Callable[[PollTarget], None],
         receive: Callable[[TaskRef, SeparationTask], Verdict],
+        early: EarlyCallbacks,
     ) -> None:
         self._routes = routes
         self._target_of = target_of
         self._poll_soon = poll_soon
         self._receive = receive
+        self.early = early
 
     def notify(self, task: str | TaskRef, record: SeparationTask | None) -> bool:
         """A callback for a task came, with a *record* if that proves itself; whether it is awaited.
@@ -46,14 +51,39 @@ class Callbacks:
         _check(record, refs[0])
         targets = [target for ref in refs if (target := self._target_of(ref)) is not None]
         for target in targets:
-            if record is None or not self._ends(target, record):
+            if record is None or self.final(target.ref, record) is None:
                 self._poll_soon(target)
+        if not targets:
+            self.early.remember(refs[0].task_id, record, asyncio.get_running_loop().time())
         return bool(targets)
 
-    def _ends(self, target: PollTarget, record: SeparationTask) -> bool:
-        """Whether *record* ended the waits for *target*."""
-        given = self._routes.recordable(target.ref, record)
-        return given is not None and self._receive(target.ref, given).has_ended
+    def on_begin(self, target: PollTarget) -> None:
+        """The first wait for a task begins: a callback that came before has it polled at once."""
+        callback = self.early.take(target.task_id, target.began)
+        if callback is None:
+            return
+        target.poll_soon(target.began)
+        if callback.record is not None:
+            # Deferred: the caller has yet to keep the target that this ends.
+            asyncio.get_running_loop().call_soon(self._end, target, callback.record)
+
+    def early_end(self, ref: TaskRef) -> SeparationTask | None:
+        """The final record that a callback brought before; None if none did."""
+        callback = self.early.take(ref.task_id, asyncio.get_running_loop().time())
+        if callback is None or callback.record is None:
+            return None
+        return self.final(ref, callback.record)
+
+    def _end(self, target: PollTarget, record: SeparationTask) -> None:
+        # The wait may have ended in the meantime.
+        if self._target_of(target.ref) is target:
+            self.final(target.ref, record)
+
+    def final(self, ref: TaskRef, record: SeparationTask) -> SeparationTask | None:
+        """The record with which a callback ended the waits for *ref*; None if it did not."""
+        given = self._routes.recordable(ref, record)
+        verdict = None if given is None else self._receive(ref, given)
+        return verdict.task if verdict is not None and verdict.has_ended else None
 
 
 def _check(record: object, ref: TaskRef) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from vocalsep_async._polling.doubts import Doubts
+from vocalsep_async._polling.early import EarlyCallbacks
 from vocalsep_async._polling.lead import Lead
 from vocalsep_async._polling.learner import DurationLearner
 from vocalsep_async._polling.refusals import Refusals
@@ -24,6 +25,7 @@ class PollMemory:
         ages: how old tasks are.
         lead: the time that the last poll before a deadline has.
         refusals: of the account.
+        early: callbacks that came before a wait.
     """
 
     def __init__(self, routes: Routes, hazards: HazardTable) -> None:
@@ -32,9 +34,11 @@ class PollMemory:
         self.ages = TaskAges()
         self.lead = Lead()
         self.refusals = Refusals()
+        self.early = EarlyCallbacks()
 
     def move(self, shift: float) -> None:
         """Go on with the clock of another event loop, which is *shift* seconds ahead."""
         self.doubts.move(shift)
         self.ages.move(shift)
         self.refusals.move(shift)
+        self.early.move(shift)

@@ -82,9 +82,6 @@ class Poller:
         self._lead = memory.lead
         self._refusals = memory.refusals
         self._direct = DirectPolls(sender, routes)
-        self.stateless = StatelessPoller(
-            sender, self._direct, self.hazards, self._receive, self._refusals
-        )
         self._scheduler: Scheduler[PollTarget] = Scheduler(random.random)
         self._single_waits = self._scheduler.queue(yields=WAITS_YIELD)
         self._targets: dict[Identity, PollTarget] = {}
@@ -92,7 +89,19 @@ class Poller:
         self._groups: dict[PollQueue[PollTarget], PollGroup] = {}
         self.silence = Silence()
         self.callbacks = Callbacks(
-            routes, target_of=self._claimed, poll_soon=self.poll_soon, receive=self._receive
+            routes,
+            target_of=self._claimed,
+            poll_soon=self.poll_soon,
+            receive=self._receive,
+            early=memory.early,
+        )
+        self.stateless = StatelessPoller(
+            sender,
+            self._direct,
+            self.hazards,
+            self._receive,
+            self._refusals,
+            early_end=self.callbacks.early_end,
         )
         self._loop: asyncio.Task[None] | None = None
         self._cancelled: set[asyncio.Task[None]] = set()
@@ -222,6 +231,7 @@ class Poller:
         target.subscribe(subscriber)
         target.poll_by(subscriber.deadline - self._lead.seconds)
         self._targets[target.identity] = target
+        self.callbacks.on_begin(target)
         return target
 
     def _share(self, target: PollTarget, ref: TaskRef, subscriber: Subscriber) -> None:
