@@ -125,7 +125,8 @@ class Scheduler(Generic[E]):
 
     def _turns(self, now: float, share: float) -> Sequence[PollQueue[E]]:
         """The queues in the order in which the slot is offered to them."""
-        if len(self._queues) == 1:
+        # Mostly one batch runs, beside the empty queue of single waits.
+        if sum(map(bool, self._queues)) < 2:
             return tuple(self._queues)
         worths = {queue: queue.worth(now, share) for queue in self._queues}
         best = max((each for each in worths.values() if each < math.inf), default=0.0)
