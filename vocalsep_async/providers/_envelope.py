@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from codecs import BOM_UTF8
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -146,7 +147,8 @@ def parse_json(
     """
     try:
         # json.loads(bytes) would guess UTF-16 and UTF-32 too, which this API never sends.
-        return (_STRICT_JSON if unique_names else _JSON).decode(body.decode("utf-8-sig"))
+        decoder = _STRICT_JSON if unique_names else _JSON
+        return decoder.decode(body.removeprefix(BOM_UTF8).decode())
     except UnicodeDecodeError:
         problem = "it is not UTF-8"
     except RecursionError:

@@ -123,9 +123,10 @@ def _is_as_documented(response: Any, record: Mapping[str, Any]) -> bool:
 
 def _are_plain(values: Collection[Any]) -> bool:
     """Whether the values are links or absent, and none of them is text that holds JSON."""
-    return _NO_LINK.issuperset(map(type, values)) and _JSON.isdisjoint(
-        "".join(filter(None, values))
-    )
+    if not _NO_LINK.issuperset(map(type, values)):
+        return False
+    text = "".join(filter(None, values))
+    return not any(mark in text for mark in _JSON)
 
 
 def _has_usual_tracks(response: Mapping[str, Any]) -> bool:
