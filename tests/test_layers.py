@@ -66,7 +66,7 @@ ARROWS = {
     "_event_log": {"_failures", "_text", "errors", "instrumentation"},
     "_events": {"_event_log", "_text", "errors", "instrumentation"},
     "_limiting": {"policies"},
-    "limiter": {"_limiting", "errors", "policies"},
+    "limiter": {"_limiting", "_tasks", "errors", "policies"},
     "_binding": {"errors"},
     "_turns": set(),
     "_request_queue": {"_events", "_failures", "_turns", "errors", "instrumentation", "limiter"},

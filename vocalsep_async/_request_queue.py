@@ -352,12 +352,8 @@ class RequestSlot:
             self._queue.on_call_given_up()
         self._queue.report(self._slot, error)
 
-    def release(self, _task: object = None) -> None:
-        """Give the slot back, unless it was used or released before.
-
-        Fits as the done callback of an asyncio task.
-        """
-        # A done callback calls this for every poll, also for one that has used its slot.
+    def release(self) -> None:
+        """Give the slot back, unless it was used or released before."""
         if not self._used:
             self._used = True
             self._queue.give_back(self._slot)

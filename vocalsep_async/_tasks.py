@@ -1,9 +1,10 @@
-"""Asyncio tasks that belong to no one caller, and those that must finish once they began."""
+"""Asyncio tasks that serve many callers or must finish once they began, and waits for events."""
 
 from __future__ import annotations
 
 import asyncio
 import contextvars
+import math
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
@@ -16,6 +17,19 @@ def shared_task(coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task
     """Begin a task that serves many callers."""
     # An empty context: it must not run in the context variables of the caller that began it.
     return asyncio.create_task(coroutine, name=name, context=contextvars.Context())
+
+
+async def set_within(event: asyncio.Event, seconds: float) -> None:
+    """Wait until *event* is set, which it is after *seconds* at the latest; infinity for never."""
+    if math.isinf(seconds):
+        await event.wait()
+        return
+    # A timer that sets the event costs a tenth of a cancel scope that would end the wait.
+    timer = asyncio.get_running_loop().call_later(seconds, event.set)
+    try:
+        await event.wait()
+    finally:
+        timer.cancel()
 
 
 async def run_to_completion(coroutine: Coroutine[Any, Any, T]) -> T:

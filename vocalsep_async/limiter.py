@@ -14,11 +14,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Protocol
 
-import anyio
 from anyio.lowlevel import checkpoint_if_cancelled
 from attrs import frozen
 
 from vocalsep_async._limiting import Grant, RateLimitState
+from vocalsep_async._tasks import set_within
 from vocalsep_async.errors import InvalidArgumentError
 from vocalsep_async.policies import RateLimit
 
@@ -199,7 +199,7 @@ class RateLimiter(Limiter):
         self._state = RateLimitState(limit)
         self._pause_reason: str | None = None
         self._announced_until = -math.inf
-        self._changed: anyio.Event | None = None
+        self._changed: asyncio.Event | None = None
         self._moves = 0
         """Event loops that it has left."""
 
@@ -227,9 +227,8 @@ class RateLimiter(Limiter):
     async def _until_changed(self) -> None:
         # One for all that wait: a user's limiter may ask for several slots at the same time.
         if self._changed is None or self._changed.is_set():
-            self._changed = anyio.Event()
-        with anyio.move_on_after(self._state.wait(_now())):
-            await self._changed.wait()
+            self._changed = asyncio.Event()
+        await set_within(self._changed, self._state.wait(_now()))
 
     def snapshot(self) -> LimiterSnapshot:
         """The state at this moment; needs a running event loop."""

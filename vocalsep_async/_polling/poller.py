@@ -42,7 +42,7 @@ from vocalsep_async._request_queue import RequestSlot
 from vocalsep_async._scheduling.queue import Backlog, PollQueue
 from vocalsep_async._scheduling.scheduler import WAITS_YIELD, Scheduler
 from vocalsep_async._sender import RequestSender
-from vocalsep_async._tasks import shared_task
+from vocalsep_async._tasks import set_within, shared_task
 from vocalsep_async.errors import (
     ClientClosedError,
     TaskTimeoutError,
@@ -105,7 +105,7 @@ class Poller:
         )
         self._loop: asyncio.Task[None] | None = None
         self._cancelled: set[asyncio.Task[None]] = set()
-        self._changed = anyio.Event()
+        self._changed = asyncio.Event()
 
     @property
     def rate(self) -> float:
@@ -377,14 +377,13 @@ class Poller:
     async def _until_due(self) -> None:
         while True:
             # Before the schedule is read, so that no change meanwhile is missed.
-            self._changed = anyio.Event()
+            self._changed.clear()
             while self._scheduler.refresh(asyncio.get_running_loop().time()):
                 await checkpoint()
             now = asyncio.get_running_loop().time()
             if (wait := self._scheduler.next_due(now) - now) <= 0:
                 return
-            with anyio.move_on_after(wait):
-                await self._changed.wait()
+            await set_within(self._changed, wait)
 
     async def _start_due_poll(self) -> None:
         # The slot comes first: which poll is the most urgent one is decided when it can be sent.
@@ -429,12 +428,10 @@ class Poller:
         self.silence.on_sent(target.sent)
         poll = shared_task(self._poll(target, slot), f"vocalsep poll {target.task_id}")
         target.poll = poll
-        # A poll that is cancelled before it begins never enters the slot's block.
-        poll.add_done_callback(slot.release)
         # A cancelled poll reports those that it was sent for: they may have left.
         wait_ids = wait_ids_of(target) if self._events else ()
         # The queue is bound now: the target may move to another one while it is polled.
-        poll.add_done_callback(partial(self._on_poll_done, target, target.queue, wait_ids))
+        poll.add_done_callback(partial(self._on_poll_done, target, slot, target.queue, wait_ids))
         self._watch(target)
         # Last, because a listener may have another batch share this poll.
         if self._events:
@@ -451,10 +448,13 @@ class Poller:
     def _on_poll_done(
         self,
         target: PollTarget,
+        slot: RequestSlot,
         queue: PollQueue[PollTarget],
         wait_ids: tuple[str, ...],
         poll: asyncio.Task[None],
     ) -> None:
+        # A poll that is cancelled before it begins never enters the slot's block.
+        slot.release()
         if queue.end_poll():
             self._changed.set()
         if poll.cancelled() and target.poll is poll:
@@ -491,7 +491,7 @@ class Poller:
     ) -> tuple[SeparationTask, Age | None]:
         """The record in an answer, and the task's age if that was not known before."""
         # The type is read now: a new subscriber may have supplied it.
-        task = self.routes.decoder(target.route).task(target.ref, status, headers, body)
+        task = self.routes.decoder(target.route).task(target, status, headers, body)
         if target.age_is_known:
             return task, None
         return task, self._ages.of(task, headers, asyncio.get_running_loop().time())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from attrs import evolve
 
@@ -14,7 +14,7 @@ from vocalsep_async.errors import (
     ErrorAction,
     TaskNotFoundError,
 )
-from vocalsep_async.models import SeparationTask, TaskRef, TaskStatus
+from vocalsep_async.models import SeparationTask, SeparationType, TaskRef, TaskStatus
 from vocalsep_async.providers._callbacks import Callback, OpenedCallback
 from vocalsep_async.providers._creations import Evidence, evidence_in, id_of_created, unread_id
 from vocalsep_async.providers._echoes import without_secrets
@@ -39,6 +39,18 @@ _POSTED = {"code", "msg", "data"}
 """The names in a callback."""
 
 
+class KnownTask(Protocol):
+    """What is known of a task before its record: a `TaskRef`, or what tracks the task."""
+
+    @property
+    def task_id(self) -> str:
+        """Its id."""
+
+    @property
+    def type(self) -> SeparationType | None:
+        """Its type; None if not known."""
+
+
 class Decoder:
     """Reads the answers of one provider.
 
@@ -51,21 +63,22 @@ class Decoder:
         self.provider = provider
         self.route = route
 
-    def task(self, ref: TaskRef, status: int, headers: Headers, body: bytes) -> SeparationTask:
-        """Read the record of the task *ref*.
+    def task(self, known: KnownTask, status: int, headers: Headers, body: bytes) -> SeparationTask:
+        """Read the record of a task.
 
         Raises:
             APIError: the provider's error for the code; `TaskNotFoundError` (action RETRY,
                 because a new task may not be readable yet) where the API knows no such task.
             DecodeError: not an answer of this API, or another task's record.
         """
-        envelope = self._payload(status, headers, body, task_id=ref.task_id)
+        task_id = known.task_id
+        envelope = self._payload(status, headers, body, task_id=task_id)
         # The API answers for an unknown task with a success without a record.
         if envelope.data is None:
-            raise self._no_such_task(envelope, status, ref.task_id)
-        task = self._record(ref, envelope.data, http_status=status)
+            raise self._no_such_task(envelope, status, task_id)
+        task = self._record(known, envelope.data, http_status=status)
         # A cache in between that ignores the query would answer with the record of another task.
-        if task.task_id != ref.task_id:
+        if task.task_id != task_id:
             raise unreadable("the answer is about another task", status)
         return task
 
@@ -194,7 +207,7 @@ class Decoder:
         return Callback(code, printable(without_queries(message)), task)
 
     def _record(
-        self, ref: TaskRef, record: Any, *, http_status: int | None = None, **options: Any
+        self, known: KnownTask, record: Any, *, http_status: int | None = None, **options: Any
     ) -> SeparationTask:
         return structure_task(
             record,
@@ -202,8 +215,8 @@ class Decoder:
             statuses=self.provider.statuses,
             http_status=http_status,
             route=self.route,
-            type_=ref.type,
-            taskId=ref.task_id,
+            type_=known.type,
+            taskId=known.task_id,
             **options,
         )
 
