@@ -131,7 +131,9 @@ async def test_an_outcome_is_in_the_journal_before_it_is_handed_out(
         async for outcome in batch:
             with closing(sqlite3.connect(path)) as connection:
                 found = connection.execute(
-                    "SELECT record IS NOT NULL FROM tasks WHERE task_id = ?", (outcome.task_id,)
+                    "SELECT record IS NOT NULL FROM added JOIN ended USING (number) "
+                    "WHERE task_id = ?",
+                    (outcome.task_id,),
                 ).fetchone()
             assert found == (1,)
 

@@ -186,6 +186,11 @@ class PollTarget(QueueEntry):
         """Its route; None for that of the client's provider."""
         return None if isinstance(self.identity, str) else self.identity[0]
 
+    @property
+    def ref(self) -> TaskRef:
+        """The task with its route, and its type as far as that is known."""
+        return TaskRef(self.task_id, type=self.type, route=self.route)
+
     # What callers know
 
     def update(self, ref: TaskRef, hazards: HazardTable, now: float) -> None:
