@@ -200,6 +200,8 @@ class RateLimiter(Limiter):
         self._pause_reason: str | None = None
         self._announced_until = -math.inf
         self._changed: asyncio.Event | None = None
+        self._wakes_at = math.inf
+        """When those that wait ask again, if nothing changes before."""
         self._moves = 0
         """Event loops that it has left."""
 
@@ -228,7 +230,10 @@ class RateLimiter(Limiter):
         # One for all that wait: a user's limiter may ask for several slots at the same time.
         if self._changed is None or self._changed.is_set():
             self._changed = asyncio.Event()
-        await set_within(self._changed, self._state.wait(_now()))
+        now = _now()
+        wait = self._state.wait(now)
+        self._wakes_at = now + wait
+        await set_within(self._changed, wait)
 
     def snapshot(self) -> LimiterSnapshot:
         """The state at this moment; needs a running event loop."""
@@ -277,8 +282,8 @@ class RateLimiter(Limiter):
             self._announce_pause(now, result.value)
         elif self._state.is_outage:
             self._announce_pause(now, "outage")
-        # The rate limiter may allow more than before.
-        if self._changed is not None:
+        # Most ends allow nothing earlier than before: the spacing decides.
+        if self._changed is not None and now + self._state.wait(now) < self._wakes_at:
             self._changed.set()
 
     def _record_end(
