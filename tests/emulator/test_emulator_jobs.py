@@ -6,8 +6,8 @@ import json
 from typing import Any
 
 import pytest
+from emulator.hook import Hook
 from emulator.http_client import HttpClient, Reply
-from emulator.test_emulator_callbacks import Hook
 
 from vocalsep_async.emulator import Emulator
 from vocalsep_async.models import TaskStatus
