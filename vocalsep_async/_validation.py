@@ -62,6 +62,12 @@ def fraction(_instance: object, attribute: Any, value: object) -> None:
         raise InvalidArgumentError(f"{attribute.name} must be below 1, not {value}")
 
 
+def share(_instance: object, attribute: Any, value: object) -> None:
+    """An attrs validator: a number from 0 to 1."""
+    if number(value, attribute.name, minimum=0.0) > 1:
+        raise InvalidArgumentError(f"{attribute.name} must be at most 1, not {value}")
+
+
 def whole(_instance: object, attribute: Any, value: object) -> None:
     """An attrs validator: a whole number of at least 1."""
     at_least_one(value, attribute.name)

@@ -104,6 +104,8 @@ IN_THEIR_MODULES: tuple[object, ...] = (
     vocalsep_async.downloads.StemStream,
     vocalsep_async.durations.DurationView,
     vocalsep_async.durations.Durations,
+    vocalsep_async.emulator.CallbackFaults,
+    vocalsep_async.emulator.CallbackKind,
     vocalsep_async.emulator.CallbackRecord,
     vocalsep_async.emulator.Emulator,
     vocalsep_async.emulator.Fault,

@@ -10,12 +10,13 @@ from typing import Any
 from attrs import evolve
 
 from vocalsep_async.emulator import jobs, records, responses
+from vocalsep_async.emulator.records import Link
 from vocalsep_async.emulator.responses import ApiResponse
 from vocalsep_async.emulator.settings import EmulatorSettings, one_of
 from vocalsep_async.emulator.stems import LinkSigner
 from vocalsep_async.emulator.tasks import Clock, Ending, Sampler, Task, TaskStore
 from vocalsep_async.errors import InvalidArgumentError
-from vocalsep_async.models import SeparationType
+from vocalsep_async.models import SeparationType, TaskStatus
 
 # Credits that a task of each type costs.
 _COSTS: Mapping[SeparationType, int] = MappingProxyType(
@@ -127,11 +128,31 @@ class Backend:
         """Return the remaining credits."""
         return responses.success(self._settings.profile.credits_type(self.credits_left))
 
-    def callback(self, task: Task) -> dict[str, Any]:
-        """Return the body of the callback that reports the end of *task*."""
+    def callback(self, task: Task, *, has_data: bool = True) -> dict[str, Any]:
+        """Return the body of the callback that reports the end of *task*.
+
+        Args:
+            task: the task.
+            has_data: whether a failure names its task.
+        """
+        return self._callback(task, self._link, has_data=has_data)
+
+    def progress_callback(self, task: Task) -> dict[str, Any]:
+        """Return the body of a callback that comes before the end of *task*."""
         if task.is_job:
-            return jobs.callback(task, self.clock, self._link)
-        return records.callback(task, self._settings.profile, self._link)
+            return jobs.progress(task, self.clock)
+        return records.progress(task, self._settings.profile)
+
+    def forged_callback(self, task: Task) -> dict[str, Any]:
+        """Return the body of a callback that claims a success, with links to another host."""
+        return self._callback(evolve(task, ending=Ending(TaskStatus.SUCCESS)), _forged_link)
+
+    def _callback(self, task: Task, link: Link, *, has_data: bool = True) -> dict[str, Any]:
+        # A test may have the end of a pending task posted, which then claims to have ended now.
+        task = evolve(task, ends_at=min(task.ends_at, self.clock.now()))
+        if task.is_job:
+            return jobs.callback(task, self.clock, link, has_data=has_data)
+        return records.callback(task, self._settings.profile, link, has_data=has_data)
 
     def new_task(self, type_: SeparationType) -> Task:
         """Return a random task of *type_* that begins now; it is not stored yet."""
@@ -145,8 +166,8 @@ class Backend:
             is_job=self._settings.profile.adds_jobs,
         )
 
-    def end(self, task_id: str, ending: Ending) -> Task:
-        """End a task now with *ending* in place of its own, and return it.
+    def task(self, task_id: str) -> Task:
+        """Return a task.
 
         Raises:
             InvalidArgumentError: there is no such task.
@@ -154,6 +175,15 @@ class Backend:
         task = self.tasks.find(task_id)
         if task is None:
             raise InvalidArgumentError(f"there is no task {task_id!r}")
+        return task
+
+    def end(self, task_id: str, ending: Ending) -> Task:
+        """End a task now with *ending* in place of its own, and return it.
+
+        Raises:
+            InvalidArgumentError: there is no such task.
+        """
+        task = self.task(task_id)
         # In this order, so that a poll in between (this may run in another thread) sees a pending
         # task and never the ending that is replaced.
         task.ending = ending
@@ -162,6 +192,11 @@ class Backend:
 
     def _link(self, task: Task, mix: str) -> str:
         return self.base_url + self.links.issue(task.folder, mix)
+
+
+def _forged_link(_task: Task, mix: str) -> str:
+    # A name that is reserved, so that it leads nowhere.
+    return f"https://stems.invalid/{mix}.wav"
 
 
 def _json_object(content: bytes) -> Mapping[str, Any]:

@@ -17,9 +17,11 @@ from vocalsep_async._text import counted
 from vocalsep_async.emulator import audio
 from vocalsep_async.emulator.app import App
 from vocalsep_async.emulator.backend import Backend
+from vocalsep_async.emulator.callback_faults import POSTABLE, CallbackKind, check_key
 from vocalsep_async.emulator.callback_log import CallbackLog, CallbackRecord
 from vocalsep_async.emulator.callbacks import CallbackSender
 from vocalsep_async.emulator.faults import Fault, FaultQueue
+from vocalsep_async.emulator.loopback import loopback_url
 from vocalsep_async.emulator.request_log import RequestLog, RequestRecord
 from vocalsep_async.emulator.settings import EmulatorSettings, one_of
 from vocalsep_async.emulator.tasks import FAILURE_MESSAGE, Clock, Ending, Task
@@ -99,6 +101,7 @@ class Emulator(EmulatorSettings):
         latency: seconds by which each response is delayed, 0 or more; 0 by default.
         webhook_key: key that signs the callbacks as kie.ai documents it, any string that is not
             blank and contains no lone surrogate. None, the default, sends them unsigned.
+        callbacks: what goes wrong with callbacks, see `CallbackFaults`; nothing by default.
         port: port to listen on, from 0 to 65535. 0, the default, takes a free port.
         host: address to listen on; 127.0.0.1 is the only one allowed.
 
@@ -291,6 +294,31 @@ class Emulator(EmulatorSettings):
         """
         self._end(task_id, Ending(one_of(_WITHOUT_STEMS, status, "status"), code, message))
 
+    def post_callback(self, task_id: str, kind: CallbackKind = CallbackKind.GENUINE) -> None:
+        """Post a callback of a task now, once, besides those that come by themselves.
+
+        Args:
+            task_id: the task; for one that is pending, the callback says what it will end with.
+            kind: GENUINE, IN_PROGRESS or a forged one, or its name, such as "stale".
+
+        Raises:
+            ConfigurationError: the emulator is not running.
+            InvalidArgumentError: there is no such task, its callback URL is not one of this
+                machine, *kind* is another, or it needs a ``webhook_key`` and there is none.
+        """
+        task = self._backend.task(task_id)
+        known = one_of(POSTABLE, kind, "kind")
+        check_key(known, self.webhook_key)
+        url, server = loopback_url(task.callback_url), self._server
+        if url is None:
+            raise InvalidArgumentError(
+                f"the task {task_id!r} has no callback URL of this machine: "
+                "add_task(callback_url=...) gives it one"
+            )
+        if server is None:
+            raise ConfigurationError("only an emulator that is running posts callbacks")
+        server.loop.call_soon_threadsafe(server.callbacks.post_now, task, url, known)
+
     def inject(self, fault: Fault, times: int = 1) -> None:
         """Inject *fault* into the next requests to the API, after the faults injected before.
 
@@ -312,7 +340,7 @@ class Emulator(EmulatorSettings):
         return audio.wav("original")
 
     def _new_server(self) -> _Server:
-        callbacks = CallbackSender(self, self._clock, self._backend.callback, self._posted)
+        callbacks = CallbackSender(self, self._backend, self._posted)
         app = App(
             self,
             self._backend,

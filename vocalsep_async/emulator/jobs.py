@@ -49,18 +49,8 @@ def param(body: Mapping[str, Any]) -> str:
 
 def record(task: Task, now: float, clock: Clock, link: Link) -> dict[str, Any]:
     """Return the ``data`` of recordInfo for *task* at the monotonic time *now*."""
-    data: dict[str, Any] = {
-        "taskId": task.task_id,
-        "model": MODEL,
-        "state": "waiting" if now - task.created_at < task.ends_at - now else "generating",
-        "param": task.param or param({"model": MODEL, "input": {"type": task.type}}),
-        "resultJson": "",
-        "failCode": None,
-        "failMsg": None,
-        "costTime": None,
-        "completeTime": None,
-        "createTime": clock.milliseconds(task.created_at),
-    }
+    state = "waiting" if now - task.created_at < task.ends_at - now else "generating"
+    data = _unfinished(task, state, clock)
     ending = task.ended(now)
     if ending is not None:
         data |= {
@@ -74,12 +64,41 @@ def record(task: Task, now: float, clock: Clock, link: Link) -> dict[str, Any]:
     return data
 
 
-def callback(task: Task, clock: Clock, link: Link) -> dict[str, Any]:
-    """Return the body of the callback that reports the end of *task*."""
+def callback(task: Task, clock: Clock, link: Link, *, has_data: bool = True) -> dict[str, Any]:
+    """Return the body of the callback that reports the end of *task*.
+
+    Args:
+        task: the task.
+        clock: prints the times.
+        link: returns the links.
+        has_data: whether a failure names its task; one without has no data at all.
+    """
     data = record(task, task.ends_at, clock, link)
     if task.ending.has_stems:
         return {"code": 200, "msg": "The job has succeeded.", "data": data}
-    return {"code": 501, "msg": "The job has failed.", "data": data | {"resultJson": None}}
+    data |= {"resultJson": None}
+    return {"code": 501, "msg": "The job has failed.", "data": data if has_data else None}
+
+
+def progress(task: Task, clock: Clock) -> dict[str, Any]:
+    """Return the body of a callback that comes before the end of *task*."""
+    data = _unfinished(task, "generating", clock)
+    return {"code": 202, "msg": "The job is in progress.", "data": data}
+
+
+def _unfinished(task: Task, state: str, clock: Clock) -> dict[str, Any]:
+    return {
+        "taskId": task.task_id,
+        "model": MODEL,
+        "state": state,
+        "param": task.param or param({"model": MODEL, "input": {"type": task.type}}),
+        "resultJson": "",
+        "failCode": None,
+        "failMsg": None,
+        "costTime": None,
+        "completeTime": None,
+        "createTime": clock.milliseconds(task.created_at),
+    }
 
 
 def _result(task: Task, link: Link) -> str:

@@ -46,19 +46,46 @@ def record(
     return data
 
 
-def callback(task: Task, profile: ProviderProfile, link: Link) -> dict[str, Any]:
-    """Return the body of the callback that reports the end of *task*."""
-    info: dict[str, Any] | None = None
+def callback(
+    task: Task, profile: ProviderProfile, link: Link, *, has_data: bool = True
+) -> dict[str, Any]:
+    """Return the body of the callback that reports the end of *task*.
+
+    Args:
+        task: the task.
+        profile: how the provider spells it.
+        link: returns the links.
+        has_data: whether a failure names its task; one without has no data at all.
+    """
     if task.ending.has_stems:
-        info = {"origin_url": ""}
-        info |= {f"{stem}_url": link(task, mix) for stem, mix in task.mixes.items()}
-        if not task.mixes:
-            info = {"origin_data": origin_data(task, link)}
+        return _callback_body(200, "The stems are ready.", task, profile, _info(task, link))
     code, message = task.ending.posted or (task.ending.code, task.ending.message)
+    body = _callback_body(code, message, task, profile, None)
+    return body if has_data else {**body, "data": None}
+
+
+def progress(task: Task, profile: ProviderProfile) -> dict[str, Any]:
+    """Return the body of a callback that comes before the end of *task*."""
+    return _callback_body(202, "The separation is in progress.", task, profile, None)
+
+
+def _callback_body(
+    code: int | None,
+    message: str | None,
+    task: Task,
+    profile: ProviderProfile,
+    info: dict[str, Any] | None,
+) -> dict[str, Any]:
+    data = {"task_id": task.task_id, profile.callback_key: info}
+    return {"code": code, "msg": message, "data": data}
+
+
+def _info(task: Task, link: Link) -> dict[str, Any]:
+    if not task.mixes:
+        return {"origin_data": origin_data(task, link)}
     return {
-        "code": code or 200,
-        "msg": message or "The stems are ready.",
-        "data": {"task_id": task.task_id, profile.callback_key: info},
+        "origin_url": "",
+        **{f"{stem}_url": link(task, mix) for stem, mix in task.mixes.items()},
     }
 
 

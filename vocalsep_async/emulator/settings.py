@@ -11,6 +11,7 @@ from attrs import define, field
 from attrs.validators import optional
 
 from vocalsep_async import _validation
+from vocalsep_async.emulator.callback_faults import FORGED, CallbackFaults, check_key
 from vocalsep_async.emulator.profiles import PROFILES, ProviderProfile
 from vocalsep_async.errors import InvalidArgumentError
 
@@ -60,11 +61,6 @@ def _port(instance: object, attribute: Any, value: Any) -> None:
         raise InvalidArgumentError(f"{attribute.name} must be from 0 to 65535")
 
 
-def _share(_instance: object, attribute: Any, value: object) -> None:
-    if _validation.number(value, attribute.name, minimum=0) > 1:
-        raise InvalidArgumentError(f"{attribute.name} must be at most 1, not {value}")
-
-
 def _flag(_instance: object, attribute: Any, value: object) -> None:
     if not isinstance(value, bool):
         raise InvalidArgumentError(
@@ -103,6 +99,16 @@ def _throttle_code(settings: Any, _attribute: object, value: object) -> None:
         )
 
 
+def _callbacks(settings: Any, attribute: Any, value: object) -> None:
+    if not isinstance(value, CallbackFaults):
+        raise InvalidArgumentError(
+            f"{attribute.name} must be a CallbackFaults, not {type(value).__name__}"
+        )
+    for kind in FORGED:
+        if value.share_of(kind):
+            check_key(kind, settings.webhook_key)
+
+
 def _loopback_only(_instance: object, _attribute: object, value: object) -> None:
     if value != _LOOPBACK:
         raise InvalidArgumentError(
@@ -133,11 +139,12 @@ class EmulatorSettings:
     count_throttled: bool = field(default=False, validator=_flag)
     retry_after: float | None = field(default=None, validator=optional(_validation.at_least(0)))
     credits: float = field(default=1000.0, validator=_validation.at_least(0))
-    failure_rate: float = field(default=0.0, validator=_share)
+    failure_rate: float = field(default=0.0, validator=_validation.share)
     lookup_lag: float = field(default=0.0, validator=_validation.at_least(0))
     link_lifetime: float = field(default=_TWO_WEEKS, validator=_validation.at_least(0))
     latency: float = field(default=0.0, validator=_validation.at_least(0))
     webhook_key: str | None = field(default=None, validator=_usable_key)
+    callbacks: CallbackFaults = field(factory=CallbackFaults, validator=_callbacks)
     port: int = field(default=0, validator=_port)
     host: str = field(default=_LOOPBACK, validator=_loopback_only)
 
