@@ -15,7 +15,7 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from vocalsep_async.emulator import Emulator, __main__
+from vocalsep_async.emulator import CallbackFaults, Emulator, __main__
 from vocalsep_async.emulator.__main__ import main, serve
 
 _MODULE = "vocalsep_async.emulator"
@@ -45,6 +45,16 @@ def test_options_reach_the_emulator(created: list[Emulator]) -> None:
     assert emulator.count_throttled
 
 
+def test_the_faults_of_callbacks_are_one_option(created: list[Emulator]) -> None:
+    faults = "lost=0.5,delay=1-3,clock_skew=-360,stale=1"
+    assert main(["--callbacks", faults, "--webhook-key", "k"]) == 0
+    assert main(["--callbacks", "delay=2"]) == 0
+    assert created[0].callbacks == CallbackFaults(
+        lost=0.5, delay=(1.0, 3.0), clock_skew=-360.0, stale=1.0
+    )
+    assert created[1].callbacks == CallbackFaults(delay=(2.0, 2.0))
+
+
 def test_without_options_the_defaults_apply(created: list[Emulator]) -> None:
     assert main([]) == 0
     assert created[0].rate_limit == Emulator().rate_limit
@@ -61,6 +71,11 @@ def test_the_rate_limit_can_be_switched_off(created: list[Emulator]) -> None:
         ("--rate-limit often", "invalid rate limit value: 'often'"),
         ("--speed 0", "speed must be a finite number above 0"),
         ("--throttle-code 418", "throttle_code must be one of"),
+        ("--callbacks lots=1", "there is no 'lots', only changed, clock_skew, delay, in_progress"),
+        ("--callbacks lost", "lost needs a number, as in lost=0.5, not ''"),
+        ("--callbacks delay=1-x", "delay needs a number, as in delay=1-3, not '1-x'"),
+        ("--callbacks lost=2", "argument --callbacks: lost must be at most 1, not 2.0"),
+        ("--callbacks stale=1", "stale callbacks need a webhook_key"),
     ],
 )
 def test_invalid_options_exit_with_status_2(

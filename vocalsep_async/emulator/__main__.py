@@ -6,7 +6,11 @@ import argparse
 import asyncio
 import sys
 from collections.abc import Sequence
+from typing import Any
 
+from attrs import fields
+
+from vocalsep_async.emulator.callback_faults import CallbackFaults
 from vocalsep_async.emulator.emulator import Emulator
 from vocalsep_async.emulator.profiles import PROFILES
 from vocalsep_async.errors import InvalidArgumentError
@@ -19,7 +23,35 @@ def _rate_limit(text: str) -> tuple[int, float] | None:
     return int(requests), float(seconds)
 
 
+_FAULT_NAMES = frozenset(each.name for each in fields(CallbackFaults))
 _rate_limit.__name__ = "rate limit"  # argparse shows it for an invalid value
+
+
+def _callback_faults(text: str) -> CallbackFaults:
+    given = dict(pair.partition("=")[::2] for pair in text.split(","))
+    unknown = sorted(given.keys() - _FAULT_NAMES)
+    if unknown:
+        raise argparse.ArgumentTypeError(
+            f"there is no {unknown[0]!r}, only {', '.join(sorted(_FAULT_NAMES))}"
+        )
+    values: dict[str, Any] = {name: _fault(name, value) for name, value in given.items()}
+    try:
+        return CallbackFaults(**values)
+    except InvalidArgumentError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _fault(name: str, text: str) -> float | tuple[float, float]:
+    try:
+        if name == "delay":
+            least, _, most = text.partition("-")
+            return float(least), float(most or least)
+        return float(text)
+    except ValueError:
+        example = "1-3" if name == "delay" else "0.5"
+        raise argparse.ArgumentTypeError(
+            f"{name} needs a number, as in {name}={example}, not {text!r}"
+        ) from None
 
 
 def _parser(program: str) -> argparse.ArgumentParser:
@@ -48,6 +80,12 @@ def _parser(program: str) -> argparse.ArgumentParser:
     add("--link-lifetime", type=float, metavar="SECONDS", help="links expire after (14 days)")
     add("--latency", type=float, metavar="SECONDS", help="delay of each response (0)")
     add("--webhook-key", help="key that signs callbacks (unsigned)")
+    add(
+        "--callbacks",
+        type=_callback_faults,
+        metavar="FAULT=NUMBER,...",
+        help="what goes wrong with callbacks, such as lost=0.5,delay=1-3 (nothing)",
+    )
     return parser
 
 
