@@ -105,7 +105,7 @@ def short_url(url: str | None) -> str:
         host = parts.hostname or ""
     except ValueError:
         return "<unreadable link>"
-    return printable(f"<{host}/…/{_unsigned_path(parts.path.rpartition('/')[2])}>")
+    return printable(f"<{host}/…/{unsigned_path(parts.path.rpartition('/')[2])}>")
 
 
 def bare_url(url: str) -> str:
@@ -115,10 +115,11 @@ def bare_url(url: str) -> str:
     except ValueError:
         return ""
     bare = parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="")
-    return bare._replace(path=_unsigned_path(bare.path)).geturl()
+    return bare._replace(path=unsigned_path(bare.path)).geturl()
 
 
-def _unsigned_path(path: str) -> str:
+def unsigned_path(path: str) -> str:
+    """The path of a link without what signs it."""
     read = _unescaped(path)
     left = _unsigned(read)
     return path if left == read else left

@@ -584,7 +584,7 @@ class DownloadReport:
         return error
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class Intent:
     """A creation that may have been carried out without its task id being known.
 
@@ -592,8 +592,14 @@ class Intent:
         began_at: when it was asked for, aware UTC.
         request: what it asked for, without links.
         error: what went wrong; None if the program ended before anything was known.
+        label: the label of the task; None for none.
     """
 
     began_at: datetime
     request: Mapping[str, Any]
     error: str | None
+    label: str | None = None
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # Pickles of version 0.1.0 have no label.
+        self.__dict__.update({"label": None} | state)

@@ -342,7 +342,7 @@ def test_check_and_show_report_a_damaged_intent(path: Path, damage: str) -> None
 def test_check_and_show_report_an_intent_without_a_request(path: Path) -> None:
     # What a flipped bit does to a column that may not be NULL.
     change(path, "ALTER TABLE intents RENAME TO sound")
-    columns = "number, began_at, NULL AS request, task_id, error"
+    columns = "number, began_at, NULL AS request, task_id, error, identity, label"
     change(path, f"CREATE TABLE intents AS SELECT {columns} FROM sound")
     for command in ("show", "check"):
         assert_damage(call(command, path), "is damaged")

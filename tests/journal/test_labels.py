@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from vocalsep_async import JournalError, TaskRef
 from vocalsep_async._journal.journal import JournalFile
-from vocalsep_async._journal.store import SCHEMA
+from vocalsep_async._journal.schema import SCHEMA
 from vocalsep_async.cli import journal as command_line
 from vocalsep_async.cli.options import Settings
 

@@ -21,7 +21,7 @@ from virtual_time import VIRTUAL_TIME
 from vocalsep_async import KIE, InvalidArgumentError, JournalError, Provider, TaskRef, TaskStatus
 from vocalsep_async._journal.codec import packed
 from vocalsep_async._journal.journal import JournalFile
-from vocalsep_async._journal.store import SCHEMA
+from vocalsep_async._journal.schema import SCHEMA
 from vocalsep_async.cli import journal as command_line
 from vocalsep_async.cli.options import Settings
 from vocalsep_async.providers import COMMON_CODES

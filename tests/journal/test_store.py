@@ -26,10 +26,12 @@ from journal.contents import (
 
 from vocalsep_async import JournalError
 from vocalsep_async._journal.codec import unpacked
-from vocalsep_async._journal.store import SCHEMA, Row, Store
+from vocalsep_async._journal.schema import SCHEMA
+from vocalsep_async._journal.store import Row, Store
 
 META = "INSERT OR REPLACE INTO meta VALUES (?, ?)"
-INTEND = "INSERT INTO intents (began_at, request, task_id, error) VALUES (?, ?, ?, ?)"
+INTEND = "INSERT INTO intents (began_at, request, task_id, error, label) VALUES (?, ?, ?, ?, ?)"
+CLAIM = "INSERT INTO intents (began_at, request, identity) VALUES (?, '{}', ?)"
 
 
 @pytest.fixture
@@ -317,9 +319,29 @@ class TestWritesAndReads:
         assert store.meta("label") == "two"
 
     def test_intents_are_creations_without_a_task_oldest_first(self, store: Store) -> None:
-        store.apply([(INTEND, (1.0, "{}", None, None)), (INTEND, (2.0, "[]", "id", ""))])
-        store.apply([(INTEND, (0.5, "{}", None, "broke"))])
-        assert store.intents() == [(1.0, "{}", None), (0.5, "{}", "broke")]
+        store.apply(
+            [(INTEND, (1.0, "{}", None, None, None)), (INTEND, (2.0, "[]", "id", "", None))]
+        )
+        store.apply([(INTEND, (0.5, "{}", None, "broke", "Song"))])
+        assert store.intents() == [(1.0, "{}", None, None), (0.5, "{}", "broke", "Song")]
+
+    def test_a_song_has_one_creation(self, store: Store) -> None:
+        number = store.apply([(CLAIM, (1.0, "song"))])
+        with pytest.raises(JournalError, match="UNIQUE"):
+            store.apply([(CLAIM, (2.0, "song"))])
+        store.apply([(CLAIM, (3.0, "another"))])
+        assert store.claim("song") == (number, 1.0, None, None)
+        assert store.claim("unknown") is None
+
+    def test_creations_without_a_song_are_not_compared(self, store: Store) -> None:
+        store.apply([(CLAIM, (1.0, None)), (CLAIM, (2.0, None))])
+        assert len(store.intents()) == 2
+
+    def test_one_task_is_found_by_its_id(self, store: Store) -> None:
+        store.apply(ended("a"))
+        store.apply([added("b")])
+        assert [store.task("a"), store.task("b")] == list(store.rows())
+        assert store.task("c") is None
 
     def test_a_reader_sees_later_writes(self, store: Store, path: Path) -> None:
         with closing(Store.read(path)) as reader:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import secrets
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
@@ -47,10 +48,11 @@ _SET_FILES = (
 )
 _SET_META = "INSERT OR REPLACE INTO meta VALUES (?, ?)"
 _SET_META_ONCE = "INSERT OR IGNORE INTO meta VALUES (?, ?)"
-_INTEND = "INSERT INTO intents (began_at, request) VALUES (?, ?)"
+_INTEND = "INSERT INTO intents (began_at, request, identity, label) VALUES (?, ?, ?, ?)"
 _SET_CREATED = "UPDATE intents SET task_id = ? WHERE number = ?"
 _SET_ERROR = "UPDATE intents SET error = ? WHERE number = ?"
 _DROP_INTENT = "DELETE FROM intents WHERE number = ?"
+_FORGET_IDENTITY = "UPDATE intents SET identity = NULL WHERE number = ?"
 
 
 class KnownTask(NamedTuple):
@@ -73,6 +75,22 @@ class KnownTask(NamedTuple):
     def age(self) -> float:
         """Seconds since its wait began; 0 if the wall clock was set back since."""
         return 0.0 if self.added_at is None else max(0.0, time.time() - self.added_at)
+
+
+class Claim(NamedTuple):
+    """The creation of a song, which no other one may repeat.
+
+    Attributes:
+        number: the intent.
+        began_at: when it began.
+        task_id: the id of its task; None if that is not known.
+        error: why the id is not known; None if the program ended before anything was known.
+    """
+
+    number: int
+    began_at: datetime
+    task_id: str | None
+    error: str | None
 
 
 class JournalFile:
@@ -240,9 +258,37 @@ class JournalFile:
         await self.flush()
         rows = await run_sync(self._open_store().intents)
         return tuple(
-            Intent(began_at=self._time(began), request=self._request(request), error=error)
-            for began, request, error in rows
+            Intent(
+                began_at=self._time(began),
+                request=self._request(request),
+                error=error,
+                label=label,
+            )
+            for began, request, error, label in rows
         )
+
+    async def claim(self, identity: str) -> Claim | None:
+        """The creation of a song; None if there is none."""
+        found = await run_sync(self._open_store().claim, identity)
+        if found is None:
+            return None
+        number, began_at, task_id, error = found
+        return Claim(number, self._time(began_at), task_id, error)
+
+    async def task(self, task_id: str) -> Row | None:
+        """One task with its record and files; None if the journal does not have it."""
+        await self.flush()
+        return await run_sync(self._open_store().task, task_id)
+
+    async def secret(self) -> bytes:
+        """A secret of this journal, for the identities of songs; made at the first call."""
+        store = self._open_store()
+        await run_sync(store.apply, [(_SET_META_ONCE, ("secret", secrets.token_hex(32)))])
+        text = await run_sync(store.meta, "secret")
+        try:
+            return bytes.fromhex(text or "")
+        except ValueError:
+            raise JournalError(f"the journal {self.path} is damaged: its secret is none") from None
 
     async def durations(self) -> Any:
         """The durations that were saved last, as plain values; None if none were."""
@@ -319,8 +365,19 @@ class JournalFile:
             yield _SET_META, ("durations", json.dumps(self._durations))
         self._durations = None
 
-    async def intend(self, request: Mapping[str, Any]) -> int:
+    async def intend(
+        self,
+        request: Mapping[str, Any],
+        *,
+        identity: str | None = None,
+        label: str | None = None,
+    ) -> int:
         """Save that a task is about to be created; it is on the disk when this returns.
+
+        Args:
+            request: the request, without links.
+            identity: the song, of which there may be one creation; None for any number.
+            label: the label of the task; None for none.
 
         Returns:
             The number of the intent.
@@ -328,7 +385,12 @@ class JournalFile:
         Raises:
             JournalError: it was not saved: do not create the task.
         """
-        return await self._write_durably((_INTEND, (time.time(), json.dumps(request))))
+        values = (time.time(), json.dumps(request), identity, label)
+        return await self._write_durably((_INTEND, values))
+
+    async def forget_identity(self, number: int) -> None:
+        """Let the song of an intent be created again; the intent itself is kept."""
+        await self._write_durably((_FORGET_IDENTITY, (number,)))
 
     async def created(self, number: int, ref: TaskRef) -> None:
         """Save the task that an intent led to."""

@@ -15,8 +15,7 @@ import sqlite3
 import stat
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
-from functools import cache
+from contextlib import contextmanager, suppress
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -24,10 +23,17 @@ from typing import Any, Literal, NamedTuple, Self
 
 from vocalsep_async._journal.lock import JournalLock
 from vocalsep_async._journal.problems import damage, journal_errors
+from vocalsep_async._journal.schema import (
+    CREATION,
+    SCHEMA,
+    columns_of,
+    foreign_table,
+    tasks_in,
+    update_from,
+)
 from vocalsep_async._text import printable
 from vocalsep_async.errors import JournalError
 
-SCHEMA = 3
 _APPLICATION = 0x56534A4C
 """Marks a database as a journal of this package ("VSJL")."""
 _MAGIC = b"SQLite format 3\0"
@@ -35,55 +41,6 @@ _MAGIC = b"SQLite format 3\0"
 _VERSION_AT = 18
 """The place of the byte that says which kind of log the file has."""
 _ROLLBACK = b"\x01"
-# Final records have a table of their own: rows that grow in place split page after page.
-_TABLES = """
-CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE added (
-    number INTEGER PRIMARY KEY,
-    task_id TEXT NOT NULL UNIQUE,
-    type TEXT,
-    created_at REAL,
-    added_at REAL,
-    status TEXT,
-    polls INTEGER NOT NULL DEFAULT 0,
-    route TEXT,
-    label TEXT,
-    expects_callback INTEGER NOT NULL DEFAULT 0
-);
-CREATE TABLE ended (
-    number INTEGER PRIMARY KEY REFERENCES added,
-    status TEXT,
-    polls INTEGER NOT NULL,
-    elapsed REAL,
-    record BLOB NOT NULL,
-    files TEXT
-);
-CREATE TABLE intents (
-    number INTEGER PRIMARY KEY,
-    began_at REAL NOT NULL,
-    request TEXT NOT NULL,
-    task_id TEXT,
-    error TEXT
-);
-"""
-# Not a view in the file: a changed byte in its text would change what is read, unnoticed.
-_TASKS = """(
-    SELECT number, task_id, type, created_at, added_at,
-        coalesce(ended.status, added.status) AS status,
-        coalesce(ended.polls, added.polls) AS polls,
-        elapsed, record, files, {columns}
-    FROM added LEFT JOIN ended USING (number)
-)"""
-_ADDED_COLUMNS = (
-    (2, "route", "TEXT"),
-    (3, "label", "TEXT"),
-    (3, "expects_callback", "INTEGER NOT NULL DEFAULT 0"),
-)
-"""The columns that earlier versions lack: the first version with each, its name and its kind."""
-_MISSING = {"route": "NULL", "label": "NULL", "expects_callback": "0"}
-"""What the tasks of a version without these columns have in them."""
-
-_TABLE_NAMES = ("meta", "added", "ended", "intents")
 
 Write = tuple[str, tuple[Any, ...]]
 """A statement and its parameters."""
@@ -249,15 +206,14 @@ class Store:
     def _prepare_in(self, mode: Literal["WAL", "DELETE"]) -> None:
         if self._is_new():
             self._connection.execute(f"PRAGMA journal_mode = {mode}")
-            self._execute_all(f"{_TABLES} PRAGMA application_id = {_APPLICATION};")
+            self._execute_all(f"{CREATION} PRAGMA application_id = {_APPLICATION};")
         self._check_header()
         self._connection.execute(f"PRAGMA journal_mode = {mode}")
         self._connection.execute("PRAGMA synchronous = NORMAL")
         self.check()
-        self._check_columns()
         # After the check: a damaged file is left as it is.
         if self._version < SCHEMA:
-            self._execute_all(_update_from(self._version))
+            self._execute_all(update_from(self._version))
             self._version = SCHEMA
 
     def _execute_all(self, script: str) -> None:
@@ -291,18 +247,9 @@ class Store:
         """
         with self._exclusive():
             (found,) = self._fetch_one("PRAGMA integrity_check(1)")
-        if found != "ok":
-            raise damage(self._path, printable(found))
-
-    def _check_columns(self) -> None:
-        # SQLite takes a misspelt column for another one, and its own check finds nothing wrong.
-        later = {name for since, name, _ in _ADDED_COLUMNS if since > self._version}
-        for table, expected in _expected_columns().items():
-            found = _columns_of(self._connection, table)
-            if not found:
-                raise damage(self._path, f"no such table: {table}")
-            if found != {each for each in expected if each[0] not in later}:
-                raise damage(self._path, f"the table {table} has other columns")
+            wrong = foreign_table(self._connection, self._version) if found == "ok" else found
+        if wrong is not None:
+            raise damage(self._path, printable(wrong))
 
     def _fetch_one(self, query: str, *values: Any) -> Any:
         return self._connection.execute(query, values).fetchone()
@@ -376,29 +323,40 @@ class Store:
 
     def _select(self, replaced: Mapping[str, str]) -> str:
         """The query of all tasks, with other expressions for some columns."""
-        # A file of an earlier version that is only read stays as it is.
-        missing = {name for since, name, _ in _ADDED_COLUMNS if since > self._version}
-        added = (
-            f"{_MISSING[name]} AS {name}" if name in missing else name
-            for _, name, _ in _ADDED_COLUMNS
-        )
         columns = ", ".join(replaced.get(name, name) for name in Row._fields)
-        return f"SELECT {columns} FROM {_TASKS.format(columns=', '.join(added))}"  # noqa: S608
+        return f"SELECT {columns} FROM {tasks_in(self._version)}"  # noqa: S608
 
     def _page(self, condition: str, after: int, most: int) -> list[Row]:
         query = f"{self._select({})} WHERE {condition} ORDER BY number LIMIT ?"
         with self._exclusive():
             return list(map(_row, self._connection.execute(query, (after, most))))
 
-    def intents(self) -> list[tuple[float, str, str | None]]:
+    def intents(self) -> list[tuple[float, str, str | None, str | None]]:
         """Creations without a known result, oldest first.
 
-        Each with its time in seconds since 1970, its request as JSON, and its error (None if the
-        program ended before the response).
+        Each with its time in seconds since 1970, its request as JSON, its error (None if the
+        program ended before the response), and its label (None if it has none).
         """
-        query = "SELECT began_at, request, error FROM intents WHERE task_id IS NULL ORDER BY number"
+        query = (
+            f"SELECT began_at, request, error, {columns_of('intents', self._version)['label']} "  # noqa: S608
+            "FROM intents WHERE task_id IS NULL ORDER BY number"
+        )
         with self._exclusive():
             return list(self._connection.execute(query))
+
+    def claim(self, identity: str) -> tuple[int, float, str | None, str | None] | None:
+        """The creation of a song: its number, its time, the id of its task, and its error."""
+        query = "SELECT number, began_at, task_id, error FROM intents WHERE identity = ?"
+        with self._exclusive():
+            found = self._fetch_one(query, identity)
+        return None if found is None else tuple(found)
+
+    def task(self, task_id: str) -> Row | None:
+        """One task with its record and files; None if the journal does not have it."""
+        query = f"{self._select({})} WHERE task_id = ?"
+        with self._exclusive():
+            found = self._fetch_one(query, task_id)
+        return None if found is None else _row(found)
 
     def close(self) -> None:
         """Close the file and release its lock; may be called again."""
@@ -409,28 +367,6 @@ class Store:
         finally:
             if self._file_lock is not None:
                 self._file_lock.release()
-
-
-def _columns_of(connection: sqlite3.Connection, table: str) -> set[tuple[Any, ...]]:
-    """Each column with its type, and whether it may be NULL and is the key."""
-    query = "SELECT name, type, [notnull], dflt_value, pk FROM pragma_table_info(?)"
-    return set(connection.execute(query, (table,)))
-
-
-@cache
-def _expected_columns() -> Mapping[str, set[tuple[Any, ...]]]:
-    with closing(sqlite3.connect(":memory:")) as connection:
-        connection.executescript(_TABLES)
-        return {table: _columns_of(connection, table) for table in _TABLE_NAMES}
-
-
-def _update_from(version: int) -> str:
-    columns = (
-        f"ALTER TABLE added ADD COLUMN {name} {kind};"
-        for since, name, kind in _ADDED_COLUMNS
-        if since > version
-    )
-    return f"{' '.join(columns)} DROP VIEW IF EXISTS tasks;"
 
 
 def _sqlite_error(error: BaseException) -> BaseException | None:

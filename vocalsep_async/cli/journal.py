@@ -80,14 +80,16 @@ def _open(context: typer.Context, path: Path) -> Iterator[tuple[Store, Output]]:
 
 def _intents(store: Store) -> list[str]:
     lines = []
-    for began, request, error in store.intents():
+    for began, request, error, label in store.intents():
         try:
             began_at = _isoformat(began)
         except (TypeError, ValueError, OverflowError, OSError):
             raise JournalError(f"an intent is damaged: {began!r} is not a time") from None
         if not _is_object(request):
             raise JournalError(f"an intent is damaged: {request!r:.60} is not a request")
-        lines.append(f"{began_at} {request} ({error or 'the program ended before the answer'})")
+        named = "" if label is None else f"{label}: "
+        why = error or "the program ended before the answer"
+        lines.append(f"{began_at} {named}{request} ({why})")
     return lines
 
 
