@@ -31,7 +31,7 @@ README = PAGES["README.md"]
 BLOCKS_OF = {
     "README.md": 1,
     "docs/batches.md": 7,
-    "docs/downloads.md": 4,
+    "docs/downloads.md": 5,
     "docs/errors.md": 3,
     "docs/events.md": 2,
     "docs/limiter.md": 1,

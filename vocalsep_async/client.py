@@ -514,16 +514,16 @@ class VocalSepClient:
 
         A file gets its name when it is whole and on the disk; until then it is hidden beside it.
         A connection that breaks is resumed, in this call or a later one; an expired link is
-        renewed by one poll of the task. ``<directory>/<task id>/manifest.json`` lists what was
-        saved, so a second call fetches only what is missing. Task ids that are no good file names
-        are changed for the path. The key is sent to no file host.
+        renewed by one poll of the task. A manifest lists what was saved, so a second call fetches
+        only what is missing. Task ids and labels that are no good file names are changed for the
+        path. The key is sent to no file host.
 
         Args:
             task: its record, outcome, id or ref; an id is polled first.
             directory: where files go, made if need be.
             stems: their names, such as ``["vocal", "drums"]``; None for all that are there.
-            template: where each file goes below *directory*, with ``{task_id}``, ``{stem}`` and
-                ``{ext}``.
+            template: where each file goes below *directory*, with ``{task_id}``, ``{label}``,
+                ``{stem}`` and ``{ext}``; see `DownloadOptions`.
             max_concurrency: files that are fetched at the same time, at least 1.
             overwrite: what happens to a file that exists already; see `Overwrite`.
             max_bytes: how large a file may be, at least 1; a larger one is not fetched.

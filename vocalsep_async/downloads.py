@@ -56,6 +56,16 @@ def _template(value: str) -> str:
     return Template(value).text
 
 
+def _check_stem(options: DownloadOptions, _attribute: object, template: str) -> None:
+    # An attrs validator: all values are set by now.
+    is_single = options.stems is not None and len(options.stems) == 1
+    if not is_single and not Template(template).tells_stems_apart:
+        raise InvalidArgumentError(
+            "template must hold {stem}, or all stems would be one file; without it, ask for one "
+            'stem, as in stems=["vocal"]'
+        )
+
+
 def _names(value: Iterable[str] | None) -> tuple[str, ...] | None:
     return checked_names(value)
 
@@ -130,9 +140,11 @@ class DownloadOptions:
         directory: folder below which all files are saved; made if it does not exist.
         stems: names of the stems, such as ``["vocal", "drums"]``; None for all that a task has. A
             stem that a task does not have is an error in its `TaskOutcome.download_error`.
-        template: path of each file below *directory*: ``{stem}`` and ``{task_id}``, optionally with
-            ``{ext}``, and ``/`` between folders. `VocalSepClient.track` refuses one without
-            ``{task_id}``: the files of its tasks would overwrite each other.
+        template: path of each file below *directory*, with ``/`` between folders: of ``{task_id}``,
+            ``{label}`` (without a label, the task id), ``{stem}`` and ``{ext}``, which begins with
+            its dot. ``{stem}`` may be left out where *stems* has one name. `VocalSepClient.track`
+            needs ``{task_id}`` or ``{label}``. A file of another task with the same label is never
+            overwritten: it is an error of the task that comes second.
         max_concurrency: files that are fetched at a time, in all tasks together; from 1.
         overwrite: what happens to a file that exists already; see `Overwrite`.
         max_bytes: largest size of a file, in bytes, from 1; a larger file is an error of its stem.
@@ -153,7 +165,9 @@ class DownloadOptions:
 
     directory: Path = field(converter=_directory)
     stems: tuple[str, ...] | None = field(default=None, converter=_names, kw_only=True)
-    template: str = field(default=DEFAULT_TEMPLATE, converter=_template, kw_only=True)
+    template: str = field(
+        default=DEFAULT_TEMPLATE, converter=_template, validator=_check_stem, kw_only=True
+    )
     max_concurrency: int = field(default=_DEFAULT_CONCURRENCY, converter=_concurrency, kw_only=True)
     overwrite: Overwrite = field(default="if-different", converter=_overwrite, kw_only=True)
     max_bytes: int = field(default=DEFAULT_MAX_BYTES, converter=_bytes, kw_only=True)

@@ -51,7 +51,7 @@ def ended(task_id: str) -> TaskOutcome:
     )
 
 
-async def saved_at_once(task: SeparationTask, _until: float) -> DownloadReport:
+async def saved_at_once(task: SeparationTask, _until: float, _label: str | None) -> DownloadReport:
     return DownloadReport(task_id=task.task_id, files=())
 
 
@@ -63,14 +63,14 @@ class Host:
         self.begun: list[str] = []
         self.cancelled: list[str] = []
 
-    async def save(self, task: SeparationTask, _until: float) -> DownloadReport:
+    async def save(self, task: SeparationTask, _until: float, _label: str | None) -> DownloadReport:
         self.begun.append(task.task_id)
         try:
             await self.may_go.wait()
         except asyncio.CancelledError:
             self.cancelled.append(task.task_id)
             raise
-        return await saved_at_once(task, _until)
+        return await saved_at_once(task, _until, _label)
 
 
 def saving(save: Save) -> Deliveries:
@@ -168,9 +168,9 @@ class TestWithoutAJournal:
     ) -> None:
         given: list[float] = []
 
-        async def save(task: SeparationTask, until: float) -> DownloadReport:
+        async def save(task: SeparationTask, until: float, _label: str | None) -> DownloadReport:
             given.append(until)
-            return await saved_at_once(task, until)
+            return await saved_at_once(task, until, _label)
 
         outcome = attrs.evolve(ended("a"), elapsed=100.0)
         began = asyncio.get_running_loop().time()
@@ -185,7 +185,7 @@ class TestWithoutAJournal:
             assert began <= until - seconds + 100.0 <= ended_at
 
     async def test_an_unexpected_error_of_saving_is_kept_for_the_consumer(self) -> None:
-        async def broken(task: SeparationTask, _until: float) -> DownloadReport:
+        async def broken(task: SeparationTask, _until: float, _label: str | None) -> DownloadReport:
             raise ZeroDivisionError(task.task_id)
 
         deliveries = saving(broken)
@@ -222,9 +222,9 @@ class TestWithAJournal:
     ) -> None:
         seen: list[bool] = []
 
-        async def save(task: SeparationTask, _until: float) -> DownloadReport:
+        async def save(task: SeparationTask, _until: float, _label: str | None) -> DownloadReport:
             seen.extend(row.record is not None and row.files is None for row in rows_in(path))
-            return await saved_at_once(task, _until)
+            return await saved_at_once(task, _until, _label)
 
         async with recorded(path, ["a"], save) as deliveries:
             deliveries.add(outcome_of("a"))
@@ -240,7 +240,9 @@ class TestWithAJournal:
     async def test_an_outcome_that_cannot_be_written_is_not_handed_out(
         self, path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        async def unexpected(task: SeparationTask, _until: float) -> DownloadReport:
+        async def unexpected(
+            task: SeparationTask, _until: float, _label: str | None
+        ) -> DownloadReport:
             raise AssertionError(task)
 
         journal = JournalFile(path)

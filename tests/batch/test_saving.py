@@ -174,7 +174,7 @@ async def test_a_template_that_does_not_tell_tasks_apart_is_refused_immediately(
     options = DownloadOptions(tmp_path, template=template)
     async with StemHost() as host, client_of(host.url) as client:
         with pytest.raises(
-            InvalidArgumentError, match=r"template must hold \{task_id\} in a batch"
+            InvalidArgumentError, match=r"template must hold \{task_id\} or \{label\} in a batch"
         ):
             client.track([host.add("a", "vocal"), host.add("b", "vocal")], download_to=options)
     assert host.polls == []
@@ -414,7 +414,9 @@ async def test_closing_the_client_loses_no_task_with_downloads_under_way(
 async def test_an_unexpected_error_of_the_downloader_is_raised_by_iteration(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def broken(task: SeparationTask, until: float, plan: object) -> DownloadReport:
+    async def broken(
+        task: SeparationTask, until: float, label: str | None, plan: object
+    ) -> DownloadReport:
         raise ZeroDivisionError
 
     async with StemHost() as host, client_of(host.url) as client:

@@ -270,7 +270,9 @@ async def test_the_template_decides_where_each_file_goes(
         again = await client.download_stems("a", tmp_path, template=template)
     assert report.paths == {"vocal": tmp_path / place}
     assert (tmp_path / place).read_bytes() == host.files["a/vocal"]
-    assert (tmp_path / "a" / "manifest.json").is_file()
+    # No folder is made for the manifest alone.
+    assert (tmp_path / ".vocalsep" / "a.json").is_file()
+    assert not (tmp_path / "a").exists()
     assert not again.files[0].was_fetched
 
 

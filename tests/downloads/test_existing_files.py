@@ -149,3 +149,52 @@ async def test_a_folder_in_place_of_a_file_is_left_alone(overwrite: Any, tmp_pat
     assert list(caught.value.report.paths) == ["drums"]
     assert folder.is_dir()
     assert [seen.name for seen in host.seen] == ["a/drums"]
+
+
+# Manifests of templates without a folder for each task
+
+
+FLAT = "{task_id}-{stem}{ext}"
+
+
+def _as_of_version_0_1_0(directory: Path) -> Path:
+    """Move the manifest of task a to where version 0.1.0 wrote it."""
+    (directory / "a").mkdir()
+    earlier = directory / "a" / "manifest.json"
+    return (directory / ".vocalsep" / "a.json").rename(earlier)
+
+
+async def test_the_manifest_of_version_0_1_0_is_read_where_there_is_no_folder_now(
+    tmp_path: Path,
+) -> None:
+    async with StemHost() as host, client_of(host.url) as client:
+        host.add("a", "vocal", "drums")
+        await client.download_stems("a", tmp_path, template=FLAT, stems=["vocal"])
+        earlier = _as_of_version_0_1_0(tmp_path)
+        # What it lists stays listed when there is a new manifest, which is read alone then.
+        await client.download_stems("a", tmp_path, template=FLAT)
+        assert [each.name for each in host.seen] == ["a/vocal", "a/drums"]
+        earlier.unlink()
+        report = await client.download_stems("a", tmp_path, template=FLAT)
+    assert not any(file.was_fetched for file in report.files)
+
+
+async def test_a_file_in_the_place_of_an_earlier_folder_is_no_manifest(tmp_path: Path) -> None:
+    async with StemHost() as host, client_of(host.url) as client:
+        host.add("a", "vocal")
+        for _ in range(2):
+            report = await client.download_stems(
+                "a", tmp_path, template="{task_id}", stems=["vocal"]
+            )
+    assert report.paths == {"vocal": tmp_path / "a"}
+    assert len(host.seen) == 1
+
+
+async def test_a_new_manifest_is_not_mixed_with_one_of_version_0_1_0(tmp_path: Path) -> None:
+    async with StemHost() as host, client_of(host.url) as client:
+        host.add("a", "vocal", "drums")
+        await client.download_stems("a", tmp_path, template=FLAT, stems=["vocal"])
+        (tmp_path / "a").mkdir()
+        (tmp_path / "a" / "manifest.json").write_text("no manifest")
+        report = await client.download_stems("a", tmp_path, template=FLAT)
+    assert [file.stem for file in report.files if file.was_fetched] == ["drums"]

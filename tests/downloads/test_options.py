@@ -18,6 +18,11 @@ def test_only_the_directory_is_required() -> None:
     assert (to.timeout, to.patience, to.min_bytes_per_minute) == (None, None, 1 << 16)
 
 
+def test_a_template_without_a_stem_will_do_where_one_is_asked_for() -> None:
+    to = DownloadOptions("a", stems=["vocal", "vocal"], template="{label}{ext}")
+    assert to.template == "{label}{ext}"
+
+
 def test_equal_options_compare_equal() -> None:
     assert DownloadOptions("a", stems=["vocal"]) == DownloadOptions(Path("a"), stems=("vocal",))
 
@@ -28,6 +33,9 @@ def test_equal_options_compare_equal() -> None:
         ({"stems": "vocal"}, "stems"),
         ({"stems": []}, "stems"),
         ({"template": "{nothing}"}, "template"),
+        ({"template": "{label}{ext}"}, r"template must hold \{stem\}.*stems=\[\"vocal\"\]"),
+        ({"template": "{label}{ext}", "stems": ["vocal", "drums"]}, r"must hold \{stem\}"),
+        ({"template": "{{stem}}"}, r"must hold \{stem\}"),
         ({"max_concurrency": 0}, "max_concurrency"),
         ({"overwrite": "sometimes"}, "overwrite"),
         ({"max_bytes": 0}, "max_bytes"),

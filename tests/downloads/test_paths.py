@@ -10,7 +10,15 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from vocalsep_async._downloads.paths import MANIFEST, Template, extension, manifest_path, safe_name
+from vocalsep_async._downloads.paths import (
+    MANIFEST,
+    Template,
+    extension,
+    folded,
+    label_name,
+    manifest_path,
+    safe_name,
+)
 from vocalsep_async.errors import InvalidArgumentError
 
 DIRECTORY = Path("/music/stems")
@@ -102,6 +110,98 @@ def test_every_template_gives_a_valid_path_or_is_refused(
     assert parts
     for part in parts:
         assert_safe(part)
+
+
+labels = st.one_of(
+    st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"]), min_size=1, max_size=255),
+    st.text("./\\: -_cnoulptCOM1¹", min_size=1, max_size=12),
+    st.sampled_from([each for each in ODD_IDS if each.isprintable()]),
+)
+
+
+@given(
+    labels, stems, st.sampled_from(["{label}/{stem}{ext}", "{label}", "{stem} of {label}.{ext}"])
+)
+@example("../../etc/passwd", "vocal", "{label}")
+@example("AC/DC", "vocal", "{label}/{stem}{ext}")
+@example("x" * 255, "a" * 48, "{stem} of {label}.{ext}")
+@example("🎤" * 255, "a" * 48, "{label}")
+@example(".vocalsep", "vocal", "{label}")
+@example("Manifest.JSON", "vocal", "{label}")
+@example("NUL", "vocal", "{label}/{stem}{ext}")
+def test_a_path_with_a_label_stays_in_the_directory_and_is_valid_on_every_platform(
+    label: str, stem: str, shape: str
+) -> None:
+    template = Template(shape)
+    parts = template.path(DIRECTORY, "t", stem, LINK, label).relative_to(DIRECTORY).parts
+    assert len(parts) == shape.count("/") + 1
+    for part in parts:
+        assert_safe(part)
+        assert part.casefold() not in {MANIFEST, ".vocalsep"}
+
+
+@pytest.mark.parametrize(
+    "label, name",
+    [
+        ("Für Elise", "Für Elise"),
+        ("Fu\u0308r Elise", "Für Elise"),
+        ("AC/DC: T.N.T.", "AC_DC_ T.N.T"),
+        ("...And Justice for All", "And Justice for All"),
+        ("  two\u00a0words\u3000", "two words"),
+        ("夜に駆ける", "夜に駆ける"),
+        ("می\u200cخواهم", "می\u200cخواهم"),
+        ("👩\u200d🎤", "👩\u200d🎤"),
+        ("-rf", "_-rf"),
+        ("nul.txt", "_nul.txt"),
+        ("Manifest.json", "_Manifest.json"),
+        ("...", "_"),
+        ("\u202efdp.exe", "_fdp.exe"),
+        ("a{stem}b", "a{stem}b"),
+    ],
+)
+def test_a_label_reads_the_same_as_a_name(label: str, name: str) -> None:
+    assert label_name(label) == name
+
+
+def test_labels_that_are_cut_stay_different() -> None:
+    one, other = (label_name("Ä" * 200 + number) for number in ("I", "II"))
+    assert one != other
+    assert one.startswith("Ä" * 50)
+    assert len(one.encode()) <= 120
+    assert label_name("x" * 106 + " " + "y" * 100).startswith("x" * 106 + "~")
+
+
+def test_the_id_stands_for_a_label_that_is_missing() -> None:
+    template = Template("{label}{ext}")
+    assert template.path(DIRECTORY, "t1", "vocal", LINK).name == "t1.mp3"
+
+
+@given(labels)
+@example("ﬁn")
+@example("İ")
+@example("ᾳ\u0301")
+def test_a_folded_path_stays_as_it_is_when_it_is_folded_again(label: str) -> None:
+    assert folded(folded(label)) == folded(label)
+    assert folded(label.upper()) == folded(folded(label.upper()))
+
+
+@pytest.mark.parametrize("text", ["{label}{ext}", "{label}.{ext}"])
+def test_the_dot_of_an_extension_is_never_doubled(text: str) -> None:
+    assert Template(text).path(DIRECTORY, "t", "vocal", LINK, "Song").name == "Song.mp3"
+
+
+@pytest.mark.parametrize(
+    "text, place",
+    [
+        ("{task_id}/{stem}{ext}", "t/manifest.json"),
+        ("{task_id}/{label}/{stem}{ext}", "t/manifest.json"),
+        ("{task_id}{ext}", ".vocalsep/t.json"),
+        ("{label}/{stem}{ext}", ".vocalsep/t.json"),
+        ("{stem}/{task_id}{ext}", ".vocalsep/t.json"),
+    ],
+)
+def test_the_manifest_is_in_the_folder_of_the_task_or_else_hidden(text: str, place: str) -> None:
+    assert Template(text).manifest(DIRECTORY, "t") == DIRECTORY / place
 
 
 @pytest.mark.parametrize("task_id", ["manifest.json", "Manifest.JSON"])
@@ -211,9 +311,9 @@ def test_a_template_decides_the_path() -> None:
         (None, "must be a string, not NoneType"),
         (b"{stem}", "must be a string, not bytes"),
         (Path("{stem}"), "must be a string"),
-        ("", "must hold {stem}"),
-        ("{task_id}{ext}", "must hold {stem}"),
-        ("{{stem}}", "must hold {stem}"),
+        ("", "below the directory"),
+        ("{label", "template: "),
+        ("{label.__class__}", "nothing else in braces"),
         ("{stem", "template: "),
         ("stem}", "template: "),
         ("{stem}{}", "nothing else in braces"),
@@ -243,6 +343,7 @@ def test_a_template_decides_the_path() -> None:
         ("com¹ .{stem}", "not a valid file name"),
         ("{stem}/manifest.json", "the name of the manifest"),
         ("{stem}/Manifest.JSON", "the name of the manifest"),
+        (".VocalSep/{stem}", "the name of the manifest or of its folder"),
         ("{stem}\ud800", "lone surrogate"),
         ("{stem}" + "x" * 197, "a name of 201 bytes; the limit is 200"),
         ("{stem}" + "🎤" * 50, "a name of 204 bytes; the limit is 200"),

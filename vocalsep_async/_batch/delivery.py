@@ -23,9 +23,9 @@ _MAX_RECORDING = 500
 """Deliveries under way, without those that save stems. When 100,000 tasks reach their deadline
 together, an asyncio task for each would take 200 MB and wake up in one iteration of the loop."""
 
-Save = Callable[[SeparationTask, float], Awaitable[DownloadReport]]
+Save = Callable[[SeparationTask, float, str | None], Awaitable[DownloadReport]]
 """Saves the stems of a task; the second argument is the moment of the event loop's clock up to
-which the wait for the task has time."""
+which the wait for the task has time, the third one the label of the task."""
 
 
 class Deliveries:
@@ -112,7 +112,7 @@ class Deliveries:
         self._begin_waiting()
         try:
             async with self._turns:
-                report = await save(outcome.result(), until)
+                report = await save(outcome.result(), until, outcome.label)
         finally:
             self._saving.discard(task)
         return attrs.evolve(outcome, files=report.paths, download_error=report.error)

@@ -17,7 +17,7 @@ from vocalsep_async._downloads.stream import Stream, StreamSource
 from vocalsep_async._events import Events
 from vocalsep_async._transport.files import FileTransport
 from vocalsep_async.downloads import Downloadable
-from vocalsep_async.errors import ClientClosedError, DownloadError
+from vocalsep_async.errors import ClientClosedError, InvalidArgumentError
 from vocalsep_async.models import DownloadReport, SeparationTask, TaskOutcome, TaskRef
 from vocalsep_async.policies import RetryPolicy
 
@@ -60,8 +60,10 @@ class Downloader:
             VocalSepError: the task has no such stems, its poll failed, or the client was closed.
             Exception: raised by the plan's ``on_progress``.
         """
+        label = task.label if isinstance(task, (TaskRef, TaskOutcome)) else None
         record = await self._record(task)
-        report = await self._save(record, selection.select(record, plan.options.stems), plan)
+        stems = selection.select(record, plan.options.stems)
+        report = await self._download(record, stems, plan, label).run()
         if report.error is None:
             return report
         # A closed client is no failure of a download: every call raises it as itself.
@@ -69,13 +71,14 @@ class Downloader:
         raise cause if isinstance(cause, ClientClosedError) else report.error
 
     async def save_present(
-        self, record: SeparationTask, until: float, plan: DownloadPlan
+        self, record: SeparationTask, until: float, label: str | None, plan: DownloadPlan
     ) -> DownloadReport:
         """Save those stems of *plan* that the task has; the report holds errors for the others.
 
         Args:
             record: the final record of the task.
             until: moment of the event loop's clock up to which the wait for the task has time.
+            label: the label of the task; None if it has none.
             plan: of the batch.
 
         Raises:
@@ -83,16 +86,22 @@ class Downloader:
         """
         # In a batch, a stem that one task lacks is no wrong argument of the call.
         stems, absent = selection.split_by_presence(record, plan.options.stems)
-        return await self._save(record, stems, plan, absent, until)
+        try:
+            download = self._download(record, stems, plan, label, until)
+        except InvalidArgumentError as error:
+            # Nor is an id or a label that makes the name of a file too long.
+            unnamed = (download_error(record.task_id, stem, None, None, error) for stem in stems)
+            return DownloadReport(task_id=record.task_id, files=(), errors=(*absent, *unnamed))
+        return await download.run(absent)
 
-    async def _save(
+    def _download(
         self,
         record: SeparationTask,
         stems: tuple[str, ...],
         plan: DownloadPlan,
-        absent: tuple[DownloadError, ...] = (),
+        label: str | None,
         until: float = -math.inf,
-    ) -> DownloadReport:
+    ) -> TaskDownload:
         options, links = plan.options, self._links(record)
         timeout = math.inf if options.timeout is None else options.timeout
         deadline = asyncio.get_running_loop().time() + timeout
@@ -103,7 +112,7 @@ class Downloader:
         def remote_file(stem: str, rest: Rest) -> RemoteFile:
             return self._remote_file(stem, links, options.max_bytes, patience, rest)
 
-        download = TaskDownload(
+        return TaskDownload(
             record,
             stems,
             plan,
@@ -112,8 +121,8 @@ class Downloader:
             rest=self._rests.rest,
             deadline=deadline,
             events=self._events,
+            label=label,
         )
-        return await download.run(absent)
 
     def stream(self, task: Downloadable, stem: str, max_bytes: int, patience: Patience) -> Stream:
         """A reader of one stem; sends nothing until it is entered."""

@@ -13,6 +13,7 @@ from typing import TypedDict
 import anyio
 from anyio.to_thread import run_sync
 
+from vocalsep_async._downloads.claims import FileClaims
 from vocalsep_async._downloads.content import extension_of
 from vocalsep_async._downloads.manifest import Manifest
 from vocalsep_async._downloads.partfile import PartFile, SavedFile
@@ -21,8 +22,14 @@ from vocalsep_async._downloads.plan import DownloadPlan
 from vocalsep_async._downloads.source import RemoteFile, StemLinks
 from vocalsep_async._downloads.transfer import CallbackError, ProgressReporter, fill, opened_part
 from vocalsep_async._events import Events, new_id
+from vocalsep_async._tasks import run_to_completion
 from vocalsep_async._text import printable, short_url
-from vocalsep_async.errors import DownloadError, TransportError, VocalSepError
+from vocalsep_async.errors import (
+    DownloadError,
+    InvalidArgumentError,
+    TransportError,
+    VocalSepError,
+)
 from vocalsep_async.instrumentation import (
     DownloadFinished,
     DownloadStarted,
@@ -54,6 +61,7 @@ class TaskDownload:
         rest: how files wait for their hosts.
         deadline: moment of the event loop's clock at which all that is not there is given up.
         events: of the client.
+        label: the label of the task; None if it has none.
 
     Raises:
         InvalidArgumentError: the name of a file would be too long.
@@ -70,6 +78,7 @@ class TaskDownload:
         rest: Rest,
         deadline: float,
         events: Events,
+        label: str | None = None,
     ) -> None:
         self._id = new_id("download")
         self._events = events
@@ -79,6 +88,7 @@ class TaskDownload:
         self._remote_file = remote_file
         self._rest = rest
         self._deadline = deadline
+        self._label = label
         # All paths are made first: one that is too long is found before anything is requested.
         self._possible_paths = {stem: self._possible(stem) for stem in stems}
         # Until a file has arrived, the default one of the possible paths stands for it.
@@ -94,7 +104,9 @@ class TaskDownload:
 
     def _possible(self, stem: str) -> dict[str, Path]:
         link = self._links.get(stem) or ""
-        return self._plan.template.paths(self._plan.options.directory, self._task_id, stem, link)
+        return self._plan.template.paths(
+            self._plan.options.directory, self._task_id, stem, link, self._label
+        )
 
     async def run(self, absent: tuple[DownloadError, ...] = ()) -> DownloadReport:
         """Save the stems; the report holds the errors of single stems, those *absent* included.
@@ -128,12 +140,42 @@ class TaskDownload:
         return report
 
     async def _save_all(self) -> None:
+        claims = None
+        if self._plan.template.needs_claims and self._paths:
+            claims = FileClaims(
+                self._plan.directory, self._plan.template, self._task_id, self._label
+            )
+        refusal = None if claims is None else await self._claim_error(claims)
         async with anyio.create_task_group() as group:
             for stem in self._paths:
-                group.start_soon(self._save, stem, group.cancel_scope)
+                group.start_soon(self._save, stem, group.cancel_scope, refusal)
         # Not raised in the group, which would wrap it in an ExceptionGroup.
         if self._callback_error is not None:
             raise self._callback_error
+        if claims is not None and refusal is None:
+            await self._release_unused(claims)
+
+    async def _claim_error(self, claims: FileClaims) -> Exception | None:
+        """Claim all files; return why they cannot be claimed, None if they are."""
+        paths = {stem: tuple(each.values()) for stem, each in self._possible_paths.items()}
+        keeps_others = self._plan.options.overwrite == "if-different"
+        try:
+            # To its end: a claim that is cut short would be one of no task.
+            await run_to_completion(
+                run_sync(partial(claims.take, paths, keeps_others=keeps_others))
+            )
+        except (InvalidArgumentError, OSError) as error:
+            return error
+        return None
+
+    async def _release_unused(self, claims: FileClaims) -> None:
+        unused = [
+            stem
+            for stem in self._paths
+            if stem not in self._files and not (stem in self._parts and self._parts[stem].is_kept)
+        ]
+        if unused:
+            await run_sync(claims.release, unused)
 
     def _report(self, absent: tuple[DownloadError, ...]) -> DownloadReport:
         errors = tuple(self._errors[stem] for stem in self._paths if stem in self._errors)
@@ -143,12 +185,12 @@ class TaskDownload:
             errors=(*absent, *errors),
         )
 
-    async def _save(self, stem: str, scope: anyio.CancelScope) -> None:
+    async def _save(self, stem: str, scope: anyio.CancelScope, refusal: Exception | None) -> None:
         path = self._paths[stem]
         about = StemFields(download_id=self._id, task_id=self._task_id, stem=stem, path=path)
         self._events.emit(StemStarted(**about))
         try:
-            file = await self._existing(stem) or await self._fetch(stem, path)
+            file = await self._obtained(stem, path, refusal)
         except CallbackError as error:
             self._callback_error = self._callback_error or error.__cause__
             self._events.emit(StemFailed(error=error.__cause__ or error, **about))
@@ -165,6 +207,11 @@ class TaskDownload:
             self._files[stem] = file
             about["path"] = file.path
             self._events.emit(StemSaved(size=file.size, was_fetched=file.was_fetched, **about))
+
+    async def _obtained(self, stem: str, path: Path, refusal: Exception | None) -> StemFile:
+        if refusal is not None:
+            raise refusal
+        return await self._existing(stem) or await self._fetch(stem, path)
 
     def _kept(self, stem: str) -> PartFile | None:
         """The part of *stem* that the same call would resume; None if there is none."""
@@ -186,7 +233,9 @@ class TaskDownload:
     async def _opened_manifest(self) -> Manifest:
         async with self._manifest_lock:
             if self._manifest is None:
-                self._manifest = await run_sync(Manifest, self._plan.directory, self._task_id)
+                directory = self._plan.directory
+                path = self._plan.template.manifest(directory.path, self._task_id)
+                self._manifest = await run_sync(Manifest, directory, self._task_id, path)
             return self._manifest
 
     async def _fetch(self, stem: str, path: Path) -> StemFile:

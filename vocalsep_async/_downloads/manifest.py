@@ -32,23 +32,40 @@ class Manifest:
     Args:
         directory: the paths of the files are relative to it.
         task_id: the task.
+        path: where the manifest is; None for the folder of the task.
 
     Raises:
         OSError: the manifest cannot be read.
     """
 
-    def __init__(self, directory: Directory, task_id: str) -> None:
+    def __init__(self, directory: Directory, task_id: str, path: Path | None = None) -> None:
         self._directory = directory
-        self._path = manifest_path(directory.path, task_id)
+        self._path = path or manifest_path(directory.path, task_id)
         self._task_id = task_id
-        self._files: dict[str, Any] = {}
-        with suppress(FileNotFoundError), directory.open(self._path.parent) as folder:
-            self._files = self._read(folder)
+        self._earlier: dict[str, Any] = {}
+        """What version 0.1.0 left, which wrote every manifest to the folder of the task."""
+        with suppress(FileNotFoundError):
+            self._files: dict[str, Any] = self._read_at(self._path)
+            return
+        earlier = manifest_path(directory.path, task_id)
+        if self._path != earlier:
+            # Anything may be there by now.
+            with suppress(FileNotFoundError, NotADirectoryError):
+                self._earlier = self._read_at(earlier)
+        self._files = self._earlier
+
+    def _read_at(self, path: Path) -> dict[str, Any]:
+        with self._directory.open(path.parent) as folder:
+            content = self._read_bytes(folder, path.name)
+            if content is None:
+                raise FileNotFoundError
+            return self._parsed(content, path)
 
     def _read(self, folder: Folder) -> dict[str, Any]:
-        content = self._read_bytes(folder)
-        if content is None:
-            return {}
+        content = self._read_bytes(folder, self._path.name)
+        return self._earlier if content is None else self._parsed(content, self._path)
+
+    def _parsed(self, content: bytes, path: Path) -> dict[str, Any]:
         try:
             manifest = json.loads(content)
         except (ValueError, RecursionError):
@@ -57,16 +74,22 @@ class Manifest:
             files: dict[str, Any] = manifest["files"]
             return files
         # Not an error: the files themselves are there, and are at worst fetched once more.
-        _logger.warning("%s is not a manifest of this task; it will be replaced", self._path)
+        _logger.warning("%s is not a manifest of this task; it will be replaced", path)
         return {}
 
-    def _read_bytes(self, folder: Folder) -> bytes | None:
+    def _read_bytes(self, folder: Folder, name: str) -> bytes | None:
         try:
-            return read_regular(folder, self._path.name)
+            return read_regular(folder, name)
         except OSError as error:
             if error.errno == errno.ELOOP:
                 return b""  # a link in its place is not followed, and is replaced by `add`
             raise
+
+    def path_of(self, stem: str) -> str | None:
+        """The path of *stem* below the directory; None if it was not saved."""
+        entry = self._files.get(stem)
+        path = entry.get("path") if isinstance(entry, dict) else None
+        return path if isinstance(path, str) else None
 
     def intact_file(self, stem: str, path: Path) -> StemFile | None:
         """The file of *stem* if it is at *path*, unchanged since it was saved; None otherwise.

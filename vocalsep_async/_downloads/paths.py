@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import re
+import unicodedata
 from pathlib import Path, PurePosixPath
 from string import Formatter
 from urllib.parse import urlsplit
 
+from vocalsep_async._text import is_visible
 from vocalsep_async.errors import InvalidArgumentError
 
 MANIFEST = "manifest.json"
-_FIELDS = ("task_id", "stem", "ext")
+HIDDEN = ".vocalsep"
+"""The folder of what is kept about files that have no folder for their task."""
+_FIELDS = ("task_id", "stem", "ext", "label")
 # Anything else might be opened as a program.
 EXTENSIONS = (
     *(".mp3", ".wav", ".flac", ".m4a", ".ogg", ".opus", ".aac", ".aiff", ".aif"),
@@ -19,6 +23,9 @@ EXTENSIONS = (
 )
 """All that files may have; the first one where nothing says what a file is."""
 _LONGEST_ID = 100
+# Bytes: beside a label, a name has room for an id or a stem.
+_LONGEST_LABEL = 120
+_DIGEST = 12
 # Bytes of one path component: file systems allow 255, and the names of parts add up to 28.
 _LONGEST_NAME = 200
 # Names that Windows reserves, with any extension.
@@ -28,6 +35,9 @@ _DEVICES = frozenset(
 )
 _FORBIDDEN = re.compile(r'[\\:*?"<>|\x00-\x1f\x7f]')
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
+# Words of Persian and Indian languages, and emoji, are written with them.
+_JOINERS = frozenset("\u200c\u200d")
+_RESERVED = frozenset({MANIFEST, HIDDEN})
 
 
 def extension(link: str) -> str:
@@ -51,20 +61,56 @@ def safe_name(text: str) -> str:
     """
     name = _UNSAFE.sub("_", text)[:_LONGEST_ID]
     # A leading dot hides the file, and a leading dash is an option to many programs.
-    if name[0] in ".-" or name[-1] == "." or is_device_name(name) or name.casefold() == MANIFEST:
+    if name[0] in ".-" or name[-1] == "." or _is_reserved(name):
         name = f"_{name}"
     if name == text == text.lower():
         return name
     # `_UNSAFE` replaces tildes, so no unchanged name equals a changed one.
-    return f"{name}~{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+    return f"{name}~{_digest(text)}"
+
+
+def label_name(label: str) -> str:
+    """A path component that reads as *label* does.
+
+    Different labels may have one name: it is meant for people, and keeps letters of every script.
+    """
+    composed = unicodedata.normalize("NFC", label)
+    name = "".join(map(_in_file_name, composed)).strip(" .") or "_"
+    if len(name.encode()) > _LONGEST_LABEL:
+        # Movements of one work differ at their ends.
+        kept = name.encode()[: _LONGEST_LABEL - _DIGEST - 1].decode(errors="ignore")
+        name = f"{kept.rstrip(' .')}~{_digest(composed)}"
+    # A leading dash is an option to many programs.
+    return f"_{name}" if name[0] == "-" or _is_reserved(name) else name
+
+
+def _in_file_name(character: str) -> str:
+    if character.isspace():
+        return " "
+    is_shown = is_visible(character) or character in _JOINERS
+    is_forbidden = character == "/" or _FORBIDDEN.match(character)
+    return character if is_shown and not is_forbidden else "_"
+
+
+def _is_reserved(name: str) -> bool:
+    return is_device_name(name) or name.casefold() in _RESERVED
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:_DIGEST]
+
+
+def folded(path: str) -> str:
+    """*path* as file systems compare it that ignore case, or the forms of composed letters."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold())
 
 
 class Template:
     """Where each file goes, below a directory.
 
     Attributes:
-        text: with ``{stem}``, and optionally ``{task_id}`` and ``{ext}``; components are separated
-            by ``/``.
+        text: with ``{stem}``, ``{task_id}``, ``{label}`` and ``{ext}``, each of them optional;
+            components are separated by ``/``.
 
     Raises:
         InvalidArgumentError: the template is unusable; the message says why.
@@ -72,37 +118,65 @@ class Template:
 
     def __init__(self, text: object) -> None:
         self.text = _checked(text)
+        self._fields = frozenset(_fields(self.text))
         # An example, so that mistakes in the text are found before any task is known.
-        for component in self._format("task", "stem", ".mp3").split("/"):
+        for component in self._format("task", "label", "stem", ".mp3").split("/"):
             _check_component(component)
 
     @property
     def tells_tasks_apart(self) -> bool:
-        """Whether files of different tasks have different paths."""
-        return "task_id" in _fields(self.text)
+        """Whether files of different tasks are to have different paths."""
+        return not self._fields.isdisjoint({"task_id", "label"})
 
-    def _format(self, task_id: str, stem: str, ext: str) -> str:
-        return self.text.format(task_id=task_id, stem=stem, ext=ext)
+    @property
+    def tells_stems_apart(self) -> bool:
+        """Whether files of different stems have different paths."""
+        return "stem" in self._fields
 
-    def path(self, directory: Path, task_id: str, stem: str, link: str) -> Path:
+    @property
+    def needs_claims(self) -> bool:
+        """Whether files of different tasks may have one path nevertheless, by their labels."""
+        return "label" in self._fields
+
+    def _format(self, task_id: str, label: str, stem: str, ext: str) -> str:
+        # The extension begins with its dot; one before it would be a second one.
+        text = self.text.replace(".{ext}", "{ext}")
+        return text.format(task_id=task_id, label=label, stem=stem, ext=ext)
+
+    def path(
+        self, directory: Path, task_id: str, stem: str, link: str, label: str | None = None
+    ) -> Path:
         """Where *stem* of a task belongs, as far as *link* says what it is.
 
         Raises:
-            InvalidArgumentError: a component of the path is too long.
+            InvalidArgumentError: a component of the path is unusable.
         """
-        return next(iter(self.paths(directory, task_id, stem, link).values()))
+        return next(iter(self.paths(directory, task_id, stem, link, label).values()))
 
-    def paths(self, directory: Path, task_id: str, stem: str, link: str) -> dict[str, Path]:
+    def paths(
+        self, directory: Path, task_id: str, stem: str, link: str, label: str | None = None
+    ) -> dict[str, Path]:
         """Where *stem* of a task may belong, by extension; what arrives decides between them.
 
         Raises:
-            InvalidArgumentError: a component of a path is too long.
+            InvalidArgumentError: a component of a path is unusable.
         """
-        name = safe_name(task_id)
+        extensions = possible_extensions(link)
         return {
-            ext: self._path(directory, self._format(name, stem, ext))
-            for ext in possible_extensions(link)
+            ext: self._path(directory, self.relative(task_id, stem, ext, label))
+            for ext in extensions
         }
+
+    def relative(self, task_id: str, stem: str, ext: str, label: str | None) -> str:
+        """The path of a file below the directory; without a label, the id stands for it."""
+        name = safe_name(task_id)
+        return self._format(name, name if label is None else label_name(label), stem, ext)
+
+    def manifest(self, directory: Path, task_id: str) -> Path:
+        """Where the manifest of a task is: in its folder, or hidden where it has none."""
+        if self.text.startswith("{task_id}/"):
+            return manifest_path(directory, task_id)
+        return directory / HIDDEN / f"{safe_name(task_id)}.json"
 
     def _path(self, directory: Path, relative: str) -> Path:
         for component in relative.split("/"):
@@ -111,7 +185,7 @@ class Template:
 
 
 def manifest_path(directory: Path, task_id: str) -> Path:
-    """Where the manifest of a task is, whatever the template."""
+    """Where the manifest is in the folder of a task; in version 0.1.0 for all templates."""
     return directory / safe_name(task_id) / MANIFEST
 
 
@@ -128,10 +202,8 @@ def _checked(text: object) -> str:
         spec or conversion for _, name, spec, conversion in parsed if name is not None
     ):
         raise InvalidArgumentError(
-            "template may hold {task_id}, {stem} and {ext}, and nothing else in braces"
+            "template may hold {task_id}, {label}, {stem} and {ext}, and nothing else in braces"
         )
-    if "stem" not in fields:
-        raise InvalidArgumentError("template must hold {stem}, or all stems would be one file")
     return text
 
 
@@ -151,8 +223,10 @@ def _check_component(component: str) -> None:
         raise InvalidArgumentError(
             f"template gives {component!r}, which is not a valid file name on every platform"
         )
-    if component.casefold() == MANIFEST:
-        raise InvalidArgumentError(f"template gives {component!r}, the name of the manifest")
+    if component.casefold() in _RESERVED:
+        raise InvalidArgumentError(
+            f"template gives {component!r}, the name of the manifest or of its folder"
+        )
     try:
         size = len(component.encode())
     except UnicodeEncodeError:
