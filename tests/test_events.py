@@ -14,9 +14,10 @@ from event_values import EVENTS, failed_poll, poll
 from fakes import FakeProvider, make_client
 from listening import Recorder
 
+from vocalsep_async import TaskRef
 from vocalsep_async._events import Events, new_id
 from vocalsep_async.errors import TransportError
-from vocalsep_async.instrumentation import Event
+from vocalsep_async.instrumentation import Event, WaitFinished, WaitStarted
 
 FAILED = "vocalsep_async.events"
 
@@ -219,3 +220,16 @@ def test_ids_are_unique_and_name_their_kind() -> None:
     ids = [new_id("wait"), new_id("batch"), new_id("wait")]
     assert len(set(ids)) == 3
     assert [each.partition("-")[0] for each in ids] == ["wait", "batch", "wait"]
+
+
+@pytest.mark.anyio
+async def test_the_events_of_a_wait_have_the_label_of_its_own_ref(provider: FakeProvider) -> None:
+    heard = Recorder(WaitStarted, WaitFinished)
+    provider.add("a", 10)
+    async with make_client(on_event=heard) as client, asyncio.TaskGroup() as group:
+        for label in ("One", "Other", None):
+            group.create_task(client.wait_for_task(TaskRef("a", label=label)))
+    labels = {each.wait_id: each.label for each in heard if isinstance(each, WaitStarted)}
+    assert sorted(labels.values(), key=str) == [None, "One", "Other"]
+    ends = {each.wait_id: each.label for each in heard if isinstance(each, WaitFinished)}
+    assert ends == labels

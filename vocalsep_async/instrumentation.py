@@ -13,9 +13,9 @@ link; the records inside of outcomes hold their links.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
-from attrs import field, frozen
+from attrs import field, fields, frozen
 
 from vocalsep_async.errors import VocalSepError
 from vocalsep_async.models import BatchStats, SeparationType, TaskOutcome, TaskStatus
@@ -38,6 +38,14 @@ class Event:
 
     name: ClassVar[str]
 
+    # Those of attrs leave fields out that a pickle of an earlier version lacks.
+    def __getstate__(self) -> dict[str, Any]:
+        return {each.name: getattr(self, each.name) for each in fields(type(self))}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for each in fields(type(self)):
+            object.__setattr__(self, each.name, state.get(each.name, each.default))
+
 
 class EventListener(Protocol):
     """What `VocalSepClient` accepts as *on_event*: a plain function of one event.
@@ -50,29 +58,32 @@ class EventListener(Protocol):
         """Handle *event*."""
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, getstate_setstate=False)
 class WaitStarted(Event):
     """A `wait_for_task` began.
 
     Attributes:
         wait_id: the wait, unique in the process.
         task_id: the task.
+        label: that of its `TaskRef` or outcome; None if it has none.
         timeout: seconds for the whole wait; None if it has no end.
     """
 
     name: ClassVar[str] = "wait.started"
     wait_id: str
     task_id: str
+    label: str | None = None
     timeout: float | None
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, getstate_setstate=False)
 class WaitFinished(Event):
     """A `wait_for_task` ended: with a record, an error or a cancellation.
 
     Attributes:
         wait_id: the wait.
         task_id: the task.
+        label: that of its `TaskRef` or outcome; None if it has none.
         duration: seconds since it began.
         polls: polls that it made or shared.
         status: the last status seen; None if no poll succeeded.
@@ -82,6 +93,7 @@ class WaitFinished(Event):
     name: ClassVar[str] = "wait.finished"
     wait_id: str
     task_id: str
+    label: str | None = None
     duration: float
     polls: int
     status: TaskStatus | str | None
@@ -120,29 +132,32 @@ class BatchFinished(Event):
     error: BaseException | None = field(repr=_shown)
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, getstate_setstate=False)
 class DownloadStarted(Event):
     """The download of a task's stems began.
 
     Attributes:
         download_id: the download, unique in the process.
         task_id: the task.
+        label: that of its `TaskRef` or outcome; None if it has none.
         stems: the names of the stems to save.
     """
 
     name: ClassVar[str] = "download.started"
     download_id: str
     task_id: str
+    label: str | None = None
     stems: tuple[str, ...]
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, getstate_setstate=False)
 class DownloadFinished(Event):
     """The download of a task's stems ended.
 
     Attributes:
         download_id: the download.
         task_id: the task.
+        label: that of its `TaskRef` or outcome; None if it has none.
         duration: seconds since it began.
         saved: how many stems are on disk now, those that were there before included.
         failed: how many are not.
@@ -152,6 +167,7 @@ class DownloadFinished(Event):
     name: ClassVar[str] = "download.finished"
     download_id: str
     task_id: str
+    label: str | None = None
     duration: float
     saved: int
     failed: int
@@ -295,13 +311,14 @@ class OutcomeDelivered(Event):
     outcome: TaskOutcome
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, getstate_setstate=False)
 class StemStarted(Event):
     """A stem is being fetched or checked.
 
     Attributes:
         download_id: the download; each `open_stem` has one of its own.
         task_id: the task.
+        label: that of its `TaskRef` or outcome; None if it has none.
         stem: the stem's name.
         path: where it will be, but for a suffix that its content decides; None if it is only read.
     """
@@ -309,17 +326,19 @@ class StemStarted(Event):
     name: ClassVar[str] = "stem.started"
     download_id: str
     task_id: str
+    label: str | None = None
     stem: str
     path: Path | None
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, getstate_setstate=False)
 class StemSaved(Event):
     """A stem is complete.
 
     Attributes:
         download_id: the download.
         task_id: the task.
+        label: that of its `TaskRef` or outcome; None if it has none.
         stem: the stem's name.
         path: where it is; None if it was only read.
         size: bytes.
@@ -329,19 +348,21 @@ class StemSaved(Event):
     name: ClassVar[str] = "stem.saved"
     download_id: str
     task_id: str
+    label: str | None = None
     stem: str
     path: Path | None
     size: int
     was_fetched: bool
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, getstate_setstate=False)
 class StemFailed(Event):
     """A stem could not be fetched or saved, or the download was cancelled.
 
     Attributes:
         download_id: the download.
         task_id: the task.
+        label: that of its `TaskRef` or outcome; None if it has none.
         stem: the stem's name.
         path: where it was to be; None if it was only read.
         error: why; a ``CancelledError`` included.
@@ -350,6 +371,7 @@ class StemFailed(Event):
     name: ClassVar[str] = "stem.failed"
     download_id: str
     task_id: str
+    label: str | None = None
     stem: str
     path: Path | None
     error: BaseException = field(repr=_shown)

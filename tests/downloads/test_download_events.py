@@ -10,7 +10,7 @@ from aiohttp import web
 from downloads.stem_host import Held, StemHost, client_of
 from listening import Recorder
 
-from vocalsep_async import DownloadError, DownloadOptions, DownloadProgress
+from vocalsep_async import DownloadError, DownloadOptions, DownloadProgress, TaskRef
 from vocalsep_async.instrumentation import (
     DownloadFinished,
     DownloadStarted,
@@ -186,3 +186,21 @@ async def test_a_stream_that_is_left_early_fails(events: Recorder) -> None:
             async with client.open_stem("a", "vocal"):
                 raise ZeroDivisionError
     assert events.the(StemFailed).error is caught.value
+
+
+# Labels
+
+
+async def test_the_events_of_a_download_and_of_a_stream_have_the_label_of_the_task(
+    tmp_path: Path, events: Recorder
+) -> None:
+    async with StemHost() as host, client_of(host.url, on_event=events) as client:
+        song = TaskRef(host.add("a", "vocal"), label="Song")
+        await client.download_stems(song, tmp_path)
+        async with client.open_stem(song, "vocal") as stream:
+            async for _ in stream:
+                pass
+        assert [each.label for each in events] == ["Song"] * 6  # type: ignore[attr-defined]
+        events.clear()
+        await client.download_stems("a", tmp_path)
+    assert [each.label for each in events] == [None] * 4  # type: ignore[attr-defined]

@@ -60,7 +60,7 @@ class Downloader:
             VocalSepError: the task has no such stems, its poll failed, or the client was closed.
             Exception: raised by the plan's ``on_progress``.
         """
-        label = task.label if isinstance(task, (TaskRef, TaskOutcome)) else None
+        label = _label_of(task)
         record = await self._record(task)
         stems = selection.select(record, plan.options.stems)
         report = await self._download(record, stems, plan, label).run()
@@ -136,7 +136,9 @@ class Downloader:
             remote = self._remote_file(stem, links, max_bytes, patience, self._rests.rest)
             return StreamSource(remote, to_error)
 
-        return Stream(named.task_id, stem, find, self._events, self._binding)
+        return Stream(
+            named.task_id, stem, find, self._events, self._binding, label=_label_of(named)
+        )
 
     async def _record(self, task: Downloadable) -> SeparationTask:
         """The final record; polls the task if it was not given.
@@ -163,3 +165,7 @@ class Downloader:
         return RemoteFile(
             stem, links, self._files, self._retry, max_bytes, patience=patience, rest=rest
         )
+
+
+def _label_of(task: Downloadable) -> str | None:
+    return task.label if isinstance(task, (TaskRef, TaskOutcome)) else None

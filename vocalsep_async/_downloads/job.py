@@ -45,6 +45,7 @@ class StemFields(TypedDict):
 
     download_id: str
     task_id: str
+    label: str | None
     stem: str
     path: Path | None
 
@@ -116,7 +117,12 @@ class TaskDownload:
         """
         started = asyncio.get_running_loop().time()
         self._events.emit(
-            DownloadStarted(download_id=self._id, task_id=self._task_id, stems=tuple(self._paths))
+            DownloadStarted(
+                download_id=self._id,
+                task_id=self._task_id,
+                label=self._label,
+                stems=tuple(self._paths),
+            )
         )
         failure: BaseException | None = None
         try:
@@ -131,6 +137,7 @@ class TaskDownload:
                 DownloadFinished(
                     download_id=self._id,
                     task_id=self._task_id,
+                    label=self._label,
                     duration=asyncio.get_running_loop().time() - started,
                     saved=len(self._files),
                     failed=len(self._paths) - len(self._files) + len(absent),
@@ -187,7 +194,9 @@ class TaskDownload:
 
     async def _save(self, stem: str, scope: anyio.CancelScope, refusal: Exception | None) -> None:
         path = self._paths[stem]
-        about = StemFields(download_id=self._id, task_id=self._task_id, stem=stem, path=path)
+        about = StemFields(
+            download_id=self._id, task_id=self._task_id, label=self._label, stem=stem, path=path
+        )
         self._events.emit(StemStarted(**about))
         try:
             file = await self._obtained(stem, path, refusal)

@@ -38,6 +38,7 @@ class Stream(StemStream):
         find: finds the file; called on entering, so that ``open_stem`` itself sends nothing.
         events: of the client.
         binding: to the client's event loop.
+        label: the label of the task; None if it has none.
     """
 
     def __init__(
@@ -47,10 +48,12 @@ class Stream(StemStream):
         find: Callable[[], Awaitable[StreamSource]],
         events: Events,
         binding: LoopBinding,
+        *,
+        label: str | None = None,
     ) -> None:
         self._binding = binding
         self._about = StemFields(
-            download_id=new_id("download"), task_id=task_id, stem=stem, path=None
+            download_id=new_id("download"), task_id=task_id, label=label, stem=stem, path=None
         )
         self._events = events
         self._has_ended = False

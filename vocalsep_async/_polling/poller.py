@@ -169,6 +169,7 @@ class Poller:
             timeout,
             every_record=on_update is not None,
             pause_cause=self._requests.pause_cause,
+            label=ref.label,
         )
         async with self.subscription(ref, waiter) as target:
             try:

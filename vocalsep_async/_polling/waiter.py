@@ -31,6 +31,7 @@ class Waiter:
             for never.
         every_record: whether `next` returns pending records too, or only the final one.
         pause_cause: returns what began the present pause of the client; None without one.
+        label: the label of the task, for events; None if it has none.
 
     Attributes:
         wait_id: its id in events.
@@ -49,8 +50,10 @@ class Waiter:
         *,
         every_record: bool = False,
         pause_cause: Callable[[], VocalSepError | None] = lambda: None,
+        label: str | None = None,
     ) -> None:
         self.policy = policy
+        self._label = label
         self.wait_id = new_id("wait")
         self.started = asyncio.get_running_loop().time()
         # 0 has no deadline either: such a wait ends with its first poll.
@@ -186,13 +189,16 @@ class Waiter:
 
     def started_event(self, task_id: str) -> WaitStarted:
         """The event of its beginning."""
-        return WaitStarted(wait_id=self.wait_id, task_id=task_id, timeout=self._timeout)
+        return WaitStarted(
+            wait_id=self.wait_id, task_id=task_id, label=self._label, timeout=self._timeout
+        )
 
     def finished_event(self, error: BaseException | None) -> WaitFinished:
         """The event of its end, with *error* or a record."""
         return WaitFinished(
             wait_id=self.wait_id,
             task_id=self._target.task_id,
+            label=self._label,
             duration=asyncio.get_running_loop().time() - self.started,
             polls=self._polls,
             status=self._target.status if self.task is None else self.task.status,
