@@ -149,6 +149,7 @@ ARROWS = {
         "_events",
         "_request_queue",
         "_sender",
+        "_text",
         "errors",
         "instrumentation",
         "journal",

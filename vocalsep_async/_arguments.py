@@ -13,7 +13,7 @@ from urllib.request import getproxies_environment
 from yarl import URL
 
 from vocalsep_async._logging import LEVELS
-from vocalsep_async._text import printable
+from vocalsep_async._text import MaskedLink, printable
 from vocalsep_async._transport.addresses import AddressRules, Network
 from vocalsep_async._version import __version__
 from vocalsep_async.errors import ConfigurationError, InvalidArgumentError
@@ -172,7 +172,7 @@ def link(value: object, name: str) -> str:
     """Check a URL that the API is asked to use."""
     # Local files are not uploaded: the API fetches the song, and calls the webhook, itself.
     _http_url(value, name, "https://example.com/song.mp3")
-    return str(value)
+    return MaskedLink(value)
 
 
 def _http_url(value: object, name: str, example: str = "https://api.example.com") -> URL:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from vocalsep_async._events import Events, new_id
 from vocalsep_async._request_queue import RequestSlot
 from vocalsep_async._sender import RequestSender
+from vocalsep_async._text import unescaped
 from vocalsep_async.errors import (
     ClientClosedError,
     ErrorAction,
@@ -76,9 +77,14 @@ def _without(body: Mapping[str, Any], links: Collection[str]) -> dict[str, Any]:
     for name, value in body.items():
         if isinstance(value, Mapping):
             kept[name] = _without(value, links)
-        elif not (isinstance(value, str) and any(link in value for link in links)):
+        elif not (isinstance(value, str) and any(_holds(value, link) for link in links)):
             kept[name] = value
     return kept
+
+
+def _holds(text: str, link: str) -> bool:
+    # A provider may send a link within JSON or within another link.
+    return link in text or unescaped(link) in unescaped(text)
 
 
 class TaskCreator:

@@ -57,6 +57,30 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
+# Callback addresses are secrets, wherever a provider repeats them. Their tokens have a form of
+# their own, so that no list of addresses is needed to mask them.
+
+TOKEN_PREFIX = "cb_"  # noqa: S105 - no secret
+"""The beginning of the token in a callback address made by `CallbackUrl`."""
+TOKEN_LENGTH = 43
+"""Characters of the signature in a token."""
+_IN_TOKEN = "[A-Za-z0-9_-]"  # noqa: S105 - no secret
+_PART_BEGINS = rf"(?:(?<!{_IN_TOKEN})|(?<=2[Ff])|(?<=3[Dd]))"
+"""At the beginning of a part of a link, also where its slash or equals sign is escaped. Elsewhere
+the letters stand by chance: they are possible within a signature."""
+_TOKEN = re.compile(
+    rf"{_PART_BEGINS}{TOKEN_PREFIX}{_IN_TOKEN}{{{TOKEN_LENGTH}}}(?:\.{_IN_TOKEN}+)?(?!{_IN_TOKEN})"
+)
+_BEGUN_TOKEN = re.compile(rf"{_PART_BEGINS}{TOKEN_PREFIX}{_IN_TOKEN}{{16,}}(?:\.{_IN_TOKEN}+)?")
+"""A token that may have been cut."""
+
+
+def without_tokens(text: str) -> str:
+    """*text* with the tokens of callback addresses masked, and all else as it is."""
+    # A quick test: most texts hold none.
+    return _TOKEN.sub(f"{TOKEN_PREFIX}…", text) if TOKEN_PREFIX in text else text
+
+
 # Links of this API are signed: every reader of a query in a log could fetch the file.
 
 _ESCAPED = re.compile(
@@ -108,6 +132,15 @@ def short_url(url: str | None) -> str:
     return printable(f"<{host}/…/{unsigned_path(parts.path.rpartition('/')[2])}>")
 
 
+class MaskedLink(str):
+    """A link whose repr is masked, as tracebacks may show the values of local variables."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return short_url(self)
+
+
 def bare_url(url: str) -> str:
     """*url* without login, query and fragment, nor what else may sign it; "" if unreadable."""
     try:
@@ -120,8 +153,8 @@ def bare_url(url: str) -> str:
 
 def unsigned_path(path: str) -> str:
     """The path of a link without what signs it."""
-    read = _unescaped(path)
-    left = _unsigned(read)
+    read = unescaped(path)
+    left = without_tokens(_unsigned(read))
     return path if left == read else left
 
 
@@ -129,16 +162,18 @@ def without_queries(text: str) -> str:
     """The beginning of *text* without the secrets of links.
 
     From the first link on, queries and fragments are left out; before it, what looks like the
-    query of a link; everywhere, the value of what is named as a secret. What is escaped is judged,
-    and shown where something had to be left out, as it reads.
+    query of a link; everywhere, the value of what is named as a secret, and the token of a callback
+    address. What is escaped is judged, and shown where something had to be left out, as it reads.
     """
     text = text[:LONGEST_MESSAGE]
-    read = _unescaped(text)
+    read = unescaped(text)
     left = "".join(_without_secrets(re.split(r"(\s+)", read)))
+    left = _BEGUN_TOKEN.sub(f"{TOKEN_PREFIX}…", left)
     return text if left == read else left
 
 
-def _unescaped(text: str) -> str:
+def unescaped(text: str) -> str:
+    """*text* without what links, HTML and JSON escape in it, also several times."""
     for _ in range(_MOST_ESCAPES):
         text, number = _ESCAPED.subn(_character, text)
         if not number:

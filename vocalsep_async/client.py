@@ -639,10 +639,10 @@ class VocalSepClient:
         A note on every error says so where the task may have been created all the same.
         """
         # Checked before the journal is opened, so that a wrong argument leaves no intent.
-        kind = separation_type(type)
-        song = _arguments.song(source_task_id, audio_id, audio_url)
         if callback_url is not None:
             callback_url = _arguments.link(callback_url, "callback_url")
+        kind = separation_type(type)
+        song = _arguments.song(source_task_id, audio_id, audio_url)
         request = self._setup.provider.creation_request(
             type=kind,
             callback_url=callback_url,

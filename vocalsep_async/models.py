@@ -243,7 +243,8 @@ class SeparationTask:
         music_id: the source song; None if not said.
         music_index: which of the song's two tracks; None if not said.
         audio_id: the source track; None if not said.
-        callback_url: the webhook it was created with; None if not said.
+        callback_url: the webhook it was created with, its token masked if `CallbackUrl` made it;
+            None if not said.
         error_code: the API's code for a failure; None if there is none.
         error_message: the API's words for a failure, made printable and without the queries of
             links; None if there are none.

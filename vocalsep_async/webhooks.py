@@ -23,7 +23,7 @@ from attrs import frozen
 
 from vocalsep_async import _validation
 from vocalsep_async._signing import Secrets, SecretText, url_safe
-from vocalsep_async._text import has_surrogates, is_visible, printable
+from vocalsep_async._text import TOKEN_LENGTH, TOKEN_PREFIX, has_surrogates, is_visible, printable
 from vocalsep_async.errors import (
     CallbackTooLargeError,
     ConfigurationError,
@@ -57,7 +57,9 @@ _TIMESTAMP = "X-Webhook-Timestamp"
 _TOLERANCE = 300.0
 _TIME = rb"[0-9]{1,12}"
 _BASE64 = rb"[A-Za-z0-9+/]{43}="
-_TOKEN = re.compile(rb"cb_([A-Za-z0-9_-]{43})(?:\.([A-Za-z0-9_-]{1,683}))?")
+_TOKEN = re.compile(
+    rb"%b([A-Za-z0-9_-]{%d})(?:\.([A-Za-z0-9_-]{1,683}))?" % (TOKEN_PREFIX.encode(), TOKEN_LENGTH)
+)
 _LONGEST_NAME = 512
 """Bytes of a name in UTF-8."""
 
@@ -353,7 +355,7 @@ class CallbackUrl:
         )
 
     def _token(self, name: bytes) -> bytes:
-        token = b"cb_" + self._secrets.sign(name, url_safe)
+        token = TOKEN_PREFIX.encode() + self._secrets.sign(name, url_safe)
         return token + b"." + url_safe(name) if name else token
 
 
@@ -410,7 +412,11 @@ def _token_in(address: object, field: str | None) -> bytes:
         found = [path.rstrip(b"/").rpartition(b"/")[2]]
     else:
         found = [value for name, value in _fields(query) if name == field.encode()]
-    tokens = [token for each in found if (token := unquote_to_bytes(each)).startswith(b"cb_")]
+    tokens = [
+        token
+        for each in found
+        if (token := unquote_to_bytes(each)).startswith(TOKEN_PREFIX.encode())
+    ]
     if len(found) > 1:
         raise ForgedCallbackError("the address of the callback holds several tokens")
     if not tokens:

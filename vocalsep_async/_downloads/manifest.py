@@ -20,6 +20,7 @@ from vocalsep_async._downloads.disk import open_regular, read_regular, replace_f
 from vocalsep_async._downloads.folder import Directory, Folder
 from vocalsep_async._downloads.partfile import SavedFile
 from vocalsep_async._downloads.paths import manifest_path
+from vocalsep_async._text import without_tokens
 from vocalsep_async.models import SeparationTask, StemFile
 
 _logger = logging.getLogger("vocalsep_async.downloads")
@@ -154,7 +155,7 @@ class Manifest:
             "schema": _SCHEMA,
             "task_id": self._task_id,
             "files": self._files,
-            "record": record.raw,
+            "record": json.loads(without_tokens(json.dumps(record.raw))),
         }
         return json.dumps(content, indent=2).encode()
 

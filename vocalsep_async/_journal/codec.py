@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
+from vocalsep_async._text import without_tokens
+
 
 def _run(characters: str) -> str:
     """A pattern for any number of *characters* and of escapes, inside a string of JSON."""
@@ -44,13 +46,14 @@ def packed(record: Mapping[str, Any], *, keep_links: bool) -> bytes:
 
     A link may carry its signature in its query, and every reader of the query could fetch the
     file. Without the query the host rejects the link, and one poll of the task gives a fresh one.
+    The tokens of callback addresses are masked in any case.
     """
     text = _encoded(record)
     if not keep_links:
         # A compact quote and brace: a string that holds JSON of its own.
         nests = '"{' in text or '"[' in text
         text = _encoded(_cleaned(record)) if nests else _without_queries(text)
-    return zlib.compress(text.encode(), _LEVEL)
+    return zlib.compress(without_tokens(text).encode(), _LEVEL)
 
 
 def _cleaned(value: Any, name: str = "", depth: int = 0) -> Any:

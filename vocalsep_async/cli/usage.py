@@ -13,7 +13,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from vocalsep_async._text import printable_lines
+from vocalsep_async._text import printable_lines, without_tokens
 from vocalsep_async.cli.wording import without_logins
 
 ALLOW_HOSTS = "--allow-private-hosts"
@@ -57,7 +57,7 @@ class Commands(TyperGroup):
             yield
         except _UsageError as error:
             # It repeats words of the command line, whatever they do to a terminal.
-            error.message = printable_lines(without_logins(error.message))
+            error.message = printable_lines(without_tokens(without_logins(error.message)))
             raise
 
     @contextmanager

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from cattrs import BaseValidationError, Converter, transform_error
 from cattrs.gen import make_dict_structure_fn, override
 
-from vocalsep_async._text import printable, without_queries
+from vocalsep_async._text import printable, without_queries, without_tokens
 from vocalsep_async.errors import DecodeError
 from vocalsep_async.models import (
     STEM_NAMES,
@@ -229,6 +229,11 @@ def _optional_text(value: Any, _type: Any) -> str | None:
     return value if isinstance(value, str) and value.strip() else None
 
 
+def _optional_address(value: Any, _type: Any) -> str | None:
+    text = _optional_text(value, None)
+    return None if text is None else without_tokens(text)
+
+
 def _optional_message(value: Any, _type: Any) -> str | None:
     text = _optional_text(value, None)
     return None if text is None else printable(without_queries(text))
@@ -340,7 +345,7 @@ def _structure(*, detailed: bool) -> Callable[[Mapping[str, Any], Any], Separati
         music_id=named("musicId", _optional_text),
         music_index=named("musicIndex", _optional_index),
         audio_id=named("audioId", _optional_text),
-        callback_url=named("callbackUrl", _optional_text),
+        callback_url=named("callbackUrl", _optional_address),
         error_code=named("errorCode", _optional_code),
         error_message=named("errorMessage", _optional_message),
         origin_tracks=named("response", origin_tracks),
