@@ -41,6 +41,9 @@ from vocalsep_async.providers._routes import callback_decoder
 
 MAX_CALLBACK_BYTES = 1 << 20
 """Bytes; the callbacks of the API are a few thousand, and a larger body is not read."""
+_MOST_VALUES = 10_000
+"""Commas in a callback; those of the API have about a hundred. Reading a megabyte of small values
+would keep the event loop for a second."""
 Body: TypeAlias = "bytes | bytearray | memoryview | str"
 """The body of a request, as it was received."""
 Headers: TypeAlias = (
@@ -93,7 +96,7 @@ def parse_callback(body: Body, *, provider: Provider | None = None) -> CallbackE
             providers'.
 
     Raises:
-        CallbackTooLargeError: it has more than `MAX_CALLBACK_BYTES`.
+        CallbackTooLargeError: it has more than `MAX_CALLBACK_BYTES`, or more than 10,000 values.
         MalformedCallbackError: it is no callback of this API: not JSON in UTF-8, an object in it
             has one name twice, it has no code, or it names no task, two, or one whose id cannot be
             polled.
@@ -143,7 +146,7 @@ def verify_signature(
             twice or is not what it has to be.
         StaleCallbackError: the signature is right, and its time too far away.
         MalformedCallbackError: the body is no callback that names a task.
-        CallbackTooLargeError: it has more than `MAX_CALLBACK_BYTES`.
+        CallbackTooLargeError: as for `parse_callback`.
         ConfigurationError: a key is unusable, such as an empty one.
         InvalidArgumentError: another argument is of a wrong type.
     """
@@ -254,7 +257,10 @@ def _bytes(body: object) -> bytes:
             "as it was received, as in await request.body()"
         )
     _check_size(memoryview(body).nbytes)
-    return bytes(body)
+    content = bytes(body)
+    if content.count(b",") > _MOST_VALUES:
+        raise CallbackTooLargeError(f"the callback has more than {_MOST_VALUES:,} values")
+    return content
 
 
 def _check_size(size: int) -> None:

@@ -47,6 +47,14 @@ def posted(data: Any, code: Any = 200, **fields: Any) -> bytes:
     return json.dumps({"code": code, "msg": "done", "data": data} | fields).encode()
 
 
+def nested(depth: int) -> Any:
+    """A record with lists within lists, *depth* of them."""
+    inner: Any = []
+    for _ in range(depth - 1):
+        inner = [inner]
+    return {"task_id": TASK_ID, "other": inner}
+
+
 SPELLINGS = {
     "sunoapi": callback("vocal_removal_info"),
     "kie": callback("vocal_separation_info"),
@@ -156,7 +164,8 @@ MALFORMED: dict[str, tuple[bytes, str]] = {
     "NaN": (b'{"code": NaN}', "NaN is not JSON"),
     "Infinity": (b'{"code": 1e999}', "a number is too large"),
     "a huge number": (b'{"code": ' + b"9" * 5_000 + b"}", "limit"),
-    "deep": (b"[" * 100_000, "it is nested too deeply"),
+    "too deep for a parser": (b"[" * 100_000, "it is nested too deeply"),
+    "deep": (posted(nested(100)), "nested too deeply"),
     "no data": (posted(None, 500), "the callback names no task: its data is null"),
     "no id": (posted({"vocal_removal_info": None}, 500), "task_?[iI]d"),
     "a list as data": (posted(["hush"]), "the record is list"),
@@ -230,6 +239,19 @@ def test_a_body_of_more_than_the_bound_is_not_read(kind: Any) -> None:
 def test_text_is_measured_in_bytes() -> None:
     with pytest.raises(CallbackTooLargeError):
         parse_callback('"' + "é" * (MAX_CALLBACK_BYTES // 2) + '"')
+
+
+def test_a_deep_record_is_read_up_to_a_bound() -> None:
+    # The callback and its data are two levels more.
+    assert parse_callback(posted(nested(97))).task.raw["other"]
+
+
+def test_a_body_of_more_values_than_any_callback_is_not_read() -> None:
+    tracks = [{"audio_url": f"https://files.example/{number}"} for number in range(5_000)]
+    data = {"task_id": TASK_ID, "response": {"origin_data": tracks}}
+    assert len(parse_callback(posted(data)).task.origin_tracks) == 5_000
+    with pytest.raises(CallbackTooLargeError, match="more than 10,000 values"):
+        parse_callback(posted(data | {"response": {"origin_data": tracks * 3}}))
 
 
 def test_text_with_a_lone_surrogate_is_malformed() -> None:

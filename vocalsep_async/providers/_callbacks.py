@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from vocalsep_async.errors import DecodeError
@@ -9,6 +10,8 @@ from vocalsep_async.models import SeparationTask
 from vocalsep_async.providers._envelope import code_of, message_of, parse_json
 
 _ID_NAMES = ("task_id", "taskId")
+_DEEPEST = 100
+"""Levels of a callback; those of the API have six. Python reads more than it can copy or write."""
 
 
 class OpenedCallback(NamedTuple):
@@ -39,15 +42,32 @@ def open_callback(body: bytes) -> OpenedCallback:
     """Open a callback.
 
     Raises:
-        DecodeError: it is not JSON in UTF-8, an object in it has a name twice, it has no code, or
-            it names two tasks. The message shows nothing of it.
+        DecodeError: it is not JSON in UTF-8, it is nested too deeply, an object in it has a name
+            twice, it has no code, or it names two tasks. The message shows nothing of it.
     """
     content = parse_json(body, subject="the callback", unique_names=True)
+    if _is_deep(content):
+        raise DecodeError("the callback is nested too deeply")
     code = code_of(content)
     if code is None:
         raise DecodeError("the callback has no code")
     data = content.get("data")
     return OpenedCallback(code, message_of(content), data, _task_id_in(content, data))
+
+
+def _is_deep(content: Any) -> bool:
+    level = [content]
+    for _ in range(_DEEPEST):
+        level = [inner for each in level for inner in _inside(each)]
+        if not level:
+            return False
+    return True
+
+
+def _inside(value: Any) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
 
 
 def _task_id_in(*places: Any) -> str | None:
