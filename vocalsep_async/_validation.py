@@ -6,6 +6,7 @@ import math
 import unicodedata
 from collections.abc import Callable
 from datetime import datetime
+from inspect import iscoroutinefunction
 from typing import Any
 
 from vocalsep_async._text import has_surrogates, is_visible
@@ -95,6 +96,21 @@ def timeout(value: object, name: str = "timeout") -> float | None:
     if value is None or (isinstance(value, float) and value == math.inf):
         return None
     return number(value, name, minimum=0.0)
+
+
+def plain_function(value: object, name: str) -> None:
+    """Check what is called with reports: a plain function, or None.
+
+    Raises:
+        InvalidArgumentError: *value* is something else; the message names it *name*.
+    """
+    # An object with an async `__call__` is not a coroutine function itself.
+    if value is not None and (
+        not callable(value)
+        or iscoroutinefunction(value)
+        or iscoroutinefunction(type(value).__call__)
+    ):
+        raise InvalidArgumentError(f"{name} must be a plain function: it is not awaited")
 
 
 def usable_task_id(_instance: object, _attribute: object, value: Any) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
-from inspect import iscoroutinefunction
 from os import PathLike, fspath
 from pathlib import Path
 from types import TracebackType
@@ -118,15 +117,8 @@ def _overwrite(value: Overwrite) -> Overwrite:
 
 
 def _on_progress(value: OnProgress | None) -> OnProgress | None:
-    given: object = value
-    if given is not None and (not callable(given) or _is_async(given)):
-        raise InvalidArgumentError("on_progress must be a plain function: it is not awaited")
+    _validation.plain_function(value, "on_progress")
     return value
-
-
-def _is_async(function: Callable[..., object]) -> bool:
-    # An object with an async `__call__` is not a coroutine function itself.
-    return iscoroutinefunction(function) or iscoroutinefunction(type(function).__call__)
 
 
 @frozen
