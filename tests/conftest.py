@@ -70,8 +70,8 @@ def anyio_backend() -> str:
 def _without_an_account() -> Iterator[None]:
     """Hide the developer's account, which a client without arguments would use."""
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("VOCALSEP_API_KEY", "VOCALSEP_BASE_URL", "VOCALSEP_LOG"):
-            patch.delenv(name, raising=False)
+        for name in ("API_KEY", "BASE_URL", "UPLOAD_URL", "LOG"):
+            patch.delenv(f"VOCALSEP_{name}", raising=False)
         yield
 
 

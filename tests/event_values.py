@@ -34,6 +34,8 @@ from vocalsep_async.instrumentation import (
     StemStarted,
     TaskFinished,
     Throttled,
+    UploadFinished,
+    UploadStarted,
     WaitFinished,
     WaitStarted,
 )
@@ -112,6 +114,8 @@ EVENTS: list[Event] = [
     StemStarted(path=PATH, **STEM),
     StemSaved(path=PATH, size=12, was_fetched=True, **STEM),
     StemFailed(path=None, error=RequestTimeoutError("no answer"), **STEM),
+    UploadStarted(upload_id="upload-4"),
+    UploadFinished(upload_id="upload-4", duration=2.0, size=12, error=None),
     CreationIntended(creation_id="creation-3", type=SeparationType.SEPARATE_VOCAL),
     CreationSent(creation_id="creation-3"),
     CreationConfirmed(creation_id="creation-3", task_id="a"),

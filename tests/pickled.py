@@ -44,6 +44,8 @@ from vocalsep_async import (
     TaskOutcome,
     TaskRef,
     TaskStatus,
+    UploadedFile,
+    UploadProgress,
 )
 
 FOLDER = Path(__file__).with_name("pickles")
@@ -90,6 +92,15 @@ VALUES: list[Any] = [
         eta=1.0,
     ),
     DownloadProgress(task_id="a", stem="vocal", path=Path("a.mp3"), done=1, total=None),
+    UploadProgress(name="song.mp3", sent=1, total=2),
+    UploadedFile(
+        url="https://uploads.example/song.mp3",
+        name="song.mp3",
+        size=2,
+        content_type="audio/mpeg",
+        expires_at=WHEN,
+        sha256="00",
+    ),
     FILE,
     DownloadReport(task_id="a", files=(FILE,)),
     Intent(began_at=WHEN, request={"type": "split_stem"}, error=None),

@@ -36,6 +36,7 @@ from vocalsep_async.instrumentation import (
     PollStarted,
     RequestRetried,
     TaskFinished,
+    UploadFinished,
     WaitFinished,
     WaitStarted,
 )
@@ -86,6 +87,8 @@ LINES = {
     "stem.started": "DEBUG downloads: stem vocal of task 'a' started",
     "stem.saved": "DEBUG downloads: stem vocal of task 'a' is complete: 12 bytes",
     "stem.failed": "INFO downloads: stem vocal of task 'a' failed: no answer",
+    "upload.started": "INFO uploads: upload-4 started",
+    "upload.finished": "INFO uploads: upload-4 finished after 2.0 s: 12 bytes",
     "creation.intended": "INFO creations: creation-3 started: separate_vocal",
     "creation.sent": "DEBUG creations: creation-3 is being sent",
     "creation.confirmed": "INFO creations: creation-3 created task 'a'",
@@ -120,6 +123,16 @@ async def test_a_log_record_leaves_out_values_that_are_not_known(
         "poll 2 of task 'a' took 0.250 s: PENDING",
         "task 'a' ended as SUCCESS",
     ]
+
+
+async def test_the_record_of_an_upload_that_failed_says_why(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    for size in (12, None):
+        Events().emit(UploadFinished(upload_id="upload-1", duration=2.0, size=size, error=OUTAGE))
+    assert [each.getMessage() for each in caplog.records] == [
+        f"upload-1 failed after 2.0 s: {OUTAGE}"
+    ] * 2
 
 
 async def test_a_record_carries_the_fields_of_its_event_as_plain_values(

@@ -57,6 +57,7 @@ CLIENT: dict[str, Callable[[Used], Any]] = {
     "poll_once": lambda used: used.client.poll_once("a"),
     "stats": lambda used: used.client.stats,
     "track": lambda used: used.client.track(["a"]),
+    "upload": lambda used: used.client.upload(b"RIFF"),
     "wait_for_task": lambda used: used.client.wait_for_task("a"),
     "wait_for_tasks": lambda used: used.client.wait_for_tasks(["a"]),
 }

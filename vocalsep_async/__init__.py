@@ -44,6 +44,7 @@ from vocalsep_async.errors import (
     TaskTimeoutError,
     TransportError,
     UnsignedCallbackError,
+    UploadError,
     VocalSepError,
     WebhookError,
 )
@@ -84,6 +85,7 @@ from vocalsep_async.policies import (
     RetryPolicy,
 )
 from vocalsep_async.providers import KIE, KIE_JOBS, SUNOAPI, ErrorRule, Provider
+from vocalsep_async.uploads import UploadedFile, UploadProgress
 
 __all__ = [
     "KIE",
@@ -153,6 +155,9 @@ __all__ = [
     "TaskTimeoutError",
     "TransportError",
     "UnsignedCallbackError",
+    "UploadError",
+    "UploadProgress",
+    "UploadedFile",
     "VocalSepClient",
     "VocalSepError",
     "WebhookError",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from ssl import CERT_NONE, SSLContext
 from typing import TypedDict
 from urllib.request import getproxies_environment
@@ -20,10 +20,12 @@ from vocalsep_async.errors import ConfigurationError, InvalidArgumentError
 from vocalsep_async.limiter import Limiter, RateLimiter
 from vocalsep_async.models import SeparationType, TaskRef, separation_type
 from vocalsep_async.policies import PollPolicy, RateLimit
+from vocalsep_async.providers._uploads import upload_url_for
 
 KEY_VARIABLE = "VOCALSEP_API_KEY"
 BASE_URL_VARIABLE = "VOCALSEP_BASE_URL"
 LOG_VARIABLE = "VOCALSEP_LOG"
+UPLOAD_URL_VARIABLE = "VOCALSEP_UPLOAD_URL"
 DEFAULT_BASE_URL = "https://api.sunoapi.org"
 _PROXY_EXAMPLE = "http://proxy.example.com:8080"
 
@@ -60,6 +62,23 @@ def base_url(value: object, name: str = "base_url") -> URL:
     if url.raw_query_string or url.raw_fragment:
         raise InvalidArgumentError(f"{name} must end before any ? or #")
     return url
+
+
+def upload_url(value: object, name: str = "upload_url") -> URL:
+    """Check the address of an upload host, which gets the key: over TLS, or on this machine."""
+    url = base_url(value, name)
+    if url.scheme != "https" and not _is_loopback(url.host or ""):
+        raise InvalidArgumentError(
+            f"{name} must begin with https:// unless it is on this machine: the key is sent there"
+        )
+    return url
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host.rstrip(".").lower() == "localhost"
 
 
 def proxies(value: object, *, trust_env: bool) -> tuple[dict[str, URL], str]:
@@ -321,6 +340,22 @@ def base_url_in(environ: Mapping[str, str]) -> URL:
     remedy = f"set it to the address of an API, or unset it for {DEFAULT_BASE_URL}"
     with setting_up():
         return base_url(_filled(address, BASE_URL_VARIABLE, remedy), BASE_URL_VARIABLE)
+
+
+def upload_url_in(environ: Mapping[str, str], api: URL) -> URL | None:
+    """The upload host that an environment gives, or else that of *api*; None if none is known.
+
+    Raises:
+        ConfigurationError: it is blank, or no such address; the message names the variable.
+    """
+    address = environ.get(UPLOAD_URL_VARIABLE)
+    del environ  # tracebacks may show local variables
+    if address is None:
+        known = upload_url_for(api.host or "")
+        return None if known is None else URL(known)
+    remedy = "set it to the address of an upload host, or unset it"
+    with setting_up():
+        return upload_url(_filled(address, UPLOAD_URL_VARIABLE, remedy), UPLOAD_URL_VARIABLE)
 
 
 def log_level_in(environ: Mapping[str, str]) -> int | None:

@@ -33,6 +33,7 @@ from vocalsep_async._transport.api import Transport
 from vocalsep_async._transport.files import FileTransport
 from vocalsep_async._transport.proxies import Proxies
 from vocalsep_async._transport.secrets import ApiKey
+from vocalsep_async._uploads.uploader import Uploader
 from vocalsep_async.downloads import DownloadOptions
 from vocalsep_async.instrumentation import EventListener
 from vocalsep_async.journal import Journal
@@ -51,6 +52,7 @@ class Setup:
     """What a client was made with, checked; `VocalSepClient` says what it means."""
 
     base_url: URL
+    upload_url: URL | None
     key: ApiKey
     provider: Provider
     limiter: Limiter
@@ -122,6 +124,25 @@ class Engine:
         self.downloader = Downloader(
             self.files, self.poller.poll_with_retries, setup.retry, self.events, self.binding
         )
+        self.uploader = Uploader(
+            None if setup.upload_url is None else partial(self._to_uploads, setup.upload_url),
+            setup.provider,
+            setup.retry,
+            self.events,
+        )
+
+    def _to_uploads(self, url: URL) -> Transport:
+        """What sends requests to the upload host; never with a borrowed session."""
+        setup = self._setup
+        return Transport(
+            url,
+            setup.key,
+            request_timeout=setup.request_timeout,
+            user_agent=setup.user_agent,
+            proxy=setup.proxies.for_url(url),
+            tls=setup.tls,
+            address="upload_url",
+        )
 
     def _on_move(self, shift: float) -> None:
         """The clock of this event loop is *shift* seconds ahead of that of the one before."""
@@ -131,7 +152,8 @@ class Engine:
     @property
     def needs_closing(self) -> bool:
         """Whether a session that was made here is still open."""
-        return self.transport.needs_closing or self.files.needs_closing
+        parts = (self.transport, self.files, self.uploader)
+        return any(part.needs_closing for part in parts)
 
     def stats(self) -> ClientStats:
         """What the client has done so far.
@@ -190,6 +212,7 @@ class Engine:
             # First, so that waits end with its error and not with that of a closed session.
             await self.poller.aclose()
             self.downloader.close()
+            await self.uploader.aclose()
             await self.files.aclose()
             await self.transport.aclose()
             # Last: every request has reported to the limiter how it ended.
@@ -201,6 +224,7 @@ class Engine:
         """Let go of the sessions, whose event loop was closed."""
         self.transport.abandon()
         self.files.abandon()
+        self.uploader.abandon()
         self.events.close()
 
 

@@ -39,6 +39,8 @@ from vocalsep_async.instrumentation import (
     StemStarted,
     TaskFinished,
     Throttled,
+    UploadFinished,
+    UploadStarted,
     WaitFinished,
     WaitStarted,
 )
@@ -52,6 +54,7 @@ _LIMITS = logging.getLogger("vocalsep_async.limits")
 POLLS = logging.getLogger("vocalsep_async.polls")
 _REQUESTS = logging.getLogger("vocalsep_async.requests")
 _TASKS = logging.getLogger("vocalsep_async.tasks")
+_UPLOADS = logging.getLogger("vocalsep_async.uploads")
 _WAITS = logging.getLogger("vocalsep_async.waits")
 
 _ALL_TASKS = ""
@@ -278,6 +281,16 @@ _LINES: dict[type[Event], _Line] = {
         _DOWNLOADS,
         logging.INFO,
         lambda e: f"stem {e.stem} of task {_id(e)} failed{_because(e.error)}",
+    ),
+    UploadStarted: _Line(_UPLOADS, logging.INFO, lambda e: f"{e.upload_id} started"),
+    UploadFinished: _Line(
+        _UPLOADS,
+        logging.INFO,
+        lambda e: (
+            f"{e.upload_id} finished after {e.duration:.1f} s: {counted(e.size, 'byte')}"
+            if e.error is None
+            else f"{e.upload_id} failed after {e.duration:.1f} s{_because(e.error)}"
+        ),
     ),
     PollFinished: _Line(
         POLLS,

@@ -22,6 +22,7 @@ from vocalsep_async._engine import Engine, Engines, Setup
 from vocalsep_async._polling.waiter import OnUpdate
 from vocalsep_async._transport.proxies import Proxies
 from vocalsep_async._transport.secrets import ApiKey
+from vocalsep_async._uploads.uploader import UploadPlan
 from vocalsep_async.batch import BatchRunner
 from vocalsep_async.downloads import (
     DEFAULT_MAX_BYTES,
@@ -53,18 +54,21 @@ from vocalsep_async.models import (
 )
 from vocalsep_async.policies import (
     FILE_BYTES_PER_MINUTE,
+    MAX_UPLOAD_BYTES,
     Adaptive,
     PollPolicy,
     RateLimit,
     RetryPolicy,
 )
 from vocalsep_async.providers import Provider, provider_for
+from vocalsep_async.uploads import OnUploadProgress, Uploadable, UploadedFile
 
 
 class ClientOptions(TypedDict, total=False):
     """The options of `VocalSepClient`, for code that hands them on; it says what they mean."""
 
     base_url: str | URL | None
+    upload_url: str | URL | None
     provider: Provider | None
     rate_limit: RateLimit | None
     limiter: Limiter | None
@@ -95,6 +99,10 @@ class VocalSepClient:
             environment variable ``VOCALSEP_API_KEY``.
         base_url: where the API is. None reads the environment variable ``VOCALSEP_BASE_URL``, also
             where *api_key* is given, and is https://api.sunoapi.org if that is not set.
+        upload_url: where `upload` sends files, and the key with them: an https address, or one on
+            this machine. None is the upload host of api.sunoapi.org or of api.kie.ai; for any other
+            *base_url* there is none. Where *base_url* is None, the environment variable
+            ``VOCALSEP_UPLOAD_URL`` is read first.
         provider: the provider of the API, which builds the requests and knows what answers mean;
             None finds it from the host of *base_url* (`SUNOAPI` if the host is not a known one).
         rate_limit: the limit of the account; None if it is not known: then it is learned.
@@ -134,6 +142,7 @@ class VocalSepClient:
         api_key: str | None = None,
         *,
         base_url: str | URL | None = None,
+        upload_url: str | URL | None = None,
         provider: Provider | None = None,
         rate_limit: RateLimit | None = RateLimit(20, 10.0),  # noqa: B008 - a frozen value
         limiter: Limiter | None = None,
@@ -159,6 +168,12 @@ class VocalSepClient:
                 if base_url is None
                 else _arguments.base_url(base_url)
             )
+            uploads = (
+                # The variable belongs to that of *base_url*: it must not get another API's key.
+                _arguments.upload_url_in(os.environ if base_url is None else {}, url)
+                if upload_url is None
+                else _arguments.upload_url(upload_url)
+            )
             _arguments.instance(provider, "provider", (Provider, type(None)))
             granting = _arguments.limiter(limiter, rate_limit)
             _arguments.instance(retry, "retry", RetryPolicy)
@@ -176,6 +191,7 @@ class VocalSepClient:
         _logging.show_from(_arguments.log_level_in(os.environ))
         self._setup = Setup(
             base_url=url,
+            upload_url=uploads,
             key=key,
             provider=provider or provider_for(url.host or ""),
             limiter=granting,
@@ -202,9 +218,11 @@ class VocalSepClient:
         """Make a client from a mapping in place of the environment, as for a test.
 
         Args:
-            environ: where ``VOCALSEP_API_KEY`` and ``VOCALSEP_BASE_URL`` are read; None reads
-                ``os.environ`` at the time of the call, as the constructor does.
-            options: the keyword arguments of the constructor; *base_url* beats the mapping.
+            environ: where ``VOCALSEP_API_KEY``, ``VOCALSEP_BASE_URL`` and ``VOCALSEP_UPLOAD_URL``
+                are read; None reads ``os.environ`` at the time of the call, as the constructor
+                does.
+            options: the keyword arguments of the constructor; *base_url* and *upload_url* beat the
+                mapping.
 
         Raises:
             ConfigurationError: as for the constructor.
@@ -215,7 +233,10 @@ class VocalSepClient:
             # Wrapped before the call: as a string it would be a local variable in tracebacks.
             key: Any = ApiKey(_arguments.key_in(environ))
             if options.get("base_url") is None:
-                options["base_url"] = _arguments.base_url_in(environ)
+                api = _arguments.base_url_in(environ)
+                options["base_url"] = api
+                if options.get("upload_url") is None:
+                    options["upload_url"] = _arguments.upload_url_in(environ, api)
         finally:
             del environ  # tracebacks may show local variables
         return cls(key, **options)
@@ -594,6 +615,53 @@ class VocalSepClient:
             min_bytes_per_minute=checked_min_bytes(min_bytes_per_minute),
         )
         return self._engines.elsewhere().downloader.stream(task, named, size, bounds)
+
+    async def upload(
+        self,
+        file: Uploadable,
+        *,
+        name: str | None = None,
+        max_bytes: int = MAX_UPLOAD_BYTES,
+        on_progress: OnUploadProgress | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109 - the field's name for a whole call
+    ) -> UploadedFile:
+        """Upload a song, so that ``create_task(audio_url=uploaded.url)`` can separate it.
+
+        Uploads are free, and no slot of the rate limit is used. **The key is sent to the upload
+        host**, and the link that comes back is public for three days. A try that fails is repeated
+        as the client's `RetryPolicy` says, under another name that cannot be guessed; one that
+        makes no progress for a minute has failed.
+
+        Args:
+            file: the path of a file, its bytes, or a stream of them, sync or async. See
+                `vocalsep_async.uploads`.
+            name: what the file is called, as in "my song.mp3": its name at the host begins so.
+                None shows nothing there but the suffix of the file.
+            max_bytes: how large it may be, at least 1; a larger one is not sent.
+            on_progress: called with an `UploadProgress`, ten times a second at most. An exception
+                that it raises ends the call and is raised here.
+            timeout: seconds for the whole call, all tries; None for no limit, 0 sends nothing.
+
+        Raises:
+            ConfigurationError: no upload host is known for *base_url*; pass *upload_url*.
+            InvalidArgumentError: an argument is unusable, or the file is missing, empty, too large
+                or no file; nothing was sent.
+            UploadError: the file could not be read, or changed while it was sent.
+            RequestTimeoutError: time ran out.
+            APIError: the upload host did not store the file.
+            TransportError: no usable answer came back in all tries; redirects are not followed.
+            DecodeError: the answer was none of an upload host in all tries.
+            ClientClosedError: the client was closed.
+        """
+        _validation.plain_function(on_progress, "on_progress")
+        plan = UploadPlan(
+            file=file,
+            name=None if name is None else _arguments.text(name, "name"),
+            max_bytes=_validation.at_least_one(max_bytes, "max_bytes"),
+            on_progress=on_progress,
+            timeout=_validation.timeout(timeout),
+        )
+        return await self._engines.here().uploader.upload(plan)
 
     async def create_task(
         self,

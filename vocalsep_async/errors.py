@@ -19,6 +19,7 @@
      │   └─ TaskNotFoundError
      ├─ TaskFailedError              the task ended without stems
      ├─ TaskTimeoutError             the wait ran out of time (also TimeoutError)
+     ├─ UploadError                  a file could not be read, or changed while it was sent
      ├─ DownloadError                a stem could not be fetched, or not be saved
      ├─ JournalError                 a journal cannot be used, or not be written
      └─ WebhookError                 what was posted to a callback URL is not accepted
@@ -314,6 +315,14 @@ class TaskTimeoutError(VocalSepError, TimeoutError):
         self.task = task
         self.polls = polls
         self.last_error = last_error
+
+
+class UploadError(VocalSepError):
+    """A file that was to be uploaded could not be read to its end, or changed while it was sent.
+
+    No link to it is returned, so nothing is billed for it. A file that cannot be opened, or is no
+    file, is an `InvalidArgumentError`; what the upload host answers is an `APIError`.
+    """
 
 
 class DownloadError(VocalSepError):

@@ -175,6 +175,36 @@ class DownloadFinished(Event):
 
 
 @frozen(kw_only=True)
+class UploadStarted(Event):
+    """An `upload` began.
+
+    Attributes:
+        upload_id: the upload, unique in the process.
+    """
+
+    name: ClassVar[str] = "upload.started"
+    upload_id: str
+
+
+@frozen(kw_only=True)
+class UploadFinished(Event):
+    """An `upload` ended: with a link, an error or a cancellation.
+
+    Attributes:
+        upload_id: the upload.
+        duration: seconds since it began.
+        size: bytes of the file; None if it ended before they were known.
+        error: what it raised, a ``CancelledError`` included; None if the upload host has the file.
+    """
+
+    name: ClassVar[str] = "upload.finished"
+    upload_id: str
+    duration: float
+    size: int | None
+    error: BaseException | None = field(repr=_shown)
+
+
+@frozen(kw_only=True)
 class PollStarted(Event):
     """A poll was granted a slot and is being sent.
 

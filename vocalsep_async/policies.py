@@ -57,6 +57,14 @@ goes on by default."""
 MAX_EARLY_CALLBACKS = 1_000
 """Callbacks that are remembered so, the newest ones: the tasks that end in that time where the
 account may send two requests per second, and each needs two."""
+MAX_UPLOAD_BYTES = 20 << 20
+"""Bytes of a file that is uploaded, unless an upload is told otherwise. No provider documents a
+limit; one client of the API states 20 MB for the songs that it separates."""
+UPLOAD_PATIENCE = 60.0
+"""Seconds in which an upload hands over its next 64 KiB, and in which its host answers after the
+last of them."""
+UPLOAD_LIFETIME = 3 * 86_400.0
+"""Seconds for which the providers say that they keep what was uploaded."""
 MISSING_LINKS_PATIENCE = 60.0
 """Seconds for which a task that has succeeded without a link is polled again, from the first such
 record on."""

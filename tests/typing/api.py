@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import datetime
+from io import BytesIO, StringIO
 from ipaddress import IPv4Network
 from pathlib import Path
 from ssl import create_default_context
@@ -46,6 +47,8 @@ from vocalsep_async import (
     TaskRef,
     TaskStatus,
     TaskTimeoutError,
+    UploadedFile,
+    UploadProgress,
     VocalSepClient,
     VocalSepError,
 )
@@ -165,6 +168,24 @@ def shown(progress: DownloadProgress) -> None:
 
 async def an_async_callback(task: SeparationTask) -> None:
     assert_type(task.status, TaskStatus | str)
+
+
+def sent(progress: UploadProgress) -> None:
+    assert_type((progress.sent, progress.total), tuple[int, int])
+
+
+async def uploads(client: VocalSepClient, stem: StemStream) -> None:
+    uploaded = await client.upload("song.mp3", on_progress=sent, timeout=None)
+    assert_type(uploaded, UploadedFile)
+    assert_type(uploaded.url, str)
+    assert_type(uploaded.expires_at, datetime)
+    await client.upload(Path("song.mp3"), name="my song", max_bytes=1 << 20)
+    await client.upload(b"RIFF")
+    await client.upload(BytesIO(b"RIFF"))
+    # An async iterator of bytes.
+    await client.upload(stem)
+    await client.upload(StringIO("RIFF"))  # type: ignore[arg-type]
+    await client.upload(5)  # type: ignore[arg-type]
 
 
 async def creates(client: VocalSepClient) -> None:

@@ -5,6 +5,8 @@ Type checkers read it outside of the checkout, beside the installed wheel, in th
 
 from __future__ import annotations
 
+from io import BytesIO
+
 import vocalsep_async
 import vocalsep_async.batch
 import vocalsep_async.client
@@ -18,6 +20,7 @@ import vocalsep_async.limiter
 import vocalsep_async.models
 import vocalsep_async.policies
 import vocalsep_async.providers
+import vocalsep_async.uploads
 import vocalsep_async.webhooks
 from vocalsep_async import Interval, Journal, PollContext, PollPolicy, VocalSepClient
 
@@ -89,6 +92,9 @@ EXPORTED: tuple[object, ...] = (
     vocalsep_async.TaskTimeoutError,
     vocalsep_async.TransportError,
     vocalsep_async.UnsignedCallbackError,
+    vocalsep_async.UploadError,
+    vocalsep_async.UploadProgress,
+    vocalsep_async.UploadedFile,
     vocalsep_async.VocalSepClient,
     vocalsep_async.VocalSepError,
     vocalsep_async.WebhookError,
@@ -136,6 +142,7 @@ IN_THEIR_MODULES: tuple[object, ...] = (
     vocalsep_async.errors.TaskTimeoutError,
     vocalsep_async.errors.TransportError,
     vocalsep_async.errors.UnsignedCallbackError,
+    vocalsep_async.errors.UploadError,
     vocalsep_async.errors.VocalSepError,
     vocalsep_async.errors.WebhookError,
     vocalsep_async.instrumentation.BatchFinished,
@@ -160,6 +167,8 @@ IN_THEIR_MODULES: tuple[object, ...] = (
     vocalsep_async.instrumentation.StemStarted,
     vocalsep_async.instrumentation.TaskFinished,
     vocalsep_async.instrumentation.Throttled,
+    vocalsep_async.instrumentation.UploadFinished,
+    vocalsep_async.instrumentation.UploadStarted,
     vocalsep_async.instrumentation.WaitFinished,
     vocalsep_async.instrumentation.WaitStarted,
     vocalsep_async.journal.Journal,
@@ -212,6 +221,11 @@ IN_THEIR_MODULES: tuple[object, ...] = (
     vocalsep_async.webhooks.MAX_CALLBACK_BYTES,
     vocalsep_async.webhooks.parse_callback,
     vocalsep_async.webhooks.verify_signature,
+    vocalsep_async.uploads.BinaryStream,
+    vocalsep_async.uploads.OnUploadProgress,
+    vocalsep_async.uploads.UploadProgress,
+    vocalsep_async.uploads.Uploadable,
+    vocalsep_async.uploads.UploadedFile,
 )
 
 
@@ -230,6 +244,18 @@ async def separate(song: str) -> dict[str, str]:
         async with client.track([ref, "id"], type="split_stem", journal=Journal("j")) as batch:
             reasons = {outcome.task_id: outcome.reason async for outcome in batch}
     return dict(task.raise_for_failure().stems) | {"why": str(reasons)}
+
+
+def sent(progress: vocalsep_async.UploadProgress) -> float:
+    return progress.sent / progress.total
+
+
+async def upload(song: str) -> str:
+    async with VocalSepClient(upload_url="https://uploads.example.com") as client:
+        await client.upload(BytesIO(b"RIFF"), name="song.wav", max_bytes=1 << 20)
+        await client.upload(b"RIFF", timeout=60)
+        uploaded = await client.upload(song, on_progress=sent)
+    return f"{uploaded.url} {uploaded.size} {uploaded.expires_at:%c} {uploaded.sha256}"
 
 
 class MyPolicy:

@@ -129,9 +129,14 @@ class StallDetector:
 
 
 class Rests:
-    """The files of a client that wait for their hosts."""
+    """The files of a client that wait for their hosts.
 
-    def __init__(self) -> None:
+    Args:
+        what: what is going on, for the error of a client that was closed.
+    """
+
+    def __init__(self, what: str = "a file was fetched") -> None:
+        self._what = what
         self._is_closed = False
         self._resting: set[anyio.Event] = set()
 
@@ -149,7 +154,7 @@ class Rests:
         finally:
             self._resting.discard(ended)
         if self._is_closed:
-            raise ClientClosedError("the client was closed while a file was fetched")
+            raise ClientClosedError(f"the client was closed while {self._what}")
 
     def close(self) -> None:
         """End all of them, now and from now on; may be called again."""

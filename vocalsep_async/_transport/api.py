@@ -25,6 +25,7 @@ from vocalsep_async._transport.proxies import Proxy
 from vocalsep_async._transport.secrets import ApiKey
 from vocalsep_async._transport.sessions import closer_of, drop
 from vocalsep_async._transport.sockets import SentOn
+from vocalsep_async._transport.uploads import UploadBody
 from vocalsep_async.errors import (
     ClientClosedError,
     ConfigurationError,
@@ -75,6 +76,7 @@ class Transport:
         proxy: the HTTP proxy; None for none. aiohttp never reads the environment's: it would take
             logins from a netrc file, too.
         tls: the context for TLS connections; None for that of the session.
+        address: the option that *base_url* comes from, for messages.
 
     Attributes:
         host: of the API.
@@ -95,6 +97,7 @@ class Transport:
         trace_configs: Sequence[aiohttp.TraceConfig] = (),
         proxy: Proxy | None = None,
         tls: ssl.SSLContext | None = None,
+        address: str = "base_url",
     ) -> None:
         if session is not None and not isinstance(session, aiohttp.ClientSession):
             raise ConfigurationError(
@@ -102,6 +105,7 @@ class Transport:
             )
         self._base_url = str(base_url).rstrip("/")
         self.host = base_url.host
+        self._address = address
         self._key = key
         self._request_timeout = request_timeout
         connect_timeout = _CONNECT_SHARE * request_timeout
@@ -176,17 +180,26 @@ class Transport:
         if isinstance(connector, ApiConnector):
             connector.distrust()
 
-    async def exchange(self, request: Request) -> Reply:
+    async def exchange(self, request: Request, body: UploadBody | None = None) -> Reply:
         """Send *request* once and read the whole answer.
+
+        Args:
+            request: what is sent.
+            body: a body that is sent as it is read, with a patience of its own in place of the
+                request timeout.
 
         Raises:
             TransportError: no usable answer came; redirects are not followed.
             RequestTimeoutError: the exchange took longer than the request timeout.
             ClientClosedError: the client was closed, before or meanwhile.
+            Exception: what reading *body* raised.
         """
         session = self.bind()
         name = f"{request.method} {request.path} at {self.host}"
-        outcome = await self._until_closed(session, request, name)
+        outcome: Reply | Exception = await self._until_closed(session, request, name, body)
+        is_closed = isinstance(outcome, ClientClosedError)
+        if body is not None and body.failure is not None and not is_closed:
+            outcome = body.failure
         if isinstance(outcome, Reply):
             return outcome
         # Raised outside every handler and away from the frames that hold the answer, so that
@@ -194,18 +207,24 @@ class Transport:
         raise outcome
 
     async def _until_closed(
-        self, session: aiohttp.ClientSession, request: Request, name: str
+        self,
+        session: aiohttp.ClientSession,
+        request: Request,
+        name: str,
+        body: UploadBody | None,
     ) -> Reply | VocalSepError:
         # Never None: aiohttp works only within a task.
         task = cast("asyncio.Task[Any]", asyncio.current_task())
         self._under_way.add(task)
         sending = _OneSend(self._key, self._proxy_login)
         try:
-            async with asyncio.timeout(self._request_timeout):
-                return await self._send(session, request, name, sending)
+            async with asyncio.timeout(self._request_timeout) as timer:
+                if body is not None:
+                    body.begin(timer)
+                return await self._send(session, request, name, sending, body)
         except (aiohttp.ClientError, OSError) as error:
             if not session.closed:
-                failure = translated(error, name, self._request_timeout)
+                failure = self._translated(error, name, body)
                 if sending.is_unanswered:
                     self.distrust_connections()
                 return sending.noted(failure) if isinstance(error, TimeoutError) else failure
@@ -213,6 +232,8 @@ class Transport:
             if not self._ended_by_closing(session, task):
                 raise
         finally:
+            if body is not None:
+                body.end()
             self._under_way.discard(task)
             self._one_ended.set()
         return sending.noted(
@@ -221,6 +242,12 @@ class Transport:
                 may_have_arrived=True,
             )
         )
+
+    def _translated(self, error: Exception, name: str, body: UploadBody | None) -> TransportError:
+        # aiohttp's own timeouts, which are for the connection, have classes of their own.
+        if body is not None and type(error) is TimeoutError:
+            return body.stalled(name)
+        return translated(error, name, self._request_timeout)
 
     def _ended_by_closing(self, session: aiohttp.ClientSession, task: asyncio.Task[Any]) -> bool:
         """Whether a cancellation came from closing; any other cancellation passes through."""
@@ -232,11 +259,17 @@ class Transport:
         return session.closed and not task.cancelling()
 
     async def _send(
-        self, session: aiohttp.ClientSession, request: Request, name: str, sending: _OneSend
+        self,
+        session: aiohttp.ClientSession,
+        request: Request,
+        name: str,
+        sending: _OneSend,
+        upload: UploadBody | None,
     ) -> Reply | TransportError:
         async with session.request(
             request.method,
             self._url(request),
+            data=upload,
             json=request.json,
             allow_redirects=False,
             **self._arguments_of(request),
@@ -248,6 +281,10 @@ class Transport:
             if error is not None and request.method != "POST":
                 return error
             body = await _read(response)
+            if upload is not None and not upload.is_complete:
+                # Nothing may follow on the connection, nor wait in it for a server that reads no
+                # more.
+                _abort(response)
             if body is None:
                 return TransportError(f"{name}: the answer is larger than {LARGEST_ANSWER:,} bytes")
             if error is not None and not holds_data(body):
@@ -263,7 +300,7 @@ class Transport:
         """The error for a status that the API itself never sends; None for the others."""
         if 300 <= status <= 399:
             return TransportError(
-                f"{name}: redirected ({status}), which is not followed; check base_url",
+                f"{name}: redirected ({status}), which is not followed; check {self._address}",
                 action=ErrorAction.RAISE,
             )
         if status == 407:
@@ -367,6 +404,13 @@ class _OneSend:
         if self.is_unanswered and not self._is_discarded:
             error.add_note(_MAY_STILL_ARRIVE)
         return error
+
+
+def _abort(response: aiohttp.ClientResponse) -> None:
+    """Give up what is left of a request that was answered before its end."""
+    connection = response.connection
+    if connection is not None and connection.transport is not None:
+        SentOn(connection.transport).abort()
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes | None:

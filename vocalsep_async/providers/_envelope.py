@@ -46,8 +46,13 @@ class Envelope(NamedTuple):
     genuine: bool
 
 
-def open_envelope(status: int, body: bytes) -> Envelope:
+def open_envelope(status: int, body: bytes, advice: str = CHECK_BASE_URL) -> Envelope:
     """Open the answer that came with HTTP *status*.
+
+    Args:
+        status: the HTTP status.
+        body: the answer.
+        advice: about an answer that is none of the API.
 
     Raises:
         DecodeError: the HTTP status says success, but the body is no envelope.
@@ -61,7 +66,7 @@ def open_envelope(status: int, body: bytes) -> Envelope:
         problem = str(error)
     code = code_of(content)
     if code is None and is_success:
-        raise DecodeError(f"{problem}; {CHECK_BASE_URL}", http_status=status)
+        raise DecodeError(f"{problem}; {advice}", http_status=status)
     # A code of 200 under an HTTP error is no success: the status counts then, and came from
     # something in between.
     if code is None or (code == 200 and not is_success):
