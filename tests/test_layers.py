@@ -218,7 +218,7 @@ ARROWS = {
         "providers",
         "uploads",
     },
-    "emulator": {"_text", "_validation", "errors", "models"},
+    "emulator": {"_text", "_validation", "client", "errors", "models", "providers"},
     "pytest_plugin": {"emulator"},
     "cli": {
         "__init__",

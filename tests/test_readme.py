@@ -1,7 +1,7 @@
 """Every Python block of the README and of ``docs/`` runs, against the emulator.
 
 A whole program runs in a process of its own; a test file runs under pytest; a fragment runs inside
-a coroutine that has a ``client``, a ``task_id`` and ``task_ids``.
+a coroutine that has a ``client``, a ``task_id`` and ``task_ids``, in a folder with a ``song.mp3``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from typing import NamedTuple
 
 import pytest
 
-from vocalsep_async import VocalSepClient
 from vocalsep_async.emulator import Emulator
 
 ROOT = Path(__file__).parents[1]
@@ -102,6 +101,7 @@ def test_a_program_creates_a_task_and_saves_its_stems(
         **os.environ,
         "VOCALSEP_API_KEY": "a-key",
         "VOCALSEP_BASE_URL": vocalsep_emulator.url,
+        "VOCALSEP_UPLOAD_URL": vocalsep_emulator.url,
     }
     command = [sys.executable, "-c", block.code, "https://example.com/song.mp3"]
     run = subprocess.run(
@@ -120,7 +120,7 @@ def test_a_test_file_passes(block: Block, pytester: pytest.Pytester) -> None:
 
 def run_fragment(block: Block, emulator: Emulator, task_ids: list[str]) -> None:
     async def run() -> None:
-        async with VocalSepClient("a-key", base_url=emulator.url) as client:
+        async with emulator.client() as client:
             names = {
                 "__name__": "fragment",
                 "client": client,
@@ -143,6 +143,7 @@ def test_a_fragment_runs(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    tmp_path.joinpath("song.mp3").write_bytes(vocalsep_emulator.original_wav())
     task_ids = [vocalsep_emulator.add_task(duration=0.1) for _ in range(3)]
     run_fragment(block, vocalsep_emulator, task_ids)
 

@@ -53,7 +53,7 @@ from vocalsep_async import (
     VocalSepError,
 )
 from vocalsep_async.client import ClientOptions
-from vocalsep_async.emulator import Emulator
+from vocalsep_async.emulator import Emulator, UploadFault
 from vocalsep_async.instrumentation import (
     CreationFailed,
     Event,
@@ -228,6 +228,9 @@ async def constructs() -> None:
     async with Emulator() as emulator:
         assert_type(emulator.url, str)
         assert_type(emulator.add_task(), str)
+        assert_type(emulator.client(rate_limit=None), VocalSepClient)
+        emulator.inject(UploadFault.REFUSED, times=2)
+        emulator.client(poll=5)  # type: ignore[arg-type]
 
 
 def listens(event: Event) -> None:

@@ -78,6 +78,7 @@ def _parser(program: str) -> argparse.ArgumentParser:
     add("--failure-rate", type=float, metavar="SHARE", help="tasks that fail, 0 to 1 (0)")
     add("--lookup-lag", type=float, metavar="SECONDS", help="new tasks are unknown for (0)")
     add("--link-lifetime", type=float, metavar="SECONDS", help="links expire after (14 days)")
+    add("--upload-lifetime", type=float, metavar="SECONDS", help="uploads are kept for (3 days)")
     add("--latency", type=float, metavar="SECONDS", help="delay of each response (0)")
     add("--webhook-key", help="key that signs callbacks (unsigned)")
     add(

@@ -11,14 +11,15 @@ from types import MappingProxyType
 import anyio
 from aiohttp import web
 
-from vocalsep_async.emulator import responses
+from vocalsep_async.emulator import responses, uploads
 from vocalsep_async.emulator.backend import Backend
-from vocalsep_async.emulator.faults import Fault, FaultQueue
+from vocalsep_async.emulator.faults import Fault, FaultQueue, UploadFault
 from vocalsep_async.emulator.request_log import LogEntry, RequestLog
 from vocalsep_async.emulator.responses import ApiResponse, raw_response
 from vocalsep_async.emulator.settings import EmulatorSettings
 from vocalsep_async.emulator.stems import StemFiles, StemResponse
 from vocalsep_async.emulator.tasks import Task
+from vocalsep_async.emulator.uploads import UploadHost
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -106,6 +107,7 @@ class App:
         self._closing = anyio.Event()
         self._window = _window(settings, settings.rate_limit)
         self._creations = _window(settings, settings.creation_limit)
+        self._uploads = UploadHost(backend.uploads, backend.clock, self._closing)
 
     def routes(self) -> web.Application:
         """Return the application for aiohttp to serve."""
@@ -117,9 +119,11 @@ class App:
             app.router.add_post("/api/v1/jobs/createTask", self._as_creation(self._create_job))
             app.router.add_get("/api/v1/jobs/recordInfo", self._job_info)
         app.router.add_get(self._settings.profile.credits_path, self._credits)
+        app.router.add_post(uploads.PATH, self._upload)
         # After the others, because the first route that matches counts.
         app.router.add_route("*", "/api/{rest:.*}", self._not_found)
         app.router.add_get("/files/{folder}/{mix}.wav", self._file)
+        app.router.add_get("/uploads/{folder}/{name}", self._uploaded)
         return app
 
     def close(self) -> None:
@@ -134,7 +138,8 @@ class App:
     async def _handle(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
         entry = LogEntry(at=self._backend.clock.now(), method=request.method, path=request.path)
         _entry.set(entry)
-        if request.path.startswith("/api/"):
+        # The upload host is another one, with a limit that is not known.
+        if request.path.startswith("/api/") and request.path != uploads.PATH:
             handler = self._admit(entry, handler)
         response = await handler(request)
         # After the handler, so that the answer shows the state at the arrival of the request.
@@ -159,7 +164,7 @@ class App:
     def _unanswered(self, handler: _Handler) -> _Handler:
         async def carry_out(request: web.Request) -> web.StreamResponse:
             await handler(request)
-            return self._drop(request)
+            return self._hang_up(request)
 
         return carry_out
 
@@ -194,21 +199,25 @@ class App:
             return await _respond(_FAULTS_IN_FORM[fault](self._settings))
         if fault in _FAULTS_OUT_OF_FORM:
             return _FAULTS_OUT_OF_FORM[fault]()
-        if fault is not Fault.STALLED:
-            return self._drop(request)
+        return await self._stall(request) if fault is Fault.STALLED else self._hang_up(request)
+
+    async def _stall(self, request: web.Request) -> web.StreamResponse:
+        # Logged now: a stalled request may never come as far as a response.
         self._log_unanswered()
         await self._closing.wait()
-        return _disconnected(request)
-
-    def _drop(self, request: web.Request) -> web.StreamResponse:
-        self._log_unanswered()
-        return _disconnected(request)
+        return self._hang_up(request)
 
     def _log_unanswered(self) -> None:
-        # Logged now: a request without an answer comes as far as no response.
         entry = _entry.get()
         entry.unanswered = True
         self._log.write(entry)
+
+    def _hang_up(self, request: web.Request) -> web.StreamResponse:
+        self._log_unanswered()
+        # The transport is None if the client has disconnected in the meantime.
+        if request.transport is not None:
+            request.transport.close()
+        return web.Response()
 
     async def _pause(self, seconds: float) -> None:
         with anyio.move_on_after(seconds):
@@ -235,6 +244,21 @@ class App:
     async def _job_info(self, request: web.Request) -> web.StreamResponse:
         return await _respond(self._backend.job_info(_asked_for(request)))
 
+    async def _upload(self, request: web.Request) -> web.StreamResponse:
+        if not self._is_authorized(request.headers.get("Authorization", "")):
+            return await _respond(uploads.UNAUTHORIZED)
+        fault = self._faults.pop_upload()
+        if fault is UploadFault.STALLED:
+            return await self._stall(request)
+        if fault is UploadFault.DROPPED:
+            await request.content.readany()
+            return self._hang_up(request)
+        base_url = self._backend.base_url
+        return await _respond(await self._uploads.respond(request, base_url, fault))
+
+    async def _uploaded(self, request: web.Request) -> web.StreamResponse:
+        return self._uploads.serve(request)
+
     async def _credits(self, _request: web.Request) -> web.StreamResponse:
         return await _respond(self._backend.credits())
 
@@ -255,13 +279,6 @@ def _window(settings: EmulatorSettings, limit: tuple[int, float] | None) -> Slid
     if limit is None:
         return None
     return SlidingWindow(*limit, count_throttled=settings.count_throttled)
-
-
-def _disconnected(request: web.Request) -> web.Response:
-    # The transport is None if the client has disconnected in the meantime.
-    if request.transport is not None:
-        request.transport.close()
-    return web.Response()
 
 
 def _asked_for(request: web.Request) -> str:

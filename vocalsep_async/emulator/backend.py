@@ -15,6 +15,7 @@ from vocalsep_async.emulator.responses import ApiResponse
 from vocalsep_async.emulator.settings import EmulatorSettings, one_of
 from vocalsep_async.emulator.stems import LinkSigner
 from vocalsep_async.emulator.tasks import Clock, Ending, Sampler, Task, TaskStore
+from vocalsep_async.emulator.uploads import UploadStore
 from vocalsep_async.errors import InvalidArgumentError
 from vocalsep_async.models import SeparationType, TaskStatus
 
@@ -26,6 +27,10 @@ _COSTS: Mapping[SeparationType, int] = MappingProxyType(
         SeparationType.SPLIT_STEM_ADVANCED: 20,
     }
 )
+
+
+# Which error the API gives is not known; the task is billed all the same.
+_NO_SONG = Ending(TaskStatus.GENERATE_AUDIO_FAILED, 400, "The audio could not be fetched.")
 
 
 class _BadRequestError(Exception):
@@ -43,6 +48,7 @@ class Backend:
     def __init__(self, settings: EmulatorSettings, clock: Clock) -> None:
         self.clock = clock
         self.links: LinkSigner = LinkSigner(clock, settings.link_lifetime)
+        self.uploads: UploadStore = UploadStore(clock, settings.upload_lifetime)
         self.tasks: TaskStore = TaskStore()
         self._sampler = Sampler(
             settings.seed, speed=settings.speed, failure_rate=settings.failure_rate
@@ -85,7 +91,9 @@ class Backend:
     def _asked_for(self, body: Mapping[str, Any]) -> Task:
         """Return the task that *body* describes; it is not stored yet."""
         type_, music_id = _type_of(body), _source_of(body)
-        return evolve(self.new_task(type_), music_id=music_id, stem_name=_text(body, "stemName"))
+        task = evolve(self.new_task(type_), music_id=music_id, stem_name=_text(body, "stemName"))
+        url = _text(body, "audioUrl") or ""
+        return evolve(task, ending=_NO_SONG) if self.uploads.is_dead(url, self.base_url) else task
 
     def _charge(self, task: Task) -> bool:
         """Charge the credits of *task* and store it; False if there are too few."""

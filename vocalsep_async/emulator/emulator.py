@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from types import TracebackType
-from typing import Self
+from typing import Self, Unpack
 
 import anyio
 import attrs
@@ -14,22 +14,25 @@ from attrs import define, evolve, field, frozen
 
 from vocalsep_async import _validation
 from vocalsep_async._text import counted
+from vocalsep_async.client import ClientOptions, VocalSepClient
 from vocalsep_async.emulator import audio
 from vocalsep_async.emulator.app import App
 from vocalsep_async.emulator.backend import Backend
 from vocalsep_async.emulator.callback_faults import POSTABLE, CallbackKind, check_key
 from vocalsep_async.emulator.callback_log import CallbackLog, CallbackRecord
 from vocalsep_async.emulator.callbacks import CallbackSender
-from vocalsep_async.emulator.faults import Fault, FaultQueue
+from vocalsep_async.emulator.faults import Fault, FaultQueue, UploadFault
 from vocalsep_async.emulator.loopback import loopback_url
 from vocalsep_async.emulator.request_log import RequestLog, RequestRecord
 from vocalsep_async.emulator.settings import EmulatorSettings, one_of
 from vocalsep_async.emulator.tasks import FAILURE_MESSAGE, Clock, Ending, Task
 from vocalsep_async.errors import ConfigurationError, InvalidArgumentError
 from vocalsep_async.models import SeparationType, TaskStatus
+from vocalsep_async.providers import KIE, KIE_JOBS, SUNOAPI
 
 _MAX_AGE = 10 * 365 * 86_400  # seconds; keeps the printed time of creation a plausible date
 _SHUTDOWN = 1.0  # seconds that downloads in progress are given when the emulator closes
+_PROVIDERS = {each.name: each for each in (SUNOAPI, KIE, KIE_JOBS)}
 _WITH_STEMS = (TaskStatus.SUCCESS, TaskStatus.CALLBACK_EXCEPTION)
 _WITHOUT_STEMS = (
     TaskStatus.GENERATE_AUDIO_FAILED,
@@ -80,7 +83,7 @@ class Emulator(EmulatorSettings):
             seed gives the same values.
         rate_limit: (requests, seconds): at most that many requests to the API in any window of
             that length; 1 or more requests, more than 0 seconds; (20, 10.0) by default.
-            Downloads of files do not count. None sets no limit.
+            Uploads and downloads of files do not count. None sets no limit.
         creation_limit: likewise for creations, which are throttled beyond it, not queued; None,
             the default, sets no limit of their own. kie documents (20, 10.0).
         throttle_code: code of throttled requests: 430 or 405 for sunoapi, 429 or 430 for both of
@@ -98,6 +101,8 @@ class Emulator(EmulatorSettings):
             or more; 0 by default.
         link_lifetime: seconds for which the link of a file is valid from the moment it is
             issued, 0 or more; 14 days by default. At 0, every link has expired already.
+        upload_lifetime: seconds for which an upload is kept, 0 or more; 3 days by default. A task
+            whose audio is an upload that was deleted is created and charged, and fails.
         latency: seconds by which each response is delayed, 0 or more; 0 by default.
         webhook_key: key that signs the callbacks as kie.ai documents it, any string that is not
             blank and contains no lone surrogate. None, the default, sends them unsigned.
@@ -319,11 +324,27 @@ class Emulator(EmulatorSettings):
             raise ConfigurationError("only an emulator that is running posts callbacks")
         server.loop.call_soon_threadsafe(server.callbacks.post_now, task, url, known)
 
-    def inject(self, fault: Fault, times: int = 1) -> None:
+    def client(self, **options: Unpack[ClientOptions]) -> VocalSepClient:
+        """Make a client of this emulator, which knows its upload host, too.
+
+        Args:
+            options: those of `VocalSepClient`; they precede those that belong to the emulator.
+
+        Raises:
+            ConfigurationError: the emulator was not started, or an option is unusable.
+        """
+        given: ClientOptions = {
+            "base_url": self.url,
+            "upload_url": self.url,
+            "provider": _PROVIDERS[self.provider],
+        }
+        return VocalSepClient(self.api_key or "any-key", **(given | options))
+
+    def inject(self, fault: Fault | UploadFault, times: int = 1) -> None:
         """Inject *fault* into the next requests to the API, after the faults injected before.
 
         Args:
-            fault: the fault, or its name, such as "html".
+            fault: the fault, or its name, such as "html"; an `UploadFault` is for the next uploads.
             times: number of requests, from 1 to a million.
 
         Raises:
@@ -334,6 +355,10 @@ class Emulator(EmulatorSettings):
     def expire_links(self) -> None:
         """Invalidate all links issued so far; later responses of record-info hold new ones."""
         self._backend.links.revoke_all()
+
+    def expire_uploads(self) -> None:
+        """Delete all uploads, as the upload host does after three days."""
+        self._backend.uploads.revoke_all()
 
     def original_wav(self) -> bytes:
         """Return the song whose stems every task has, as a WAV file."""

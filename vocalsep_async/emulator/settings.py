@@ -19,6 +19,7 @@ _Validator = Callable[[Any, Any, Any], None]
 _Word = TypeVar("_Word", bound=str)
 _LOOPBACK = "127.0.0.1"
 _TWO_WEEKS = 14 * 86_400.0
+_THREE_DAYS = 3 * 86_400.0
 
 
 def one_of(known: Iterable[_Word], value: object, name: str) -> _Word:
@@ -142,6 +143,7 @@ class EmulatorSettings:
     failure_rate: float = field(default=0.0, validator=_validation.share)
     lookup_lag: float = field(default=0.0, validator=_validation.at_least(0))
     link_lifetime: float = field(default=_TWO_WEEKS, validator=_validation.at_least(0))
+    upload_lifetime: float = field(default=_THREE_DAYS, validator=_validation.at_least(0))
     latency: float = field(default=0.0, validator=_validation.at_least(0))
     webhook_key: str | None = field(default=None, validator=_usable_key)
     callbacks: CallbackFaults = field(factory=CallbackFaults, validator=_callbacks)
