@@ -17,6 +17,7 @@ from vocalsep_async.errors import (
 from vocalsep_async.models import SeparationTask, SeparationType, TaskRef, TaskStatus
 from vocalsep_async.providers._callbacks import Callback, OpenedCallback
 from vocalsep_async.providers._creations import Evidence, evidence_in, id_of_created, unread_id
+from vocalsep_async.providers._documented import documented_task
 from vocalsep_async.providers._echoes import without_secrets
 from vocalsep_async.providers._envelope import (
     CHECK_BASE_URL,
@@ -62,6 +63,7 @@ class Decoder:
     def __init__(self, provider: Provider, route: str | None = None) -> None:
         self.provider = provider
         self.route = route
+        self._may_be_documented = type(provider).read_record is Provider.read_record
 
     def task(self, known: KnownTask, status: int, headers: Headers, body: bytes) -> SeparationTask:
         """Read the record of a task.
@@ -76,6 +78,9 @@ class Decoder:
         # The API answers for an unknown task with a success without a record.
         if envelope.data is None:
             raise self._no_such_task(envelope, status, task_id)
+        task = self._documented(known, envelope.data)
+        if task is not None:
+            return task
         task = self._record(known, envelope.data, http_status=status)
         # A cache in between that ignores the query would answer with the record of another task.
         if task.task_id != task_id:
@@ -205,6 +210,18 @@ class Decoder:
         if task_id not in (None, task.task_id):
             raise DecodeError("the callback names two tasks")
         return Callback(code, printable(without_queries(message)), task)
+
+    def _documented(self, known: KnownTask, record: Any) -> SeparationTask | None:
+        # What a provider of its own makes of a record is not known here.
+        if not self._may_be_documented:
+            return None
+        return documented_task(
+            known.task_id,
+            record,
+            statuses=self.provider.statuses,
+            type_=known.type,
+            route=self.route,
+        )
 
     def _record(
         self, known: KnownTask, record: Any, *, http_status: int | None = None, **options: Any

@@ -87,7 +87,7 @@ def structure_task(
         response = complete(response, given)
     if response:
         given["response"] = response
-        type_ = _implied_type(response, type_)
+        type_ = implied_type(response, type_)
     given["type"] = _type(given.get("type")) or type_
     try:
         return _structure(detailed=False)(given, SeparationTask)
@@ -161,7 +161,7 @@ def _without_nulls(record: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in record.items() if value is not None}
 
 
-def _implied_type(response: Any, said: SeparationType | None) -> SeparationType | None:
+def implied_type(response: Any, said: SeparationType | None) -> SeparationType | None:
     """The type by the stems; where they leave it open, *said*, which is the caller's."""
     if not isinstance(response, dict):
         return said
