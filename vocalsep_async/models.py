@@ -191,6 +191,10 @@ class Stems:
     def __len__(self) -> int:
         return sum(1 for _ in self)
 
+    def __bool__(self) -> bool:
+        # Asked for each final record, and mostly answered by the first stem.
+        return next(iter(self), None) is not None
+
     def __contains__(self, name: object) -> bool:
         return any(name == present for present, _ in self)
 
