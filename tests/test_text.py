@@ -16,6 +16,7 @@ from vocalsep_async._text import (
     printable,
     printable_lines,
     short_url,
+    shortened,
     without_queries,
 )
 
@@ -229,3 +230,19 @@ def test_words_without_secrets_stay_as_they_are(text: str) -> None:
 )
 def test_a_bare_link_has_no_secrets(url: str, bare: str) -> None:
     assert bare_url(url) == bare
+
+
+@pytest.mark.parametrize(
+    "text, shown",
+    [
+        ("", ""),
+        ("5c79be8e", "5c79be8e"),
+        ("5c79be8e12345", "5c79be8e12345"),
+        ("5c79be8e123456", "5c79be8e…3456"),
+        ("5c79be8e" * 4, "5c79be8e…be8e"),
+    ],
+)
+def test_an_id_is_shortened_in_its_middle_where_that_makes_it_shorter(
+    text: str, shown: str
+) -> None:
+    assert shortened(text) == shown

@@ -52,6 +52,12 @@ def _shown(text: str) -> Iterator[str]:
             yield character.encode("unicode_escape").decode("ascii")
 
 
+def shortened(text: str, ends: tuple[int, int] = (8, 4)) -> str:
+    """*text* without its middle, where that makes it shorter: ids differ at both ends."""
+    first, last = ends
+    return text if len(text) <= first + last + 1 else f"{text[:first]}…{text[-last:]}"
+
+
 def counted(number: int, noun: str) -> str:
     """``1 task``, ``12 tasks``."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

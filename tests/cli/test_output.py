@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import attrs
 import pytest
 from cli.stats import batch, snapshot
 from cli.subprocesses import KEY, first_line, started
@@ -383,6 +384,14 @@ def test_an_outcome_line_names_four_stems_and_counts_the_others() -> None:
 def test_an_outcome_line_distinguishes_saved_from_ready() -> None:
     saved = outcome_line(outcome(DONE, files={"drums": FILES["drums"]}))
     assert saved == "a  SUCCESS  saved: drums"
+
+
+def test_an_outcome_line_begins_with_the_label_and_the_ends_of_the_id() -> None:
+    song = attrs.evolve(outcome(DONE), task_id="5c79be8e" * 4, label="Tin \x1b[31mRoof")
+    line = outcome_line(song)
+    assert line.startswith(r"Tin \x1b[31mRoof  5c79be8e…be8e  SUCCESS  ready: ")
+    assert song.to_dict()["label"] == song.label
+    assert outcome_line(attrs.evolve(song, task_id="short-id")).split("  ")[1] == "short-id"
 
 
 def test_an_outcome_line_has_the_message_of_the_api() -> None:

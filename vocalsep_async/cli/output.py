@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.live import Live
 
 from vocalsep_async import SeparationTask, TaskOutcome
-from vocalsep_async._text import printable, printable_lines
+from vocalsep_async._text import printable, printable_lines, shortened
 from vocalsep_async.cli.activity import Snapshot
 from vocalsep_async.cli.progress import format_line, render
 from vocalsep_async.cli.wording import in_options
@@ -150,7 +150,13 @@ def _discard_output() -> None:
 def outcome_line(outcome: TaskOutcome) -> str:
     """The result of a task on one line."""
     status = outcome.status or "no status"
-    return printable(f"{outcome.task_id}  {status}  {_summary(outcome)}", _MAX_LINE)
+    return printable(f"{_name(outcome)}  {status}  {_summary(outcome)}", _MAX_LINE)
+
+
+def _name(outcome: TaskOutcome) -> str:
+    if outcome.label is None:
+        return outcome.task_id
+    return f"{outcome.label}  {shortened(outcome.task_id)}"
 
 
 def _summary(outcome: TaskOutcome) -> str | None:

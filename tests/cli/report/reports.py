@@ -9,6 +9,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import attrs
+
 from vocalsep_async import (
     DownloadError,
     DownloadReport,
@@ -80,10 +82,10 @@ def unsaved() -> TaskOutcome:
 
 
 def timed(
-    record: SeparationTask | TaskOutcome, known: float = 12.0, title: str | None = None
+    record: SeparationTask | TaskOutcome, known: float = 12.0, label: str | None = None
 ) -> TimedOutcome:
     given = record if isinstance(record, TaskOutcome) else outcome(record)
-    return TimedOutcome(given, at(known), title)
+    return TimedOutcome(attrs.evolve(given, label=label or given.label), at(known))
 
 
 def run(*outcomes: TimedOutcome, **fields: Any) -> Run:

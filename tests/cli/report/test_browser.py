@@ -376,7 +376,7 @@ def hostile_run(folder: Path) -> Run:
                     elapsed=1.0,
                     files={word: folder / "a'\"><img src=x onerror=alert(1)>.wav"},
                 ),
-                title=word,
+                label=word,
             )
             for number, word in enumerate(HOSTILE)
         ),
@@ -399,7 +399,7 @@ def test_no_text_of_the_server_runs_as_a_script(open_page: Open, tmp_path: Path)
 
 def test_an_injected_script_does_not_run(browser: Browser, tmp_path: Path) -> None:
     path = tmp_path / "report.html"
-    write_report(run(timed(task(), title="Tin Roof")), path, {})
+    write_report(run(timed(task(), label="Tin Roof")), path, {})
     text = path.read_text("utf-8")
     fault = "<script>window.hacked=1</script><img src=x onerror=window.hacked=1>"
     path.write_text(text.replace("Tin Roof", fault), "utf-8")

@@ -94,9 +94,16 @@ def test_the_page_contains_no_link_of_the_server() -> None:
         callback_url="https://me.example.com/hook?key=secret",
     )
     failed = failed_task(error_message="cannot parsed https://files.example.com/a?signature=secret")
-    text = html_of(run(timed(record), timed(failed, title="https://x.example/y?token=secret")))
+    text = html_of(run(timed(record), timed(failed, label="https://x.example/y?token=secret")))
     assert "secret" not in text
     assert "https://" not in text
+
+
+def test_a_label_is_shown_with_the_ends_of_the_id_and_nothing_else_of_either_is_lost() -> None:
+    text = html_of(run(timed(task("5c79be8e" * 4), label="<b>Für Elise</b>")))
+    assert "<bdi>&lt;b&gt;Für Elise&lt;/b&gt;</bdi></button><small><bdi>5c79be8e…be8e</bdi>" in text
+    assert f"<dd><bdi>{'5c79be8e' * 4}</bdi></dd>" in text
+    assert "<small><bdi>" not in html_of(run(timed(task("5c79be8e" * 4))))
 
 
 def test_a_stem_that_was_not_saved_is_named() -> None:
@@ -179,9 +186,9 @@ def run_with(word: str) -> Run:
     failed = failed_task(word, error_message=word, error_code=word)
     saved = outcome(task(word), files={word: Path("/reports/stems/a.mp3")})
     return run(
-        timed(outcome(record, status=word), title=word),
-        timed(failed, title=word),
-        timed(saved, title=word),
+        timed(outcome(record, status=word), label=word),
+        timed(failed, label=word),
+        timed(saved, label=word),
         command=word,
         api=word,
     )

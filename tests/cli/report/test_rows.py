@@ -119,12 +119,12 @@ def test_a_task_without_a_record_has_no_times() -> None:
     assert row_of(ended_by(TIMED_OUT_WITHOUT_RECORD)).created_at is None
 
 
-def test_the_name_of_a_row_is_its_title_or_its_id() -> None:
-    named, untitled = task_rows(
-        run(timed(task("a"), title="Tin Roof"), timed(task("b"))), Path("/")
+def test_the_name_of_a_row_is_its_label_or_its_id() -> None:
+    named, unlabelled = task_rows(
+        run(timed(task("a"), label="Tin Roof"), timed(task("b"))), Path("/")
     )
-    assert (named.name, untitled.name) == ("Tin Roof", "b")
-    assert (named.number, untitled.number) == (1, 2)
+    assert (named.name, unlabelled.name) == ("Tin Roof", "b")
+    assert (named.number, unlabelled.number) == (1, 2)
 
 
 def test_a_row_separates_saved_from_missing_stems() -> None:

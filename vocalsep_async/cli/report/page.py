@@ -15,7 +15,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from vocalsep_async._text import counted
+from vocalsep_async._text import counted, shortened
 from vocalsep_async.cli.report import text
 from vocalsep_async.cli.report.charts import delay_chart, request_chart, timeline
 from vocalsep_async.cli.report.rows import TaskRow, task_rows
@@ -97,6 +97,7 @@ def _environment() -> Environment:
         "date_and_time": text.date_and_time,
         "seconds": text.format_seconds,
         "short": text.short,
+        "shortened": shortened,
         "without_links": text.without_links,
     }
     return environment

@@ -72,8 +72,8 @@ class TaskRow:
 
     @property
     def name(self) -> str:
-        """The title of the task, or its id."""
-        return self.timed.title or self.outcome.task_id
+        """The label of the task, or its id."""
+        return self.outcome.label or self.outcome.task_id
 
 
 def task_rows(run: Run, folder: Path) -> tuple[TaskRow, ...]:

@@ -16,12 +16,10 @@ class TimedOutcome:
     Attributes:
         outcome: the outcome.
         at: when this machine detected it, aware.
-        title: a name for people; None if the task has only its id.
     """
 
     outcome: TaskOutcome
     at: datetime
-    title: str | None = None
 
 
 @frozen
