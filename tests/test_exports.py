@@ -38,6 +38,12 @@ def test_importing_the_package_does_not_load_sqlite() -> None:
     assert shown.stdout.strip() == b"False"
 
 
+def test_importing_the_package_does_not_load_its_webhooks() -> None:
+    program = "import sys, vocalsep_async; print('vocalsep_async.webhooks' in sys.modules)"
+    shown = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    assert shown.stdout.strip() == b"False"
+
+
 def test_no_name_is_listed_twice() -> None:
     assert len(set(vocalsep_async.__all__)) == len(vocalsep_async.__all__)
 

@@ -10,9 +10,9 @@ from typing import Any, NoReturn, TypeAlias
 from vocalsep_async._text import has_surrogates
 from vocalsep_async.errors import ConfigurationError
 
-SecretText: TypeAlias = "str | bytes"
+SecretText: TypeAlias = str | bytes
 """One secret; text is used as its UTF-8."""
-Encode: TypeAlias = "Callable[[bytes], bytes]"
+Encode: TypeAlias = Callable[[bytes], bytes]
 
 
 class Secrets:

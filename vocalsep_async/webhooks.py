@@ -17,7 +17,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
-from urllib.parse import unquote_to_bytes, urlsplit
+from urllib.parse import SplitResult, unquote_to_bytes, urlsplit
 
 from attrs import frozen
 
@@ -44,16 +44,16 @@ MAX_CALLBACK_BYTES = 1 << 20
 _MOST_VALUES = 10_000
 """Commas in a callback; those of the API have about a hundred. Reading a megabyte of small values
 would keep the event loop for a second."""
-Body: TypeAlias = "bytes | bytearray | memoryview | str"
+Body: TypeAlias = bytes | bytearray | memoryview | str
 """The body of a request, as it was received."""
 Headers: TypeAlias = (
-    "Mapping[str, str] | Mapping[bytes, bytes] | Iterable[tuple[str, str] | tuple[bytes, bytes]]"
+    Mapping[str, str] | Mapping[bytes, bytes] | Iterable[tuple[str, str] | tuple[bytes, bytes]]
 )
 """The headers of a request: a mapping, or pairs as ASGI has them."""
-Key: TypeAlias = "SecretText | Sequence[SecretText] | Secrets"
+Key: TypeAlias = SecretText | Sequence[SecretText] | Secrets
 """One key or secret, or several while one replaces another."""
 
-_Pairs: TypeAlias = "Sequence[tuple[object, object]]"
+_Pairs: TypeAlias = Sequence[tuple[object, object]]
 
 _SIGNATURE = "X-Webhook-Signature"
 _TIMESTAMP = "X-Webhook-Timestamp"
@@ -100,8 +100,10 @@ def parse_callback(body: Body, *, provider: Provider | None = None) -> CallbackE
         MalformedCallbackError: it is no callback of this API: not JSON in UTF-8, an object in it
             has one name twice, it has no code, or it names no task, two, or one whose id cannot be
             polled.
-        InvalidArgumentError: *body* is neither bytes nor text.
+        InvalidArgumentError: *body* is neither bytes nor text, or *provider* no `Provider`.
     """
+    if provider is not None and not isinstance(provider, Provider):
+        raise InvalidArgumentError(f"provider must be a Provider, not {type(provider).__name__}")
     opened = _opened(body)
     try:
         code, message, task = callback_decoder(provider, opened.data).callback(opened)
@@ -183,14 +185,15 @@ def _now() -> float:
 def _check_age(skew: float, tolerance: float | None) -> None:
     if tolerance is None or abs(skew) <= tolerance:
         return
+    shown = round(skew, 3)
     where, why = (
         ("ago", "it was delivered late or again, or the clock here is ahead")
         if skew > 0
         else ("in the future", "the clock here is behind")
     )
     raise StaleCallbackError(
-        f"the callback was signed {abs(skew):,.12g} s {where} (difference {skew:+,.12g} s), and at "
-        f"most {tolerance:,.12g} s are accepted: {why}",
+        f"the callback was signed {abs(shown):,.12g} s {where} (difference {shown:+,.12g} s), and "
+        f"at most {tolerance:,.12g} s are accepted: {why}",
         skew=skew,
     )
 
@@ -232,7 +235,7 @@ def _signed_id(body: Body) -> str:
     """The id that the signature is about."""
     task_id = _opened(body).task_id
     if task_id is None:
-        raise MalformedCallbackError("the callback names no task")
+        raise MalformedCallbackError("the callback has no task_id, which kie.ai signs")
     return _usable(task_id)
 
 
@@ -374,18 +377,23 @@ def _checked_base(base: object) -> str:
 
 
 def _problem_of(base: str) -> str | None:
-    try:
-        parts = urlsplit(base)
-        is_web = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        is_web = False
-    if not is_web or " " in base or not is_visible(base):
+    parts = _parts_of(base)
+    if parts is None or " " in base or not is_visible(base):
         return "must be an address that begins with http:// or https://"
     if "@" in parts.netloc:
         return "must hold no user or password, because the token is the secret"
     if "?" in base or "#" in base:
         return "must end before any ? or #"
     return None
+
+
+def _parts_of(base: str) -> SplitResult | None:
+    try:
+        parts = urlsplit(base)
+        is_web = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return None
+    return parts if is_web else None
 
 
 def _checked_field(field: object) -> str | None:

@@ -504,6 +504,12 @@ def test_a_callback_is_the_record_of_the_job() -> None:
     assert (failed.error_code, failed.error_message) == ("500", "no")
 
 
+def test_the_callback_of_a_failure_without_a_reason_has_that_of_its_envelope() -> None:
+    failed = callback(job("fail", None, failCode=None, failMsg=None), 501)
+    assert failed.status is TaskStatus.GENERATE_AUDIO_FAILED
+    assert (failed.error_code, failed.error_message) == (501, "it broke")
+
+
 @pytest.mark.parametrize(
     "code, status",
     [(200, TaskStatus.SUCCESS), (501, TaskStatus.GENERATE_AUDIO_FAILED)],

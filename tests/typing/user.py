@@ -5,6 +5,7 @@ Type checkers read it outside of the checkout, beside the installed wheel, in th
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from io import BytesIO
 
 import vocalsep_async
@@ -23,6 +24,7 @@ import vocalsep_async.providers
 import vocalsep_async.uploads
 import vocalsep_async.webhooks
 from vocalsep_async import Interval, Journal, PollContext, PollPolicy, VocalSepClient
+from vocalsep_async.webhooks import CallbackUrl, parse_callback
 
 EXPORTED: tuple[object, ...] = (
     vocalsep_async.APIError,
@@ -266,6 +268,22 @@ class MyPolicy:
 
 def behind_a_proxy() -> VocalSepClient:
     return VocalSepClient(trust_env=True, ssl=None, allow_private_hosts=("198.18.0.0/15",))
+
+
+def on_callback(
+    path: str, headers: Mapping[str, str], raw_headers: list[tuple[bytes, bytes]], body: bytes
+) -> str:
+    address = CallbackUrl("https://example.com/hooks", ["new", b"old"], field=None)
+    try:
+        vocalsep_async.webhooks.verify_signature(headers, body, "key", tolerance=None)
+        vocalsep_async.webhooks.verify_signature(raw_headers, memoryview(body), ["a", b"b"], now=1)
+        event = parse_callback(body.decode(), provider=vocalsep_async.KIE)
+    except vocalsep_async.StaleCallbackError as error:
+        return f"{error.skew:.0f} s"
+    except vocalsep_async.WebhookError as error:
+        return str(error)
+    names = [address.check(path), address.check(path.encode()), address.url(), address.url("a")]
+    return f"{event.task_id} {event.code} {event.is_final} {event.task.succeeded} {names}"
 
 
 POLICY: PollPolicy = MyPolicy()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import pickle
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -20,6 +22,7 @@ from vocalsep_async import (
     TaskStatus,
     WebhookError,
 )
+from vocalsep_async.providers import COMMON_CODES
 from vocalsep_async.webhooks import MAX_CALLBACK_BYTES, parse_callback
 
 STEMS = {"vocal": link("vocal"), "instrumental": link("instrumental")}
@@ -143,6 +146,50 @@ def test_an_advanced_callback_has_its_pair_of_tracks() -> None:
     event = parse_callback(posted(data))
     assert event.task.succeeded
     assert [track.part for track in event.task.origin_tracks] == ["extract", "remove"]
+
+
+class Reseller(Provider):
+    """A provider of a user's, which spells all in a way of its own."""
+
+    def read_callback(
+        self, record: Mapping[str, Any], *, code: int, message: str
+    ) -> Mapping[str, Any]:
+        status = TaskStatus.SUCCESS if code == 200 else TaskStatus.PENDING
+        return {"taskId": record["job"], "successFlag": status, "response": record["links"]}
+
+
+RESELLER = Reseller(name="reseller", codes=COMMON_CODES, credits_path="/")
+
+
+def test_a_provider_of_a_user_reads_its_callbacks() -> None:
+    data = {"job": "a", "links": {"vocalUrl": link("vocal")}}
+    event = parse_callback(posted(data), provider=RESELLER)
+    assert (event.task_id, event.is_final, event.task.route) == ("a", True, None)
+    assert event.task.stems.vocal == link("vocal")
+
+
+@pytest.mark.parametrize(
+    "data, problem",
+    [
+        ({"job": "a"}, "the provider cannot read it: KeyError"),
+        ({"job": "a", "links": None, "task_id": "b"}, "names two tasks"),
+        ({"job": "a.1", "links": None}, "holds a dot"),
+    ],
+)
+def test_what_a_provider_of_a_user_cannot_read_is_malformed(data: Any, problem: str) -> None:
+    with pytest.raises(MalformedCallbackError, match=problem) as caught:
+        parse_callback(posted(data), provider=RESELLER)
+    assert caught.value.__context__ is None
+
+
+def test_what_is_no_provider_is_an_error_of_the_argument() -> None:
+    with pytest.raises(InvalidArgumentError, match="provider must be a Provider, not str"):
+        parse_callback(body(callback()), provider="kie")  # type: ignore[arg-type]
+
+
+def test_an_event_survives_a_pickle() -> None:
+    event = parse_callback(body(callback()))
+    assert pickle.loads(pickle.dumps(event)) == event
 
 
 def test_the_shape_of_a_callback_shows_its_route_where_one_host_serves_two() -> None:

@@ -231,6 +231,7 @@ def test_a_time_within_the_tolerance_is_accepted(skew: float) -> None:
         (-301, r"signed 301 s in the future \(difference -301 s\).*clock here is behind"),
         (3_600, r"signed 3,600 s ago \(difference \+3,600 s\)"),
         (300.5, r"signed 300\.5 s ago"),
+        (300.0625, r"signed 300\.062 s ago"),
     ],
 )
 def test_a_time_beyond_the_tolerance_is_stale_in_a_direction(skew: float, words: str) -> None:

@@ -270,7 +270,7 @@ class Provider:
         """The record in a callback in the usual spelling, with its status.
 
         Args:
-            record: the callback's data.
+            record: the callback's data; empty for a failure without data.
             code: the callback's code, which decides here, whatever status the record brings: 200
                 is a SUCCESS, any other code from 100 to 299, such as 202, is PENDING, and all
                 others are GENERATE_AUDIO_FAILED.
