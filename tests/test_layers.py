@@ -2,6 +2,7 @@
 
 import ast
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,7 @@ PUBLIC = {
     "batch",
     "cli",
     "client",
+    "contrib",
     "downloads",
     "durations",
     "emulator",
@@ -219,6 +221,19 @@ ARROWS = {
         "uploads",
     },
     "emulator": {"_text", "_validation", "client", "errors", "models", "providers"},
+    "emulator": {"_text", "_validation", "errors", "models"},
+    "_receiving": {
+        "_arguments",
+        "_signing",
+        "_text",
+        "_validation",
+        "client",
+        "errors",
+        "models",
+        "policies",
+        "webhooks",
+    },
+    "contrib": {"_receiving", "errors"},
     "pytest_plugin": {"emulator"},
     "cli": {
         "__init__",
@@ -307,7 +322,7 @@ def test_a_pure_layer_does_no_input_or_output(layer: str) -> None:
     assert not used & {"aiohttp", "anyio", "asyncio", "socket", "time", "random", "threading"}
 
 
-KNOWS_AIOHTTP = {"_transport", "_engine", "client", "emulator"}
+KNOWS_AIOHTTP = {"_transport", "_engine", "client", "contrib", "emulator"}
 
 
 @pytest.mark.parametrize("layer", sorted(set(ARROWS) - KNOWS_AIOHTTP))
@@ -315,6 +330,11 @@ def test_only_the_transport_knows_aiohttp(layer: str) -> None:
     # The client and its engine name its types: annotations have to resolve.
     used = {name.partition(".")[0] for file in layers()[layer] for name in imports(file)}
     assert "aiohttp" not in used
+
+
+def test_the_asgi_receiver_needs_no_framework() -> None:
+    used = {name.partition(".")[0] for name in imports(ROOT / "contrib" / "asgi.py")}
+    assert used <= {"vocalsep_async", *sys.stdlib_module_names}
 
 
 def test_the_map_lists_each_module_above_the_ones_that_it_imports() -> None:

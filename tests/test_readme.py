@@ -41,6 +41,7 @@ BLOCKS_OF = {
     "docs/timeouts.md": 4,
     "docs/webhooks.md": 2,
     "docs/uploads.md": 2,
+    "docs/webhooks.md": 4,
 }
 """How many Python blocks each page has. Every one runs: none is left out."""
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)

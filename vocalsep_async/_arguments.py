@@ -194,6 +194,11 @@ def link(value: object, name: str) -> str:
     return MaskedLink(value)
 
 
+def callback_address(value: object, name: str) -> None:
+    """Check an address that the API is asked to call."""
+    _http_url(value, name, "https://example.com/callbacks")
+
+
 def _http_url(value: object, name: str, example: str = "https://api.example.com") -> URL:
     if not isinstance(value, (str, URL)):
         raise InvalidArgumentError(f"{name} must be a URL, not {type(value).__name__}")

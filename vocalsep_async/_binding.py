@@ -70,6 +70,8 @@ class LoopBinding:
             if self._before is not None:
                 self._on_move(loop.time() - self._before.time())
             self.loop, self._before, self.is_bound = loop, None, True
+            # A client may be made before a fork, and used in the processes after it.
+            self._process = os.getpid()
 
     def release(self) -> None:
         """Belong to no event loop any more: the parts were closed in theirs."""
@@ -88,6 +90,22 @@ class LoopBinding:
         if loop is not None and (self.loop is loop or self.loop is None):
             return loop
         raise ConfigurationError(self._problem(loop))
+
+    def reachable(self) -> asyncio.AbstractEventLoop:
+        """The event loop that the parts are used in, for a call from any loop or thread.
+
+        Raises:
+            ConfigurationError: they are used in none: not yet, no longer, or in another process.
+        """
+        if not self.is_bound or self.is_dead:
+            raise ConfigurationError("the client is not open")
+        if self.loop is None:
+            raise ConfigurationError("the client was closed")
+        if self._process != os.getpid():
+            raise ConfigurationError(
+                "the client was opened in the process that this one was forked from"
+            )
+        return self.loop
 
     def check_thread(self) -> None:
         """Check the same while the event loop runs, for what needs none.

@@ -265,6 +265,14 @@ class Engines:
         engine.binding.bind()
         return engine
 
+    def reachable(self) -> asyncio.AbstractEventLoop:
+        """The event loop in which the client is open, for a call from any loop or thread.
+
+        Raises:
+            ConfigurationError: the client is open in no event loop of this process.
+        """
+        return self.current().binding.reachable()
+
     def elsewhere(self) -> Engine:
         """The engine, for what does not run yet and needs no running loop.
 

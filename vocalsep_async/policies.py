@@ -71,6 +71,12 @@ record on."""
 MISSING_STATUS_PATIENCE = 1.0
 """Seconds after which a second record without a status, whose rest shows an end, is taken for it.
 """
+CALLBACK_BODY_PATIENCE = 10.0
+"""Seconds in which the whole body of a callback must arrive, unless its receiver is told otherwise.
+Their senders give up after 15 s."""
+REFUSED_CALLBACK_GAP = 3600.0
+"""Seconds between two warnings of a receiver about callbacks that it refused for the same reason:
+anyone can post to its address, as often as they like."""
 
 
 def _exponential(count: int, *, initial: float, factor: float, maximum: float) -> float:

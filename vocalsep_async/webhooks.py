@@ -87,6 +87,42 @@ class CallbackEvent:
     task: SeparationTask
 
 
+@frozen(kw_only=True)
+class ReceiverStats:
+    """What has become of the callbacks that a receiver got: each has one reason to be counted.
+
+    Attributes:
+        received: requests with the method POST. The others are the parts that it splits into.
+        woke: it woke waits for its task.
+        unawaited: no wait of the receiver's client waited for its task: it came early, and is
+            remembered for a while, or late, or to another process than the one that waits.
+        repeated: the same as one before; it had no effect.
+        unfinished: about a task that has not ended; it had no effect.
+        malformed: no callback of this API (400).
+        too_large: above the size limit (413).
+        unsigned: without a signature, or without a token in its address (401).
+        forged: with a signature or a token that is wrong (401).
+        stale: signed too long ago, or in the future (401).
+        timed_out: its body did not arrive in time (408).
+        disconnected: its sender left before the body had arrived.
+        unavailable: the client was not open (503).
+    """
+
+    received: int = 0
+    woke: int = 0
+    unawaited: int = 0
+    repeated: int = 0
+    unfinished: int = 0
+    malformed: int = 0
+    too_large: int = 0
+    unsigned: int = 0
+    forged: int = 0
+    stale: int = 0
+    timed_out: int = 0
+    disconnected: int = 0
+    unavailable: int = 0
+
+
 def parse_callback(body: Body, *, provider: Provider | None = None) -> CallbackEvent:
     """Read what the API posted to a callback URL. It may come from anyone: see the module.
 

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from io import BytesIO
+from aiohttp import web
 
 import vocalsep_async
 import vocalsep_async.batch
 import vocalsep_async.client
+import vocalsep_async.contrib.aiohttp
+import vocalsep_async.contrib.asgi
 import vocalsep_async.downloads
 import vocalsep_async.durations
 import vocalsep_async.emulator
@@ -105,6 +108,8 @@ IN_THEIR_MODULES: tuple[object, ...] = (
     vocalsep_async.batch.BatchRunner,
     vocalsep_async.client.ClientOptions,
     vocalsep_async.client.VocalSepClient,
+    vocalsep_async.contrib.aiohttp.CallbackReceiver,
+    vocalsep_async.contrib.asgi.CallbackReceiver,
     vocalsep_async.downloads.DownloadOptions,
     vocalsep_async.downloads.Downloadable,
     vocalsep_async.downloads.OnProgress,
@@ -222,6 +227,7 @@ IN_THEIR_MODULES: tuple[object, ...] = (
     vocalsep_async.webhooks.Headers,
     vocalsep_async.webhooks.Key,
     vocalsep_async.webhooks.MAX_CALLBACK_BYTES,
+    vocalsep_async.webhooks.ReceiverStats,
     vocalsep_async.webhooks.parse_callback,
     vocalsep_async.webhooks.verify_signature,
     vocalsep_async.uploads.BinaryStream,
@@ -284,6 +290,23 @@ def on_callback(
         return str(error)
     names = [address.check(path), address.check(path.encode()), address.url(), address.url("a")]
     return f"{event.task_id} {event.code} {event.is_final} {event.task.succeeded} {names}"
+
+
+def receive_in_asgi(client: VocalSepClient) -> vocalsep_async.contrib.asgi.CallbackReceiver:
+    address = vocalsep_async.webhooks.CallbackUrl("https://example.com/callbacks", "secret")
+    return vocalsep_async.contrib.asgi.CallbackReceiver(client, address, trust_callbacks=True)
+
+
+def receive_in_aiohttp(client: VocalSepClient) -> web.Application:
+    receiver = vocalsep_async.contrib.aiohttp.CallbackReceiver(
+        client, "https://example.com/callbacks", keys=["new", "old"], tolerance=None
+    )
+    app = web.Application()
+    app.add_routes(receiver.routes("/callbacks"))
+    app.router.add_post("/more", receiver.handle)
+    counted: vocalsep_async.webhooks.ReceiverStats = receiver.stats
+    assert counted.woke == 0, receiver.url()
+    return app
 
 
 POLICY: PollPolicy = MyPolicy()

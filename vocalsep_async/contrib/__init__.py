@@ -1,0 +1,6 @@
+"""Connects the package to frameworks, one module each; `vocalsep_async` itself needs none of them.
+
+- `vocalsep_async.contrib.asgi`: receives callbacks in FastAPI, Starlette, Litestar and other ASGI
+  frameworks.
+- `vocalsep_async.contrib.aiohttp`: receives callbacks in aiohttp.
+"""
