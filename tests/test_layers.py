@@ -221,7 +221,6 @@ ARROWS = {
         "uploads",
     },
     "emulator": {"_text", "_validation", "client", "errors", "models", "providers"},
-    "emulator": {"_text", "_validation", "errors", "models"},
     "_receiving": {
         "_arguments",
         "_signing",

@@ -39,7 +39,6 @@ BLOCKS_OF = {
     "docs/schedule.md": 2,
     "docs/testing.md": 4,
     "docs/timeouts.md": 4,
-    "docs/webhooks.md": 2,
     "docs/uploads.md": 2,
     "docs/webhooks.md": 4,
 }

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from io import BytesIO
+
 from aiohttp import web
 
 import vocalsep_async

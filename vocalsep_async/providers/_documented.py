@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from vocalsep_async._text import without_tokens
 from vocalsep_async.models import SeparationTask, SeparationType, Stems, TaskStatus
 from vocalsep_async.providers._links import link_in
 from vocalsep_async.providers._records import implied_type
@@ -70,6 +71,12 @@ def _text(value: Any) -> str | None:
     return value if type(value) is str and value.strip() else None
 
 
+def _address(value: Any) -> str | None:
+    # The other reader masks what proves that an address was made here.
+    text = _text(value)
+    return text if text is not None and without_tokens(text) == text else None
+
+
 def _index(value: Any) -> int | None:
     return value if type(value) is int and 0 <= value < _LARGEST_INDEX else None
 
@@ -106,5 +113,5 @@ _READERS: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
     "musicId": ("music_id", _text),
     "musicIndex": ("music_index", _index),
     "audioId": ("audio_id", _text),
-    "callbackUrl": ("callback_url", _text),
+    "callbackUrl": ("callback_url", _address),
 }

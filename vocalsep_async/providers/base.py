@@ -21,7 +21,8 @@ from vocalsep_async.providers._records import USUAL_STATUSES
 from vocalsep_async.providers._spellings import usual_record
 
 
-class Price(NamedTuple):
+@frozen
+class Price:
     """What one creation costs, as the provider's documents say.
 
     Attributes:
