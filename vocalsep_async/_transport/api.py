@@ -20,6 +20,7 @@ from aiohttp.connector import Connection
 from yarl import URL
 
 from vocalsep_async._transport.connections import ApiConnector
+from vocalsep_async._transport.deadlines import Deadline
 from vocalsep_async._transport.failures import login_refused, translated
 from vocalsep_async._transport.proxies import Proxy
 from vocalsep_async._transport.secrets import ApiKey
@@ -218,9 +219,9 @@ class Transport:
         self._under_way.add(task)
         sending = _OneSend(self._key, self._proxy_login)
         try:
-            async with asyncio.timeout(self._request_timeout) as timer:
+            with Deadline(task, self._request_timeout) as deadline:
                 if body is not None:
-                    body.begin(timer)
+                    body.begin(deadline)
                 return await self._send(session, request, name, sending, body)
         except (aiohttp.ClientError, OSError) as error:
             if not session.closed:

@@ -5,13 +5,13 @@ Its length is known before the first byte, because not every server takes a body
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from aiohttp import hdrs
 
+from vocalsep_async._transport.deadlines import Deadline
 from vocalsep_async.errors import RequestTimeoutError
 from vocalsep_async.policies import UPLOAD_PATIENCE
 
@@ -62,7 +62,7 @@ class UploadBody:
         self._source = source
         self._on_sent = on_sent
         self._patience = UPLOAD_PATIENCE
-        self._timer: asyncio.Timeout | None = None
+        self._deadline: Deadline | None = None
         self._sent = 0
         self._is_begun = self._is_read = False
         self.failure: Exception | None = None
@@ -73,13 +73,13 @@ class UploadBody:
             hdrs.CONTENT_LENGTH: str(length),
         }
 
-    def begin(self, timer: asyncio.Timeout) -> None:
-        """Put off the end of *timer* with each piece; it times the exchange."""
-        self._timer = timer
+    def begin(self, deadline: Deadline) -> None:
+        """Put off *deadline*, that of the exchange, with each piece."""
+        self._deadline = deadline
 
     def end(self) -> None:
         """Read no more, because the exchange is over."""
-        self._timer = None
+        self._deadline = None
 
     def stalled(self, exchange: str) -> RequestTimeoutError:
         """The error for an exchange whose timer ended it."""
@@ -97,9 +97,9 @@ class UploadBody:
 
     async def __anext__(self) -> bytes:
         # aiohttp asks for the next piece once the system has taken the one before.
-        if self._timer is None or self._timer.expired():
+        if self._deadline is None or self._deadline.is_over:
             raise StopAsyncIteration
-        self._timer.reschedule(asyncio.get_running_loop().time() + self._patience)
+        self._deadline.put_off(self._patience)
         try:
             piece = await self._next()
         except Exception as error:
