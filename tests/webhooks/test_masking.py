@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import attrs
 import pytest
+from cli.in_process import call
 from fakes import FakeProvider, envelope, make_client
 from fault_server import FaultServer
 from payloads import TASK_ID, answer, pending, vocals_done
@@ -82,6 +84,21 @@ def test_a_record_keeps_the_token_in_raw_alone(address: str, name: str) -> None:
     assert task.callback_url.startswith(f"{BASE}/cb_…" if "?token" not in address else BASE)
     without_raw = {**attrs.asdict(task), "raw": None}
     assert not shows(f"{task!r} {task} {without_raw}", address)
+
+
+@FORMS
+@pytest.mark.parametrize("name", ["successFlag", "musicId", "audioId", "type", "errorCode"])
+def test_a_record_keeps_the_token_in_raw_alone_whatever_repeats_it(address: str, name: str) -> None:
+    task = decoded(pending(**{name: address}))
+    assert task.raw[name] == address
+    assert not shows(f"{task!r} {task.reason} { {**attrs.asdict(task), 'raw': None} }", address)
+
+
+@FORMS
+def test_a_track_masks_the_token_in_its_name(address: str) -> None:
+    track = {"stem_type_group_name": address, "audio_url": "https://a.example/b.mp3", "id": address}
+    task = decoded(vocals_done(response={"originData": [track]}))
+    assert not shows(repr(task.origin_tracks), address)
 
 
 @FORMS
@@ -277,6 +294,39 @@ async def test_an_intent_shows_no_token_that_a_provider_wrapped(
 
 
 # What the command line shows
+
+
+@pytest.fixture
+def vocalsep_emulator_options() -> dict[str, Any]:
+    return {"rate_limit": None, "speed": 1_000}
+
+
+@FORMS
+def test_the_command_line_shows_no_token(
+    address: str, tmp_path: Path, vocalsep_emulator: Emulator
+) -> None:
+    journal, report = str(tmp_path / "journal"), str(tmp_path / "report.html")
+    song = ("--audio-url", "https://a.example/a.mp3")
+    run = partial(call, vocalsep_emulator, environ={"VOCALSEP_LOG": "debug"})
+    created = run("create", *song, "--callback-url", address, "--journal", journal)
+    assert created.exit_code == 0
+    (task_id,) = vocalsep_emulator.tasks
+    vocalsep_emulator.fail(task_id, message=f"could not call {address}")
+    results = [
+        created,
+        run("get", task_id),
+        run("get", task_id, "--json"),
+        run("wait", task_id, "--json"),
+        run("track", task_id, "--json", "--report", report, "--journal", journal),
+        run("journal", "export", journal),
+        run("journal", "show", journal),
+    ]
+    assert [each.exit_code for each in results[-2:]] == [0, 0]
+    assert sum("could not call" in each.output for each in results) >= 5
+    assert not [each.output for each in results if shows(each.output, address)]
+    files = files_in(tmp_path)
+    assert b"could not call" in files[Path(report)]
+    assert not [path for path, content in files.items() if shows(content, address)]
 
 
 def test_the_command_of_a_report_shows_no_token() -> None:

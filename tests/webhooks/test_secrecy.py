@@ -85,7 +85,7 @@ def test_secrets_are_checked_once_and_used_often() -> None:
     assert CallbackUrl(BASE, keys).url() == ADDRESS.url()
 
 
-@pytest.mark.parametrize("dump", [pickle.dumps, copy.copy, copy.deepcopy])
+@pytest.mark.parametrize("dump", [pickle.dumps, copy.copy, copy.deepcopy, Secrets.__getstate__])
 def test_secrets_cannot_be_pickled_or_copied(dump: Callable[[object], object]) -> None:
     with pytest.raises(TypeError, match="not pickled or copied"):
         dump(Secrets(KEY, "key"))

@@ -71,10 +71,9 @@ def _text(value: Any) -> str | None:
     return value if type(value) is str and value.strip() else None
 
 
-def _address(value: Any) -> str | None:
-    # The other reader masks what proves that an address was made here.
+def _masked_text(value: Any) -> str | None:
     text = _text(value)
-    return text if text is not None and without_tokens(text) == text else None
+    return None if text is None else without_tokens(text)
 
 
 def _index(value: Any) -> int | None:
@@ -110,8 +109,8 @@ _READERS: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
     "response": ("stems", _stems),
     "createTime": ("created_at", _time),
     "completeTime": ("completed_at", _time),
-    "musicId": ("music_id", _text),
+    "musicId": ("music_id", _masked_text),
     "musicIndex": ("music_index", _index),
-    "audioId": ("audio_id", _text),
-    "callbackUrl": ("callback_url", _address),
+    "audioId": ("audio_id", _masked_text),
+    "callbackUrl": ("callback_url", _masked_text),
 }

@@ -217,7 +217,7 @@ def _link(value: Any, _type: Any) -> str | None:
 
 def _status(value: Any, _type: Any) -> TaskStatus | str:
     if isinstance(value, (str, int)) and not isinstance(value, bool):
-        return value if isinstance(value, TaskStatus) else str(value)
+        return value if isinstance(value, TaskStatus) else without_tokens(str(value))
     raise ValueError(f"is {_kind(value)}, not a status")
 
 
@@ -226,12 +226,7 @@ def _type(value: Any) -> SeparationType | None:
 
 
 def _optional_text(value: Any, _type: Any) -> str | None:
-    return value if isinstance(value, str) and value.strip() else None
-
-
-def _optional_address(value: Any, _type: Any) -> str | None:
-    text = _optional_text(value, None)
-    return None if text is None else without_tokens(text)
+    return without_tokens(value) if isinstance(value, str) and value.strip() else None
 
 
 def _optional_message(value: Any, _type: Any) -> str | None:
@@ -345,7 +340,7 @@ def _structure(*, detailed: bool) -> Callable[[Mapping[str, Any], Any], Separati
         music_id=named("musicId", _optional_text),
         music_index=named("musicIndex", _optional_index),
         audio_id=named("audioId", _optional_text),
-        callback_url=named("callbackUrl", _optional_address),
+        callback_url=named("callbackUrl", _optional_text),
         error_code=named("errorCode", _optional_code),
         error_message=named("errorMessage", _optional_message),
         origin_tracks=named("response", origin_tracks),
