@@ -508,6 +508,36 @@ def test_a_price_above_its_expected_delay_does_not_put_an_entry_behind_the_backl
     assert queue.take(0.0, 2.0) is known
 
 
+def test_an_urgent_entry_behind_calm_ones_gets_the_slot_before_the_backlog() -> None:
+    # The policies of the calm entries want polls earlier.
+    calm = [IntervalEntry(created=-35.0, began=-30.0) for _ in range(5)]
+    urgent = IntervalEntry(created=-120.0, began=-1.0)
+    backlog = FakeBacklog(*random_entries(9), expected_delay=5.0)
+    queue = queue_of(*calm, urgent, backlog=backlog)
+    assert 0.1 < calm[0].expected_delay(0.0) < 5.0 < urgent.expected_delay(0.0)
+    taken = []
+    for _ in range(3):
+        taken.append(queue.take(0.0, 2.0))
+        refresh_keys(queue, 0.0)
+    assert urgent in taken
+
+
+def test_the_price_follows_the_entries_whose_slots_the_backlog_gets() -> None:
+    known = IntervalEntry(created=-60.0)
+    queue = queue_of(known, backlog=FakeBacklog(*random_entries(9), expected_delay=1e3))
+    queue._price = 2.0
+    assert known.expected_delay(0.0) > 3.0
+    prices = [queue._price for _ in range(9) if queue.take(0.0, 2.0)]
+    assert prices == sorted(prices)
+    assert 3.0 < prices[-1] < known.expected_delay(0.0)
+
+
+def test_a_hardly_delayed_entry_whose_slot_the_backlog_gets_makes_no_price() -> None:
+    queue = queue_of(IntervalEntry(), backlog=FakeBacklog(*random_entries(9)))
+    queue.take(0.0, 2.0)
+    assert queue.price == queue._price == 0.0
+
+
 # Outdated keys.
 
 

@@ -298,6 +298,7 @@ class PollQueue(Generic[E]):
     def _entry_of(self, choice: Choice[E], now: float) -> E | None:
         """Remove the chosen entry; None for a backlog task that needs no poll."""
         if not isinstance(choice.candidate, QueueEntry):
+            self._follow_first(now)
             return choice.candidate.admit(now)
         self.remove(choice.candidate)
         # A deadline and a long wait say nothing about the other entries.
@@ -316,6 +317,19 @@ class PollQueue(Generic[E]):
             self._price = expected_delay
         if self._price < _LOWEST_PRICE:
             self._price = 0.0
+
+    def _follow_first(self, now: float) -> None:
+        """Move the price towards the expected delay of a due entry whose slot the backlog gets."""
+        # Without a price the heap is ordered by what policies want. Then the backlog would be
+        # compared with an entry polled just now, and never with one that is much more urgent.
+        first = self._heap.first()
+        if first is None or first.key > now:
+            return
+        expected_delay = first.expected_delay(now)
+        if self._price > 0:
+            self._price += _PULL * (expected_delay - self._price)
+        elif expected_delay > _LOWEST_PRICE:
+            self._price = expected_delay
 
     def _is_short(self, now: float) -> bool:
         """Whether another entry is due for the same slot."""
