@@ -153,8 +153,8 @@ async def test_the_backlog_does_not_keep_refs_with_a_known_age(provider: FakePro
         for task_id in numbered(100):
             batch.add(TaskRef(task_id, created_at=datetime.now(UTC)))
             await anext(batch)
-        waiting = tracker_of(batch)._backlog._ids.values()
-        assert sum(len(ids) for ids in waiting) < 10
+        lines = tracker_of(batch)._backlog._lines.values()
+        assert sum(len(line.ids) for line in lines) < 10
 
 
 # notify

@@ -257,7 +257,8 @@ class BatchTracker:
             return
         self.counters.on_record()
         if target.polls == 1 and target.age_is_known:
-            self._backlog.siblings.observe(group.started - target.created)
+            age = group.started - target.created
+            self._backlog.observe(target.task_id, group.type, age)
         if target.has_ended and not lacks_links(task):
             ended = target.ended_at(task)
             if ended is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -31,7 +31,7 @@ _RETRY_AFTER = 0.05
 class Tracked(QueueEntry):
     """A task in the scheduler."""
 
-    __slots__ = ("age_is_known", "policy", "polls", "task", "type", "was_throttled")
+    __slots__ = ("age_is_known", "policy", "polls", "siblings", "task", "type", "was_throttled")
 
     def __init__(
         self,
@@ -48,6 +48,7 @@ class Tracked(QueueEntry):
         self.task = task
         self.policy = policy
         self.polls = 0
+        self.siblings: SiblingAges | None = None
         self.was_throttled = False
         self.age_is_known = task.age_is_known
 
@@ -74,39 +75,60 @@ class Tracked(QueueEntry):
             self.running_at = age
 
 
-class TypedBacklog:
-    """Tasks of unknown age that were never polled, first come, first served within a type."""
+class Line:
+    """The tasks of one type that were never polled, with the ages that first polls told.
+
+    Attributes:
+        tasks: in the order of adding.
+        siblings: for the front and for the back.
+    """
 
     def __init__(self) -> None:
-        self.siblings = SiblingAges()
-        self._fresh: dict[object, deque[Tracked]] = defaultdict(deque)
+        self.tasks: deque[Tracked] = deque()
+        self.siblings = (SiblingAges(), SiblingAges())
+
+    def offers(self, now: float) -> Iterator[tuple[float, Line, bool]]:
+        """Expected delays of the first and of the last task; True for the last."""
+        if self.tasks:
+            for is_back, siblings in enumerate(self.siblings):
+                tracked = self.tasks[-is_back]
+                delay = siblings.expected_delay(tracked.model, now - tracked.began)
+                yield delay, self, bool(is_back)
+
+
+class TypedBacklog:
+    """Tasks of unknown age that were never polled, taken from both ends of each type's."""
+
+    def __init__(self) -> None:
+        self._lines: dict[object, Line] = defaultdict(Line)
 
     def __len__(self) -> int:
-        return sum(map(len, self._fresh.values()))
+        return sum(len(line.tasks) for line in self._lines.values())
 
     def add(self, tracked: Tracked) -> None:
         """Let *tracked* wait for its first poll."""
-        self._fresh[tracked.type].append(tracked)
+        self._lines[tracked.type].tasks.append(tracked)
 
     def expected_delay(self, now: float) -> float:
         """Expected delay in seconds of the task that `admit` returns."""
-        return self._expected_delay(self._best(now)[0], now)
+        return self._best(now)[0]
 
     def delay_growth(self, now: float) -> float:
         """Growth of the expected delay of the task that `admit` returns."""
-        first = self._best(now)[0]
-        return self.siblings.ended(first.model, now - first.began)
+        _, line, is_back = self._best(now)
+        first = line.tasks[-is_back]
+        return line.siblings[is_back].ended(first.model, now - first.began)
 
     def admit(self, now: float) -> Tracked | None:
-        """Remove and return the task with the largest expected delay, the first of its type."""
-        return self._best(now).popleft()
+        """Remove and return the task with the largest expected delay, of those at the ends."""
+        _, line, is_back = self._best(now)
+        tracked = line.tasks.pop() if is_back else line.tasks.popleft()
+        tracked.siblings = line.siblings[is_back]
+        return tracked
 
-    def _best(self, now: float) -> deque[Tracked]:
-        waiting = [queue for queue in self._fresh.values() if queue]
-        return max(waiting, key=lambda queue: self._expected_delay(queue[0], now))
-
-    def _expected_delay(self, tracked: Tracked, now: float) -> float:
-        return self.siblings.expected_delay(tracked.model, now - tracked.began)
+    def _best(self, now: float) -> tuple[float, Line, bool]:
+        offers = (offer for line in self._lines.values() for offer in line.offers(now))
+        return max(offers, key=lambda each: each[0])
 
 
 class Ours(Paced[Tracked]):
@@ -188,7 +210,8 @@ class Ours(Paced[Tracked]):
         if not self.world.has_dates:
             created = datetime.fromtimestamp(answer.created, UTC)
             chosen.created = now - self._ages.guess(created, now)
-        self._backlogs[chosen.task.batch].siblings.observe(chosen.began - chosen.created)
+        if chosen.siblings is not None:
+            chosen.siblings.observe(chosen.began - chosen.created)
 
     def _finished(self, chosen: Tracked, answer: Answer) -> None:
         duration = chosen.task.finished - answer.created
