@@ -49,7 +49,7 @@ _STYLES = {
 }
 _BOUND = Style("lower bound", "|", _GREY, size=200)
 _TICKS = (1, 2, 5, 10, 20, 50, 100, 200, 500)
-_SIZE = (8.4, 5.6)
+_SIZE = (8.4, 6.6)
 """Inches; at 100 dots per inch, the width of a README without scaling."""
 
 

@@ -97,12 +97,17 @@ def by_type(count: int, rng: random.Random) -> list[SimulatedTask]:
 
 
 def beside_waits(
-    count: int, waits: int, rng: random.Random, *, measured: str | None
+    count: int, waits: int, rng: random.Random, *, measured: str | None, over: float = 0.0
 ) -> list[SimulatedTask]:
-    """A batch of *count* tasks beside *waits* single waits; one of the two is measured."""
+    """A batch of *count* tasks beside *waits* single waits; one of the two is measured.
+
+    The waits begin, with their tasks, at random moments of *over* seconds.
+    """
     tasks = batch(count + waits, rng)
     for task in tasks[:waits]:
         task.batch = None
+        task.created = task.tracked = rng.uniform(0, over)
+        task.finished += task.created
     for task in tasks:
         task.is_measured = task.batch == measured
     return tasks
@@ -128,6 +133,16 @@ def half_old(count: int, rng: random.Random) -> list[SimulatedTask]:
     tasks = [*late(count // 2, rng), *bare(count - count // 2, rng)]
     rng.shuffle(tasks)
     return tasks
+
+
+def new_first(count: int, rng: random.Random) -> list[SimulatedTask]:
+    """As `half_old`, but the tasks that were just created come first."""
+    return [*bare(count - count // 2, rng), *late(count // 2, rng)]
+
+
+def newest_first(count: int, rng: random.Random) -> list[SimulatedTask]:
+    """As `late`, but in the order of creation, the last one first."""
+    return sorted(late(count, rng), key=lambda task: task.created, reverse=True)
 
 
 def late(count: int, rng: random.Random) -> list[SimulatedTask]:
@@ -188,6 +203,10 @@ def _poisson_row(rate: float, seeds: int) -> Row:
     return Row(f"Poisson {rate:g}/s".replace("0.", "."), partial(poisson, rate), seeds)
 
 
+def _arriving_row(name: str, measured: str | None) -> Row:
+    return Row(name, partial(beside_waits, 300, 20, measured=measured, over=300.0), 20)
+
+
 _SLOW = RoundTrip(0.05, 3.0)
 
 ROWS: Sequence[Row] = (
@@ -204,12 +223,17 @@ ROWS: Sequence[Row] = (
     Row("bare ids 300", partial(bare, 300), 10),
     Row("bare ids 200, 60 s old", partial(bare, 200, age=60.0), 10),
     Row("half old 300", partial(half_old, 300), 10),
+    Row("new first, old behind 100", partial(new_first, 100), 20),
+    Row("new first, old behind 300", partial(new_first, 300), 10),
+    Row("newest first 300", partial(newest_first, 300), 10),
     Row("bare ids 60, no Date", partial(bare, 60), 20, has_dates=False),
     Row("300 waits", partial(bare, 300, batch=None), 10),
     Row("300 waits, no Date", partial(bare, 300, batch=None), 10, has_dates=False),
     Row("two batches by type", partial(by_type, 400), 10),
     Row("batch 300 + 20 waits", partial(beside_waits, 300, 20, measured="all"), 10),
     Row("20 waits + batch 300", partial(beside_waits, 300, 20, measured=None), 10),
+    _arriving_row("batch 300 + arriving waits", "all"),
+    _arriving_row("arriving waits + batch 300", None),
     Row("late attach 300", partial(late, 300), 10),
     Row("bimodal", partial(poisson, 0.5, kinds=BIMODAL), 20),
     Row("heavy tail", partial(batch, 200, kinds=HEAVY), 16),
