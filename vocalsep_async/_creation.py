@@ -47,11 +47,13 @@ class Creation(NamedTuple):
         request: what is sent.
         kind: the kind of separation.
         links: the links in the request, which are left out of a journal: they may hold secrets.
+        expects_callback: whether the callback will reach this client.
     """
 
     request: Request
     kind: SeparationType | None
     links: Collection[str]
+    expects_callback: bool
 
     @property
     def texts(self) -> set[str]:
@@ -164,6 +166,7 @@ class TaskCreator:
             type=creation.kind,
             created_at=datetime.now(UTC),
             route=self._routes.name,
+            expects_callback=creation.expects_callback,
         )
 
 

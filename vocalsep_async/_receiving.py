@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import aclosing
 from contextvars import Context
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 import anyio
 
@@ -26,6 +27,7 @@ from vocalsep_async.errors import (
     MalformedCallbackError,
     StaleCallbackError,
     UnsignedCallbackError,
+    WebhookError,
 )
 from vocalsep_async.models import TaskStatus
 from vocalsep_async.policies import CALLBACK_BODY_PATIENCE, REFUSED_CALLBACK_GAP
@@ -161,6 +163,7 @@ class Receiver:
         self._client = client
         self._address = address
         self._trusts = trust_callbacks
+        client._receivers.add(self)  # noqa: SLF001 - create_task asks them for their addresses
 
     def __repr__(self) -> str:
         stats = self.stats
@@ -193,6 +196,20 @@ class Receiver:
         if name:
             raise InvalidArgumentError("only addresses that CallbackUrl makes have names")
         return self._address
+
+    def is_address(self, url: str) -> bool:
+        """Whether callbacks to *url* reach this receiver."""
+        if self._address is None:
+            return False
+        asked, own = _place(url), _place(self.url())
+        if self._secret_address is None:
+            return asked == own
+        try:
+            self._secret_address.check(url)
+        except WebhookError:
+            return False
+        # Another service may have the same secret.
+        return asked[:2] == own[:2]
 
     async def _respond(
         self, method: str, target: str, headers: Headers, chunks: AsyncGenerator[bytes]
@@ -375,6 +392,15 @@ def _length(headers: Headers) -> int:
     """The announced length of the body; 0 if there is none."""
     value = _header(headers, b"content-length")
     return int(value) if value.isdigit() and len(value) < 20 else 0
+
+
+def _place(url: str) -> tuple[str, str, str]:
+    """Scheme, host and path of an address, as far as they decide where it leads."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # of brackets that hold no IPv6 address
+        return "", "", ""
+    return parts.scheme.lower(), parts.netloc.lower(), parts.path.rstrip("/")
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:

@@ -8,7 +8,8 @@ from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
 from ipaddress import IPv4Network, IPv6Network
 from ssl import SSLContext
 from types import TracebackType
-from typing import Any, NoReturn, Self, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, NoReturn, Self, TypedDict, Unpack
+from weakref import WeakSet
 
 import aiohttp
 from yarl import URL
@@ -62,6 +63,9 @@ from vocalsep_async.policies import (
 )
 from vocalsep_async.providers import Provider, provider_for
 from vocalsep_async.uploads import OnUploadProgress, Uploadable, UploadedFile
+
+if TYPE_CHECKING:
+    from vocalsep_async._receiving import Receiver
 
 
 class ClientOptions(TypedDict, total=False):
@@ -205,6 +209,7 @@ class VocalSepClient:
             user_agent=name,
             listeners=listeners,
         )
+        self._receivers: WeakSet[Receiver] = WeakSet()
         self._durations = Durations()
         self._engines = Engines(
             self._setup,
@@ -695,7 +700,8 @@ class VocalSepClient:
 
         Returns:
             The id, the type and the time of creation: what `wait_for_task` can use best. Also the
-            route, where the provider shares its host with another one.
+            route, where the provider shares its host with another one, and whether *callback_url*
+            is the address of a receiver of this client, as `vocalsep_async.contrib` has them.
 
         Raises:
             InvalidArgumentError: an argument is unusable; nothing was sent.
@@ -718,7 +724,9 @@ class VocalSepClient:
             **song,
         )
         links = {link for link in (callback_url, song.get("audio_url")) if link is not None}
-        return await self._engines.here().creator.create(Creation(request, kind, links), journal)
+        is_received = any(each.is_address(callback_url or "") for each in tuple(self._receivers))
+        creation = Creation(request, kind, links, expects_callback=is_received)
+        return await self._engines.here().creator.create(creation, journal)
 
     async def get_credits(self, *, timeout: float | None = None) -> float:  # noqa: ASYNC109
         """How many credits the account has left.

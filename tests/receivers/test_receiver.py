@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import gzip
 import json
 import logging
 import pickle
 import re
+import weakref
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from functools import partial
@@ -19,7 +21,7 @@ import anyio
 import attrs
 import pytest
 from batch.tracking import NEVER, add_all
-from fakes import FakeProvider, make_client, provider_in_place
+from fakes import FakeProvider, envelope, make_client, provider_in_place
 from hypothesis import given
 from hypothesis import strategies as st
 from receivers.callbacks import (
@@ -42,6 +44,7 @@ from vocalsep_async import (
     ConfigurationError,
     Interval,
     InvalidArgumentError,
+    TaskRef,
 )
 from vocalsep_async._receiving import _REMEMBERED, Repeats
 from vocalsep_async.contrib.aiohttp import CallbackReceiver as AiohttpReceiver
@@ -52,6 +55,7 @@ from vocalsep_async.webhooks import MAX_CALLBACK_BYTES, CallbackUrl, ReceiverSta
 pytestmark = pytest.mark.anyio
 
 RARELY = Interval(1000)
+CREATION = "/api/v1/vocal-removal/generate"
 
 
 @pytest.fixture(params=[VIRTUAL_TIME])
@@ -175,6 +179,57 @@ def test_a_receiver_without_an_address_says_how_to_give_it_one() -> None:
     receiver = make_receiver(make_client(), keys=KEY)
     with pytest.raises(ConfigurationError, match="CallbackUrl"):
         receiver.url()
+    assert not receiver.is_address(BASE)
+
+
+def test_a_receiver_knows_its_secret_addresses() -> None:
+    receiver = make_receiver(make_client())
+    token = receiver.url().rpartition("/")[2]
+    for own in (receiver.url(), receiver.url("order-17"), f"HTTPS://Example.com/hooks/{token}/"):
+        assert receiver.is_address(own)
+    other = CallbackUrl(BASE, "another secret").url()
+    for foreign in (BASE, other, f"https://other.example/hooks/{token}", "http://[", ""):
+        assert not receiver.is_address(foreign)
+
+
+def test_a_receiver_knows_its_plain_address() -> None:
+    receiver = make_receiver(make_client(), address=BASE, unverified=True)
+    for own in (BASE, BASE + "/", BASE + "?order=17", "https://EXAMPLE.com/hooks"):
+        assert receiver.is_address(own)
+    for foreign in (BASE + "/more", "https://example.com/", "http://example.com/hooks", "http://["):
+        assert not receiver.is_address(foreign)
+
+
+def test_a_client_does_not_keep_its_receivers_alive() -> None:
+    client = make_client()
+    receiver = weakref.ref(make_receiver(client))
+    gc.collect()
+    assert receiver() is None
+    assert list(client._receivers) == []
+
+
+# Creations
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"address": BASE, "keys": KEY}, {"keys": KEY}],
+    ids=["secret address", "plain address", "no address"],
+)
+async def test_a_created_task_expects_the_callback_that_reaches_its_client(
+    provider: FakeProvider, options: Any
+) -> None:
+    async def create(callback_url: str | None) -> TaskRef:
+        provider.script(CREATION, envelope(200, data={"taskId": "new"}))
+        return await client.create_task(audio_url=LINK, callback_url=callback_url)
+
+    async with make_client() as client, make_client() as another:
+        foreign = make_receiver(another, address="https://example.com/others", unverified=True)
+        receiver = make_receiver(client, **options)
+        own = BASE if "keys" in options else receiver.url("order-17")
+        assert (await create(own)).expects_callback == (options != {"keys": KEY})
+        for url in (None, foreign.url(), "https://example.com/", "https://other.example/hooks"):
+            assert not (await create(url)).expects_callback
 
 
 # Verified callbacks
