@@ -69,11 +69,11 @@ class Answer(NamedTuple):
     closes: bool = False
 
 
-class DisconnectedError(Exception):
-    """The sender left before the body had arrived; no answer reaches it."""
+class InterruptedBodyError(Exception):
+    """The request ended, or broke the rules of HTTP, before its body had arrived."""
 
     def __init__(self) -> None:
-        super().__init__("the sender left before the body had arrived")
+        super().__init__("the request ended before its body had arrived")
 
 
 class _LateBodyError(Exception):
@@ -87,7 +87,7 @@ _REFUSALS: dict[type[Exception], tuple[str, int]] = {
     StaleCallbackError: ("stale", 401),
     ForgedCallbackError: ("forged", 401),
     _LateBodyError: ("timed_out", 408),
-    DisconnectedError: ("disconnected", 400),
+    InterruptedBodyError: ("interrupted", 400),
     ConfigurationError: ("unavailable", 503),
 }
 """Why a callback is refused: the counter of the statistics, and the status."""
@@ -220,7 +220,7 @@ class Receiver:
             method: the HTTP method.
             target: path and query as they were sent, percent-encoded.
             headers: names and values.
-            chunks: the body; it raises `DisconnectedError` where the sender leaves.
+            chunks: the body; it raises `InterruptedBodyError` where the sender leaves.
         """
         if method != "POST":
             return Answer(405, "callbacks are sent with POST", allow="POST")
@@ -230,6 +230,10 @@ class Receiver:
                 await self._receive(target, [*headers], chunks)
         except tuple(_REFUSALS) as error:
             return self._refused(error)
+        except BaseException:
+            # The server cancelled the request, or a middleware raised an error of its own.
+            self._tally.add("interrupted")
+            raise
         return Answer(200, "ok")
 
     def _refused(self, error: Exception) -> Answer:

@@ -104,7 +104,7 @@ class ReceiverStats:
         forged: with a signature or a token that is wrong (401).
         stale: signed too long ago, or in the future (401).
         timed_out: its body did not arrive in time (408).
-        disconnected: its sender left before the body had arrived.
+        interrupted: its sender left, or the server ended the request, before the body had arrived.
         unavailable: the client was not open (503).
     """
 
@@ -119,7 +119,7 @@ class ReceiverStats:
     forged: int = 0
     stale: int = 0
     timed_out: int = 0
-    disconnected: int = 0
+    interrupted: int = 0
     unavailable: int = 0
 
 

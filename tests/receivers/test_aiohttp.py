@@ -149,6 +149,21 @@ async def posted(app: web.Application, receiver: CallbackReceiver, **sent: Any) 
         return response.status, await response.text()
 
 
+@web.middleware
+async def finds_a_broken_body(request: web.Request, handler: Handler) -> web.StreamResponse:
+    # As the parser does that is written in Python.
+    request.content.set_exception(web.RequestPayloadError("no chunk"))
+    return await handler(request)
+
+
+async def test_a_body_that_the_parser_finds_broken_is_refused(receiver: CallbackReceiver) -> None:
+    app = top(receiver)
+    app.middlewares.append(finds_a_broken_body)
+    status, _ = await posted(app, receiver)
+    assert status == 400
+    assert receiver.stats == ReceiverStats(received=1, interrupted=1)
+
+
 @pytest.mark.parametrize("middleware", [reads_bytes, reads_json])
 async def test_a_body_that_a_middleware_reads_is_verified(
     receiver: CallbackReceiver, middleware: Any

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import anyio
 import pytest
 from fakes import FakeProvider, make_client
 from receivers.callbacks import (
@@ -45,7 +46,7 @@ async def test_a_sender_that_leaves_is_counted_and_gets_no_wait(
     async with make_client() as client:
         receiver = make_receiver(client)
         await receiver(scope_of(path_of(receiver)), request.receive, request.send)
-    assert receiver.stats == ReceiverStats(received=1, disconnected=1)
+    assert receiver.stats == ReceiverStats(received=1, interrupted=1)
 
 
 async def test_a_callback_counts_although_its_sender_left_before_the_answer(
@@ -70,6 +71,18 @@ async def test_an_error_of_the_server_reaches_the_server(provider: FakeProvider)
         receiver = make_receiver(client)
         with pytest.raises(LookupError):
             await receiver(scope_of(path_of(receiver)), receive, Request().send)
+    assert receiver.stats == ReceiverStats(received=1, interrupted=1)
+
+
+async def test_a_request_that_the_server_cancels_is_counted(provider: FakeProvider) -> None:
+    request = Request(b"{", ends=False)
+    async with make_client() as client:
+        receiver = make_receiver(client)
+        with anyio.move_on_after(1) as scope:
+            await receiver(scope_of(path_of(receiver)), request.receive, request.send)
+    assert scope.cancelled_caught
+    assert request.sent == []
+    assert receiver.stats == ReceiverStats(received=1, interrupted=1)
 
 
 @pytest.mark.parametrize("field", [None, "token"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import warnings
 from collections.abc import AsyncIterator, Callable
@@ -288,6 +289,27 @@ def test_a_test_client_in_a_block_wakes_waits(provider: FakeProvider) -> None:
         assert wait.result(60).succeeded
     assert receiver.stats == ReceiverStats(received=1, woke=1)
     assert TestClient(app).post(path_of(receiver), content=callback()).status_code == 503
+
+
+def test_a_test_client_in_the_event_loop_of_the_client_does_not_hang(
+    provider: FakeProvider,
+) -> None:
+    provider.round_trip = 0.0
+    app, receiver, client = make_app(poll=Interval(1000))
+
+    async def run() -> None:
+        provider.add("a", NEVER)
+        polled = anyio.Event()
+        async with client:
+            wait = asyncio.ensure_future(_waiting(client, polled))
+            await polled.wait()
+            provider.ends_all()
+            # It blocks this loop, and handles the request in another one.
+            assert TestClient(app).post(path_of(receiver), content=callback()).status_code == 200
+            assert (await wait).succeeded
+
+    asyncio.run(run())
+    assert receiver.stats == ReceiverStats(received=1, woke=1)
 
 
 async def _event() -> Any:

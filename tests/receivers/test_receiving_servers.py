@@ -158,8 +158,8 @@ def test_a_sender_that_leaves_in_the_middle_of_a_body_is_counted(serve: Serve) -
         connection.sendall(request(callback())[:-10])
         tally.wait_for("received")
         connection.close()
-        tally.wait_for("disconnected")
-        assert receiver.stats == ReceiverStats(received=1, disconnected=1)
+        tally.wait_for("interrupted")
+        assert receiver.stats == ReceiverStats(received=1, interrupted=1)
 
 
 def test_a_body_that_does_not_come_is_answered_with_408_and_the_end(serve: Serve) -> None:
@@ -196,7 +196,7 @@ def test_a_body_that_breaks_the_rules_of_http_is_counted_once(serve: Serve) -> N
         connection.sendall(b"5\r\n{}{}{no chunk\r\n")
         assert responses(connection, 1)[0] in (400, 408, 0)
     counted = receiver.stats
-    assert counted.disconnected + counted.timed_out + counted.malformed == counted.received == 1
+    assert counted.interrupted + counted.timed_out + counted.malformed == counted.received == 1
 
 
 def test_a_callback_of_the_jobs_api_is_received(serve: Serve) -> None:

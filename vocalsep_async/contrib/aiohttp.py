@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator
 import aiohttp
 from aiohttp import web
 
-from vocalsep_async._receiving import Answer, DisconnectedError, Receiver
+from vocalsep_async._receiving import Answer, InterruptedBodyError, Receiver
 
 __all__ = ["CallbackReceiver"]
 
@@ -58,5 +58,5 @@ async def _chunks(request: web.BaseRequest) -> AsyncGenerator[bytes]:
     try:
         async for chunk in request.content.iter_any():
             yield chunk
-    except (OSError, aiohttp.ClientError) as error:
-        raise DisconnectedError from error
+    except (OSError, aiohttp.ClientError, web.RequestPayloadError) as error:
+        raise InterruptedBodyError from error

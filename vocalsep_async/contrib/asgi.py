@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Any, TypeAlias
 from urllib.parse import quote
 
-from vocalsep_async._receiving import Answer, DisconnectedError, Receiver
+from vocalsep_async._receiving import Answer, InterruptedBodyError, Receiver
 from vocalsep_async.errors import ConfigurationError
 
 __all__ = ["CallbackReceiver"]
@@ -66,7 +66,7 @@ async def _chunks(receive: Receive) -> AsyncGenerator[bytes]:
     while has_more:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise DisconnectedError
+            raise InterruptedBodyError
         yield message.get("body", b"")
         has_more = message.get("more_body", False)
 
