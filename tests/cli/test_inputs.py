@@ -17,7 +17,7 @@ from cli.in_process import assert_error, call
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vocalsep_async import InvalidArgumentError
+from vocalsep_async import InvalidArgumentError, TaskRef
 from vocalsep_async.cli import inputs
 from vocalsep_async.cli.inputs import TaskIds
 from vocalsep_async.emulator import Emulator
@@ -34,8 +34,8 @@ def fail_on_warning(text: str) -> None:
     pytest.fail(text)
 
 
-def list_of_ids(*given: str, file: Path | None = None) -> list[str]:
-    """The ids of a command line that does not read standard input."""
+def list_of_ids(*given: str, file: Path | None = None) -> list[str | TaskRef]:
+    """The tasks of a command line that does not read standard input."""
     found = TaskIds(given, file, fail_on_warning).all()
     assert isinstance(found, list)
     return found
@@ -144,6 +144,39 @@ def test_a_column_of_a_csv_holds_ids(tmp_path: Path, text: str, ids: list[str]) 
     assert found == ids
 
 
+SONGS = [
+    TaskRef("a", label="Für Elise", type="split_stem"),
+    TaskRef("b", label='AC/DC, "T.N.T." #1'),
+    "c",
+    TaskRef("d", type="separate_vocal"),
+]
+LISTS = {
+    "csv": 'id,type,label\na,split_stem,Für Elise\nb,,"AC/DC, ""T.N.T."" #1"\nc\n'
+    ",,nothing yet\nd,separate_vocal, \n",
+    "csv of a spreadsheet": "\ufeffsep=;\r\nLabel; Task ID ;Type\r\nFür Elise;a;split_stem\r\n"
+    '"AC/DC, ""T.N.T."" #1";b\r\n;c\r\n;d;separate_vocal\r\n',
+    "tabs": "label\ttask_id\ttype\nFür Elise\ta\tsplit_stem\n"
+    '"AC/DC, ""T.N.T."" #1"\tb\t\n\tc\n\td\tseparate_vocal\n',
+    "json lines": '{"id": "a", "label": "F\\u00fcr Elise", "type": "split_stem", "polls": 3}\n\n'
+    '{"task_id": "b", "label": "AC/DC, \\"T.N.T.\\" #1", "type": null}\n'
+    'c\n {"task_id": "d", "type": "separate_vocal", "label": ""}\n',
+}
+
+
+@pytest.mark.parametrize("text", LISTS.values(), ids=LISTS)
+def test_a_list_may_have_labels_and_types(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "songs"
+    file.write_text(text, "utf-8", newline="")
+    assert list_of_ids(file=file) == SONGS
+
+
+def test_a_column_of_ids_that_is_named_has_labels_and_types_beside_it(tmp_path: Path) -> None:
+    file = tmp_path / "songs.csv"
+    file.write_text("Number,job,LABEL,type\n1,a,Für Elise,split_stem\n2,b\n", "utf-8")
+    found = TaskIds((), file, fail_on_warning, column="job").all()
+    assert found == [SONGS[0], "b"]
+
+
 @COMMANDS
 @pytest.mark.parametrize(
     "text, hint",
@@ -191,7 +224,20 @@ def test_a_file_may_hold_a_hundred_thousand_ids(tmp_path: Path) -> None:
         (b"\xef\xbb\xbf", "contains no ids"),
         (b"a\nb c\n", "line 2: 'b c' is not one id"),
         (b'["a",\n"b"]\n', "line 1: '[\"a\"' is no id: write the ids alone, one per line"),
-        (b'{"task_id":"a"}\n', "without the JSON or the link around them"),
+        (b'{"task_id":"a"\n', "without the JSON or the link around them"),
+        (b'{"task_id":7}\n', "without the JSON or the link around them"),
+        (b'{"task_id":"a b"}\n', "line 1: 'a b' is not one id"),
+        (b'{"task_id":"a","label":7}\n', "line 1: label must be a string or None, not int"),
+        (b'{"task_id":"a","label":"b\\u0007"}\n', "line 1: label holds the character '\\x07'"),
+        (b'{"task_id":"a","type":"karaoke"}\n', "line 1: unknown separation type 'karaoke'"),
+        (b"id,label\na," + b"x" * 256, "line 2: label has 256 characters; at most 255 are kept"),
+        (b"\n# mine\nid,type\na,vocals\n", "line 4: unknown separation type 'vocals'"),
+        (
+            b"id,label\na,One\nb,Two\na,Three\n",
+            "line 4: task 'a' has the label 'Three' here, and 'One' before",
+        ),
+        (b"id,label\n", "contains no ids"),
+        (b"song,label\na,One\n", "line 1: 'song,label' is not one id: write one id per line, or"),
         (b"https://api.example/record-info?taskId=a\n", "is no id"),
         (b"Task ID\na\n", "its first line is the name of a column: add --column 'Task ID'"),
         (b"task_id\na\n", "its first line is the name of a column: add --column 'task_id'"),
@@ -357,6 +403,19 @@ async def test_a_line_without_an_end_is_one_error_after_the_ids_before_it(
     assert await anext(found) == "a"
     with pytest.raises(InvalidArgumentError, match=r"^standard input: a line has more than 65,536"):
         await anext(found)
+
+
+@pytest.mark.anyio
+async def test_standard_input_may_bring_objects_of_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = b'{"task_id": "a", "label": "Song"}\n{"task_id": "b", "label": "x\\ny"}\n{"id": "c"}\n'
+    stdin_delivers(monkeypatch, lines)
+    warned: list[str] = []
+    given = TaskIds(("-",), None, warned.append)
+    found = given.all()
+    assert not isinstance(found, list)
+    assert [each async for each in found] == [TaskRef("a", label="Song"), "c"]
+    assert len(warned) == 1
+    assert "label holds the character" in warned[0]
 
 
 @pytest.mark.anyio

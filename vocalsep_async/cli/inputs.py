@@ -1,4 +1,4 @@
-"""Task ids from arguments, a file, and standard input as it arrives."""
+"""Tasks from arguments, a file, and standard input as it arrives."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import codecs
 import csv
 import io
+import json
 import os
 import re
 import sys
@@ -16,7 +17,7 @@ from contextlib import suppress
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import anyio
 from anyio.abc import ObjectSendStream
@@ -50,8 +51,11 @@ _QUOTES = ('""', "''", "“”", "‘’", "„“", "«»", "``")
 _DELIMITERS = ",;\t|"
 _HEADERS = frozenset({"id", "ids", "task", "tasks", "taskid", "taskids"})
 """What a column of ids is called, without blanks and lines, in lower case."""
+_LABEL, _TYPE = "label", "type"
+"""What columns and fields of JSON are called that say more about a task."""
 _NO_ID = re.compile(r"[\[\]{}<>]|://")
 """What JSON, HTML and links hold, and ids do not."""
+_SEPARATOR = re.compile("sep=.", re.IGNORECASE)
 _MOST_COLUMNS = 20
 """Columns that an error lists."""
 # What sending to the event loop raises once the command has ended.
@@ -63,13 +67,23 @@ _RECEIVER_GONE = (
 )
 
 
+class _Entry(NamedTuple):
+    """What a line or a row says about one task; the id is empty where there is none."""
+
+    task_id: str
+    label: str | None = None
+    type: Any = None
+
+
 class TaskIds:
-    """The task ids that a command line names.
+    """The tasks that a command line names: their ids, or refs where a label or a type is given.
 
     Args:
         arguments: the positional arguments; ``-`` stands for standard input.
-        file: a file with one id per line; None for none.
-        column: the column of *file*, a CSV with a header, that holds the ids; None if it is no CSV.
+        file: a file with one id per line, objects of JSON on lines of their own, or a CSV; None for
+            none.
+        column: the column of *file*, a CSV with a header, that holds the ids; None if it is no CSV,
+            or one with a column of ids and one of labels or types, as they are usually called.
         warn: called with a message for each line of standard input that is no id. Such lines are
             skipped, because the ids before them are being tracked already.
 
@@ -90,7 +104,9 @@ class TaskIds:
         *,
         column: str | None = None,
     ) -> None:
-        self._ids = [_checked(each, "argument") for each in arguments if each != _STANDARD_INPUT]
+        self._ids: list[str | TaskRef] = [
+            _checked(each, "argument") for each in arguments if each != _STANDARD_INPUT
+        ]
         if file is not None:
             self._ids += _read_file(file, column)
         elif column is not None:
@@ -105,45 +121,45 @@ class TaskIds:
     def __bool__(self) -> bool:
         return bool(self._ids) or self._reads_stdin
 
-    def all(self) -> list[str] | AsyncIterator[str]:
-        """All ids: a list, or an iterator that yields ids as standard input delivers them."""
+    def all(self) -> list[str | TaskRef] | AsyncIterator[str | TaskRef]:
+        """All tasks: a list, or an iterator that yields them as standard input delivers them."""
         return self._with_stdin() if self._reads_stdin else self._ids
 
-    async def _with_stdin(self) -> AsyncIterator[str]:
+    async def _with_stdin(self) -> AsyncIterator[str | TaskRef]:
         for each in self._ids:
             yield each
         buffer = _LineBuffer()
         try:
             async for chunk in _read_chunks(0):
                 for line in chain.from_iterable(map(_parted, buffer.feed(chunk))):
-                    task_id = self._id_or_warning(_bare(line))
-                    if task_id is not None:
-                        yield task_id
+                    task = self._task_or_warning(line)
+                    if task is not None:
+                        yield task
         except _TextError as error:
             raise InvalidArgumentError(f"standard input: {error}") from None
 
-    def _id_or_warning(self, task_id: str) -> str | None:
-        if not task_id:
-            return None
+    def _task_or_warning(self, line: str) -> str | TaskRef | None:
         try:
-            return _checked(task_id, "standard input")
+            return _task(_entry(line), "standard input")
         except InvalidArgumentError as error:
             self.skipped_lines = True
             self._warn(f"line skipped: {error}")
         return None
 
 
-def _read_file(file: Path, column: str | None) -> Iterator[str]:
+def _read_file(file: Path, column: str | None) -> Iterator[str | TaskRef]:
     is_empty = True
+    labels: dict[str, str] = {}
     try:
         with file.open("rb") as opened:
             lines = _lines_of(opened)
-            cells = _cells(lines, column.strip()) if column else _numbered(lines)
-            for number, line in cells:
-                if task_id := _bare(line):
-                    _check_no_header(task_id, file, is_first=is_empty)
+            entries = _rows(lines, column.strip()) if column else _numbered(lines)
+            for number, entry in entries:
+                _check_no_header(entry.task_id, file, is_first=is_empty)
+                if task := _task(entry, f"{file}, line {number}"):
                     is_empty = False
-                    yield _checked(task_id, f"{file}, line {number}")
+                    _check_label(entry, labels, f"{file}, line {number}")
+                    yield task
     except UnicodeDecodeError as error:
         raise InvalidArgumentError(
             f"{file} is not a text file: {error.reason}; save it as UTF-8"
@@ -154,17 +170,90 @@ def _read_file(file: Path, column: str | None) -> Iterator[str]:
         raise InvalidArgumentError(f"{file} contains no ids: write one id per line")
 
 
+def _check_label(entry: _Entry, labels: dict[str, str], source: str) -> None:
+    if not entry.label:
+        return
+    known = labels.setdefault(entry.task_id, entry.label)
+    if known != entry.label:
+        raise InvalidArgumentError(
+            f"{source}: task {printable(entry.task_id)!r} has the label {printable(entry.label)!r} "
+            f"here, and {printable(known)!r} before: give it one"
+        )
+
+
 def _check_no_header(task_id: str, file: Path, *, is_first: bool) -> None:
-    if is_first and re.sub(r"[\s_-]", "", task_id).lower() in _HEADERS:
+    if is_first and _is_header(task_id):
         raise InvalidArgumentError(
             f"{file}: its first line is the name of a column: add --column {task_id!r}"
         )
 
 
-def _numbered(lines: Iterator[str]) -> Iterator[tuple[int, str]]:
-    for number, line in enumerate(lines, 1):
-        for part in _parted(line):
-            yield number, part
+def _numbered(lines: Iterator[str]) -> Iterator[tuple[int, _Entry]]:
+    numbered = enumerate(lines, 1)
+    first, line = next((each for each in numbered if _says_something(each[1])), (1, ""))
+    column = _column_of_ids(line)
+    if column is not None:
+        for number, entry in _rows(chain([line], lines), column):
+            yield first - 1 + number, entry
+        return
+    for number, each in chain([(first, line)], numbered):
+        for part in _parted(each):
+            yield number, _entry(part)
+
+
+def _says_something(line: str) -> bool:
+    """Whether a line is not blank, nor a comment, nor the delimiter as spreadsheets write it."""
+    bare = line.strip("\ufeff \t")
+    return bool(bare) and not bare.startswith("#") and _SEPARATOR.fullmatch(bare) is None
+
+
+def _column_of_ids(header: str) -> str | None:
+    """The name of the column of ids if *header* begins a CSV with labels or types, too."""
+    for delimiter in _DELIMITERS:
+        names = _names_in(header.lstrip("\ufeff"), delimiter)
+        if {_LABEL, _TYPE}.isdisjoint(map(_plain, names)):
+            continue
+        if (column := next(filter(_is_header, names), None)) is not None:
+            return column
+    return None
+
+
+def _names_in(header: str, delimiter: str) -> list[str]:
+    return [name.strip() for name in next(csv.reader([header], delimiter=delimiter), [])]
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\s_-]", "", name).lower()
+
+
+def _is_header(name: str) -> bool:
+    return _plain(name) in _HEADERS
+
+
+def _entry(line: str) -> _Entry:
+    """What a line says that is an id, or an object of JSON."""
+    text = line.strip("\ufeff \t")
+    if text.startswith("{"):
+        # Anything else that begins so is refused as an id.
+        with suppress(ValueError, RecursionError):
+            content = json.loads(text)
+            task_id = content.get("task_id", content.get("id"))
+            if isinstance(task_id, str):
+                return _Entry(task_id, content.get(_LABEL) or None, content.get(_TYPE) or None)
+    return _Entry(_bare(line))
+
+
+def _task(entry: _Entry, source: str) -> str | TaskRef | None:
+    """The task of an entry; None if it has no id."""
+    if not entry.task_id:
+        return None
+    task_id = _checked(entry.task_id, source)
+    if entry.label is None and entry.type is None:
+        return task_id
+    try:
+        return TaskRef(task_id, label=entry.label, type=entry.type)
+    except InvalidArgumentError as error:
+        raise InvalidArgumentError(f"{source}: {error}") from None
 
 
 def _parted(line: str) -> list[str]:
@@ -180,8 +269,8 @@ def _lines_of(opened: io.BufferedReader) -> Iterator[str]:
         yield from buffer.feed(chunk)
 
 
-def _cells(lines: Iterator[str], column: str) -> Iterator[tuple[int, str]]:
-    """The cells of a column of a CSV, each with the number of the line on which its row ends."""
+def _rows(lines: Iterator[str], column: str) -> Iterator[tuple[int, _Entry]]:
+    """The tasks of a CSV, each with the number of the line on which its row ends."""
     begin, header = _header_line(lines, column)
     delimiter = _delimiter(header, column)
     # Blanks between a quote and a delimiter are usual, and no part of a strict CSV.
@@ -193,14 +282,21 @@ def _cells(lines: Iterator[str], column: str) -> Iterator[tuple[int, str]]:
         names = [name.strip() for name in next(rows)]
         if column not in names:
             raise _no_column(column, names)
-        place = names.index(column)
+        known = [_plain(name) for name in names]
+        places = [known.index(name) if name in known else None for name in (_LABEL, _TYPE)]
         for row in rows:
-            # A row may end early where its last cells are empty.
-            yield rows.line_num + begin, "".join(row[place : place + 1])
+            label, type_ = (_cell(row, place) or None for place in places)
+            task_id = _bare(_cell(row, names.index(column)))
+            yield rows.line_num + begin, _Entry(task_id, label, type_)
     except csv.Error as error:
         raise _TextError(
             f"line {rows.line_num + begin} is no line of a CSV: {error}; is a quote not closed?"
         ) from None
+
+
+def _cell(row: list[str], place: int | None) -> str:
+    # A row may end early where its last cells are empty.
+    return "" if place is None else "".join(row[place : place + 1]).strip()
 
 
 def _header_line(lines: Iterator[str], column: str) -> tuple[int, str]:
@@ -210,17 +306,14 @@ def _header_line(lines: Iterator[str], column: str) -> tuple[int, str]:
     """
     for number, line in enumerate(lines):
         is_comment = line.startswith("#") and column not in line
-        if line.strip() and not is_comment and not re.fullmatch("sep=.", line, re.IGNORECASE):
+        if line.strip() and not is_comment and not _SEPARATOR.fullmatch(line):
             return number, line
     raise _TextError("it holds no line with the names of columns")
 
 
 def _delimiter(header: str, column: str) -> str:
     """The delimiter of a CSV: one with which a column has that name, else the likeliest."""
-    found = {
-        each: [name.strip() for name in next(csv.reader([header], delimiter=each))]
-        for each in _DELIMITERS
-    }
+    found = {each: _names_in(header, each) for each in _DELIMITERS}
     return max(found, key=lambda each: (column in found[each], len(found[each])))
 
 

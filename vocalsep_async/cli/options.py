@@ -43,13 +43,18 @@ IdsOrStdin = Annotated[
 ]
 IdFile = Annotated[
     Path | None,
-    typer.Option("--file", help="A file with one task id per line; # begins a comment."),
+    typer.Option(
+        "--file",
+        help="A file with one task id per line, where # begins a comment; objects of JSON with "
+        "task_id, label and type, one per line; or a CSV with columns of these names.",
+    ),
 ]
 Column = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help="Column with the ids, where --file is a CSV whose first line has names.",
+        help="Column with the ids, where --file is a CSV whose first line has names; its columns "
+        "label and type are read, too.",
     ),
 ]
 TaskType = Annotated[

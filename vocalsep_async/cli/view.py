@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _SAMPLE_INTERVAL = 1.0
 
-Tasks = Sequence[str | TaskRef] | AsyncIterable[str] | AsyncIterable[TaskRef]
+Tasks = Sequence[str | TaskRef] | AsyncIterable[str | TaskRef] | AsyncIterable[TaskRef]
 
 
 @frozen(kw_only=True)
