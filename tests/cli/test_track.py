@@ -51,6 +51,53 @@ async def test_track_reads_ids_from_arguments_a_file_and_standard_input(
     assert (run.status, len(run.out)) == (0, 4)
 
 
+async def test_track_names_files_and_results_by_the_labels_of_a_csv(
+    emulator: Emulator, tmp_path: Path
+) -> None:
+    file, to = tmp_path / "songs.csv", tmp_path / "stems"
+    ids = [emulator.add_task(duration=0) for _ in range(3)]
+    labels = ["Für Elise", "AC/DC", "für elise"]
+    rows = [",".join(row) for row in zip(ids, labels, strict=True)]
+    file.write_text("\n".join(["id,label", *rows]), "utf-8")
+    words = ["--file", str(file), "--to", str(to), "--stem", "vocal", "--json"]
+    run = await track(emulator, *words, "--template", "{label}{ext}")
+    outcomes = {each["task_id"]: each for each in map(json.loads, run.out)}
+    assert [outcomes[task_id]["label"] for task_id in ids] == labels
+    # The third task has the name of the first, where file systems ignore case.
+    saved = [task_id for task_id in ids if outcomes[task_id]["succeeded"]]
+    assert (run.status, len(saved)) == (1, 2)
+    assert {path.casefold() for path in names_below(to)} == {"für elise.wav", "ac_dc.wav"}
+    (reason,) = (each["reason"] for each in outcomes.values() if each["reason"])
+    assert "give one of them another label, or put {task_id} into --template" in reason
+
+
+@pytest.mark.parametrize(
+    "template, words",
+    [
+        (
+            "{label}{ext}",
+            (
+                "--template must hold {stem}, or all stems would be one file; without it, "
+                "ask for one stem, as in --stem vocal"
+            ),
+        ),
+        ("{stem}{ext}", "--template must hold {task_id} or {label} in a batch"),
+        ("{title}", "--template may hold {task_id}, {label}, {stem} and {ext}, and nothing else"),
+    ],
+)
+def test_a_template_that_cannot_name_files_is_refused_before_any_request(
+    vocalsep_emulator: Emulator, tmp_path: Path, template: str, words: str
+) -> None:
+    command = ("track", "a", "b", "--template", template, "--to", tmp_path)
+    assert_error(call(vocalsep_emulator, *command), words)
+    assert vocalsep_emulator.requests == ()
+
+
+def test_a_template_without_a_folder_is_refused(vocalsep_emulator: Emulator) -> None:
+    result = call(vocalsep_emulator, "track", "a", "--template", "{label}/{stem}{ext}")
+    assert_error(result, "--template names files to save: add --to with a folder")
+
+
 async def test_track_prints_json_with_the_saved_files(emulator: Emulator, tmp_path: Path) -> None:
     task_id = emulator.add_task(duration=0)
     run = await track(emulator, task_id, "--json", "--to", str(tmp_path))

@@ -144,6 +144,7 @@ def track(
     journal: options.JournalPath = None,
     to: options.To = None,
     stem: options.StemNames = None,
+    template: options.Template = None,
     as_json: options.AsJson = False,
     report: options.Report = None,
 ) -> None:
@@ -165,6 +166,7 @@ def track(
         journal=journal,
         download_to=to,
         stems=stem,
+        template=template,
         as_json=as_json,
         report=report,
     )
@@ -180,6 +182,7 @@ def download(
     file: options.IdFile = None,
     column: options.Column = None,
     stem: options.StemNames = None,
+    template: options.Template = None,
     timeout: options.Timeout = None,
     as_json: options.AsJson = False,
     report: options.Report = None,
@@ -192,7 +195,12 @@ def download(
         vocalsep download ID --to stems --stem vocal --stem drums
     """
     run_options = RunOptions(
-        timeout=timeout, download_to=to, stems=stem, as_json=as_json, report=report
+        timeout=timeout,
+        download_to=to,
+        stems=stem,
+        template=template,
+        as_json=as_json,
+        report=report,
     )
     _track(context, ids or (), file, run_options, column)
 
@@ -213,6 +221,8 @@ def _track(
             raise InvalidArgumentError(_no_ids(context))
         if run_options.stems and run_options.download_to is None:
             raise InvalidArgumentError("--stem selects stems to save: add --to with a folder")
+        if run_options.template is not None and run_options.download_to is None:
+            raise InvalidArgumentError("--template names files to save: add --to with a folder")
         options.check_stems(run_options.stems or ())
         activity = Activity()
         async with settings.client(activity) as client:

@@ -73,6 +73,14 @@ StemNames = Annotated[
     list[str] | None,
     typer.Option("--stem", help="Save only this stem, such as vocal; can be repeated."),
 ]
+Template = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PATH",
+        help="Where each file goes below --to, with {task_id}, {label}, {stem} and {ext}, such as "
+        "{label}/{stem}{ext}; {task_id}/{stem}{ext} by default.",
+    ),
+]
 Report = Annotated[
     Path | None,
     typer.Option(help="Write an HTML report with charts and players, for example report.html."),

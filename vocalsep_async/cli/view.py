@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from vocalsep_async import (
     BatchRunner,
@@ -41,6 +41,7 @@ class RunOptions:
         journal: the journal's file; None for none.
         download_to: the folder for the stems; None if they are not saved.
         stems: the names of the stems to save; None for all.
+        template: where each file goes below that folder; None for a folder for each task.
         as_json: whether outcomes are printed as JSON.
         report: the file of the report; None for none.
     """
@@ -51,6 +52,7 @@ class RunOptions:
     journal: Path | None = None
     download_to: Path | None = None
     stems: list[str] | None = None
+    template: str | None = None
     as_json: bool = False
     report: Path | None = None
 
@@ -115,9 +117,11 @@ class BatchView:
         )
 
     def _download_options(self, folder: Path) -> DownloadOptions:
-        return DownloadOptions(
+        options = DownloadOptions(
             folder, stems=self._options.stems, on_progress=self._activity.on_progress
         )
+        template = self._options.template
+        return options if template is None else evolve(options, template=template)
 
     def _on_outcome(self, outcome: TaskOutcome) -> None:
         if self._options.as_json:

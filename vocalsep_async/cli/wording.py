@@ -13,6 +13,10 @@ _OPTIONS = tuple(
         (r"^proxy(?= must| names)", "--proxy"),
         (r"^allow_private_hosts(?=:)", "--allow-private-hosts"),
         (r"(?<=heck )base_url", "VOCALSEP_BASE_URL"),
+        (r"^template(?= must| may| gives|:)", "--template"),
+        (r'stems=\["vocal"\]', "--stem vocal"),
+        (r', use another template, or pass overwrite="always"', " or use another --template"),
+        (r"into the template$", "into --template"),
     )
 )
 """How the package names an option of the client, and how the command line does."""
