@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vocalsep_async._downloads import selection
 from vocalsep_async._downloads.paths import Template
 from vocalsep_async._downloads.selection import checked_names, links_of, select
 from vocalsep_async.errors import DownloadError, InvalidArgumentError
@@ -85,6 +86,26 @@ def test_tracks_are_stems_if_the_record_lists_no_stems() -> None:
         "track": "https://a.example/2.mp3",
         "track_2": "https://a.example/3.mp3",
     }
+
+
+class CountingLinks(dict[str, str]):
+    """Links that count how often a name is looked up."""
+
+    looked_up = 0
+
+    def __contains__(self, name: object) -> bool:
+        self.looked_up += 1
+        return super().__contains__(name)
+
+
+def test_a_name_of_many_tracks_is_not_tried_from_its_first_number_on() -> None:
+    links, numbers = CountingLinks(), dict[str, int]()
+    names = ["bass", "bass_3", *["bass"] * 998]
+    for name in names:
+        links[selection._unused(name, links, numbers)] = ""
+    assert list(links)[:5] == ["bass", "bass_3", "bass_2", "bass_4", "bass_5"]
+    assert len(links) == 1000
+    assert links.looked_up <= 2 * len(links)
 
 
 def test_tracks_in_pairs_are_stems_of_their_own() -> None:

@@ -39,11 +39,12 @@ def links_of(task: SeparationTask) -> dict[str, str]:
     after its instrument and its part of the pair, such as ``lead_vocal_extract``.
     """
     links: dict[str, str] = {}
+    numbers: dict[str, int] = {}
     for name, url in task.stems:
-        links[_unused(_file_name(name), links)] = url
+        links[_unused(_file_name(name), links, numbers)] = url
     for track in task.origin_tracks:
         if track.part is not None or not task.stems:
-            links[_unused(_track_name(track), links)] = track.url
+            links[_unused(_track_name(track), links, numbers)] = track.url
     return links
 
 
@@ -59,12 +60,14 @@ def _file_name(name: str) -> str:
     return f"track_{name}".rstrip("_") if not name or is_device_name(name) else name
 
 
-def _unused(name: str, used: Mapping[str, str]) -> str:
-    # Two tracks of a record may have the same name.
-    number, free = 1, name
+def _unused(name: str, used: Mapping[str, str], numbers: dict[str, int]) -> str:
+    """A name that is free; *numbers* has the last one that each name got."""
+    # Two tracks of a record may have the same name, and so may a thousand.
+    number, free = numbers.get(name, 1), name
     while free in used:
         number += 1
         free = f"{name}_{number}"
+    numbers[name] = number
     return free
 
 
