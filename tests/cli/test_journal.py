@@ -249,7 +249,7 @@ def test_a_file_that_is_no_journal_is_refused_and_left_unchanged(
     change(foreign, "CREATE TABLE tasks (task_id)")
     before = foreign.read_bytes()
     assert_damage(call(command, text), "is not a journal")
-    assert_damage(call(command, empty), "not a journal")
+    assert_damage(call(command, empty), "is empty: no batch has written to this journal yet")
     assert_damage(call(command, foreign), "not a journal of this package")
     assert_damage(call(command, tmp_path), "is not a regular file")
     assert foreign.read_bytes() == before

@@ -426,10 +426,12 @@ def test_a_file_in_the_path_of_a_folder_is_reported(
     file = tmp_path / "file"
     file.touch()
     place = file.joinpath(*below)
-    with pytest.raises(OSError, match="file") as caught:
+    with pytest.raises(OSError, match="a file is where a folder is needed: name another") as caught:
         check_folder(place)
     assert caught.value.errno == number
     assert caught.value.filename == str(place)
+    with pytest.raises(OSError, match="a file is where a folder is needed"):
+        check_file(place / "report.html")
 
 
 def test_a_folder_is_refused_as_a_file(tmp_path: Path) -> None:

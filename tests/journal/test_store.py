@@ -82,6 +82,12 @@ class TestAcceptedFiles:
         with opened(path) as store:
             assert store.tasks() == []
 
+    def test_an_empty_file_is_read_as_a_journal_without_any_batch(self, path: Path) -> None:
+        path.touch()
+        with pytest.raises(JournalError, match="is empty: no batch has written to this journal"):
+            Store.read(path)
+        assert path.read_bytes() == b""
+
     def test_an_empty_file_becomes_a_journal(self, path: Path) -> None:
         path.touch()
         with opened(path) as store:

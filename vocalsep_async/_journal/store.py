@@ -227,6 +227,9 @@ class Store:
         with self._exclusive():
             (application,) = self._fetch_one("PRAGMA application_id")
             (version,) = self._fetch_one("PRAGMA user_version")
+            is_empty = self._is_new()
+        if is_empty:
+            raise JournalError(f"{self._path} is empty: no batch has written to this journal yet")
         if application != _APPLICATION:
             raise JournalError(
                 f"{self._path} is a database, but not a journal of this package; use another path"

@@ -215,6 +215,8 @@ def summary(snapshot: Snapshot) -> str:
 
 # Checks of the file system before a run
 
+_NO_FOLDER = "a file is where a folder is needed: name another path, or move the file"
+
 
 def check_folder(path: Path) -> None:
     """Create a folder if it does not exist, and check that files can be created in it.
@@ -245,4 +247,7 @@ def check_file(path: Path) -> None:
 
 
 def _with_path(path: Path, number: int | None) -> OSError:
-    return OSError(number, os.strerror(number or errno.EIO), str(path))
+    # Of the system's words, "File exists" would sound as if the folder were there.
+    is_file = number in (errno.EEXIST, errno.ENOTDIR)
+    reason = _NO_FOLDER if is_file else os.strerror(number or errno.EIO)
+    return OSError(number, reason, str(path))
