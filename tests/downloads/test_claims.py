@@ -187,6 +187,22 @@ async def test_a_task_of_which_nothing_could_be_saved_gives_its_name_up(tmp_path
     assert (tmp_path / "Song.mp3").read_bytes() == host.files["b/vocal"]
 
 
+async def test_a_task_keeps_the_name_of_a_file_that_could_not_be_fetched_again(
+    tmp_path: Path,
+) -> None:
+    async with StemHost() as host:
+        a = TaskRef(host.add("a", "vocal"), label="Song")
+        b = TaskRef(host.add("b", "vocal"), label="Song")
+        to = flat(tmp_path, overwrite="always")
+        await saved(host, a, download_to=to)
+        before = host.files["a/vocal"]
+        host.files["a/vocal"] = b"too short"
+        outcomes = await saved(host, a, b, download_to=to)
+    assert not outcomes["a"].succeeded
+    assert "belongs to task 'a'" in str(outcomes["b"].download_error)
+    assert (tmp_path / "Song.mp3").read_bytes() == before
+
+
 async def test_the_name_of_a_file_that_was_moved_away_is_free(tmp_path: Path) -> None:
     async with StemHost() as host:
         a = TaskRef(host.add("a", "vocal"), label="Song")
@@ -285,11 +301,11 @@ def test_a_damaged_claim_is_one_of_no_task(tmp_path: Path, damage: bytes) -> Non
 
 def test_a_claim_is_released_by_its_owner_alone(tmp_path: Path) -> None:
     take(claims_of(tmp_path, "a"), tmp_path)
-    claims_of(tmp_path, "b").release(["vocal"])
+    claims_of(tmp_path, "b").release({"vocal": []})
     with pytest.raises(InvalidArgumentError, match=r"remove .*claims") as caught:
         take(claims_of(tmp_path, "b"), tmp_path)
     assert str(next((tmp_path / ".vocalsep" / "claims").iterdir())) in str(caught.value)
-    claims_of(tmp_path, "a").release(["vocal"])
+    claims_of(tmp_path, "a").release({"vocal": [tmp_path / "Song.mp3"]})
     take(claims_of(tmp_path, "b"), tmp_path)
 
 

@@ -74,16 +74,20 @@ class FileClaims:
                 content = {"task_id": self._task_id, "stem": stem}
                 write_new(folder, self._name(stem), json.dumps(content).encode())
 
-    def release(self, stems: Iterable[str]) -> None:
+    def release(self, paths: Mapping[str, Iterable[Path]]) -> None:
         """Give up the claims of stems of which nothing is on the disk.
+
+        Args:
+            paths: where each stem may be; one that is there, from an earlier run, keeps its claim.
 
         Raises:
             OSError: the claims cannot be read or written.
         """
         with self._directory.open(self._folder) as folder:
             folder.lock()
-            for stem in stems:
-                if self._owner(folder, stem) == self._as_owner(stem):
+            for stem, places in paths.items():
+                is_there = any(map(self._exists, places))
+                if not is_there and self._owner(folder, stem) == self._as_owner(stem):
                     folder.unlink(self._name(stem))
 
     @property

@@ -176,11 +176,11 @@ class TaskDownload:
         return None
 
     async def _release_unused(self, claims: FileClaims) -> None:
-        unused = [
-            stem
+        unused = {
+            stem: tuple(self._possible_paths[stem].values())
             for stem in self._paths
             if stem not in self._files and not (stem in self._parts and self._parts[stem].is_kept)
-        ]
+        }
         if unused:
             await run_sync(claims.release, unused)
 
