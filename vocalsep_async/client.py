@@ -345,7 +345,8 @@ class VocalSepClient:
     ) -> SeparationTask:
         """Poll a task until its status leaves PENDING, and return it, whatever it became.
 
-        The first poll is immediate and the last one just before the deadline. Throttling
+        The first poll is immediate, unless the ref expects a callback (`TaskRef.expects_callback`),
+        and the last one just before the deadline. Throttling
         (405/430), maintenance (455), 5xx and network faults are waited out. Two waits for one task
         share the polls. A cancelled wait never touches the task at the provider.
 

@@ -103,8 +103,8 @@ class TaskRef:
         label: the caller's name for it, such as the title of the song; None for none. It is not
             sent, and comes back in outcomes, journals, events, reports and names of files.
         expects_callback: whether `VocalSepClient.notify` will be called at its end, as by a
-            receiver of webhooks in this process. Its waits then leave polls to the callback that
-            are hardly worth their request, see `VocalSepClient.notify`.
+            receiver of webhooks in this process. With the policy `Adaptive` the task is then polled
+            only where that is worth a request although the callback may come, the first time, too.
 
     Raises:
         InvalidArgumentError: the id is not a string, blank, longer than 512 characters or not

@@ -150,7 +150,9 @@ class Adaptive:
     them.
 
     The gap between two polls is at least ``max(1, elapsed / 100)`` and at most ``max(20, age / 4)``
-    seconds; until ten tasks have finished, at most ``max(2, age / 2)`` seconds.
+    seconds; until ten tasks have finished, at most ``max(2, age / 2)`` seconds. A task that expects
+    a callback (see `TaskRef`) is polled later, from an expected delay of 0.25 s / q on, with q the
+    share of callbacks that get lost, as learned so far. No other policy is put off by a callback.
 
     Attributes:
         cost: expected delay in seconds that justifies a request, above 0; a smaller value polls

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable
 
 from anyio.lowlevel import checkpoint
+from attrs import evolve
 
 from vocalsep_async._batch.backlog import UnpolledIds
 from vocalsep_async._batch.counters import BatchCounters
@@ -133,6 +134,8 @@ class BatchTracker:
         """
         if ref.label is not None:
             self._labels[ref.task_id] = ref.label
+        if self._once and ref.expects_callback:
+            ref = evolve(ref, expects_callback=False)  # the single poll is not left to a callback
         known = self._open.get(ref.task_id)
         if isinstance(known, PollTarget):
             self._poller.update(known, ref)
@@ -225,7 +228,7 @@ class BatchTracker:
         self.claim(task_id)
         known = self._open.get(task_id)
         if isinstance(known, PollTarget):
-            self._poller.poll_soon(known)
+            self._poller.callbacks.on_called(known)
         return known is not None
 
     def warn_of_too_many(self) -> None:

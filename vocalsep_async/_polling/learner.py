@@ -7,7 +7,7 @@ from collections import OrderedDict
 
 from vocalsep_async._polling.target import PollTarget, printable_status
 from vocalsep_async._scheduling.hazards import HazardTable
-from vocalsep_async.models import SeparationTask, TaskStatus
+from vocalsep_async.models import SeparationTask, TaskRef, TaskStatus
 from vocalsep_async.providers._records import certain_duration
 
 _logger = logging.getLogger("vocalsep_async.polls")
@@ -42,8 +42,14 @@ class DurationLearner:
         self._learn(task, target)
         return True
 
+    def has_ended(self, ref: TaskRef, route: str | None) -> bool:
+        """Whether the task is known to have ended, on its *route* as records name it."""
+        return (route, ref.task_id) in self._ended
+
     def _learn(self, task: SeparationTask, target: PollTarget | None) -> None:
         duration = certain_duration(task)
+        if duration is None and target is not None:
+            duration = target.called_age
         if duration is None:
             return
         self.hazards.observe_completion(
@@ -51,7 +57,7 @@ class DurationLearner:
             type_=task.type,
             tracked_as=None if target is None else target.type,
             # The seconds up to this age were counted when the task was seen running.
-            since=0.0 if target is None else min(target.running_at, duration),
+            since=0.0 if target is None else min(target.counted_at, duration),
         )
 
     def _warn_of_unknown(self, task: SeparationTask) -> None:

@@ -8,6 +8,7 @@ from vocalsep_async._polling.lead import Lead
 from vocalsep_async._polling.learner import DurationLearner
 from vocalsep_async._polling.refusals import Refusals
 from vocalsep_async._polling.task_ages import TaskAges
+from vocalsep_async._scheduling.callbacks import CallbackLosses
 from vocalsep_async._scheduling.hazards import HazardTable
 from vocalsep_async.providers._routes import Routes
 
@@ -26,6 +27,7 @@ class PollMemory:
         lead: the time that the last poll before a deadline has.
         refusals: of the account.
         early: callbacks that came before a wait.
+        losses: of callbacks.
     """
 
     def __init__(self, routes: Routes, hazards: HazardTable) -> None:
@@ -35,6 +37,7 @@ class PollMemory:
         self.lead = Lead()
         self.refusals = Refusals()
         self.early = EarlyCallbacks()
+        self.losses = CallbackLosses()
 
     def move(self, shift: float) -> None:
         """Go on with the clock of another event loop, which is *shift* seconds ahead."""
@@ -42,3 +45,4 @@ class PollMemory:
         self.ages.move(shift)
         self.refusals.move(shift)
         self.early.move(shift)
+        self.losses.move(shift)

@@ -14,6 +14,7 @@ from functools import partial
 
 import anyio
 from anyio.lowlevel import checkpoint
+from attrs import evolve
 
 from vocalsep_async._failures import is_refusal
 from vocalsep_async._polling.callbacks import Callbacks
@@ -82,19 +83,13 @@ class Poller:
         self._lead = memory.lead
         self._refusals = memory.refusals
         self._direct = DirectPolls(sender, routes)
-        self._scheduler: Scheduler[PollTarget] = Scheduler(random.random)
+        self._scheduler: Scheduler[PollTarget] = Scheduler(random.random, memory.losses)
         self._single_waits = self._scheduler.queue(yields=WAITS_YIELD)
         self._targets: dict[Identity, PollTarget] = {}
         self._waiters: dict[Waiter, PollTarget] = {}
         self._groups: dict[PollQueue[PollTarget], PollGroup] = {}
         self.silence = Silence()
-        self.callbacks = Callbacks(
-            routes,
-            target_of=self._claimed,
-            poll_soon=self.poll_soon,
-            receive=self._receive,
-            early=memory.early,
-        )
+        self.callbacks = Callbacks(routes, self._claimed, self.poll_soon, self._receive, memory)
         self.stateless = StatelessPoller(
             sender,
             self._direct,
@@ -143,6 +138,8 @@ class Poller:
 
     def _observe(self, verdict: Verdict, target: PollTarget | None) -> None:
         self._refusals.on_success()
+        if verdict.has_ended:
+            self._scheduler.observe_end(asyncio.get_running_loop().time())
         if self._learner.observe(verdict.task, target, has_ended=verdict.has_ended):
             now = asyncio.get_running_loop().time()
             self._events.emit(task_finished(verdict.task, target, now))
@@ -164,6 +161,8 @@ class Poller:
     ) -> SeparationTask:
         """Wait for the final record of a task; see `VocalSepClient.wait_for_task`."""
         self._sender.bind()  # its error, not the clock's, for a call without an event loop
+        if timeout == 0:
+            ref = evolve(ref, expects_callback=False)  # the single poll is not left to a callback
         waiter = Waiter(
             policy,
             timeout,
@@ -244,7 +243,8 @@ class Poller:
         if target.is_polling:
             self._watch(target)
         else:
-            target.poll_soon(now)
+            if not (ref.expects_callback and target.leaves_polls_to_callback(subscriber.policy)):
+                target.poll_soon(now)
             self._enter(target)
 
     def update(self, target: PollTarget, ref: TaskRef) -> None:
@@ -384,7 +384,7 @@ class Poller:
             now = asyncio.get_running_loop().time()
             if (wait := self._scheduler.next_due(now) - now) <= 0:
                 return
-            await set_within(self._changed, wait)
+            await set_within(self._changed, min(wait, self._scheduler.next_change - now))
 
     async def _start_due_poll(self) -> None:
         # The slot comes first: which poll is the most urgent one is decided when it can be sent.
@@ -538,6 +538,7 @@ class Poller:
     def _end_with(self, target: PollTarget, task: SeparationTask) -> None:
         # Before the subscribers are notified: one that subscribes again gets a new target.
         self._drop(target)
+        self.callbacks.on_end(target, task)
         # Another call may have received the record: an older one must not follow it.
         self._cancel(target.poll)
         for subscriber in target.subscribers:

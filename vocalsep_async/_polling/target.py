@@ -17,7 +17,7 @@ from vocalsep_async._text import printable
 from vocalsep_async.durations import view_of
 from vocalsep_async.errors import RequestTimeoutError, VocalSepError
 from vocalsep_async.models import SeparationTask, SeparationType, TaskRef, TaskStatus
-from vocalsep_async.policies import PollContext, PollPolicy
+from vocalsep_async.policies import Adaptive, PollContext, PollPolicy
 
 _SHORTEST_GAP = 1.0
 """Seconds between two polls, at least, where a new subscriber brings the second one forward."""
@@ -112,7 +112,7 @@ class PollTarget(QueueEntry):
         identity: its place among the targets of a client, see `identity_of`.
         type: what kind of separation it is; None if not known.
         age_is_known: whether `created` is more than the general guess.
-        expects_callback: whether a callback is expected to tell its end.
+        called_at: when a callback that was expected came; None before.
         age_is_exact: whether it is the true moment, and not only a moment when the task existed.
         polls: polls sent.
         poll: the poll under way; None if there is none.
@@ -126,7 +126,7 @@ class PollTarget(QueueEntry):
         "_streak",
         "age_is_exact",
         "age_is_known",
-        "expects_callback",
+        "called_at",
         "identity",
         "last_error",
         "poll",
@@ -142,7 +142,8 @@ class PollTarget(QueueEntry):
         super().__init__(hazards.model(ref.type), now - GUESSED_AGE, now)
         self.identity = identity_of(ref)
         self.type: SeparationType | None = ref.type
-        self.expects_callback = ref.expects_callback
+        self.awaits_callback = ref.expects_callback
+        self.called_at: float | None = None
         self.age_is_known = self.age_is_exact = False
         self.polls = 0
         self.poll: asyncio.Task[None] | None = None
@@ -195,11 +196,12 @@ class PollTarget(QueueEntry):
 
     def update(self, ref: TaskRef, hazards: HazardTable, now: float) -> None:
         """Take over what *ref* knows and was not known."""
-        self.expects_callback = self.expects_callback or ref.expects_callback
+        if ref.expects_callback and self.called_at is None:
+            self.awaits_callback = True
         if self.type is None and ref.type is not None:
             self.type, self.model = ref.type, hazards.model(ref.type)
             # The model of this type has not counted the seconds for which the task ran.
-            self.running_at = 0.0
+            self.running_at = self.uncalled_at = 0.0
         self._learn_creation(ref, now)
 
     def _learn_creation(self, ref: TaskRef, now: float) -> None:
@@ -225,6 +227,32 @@ class PollTarget(QueueEntry):
     def is_wanted(self, now: float) -> bool:
         """Whether a subscriber still wants a poll."""
         return any(now <= each.deadline and not each.has_ended for each in self.subscribers)
+
+    # What callbacks tell
+
+    def on_called(self, now: float) -> None:
+        """A callback came at *now*; another one is not expected."""
+        if self.expected_callback:
+            self.called_at, self.awaits_callback = now, False
+
+    @property
+    def called_age(self) -> float | None:
+        """How old the task was when its callback came; None if that is not known."""
+        return (
+            None
+            if self.called_at is None or not self.age_is_exact
+            else self.called_at - self.created
+        )
+
+    @property
+    def expected_callback(self) -> bool:
+        """Whether a callback is, or was, expected."""
+        return self.awaits_callback or self.called_at is not None
+
+    def leaves_polls_to_callback(self, policy: PollPolicy) -> bool:
+        """Whether a poll that *policy* wants may be left to the callback."""
+        # A policy that the user has chosen decides by itself, except by weighing costs.
+        return self.awaits_callback and isinstance(policy, Adaptive)
 
     # What polls find
 
@@ -253,9 +281,13 @@ class PollTarget(QueueEntry):
         """The task was still running at the last poll, unless that is in doubt: learn its age."""
         age = self.sent - self.created
         is_doubtful = self.verdict is not None and self.verdict.doubted_for is not None
-        if not is_doubtful and self.age_is_known and age > self.running_at:
-            self.model.observe_running(self.running_at, age)
-            self.running_at = age
+        if not is_doubtful and self.age_is_known:
+            self.observe_running(age)
+
+    def observe_uncalled(self, now: float) -> None:
+        """Learn that the task has very likely been running, if its age is known."""
+        if self.age_is_known:
+            super().observe_uncalled(now)
 
     def on_given_up(self, now: float) -> RequestTimeoutError:
         """The poll under way is given up, because it hangs; return the error for that."""
@@ -284,7 +316,7 @@ class PollTarget(QueueEntry):
         if self.last_error is not None:
             return self.retry_at
         if not self.polls:
-            return self.began
+            return self._first_wanted() if self.awaits_callback else self.began
         context = PollContext(
             polls=self.polls,
             elapsed=self.sent - self.began,
@@ -301,11 +333,24 @@ class PollTarget(QueueEntry):
             return math.inf
         try:
             delay = subscriber.policy.delay(context)
-            return self.sent + _validation.number(delay, "the delay of a poll policy", minimum=0.0)
+            wanted = _validation.number(delay, "the delay of a poll policy", minimum=0.0)
+            moment = self.sent + wanted
+            return self._at_floor(moment, subscriber.policy) if self.awaits_callback else moment
         except Exception as error:  # noqa: BLE001 - a user's policy; only its owner gets the error
             # Deferred: the queue calls this while it moves the target, and must not be reentered.
             asyncio.get_running_loop().call_soon(subscriber.on_error, self, error)
             return math.inf
+
+    def _first_wanted(self) -> float:
+        wanted = (self._at_floor(self.began, each.policy) for each in self.subscribers)
+        return min(wanted, default=self.began)
+
+    def _at_floor(self, wanted: float, policy: PollPolicy) -> float:
+        """The moment *wanted*, or later if the poll may be left to the callback until then."""
+        if not self.leaves_polls_to_callback(policy):
+            return wanted
+        floor = self.queue.floor
+        return max(wanted, self.due_at(floor)) if floor else wanted
 
     def poll_soon(self, now: float) -> None:
         """Poll as soon as the gap after the last poll is long enough, whatever policies want."""

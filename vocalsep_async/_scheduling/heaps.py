@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
 from vocalsep_async._scheduling.queue_entry import QueueEntry
@@ -66,6 +66,15 @@ class PriceHeap(Generic[E]):
         """The entry with the smallest key; None if the heap is empty."""
         heaps = [heap for heap in (self._current, self._stale) if _has_valid_top(heap)]
         return min(heap[0] for heap in heaps)[2] if heaps else None
+
+    def sample(self, count: int, draw: Callable[[], float]) -> Iterator[E]:
+        """Yield about *count* entries at random, with repetitions."""
+        # While keys are computed again, the entries are in two heaps. Most items may be outdated.
+        heap = self._stale or self._current
+        for _ in range(round(count * len(heap) / max(1, self._count))):
+            heap_item = heap[int(draw() * len(heap))]
+            if heap_item[2].heap_item is heap_item:
+                yield heap_item[2]
 
     @property
     def is_repricing(self) -> bool:

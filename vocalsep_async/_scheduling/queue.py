@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
+from vocalsep_async._scheduling.callbacks import CallbackLosses
 from vocalsep_async._scheduling.hazards import HazardModel
 from vocalsep_async._scheduling.heaps import DeadlineHeap, PriceHeap, WaitingOrder
 from vocalsep_async._scheduling.load import Load
@@ -44,6 +45,8 @@ _ROUNDS = 3
 """Times that every entry could have been polled during a wait that counts as starvation."""
 _MAX_ASKED = 10
 """Entries that have waited longest and are asked in one call whether they want a poll."""
+_SAMPLED = 20
+"""Entries that are learned from at each end of a task, where they await their callbacks."""
 _MAX_ADMITTED = 40
 """Backlog tasks that are admitted in one call, as long as none of them needs a poll."""
 
@@ -104,6 +107,7 @@ class PollQueue(Generic[E]):
         backlog: tasks that were never polled, which compete too; None for none.
         yields: when it passes its turn; by default never.
         load: of the queues that share the rate limit; None for this one alone.
+        losses: of the callbacks of its entries; None if they expect none.
 
     Attributes:
         in_flight: number of polls in flight.
@@ -118,8 +122,12 @@ class PollQueue(Generic[E]):
         backlog: Backlog[E] | None = None,
         yields: Yielding = Yielding(0.0),  # noqa: B008 - a frozen value
         load: Load | None = None,
+        losses: CallbackLosses | None = None,
     ) -> None:
         self.yields = yields
+        self._losses = losses or CallbackLosses()
+        self._floor: float | None = None
+        """The floor in the keys; None while none of them depends on it."""
         self._load = load or Load()
         self._draw = draw
         self._limit = limit
@@ -153,6 +161,8 @@ class PollQueue(Generic[E]):
         """Move *entry*, which waits here, after a change to what decides about its next poll."""
         # Models stay listed after their last entry has left: a table has only four.
         self._model_versions.setdefault(entry.model, entry.model.version)
+        if entry.awaits_callback and self._floor is None:
+            self._floor = self.floor
         self._deadlines.push(entry)
         self._heap.push(entry)
 
@@ -169,6 +179,11 @@ class PollQueue(Generic[E]):
         """Price in the keys, in seconds of expected delay; 0 while every wanted poll has a slot."""
         return self._heap.price
 
+    @property
+    def floor(self) -> float:
+        """Expected delay in seconds from which an entry that awaits its callback is polled."""
+        return self._losses.floor
+
     def has_spare(self, now: float) -> bool:
         """Whether slots are left unused, so that more polls take none from other tasks."""
         return self._heap.price == 0 and self._load.is_low(now)
@@ -181,6 +196,15 @@ class PollQueue(Generic[E]):
         was_full = self.in_flight >= self._limit
         self.in_flight -= 1
         return was_full
+
+    def observe_uncalled(self, now: float) -> None:
+        """Learn from some entries whose callbacks have not come."""
+        if self._floor is None or not self._heap:
+            return
+        # A sample, because all of a big batch would take milliseconds at each end of a task.
+        for entry in self._heap.sample(_SAMPLED, self._draw):
+            if entry.awaits_callback:
+                entry.observe_uncalled(now)
 
     # Next poll
 
@@ -356,10 +380,11 @@ class PollQueue(Generic[E]):
         return self._heap.is_repricing
 
     def _is_outdated(self) -> bool:
-        low, high = (factor * self._heap.price for factor in _PRICE_RANGE)
-        return not low <= self._price <= high or any(
-            model.version != version for model, version in self._model_versions.items()
-        )
+        if not _is_near(self._price, self._heap.price):
+            return True
+        if self._floor is not None and not _is_near(self.floor, self._floor):
+            return True
+        return any(model.version != version for model, version in self._model_versions.items())
 
     def _may_reprice(self, now: float) -> bool:
         # The processor time of computing all keys has to be earned, by polls or by time.
@@ -372,7 +397,15 @@ class PollQueue(Generic[E]):
     def _reprice(self, now: float) -> None:
         self._model_versions = {model: model.version for model in self._model_versions}
         self._priced_at, self._polls_since_pricing = now, 0
+        if self._floor is not None:
+            self._floor = self.floor
         self._heap.reprice(self._price)
+
+
+def _is_near(price: float, in_keys: float) -> bool:
+    """Whether keys that were computed with one price are good enough for another one."""
+    low, high = _PRICE_RANGE
+    return low * in_keys <= price <= high * in_keys
 
 
 def _first_wanting(entries: Iterable[E], now: float) -> E | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Self
 
+from vocalsep_async._scheduling.callbacks import PATIENCE
 from vocalsep_async._scheduling.hazards import HazardModel
 
 
@@ -21,9 +22,13 @@ class QueueEntry:
 
     Attributes:
         running_at: the age at which the task was last seen running; 0 before the first poll.
+        uncalled_at: the age up to which the model has counted the task as running, because its
+            callback has not come; 0 for never.
         sent: when the last poll was sent; minus infinity before the first.
         latest: deadline of the next poll, which takes precedence over all prices; infinity for
             none.
+        awaits_callback: whether a callback may still tell the end of the task, so that it is polled
+            only where that is worth a request all the same; see `callbacks`.
         queue: the queue in which the entry waits or from which it was taken; None before the
             first push. Set by the queue.
         draw: random number, uniform in [0, 1), drawn at each push. It orders entries with equal
@@ -39,6 +44,7 @@ class QueueEntry:
     # A batch of 10,000 tasks holds as many entries: slots keep each of them small.
     __slots__ = (
         "after",
+        "awaits_callback",
         "before",
         "began",
         "created",
@@ -50,6 +56,7 @@ class QueueEntry:
         "queue",
         "running_at",
         "sent",
+        "uncalled_at",
     )
 
     def __init__(self, model: HazardModel, created: float, began: float) -> None:
@@ -57,8 +64,10 @@ class QueueEntry:
         self.created = created
         self.began = began
         self.running_at = 0.0
+        self.uncalled_at = 0.0
         self.sent = -math.inf
         self.latest = math.inf
+        self.awaits_callback = False
         self.queue: object = None
         self.draw = 0.5
         self.heap_item: tuple[float, float, QueueEntry] | None = None
@@ -93,9 +102,29 @@ class QueueEntry:
     def key_at(self, price: float) -> float:
         """When the policy wants a poll and the expected delay has reached *price* seconds."""
         key = self.wants(price)
-        if price > 0:
-            key = max(key, self.created + self.model.due(self.running_at, price))
-        return key
+        return max(key, self.due_at(price)) if price > 0 else key
+
+    def due_at(self, price: float) -> float:
+        """When the expected delay has reached *price* seconds, above 0."""
+        return self.created + self.model.due(self.running_at, price)
+
+    @property
+    def counted_at(self) -> float:
+        """The age up to which the model has counted the task as running."""
+        return max(self.running_at, self.uncalled_at)
+
+    def observe_running(self, age: float) -> None:
+        """Learn that the task was running at *age*."""
+        if age > self.running_at:
+            self.model.observe_running(self.counted_at, age)
+            self.running_at = age
+
+    def observe_uncalled(self, now: float) -> None:
+        """Learn that the task has very likely been running, since no callback told its end."""
+        age = now - PATIENCE - self.created
+        if age > self.counted_at:
+            self.model.observe_running(self.counted_at, age)
+            self.uncalled_at = age
 
     @property
     def waits(self) -> bool:

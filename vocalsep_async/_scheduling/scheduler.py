@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Generic, NamedTuple, TypeVar
 
+from vocalsep_async._scheduling.callbacks import CallbackLosses
 from vocalsep_async._scheduling.load import Load
 from vocalsep_async._scheduling.queue import Backlog, PollQueue, Yielding
 from vocalsep_async._scheduling.queue_entry import QueueEntry
@@ -44,14 +45,16 @@ class Scheduler(Generic[E]):
 
     Args:
         draw: returns random numbers, uniform in [0, 1).
+        losses: of callbacks; None where none are expected.
     """
 
     # Queues alternate instead of sharing one price, so that a batch of ten thousand tasks does not
     # delay a single wait. Alternating without regard to worth would give half of the slots to
     # twenty waits that have just been polled.
 
-    def __init__(self, draw: Callable[[], float]) -> None:
+    def __init__(self, draw: Callable[[], float], losses: CallbackLosses | None = None) -> None:
         self._draw = draw
+        self._losses = losses or CallbackLosses()
         self._queues: deque[PollQueue[E]] = deque()
         self._load = Load()
 
@@ -63,7 +66,14 @@ class Scheduler(Generic[E]):
         yields: Yielding = BATCH_YIELDS,
     ) -> PollQueue[E]:
         """Open a queue with at most *limit* polls in flight; see `PollQueue`."""
-        queue = PollQueue(self._draw, limit=limit, backlog=backlog, yields=yields, load=self._load)
+        queue = PollQueue(
+            self._draw,
+            limit=limit,
+            backlog=backlog,
+            yields=yields,
+            load=self._load,
+            losses=self._losses,
+        )
         self._queues.append(queue)
         return queue
 
@@ -76,8 +86,14 @@ class Scheduler(Generic[E]):
         """Earliest moment at which `take` may return an entry; infinity for not before a change."""
         return min((queue.next_due(now) for queue in self._queues), default=math.inf)
 
+    @property
+    def next_change(self) -> float:
+        """When `refresh` may change what `next_due` returns; infinity for not before a change."""
+        return self._losses.next_change
+
     def refresh(self, now: float) -> bool:
         """Compute one slice of outdated keys; whether more are left to compute now."""
+        self._losses.settle(now)
         return any(queue.refresh(now) for queue in self._queues)
 
     def peek(self, now: float, rate: float) -> NextPoll | None:
@@ -122,6 +138,14 @@ class Scheduler(Generic[E]):
                 self._load.on_poll(now, rate)
                 return chosen
         return None
+
+    def observe_end(self, now: float) -> None:
+        """A task has ended; learn from those whose callbacks have not come."""
+        # Where few callbacks get lost, most ends are learned from them, and short tasks end first.
+        # The others have very likely been running: without them all tasks would seem to be short.
+        if self._losses.are_few:
+            for queue in self._queues:
+                queue.observe_uncalled(now)
 
     def _turns(self, now: float, share: float) -> Sequence[PollQueue[E]]:
         """The queues in the order in which the slot is offered to them."""
