@@ -7,7 +7,9 @@ from collections.abc import Callable
 from functools import partial
 
 from benchmarks.simulation.bounds import LOWER_BOUND
+from benchmarks.simulation.callbacks import Callbacks
 from benchmarks.simulation.clients import POLICIES, Client, World
+from benchmarks.simulation.clients.ours import Ours
 from benchmarks.simulation.other_clients import OtherTraffic
 from benchmarks.simulation.server import (
     DOCUMENTED_LIMIT,
@@ -55,11 +57,15 @@ def run_once(row: str, policy: Policy, *, types_known: bool, seed: int) -> Measu
         limit=chosen.limit,
         limiting=chosen.limiting,
         knows_limit=chosen.knows_limit,
+        callbacks=chosen.callbacks,
         seed=seed,
     )
     client = (POLICIES[policy] if isinstance(policy, str) else policy)(world)
     tasks = chosen.draw(random.Random(f"tasks of {row}, {seed}"))
     schedule_tracking(client, tasks, world.timeline)
+    if chosen.callbacks is not None and isinstance(client, Ours):
+        rng = random.Random(f"callbacks, {seed}")
+        chosen.callbacks.schedule(tasks, client.notify, world.timeline, rng)
     traffic = _other_traffic(chosen, world, seed)
     measured = [task for task in tasks if task.is_measured]
     world.timeline.run(Unnoticed([task for task in measured if task.ends]), chosen.ends)
@@ -74,6 +80,7 @@ def new_world(
     limit: Limit = DOCUMENTED_LIMIT,
     limiting: Callable[[Limit], RateLimiting] = Window,
     knows_limit: bool = True,
+    callbacks: Callbacks | None = None,
     seed: int = 0,
 ) -> World:
     """Return a new world at moment 0."""
@@ -87,6 +94,7 @@ def new_world(
         types_known=types_known,
         has_dates=has_dates,
         rng=random.Random(f"client, {seed}"),
+        callbacks=callbacks,
     )
 
 

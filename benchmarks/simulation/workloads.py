@@ -9,6 +9,7 @@ from itertools import cycle, islice
 
 from attrs import frozen
 
+from benchmarks.simulation.callbacks import Callbacks
 from benchmarks.simulation.distributions import TYPICAL, Distribution, either, lognormal, stretched
 from benchmarks.simulation.other_clients import OnOff, OtherClient, Poisson, Steady
 from benchmarks.simulation.server import (
@@ -57,6 +58,7 @@ class Row:
         limiting: what the server does about requests beyond it.
         knows_limit: whether the client knows the limit.
         other_client: makes another client of the account; None for none.
+        callbacks: what tells the client that a task has finished; None for nothing.
         ends: seconds after which the run is cut; infinity to run until all finished tasks have
             been noticed.
     """
@@ -70,6 +72,7 @@ class Row:
     limiting: Callable[[Limit], RateLimiting] = Window
     knows_limit: bool = True
     other_client: Callable[[], OtherClient] | None = None
+    callbacks: Callbacks | None = None
     ends: float = float("inf")
 
 
@@ -286,6 +289,24 @@ LIMIT_ROWS: Sequence[Row] = (
 )
 """Servers that throttle in other ways than documented, and clients that do not know the limit."""
 
+
+def _callback_row(count: int, came: float, *, trusted: bool) -> Row:
+    return Row(
+        f"batch {count}, {came:.0%}{', trusted' if trusted else ''}".replace("%", " %"),
+        partial(batch, count),
+        30 if count == 100 else 10,
+        callbacks=Callbacks(came, trusted=trusted),
+    )
+
+
+CALLBACK_ROWS: Sequence[Row] = tuple(
+    _callback_row(count, came, trusted=trusted)
+    for count in (100, 500)
+    for trusted in (False, True)
+    for came in (0.0, 0.5, 0.9, 0.99)
+)
+"""Tasks whose ends callbacks tell, but for those that get lost."""
+
 ALL_ROWS: Mapping[str, Row] = {
-    row.name: row for row in (*ROWS, *SLOW_ROWS, *SHARED_ROWS, *LIMIT_ROWS)
+    row.name: row for row in (*ROWS, *SLOW_ROWS, *SHARED_ROWS, *LIMIT_ROWS, *CALLBACK_ROWS)
 }

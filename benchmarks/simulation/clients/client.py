@@ -7,6 +7,7 @@ from typing import Protocol
 
 from attrs import frozen
 
+from benchmarks.simulation.callbacks import Callbacks
 from benchmarks.simulation.server import Limit, RoundTrip, Server
 from benchmarks.simulation.tasks import SimulatedTask
 from benchmarks.simulation.timeline import Timeline
@@ -25,6 +26,7 @@ class World:
         types_known: whether the client knows the types of its tasks from the start.
         has_dates: whether answers say what time it is at the server.
         rng: random numbers for the jitter of the client.
+        callbacks: what tells that a task has finished; None for nothing.
     """
 
     timeline: Timeline
@@ -35,6 +37,7 @@ class World:
     types_known: bool
     has_dates: bool
     rng: random.Random
+    callbacks: Callbacks | None = None
 
 
 class Client(Protocol):

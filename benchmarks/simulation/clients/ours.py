@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -12,6 +13,7 @@ from benchmarks.simulation.clients.paced import Paced
 from benchmarks.simulation.server import Answer
 from benchmarks.simulation.tasks import SimulatedTask
 from vocalsep_async._polling.task_ages import TaskAges
+from vocalsep_async._scheduling.callbacks import CallbackLosses
 from vocalsep_async._scheduling.hazards import HazardTable
 from vocalsep_async._scheduling.queue import PollQueue
 from vocalsep_async._scheduling.queue_entry import QueueEntry
@@ -24,6 +26,8 @@ R = TypeVar("R")
 
 _BATCH_POLLS_IN_FLIGHT = 8
 """Polls of one batch in flight, as in the client by default."""
+_SHORTEST_GAP = 1.0
+"""Seconds between two polls of a task, at least, where its callback brings one forward."""
 _RETRY_AFTER = 0.05
 """Seconds until the next call of a scheduler that is due but returned no task."""
 
@@ -31,7 +35,18 @@ _RETRY_AFTER = 0.05
 class Tracked(QueueEntry):
     """A task in the scheduler."""
 
-    __slots__ = ("age_is_known", "policy", "polls", "siblings", "task", "type", "was_throttled")
+    __slots__ = (
+        "age_is_known",
+        "called",
+        "policy",
+        "polls",
+        "siblings",
+        "task",
+        "type",
+        "was_throttled",
+    )
+
+    queue: PollQueue[Tracked]
 
     def __init__(
         self,
@@ -41,6 +56,7 @@ class Tracked(QueueEntry):
         now: float,
         *,
         type_known: bool,
+        awaits_callback: bool = False,
     ) -> None:
         self.type = task.type if type_known else None
         created = task.created if task.age_is_known else now - GUESSED_AGE
@@ -51,11 +67,17 @@ class Tracked(QueueEntry):
         self.siblings: SiblingAges | None = None
         self.was_throttled = False
         self.age_is_known = task.age_is_known
+        self.awaits_callback = awaits_callback
+        self.called = False
 
     def wants(self, price: float) -> float:
         """When the policy wants the next poll; immediately for the first and after throttling."""
-        if not self.polls or self.was_throttled:
+        if self.was_throttled:
             return self.waiting_since
+        floor = self.queue.floor if self.awaits_callback else 0.0
+        at_floor = self.due_at(floor) if floor else self.waiting_since
+        if not self.polls:
+            return max(self.waiting_since, at_floor)
         context = PollContext(
             polls=self.polls,
             elapsed=self.sent - self.began,
@@ -65,14 +87,11 @@ class Tracked(QueueEntry):
             price=price,
             spare=isinstance(self.queue, PollQueue) and self.queue.has_spare(self.sent),
         )
-        return self.sent + self.policy.delay(context)
+        return max(self.sent + self.policy.delay(context), at_floor)
 
     def still_runs(self) -> None:
         """Learn from the last poll, which found the task running."""
-        age = self.sent - self.created
-        if age > self.running_at:
-            self.model.observe_running(self.running_at, age)
-            self.running_at = age
+        self.observe_running(self.sent - self.created)
 
 
 class Line:
@@ -142,13 +161,20 @@ class Ours(Paced[Tracked]):
         self._ages = TaskAges()
         self._backlogs: dict[str | None, TypedBacklog] = defaultdict(TypedBacklog)
         self._queues: dict[str | None, PollQueue[Tracked]] = {}
-        self._scheduler: Scheduler[Tracked] = Scheduler(world.rng.random)
+        self._losses = CallbackLosses()
+        self._scheduler: Scheduler[Tracked] = Scheduler(world.rng.random, self._losses)
+        self._tracked: dict[SimulatedTask, Tracked] = {}
 
     def track(self, task: SimulatedTask) -> None:
         """Begin to track *task*."""
-        now = self.world.timeline.now
-        known = self.world.types_known
-        tracked = Tracked(task, self._hazards, self._policy, now, type_known=known)
+        tracked = self._tracked[task] = Tracked(
+            task,
+            self._hazards,
+            self._policy,
+            self.world.timeline.now,
+            type_known=self.world.types_known,
+            awaits_callback=self.world.callbacks is not None,
+        )
         queue = self._queue_of(tracked)
         if task.age_is_known:
             self.timed(queue.push, tracked)
@@ -174,14 +200,14 @@ class Ours(Paced[Tracked]):
             pass
         chosen: Tracked | None = self.timed(self._scheduler.take, now, self.rate_limiter.rate)
         if chosen is not None:
-            chosen.sent = now
+            chosen.sent, chosen.latest = now, math.inf
             chosen.polls += 1
         return chosen
 
     def next_due(self, now: float) -> float:
         """When the scheduler may return a task."""
         due: float = self.timed(self._scheduler.next_due, now)
-        return due if due > now else now + _RETRY_AFTER
+        return min(due, self._scheduler.next_change) if due > now else now + _RETRY_AFTER
 
     def task_of(self, chosen: Tracked) -> SimulatedTask:
         """Return the simulated task of *chosen*."""
@@ -194,6 +220,9 @@ class Ours(Paced[Tracked]):
     def _learn(self, chosen: Tracked, answer: Answer) -> None:
         queue = self._queue_of(chosen)
         queue.end_poll()
+        # A callback may have told the end while the poll was under way.
+        if chosen.task not in self._tracked:
+            return
         if not (answer.throttled or chosen.age_is_known):
             self._learn_age(chosen, answer)
         if answer.done:
@@ -215,11 +244,49 @@ class Ours(Paced[Tracked]):
 
     def _finished(self, chosen: Tracked, answer: Answer) -> None:
         duration = chosen.task.finished - answer.created
-        since = min(chosen.running_at, duration)
+        self._learn_duration(chosen, duration)
+        self._end(chosen)
+        if self.world.callbacks is None:
+            return
+        if chosen.called:
+            self._losses.on_callback()
+        else:
+            self._losses.on_end(chosen.task, chosen.task.finished)
+
+    def _learn_duration(self, tracked: Tracked, duration: float) -> None:
+        self._scheduler.observe_end(self.world.timeline.now)
+        since = min(tracked.counted_at, duration)
         self._hazards.observe_completion(
-            duration, type_=chosen.task.type, tracked_as=chosen.type, since=since
+            duration, type_=tracked.task.type, tracked_as=tracked.type, since=since
         )
-        self._queue_of(chosen).remove(chosen)
+
+    def _end(self, tracked: Tracked) -> None:
+        self._queue_of(tracked).remove(tracked)
+        del self._tracked[tracked.task]
+
+    # Callbacks
+
+    def notify(self, task: SimulatedTask) -> None:
+        """A callback of *task* came."""
+        now = self.world.timeline.now
+        tracked = self._tracked.get(task)
+        if tracked is None:
+            self._losses.on_late(task, now)
+        elif self.world.callbacks is not None and self.world.callbacks.trusted:
+            self._trust(tracked, now)
+        else:
+            tracked.called, tracked.awaits_callback = True, False
+            tracked.latest = max(now, tracked.sent + _SHORTEST_GAP)
+            if tracked.waits:
+                tracked.queue.update(tracked)
+        self.wake()
+
+    def _trust(self, tracked: Tracked, now: float) -> None:
+        self._losses.on_callback()
+        # Its record does not say when the task ended.
+        self._learn_duration(tracked, now - tracked.created)
+        self._end(tracked)
+        tracked.task.noticed = now
 
 
 def _untimed(call: Callable[..., R], *arguments: Any) -> R:
