@@ -7,7 +7,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from vocalsep_async._transport.sockets import noticing, path_options, plain_socket
+from vocalsep_async._transport.sockets import (
+    noticing,
+    path_options,
+    plain_socket,
+    unsent_option,
+)
 
 LINUX = SimpleNamespace(TCP_USER_TIMEOUT=18, TCP_KEEPIDLE=4, TCP_KEEPINTVL=5, TCP_KEEPCNT=6)
 MACOS = SimpleNamespace(TCP_KEEPALIVE=16, TCP_KEEPINTVL=257, TCP_KEEPCNT=258)
@@ -30,6 +35,11 @@ def test_a_socket_gets_the_options_that_its_platform_has(
     assert path_options(names) == [KEPT_ALIVE, *((TCP, *option) for option in options)]
 
 
+def test_a_socket_holds_little_that_was_not_sent_where_the_platform_can_bound_it() -> None:
+    assert unsent_option(SimpleNamespace(TCP_NOTSENT_LOWAT=25)) == [(TCP, 25, 1 << 17)]
+    assert unsent_option(SimpleNamespace()) == []
+
+
 def test_unanswered_probes_mean_a_dead_path_no_earlier_than_missing_acknowledgements() -> None:
     values = {option: value for _, option, value in path_options(LINUX)}
     probed = values[LINUX.TCP_KEEPIDLE] + values[LINUX.TCP_KEEPINTVL] * values[LINUX.TCP_KEEPCNT]
@@ -38,7 +48,7 @@ def test_unanswered_probes_mean_a_dead_path_no_earlier_than_missing_acknowledgem
 
 def test_a_socket_really_has_the_options() -> None:
     with noticing(plain_socket)(INFO) as made:
-        for level, option, value in path_options():
+        for level, option, value in (*path_options(), *unsent_option()):
             found = made.getsockopt(level, option)
             # A flag that is set is not 1 on every platform.
             assert found == value if level == TCP else bool(found) == bool(value)

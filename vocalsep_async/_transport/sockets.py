@@ -21,6 +21,9 @@ from vocalsep_async.policies import DEAD_PATH_PATIENCE
 _PROBES = 2
 _PROBE_GAP = DEAD_PATH_PATIENCE / (2 * _PROBES)
 """Seconds between probes; the first one is sent after half of the patience, without traffic."""
+_MOST_UNSENT = 1 << 17
+"""Bytes of an upload that the system may hold unsent. Without a bound it takes megabytes, for which
+a slow line needs minutes: what was handed over would not show how far the upload is."""
 _DISCARD = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
 """The value of SO_LINGER that has a close discard what was not acknowledged, and reset the peer."""
 
@@ -52,6 +55,19 @@ def path_options(names: Any = socket) -> list[tuple[int, int, int]]:
     return [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1), *tcp]
 
 
+def unsent_option(names: Any = socket) -> list[tuple[int, int, int]]:
+    """The option that bounds what the kernel holds and has not sent, where the platform has it.
+
+    Args:
+        names: where its number is; the platform's.
+
+    Returns:
+        level, option and value.
+    """
+    number = getattr(names, "TCP_NOTSENT_LOWAT", None)
+    return [] if number is None else [(socket.IPPROTO_TCP, number, _MOST_UNSENT)]
+
+
 def plain_socket(info: AddressInfo) -> socket.socket:
     """Make the socket for a connection to any address."""
     return socket.socket(*info[:3])
@@ -60,11 +76,11 @@ def plain_socket(info: AddressInfo) -> socket.socket:
 def noticing(
     make: Callable[[AddressInfo], socket.socket],
 ) -> Callable[[AddressInfo], socket.socket]:
-    """Have the sockets that *make* makes notice a dead path."""
+    """Have the sockets that *make* makes notice a dead path, and show how far an upload is."""
 
     def made(info: AddressInfo) -> socket.socket:
         connection = make(info)
-        for option in path_options():
+        for option in (*path_options(), *unsent_option()):
             # A sandbox may refuse an option that the platform has; the connection works without.
             with suppress(OSError):
                 connection.setsockopt(*option)
