@@ -1,0 +1,118 @@
+"""The body of an upload: its form, its patience, and what ends it. No sockets, virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+from email.parser import BytesParser
+from email.policy import HTTP
+from types import SimpleNamespace
+from typing import Any
+
+import anyio
+import pytest
+from virtual_time import VIRTUAL_TIME
+
+from vocalsep_async._transport import api
+from vocalsep_async._transport.uploads import UploadBody
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(params=[VIRTUAL_TIME], ids=["virtual"])
+def anyio_backend(request: pytest.FixtureRequest) -> Any:
+    return request.param
+
+
+class Pieces:
+    """A source that gives one piece after the other."""
+
+    def __init__(self, *pieces: bytes | Exception) -> None:
+        self.size = sum(len(each) for each in pieces if isinstance(each, bytes))
+        self._pieces = iter(pieces)
+
+    async def read(self) -> bytes:
+        piece = next(self._pieces, b"")
+        if isinstance(piece, Exception):
+            raise piece
+        return piece
+
+
+def body_of(*pieces: bytes | Exception, sent: list[int] | None = None) -> UploadBody:
+    seen = [] if sent is None else sent
+    return UploadBody(
+        Pieces(*pieces), {"uploadPath": "folder"}, "a.mp3", "audio/mpeg", on_sent=seen.append
+    )
+
+
+async def pause_after(body: UploadBody, pieces: int, seconds: float) -> None:
+    """Take so many pieces as aiohttp does, all of them if there are fewer, and wait."""
+    async with asyncio.timeout(30) as timer:
+        body.begin(timer)
+        for _ in range(pieces):
+            if not await anext(body, b""):
+                break
+        await anyio.sleep(seconds)
+
+
+async def test_the_form_is_one_that_others_read_and_its_length_is_the_stated_one() -> None:
+    sent: list[int] = []
+    body = body_of(b"ab\r\n", b"--cd", sent=sent)
+    async with asyncio.timeout(None) as timer:
+        body.begin(timer)
+        data = b"".join([piece async for piece in body])
+    assert body.headers["Content-Length"] == str(len(data))
+    head = f"Content-Type: {body.headers['Content-Type']}\r\n\r\n".encode()
+    folder, file = BytesParser(policy=HTTP).parsebytes(head + data).iter_parts()
+    assert folder.get_content().strip() == "folder"
+    assert (file.get_filename(), file.get_content_type()) == ("a.mp3", "audio/mpeg")
+    assert file.get_content() == b"ab\r\n--cd"
+    # Once more behind the last piece, which is what tells that it was taken.
+    assert (sent[0], sent[-1]) == (0, 8)
+    assert body.is_complete
+
+
+async def test_a_slow_line_may_take_hours_as_long_as_there_is_progress() -> None:
+    body = body_of(*[b"piece"] * 200)
+    async with asyncio.timeout(30) as timer:
+        body.begin(timer)
+        async for _ in body:
+            await anyio.sleep(59)
+    assert body.is_complete
+
+
+async def test_a_piece_that_is_not_taken_in_a_minute_ends_the_upload() -> None:
+    body = body_of(b"12", b"34", b"56")
+    with pytest.raises(TimeoutError):
+        await pause_after(body, 3, 61)
+    assert str(body.stalled("POST")) == "POST: no progress for 60 s, after 4 of 6 bytes"
+    # Nor is anything read for the writer, which may learn of it later.
+    assert [piece async for piece in body] == []
+    assert not body.is_complete
+
+
+async def test_an_answer_that_does_not_come_within_a_minute_ends_the_upload() -> None:
+    body = body_of(b"12")
+    with pytest.raises(TimeoutError):
+        await pause_after(body, 9, 61)
+    assert str(body.stalled("POST")) == "POST: no answer within 60 s after the whole file"
+
+
+async def test_nothing_is_read_after_the_exchange() -> None:
+    body = body_of(b"12", b"34")
+    async with asyncio.timeout(30) as timer:
+        body.begin(timer)
+        await anext(body)
+        body.end()
+        assert [piece async for piece in body] == []
+
+
+async def test_what_reading_raises_is_kept_for_the_caller() -> None:
+    body = body_of(b"12", LookupError("gone"))
+    with pytest.raises(LookupError):
+        await pause_after(body, 9, 0)
+    assert isinstance(body.failure, LookupError)
+
+
+@pytest.mark.parametrize("connection", [None, SimpleNamespace(transport=None)])
+async def test_a_connection_that_is_gone_needs_no_end(connection: object) -> None:
+    api._abort(SimpleNamespace(connection=connection))  # type: ignore[arg-type]
