@@ -13,6 +13,7 @@ import socket
 import threading
 import traceback
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -302,7 +303,10 @@ async def test_a_message_of_the_host_shows_neither_link_nor_name_nor_key(
     host.behaviours.extend([echoes] * 3)
     with pytest.raises(APIError, match="no space for <name> at <link> from <API key>") as raised:
         await client.upload(b"RIFF")
-    shown = "".join(traceback.format_exception(raised.value))
+    frames = traceback.TracebackException.from_exception(raised.value, capture_locals=True)
+    # But for those of this test.
+    shown = "".join(frames.format()).partition("in upload")[2]
+    assert "in _tries" in shown
     names = [visit.content("fileName").decode() for visit in host.visits]
     assert not [name for name in names if name in shown]
     assert KEY not in shown
@@ -495,6 +499,38 @@ async def test_a_cancelled_upload_leaves_neither_file_nor_connection(
     assert str(path) not in open_files()
     assert await the_link(client, b"RIFF") == LINK
     assert len(host.visits) == 2
+
+
+async def test_an_upload_may_be_cancelled_at_any_moment(
+    client: VocalSepClient, host: UploadHost, tmp_path: Path
+) -> None:
+    path = tmp_path / "some.wav"
+    path.write_bytes(b"RIFF" + bytes(300_000))
+    for steps in range(0, 2000, 20):
+        task = asyncio.create_task(client.upload(path))
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        task.cancel()
+        # It may have ended before.
+        with suppress(asyncio.CancelledError):
+            await task
+        assert str(path) not in open_files()
+    assert host.visits
+    assert (await client.upload(path)).size == 300_004
+
+
+async def test_a_stream_that_gives_nothing_does_not_outlast_the_timeout(
+    client: VocalSepClient, host: UploadHost
+) -> None:
+    reading, writing = os.pipe()
+    with os.fdopen(reading, "rb") as stream:
+        try:
+            with pytest.raises(RequestTimeoutError, match="while the file was being read"):
+                await client.upload(stream, timeout=0.1)
+        finally:
+            # The read itself ends now, so that the stream can be closed.
+            os.close(writing)
+    assert host.visits == []
 
 
 async def test_closing_the_client_ends_an_upload(host: UploadHost, song: Path) -> None:

@@ -102,9 +102,12 @@ class UploadBody:
         self._deadline.put_off(self._patience)
         try:
             piece = await self._next()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - raised again by the transport
             self.failure = error
-            raise
+            piece = None
+        if piece is None:
+            # Not the error itself, which would collect aiohttp's frames with the request.
+            raise ConnectionAbortedError("the body of the upload cannot be read")
         if not piece:
             self.is_complete = True
             raise StopAsyncIteration
@@ -114,13 +117,13 @@ class UploadBody:
         if not self._is_begun:
             self._is_begun = True
             return self._head
+        if self._is_read:
+            return b""
         self._on_sent(self._sent)
-        data = b"" if self._is_read else await self._source.read()
-        if data:
-            self._sent += len(data)
-            return data
-        tail, self._is_read = b"" if self._is_read else self._tail, True
-        return tail
+        data = await self._source.read()
+        self._sent += len(data)
+        self._is_read = not data
+        return data or self._tail
 
 
 def _around(

@@ -19,7 +19,7 @@ from tempfile import TemporaryFile
 from typing import IO, Any, NoReturn, Protocol, TypeVar
 
 from anyio.to_thread import run_sync
-from attrs import frozen
+from attrs import field, frozen
 
 from vocalsep_async._downloads.content import SNIFFED
 from vocalsep_async._tasks import run_to_completion
@@ -199,7 +199,7 @@ def _opened(path: str, _flags: int) -> int:
 class BytesContent:
     """Bytes in memory."""
 
-    data: bytes
+    data: bytes = field(repr=False)
     name: str | None = None
     may_change: bool = False
 

@@ -185,7 +185,9 @@ class _Upload:
             except VocalSepError as error:
                 streak = streak.record(error)
                 if streak.failures >= self._uploader.retry.attempts or not may_help(error):
-                    raise
+                    # The frames below hold the answer and the name at the host, and tracebacks may
+                    # show local variables.
+                    raise error.with_traceback(None) from error.__cause__
                 delay = self._delay(streak, error)
                 self._on_failure(streak, error, delay)
             await self._uploader.rests.rest(delay)
