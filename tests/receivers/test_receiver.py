@@ -470,6 +470,24 @@ async def test_a_trusted_callback_is_the_outcome_without_a_poll(provider: FakePr
     assert counts(receiver) == {"woke": 2}
 
 
+async def test_a_trusted_callback_that_comes_early_ends_the_wait_that_follows(
+    provider: FakeProvider,
+) -> None:
+    add_all(provider, ["a", "b"], NEVER)
+    async with make_client(poll=RARELY) as client:
+        receiver = make_receiver(client, address=secret_address(), trust_callbacks=True)
+        await post(receiver, callback("a"))
+        await post(receiver, callback("b"))
+        await anyio.sleep(20)
+        began = anyio.current_time()
+        assert (await client.wait_for_task("a")).stems.vocal == LINK
+        async with client.track(["b"]) as batch:
+            assert (await anext(batch)).task_id == "b"
+        assert anyio.current_time() == began
+    assert provider.sent == []
+    assert counts(receiver) == {"unawaited": 2}
+
+
 @pytest.mark.parametrize("links", [None, {}, {"vocal_url": None}, {"vocal_url": ""}], ids=str)
 async def test_a_trusted_success_without_links_is_polled(
     provider: FakeProvider, links: dict[str, Any] | None
