@@ -16,7 +16,7 @@ from posted_records import success
 from virtual_time import VIRTUAL_TIME
 
 from vocalsep_async import Interval, TaskRef, TaskTimeoutError, VocalSepClient
-from vocalsep_async._scheduling.callbacks import COST, PATIENCE, CallbackLosses
+from vocalsep_async._scheduling.callbacks import PATIENCE, CallbackLosses
 
 pytestmark = pytest.mark.anyio
 
@@ -105,7 +105,7 @@ async def test_callbacks_that_all_get_lost_leave_everything_as_it_was_without_th
             await client.wait_for_task(expecting(f"t{number}"))
             await anyio.sleep(PATIENCE + 1)
         client._engines._memory.losses.settle(anyio.current_time())
-        assert losses_of(client).floor == 0.0
+        assert losses_of(client).cost == 0.0
         provider.add("a", 30)
         began = anyio.current_time()
         await client.wait_for_task(expecting("a"))
@@ -269,7 +269,7 @@ async def test_the_notify_of_a_batch_is_a_callback_too(provider: FakeProvider) -
         await anyio.sleep(21)
         assert batch.notify("a")
         assert (await anext(batch)).succeeded
-        assert losses_of(client).floor > COST / 0.5
+        assert losses_of(client).share < 0.5
 
 
 async def test_a_callback_before_the_wait_counts_as_one_that_came(provider: FakeProvider) -> None:

@@ -1,4 +1,4 @@
-"""What is learned about lost callbacks, and the floor that follows from it."""
+"""What is learned about lost callbacks, and what a poll is worth beside one that may come."""
 
 from __future__ import annotations
 
@@ -7,7 +7,12 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scheduling.entries import TYPICAL, IntervalEntry, constant_draw, queue_of, trained_model
+from scheduling.entries import (
+    TYPICAL,
+    IntervalEntry,
+    constant_draw,
+    trained_model,
+)
 
 from vocalsep_async._scheduling.callbacks import COST, PATIENCE, CallbackLosses
 from vocalsep_async._scheduling.queue import PollQueue
@@ -23,7 +28,7 @@ def lose(losses: CallbackLosses, number: int) -> None:
 def test_before_the_first_callback_every_second_one_may_get_lost() -> None:
     losses = CallbackLosses()
     assert losses.share == 0.5
-    assert losses.floor == COST / 0.5
+    assert losses.cost == COST
     assert not losses.are_few
 
 
@@ -33,34 +38,33 @@ def test_the_share_is_that_of_the_callbacks_that_did_not_come_with_one_of_each_b
         losses.on_callback()
     lose(losses, 1)
     assert losses.share == pytest.approx(2 / 6, rel=0.02)
-    assert losses.floor == COST / losses.share
+    assert losses.cost == COST
 
 
-def test_where_nearly_all_callbacks_get_lost_there_is_no_floor() -> None:
+def test_where_nearly_all_callbacks_get_lost_a_poll_has_no_cost_of_its_own() -> None:
     losses = CallbackLosses()
     lose(losses, 20)
-    assert losses.floor == 0.0
+    assert losses.cost == 0.0
 
 
 def test_callbacks_that_die_are_noticed_after_thousands_that_came() -> None:
     losses = CallbackLosses()
     for _ in range(5000):
         losses.on_callback()
-    assert losses.floor < 30.0
+    assert losses.share < 0.01
     assert losses.are_few
     lose(losses, 20)
-    assert losses.floor < 2.0
+    assert losses.share > 0.15
     lose(losses, 300)
-    assert losses.floor == 0.0
+    assert losses.cost == 0.0
 
 
 @given(st.lists(st.booleans(), max_size=300))
-def test_the_floor_is_bounded_whatever_happens(came: list[bool]) -> None:
+def test_the_share_is_bounded_whatever_happens(came: list[bool]) -> None:
     losses = CallbackLosses()
     for each in came:
         losses.on_callback() if each else lose(losses, 1)
-        assert 0.0 < losses.share < 1.0
-        assert losses.floor == 0.0 or COST <= losses.floor < 30.0
+        assert 1 / 102 < losses.share < 101 / 102
 
 
 @pytest.mark.parametrize("at, is_lost", [(PATIENCE - 0.1, False), (PATIENCE + 0.1, True)])
@@ -107,7 +111,7 @@ def queue_with(losses: CallbackLosses, *entries: IntervalEntry) -> PollQueue[Int
 
 
 @pytest.mark.parametrize("awaits, number", [(True, 1), (False, 0)])
-def test_a_new_floor_makes_the_keys_outdated_if_any_depends_on_it(
+def test_a_new_share_makes_the_keys_outdated_if_any_depends_on_it(
     number: int, *, awaits: bool
 ) -> None:
     losses = CallbackLosses()
@@ -173,7 +177,23 @@ def test_tasks_that_expect_no_callback_do_not_count_as_running() -> None:
     assert exposure(entry) == before
     queue.remove(entry)
     queue.observe_uncalled(50.0)
-    assert queue_of().floor == COST / 0.5
+
+
+def test_beside_a_callback_a_poll_is_worth_as_much_as_the_callback_may_get_lost() -> None:
+    losses = CallbackLosses()
+    for _ in range(8):
+        losses.on_callback()
+    entry, other = awaiting(), IntervalEntry(TYPICAL)
+    entry.model = other.model
+    queue = queue_with(losses, entry, other)
+    assert queue.loss_share == losses.share
+    assert queue.callback_cost == COST
+    for now in (30.0, 60.0, 200.0):
+        share = losses.share
+        assert entry.expected_delay(now) == pytest.approx(share * other.expected_delay(now))
+        assert entry.delay_growth(now) == pytest.approx(share * other.delay_growth(now))
+    assert entry.due_at(1.0) == other.due_at(1.0 / losses.share)
+    assert entry.expected_delay(entry.due_at(COST)) == pytest.approx(COST, rel=1e-3)
 
 
 def test_the_price_of_a_poll_decides_when_the_expected_delay_has_reached_it() -> None:

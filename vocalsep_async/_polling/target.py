@@ -335,22 +335,20 @@ class PollTarget(QueueEntry):
             delay = subscriber.policy.delay(context)
             wanted = _validation.number(delay, "the delay of a poll policy", minimum=0.0)
             moment = self.sent + wanted
-            return self._at_floor(moment, subscriber.policy) if self.awaits_callback else moment
+            return self._when_worth(moment, subscriber.policy) if self.awaits_callback else moment
         except Exception as error:  # noqa: BLE001 - a user's policy; only its owner gets the error
             # Deferred: the queue calls this while it moves the target, and must not be reentered.
             asyncio.get_running_loop().call_soon(subscriber.on_error, self, error)
             return math.inf
 
     def _first_wanted(self) -> float:
-        wanted = (self._at_floor(self.began, each.policy) for each in self.subscribers)
+        wanted = (self._when_worth(self.began, each.policy) for each in self.subscribers)
         return min(wanted, default=self.began)
 
-    def _at_floor(self, wanted: float, policy: PollPolicy) -> float:
+    def _when_worth(self, wanted: float, policy: PollPolicy) -> float:
         """The moment *wanted*, or later if the poll may be left to the callback until then."""
-        if not self.leaves_polls_to_callback(policy):
-            return wanted
-        floor = self.queue.floor
-        return max(wanted, self.due_at(floor)) if floor else wanted
+        cost = self.queue.callback_cost if self.leaves_polls_to_callback(policy) else 0.0
+        return max(wanted, self.due_at(cost)) if cost else wanted
 
     def poll_soon(self, now: float) -> None:
         """Poll as soon as the gap after the last poll is long enough, whatever policies want."""

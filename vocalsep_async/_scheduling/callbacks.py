@@ -1,10 +1,9 @@
 """How far the schedule may rely on callbacks: the share of them that gets lost, as learned.
 
-A poll of a task whose callback is still expected finds something only if the callback gets lost. So
-it is worth its request where the expected delay (see `hazards`) has reached ``COST / q``, with q
-the probability that a callback gets lost: the *floor* of such a task. It is the mean of a beta
-distribution over the callbacks that came and those that did not, of which there were one each
-before the first.
+A poll of a task whose callback is still expected finds something only if the callback gets lost.
+With q the probability of that, the expected delay (see `hazards`) of such a task is q times that of
+another one, and it is polled from `COST` seconds on. q is the mean of a beta distribution over the
+callbacks that came and those that did not, of which there were one each before the first.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import math
 from collections.abc import Hashable
 
 COST = 0.25
-"""Expected delay in seconds that a request is worth where every callback gets lost."""
+"""Expected delay in seconds that a request is worth beside a callback."""
 PATIENCE = 5.0
 """Seconds after the end of a task in which its callback has to come, or it counts as lost."""
 _MEMORY = 0.99
@@ -28,8 +27,7 @@ class CallbackLosses:
     """Learns how many callbacks get lost.
 
     Attributes:
-        floor: expected delay in seconds from which a task is polled although its callback is
-            expected; 0 while callbacks are not relied on, because nearly all get lost.
+        share: the probability that a callback gets lost.
     """
 
     def __init__(self) -> None:
@@ -37,12 +35,15 @@ class CallbackLosses:
         self._lost = 0.0
         self._late_at: dict[Hashable, float] = {}
         """Tasks that ended before their callback came, with the moment at which it is lost."""
-        self.floor = COST / self.share
+        self.share = 0.5
 
     @property
-    def share(self) -> float:
-        """The probability that a callback gets lost."""
-        return (1.0 + self._lost) / (2.0 + self._lost + self._came)
+    def cost(self) -> float:
+        """Expected delay in seconds from which a task is polled although its callback may come.
+
+        0 while callbacks are not relied on, because nearly all get lost.
+        """
+        return 0.0 if self.share >= _DEAD else COST
 
     @property
     def are_few(self) -> bool:
@@ -85,4 +86,4 @@ class CallbackLosses:
     def _count(self, came: float = 0.0, lost: float = 0.0) -> None:
         self._came = _MEMORY * self._came + came
         self._lost = _MEMORY * self._lost + lost
-        self.floor = 0.0 if self.share >= _DEAD else COST / self.share
+        self.share = (1.0 + self._lost) / (2.0 + self._lost + self._came)

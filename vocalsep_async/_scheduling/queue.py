@@ -126,8 +126,8 @@ class PollQueue(Generic[E]):
     ) -> None:
         self.yields = yields
         self._losses = losses or CallbackLosses()
-        self._floor: float | None = None
-        """The floor in the keys; None while none of them depends on it."""
+        self._share: float | None = None
+        """The share of lost callbacks in the keys; None while none of them depends on it."""
         self._load = load or Load()
         self._draw = draw
         self._limit = limit
@@ -161,8 +161,8 @@ class PollQueue(Generic[E]):
         """Move *entry*, which waits here, after a change to what decides about its next poll."""
         # Models stay listed after their last entry has left: a table has only four.
         self._model_versions.setdefault(entry.model, entry.model.version)
-        if entry.awaits_callback and self._floor is None:
-            self._floor = self.floor
+        if entry.awaits_callback and self._share is None:
+            self._share = self.loss_share
         self._deadlines.push(entry)
         self._heap.push(entry)
 
@@ -180,9 +180,14 @@ class PollQueue(Generic[E]):
         return self._heap.price
 
     @property
-    def floor(self) -> float:
-        """Expected delay in seconds from which an entry that awaits its callback is polled."""
-        return self._losses.floor
+    def loss_share(self) -> float:
+        """The probability that a callback gets lost."""
+        return self._losses.share
+
+    @property
+    def callback_cost(self) -> float:
+        """Expected delay in seconds that a poll must be worth beside a callback; 0 for any."""
+        return self._losses.cost
 
     def has_spare(self, now: float) -> bool:
         """Whether slots are left unused, so that more polls take none from other tasks."""
@@ -199,7 +204,7 @@ class PollQueue(Generic[E]):
 
     def observe_uncalled(self, now: float) -> None:
         """Learn from some entries whose callbacks have not come."""
-        if self._floor is None or not self._heap:
+        if self._share is None or not self._heap:
             return
         # A sample, because all of a big batch would take milliseconds at each end of a task.
         for entry in self._heap.sample(_SAMPLED, self._draw):
@@ -382,7 +387,7 @@ class PollQueue(Generic[E]):
     def _is_outdated(self) -> bool:
         if not _is_near(self._price, self._heap.price):
             return True
-        if self._floor is not None and not _is_near(self.floor, self._floor):
+        if self._share is not None and not _is_near(self.loss_share, self._share):
             return True
         return any(model.version != version for model, version in self._model_versions.items())
 
@@ -397,8 +402,8 @@ class PollQueue(Generic[E]):
     def _reprice(self, now: float) -> None:
         self._model_versions = {model: model.version for model in self._model_versions}
         self._priced_at, self._polls_since_pricing = now, 0
-        if self._floor is not None:
-            self._floor = self.floor
+        if self._share is not None:
+            self._share = self.loss_share
         self._heap.reprice(self._price)
 
 

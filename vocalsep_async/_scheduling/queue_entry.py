@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Self
+from typing import Any, Self
 
 from vocalsep_async._scheduling.callbacks import PATIENCE
 from vocalsep_async._scheduling.hazards import HazardModel
@@ -68,7 +68,7 @@ class QueueEntry:
         self.sent = -math.inf
         self.latest = math.inf
         self.awaits_callback = False
-        self.queue: object = None
+        self.queue: Any = None
         self.draw = 0.5
         self.heap_item: tuple[float, float, QueueEntry] | None = None
         self.deadline_item: tuple[float, float, QueueEntry] | None = None
@@ -89,15 +89,20 @@ class QueueEntry:
         return max(self.began, self.sent)
 
     def expected_delay(self, now: float) -> float:
-        """Expected seconds for which the task has been finished, unnoticed, by *now*."""
-        return self.model.expected_delay(self.running_at, now - self.created)
+        """Expected seconds for which the task has been finished, unnoticed, by *now*.
+
+        Where a callback may still tell the end, they count only as far as it may get lost.
+        """
+        delay = self.model.expected_delay(self.running_at, now - self.created)
+        return delay * self.queue.loss_share if self.awaits_callback else delay
 
     def delay_growth(self, now: float) -> float:
         """Seconds by which `expected_delay` grows each second at *now*, in [0, 1].
 
         This is the probability that the task has ended by now.
         """
-        return self.model.ended(self.running_at, now - self.created)
+        growth = self.model.ended(self.running_at, now - self.created)
+        return growth * self.queue.loss_share if self.awaits_callback else growth
 
     def key_at(self, price: float) -> float:
         """When the policy wants a poll and the expected delay has reached *price* seconds."""
@@ -106,6 +111,8 @@ class QueueEntry:
 
     def due_at(self, price: float) -> float:
         """When the expected delay has reached *price* seconds, above 0."""
+        if self.awaits_callback:
+            price /= self.queue.loss_share
         return self.created + self.model.due(self.running_at, price)
 
     @property

@@ -74,10 +74,10 @@ class Tracked(QueueEntry):
         """When the policy wants the next poll; immediately for the first and after throttling."""
         if self.was_throttled:
             return self.waiting_since
-        floor = self.queue.floor if self.awaits_callback else 0.0
-        at_floor = self.due_at(floor) if floor else self.waiting_since
+        cost = self.queue.callback_cost if self.awaits_callback else 0.0
+        is_worth_it = self.due_at(cost) if cost else self.waiting_since
         if not self.polls:
-            return max(self.waiting_since, at_floor)
+            return max(self.waiting_since, is_worth_it)
         context = PollContext(
             polls=self.polls,
             elapsed=self.sent - self.began,
@@ -87,7 +87,7 @@ class Tracked(QueueEntry):
             price=price,
             spare=isinstance(self.queue, PollQueue) and self.queue.has_spare(self.sent),
         )
-        return max(self.sent + self.policy.delay(context), at_floor)
+        return max(self.sent + self.policy.delay(context), is_worth_it)
 
     def still_runs(self) -> None:
         """Learn from the last poll, which found the task running."""
