@@ -119,5 +119,5 @@ def test_the_demo_sends_no_request_to_the_configured_api(
 ) -> None:
     (tmp_path / "file").touch()
     result = call(vocalsep_emulator, "-q", "demo", "--to", tmp_path / "file")
-    assert_error(result, "file: File exists")
+    assert_error(result, "file: a file is where a folder is needed")
     assert vocalsep_emulator.requests == ()
