@@ -20,12 +20,21 @@ from benchmarks.simulation.grid import (
     Variant,
     results,
 )
-from benchmarks.simulation.workloads import ALL_ROWS, LIMIT_ROWS, ROWS, SHARED_ROWS, SLOW_ROWS, Row
+from benchmarks.simulation.workloads import (
+    ALL_ROWS,
+    CALLBACK_ROWS,
+    LIMIT_ROWS,
+    ROWS,
+    SHARED_ROWS,
+    SLOW_ROWS,
+    Row,
+)
 
 _PICTURE = Path("docs/delays.svg")
 _SLOW_VARIANTS = (FIXED_BUCKET, EDF, OURS)
 _SHARED_VARIANTS = (FIXED, FIXED_BUCKET, EDF, OURS)
 _LIMIT_VARIANTS = (EDF, OURS)
+_CALLBACK_VARIANTS = (OURS,)
 _QUICK_CASES = 3
 
 
@@ -58,7 +67,13 @@ def _print_section(title: str, text: str) -> None:
 
 
 def _report(
-    done: Results, alone: list[str], slow: list[str], beside: list[str], limited: list[str]
+    done: Results,
+    alone: list[str],
+    slow: list[str],
+    beside: list[str],
+    limited: list[str],
+    *,
+    called: list[str],
 ) -> None:
     if alone:
         brief = "Mean delay / 99th percentile / requests per task (times in seconds)"
@@ -72,6 +87,11 @@ def _report(
         )
     if limited:
         _print_section("Other rate limits", table.limits(done, limited, _LIMIT_VARIANTS))
+    if called:
+        _print_section(
+            "With callbacks, of which so many come",
+            table.detailed(done, called, _CALLBACK_VARIANTS),
+        )
 
 
 def main() -> None:
@@ -81,14 +101,16 @@ def main() -> None:
     slow = _chosen(SLOW_ROWS, options.rows)
     beside = _chosen(SHARED_ROWS, options.rows)
     limited = _chosen(LIMIT_ROWS, options.rows)
+    called = _chosen(CALLBACK_ROWS, options.rows)
     cells = (
         *_cells(alone, VARIANTS),
         *_cells(slow, _SLOW_VARIANTS),
         *_cells(beside, _SHARED_VARIANTS),
         *_cells(limited, _LIMIT_VARIANTS),
+        *_cells(called, _CALLBACK_VARIANTS),
     )
     done = results(cells, 1 if options.quick else options.seeds)
-    _report(done, alone, slow, beside, limited)
+    _report(done, alone, slow, beside, limited, called=called)
     if options.rows:
         return
     cases = CASES[:_QUICK_CASES] if options.quick else CASES

@@ -292,18 +292,30 @@ LIMIT_ROWS: Sequence[Row] = (
 
 def _callback_row(count: int, came: float, *, trusted: bool) -> Row:
     return Row(
-        f"batch {count}, {came:.0%}{', trusted' if trusted else ''}".replace("%", " %"),
+        f"batch {count}, {came * 100:g} %{', trusted' if trusted else ''}",
         partial(batch, count),
-        30 if count == 100 else 10,
+        60 if count == 100 else 10,
         callbacks=Callbacks(came, trusted=trusted),
     )
 
 
-CALLBACK_ROWS: Sequence[Row] = tuple(
-    _callback_row(count, came, trusted=trusted)
-    for count in (100, 500)
-    for trusted in (False, True)
-    for came in (0.0, 0.5, 0.9, 0.99)
+_SHARES_CAME = (0.0, 0.5, 0.9, 0.99)
+CALLBACK_ROWS: Sequence[Row] = (
+    *(
+        _callback_row(count, came, trusted=trusted)
+        for count in (100, 500)
+        for trusted in (False, True)
+        for came in _SHARES_CAME
+    ),
+    *(
+        Row(
+            f"Poisson .5/s, {came * 100:g} %",
+            partial(poisson, 0.5),
+            16,
+            callbacks=Callbacks(came),
+        )
+        for came in _SHARES_CAME
+    ),
 )
 """Tasks whose ends callbacks tell, but for those that get lost."""
 

@@ -46,8 +46,6 @@ class Tracked(QueueEntry):
         "was_throttled",
     )
 
-    queue: PollQueue[Tracked]
-
     def __init__(
         self,
         task: SimulatedTask,
