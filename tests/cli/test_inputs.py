@@ -377,6 +377,23 @@ async def test_arguments_and_the_file_come_before_standard_input(
 
 
 @pytest.mark.anyio
+async def test_ids_may_be_tasks_whose_callbacks_are_expected(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "tasks.csv"
+    file.write_text("id,label\nb,Für Elise\n")
+    listed = TaskIds(("a",), file, fail_on_warning).with_callbacks()
+    stdin_delivers(monkeypatch, b"c\n")
+    streamed = TaskIds(("-", "a"), None, fail_on_warning).with_callbacks()
+    assert isinstance(listed, list)
+    assert not isinstance(streamed, list)
+    found = [*listed, *[each async for each in streamed]]
+    assert [each.task_id for each in found] == ["a", "b", "a", "c"]
+    assert [each.label for each in found] == [None, "Für Elise", None, None]
+    assert all(each.expects_callback for each in found)
+
+
+@pytest.mark.anyio
 async def test_an_invalid_line_is_skipped_with_a_warning(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

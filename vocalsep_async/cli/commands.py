@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import sys
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -29,7 +30,7 @@ from vocalsep_async.cli.output import Output, task_lines, task_to_dict
 from vocalsep_async.cli.process import ExitCode, StopSignal, worse
 from vocalsep_async.cli.run import BatchRun, run_command
 from vocalsep_async.cli.usage import Commands
-from vocalsep_async.cli.view import RunOptions
+from vocalsep_async.cli.view import RunOptions, Tasks
 from vocalsep_async.emulator import Emulator
 from vocalsep_async.emulator.__main__ import main as run_emulator
 
@@ -147,11 +148,16 @@ def track(
     template: options.Template = None,
     as_json: options.AsJson = False,
     report: options.Report = None,
+    callbacks: options.CallbackPort = None,
 ) -> None:
     """Track many tasks at the same time, and print each outcome as soon as it is known.
 
     Ctrl-C or SIGTERM ends the command within two seconds. With --journal, the same command
     continues where it ended, and polls no finished task again.
+
+    With --callbacks, the callbacks of the tasks are received on 127.0.0.1: forward their public
+    address to that port. A callback has its task polled at once. VOCALSEP_WEBHOOK_KEY verifies the
+    signatures of kie.ai, VOCALSEP_CALLBACK_SECRET the addresses made by CallbackUrl.
 
     Examples:
         vocalsep track ID ID ID
@@ -169,6 +175,7 @@ def track(
         template=template,
         as_json=as_json,
         report=report,
+        callback_port=callbacks,
     )
     _track(context, ids or (), file, run_options, column)
 
@@ -225,8 +232,18 @@ def _track(
             raise InvalidArgumentError("--template names files to save: add --to with a folder")
         options.check_stems(run_options.stems or ())
         activity = Activity()
-        async with settings.client(activity) as client:
-            run = BatchRun(evolve(run_options, tasks=ids.all()), activity, output, stop)
+        async with AsyncExitStack() as stack:
+            client = await stack.enter_async_context(settings.client(activity))
+            tasks: Tasks = ids.all()
+            if (port := run_options.callback_port) is not None:
+                # Imported late: most runs receive no callbacks.
+                from vocalsep_async.cli.listening import receiving  # noqa: PLC0415
+
+                tasks = ids.with_callbacks()
+                await stack.enter_async_context(
+                    receiving(client, port, output, as_json=run_options.as_json)
+                )
+            run = BatchRun(evolve(run_options, tasks=tasks), activity, output, stop)
             code = await run.run(client)
         # A line that was skipped is a task that was not tracked.
         return worse(code, ExitCode.FAILED) if ids.skipped_lines else code
@@ -315,6 +332,41 @@ app.add_typer(journal_commands.app, name="journal")
 
 
 # Commands without an account
+
+
+@app.command()
+def callbacks(
+    context: typer.Context,
+    port: Annotated[
+        int,
+        typer.Argument(
+            metavar="PORT", help="Port of 127.0.0.1; 0 for any that is free.", min=0, max=65_535
+        ),
+    ],
+    *,
+    as_json: options.AsJson = False,
+) -> None:
+    """Print each callback that arrives, until Ctrl-C, without asking the API anything.
+
+    A line holds the time, the task, the code, the status, whether the callback is verified or why
+    not, and the seconds since the end of the task, if the callback says when that was.
+    VOCALSEP_WEBHOOK_KEY verifies the signatures of kie.ai, VOCALSEP_CALLBACK_SECRET the addresses
+    made by CallbackUrl.
+
+    Example:
+        vocalsep callbacks 8000
+    """
+    settings, output = _global_options(context)
+
+    async def command(stop: StopSignal) -> ExitCode:
+        # Imported late: it loads what only this command needs.
+        from vocalsep_async.cli.callbacks import show_callbacks  # noqa: PLC0415
+
+        with stop.scope():
+            await show_callbacks(port, output, as_json=as_json)
+        return ExitCode.SUCCEEDED
+
+    run_command(settings, command)
 
 
 @app.command()

@@ -11,9 +11,9 @@ import os
 import re
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import CancelledError
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 import anyio
 from anyio.abc import ObjectSendStream
+from attrs import evolve
 
 from vocalsep_async import InvalidArgumentError, TaskRef
 from vocalsep_async._text import printable
@@ -125,7 +126,16 @@ class TaskIds:
         """All tasks: a list, or an iterator that yields them as standard input delivers them."""
         return self._with_stdin() if self._reads_stdin else self._ids
 
-    async def _with_stdin(self) -> AsyncIterator[str | TaskRef]:
+    def with_callbacks(self) -> list[TaskRef] | AsyncIterator[TaskRef]:
+        """The same, as tasks whose callbacks are expected."""
+        return self._refs() if self._reads_stdin else list(map(_with_callback, self._ids))
+
+    async def _refs(self) -> AsyncIterator[TaskRef]:
+        async with aclosing(self._with_stdin()) as tasks:
+            async for each in tasks:
+                yield _with_callback(each)
+
+    async def _with_stdin(self) -> AsyncGenerator[str | TaskRef]:
         for each in self._ids:
             yield each
         buffer = _LineBuffer()
@@ -145,6 +155,11 @@ class TaskIds:
             self.skipped_lines = True
             self._warn(f"line skipped: {error}")
         return None
+
+
+def _with_callback(task: str | TaskRef) -> TaskRef:
+    ref = TaskRef(task) if isinstance(task, str) else task
+    return evolve(ref, expects_callback=True)
 
 
 def _read_file(file: Path, column: str | None) -> Iterator[str | TaskRef]:

@@ -85,6 +85,17 @@ Report = Annotated[
     Path | None,
     typer.Option(help="Write an HTML report with charts and players, for example report.html."),
 ]
+CallbackPort = Annotated[
+    int | None,
+    typer.Option(
+        "--callbacks",
+        metavar="PORT",
+        help="Receive the callbacks of the tasks on this port of 127.0.0.1; 0 for any that is "
+        "free.",
+        min=0,
+        max=65_535,
+    ),
+]
 AsJson = Annotated[
     bool, typer.Option("--json", help="Print JSON to standard output, one object per line.")
 ]

@@ -44,6 +44,7 @@ class RunOptions:
         template: where each file goes below that folder; None for a folder for each task.
         as_json: whether outcomes are printed as JSON.
         report: the file of the report; None for none.
+        callback_port: the port at which callbacks arrive; None for none.
     """
 
     tasks: Tasks = ()
@@ -55,6 +56,7 @@ class RunOptions:
     template: str | None = None
     as_json: bool = False
     report: Path | None = None
+    callback_port: int | None = None
 
 
 @define
