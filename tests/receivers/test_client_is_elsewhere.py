@@ -7,6 +7,8 @@ import logging
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
+from queue import Queue
 from typing import Any
 
 import pytest
@@ -71,6 +73,21 @@ def test_a_client_that_is_not_open_is_answered_with_503_and_one_sentence(
     assert "async with client" in logged.getMessage()
 
 
+def test_a_client_with_a_session_of_a_loop_that_was_closed_is_answered_with_503(
+    provider: FakeProvider,
+) -> None:
+    async def run() -> VocalSepClient:
+        # Bound to its loop for good, as a borrowed session is.
+        provider.loop = asyncio.get_running_loop()
+        client = make_client()
+        await opened(client)
+        return client
+
+    response = posted(make_receiver(asyncio.run(run())))
+    assert response.status == 503
+    assert "not open" in response.text
+
+
 def test_a_callback_that_met_a_closed_client_is_no_repetition_later(
     provider: FakeProvider,
 ) -> None:
@@ -114,15 +131,24 @@ def test_a_client_that_was_made_before_a_fork_may_be_opened_after_it(
     assert asyncio.run(run()).status == 200
 
 
+REQUEST = ContextVar("REQUEST", default="none")
+
+
 class Waiting:
     """A client that waits for the task "a", in an event loop of another thread."""
 
     def __init__(self, provider: FakeProvider) -> None:
         provider.round_trip = 0.0
+        self.provider = provider
         self.polled = threading.Event()
         self.client = make_client(poll=RARELY)
         self.thread = ThreadPoolExecutor(1)
         self.result = self.thread.submit(asyncio.run, self._run())
+
+    def end(self) -> None:
+        """End the task, and have it polled; in the client's event loop."""
+        self.provider.ends_all()
+        self.client.notify("a")
 
     async def _run(self) -> SeparationTask:
         async with self.client:
@@ -150,6 +176,28 @@ def test_a_callback_in_another_event_loop_wakes_the_wait(
     assert posted(receiver).status == 200
     assert waiting.result.result(60).succeeded
     assert receiver.stats == ReceiverStats(received=1, woke=1)
+
+
+def test_what_follows_in_another_event_loop_is_no_part_of_the_request(
+    waiting: Waiting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = Queue[str]()
+
+    def notify(*_: object, **__: object) -> bool:
+        seen.put(REQUEST.get())
+        return True
+
+    async def request() -> Response:
+        REQUEST.set("the trace of the request")
+        return await post(receiver, callback())
+
+    receiver = make_receiver(waiting.client)
+    with monkeypatch.context() as patch:
+        patch.setattr(waiting.client, "notify", notify)
+        assert asyncio.run(request()).status == 200
+        assert seen.get(timeout=60) == "none"
+    waiting.client._engines.reachable().call_soon_threadsafe(waiting.end)
+    assert waiting.result.result(60).succeeded
 
 
 def test_a_callback_outside_of_asyncio_wakes_the_wait(

@@ -512,8 +512,10 @@ async def test_a_callback_with_a_status_that_is_not_known_is_polled(provider: Fa
         receiver = make_receiver(client, address=secret_address(), trust_callbacks=True)
         wait = waiting(client.wait_for_task("a"))
         await anyio.sleep(20)
+        posted = anyio.current_time()
         assert (await post(receiver, body)).status == 200
         assert (await wait).succeeded
+        assert anyio.current_time() == pytest.approx(posted + provider.round_trip)
 
 
 # Refusals
