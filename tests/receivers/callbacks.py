@@ -8,8 +8,10 @@ import hashlib
 import hmac
 import json
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Awaitable, Iterable, Iterator
 from typing import Any, NamedTuple
+
+import attrs
 
 from vocalsep_async import VocalSepClient
 from vocalsep_async.contrib.asgi import CallbackReceiver
@@ -52,6 +54,17 @@ def make_receiver(client: VocalSepClient, **options: Any) -> CallbackReceiver:
 def path_of(receiver: CallbackReceiver, name: str = "") -> str:
     """The path of the receiver's address."""
     return receiver.url(name).removeprefix("https://example.com")
+
+
+def waiting(call: Awaitable[Any]) -> asyncio.Future[Any]:
+    return asyncio.ensure_future(call)
+
+
+def counts(receiver: CallbackReceiver) -> dict[str, int]:
+    """The counters that are not 0, without the sum."""
+    found = {name: number for name, number in attrs.asdict(receiver.stats).items() if number}
+    assert found.pop("received", 0) == sum(found.values())
+    return found
 
 
 class Response(NamedTuple):
