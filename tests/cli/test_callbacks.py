@@ -75,8 +75,12 @@ async def listen(
 ) -> Listening:
     process = await started(emulator, *words, environ=environ)
     assert process.stderr is not None
+    greeting = ""
     async with asyncio.timeout(SOON):
-        return Listening(process, (await process.stderr.readline()).decode())
+        # After what Python itself may have to say.
+        while not greeting.startswith("listening for callbacks on "):
+            greeting = (await process.stderr.readline()).decode()
+    return Listening(process, greeting)
 
 
 # Before anything is sent
