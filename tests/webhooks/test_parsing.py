@@ -84,7 +84,7 @@ SPELLINGS = {
 }
 
 
-@pytest.mark.parametrize("provider", [None, SUNOAPI, KIE], ids=str)
+@pytest.mark.parametrize("provider", [None, SUNOAPI, KIE], ids=lambda each: each and each.name)
 @pytest.mark.parametrize("content", SPELLINGS.values(), ids=SPELLINGS)
 def test_a_callback_of_either_spelling_is_the_end_of_a_task_with_stems(
     content: Any, provider: Provider | None
