@@ -230,6 +230,7 @@ ARROWS = {
         "errors",
         "models",
         "policies",
+        "providers",
         "webhooks",
     },
     "contrib": {"_receiving", "errors"},

@@ -31,6 +31,7 @@ from vocalsep_async.errors import (
 )
 from vocalsep_async.models import TaskStatus
 from vocalsep_async.policies import CALLBACK_BODY_PATIENCE, REFUSED_CALLBACK_GAP
+from vocalsep_async.providers._built_in import BUILT_IN
 from vocalsep_async.webhooks import (
     MAX_CALLBACK_BYTES,
     CallbackEvent,
@@ -160,6 +161,9 @@ class Receiver:
                 f"max_bytes must be at most {MAX_CALLBACK_BYTES}, far more than a callback has, "
                 f"not {max_bytes}"
             )
+        provider = client._setup.provider  # noqa: SLF001 - the client's parts, within the package
+        # The built-in ones are told apart by shape: one host may serve several of them.
+        self._provider = None if provider in BUILT_IN else provider
         self._client = client
         self._address = address
         self._trusts = trust_callbacks
@@ -252,7 +256,7 @@ class Receiver:
         body = await self._body(headers, chunks)
         if self._keys is not None:
             verify_signature(headers, body, self._keys, tolerance=self._tolerance)
-        event = parse_callback(body)
+        event = parse_callback(body, provider=self._provider)
         # A status that is not known may be an end: the poll shows it.
         if event.task.status == TaskStatus.PENDING:
             self._tally.add("unfinished")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import Any
 
@@ -25,8 +26,9 @@ from receivers.callbacks import (
 )
 from virtual_time import VIRTUAL_TIME
 
-from vocalsep_async import Interval
+from vocalsep_async import Interval, Provider
 from vocalsep_async._receiving import _REMEMBERED, Repeats
+from vocalsep_async.providers import COMMON_CODES
 
 pytestmark = pytest.mark.anyio
 
@@ -53,6 +55,31 @@ async def test_a_callback_wakes_the_wait_for_its_task(provider: FakeProvider) ->
         task = await wait
         assert anyio.current_time() == pytest.approx(posted + provider.round_trip)
     assert task.stems.vocal == "https://cdn.example/v.mp3"
+    assert counts(receiver) == {"woke": 1}
+
+
+class Renaming(Provider):
+    """A provider of a user's own, which has another name for the id."""
+
+    def read_callback(
+        self, record: Mapping[str, Any], *, code: int, message: str
+    ) -> Mapping[str, Any]:
+        usual = super().read_callback(record, code=code, message=message)
+        return {**usual, "taskId": record["job"]}
+
+
+async def test_a_callback_is_read_as_the_provider_of_the_client_spells_it(
+    provider: FakeProvider,
+) -> None:
+    provider.add("a", 10)
+    renaming = Renaming(name="renaming", codes=COMMON_CODES, credits_path="/credits")
+    body = json.dumps({"code": 200, "msg": "done", "data": {"job": "a"}}).encode()
+    async with make_client(poll=RARELY, provider=renaming) as client:
+        receiver = make_receiver(client)
+        wait = waiting(client.wait_for_task("a"))
+        await anyio.sleep(20)
+        assert (await post(receiver, body)).status == 200
+        await wait
     assert counts(receiver) == {"woke": 1}
 
 
