@@ -20,6 +20,7 @@ from vocalsep_async import (
     MaintenanceError,
     RateLimitedError,
     TaskOutcome,
+    TaskRef,
     TaskStatus,
     TransportError,
 )
@@ -181,6 +182,40 @@ def test_the_slowest_tasks_are_those_that_were_polled_first(watched: Watched) ->
     assert watched.snapshot().slowest == (("a", 50.0), ("b", 40.0), ("c", 30.0))
     watched.get(ended("a"), delivered("c"))
     assert watched.snapshot().slowest == (("b", 40.0), ("d", 20.0), ("e", 10.0))
+
+
+def test_the_slowest_tasks_have_their_labels(watched: Watched) -> None:
+    watched.activity.on_task(TaskRef("a", label="Tin Roof"))
+    watched.get(started("a"), started("b"))
+    assert [name for name, _ in watched.snapshot().slowest] == ["Tin Roof", "b"]
+
+
+@pytest.mark.parametrize(
+    "tasks, noun",
+    [
+        ([], "task"),
+        ([TaskRef("a", label="Tin Roof")], "song"),
+        ([TaskRef("a", label="Tin Roof"), TaskRef("b", label="Apple")], "song"),
+        ([TaskRef("a", label="Tin Roof"), "b"], "task"),
+        (["a", TaskRef("b")], "task"),
+        # The batch keeps the label of a task that is given twice.
+        ([TaskRef("a", label="Tin Roof"), "a"], "song"),
+    ],
+)
+def test_tasks_are_songs_where_all_have_labels(
+    watched: Watched, tasks: list[str | TaskRef], noun: str
+) -> None:
+    for each in tasks:
+        watched.activity.on_task(each)
+    assert watched.snapshot().noun == noun
+
+
+def test_tasks_whose_labels_only_the_journal_knows_are_songs(watched: Watched) -> None:
+    restored = delivered("a")
+    watched.get(evolve(restored, outcome=evolve(restored.outcome, label="Tin Roof")))
+    assert watched.snapshot().noun == "song"
+    watched.get(delivered("b"))
+    assert watched.snapshot().noun == "task"
 
 
 def test_the_age_of_an_outcome_counts_from_the_poll_that_found_the_end(watched: Watched) -> None:

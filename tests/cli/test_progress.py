@@ -194,6 +194,10 @@ def test_a_terminal_shows_the_same_text_and_a_bar() -> None:
     assert second == "50 requests, 1.8 of at most 2.0 per second"
 
 
+def test_tasks_with_labels_are_counted_as_songs() -> None:
+    assert format_line(make_snapshot(noun="song")).startswith("12 of 42 songs done: ")
+
+
 def test_the_slowest_tasks_are_named() -> None:
     snapshot = make_snapshot(slowest=(("an-id", 185.0), ("another", 8.0)))
     assert shown(snapshot)[2:] == ["  an-id  polled for 3:05 min", "  another  polled for 8 s"]

@@ -32,7 +32,6 @@ from vocalsep_async.cli.options import Settings
 from vocalsep_async.cli.output import Output
 from vocalsep_async.cli.process import ExitCode, StopSignal
 from vocalsep_async.cli.run import (
-    LIMIT,
     BatchRun,
     check_file,
     check_folder,
@@ -261,14 +260,15 @@ def test_the_summary_counts_stems() -> None:
         "2 tasks: 2 succeeded, 0 failed; 8 of 12 stems saved, 4 not: stem vocal: no connection; "
         "50 requests, 0 throttled"
     )
-    shown = snapshot(batch=batch(mean_delay=None), stems=StemCounts(saved=1))
+    shown = snapshot(batch=batch(mean_delay=None), stems=StemCounts(saved=1), noun="song")
+    assert summary(shown).startswith("12 songs: ")
     assert "1 failed; 1 stem saved; 50 requests" in summary(shown)
 
 
 def test_the_limit_of_a_report_is_the_default_of_the_client() -> None:
     from inspect import signature
 
-    assert signature(VocalSepClient).parameters["rate_limit"].default == LIMIT
+    assert signature(VocalSepClient).parameters["rate_limit"].default == RunOptions().limit
 
 
 @pytest.mark.anyio

@@ -6,7 +6,7 @@ import math
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import anyio
 import pytest
@@ -16,6 +16,7 @@ from virtual_time import VIRTUAL_TIME
 from vocalsep_async import (
     DownloadProgress,
     Interval,
+    RateLimit,
     TaskOutcome,
     TaskRef,
     TransportError,
@@ -140,6 +141,64 @@ async def test_a_view_tracks_tasks_that_arrive_over_time(provider: FakeProvider)
     assert output.snapshots[0].total <= 1
 
 
+@pytest.mark.parametrize("arrive_later", [False, True])
+async def test_the_progress_has_the_labels_of_the_tasks(
+    provider: FakeProvider, *, arrive_later: bool
+) -> None:
+    provider.add("a", 60)
+    song = TaskRef("a", label="Tin Roof")
+
+    async def arriving() -> AsyncIterator[TaskRef]:
+        yield song
+
+    output = RecordingOutput()
+    options = RunOptions(tasks=arriving() if arrive_later else [song])
+    async with watched_client() as (client, activity):
+        await BatchView(client, activity, options, output).run()
+    assert output.snapshots[5].noun == "song"
+    assert [name for name, _ in output.snapshots[5].slowest] == ["Tin Roof"]
+
+
+async def test_a_generator_of_tasks_is_closed_when_its_view_ends(provider: FakeProvider) -> None:
+    closed = anyio.Event()
+
+    async def endless() -> AsyncIterator[TaskRef]:
+        try:
+            provider.add("a", math.inf)
+            yield TaskRef("a")
+            await anyio.sleep_forever()
+        finally:
+            closed.set()
+
+    async with watched_client() as (client, activity):
+        with anyio.move_on_after(30):
+            options = RunOptions(tasks=endless())
+            await BatchView(client, activity, options, RecordingOutput()).run()
+        assert closed.is_set()
+
+
+async def test_tasks_may_arrive_from_an_iterator_that_is_no_generator(
+    provider: FakeProvider,
+) -> None:
+    provider.add("a", 5)
+
+    class Arriving:
+        left: ClassVar = ["a"]
+
+        def __aiter__(self) -> Arriving:
+            return self
+
+        async def __anext__(self) -> str:
+            if not self.left:
+                raise StopAsyncIteration
+            return self.left.pop()
+
+    output = RecordingOutput()
+    async with watched_client() as (client, activity):
+        await BatchView(client, activity, RunOptions(tasks=Arriving()), output).run()
+    assert [each.split()[0] for each in output.results] == ["a"]
+
+
 async def test_the_progress_comes_from_the_events_of_the_client(provider: FakeProvider) -> None:
     provider.script("a", TransportError("cut"), record("a"))
     provider.add("a", 60)
@@ -166,6 +225,15 @@ async def test_the_progress_has_the_reason_after_ten_seconds_without_an_answer(
     assert silences[11] is not None
     assert str(silences[11].error) == "cut"
     assert all(math.isinf(each.batch.eta) for each in output.snapshots if each.silence)
+
+
+async def test_a_short_period_of_the_rate_limit_has_ten_samples(provider: FakeProvider) -> None:
+    provider.add("a", 60)
+    recorder = RecorderStub()
+    options = RunOptions(tasks=["a"], limit=RateLimit(20, 2.0))
+    async with watched_client() as (client, activity):
+        await BatchView(client, activity, options, RecordingOutput(), cast("Any", recorder)).run()
+    assert len(recorder.samples) >= 5 * 60
 
 
 async def test_a_recorder_gets_every_outcome_and_a_sample_per_second(

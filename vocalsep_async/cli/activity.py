@@ -15,6 +15,7 @@ from vocalsep_async import (
     ErrorAction,
     Event,
     TaskOutcome,
+    TaskRef,
     VocalSepError,
 )
 from vocalsep_async.instrumentation import (
@@ -106,10 +107,11 @@ class Snapshot:
         request_rate: requests per second over the last ten seconds.
         pause: the pause of the client; None if it is not paused.
         silence: failures for ten seconds or more; None if there are none.
-        slowest: the ids that have been pending longest, and for how many seconds since their
-            first poll.
+        slowest: the labels, or else the ids, of the tasks that have been pending longest, and for
+            how many seconds since their first poll.
         files: progress of the downloads that are running.
         stems: the stems of the outcomes so far.
+        noun: what the tasks are called: "song" where all have labels, else "task".
     """
 
     batch: BatchStats
@@ -121,6 +123,7 @@ class Snapshot:
     slowest: tuple[tuple[str, float], ...] = ()
     files: tuple[DownloadProgress, ...] = ()
     stems: StemCounts = StemCounts()
+    noun: str = "task"
 
     @property
     def total(self) -> int:
@@ -161,6 +164,8 @@ class Activity:
         self._ended_at: dict[str, float] = {}
         self._files: dict[tuple[str, str], DownloadProgress] = {}
         self._stems = StemCounts()
+        self._labels: dict[str, str] = {}
+        self._has_unlabelled = False
 
     def __call__(self, event: Event) -> None:
         """Handle *event*."""
@@ -184,6 +189,8 @@ class Activity:
                 self._forget(event.task_id)
             case OutcomeDelivered():
                 self._stems = self._stems.plus(event.outcome)
+                # Of a task that only the journal named, this is the first that is known.
+                self._note_label(event.outcome.task_id, event.outcome.label)
                 # Not every outcome is that of a task that ended: some ran out of time.
                 self._forget(event.outcome.task_id)
             case StemSaved() | StemFailed():
@@ -192,6 +199,13 @@ class Activity:
     def on_progress(self, progress: DownloadProgress) -> None:
         """Record the progress of a file."""
         self._files[progress.task_id, progress.stem] = progress
+
+    def on_task(self, task: str | TaskRef) -> None:
+        """Record the label of a task, which events of its polls do not have."""
+        if isinstance(task, TaskRef):
+            self._note_label(task.task_id, task.label)
+        else:
+            self._note_label(task, None)
 
     def take_age(self, task_id: str) -> float:
         """Seconds since a poll found that a task has ended; 0 if none did, or if called again."""
@@ -210,10 +224,19 @@ class Activity:
             request_rate=self._request_rate(now),
             pause=self._pause_at(now),
             silence=self._silence_at(now),
-            slowest=tuple((task_id, now - at) for task_id, at in slowest),
+            slowest=tuple(
+                (self._labels.get(task_id, task_id), now - at) for task_id, at in slowest
+            ),
             files=tuple(self._files.values()),
             stems=self._stems,
+            noun="song" if self._labels and not self._has_unlabelled else "task",
         )
+
+    def _note_label(self, task_id: str, label: str | None) -> None:
+        if label is not None:
+            self._labels[task_id] = label
+        elif task_id not in self._labels:
+            self._has_unlabelled = True
 
     def _on_request(self, now: float) -> None:
         self._requests += 1

@@ -19,7 +19,7 @@ from vocalsep_async import (
     VocalSepClient,
     __version__,
 )
-from vocalsep_async.cli import demo as demo_tasks
+from vocalsep_async.cli import demo as demo_songs
 from vocalsep_async.cli import journal as journal_commands
 from vocalsep_async.cli import options
 from vocalsep_async.cli.activity import Activity
@@ -31,7 +31,6 @@ from vocalsep_async.cli.process import ExitCode, StopSignal, worse
 from vocalsep_async.cli.run import BatchRun, run_command
 from vocalsep_async.cli.usage import Commands
 from vocalsep_async.cli.view import RunOptions, Tasks
-from vocalsep_async.emulator import Emulator
 from vocalsep_async.emulator.__main__ import main as run_emulator
 
 app: typer.Typer = typer.Typer(
@@ -377,30 +376,42 @@ def demo(
         "vocalsep-demo"
     ),
 ) -> None:
-    """Separate a dozen songs on a local emulator, save the stems, write a report (half a minute).
+    """Separate a dozen songs on a local emulator, save the stems, write a report (15 seconds).
 
     No data leaves this machine, and no API key is needed.
     """
     settings, output = _global_options(context)
 
     async def command(stop: StopSignal) -> ExitCode:
-        durations = await demo_tasks.usual_durations()
+        durations = await demo_songs.usual_durations()
         activity = Activity()
         async with (
-            Emulator(speed=demo_tasks.SPEED, seed=demo_tasks.SEED, failure_rate=0.1) as emulator,
-            VocalSepClient(demo_tasks.KEY, base_url=emulator.url, on_event=activity) as client,
+            demo_songs.emulator() as emulator,
+            VocalSepClient(
+                demo_songs.KEY,
+                base_url=emulator.url,
+                rate_limit=demo_songs.LIMIT,
+                poll=demo_songs.FasterPolls(demo_songs.SPEED),
+                on_event=activity,
+            ) as client,
         ):
             client.durations.update_from(durations)
+            speed, limit = demo_songs.SPEED, demo_songs.REAL_LIMIT
             output.info(
-                f"Emulating the API at {emulator.url}, at {demo_tasks.SPEED:g} times its real "
-                f"speed.\nCreating and tracking {demo_tasks.TASKS} tasks with at most 20 requests "
-                "per 10 s; some tasks fail on purpose:"
+                f"Emulating the API at {emulator.url}, {speed:g} times as fast as the real one, "
+                f"which takes {limit.max_requests} requests per {limit.period:g} s.\n"
+                f"Separating {len(demo_songs.TITLES)} songs; one fails on purpose:"
             )
             run_options = RunOptions(
-                tasks=demo_tasks.create_tasks(client), download_to=to, report=to / "report.html"
+                tasks=demo_songs.create_tasks(client),
+                download_to=to,
+                template=demo_songs.TEMPLATE,
+                report=to / "report.html",
+                limit=demo_songs.LIMIT,
+                note=demo_songs.NOTE,
             )
             await BatchRun(run_options, activity, output, stop).run(client)
-        # Whatever the tasks' outcomes: some fail on purpose.
+        # Whatever the outcomes: a song fails on purpose.
         return ExitCode.SUCCEEDED
 
     run_command(settings, command)

@@ -55,7 +55,7 @@ def _tasks(snapshot: Snapshot) -> str:
     batch = snapshot.batch
     # Without failures, the number of those that succeeded would be the same number again.
     results = f": {snapshot.results}" if batch.failed else ""
-    return f"{batch.finished:,} of {counted(snapshot.total, 'task')} done{results}"
+    return f"{batch.finished:,} of {counted(snapshot.total, snapshot.noun)} done{results}"
 
 
 def _time_left(snapshot: Snapshot) -> str:

@@ -30,12 +30,14 @@ class RunRecorder:
         command: the command line, without secrets.
         api: the host of the API.
         limit: the rate limit of the account.
+        note: what the report says about the run; "" for nothing.
     """
 
-    def __init__(self, command: str, api: str, limit: RateLimit) -> None:
+    def __init__(self, command: str, api: str, limit: RateLimit, note: str = "") -> None:
         self._command = command
         self._api = api
         self._limit = limit
+        self._note = note
         self._began_at = datetime.now(UTC)
         self._outcomes: list[TimedOutcome] = []
         self._samples: list[Sample] = []
@@ -111,6 +113,7 @@ class RunRecorder:
             outcomes=tuple(self._outcomes),
             samples=tuple(self._samples),
             limit=self._limit,
+            note=self._note,
         )
         # A copy, because waveforms may arrive while the thread writes.
         await run_sync(write_report, run, path, dict(self._peaks))

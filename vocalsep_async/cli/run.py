@@ -20,7 +20,6 @@ from attrs import frozen
 
 from vocalsep_async import (
     ConfigurationError,
-    RateLimit,
     VocalSepClient,
     VocalSepError,
 )
@@ -35,9 +34,6 @@ from vocalsep_async.cli.wording import in_options
 
 if TYPE_CHECKING:
     from vocalsep_async.cli.recording import RunRecorder
-
-LIMIT = RateLimit(20, 10.0)
-"""The default rate limit of a client."""
 
 
 # A command
@@ -149,7 +145,7 @@ class BatchRun:
         async with AsyncExitStack() as stack:
             recorder = None
             if report is not None:
-                recorder = await stack.enter_async_context(_recorder(client))
+                recorder = await stack.enter_async_context(_recorder(client, self._options))
             view = BatchView(client, self._activity, self._options, self._output, recorder)
             code = ExitCode.INTERRUPTED
             with self._stop.scope():
@@ -178,10 +174,11 @@ class BatchRun:
             if journal is None
             else f"progress is kept in {journal}: run the same command again to continue"
         )
-        return f"interrupted with {counted(len(view.open_ids), 'task')} open; {advice}"
+        noun = self._activity.snapshot(view.stats).noun
+        return f"interrupted with {counted(len(view.open_ids), noun)} open; {advice}"
 
 
-def _recorder(client: VocalSepClient) -> RunRecorder:
+def _recorder(client: VocalSepClient, options: RunOptions) -> RunRecorder:
     try:
         # Imported late: its packages are large, and few runs need them.
         from vocalsep_async.cli.recording import RunRecorder  # noqa: PLC0415
@@ -191,7 +188,7 @@ def _recorder(client: VocalSepClient) -> RunRecorder:
             'pip install "vocalsep-async[cli]"'
         ) from error
     host = urlsplit(client.base_url).hostname or ""
-    return RunRecorder(command_line(sys.argv[1:]), host, LIMIT)
+    return RunRecorder(command_line(sys.argv[1:]), host, options.limit, options.note)
 
 
 def command_line(arguments: Sequence[str]) -> str:
@@ -202,7 +199,7 @@ def command_line(arguments: Sequence[str]) -> str:
 def summary(snapshot: Snapshot) -> str:
     """The counts of a finished batch on one line."""
     batch = snapshot.batch
-    parts = [f"{counted(batch.finished, 'task')}: {snapshot.results}"]
+    parts = [f"{counted(batch.finished, snapshot.noun)}: {snapshot.results}"]
     if snapshot.stems.missing:
         parts.append(missing_stems(snapshot.stems))
     elif snapshot.stems.saved:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ from vocalsep_async import (
     BatchRunner,
     BatchStats,
     DownloadOptions,
+    RateLimit,
     SeparationType,
     TaskOutcome,
     TaskRef,
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from vocalsep_async.cli.recording import RunRecorder
 
 _SAMPLE_INTERVAL = 1.0
+"""Seconds; less where the period of the rate limit is short, because a bar of the report's chart
+stands for such a period, and ends at samples."""
+_SAMPLES_PER_PERIOD = 10
 
 Tasks = Sequence[str | TaskRef] | AsyncIterable[str | TaskRef] | AsyncIterable[TaskRef]
 
@@ -45,6 +49,8 @@ class RunOptions:
         as_json: whether outcomes are printed as JSON.
         report: the file of the report; None for none.
         callback_port: the port at which callbacks arrive; None for none.
+        limit: the rate limit of the account, for the report.
+        note: what the report says about the run; "" for nothing.
     """
 
     tasks: Tasks = ()
@@ -57,6 +63,8 @@ class RunOptions:
     as_json: bool = False
     report: Path | None = None
     callback_port: int | None = None
+    limit: RateLimit = field(factory=RateLimit)
+    note: str = ""
 
 
 @define
@@ -111,12 +119,33 @@ class BatchView:
         options = self._options
         folder = options.download_to
         return self._client.track(
-            options.tasks,
+            self._noted(options.tasks),
             type=options.type,
             timeout=options.timeout,
             journal=options.journal,
             download_to=None if folder is None else self._download_options(folder),
         )
+
+    def _noted(self, tasks: Tasks) -> Tasks:
+        """*tasks*, whose labels the activity knows from here on."""
+        if isinstance(tasks, AsyncIterable):
+            return self._noted_later(tasks)
+        for each in tasks:
+            self._activity.on_task(each)
+        return tasks
+
+    async def _noted_later(
+        self, tasks: AsyncIterable[str | TaskRef]
+    ) -> AsyncGenerator[str | TaskRef]:
+        iterator = aiter(tasks)
+        try:
+            async for each in iterator:
+                self._activity.on_task(each)
+                yield each
+        finally:
+            # At once, as a batch does with a generator that it gets itself.
+            if isinstance(iterator, AsyncGenerator):
+                await iterator.aclose()
 
     def _download_options(self, folder: Path) -> DownloadOptions:
         options = DownloadOptions(
@@ -135,9 +164,10 @@ class BatchView:
             self._recorder.on_outcome(outcome, age)
 
     async def _sample_repeatedly(self, batch: BatchRunner) -> None:
+        interval = min(_SAMPLE_INTERVAL, self._options.limit.period / _SAMPLES_PER_PERIOD)
         while True:
             self._sample(batch)
-            await anyio.sleep(_SAMPLE_INTERVAL)
+            await anyio.sleep(interval)
 
     def _sample(self, batch: BatchRunner) -> None:
         if self._recorder is not None:

@@ -137,6 +137,10 @@ def test_a_table_marks_its_sort_order() -> None:
     }
 
 
+def test_the_page_has_the_note_of_its_run() -> None:
+    assert "Twice as &lt;fast&gt;." in html_of(run(timed(task()), note="Twice as <fast>."))
+
+
 def test_the_page_mentions_clock_skew_and_tasks_without_an_outcome() -> None:
     text = html_of(run(timed(task(), known=5), samples=(sample(1, 1, pending=2),)))
     assert "1 task finished, by the provider’s clock" in text

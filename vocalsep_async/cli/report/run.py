@@ -53,6 +53,7 @@ class Run:
         outcomes: the outcomes, in the order of their detection.
         samples: about one per second, in order; the last one is from the end of the run.
         limit: the rate limit of the account.
+        note: what is said about the run beside its figures; "" for nothing.
     """
 
     command: str
@@ -62,6 +63,7 @@ class Run:
     outcomes: tuple[TimedOutcome, ...]
     samples: tuple[Sample, ...]
     limit: RateLimit
+    note: str = ""
 
     @property
     def seconds(self) -> float:
