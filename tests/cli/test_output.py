@@ -7,6 +7,7 @@ import contextlib
 import io
 import json
 import os
+import re
 import signal
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -102,6 +103,61 @@ def test_a_long_message_is_not_wrapped(capsys: Captured, monkeypatch: pytest.Mon
     monkeypatch.setenv("COLUMNS", "20")
     Output(is_quiet=False).warn("word " * 100)
     assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+# Files
+
+STRANGE = Path("/out/a b;é#?%\x1b[2J\u202e.html")
+STRANGE_URL = "file:///out/a%20b%3B%C3%A9%23%3F%25%1B%5B2J%E2%80%AE.html"
+
+
+def shown_file(
+    monkeypatch: pytest.MonkeyPatch, term: str, path: Path, *, is_quiet: bool = False
+) -> str:
+    """What a terminal gets that is told where *path* is."""
+    for name in ("NO_COLOR", "FORCE_COLOR", "COLORTERM", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", term)
+    monkeypatch.setenv("COLUMNS", "30")
+    screen = OnTerminal()
+    monkeypatch.setattr(sys, "stderr", screen)
+    Output(is_quiet=is_quiet).file("report", path)
+    return screen.getvalue()
+
+
+def test_a_terminal_gets_a_link_to_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = shown_file(monkeypatch, "xterm-256color", STRANGE)
+    link = re.fullmatch(
+        r"report: \x1b]8;[^;]*;(?P<url>[^\x1b]*)\x1b\\(?P<text>[^\x1b]*)\x1b]8;;\x1b\\\n", shown
+    )
+    assert link is not None, shown
+    assert link["url"] == link["text"] == STRANGE_URL
+
+
+@pytest.mark.parametrize("term", ["dumb", "linux"])
+def test_a_terminal_without_links_gets_the_plain_url_of_a_file(
+    monkeypatch: pytest.MonkeyPatch, term: str
+) -> None:
+    assert shown_file(monkeypatch, term, STRANGE) == f"report: {STRANGE_URL}\n"
+
+
+def test_a_relative_file_has_an_absolute_link(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shown = shown_file(monkeypatch, "dumb", Path("report.html"))
+    assert shown == f"report: {(tmp_path / 'report.html').as_uri()}\n"
+
+
+def test_quiet_hides_where_a_file_is(capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
+    Output(is_quiet=True).file("report", STRANGE)
+    assert capsys.readouterr() == ("", "")
+    assert shown_file(monkeypatch, "xterm", STRANGE, is_quiet=True) == ""
+
+
+def test_a_pipe_gets_the_path_of_a_file(capsys: Captured) -> None:
+    Output(is_quiet=False).file("report", Path("/out/a b.html"))
+    assert capsys.readouterr().err == "report: /out/a b.html\n"
 
 
 # Progress in virtual time

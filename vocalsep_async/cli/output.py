@@ -13,12 +13,15 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any, TextIO
 
 import anyio
 import typer
 from rich.console import Console
 from rich.live import Live
+from rich.style import Style
+from rich.text import Text
 
 from vocalsep_async import SeparationTask, TaskOutcome
 from vocalsep_async._text import printable, printable_lines, shortened
@@ -30,6 +33,8 @@ _LIVE_INTERVAL = 0.25
 _LOG_INTERVAL = 5.0
 _MAX_LINE = 10_000
 """Characters; links may be long."""
+_WITHOUT_LINKS = ("dumb", "linux")
+"""Terminals, by TERM, that may show the escape sequence of a link (OSC 8) as text."""
 _MAX_NAMES = 4
 """Stems that one line names."""
 
@@ -83,6 +88,18 @@ class Output:
     def warn(self, text: str) -> None:
         """Write a message to standard error, also when quiet."""
         self._console.print(printable_lines(in_options(text)))
+
+    def file(self, what: str, path: Path) -> None:
+        """Write where a file is to standard error, unless quiet; as a link where it is a terminal.
+
+        The link is visible: many terminals open what looks like one, and ignore others.
+        """
+        if not self._console.is_terminal:
+            self.info(f"{what}: {path.absolute()}")
+        elif not self._is_quiet:
+            url = path.absolute().as_uri()
+            link = Style(link=url) if os.environ.get("TERM") not in _WITHOUT_LINKS else Style()
+            self._console.print(Text(f"{what}: ").append(url, link))
 
     async def show_progress(self, snapshot: Callable[[], Snapshot]) -> None:
         """Show progress until cancelled: live on a terminal, else a line now and then."""

@@ -156,7 +156,7 @@ class BatchRun:
                 # An interrupted run gets its report too.
                 with anyio.CancelScope(shield=True):
                     await recorder.write(report, wait_for_waveforms=not self._stop.received)
-                self._output.info(f"report: {report.absolute()}")
+                self._output.file("report", report)
         return code
 
     def _print_end(self, view: BatchView) -> None:
