@@ -54,7 +54,7 @@ class UploadedFile:
     """A file at the upload host.
 
     Attributes:
-        url: its link, for ``create_task(audio_url=...)``. It is public: whoever has it can hear the
+        url: its link, for ``create_task(audio_url=...)``. It is public: anyone who has it can hear the
             song until it expires. It is left out of the repr.
         name: the file's own name, or the *name* that was given; "song" without either.
         size: bytes.
