@@ -7,10 +7,13 @@ import math
 import os
 import subprocess
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from types import ModuleType
 
 import aiohttp
+import httpx
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
@@ -78,3 +81,67 @@ async def test_the_service_answers_202_while_a_task_is_pending(
         answer = await client.get(f"/stems/{task_id}")
         assert answer.status == 202
         assert await answer.json() == {"status": "PENDING"}
+
+
+SERVICES = {
+    "VOCALSEP_API_KEY": "a-key",
+    "PUBLIC_URL": "http://127.0.0.1:9",
+    "CALLBACK_SECRET": "a secret",
+}
+SONG = {"audio_url": "https://example.com/song.mp3"}
+
+
+@asynccontextmanager
+async def served(example: ModuleType) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of one of the services that separate songs."""
+    if hasattr(example, "make_app"):
+        async with (
+            TestServer(example.make_app()) as server,
+            httpx.AsyncClient(base_url=str(server.make_url("/"))) as client,
+        ):
+            yield client
+    else:
+        transport = httpx.ASGITransport(example.app)
+        async with (
+            example.lifespan(example.app),
+            httpx.AsyncClient(base_url="http://service", transport=transport) as client,
+        ):
+            yield client
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("name", ["fastapi_service", "aiohttp_service"])
+async def test_a_service_that_separates_songs_says_what_is_wrong_with_a_request(
+    name: str, vocalsep_emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable, value in (SERVICES | environ(vocalsep_emulator)).items():
+        monkeypatch.setenv(variable, value)
+    async with served(load(name)) as client:
+        for body in ({}, {"audio_url": ""}, SONG | {"audio_id": "a"}):
+            answer = await client.post("/separate", json=body)
+            assert answer.status_code == 400
+            assert answer.json()["error"]
+        assert (await client.post("/separate", content=b"{")).status_code in (400, 422)
+        assert (await client.post("/separate", json=[])).status_code in (400, 422)
+        assert (await client.get("/stems/an-unknown-id")).status_code == 502
+        assert (await client.post("/callbacks/guessed", json={})).status_code == 401
+    assert not vocalsep_emulator.tasks
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("name", ["fastapi_service", "aiohttp_service"])
+async def test_a_service_that_separates_songs_answers_202_where_a_task_takes_longer(
+    name: str, vocalsep_emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable, value in (SERVICES | environ(vocalsep_emulator)).items():
+        monkeypatch.setenv(variable, value)
+    service = load(name)
+    monkeypatch.setattr(service, "TIMEOUT", 0)
+    async with served(service) as client:
+        pending = await client.post("/separate", json=SONG)
+        assert pending.status_code == 202
+        task_id = pending.json()["task_id"]
+        vocalsep_emulator.finish(task_id)
+        found = await client.get(f"/stems/{task_id}")
+        assert found.status_code == 200
+        assert found.json()["stems"].keys() == {"vocal", "instrumental"}
