@@ -64,7 +64,7 @@ class Setup:
     proxies: Proxies
     tls: SSLContext | None
     user_agent: str
-    listeners: Sequence[EventListener]
+    listeners: list[EventListener]
 
 
 class Engine:
@@ -282,6 +282,25 @@ class Engines:
         engine = self.current()
         engine.binding.check_thread()
         return engine
+
+    def listen(self, listener: EventListener) -> None:
+        """Hand the events from now on to *listener*, too, in all event loops."""
+        with self._renewing:
+            self._setup.listeners.append(listener)
+            self._engine.events.add(listener)
+
+    def unlisten(self, listener: EventListener) -> None:
+        """Hand no more events to *listener*."""
+        with self._renewing:
+            # Listeners may be equal, such as lists that count.
+            others = [each for each in self._setup.listeners if each is not listener]
+            self._setup.listeners[:] = others
+            self._engine.events.remove(listener)
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the client was closed; may be read in any thread."""
+        return self._engine.sender.queue.is_closed
 
     def leave(self) -> bool:
         """Let go of a closed event loop; whether sessions are left that can still be closed."""

@@ -38,16 +38,32 @@ class Events:
     because the log follows all polls from the first one that fails.
     """
 
-    __slots__ = ("_all", "_listeners", "_log")
+    __slots__ = ("_all", "_listeners", "_log", "_logging")
 
     def __init__(self, listeners: Iterable[EventListener] = ()) -> None:
         self._log = EventLog()
-        self._listeners = tuple(_Guarded(each) for each in listeners)
-        self._all = (_Guarded(self._log), *self._listeners)
+        self._logging = _Guarded(self._log)
+        self._take(tuple(_Guarded(each) for each in listeners))
 
     def __bool__(self) -> bool:
         """Whether a listener or the log wants the events of polls that succeed."""
         return bool(self._listeners) or bool(self._log.streaks) or POLLS.isEnabledFor(logging.DEBUG)
+
+    def _take(self, listeners: tuple[_Guarded, ...]) -> None:
+        # Never changed in place, because a listener may add another one while it is called.
+        self._listeners = listeners
+        self._all = (self._logging, *listeners)
+
+    def add(self, listener: EventListener) -> None:
+        """Hand the events from now on to *listener*, too, after the others."""
+        self._take((*self._listeners, _Guarded(listener)))
+
+    def remove(self, listener: EventListener) -> None:
+        """Hand no more events to *listener*; how often it failed is logged."""
+        for each in self._listeners:
+            if each.listener is listener:
+                each.report()
+        self._take(tuple(each for each in self._listeners if each.listener is not listener))
 
     def emit(self, event: Event) -> None:
         """Hand *event* to the log and the listeners; only their cancellations and exits escape."""
@@ -63,23 +79,23 @@ class Events:
 class _Guarded:
     """A listener whose errors harm nothing: the first one is logged, others are counted."""
 
-    __slots__ = ("_failures", "_listener", "_reported")
+    __slots__ = ("_failures", "_reported", "listener")
 
     def __init__(self, listener: EventListener) -> None:
-        self._listener = listener
+        self.listener = listener
         self._failures = 0
         self._reported = 0
 
     def __call__(self, event: Event) -> None:
         try:
-            result = self._listener(event)
+            result = self.listener(event)
             if result is not None:
                 _refuse_awaitable(result)
         except Exception as error:  # noqa: BLE001 - the listener may raise anything
             self._failures += 1
             if self._failures == 1:
                 self._reported = 1
-                name = _name_of(self._listener)
+                name = _name_of(self.listener)
                 _log(f"listener {name} failed at {event.name}; later failures are counted", error)
 
     def report(self) -> None:
@@ -87,7 +103,7 @@ class _Guarded:
         unreported = self._failures - self._reported
         self._reported = self._failures
         if unreported:
-            _log(f"listener {_name_of(self._listener)} failed {counted(unreported, 'more time')}")
+            _log(f"listener {_name_of(self.listener)} failed {counted(unreported, 'more time')}")
 
 
 def _log(message: str, error: Exception | None = None) -> None:

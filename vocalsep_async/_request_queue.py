@@ -221,6 +221,11 @@ class RequestQueue:
         # The others in the queue fail one after the other, when they get their turn.
         self._interrupt()
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closing.is_set()
+
     async def aclose(self) -> None:
         """Close the limiter, once all requests have ended; may be called again."""
         # Only the holder of the turn asks the limiter, and each later one finds the queue closed.

@@ -13,10 +13,14 @@ import anyio
 T = TypeVar("T")
 
 
-def shared_task(coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
-    """Begin a task that serves many callers."""
-    # An empty context: it must not run in the context variables of the caller that began it.
-    return asyncio.create_task(coroutine, name=name, context=contextvars.Context())
+def shared_task(
+    coroutine: Coroutine[Any, Any, None], name: str, context: contextvars.Context | None = None
+) -> asyncio.Task[None]:
+    """Begin a task that serves many callers, in *context*; None is an empty one of its own."""
+    # It must not run in the context variables of the caller that began it.
+    if context is None:
+        context = contextvars.Context()
+    return asyncio.create_task(coroutine, name=name, context=context)
 
 
 async def set_within(event: asyncio.Event, seconds: float) -> None:

@@ -207,7 +207,7 @@ class VocalSepClient:
             proxies=proxies,
             tls=tls,
             user_agent=name,
-            listeners=listeners,
+            listeners=list(listeners),
         )
         self._receivers: WeakSet[Receiver] = WeakSet()
         self._durations = Durations()

@@ -6,6 +6,7 @@ import asyncio
 import math
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextvars import Context
 from typing import TYPE_CHECKING, cast
 
 import attrs
@@ -61,6 +62,8 @@ class Deliveries:
         """Deliveries that save stems, or wait for their turn to do so."""
         self._turns = asyncio.Semaphore(_MAX_SAVING)
         self._is_stopped = False
+        self.context = Context()
+        """The one in which deliveries run; each in a copy."""
         self.ready: deque[TaskOutcome] = deque()
         self.failure: BaseException | None = None
         self.changed = asyncio.Event()
@@ -89,7 +92,9 @@ class Deliveries:
 
     def _begin(self, outcome: TaskOutcome, *, is_recorded: bool) -> None:
         delivery = self._deliver(outcome, is_recorded=is_recorded)
-        task = asyncio.create_task(delivery, name="vocalsep delivery")
+        # Not in the context of the poll that found the end: that one may serve other callers, too.
+        context = self.context.copy()
+        task = asyncio.create_task(delivery, name="vocalsep delivery", context=context)
         self._under_way.add(task)
         task.add_done_callback(self._on_end)
 

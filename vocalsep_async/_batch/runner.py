@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import math
 import os
 from collections import OrderedDict
@@ -141,7 +142,10 @@ class Runner(BatchRunner):
         self._is_entered = True
         self._entered_at = asyncio.get_running_loop().time()
         known = len(self._tasks) if isinstance(self._tasks, Sized) else 0
-        self._events.emit(BatchStarted(batch_id=self._batch_id, tasks=known))
+        # A copy: what a listener sets there is for the deliveries, not for the caller's block.
+        self._deliveries.context = contextvars.copy_context()
+        started = BatchStarted(batch_id=self._batch_id, tasks=known)
+        self._deliveries.context.run(self._events.emit, started)
         try:
             await self._enter()
         except BaseException as error:

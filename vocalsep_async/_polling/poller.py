@@ -10,6 +10,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from contextvars import Context
 from functools import partial
 
 import anyio
@@ -44,11 +45,7 @@ from vocalsep_async._scheduling.queue import Backlog, PollQueue
 from vocalsep_async._scheduling.scheduler import WAITS_YIELD, Scheduler
 from vocalsep_async._sender import RequestSender
 from vocalsep_async._tasks import set_within, shared_task
-from vocalsep_async.errors import (
-    ClientClosedError,
-    TaskTimeoutError,
-    VocalSepError,
-)
+from vocalsep_async.errors import ClientClosedError, TaskTimeoutError, VocalSepError
 from vocalsep_async.limiter import Bid
 from vocalsep_async.models import SeparationTask, TaskRef
 from vocalsep_async.policies import PollPolicy
@@ -427,16 +424,18 @@ class Poller:
     def _start_poll(self, target: PollTarget, slot: RequestSlot) -> None:
         target.on_sent(asyncio.get_running_loop().time())
         self.silence.on_sent(target.sent)
-        poll = shared_task(self._poll(target, slot), f"vocalsep poll {target.task_id}")
+        context = Context()
+        poll = shared_task(self._poll(target, slot), f"vocalsep poll {target.task_id}", context)
         target.poll = poll
         # A cancelled poll reports those that it was sent for: they may have left.
         wait_ids = wait_ids_of(target) if self._events else ()
         # The queue is bound now: the target may move to another one while it is polled.
-        poll.add_done_callback(partial(self._on_poll_done, target, slot, target.queue, wait_ids))
+        on_done = partial(self._on_poll_done, target, slot, target.queue, wait_ids)
+        poll.add_done_callback(on_done, context=context)
         self._watch(target)
         # Last, because a listener may have another batch share this poll.
         if self._events:
-            self._events.emit(poll_started(target, wait_ids))
+            context.run(self._events.emit, poll_started(target, wait_ids))
 
     def _watch(self, target: PollTarget) -> None:
         """Have the poll under way not take the place of the last one before a deadline."""
