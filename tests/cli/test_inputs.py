@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from vocalsep_async import InvalidArgumentError, TaskRef
 from vocalsep_async.cli import inputs
 from vocalsep_async.cli.inputs import TaskIds
+from vocalsep_async.cli.text_lines import LineBuffer, read_chunks
 from vocalsep_async.emulator import Emulator
 
 COMMANDS = pytest.mark.parametrize("command", ["track", "download"])
@@ -303,7 +304,7 @@ def test_missing_ids_are_reported_with_the_alternatives(
 
 def lines_of(*pieces: bytes) -> list[str]:
     """The lines with an id of a stream that arrives in these pieces."""
-    lines = inputs._LineBuffer()
+    lines = LineBuffer()
     bare = (inputs._bare(line) for piece in (*pieces, b"") for line in lines.feed(piece))
     return list(filter(None, bare))
 
@@ -340,7 +341,7 @@ def test_a_stream_gives_the_same_ids_as_a_file(names: list[str]) -> None:
 
 
 def test_a_line_is_complete_at_its_line_end() -> None:
-    lines = inputs._LineBuffer()
+    lines = LineBuffer()
     assert list(lines.feed(b"a\nb")) == ["a"]
     assert list(lines.feed(b"c\n")) == ["bc"]
     assert list(lines.feed(b"d")) == []
@@ -348,9 +349,9 @@ def test_a_line_is_complete_at_its_line_end() -> None:
 
 
 def test_the_mark_of_an_encoding_may_arrive_in_pieces_and_an_id_need_not_wait() -> None:
-    lines = inputs._LineBuffer()
+    lines = LineBuffer()
     assert [*lines.feed(b"\xff"), *lines.feed(b"\xfea\0\n"), *lines.feed(b"\0")] == ["a"]
-    assert list(inputs._LineBuffer().feed(b"a\n")) == ["a"]
+    assert list(LineBuffer().feed(b"a\n")) == ["a"]
 
 
 def stdin_delivers(monkeypatch: pytest.MonkeyPatch, *pieces: bytes) -> None:
@@ -361,7 +362,7 @@ def stdin_delivers(monkeypatch: pytest.MonkeyPatch, *pieces: bytes) -> None:
         for piece in (*pieces, b""):
             yield piece
 
-    monkeypatch.setattr(inputs, "_read_chunks", chunks)
+    monkeypatch.setattr(inputs, "read_chunks", chunks)
 
 
 @pytest.mark.anyio
@@ -465,7 +466,7 @@ def reader_threads() -> set[threading.Thread]:
 async def test_a_pipe_is_read_as_it_is_written() -> None:
     reading, writing = os.pipe()
     try:
-        async with aclosing(inputs._read_chunks(reading)) as chunks:  # type: ignore[type-var]
+        async with aclosing(read_chunks(reading)) as chunks:  # type: ignore[type-var]
             for piece in (b"a", b"b\nc"):
                 os.write(writing, piece)
                 assert await anext(chunks) == piece
@@ -480,7 +481,7 @@ async def test_a_read_error_is_raised_in_the_consumer(tmp_path: Path) -> None:
     folder = os.open(tmp_path, os.O_RDONLY)
     try:
         with pytest.raises(IsADirectoryError):
-            [each async for each in inputs._read_chunks(folder)]
+            [each async for each in read_chunks(folder)]
     finally:
         os.close(folder)
 
@@ -491,7 +492,7 @@ def test_the_reader_thread_ends_silently_after_its_event_loop() -> None:
     reading, writing = os.pipe()
 
     async def listen() -> None:
-        async with aclosing(inputs._read_chunks(reading)) as chunks:  # type: ignore[type-var]
+        async with aclosing(read_chunks(reading)) as chunks:  # type: ignore[type-var]
             os.write(writing, b"a")
             assert await anext(chunks) == b"a"
 
@@ -513,7 +514,7 @@ async def test_the_reader_thread_ends_after_its_receiver() -> None:
     earlier = reader_threads()
     reading, writing = os.pipe()
     try:
-        async with aclosing(inputs._read_chunks(reading)) as chunks:  # type: ignore[type-var]
+        async with aclosing(read_chunks(reading)) as chunks:  # type: ignore[type-var]
             os.write(writing, b"a")
             await anext(chunks)
         (thread,) = reader_threads() - earlier

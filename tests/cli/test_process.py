@@ -276,7 +276,7 @@ def test_a_signal_outweighs_a_skipped_line(
         send(signal.SIGTERM)
         await anyio.sleep_forever()
 
-    monkeypatch.setattr(inputs, "_read_chunks", chunks)
+    monkeypatch.setattr(inputs, "read_chunks", chunks)
     result = call(vocalsep_emulator, "track", "-")
     assert isinstance(result.exception, SystemExit), result.exception
     assert result.exit_code == ExitCode.INTERRUPTED

@@ -2,70 +2,37 @@
 
 from __future__ import annotations
 
-import asyncio
-import codecs
-import csv
-import io
 import json
-import os
 import re
 import sys
-import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator, Sequence
-from concurrent.futures import CancelledError
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing, suppress
-from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import anyio
-from anyio.abc import ObjectSendStream
 from attrs import evolve
 
 from vocalsep_async import InvalidArgumentError, TaskRef
 from vocalsep_async._text import printable
+from vocalsep_async.cli.tables import (
+    DELIMITERS,
+    LONGEST_SHOWN,
+    names_in,
+    plain,
+    rows,
+    says_something,
+)
+from vocalsep_async.cli.text_lines import LineBuffer, TextError, lines_of, parted, read_chunks
 
-_CHUNK_SIZE = 65536
-_LONGEST_LINE = 65536
-"""Characters; a longer line is no id, and what has no line ends at all would fill the memory."""
 _STANDARD_INPUT = "-"
-# The mark of UTF-32 begins with that of UTF-16.
-_BYTE_ORDER_MARKS = {
-    codecs.BOM_UTF32_LE: "utf-32-le",
-    codecs.BOM_UTF32_BE: "utf-32-be",
-    codecs.BOM_UTF8: "utf-8",
-    codecs.BOM_UTF16_LE: "utf-16-le",
-    codecs.BOM_UTF16_BE: "utf-16-be",
-}
-_ZEROS: dict[tuple[bool, ...], str] = {
-    (False, True, True, True): "utf-32-le",
-    (True, True, True, False): "utf-32-be",
-    (False, True, False, True): "utf-16-le",
-    (True, False, True, False): "utf-16-be",
-}
-_DETECTED = 4
-"""Bytes that tell encodings without a mark apart: ids are ASCII."""
-_LONGEST_SHOWN = 80
-"""Characters of a line that an error shows."""
 _QUOTES = ('""', "''", "“”", "‘’", "„“", "«»", "``")
-_DELIMITERS = ",;\t|"
 _HEADERS = frozenset({"id", "ids", "task", "tasks", "taskid", "taskids"})
-"""What a column of ids is called, without blanks and lines, in lower case."""
+"""What a column of ids is called, by its plain name."""
 _LABEL, _TYPE = "label", "type"
 """What columns and fields of JSON are called that say more about a task."""
 _NO_ID = re.compile(r"[\[\]{}<>]|://")
 """What JSON, HTML and links hold, and ids do not."""
-_SEPARATOR = re.compile("sep=.", re.IGNORECASE)
-_MOST_COLUMNS = 20
-"""Columns that an error lists."""
-# What sending to the event loop raises once the command has ended.
-_RECEIVER_GONE = (
-    anyio.ClosedResourceError,
-    anyio.BrokenResourceError,
-    CancelledError,
-    RuntimeError,
-)
 
 
 class _Entry(NamedTuple):
@@ -138,14 +105,14 @@ class TaskIds:
     async def _with_stdin(self) -> AsyncGenerator[str | TaskRef]:
         for each in self._ids:
             yield each
-        buffer = _LineBuffer()
+        buffer = LineBuffer()
         try:
-            async for chunk in _read_chunks(0):
-                for line in chain.from_iterable(map(_parted, buffer.feed(chunk))):
+            async for chunk in read_chunks(0):
+                for line in chain.from_iterable(map(parted, buffer.feed(chunk))):
                     task = self._task_or_warning(line)
                     if task is not None:
                         yield task
-        except _TextError as error:
+        except TextError as error:
             raise InvalidArgumentError(f"standard input: {error}") from None
 
     def _task_or_warning(self, line: str) -> str | TaskRef | None:
@@ -167,8 +134,8 @@ def _read_file(file: Path, column: str | None) -> Iterator[str | TaskRef]:
     labels: dict[str, str] = {}
     try:
         with file.open("rb") as opened:
-            lines = _lines_of(opened)
-            entries = _rows(lines, column.strip()) if column else _numbered(lines)
+            lines = lines_of(opened)
+            entries = _tasks(lines, column.strip()) if column else _numbered(lines)
             for number, entry in entries:
                 _check_no_header(entry.task_id, file, is_first=is_empty)
                 if task := _task(entry, f"{file}, line {number}"):
@@ -179,7 +146,7 @@ def _read_file(file: Path, column: str | None) -> Iterator[str | TaskRef]:
         raise InvalidArgumentError(
             f"{file} is not a text file: {error.reason}; save it as UTF-8"
         ) from None
-    except _TextError as error:
+    except TextError as error:
         raise InvalidArgumentError(f"{file}: {error}") from None
     if is_empty:
         raise InvalidArgumentError(f"{file} contains no ids: write one id per line")
@@ -205,44 +172,30 @@ def _check_no_header(task_id: str, file: Path, *, is_first: bool) -> None:
 
 def _numbered(lines: Iterator[str]) -> Iterator[tuple[int, _Entry]]:
     numbered = enumerate(lines, 1)
-    first, line = next((each for each in numbered if _says_something(each[1])), (1, ""))
+    first, line = next((each for each in numbered if says_something(each[1])), (1, ""))
     column = _column_of_ids(line)
     if column is not None:
-        for number, entry in _rows(chain([line], lines), column):
+        for number, entry in _tasks(chain([line], lines), column):
             yield first - 1 + number, entry
         return
     for number, each in chain([(first, line)], numbered):
-        for part in _parted(each):
+        for part in parted(each):
             yield number, _entry(part)
-
-
-def _says_something(line: str) -> bool:
-    """Whether a line is not blank, nor a comment, nor the delimiter as spreadsheets write it."""
-    bare = line.strip("\ufeff \t")
-    return bool(bare) and not bare.startswith("#") and _SEPARATOR.fullmatch(bare) is None
 
 
 def _column_of_ids(header: str) -> str | None:
     """The name of the column of ids if *header* begins a CSV with labels or types, too."""
-    for delimiter in _DELIMITERS:
-        names = _names_in(header.lstrip("\ufeff"), delimiter)
-        if {_LABEL, _TYPE}.isdisjoint(map(_plain, names)):
+    for delimiter in DELIMITERS:
+        names = names_in(header.lstrip("\ufeff"), delimiter)
+        if {_LABEL, _TYPE}.isdisjoint(map(plain, names)):
             continue
         if (column := next(filter(_is_header, names), None)) is not None:
             return column
     return None
 
 
-def _names_in(header: str, delimiter: str) -> list[str]:
-    return [name.strip() for name in next(csv.reader([header], delimiter=delimiter), [])]
-
-
-def _plain(name: str) -> str:
-    return re.sub(r"[\s_-]", "", name).lower()
-
-
 def _is_header(name: str) -> bool:
-    return _plain(name) in _HEADERS
+    return plain(name) in _HEADERS
 
 
 def _entry(line: str) -> _Entry:
@@ -271,76 +224,11 @@ def _task(entry: _Entry, source: str) -> str | TaskRef | None:
         raise InvalidArgumentError(f"{source}: {error}") from None
 
 
-def _parted(line: str) -> list[str]:
-    """The lines in *line*, which some programs end with a character of Unicode's."""
-    return line.splitlines() or [""]
-
-
-def _lines_of(opened: io.BufferedReader) -> Iterator[str]:
-    buffer = _LineBuffer("strict")
-    chunk = b"?"
-    while chunk:
-        chunk = opened.read(_CHUNK_SIZE)
-        yield from buffer.feed(chunk)
-
-
-def _rows(lines: Iterator[str], column: str) -> Iterator[tuple[int, _Entry]]:
+def _tasks(lines: Iterator[str], column: str) -> Iterator[tuple[int, _Entry]]:
     """The tasks of a CSV, each with the number of the line on which its row ends."""
-    begin, header = _header_line(lines, column)
-    delimiter = _delimiter(header, column)
-    # Blanks between a quote and a delimiter are usual, and no part of a strict CSV.
-    padding = re.compile(f'(?<=") +(?={re.escape(delimiter)})')
-    given = (padding.sub("", f"{line}\n") for line in chain([header], lines))
-    # Strict: a quote that is never closed would swallow all rows behind it.
-    rows = csv.reader(given, delimiter=delimiter, strict=True)
-    try:
-        names = [name.strip() for name in next(rows)]
-        if column not in names:
-            raise _no_column(column, names)
-        known = [_plain(name) for name in names]
-        places = [known.index(name) if name in known else None for name in (_LABEL, _TYPE)]
-        for row in rows:
-            label, type_ = (_cell(row, place) or None for place in places)
-            task_id = _bare(_cell(row, names.index(column)))
-            yield rows.line_num + begin, _Entry(task_id, label, type_)
-    except csv.Error as error:
-        raise _TextError(
-            f"line {rows.line_num + begin} is no line of a CSV: {error}; is a quote not closed?"
-        ) from None
-
-
-def _cell(row: list[str], place: int | None) -> str:
-    # A row may end early where its last cells are empty.
-    return "" if place is None else "".join(row[place : place + 1]).strip()
-
-
-def _header_line(lines: Iterator[str], column: str) -> tuple[int, str]:
-    """How many lines come before the header of a CSV, and the first line of it.
-
-    Those are blank, comments, or name the delimiter, as spreadsheets write it.
-    """
-    for number, line in enumerate(lines):
-        is_comment = line.startswith("#") and column not in line
-        if line.strip() and not is_comment and not _SEPARATOR.fullmatch(line):
-            return number, line
-    raise _TextError("it holds no line with the names of columns")
-
-
-def _delimiter(header: str, column: str) -> str:
-    """The delimiter of a CSV: one with which a column has that name, else the likeliest."""
-    found = {each: _names_in(header, each) for each in _DELIMITERS}
-    return max(found, key=lambda each: (column in found[each], len(found[each])))
-
-
-def _no_column(column: str, names: list[str]) -> _TextError:
-    known = printable(", ".join(names[:_MOST_COLUMNS]))
-    return _TextError(
-        f"no column {column[:_LONGEST_SHOWN]!r} in its first line, which has: {known}"
-    )
-
-
-class _TextError(InvalidArgumentError):
-    """A text whose lines cannot be told apart, or are no CSV."""
+    for number, cells in rows(lines, column):
+        label, type_ = (cells.get(name) or None for name in (_LABEL, _TYPE))
+        yield number, _Entry(_bare(cells[column]), label, type_)
 
 
 def _bare(line: str) -> str:
@@ -356,7 +244,7 @@ def _checked(task_id: str, source: str) -> str:
     # of ids.
     if len(re.split(r"[\s,;]+", task_id.strip())) > 1:
         raise InvalidArgumentError(
-            f"{source}: {task_id[:_LONGEST_SHOWN]!r} is not one id: write one id per "
+            f"{source}: {task_id[:LONGEST_SHOWN]!r} is not one id: write one id per "
             "line, or name a column of a CSV with --column"
         )
     try:
@@ -365,125 +253,7 @@ def _checked(task_id: str, source: str) -> str:
         raise InvalidArgumentError(f"{source}: {error}") from None
     if _NO_ID.search(task_id):
         raise InvalidArgumentError(
-            f"{source}: {task_id[:_LONGEST_SHOWN]!r} is no id: write the ids alone, one per line, "
+            f"{source}: {task_id[:LONGEST_SHOWN]!r} is no id: write the ids alone, one per line, "
             "without the JSON or the link around them"
         )
     return ref.task_id
-
-
-class _LineBuffer:
-    """Assembles lines from the chunks of a stream, in the encoding that its first bytes mark.
-
-    Args:
-        errors: what to do with bytes that are no text, as for ``bytes.decode``.
-    """
-
-    # By default a wrong byte spoils its own line only: the ids before it are being tracked already.
-    def __init__(self, errors: str = "replace") -> None:
-        self._errors = errors
-        self._decoder: io.IncrementalNewlineDecoder | None = None
-        self._beginning = b""
-        self._incomplete: list[str] = []
-        self._length = 0
-        """Characters of the incomplete line."""
-
-    def feed(self, chunk: bytes) -> Iterator[str]:
-        """The lines that *chunk* completes; an empty chunk is the end.
-
-        Raises:
-            InvalidArgumentError: a line is too long; those before it were yielded.
-            UnicodeDecodeError: the bytes are no text, with ``errors="strict"``.
-        """
-        *lines, rest = self._decode(chunk).split("\n")
-        for line in lines:
-            self._append(line)
-            yield self._take()
-        self._append(rest)
-        if not chunk:
-            yield self._take()
-
-    def _append(self, part: str) -> None:
-        self._incomplete.append(part)
-        self._length += len(part)
-        if self._length > _LONGEST_LINE:
-            raise _TextError(
-                f"a line has more than {_LONGEST_LINE:,} characters: write one id per line"
-            )
-
-    def _take(self) -> str:
-        line = "".join(self._incomplete)
-        self._incomplete, self._length = [], 0
-        return line
-
-    def _decode(self, chunk: bytes) -> str:
-        is_end = not chunk
-        if self._decoder is None:
-            chunk = self._beginning = self._beginning + chunk
-            if not is_end and _may_be_part_of_mark(chunk):
-                return ""
-            self._decoder, chunk = self._start(chunk)
-        return self._decoder.decode(chunk, final=is_end)
-
-    def _start(self, beginning: bytes) -> tuple[io.IncrementalNewlineDecoder, bytes]:
-        marks = (mark for mark in _BYTE_ORDER_MARKS if beginning.startswith(mark))
-        mark = next(marks, b"")
-        encoding = _BYTE_ORDER_MARKS[mark] if mark else _unmarked_encoding(beginning)
-        decoder = codecs.getincrementaldecoder(encoding)(self._errors)
-        return io.IncrementalNewlineDecoder(decoder, translate=True), beginning[len(mark) :]
-
-
-def _may_be_part_of_mark(beginning: bytes) -> bool:
-    """Whether a text cannot be read yet: what marks its encoding may arrive in pieces."""
-    is_part = any(mark.startswith(beginning) and mark != beginning for mark in _BYTE_ORDER_MARKS)
-    # One byte is no line; with a zero it is not UTF-8.
-    return is_part or len(beginning) < (_DETECTED if b"\0" in beginning else 2)
-
-
-def _unmarked_encoding(beginning: bytes) -> str:
-    """The encoding of a text without a mark, by the zero bytes around its first characters."""
-    zeros = tuple(byte == 0 for byte in beginning[:_DETECTED])
-    return _ZEROS.get(zeros, "utf-8")
-
-
-async def _read_chunks(descriptor: int) -> AsyncIterator[bytes]:
-    """Read until the end of the stream; the last chunk is empty."""
-    # A daemon thread and not a pool's: a read that waits for a person to type cannot be
-    # cancelled, and a pool would wait for it when the process ends. The stream holds one chunk, so
-    # that a fast producer waits for the batch.
-    send, receive = anyio.create_memory_object_stream[bytes | OSError](1)
-    reader = partial(_read_in_thread, descriptor, asyncio.get_running_loop(), send)
-    threading.Thread(target=reader, name="vocalsep-stdin", daemon=True).start()
-    async with receive, send:
-        async for chunk in receive:
-            if isinstance(chunk, OSError):
-                raise chunk
-            yield chunk
-            if not chunk:
-                return
-
-
-def _read_in_thread(
-    descriptor: int, loop: asyncio.AbstractEventLoop, send: ObjectSendStream[bytes | OSError]
-) -> None:
-    chunk: bytes | OSError = b"?"
-    with suppress(*_RECEIVER_GONE):
-        while chunk and not isinstance(chunk, OSError):
-            chunk = _read(descriptor)
-            _run_in_loop(send.send(chunk), loop)
-
-
-def _read(descriptor: int) -> bytes | OSError:
-    try:
-        return os.read(descriptor, _CHUNK_SIZE)
-    except OSError as error:
-        return OSError(error.errno, error.strerror, "standard input")
-
-
-def _run_in_loop(sending: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop) -> None:
-    try:
-        future = asyncio.run_coroutine_threadsafe(sending, loop)
-    except RuntimeError:  # the loop has been closed
-        # A coroutine that was never awaited would warn.
-        sending.close()
-        raise
-    future.result()
