@@ -198,9 +198,8 @@ class Transport:
         session = self.bind()
         name = f"{request.method} {request.path} at {self.host}"
         outcome: Reply | Exception = await self._until_closed(session, request, name, body)
-        is_closed = isinstance(outcome, ClientClosedError)
-        if body is not None and body.failure is not None and not is_closed:
-            outcome = body.failure
+        if body is not None and not isinstance(outcome, ClientClosedError):
+            outcome = body.failure or outcome
         if isinstance(outcome, Reply):
             return outcome
         # Raised outside every handler and away from the frames that hold the answer, so that

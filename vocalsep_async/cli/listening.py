@@ -42,7 +42,7 @@ def _is_of_this_program(record: logging.LogRecord) -> bool:
     return not isinstance(error, HttpProcessingError)
 
 
-_logger = logging.getLogger("vocalsep_async.callbacks.server")
+_logger = logging.getLogger("vocalsep_async.callbacks")
 _logger.addFilter(_is_of_this_program)
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
