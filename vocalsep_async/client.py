@@ -378,7 +378,9 @@ class VocalSepClient:
         ref, policy = TaskRef.of(task), self._policy_or(poll)
         _arguments.callback(on_update)
         seconds = _validation.timeout(timeout)
-        return await self._engines.here().poller.wait(ref, policy, seconds, on_update)
+        poller = self._engines.here().poller
+        waiter = poller.waiter(ref, policy, seconds, every_record=on_update is not None)
+        return await poller.wait(ref, waiter, on_update)
 
     async def poll_once(
         self,

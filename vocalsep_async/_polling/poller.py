@@ -149,24 +149,29 @@ class Poller:
 
     # Subscribing
 
-    async def wait(
+    def waiter(
         self,
         ref: TaskRef,
         policy: PollPolicy,
-        timeout: float | None,  # noqa: ASYNC109 - the field's name for a whole wait
-        on_update: OnUpdate | None,
-    ) -> SeparationTask:
-        """Wait for the final record of a task; see `VocalSepClient.wait_for_task`."""
-        self._sender.bind()  # its error, not the clock's, for a call without an event loop
-        if timeout == 0:
-            ref = evolve(ref, expects_callback=False)  # the single poll is not left to a callback
-        waiter = Waiter(
+        timeout: float | None,
+        *,
+        every_record: bool = False,
+    ) -> Waiter:
+        """A waiter for `wait`, whose wait begins now."""
+        return Waiter(
             policy,
             timeout,
-            every_record=on_update is not None,
+            every_record=every_record,
             pause_cause=self._requests.pause_cause,
             label=ref.label,
         )
+
+    async def wait(
+        self, ref: TaskRef, waiter: Waiter, on_update: OnUpdate | None = None
+    ) -> SeparationTask:
+        """Wait for the final record of a task; see `VocalSepClient.wait_for_task`."""
+        if waiter.is_for_one_poll:
+            ref = evolve(ref, expects_callback=False)  # the single poll is not left to a callback
         async with self.subscription(ref, waiter) as target:
             try:
                 return await waiter.final(on_update)

@@ -16,7 +16,7 @@ from vocalsep_async._polling.unfinished import unfinished_error
 from vocalsep_async._scheduling.queue import PollQueue
 from vocalsep_async.errors import VocalSepError
 from vocalsep_async.instrumentation import WaitFinished, WaitStarted
-from vocalsep_async.models import SeparationTask
+from vocalsep_async.models import SeparationTask, TaskStatus
 from vocalsep_async.policies import STALLED_LOOP, PollPolicy
 
 OnUpdate = Callable[[SeparationTask], Awaitable[object] | object]
@@ -59,6 +59,7 @@ class Waiter:
         # 0 has no deadline either: such a wait ends with its first poll.
         self.deadline = self.started + timeout if timeout else math.inf
         self.has_ended = False
+        self._is_subscribed = False
         self.task: SeparationTask | None = None
         self._timeout = timeout
         self._once = timeout == 0
@@ -72,9 +73,14 @@ class Waiter:
         self._error: Exception | None = None
         self._arrived = anyio.Event()
 
+    @property
+    def is_for_one_poll(self) -> bool:
+        """Whether it ends with its first poll, whatever that finds."""
+        return self._once
+
     def on_subscribed(self, target: PollTarget) -> None:
         """It was subscribed to *target*; a poll under way counts as its first."""
-        self._target = target
+        self._target, self._is_subscribed = target, True
         self._polls_before = target.polls - target.is_polling
 
     def on_poll(self, error: VocalSepError | None) -> None:
@@ -177,15 +183,28 @@ class Waiter:
         return unfinished_error(
             self._target.task_id,
             self._target,
-            elapsed=asyncio.get_running_loop().time() - self.started,
-            polls=self._polls,
+            elapsed=self.elapsed,
+            polls=self.polls,
             task=self.task,
             pause_cause=self._pause_cause(),
         )
 
     @property
-    def _polls(self) -> int:
-        return self._target.polls - self._polls_before
+    def polls(self) -> int:
+        """Polls that were made for it, or shared with it."""
+        return self._target.polls - self._polls_before if self._is_subscribed else 0
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since it began."""
+        return asyncio.get_running_loop().time() - self.started
+
+    @property
+    def status(self) -> TaskStatus | str | None:
+        """The last status seen; None before the first."""
+        if self.task is not None:
+            return self.task.status
+        return self._target.status if self._is_subscribed else None
 
     def started_event(self, task_id: str) -> WaitStarted:
         """The event of its beginning."""
@@ -199,8 +218,8 @@ class Waiter:
             wait_id=self.wait_id,
             task_id=self._target.task_id,
             label=self._label,
-            duration=asyncio.get_running_loop().time() - self.started,
-            polls=self._polls,
-            status=self._target.status if self.task is None else self.task.status,
+            duration=self.elapsed,
+            polls=self.polls,
+            status=self.status,
             error=error,
         )
