@@ -4,6 +4,7 @@ import copy
 import inspect
 import pickle
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ FAMILY = sorted(
     key=lambda member: member.__name__,
 )
 API_ERRORS = [member for member in FAMILY if issubclass(member, APIError)]
+WHEN = datetime(2026, 3, 1, 12, 30, tzinfo=UTC)
 TASK = SeparationTask(
     task_id=TASK_ID, status=TaskStatus.SUCCESS, stems=Stems(vocal=link("vocal")), raw={"a": [1]}
 )
@@ -54,6 +56,10 @@ def example(cls: type[VocalSepError]) -> VocalSepError:
 
 
 def another_example(cls: type[VocalSepError]) -> VocalSepError:
+    if issubclass(cls, errors.CreationUncertainError):
+        return cls("it may exist", label="song", began_at=WHEN, reason="no answer")
+    if issubclass(cls, errors.NotBegunError):
+        return cls("not begun", cause=example(errors.InsufficientCreditsError))
     if issubclass(cls, errors.StaleCallbackError):
         return cls("too old", skew=301.0)
     return a_download_error() if issubclass(cls, errors.DownloadError) else cls("it is wrong")

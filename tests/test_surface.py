@@ -28,6 +28,7 @@ CLASSES = [
     if inspect.isclass(value := getattr(vocalsep_async, name))
 ] + [type(event) for event in EVENTS]
 UNPICKLED = {"VocalSepClient", "BatchRunner", "StemStream", "Journal", "Durations"} | {
+    "SongRunner",
     "DurationView",
     "Limiter",
     "PollContext",

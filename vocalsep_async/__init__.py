@@ -23,6 +23,7 @@ from vocalsep_async.errors import (
     CallbackTooLargeError,
     ClientClosedError,
     ConfigurationError,
+    CreationUncertainError,
     DecodeError,
     DownloadError,
     ErrorAction,
@@ -33,6 +34,7 @@ from vocalsep_async.errors import (
     JournalError,
     MaintenanceError,
     MalformedCallbackError,
+    NotBegunError,
     NotFoundError,
     PayloadTooLargeError,
     RateLimitedError,
@@ -85,6 +87,7 @@ from vocalsep_async.policies import (
     RetryPolicy,
 )
 from vocalsep_async.providers import KIE, KIE_JOBS, SUNOAPI, ErrorRule, Provider
+from vocalsep_async.songs import Song, SongRunner, SongStats
 from vocalsep_async.uploads import UploadedFile, UploadProgress
 
 __all__ = [
@@ -102,6 +105,7 @@ __all__ = [
     "ClientClosedError",
     "ClientStats",
     "ConfigurationError",
+    "CreationUncertainError",
     "DecodeError",
     "DownloadError",
     "DownloadOptions",
@@ -125,6 +129,7 @@ __all__ = [
     "LimiterSnapshot",
     "MaintenanceError",
     "MalformedCallbackError",
+    "NotBegunError",
     "NotFoundError",
     "OriginTrack",
     "PayloadTooLargeError",
@@ -143,6 +148,9 @@ __all__ = [
     "ServerError",
     "Slot",
     "SlotResult",
+    "Song",
+    "SongRunner",
+    "SongStats",
     "StaleCallbackError",
     "StemFile",
     "StemStream",

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+import asyncio
+from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from vocalsep_async._events import Events, new_id
+from vocalsep_async._journals import JournalLike, OpenJournals
 from vocalsep_async._request_queue import RequestSlot
-from vocalsep_async._sender import RequestSender
+from vocalsep_async._sender import Acquire, RequestSender
+from vocalsep_async._tasks import run_to_completion
 from vocalsep_async._text import unescaped
 from vocalsep_async.errors import (
     ClientClosedError,
+    CreationUncertainError,
     ErrorAction,
     JournalError,
     TransportError,
@@ -25,13 +27,11 @@ from vocalsep_async.instrumentation import (
     CreationFailed,
     CreationIntended,
     CreationSent,
-    JournalClosed,
-    JournalOpened,
 )
-from vocalsep_async.journal import Journal
 from vocalsep_async.models import SeparationType, TaskRef
 from vocalsep_async.providers import Request
 from vocalsep_async.providers._creations import Evidence
+from vocalsep_async.providers._decoder import Decoder
 from vocalsep_async.providers._routes import Routes
 
 if TYPE_CHECKING:
@@ -48,12 +48,18 @@ class Creation(NamedTuple):
         kind: the kind of separation.
         links: the links in the request, which are left out of a journal: they may hold secrets.
         expects_callback: whether the callback will reach this client.
+        identity: the song, of which a journal holds one creation; None for any number.
+        label: the label of the task; None for none.
+        replaces: the intent whose place in the journal this one takes; None for none.
     """
 
     request: Request
     kind: SeparationType | None
     links: Collection[str]
     expects_callback: bool
+    identity: str | None = None
+    label: str | None = None
+    replaces: int | None = None
 
     @property
     def texts(self) -> set[str]:
@@ -89,6 +95,21 @@ def _holds(text: str, link: str) -> bool:
     return link in text or unescaped(link) in unescaped(text)
 
 
+class Gate:
+    """What stands before the request of a creation.
+
+    Args:
+        check: called when the request can be sent; what it raises ends the creation.
+
+    Attributes:
+        is_sending: whether a request is under way, or has brought an id.
+    """
+
+    def __init__(self, check: Callable[[], None] = lambda: None) -> None:
+        self.check = check
+        self.is_sending = False
+
+
 class TaskCreator:
     """Creates tasks.
 
@@ -96,78 +117,189 @@ class TaskCreator:
         sender: sends the requests.
         routes: of the client, which creates tasks on its own.
         base_url: where the API is; a journal belongs to one API.
+        journals: those that the client has open.
     """
 
-    def __init__(self, sender: RequestSender, routes: Routes, base_url: str) -> None:
+    def __init__(
+        self, sender: RequestSender, routes: Routes, base_url: str, journals: OpenJournals
+    ) -> None:
         self._base_url = base_url
         self._sender = sender
         self._routes = routes
+        self._journals = journals
 
-    async def create(
-        self, creation: Creation, journal: Journal | str | os.PathLike[str] | None
-    ) -> TaskRef:
+    async def create(self, creation: Creation, journal: JournalLike | None) -> TaskRef:
         """Create a task; a *journal* records the intent first.
 
         Raises:
             InvalidArgumentError: *journal* cannot be the path of one; nothing has begun.
             VocalSepError: the last try failed; a note says so where the task may exist.
         """
-        events = self._sender.events
-        opening = _opening(journal, events)
-        with CreationEvents(events, creation.kind) as emitted:
+        opening = self._journals.use(journal)
+        with CreationEvents(self._sender.events, creation.kind) as emitted:
             async with opening as file:
-                if file is None:
-                    return await self._send(creation, emitted)
-                return await self._send_recorded(creation, emitted, file)
+                if file is not None:
+                    await file.check_owner(self._base_url)
+                return await self._create(creation, emitted, file)
 
-    async def _send_recorded(
-        self, creation: Creation, emitted: CreationEvents, journal: JournalFile
+    async def create_for_song(
+        self, creation: Creation, journal: JournalFile | None, gate: Gate
     ) -> TaskRef:
-        await journal.check_owner(self._base_url)
-        # Only an answer settles the intent. After a cancellation or a crash it stays open,
-        # because the task may exist.
-        number = await journal.intend(creation.recorded)
-        try:
-            ref = await self._send(creation, emitted)
-        except VocalSepError as error:
-            await _record_failure(journal, number, error, may_exist=emitted.may_exist)
-            raise
-        try:
-            await journal.created(number, ref)
-        except JournalError as error:
-            raise JournalError(
-                f"{error}; the task was created, with the id {ref.task_id}"
-            ) from error
-        return ref
+        """Create the task of a song, before other calls and polls.
 
-    async def _send(self, creation: Creation, emitted: CreationEvents) -> TaskRef:
-        decoder = self._routes.decoder()
+        Args:
+            creation: the task.
+            journal: an open one, whose owner was checked; None for none.
+            gate: asked when the request can be sent, and told while it is under way.
 
-        def decode(status: int, headers: Mapping[str, str], body: bytes) -> str:
-            emitted.on_answer(decoder.evidence(body))
-            return decoder.created(status, headers, body, sent=creation.texts)
+        Raises:
+            CreationUncertainError: the task may have been created.
+            VocalSepError: the task was not created.
+        """
+        with CreationEvents(self._sender.events, creation.kind) as emitted:
+            began_at = datetime.now(UTC)
+            acquire = self._sender.queue.acquire_for_creation
+            try:
+                return await self._create(creation, emitted, journal, gate, acquire)
+            except VocalSepError as error:
+                if not emitted.may_exist:
+                    raise
+                uncertain = CreationUncertainError.of(creation.label, began_at, str(error))
+                for note in getattr(error, "__notes__", ()):
+                    uncertain.add_note(note)
+                raise uncertain from error
 
-        async def send(slot: RequestSlot, _attempt: int) -> str:
-            emitted.on_sent()
-            return await self._sender.send(slot, creation.request, decode)
-
+    async def _create(
+        self,
+        creation: Creation,
+        emitted: CreationEvents,
+        journal: JournalFile | None,
+        gate: Gate | None = None,
+        acquire: Acquire | None = None,
+    ) -> TaskRef:
+        tries = _Tries(
+            self._sender,
+            creation,
+            emitted,
+            journal=journal,
+            decoder=self._routes.decoder(),
+            gate=gate or Gate(),
+        )
         try:
             task_id = await self._sender.send_with_retries(
-                creation.request, send, emitted.may_retry
+                creation.request, tries.send, emitted.may_retry, acquire=acquire
             )
         except VocalSepError as error:
-            emitted.on_error(error)
             if emitted.may_exist:
                 error.add_note(_MAY_BE_CREATED)
             raise
         emitted.on_confirmed(task_id)
-        return TaskRef(
+        ref = TaskRef(
             task_id,
             type=creation.kind,
             created_at=datetime.now(UTC),
             route=self._routes.name,
+            label=creation.label,
             expects_callback=creation.expects_callback,
         )
+        await tries.record(ref)
+        return ref
+
+
+class _Tries:
+    """The tries of one creation, each with an intent in the journal, if there is one."""
+
+    def __init__(
+        self,
+        sender: RequestSender,
+        creation: Creation,
+        emitted: CreationEvents,
+        *,
+        journal: JournalFile | None,
+        decoder: Decoder,
+        gate: Gate,
+    ) -> None:
+        self._sender = sender
+        self._creation = creation
+        self._emitted = emitted
+        self._journal = journal
+        self._decoder = decoder
+        self._gate = gate
+        self._intents: list[int] = []
+        """The intent of the try that is under way."""
+
+    async def send(self, slot: RequestSlot, _attempt: int) -> str:
+        """Send the request in *slot*, and return the id of the task."""
+        self._emitted.on_try()
+        try:
+            self._gate.check()
+            # In the slot: a program that ends while it waits for one has created nothing.
+            await run_to_completion(self._intend())
+        except BaseException:
+            slot.release()
+            await self._drop()
+            raise
+        self._emitted.on_sent()
+        self._gate.is_sending = True
+        try:
+            return await self._sender.send(slot, self._creation.request, self._decode)
+        except BaseException as error:
+            self._emitted.on_error(error)
+            await self._settle(error)
+            self._gate.is_sending = False
+            raise
+
+    def _decode(self, status: int, headers: Mapping[str, str], body: bytes) -> str:
+        self._emitted.on_answer(self._decoder.evidence(body))
+        return self._decoder.created(status, headers, body, sent=self._creation.texts)
+
+    async def _intend(self) -> None:
+        if self._journal is not None:
+            creation = self._creation
+            number = await self._journal.intend(
+                creation.recorded,
+                identity=creation.identity,
+                label=creation.label,
+                replaces=creation.replaces,
+            )
+            self._intents.append(number)
+
+    async def _settle(self, error: BaseException) -> None:
+        # Only an answer settles the intent. After a cancellation or a crash it stays open,
+        # because the task may exist.
+        if not self._emitted.may_exist:
+            await self._drop(error)
+        elif isinstance(error, VocalSepError):
+            await self._write(error, str(error))
+
+    async def _drop(self, error: BaseException | None = None) -> None:
+        await self._write(error, None)
+
+    async def _write(self, error: BaseException | None, text: str | None) -> None:
+        if self._journal is None or not self._intents:
+            return
+        try:
+            await self._journal.not_created(self._intents.pop(), text)
+        except JournalError as failure:
+            # The caller must get the error of the creation, which may have been billed.
+            if error is not None:
+                error.add_note(f"The journal could not record this: {failure}")
+
+    async def record(self, ref: TaskRef) -> None:
+        """Write the task that was created to the journal.
+
+        Raises:
+            JournalError: it was not written; the message has its id.
+        """
+        if self._journal is None:
+            return
+        try:
+            # To its end, also where the caller is cancelled: the id is billed.
+            await self._journal.created(self._intents.pop(), ref)
+        except JournalError as error:
+            raise JournalError(
+                f"{error}; the task was created, with the id {ref.task_id}"
+            ) from error
 
 
 class CreationEvents:
@@ -202,6 +334,10 @@ class CreationEvents:
                 CreationFailed(creation_id=self._id, error=error, may_exist=self.may_exist)
             )
 
+    def on_try(self) -> None:
+        """A try begins; nothing of it was sent so far."""
+        self._evidence = Evidence.REFUSED
+
     def on_sent(self) -> None:
         """The request is about to be sent."""
         self._evidence = Evidence.NONE
@@ -211,14 +347,15 @@ class CreationEvents:
         """The API, or something in between, answered."""
         self._evidence = evidence
 
-    def on_error(self, error: VocalSepError) -> None:
+    def on_error(self, error: BaseException) -> None:
         """A try failed. What an answer proves is known already."""
         if isinstance(error, (TransportError, ClientClosedError)):
             self._evidence = _evidence_without_answer(error)
+        elif isinstance(error, asyncio.CancelledError) and not _may_have_arrived(error):
+            self._evidence = Evidence.REFUSED
 
-    def may_retry(self, error: VocalSepError) -> bool:
-        """Whether the request may be sent again after *error*."""
-        self.on_error(error)
+    def may_retry(self, _error: VocalSepError) -> bool:
+        """Whether the request may be sent again after the error of the last try."""
         return self._evidence is Evidence.REPEATABLE
 
     def on_confirmed(self, task_id: str) -> None:
@@ -233,35 +370,6 @@ def _evidence_without_answer(error: TransportError | ClientClosedError) -> Evide
     return Evidence.REPEATABLE if error.action is ErrorAction.RETRY else Evidence.REFUSED
 
 
-def _opening(
-    journal: Journal | str | os.PathLike[str] | None, events: Events
-) -> AbstractAsyncContextManager[JournalFile | None]:
-    """A block with the file of *journal*, which opens and closes it if only a path was given."""
-    if journal is None:
-        return nullcontext()
-    if isinstance(journal, Journal):
-        return nullcontext(journal._file)  # noqa: SLF001 - the machinery behind what users hold
-    return _opened(Journal(journal)._file, events)  # noqa: SLF001
-
-
-@asynccontextmanager
-async def _opened(journal: JournalFile, events: Events) -> AsyncIterator[JournalFile]:
-    await journal.open()
-    events.emit(JournalOpened(path=journal.path))
-    try:
-        try:
-            yield journal
-        finally:
-            await journal.aclose()
-    finally:
-        events.emit(JournalClosed(path=journal.path))
-
-
-async def _record_failure(
-    journal: JournalFile, number: int, error: VocalSepError, *, may_exist: bool
-) -> None:
-    try:
-        await journal.not_created(number, str(error) if may_exist else None)
-    except JournalError as failure:
-        # The caller must get the error of the creation, which may have been billed.
-        error.add_note(f"The journal could not record this: {failure}")
+def _may_have_arrived(cancelled: asyncio.CancelledError) -> bool:
+    # The transport marks the cancellation of a request that it did not begin to send.
+    return getattr(cancelled, "may_have_arrived", True)

@@ -23,11 +23,13 @@ from vocalsep_async._downloads.downloader import Downloader
 from vocalsep_async._downloads.plan import DownloadPlan
 from vocalsep_async._events import Events
 from vocalsep_async._failures import may_help
+from vocalsep_async._journals import OpenJournals
 from vocalsep_async._polling.memory import PollMemory
 from vocalsep_async._polling.poller import Poller
 from vocalsep_async._request_queue import RequestQueue
 from vocalsep_async._scheduling.hazards import HazardTable
 from vocalsep_async._sender import RequestSender
+from vocalsep_async._songs.separation import Parts, Separations
 from vocalsep_async._transport.addresses import AddressRules
 from vocalsep_async._transport.api import Transport
 from vocalsep_async._transport.files import FileTransport
@@ -119,7 +121,8 @@ class Engine:
             binding=self.binding,
             request_timeout=setup.request_timeout,
         )
-        self.creator = TaskCreator(self.sender, routes, self._base_url)
+        self.journals = OpenJournals(self.events)
+        self.creator = TaskCreator(self.sender, routes, self._base_url, self.journals)
         self.poller = Poller(self.sender, routes, memory)
         self.downloader = Downloader(
             self.files, self.poller.poll_with_retries, setup.retry, self.events, self.binding
@@ -129,6 +132,18 @@ class Engine:
             setup.provider,
             setup.retry,
             self.events,
+        )
+
+        self.songs = Separations(
+            Parts(
+                provider=setup.provider,
+                creator=self.creator,
+                poller=self.poller,
+                downloader=self.downloader,
+                uploader=self.uploader,
+                journals=self.journals,
+                base_url=self._base_url,
+            )
         )
 
     def _to_uploads(self, url: URL) -> Transport:

@@ -106,6 +106,18 @@ class RequestQueue:
             self.on_call_given_up()
             raise
 
+    async def acquire_for_creation(self) -> RequestSlot:
+        """Queue for a slot and take it, for the creation of a song, which comes before the others.
+
+        Raises:
+            ClientClosedError: the queue was closed, before or meanwhile.
+            VocalSepError: too many answers raised doubts about the address.
+        """
+        if self._turns.is_taken:
+            await self._turns.wait_as_creation()
+        self._turns.is_taken = True
+        return RequestSlot(self, await self._asked(self._bid_of_call))
+
     async def acquire_for_polls(self, bid: Callable[[], Bid]) -> RequestSlot:
         """Queue for a slot and take it, for one of the polls of the poll loop.
 

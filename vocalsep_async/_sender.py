@@ -19,6 +19,7 @@ from vocalsep_async.providers import Request
 
 T = TypeVar("T")
 Decode = Callable[[int, Mapping[str, str], bytes], T]
+Acquire = Callable[[], Awaitable[RequestSlot]]
 
 
 class RequestSender:
@@ -77,6 +78,7 @@ class RequestSender:
         send: Callable[[RequestSlot, int], Awaitable[T]],
         may_retry: Callable[[VocalSepError], bool],
         timeout: float | None = None,
+        acquire: Acquire | None = None,
     ) -> Coroutine[Any, Any, T]:
         """Wait for a slot and *send* a request in it, in the tries of the `RetryPolicy`.
 
@@ -85,6 +87,7 @@ class RequestSender:
             send: sends it in a slot; gets the number of the try, too, from 1.
             may_retry: says after which errors another try is allowed.
             timeout: seconds for all of it; None for no limit.
+            acquire: takes a slot, where no *timeout* is given; None queues as a call.
 
         Raises:
             VocalSepError: the last try failed.
@@ -94,7 +97,7 @@ class RequestSender:
         self.bind()
         # Not a coroutine of its own: most calls have no timeout, and need no frame for it.
         if timeout is None:
-            return self._try(request, send, may_retry, None)
+            return self._try(request, send, may_retry, None, acquire or self.queue.acquire)
         name = f"{request.method} {request.path} at {self._transport.host}"
         return self._try_until(TimedCall(name, timeout, self.queue), request, send, may_retry)
 
@@ -107,7 +110,7 @@ class RequestSender:
     ) -> T:
         try:
             async with call.timer:
-                return await self._try(request, send, may_retry, call)
+                return await self._try(request, send, may_retry, call, call.acquire)
         except TimeoutError as error:
             # Not a `RequestTimeoutError`, nor one that a user's tracing hook raised.
             if type(error) is TimeoutError and call.timer.expired():
@@ -120,11 +123,12 @@ class RequestSender:
         send: Callable[[RequestSlot, int], Awaitable[T]],
         may_retry: Callable[[VocalSepError], bool],
         call: TimedCall | None,
+        acquire: Acquire,
     ) -> T:
         streak = FailureStreak()
         while True:
             # A slot for each try, because each counts against the rate limit.
-            slot = await (self.queue if call is None else call).acquire()
+            slot = await acquire()
             try:
                 answer = await send(slot, streak.failures + 1)
             except VocalSepError as error:

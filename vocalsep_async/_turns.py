@@ -13,6 +13,8 @@ _MANY_GIVEN_UP = 2
 _RECENT = (1 << 32) - 1
 _MEMORY = 60.0
 """Seconds after which a call that was given up says nothing any more."""
+_OTHERS_EVERY = 8
+"""While creations of songs wait, one of so many turns goes to a call or to polls."""
 _OLDEST_EVERY = 8
 """In overload, one of so many turns goes to the oldest call: a patient one is served, too."""
 
@@ -20,8 +22,9 @@ _OLDEST_EVERY = 8
 class Turns:
     """Hands the turn to ask the limiter from request to request.
 
-    Calls and the polls of the poll loop alternate while both wait. Calls get the turn first come,
-    first served; in overload newest first, except for every eighth turn.
+    The creations of songs come first, but for every eighth turn. Calls and the polls of the poll
+    loop alternate while both wait. Calls get the turn first come, first served; in overload newest
+    first, except for every eighth turn.
 
     Attributes:
         is_taken: whether a request has the turn. To take it while it is free, set this.
@@ -36,6 +39,8 @@ class Turns:
         self.is_taken = False
         self.overload = Overload()
         self.is_closing = False
+        self._creations: _Waiting = OrderedDict()
+        self._creations_in_a_row = 0
         self._calls: _Waiting = OrderedDict()
         self._polls: _Waiting = OrderedDict()
         self._polls_are_next = False
@@ -44,12 +49,16 @@ class Turns:
     @property
     def waiting(self) -> int:
         """Requests that wait for the turn."""
-        return len(self._calls) + len(self._polls)
+        return len(self._creations) + len(self._calls) + len(self._polls)
 
     async def wait_as_call(self) -> None:
         """Wait for the turn and take it, for a call."""
         await self._wait_in(self._calls)
         self.overload.on_turn()
+
+    async def wait_as_creation(self) -> None:
+        """Wait for the turn and take it, for the creation of a song, of which few wait."""
+        await self._wait_in(self._creations)
 
     async def wait_as_polls(self) -> None:
         """Wait for the turn and take it, for one of the polls of the poll loop."""
@@ -70,13 +79,24 @@ class Turns:
     def release(self) -> None:
         """Hand the turn to the next request."""
         # Mostly none waits. One that was cancelled waits until its task runs.
-        following = self._next() if self._calls or self._polls else None
+        following = self._next() if self._creations or self._calls or self._polls else None
         if following is None:
             self.is_taken = False
         else:
             following.set_result(None)
 
     def _next(self) -> asyncio.Future[None] | None:
+        if self._creations_in_a_row + 1 < _OTHERS_EVERY:
+            return self._next_creation() or self._next_of_others()
+        return self._next_of_others() or self._next_creation()
+
+    def _next_creation(self) -> asyncio.Future[None] | None:
+        following = _popped(self._creations, newest=False)
+        self._creations_in_a_row += following is not None
+        return following
+
+    def _next_of_others(self) -> asyncio.Future[None] | None:
+        self._creations_in_a_row = 0
         if self._polls_are_next:
             return self._next_polls() or self._next_call()
         return self._next_call() or self._next_polls()

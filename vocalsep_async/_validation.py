@@ -80,9 +80,18 @@ def at_least_one(value: object, name: str) -> int:
     Raises:
         InvalidArgumentError: *value* is something else; the message names it *name*.
     """
+    return whole_from(1, value, name)
+
+
+def whole_from(minimum: int, value: object, name: str) -> int:
+    """Return *value*, a whole number of at least *minimum*.
+
+    Raises:
+        InvalidArgumentError: *value* is something else; the message names it *name*.
+    """
     if isinstance(value, bool) or not isinstance(value, int):
         raise InvalidArgumentError(f"{name} must be a whole number, not {type(value).__name__}")
-    number(value, name, minimum=1)
+    number(value, name, minimum=minimum)
     return value
 
 

@@ -21,6 +21,8 @@ from vocalsep_async._downloads.patience import Patience
 from vocalsep_async._downloads.plan import DownloadPlan
 from vocalsep_async._engine import Engine, Engines, Setup
 from vocalsep_async._polling.waiter import OnUpdate
+from vocalsep_async._songs.arguments import labelled, song_options
+from vocalsep_async._songs.separation import SongOptions
 from vocalsep_async._transport.proxies import Proxies
 from vocalsep_async._transport.secrets import ApiKey
 from vocalsep_async._uploads.uploader import UploadPlan
@@ -62,6 +64,7 @@ from vocalsep_async.policies import (
     RetryPolicy,
 )
 from vocalsep_async.providers import Provider, provider_for
+from vocalsep_async.songs import OnUncertain, Song, Source
 from vocalsep_async.uploads import OnUploadProgress, Uploadable, UploadedFile
 
 if TYPE_CHECKING:
@@ -716,8 +719,7 @@ class VocalSepClient:
         A note on every error says so where the task may have been created all the same.
         """
         # Checked before the journal is opened, so that a wrong argument leaves no intent.
-        if callback_url is not None:
-            callback_url = _arguments.link(callback_url, "callback_url")
+        callback_url, expects_callback = self._callback(callback_url)
         kind = separation_type(type)
         song = _arguments.song(source_task_id, audio_id, audio_url)
         request = self._setup.provider.creation_request(
@@ -727,9 +729,74 @@ class VocalSepClient:
             **song,
         )
         links = {link for link in (callback_url, song.get("audio_url")) if link is not None}
-        is_received = any(each.is_address(callback_url or "") for each in tuple(self._receivers))
-        creation = Creation(request, kind, links, expects_callback=is_received)
+        creation = Creation(request, kind, links, expects_callback)
         return await self._engines.here().creator.create(creation, journal)
+
+    def _callback(self, url: str | None) -> tuple[str | None, bool]:
+        """A callback URL, checked, and whether it is the address of a receiver of this client."""
+        if url is None:
+            return None, False
+        link = _arguments.link(url, "callback_url")
+        return link, any(each.is_address(link) for each in tuple(self._receivers))
+
+    async def separate(
+        self,
+        source: Song | Source,
+        *,
+        type: SeparationTypeName | SeparationType = "separate_vocal",  # noqa: A002 - the API's word
+        stem_name: str | None = None,
+        download_to: DownloadOptions | str | os.PathLike[str] | None = None,
+        timeout: float | None = 900.0,  # noqa: ASYNC109 - the field's name for a whole wait
+        journal: Journal | str | os.PathLike[str] | None = None,
+        callback_url: str | None = None,
+        label: str | None = None,
+        on_uncertain: OnUncertain = "report",
+    ) -> TaskOutcome:
+        """Separate a song: upload it if it is a file, create its task, wait for it, save its stems.
+
+        The creation is **billed**, and sent at most once: with a journal also if the program ends
+        at any point, and the same call is made again. Concurrent calls for one song share its task.
+
+        Args:
+            source: the path of a file, an http(s) URL, bytes, ``(task id, audio id)``, or a `Song`.
+            type: what to make of it, unless the `Song` says so.
+            stem_name: the instrument for ``split_stem_advanced``; None leaves it out.
+            download_to: a directory in which its stems are saved, as ``song/vocal.mp3``, or
+                `DownloadOptions`. None saves nothing.
+            timeout: seconds for the wait, from the creation of the task; None waits without end.
+            journal: an open `Journal`, or the path of one, which remembers what was created. None
+                keeps none: another run creates the task again.
+            callback_url: as for `create_task`.
+            label: what it is called; None takes that of the `Song`.
+            on_uncertain: what becomes of a song whose task may exist, without its id being known;
+                "create" may pay twice. See `vocalsep_async.songs`.
+
+        Returns:
+            How it ended, as in a batch: what goes wrong once the task exists is in its `error` and
+            `download_error`.
+
+        Raises:
+            InvalidArgumentError: an argument is unusable; nothing was sent.
+            CreationUncertainError: the task may have been created.
+            VocalSepError: there is no task; see `upload` and `create_task`.
+            JournalError: the journal is unusable, or could not be written.
+        """
+        song = labelled(source, label)
+        options = self._song_options(
+            type=type,
+            stem_name=stem_name,
+            download_to=download_to,
+            timeout=timeout,
+            callback_url=callback_url,
+            on_uncertain=on_uncertain,
+        )
+        return await self._engines.here().songs.separate(song, options, journal)
+
+    def _song_options(self, *, callback_url: str | None, **options: Any) -> SongOptions:
+        url, expects_callback = self._callback(callback_url)
+        return song_options(
+            callback_url=url, expects_callback=expects_callback, policy=self._poll, **options
+        )
 
     async def get_credits(self, *, timeout: float | None = None) -> float:  # noqa: ASYNC109
         """How many credits the account has left.

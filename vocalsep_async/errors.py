@@ -17,6 +17,8 @@
      │   ├─ MaintenanceError
      │   ├─ ServerError
      │   └─ TaskNotFoundError
+     ├─ CreationUncertainError       a task that may have been created, and its id is not known
+     ├─ NotBegunError                a song that was neither uploaded nor created
      ├─ TaskFailedError              the task ended without stems
      ├─ TaskTimeoutError             the wait ran out of time (also TimeoutError)
      ├─ UploadError                  a file could not be read, or changed while it was sent
@@ -37,6 +39,7 @@ from __future__ import annotations
 
 import copyreg
 import enum
+from datetime import datetime
 from typing import Any
 
 
@@ -272,6 +275,59 @@ class TaskNotFoundError(APIError):
         # With code 200 the answer is a success that holds no record.
         reason = "" if code == 200 else f" (code {code}: {message or 'no message'})"
         return f"task not found: {task_id!r}{reason}"
+
+
+class CreationUncertainError(VocalSepError):
+    """The task of a song may have been created and billed, but its id is not known.
+
+    It is not created again unless ``on_uncertain="create"`` says so: look for the task in the
+    provider's own list first.
+
+    Attributes:
+        label: the song; None if it has no name.
+        began_at: when the creation began, as an aware UTC datetime.
+        reason: why its fate is not known; None if the program ended before the answer.
+    """
+
+    def __init__(
+        self, message: str, *, label: str | None, began_at: datetime, reason: str | None
+    ) -> None:
+        super().__init__(message)
+        self.label = label
+        self.began_at = began_at
+        self.reason = reason
+
+    @classmethod
+    def of(
+        cls, label: str | None, began_at: datetime, reason: str | None
+    ) -> CreationUncertainError:
+        """Return the error of a creation with the usual words."""
+        song = "the song" if label is None else f"{label!r:.80}"
+        why = reason or "the program ended before the answer"
+        return cls(
+            f"the task of {song} may have been created and billed at "
+            f"{began_at.isoformat(' ', 'seconds')}, but its id is not known: {why.rstrip('.')}. "
+            "Look for it in the provider's list of tasks; it is created again, and billed again, "
+            'only with on_uncertain="create"',
+            label=label,
+            began_at=began_at,
+            reason=reason,
+        )
+
+
+class NotBegunError(VocalSepError):
+    """A song that was neither uploaded nor created, because its run creates no more tasks.
+
+    Nothing was billed for it; a later run with the same journal goes on there.
+
+    Attributes:
+        cause: the error that ended the creations, such as an `InsufficientCreditsError`; None if
+            *max_credits* did.
+    """
+
+    def __init__(self, message: str, *, cause: VocalSepError | None = None) -> None:
+        super().__init__(message)
+        self.cause = cause
 
 
 class TaskFailedError(VocalSepError):

@@ -65,6 +65,12 @@ UPLOAD_PATIENCE = 60.0
 last of them."""
 UPLOAD_LIFETIME = 3 * 86_400.0
 """Seconds for which the providers say that they keep what was uploaded."""
+USABLE_UPLOAD = 2 / 3
+"""Share of its lifetime in which an uploaded song may still be named to the API, which fetches it
+later: two of three days."""
+CREATION_ANSWER_PATIENCE = 10.0
+"""Seconds for which the creation of a song that was given up waits for the answer to a request that
+is under way: the task is billed, and its id would be lost."""
 MISSING_LINKS_PATIENCE = 60.0
 """Seconds for which a task that has succeeded without a link is polled again, from the first such
 record on."""

@@ -63,13 +63,17 @@ async def test_a_creation_whose_result_is_unknown_keeps_its_song(path: Path) -> 
     assert (claim.task_id, claim.error) == (None, "no answer came")
 
 
-async def test_a_song_whose_identity_was_forgotten_can_be_created_again(path: Path) -> None:
+async def test_an_intent_that_takes_the_place_of_another_one_keeps_it_without_its_song(
+    path: Path,
+) -> None:
     async with using(JournalFile(path)) as journal:
         first = await journal.intend(REQUEST, identity="song")
-        await journal.forget_identity(first)
-        second = await journal.intend(REQUEST, identity="song")
+        second = await journal.intend(REQUEST, identity="song", replaces=first)
         assert second != first
         assert len(await journal.intents()) == 2
+        claim = await journal.claim("song")
+        assert claim is not None
+        assert claim.number == second
 
 
 async def test_a_journal_keeps_its_secret_and_shares_it_with_no_other(path: Path) -> None:

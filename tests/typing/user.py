@@ -25,6 +25,7 @@ import vocalsep_async.limiter
 import vocalsep_async.models
 import vocalsep_async.policies
 import vocalsep_async.providers
+import vocalsep_async.songs
 import vocalsep_async.uploads
 import vocalsep_async.webhooks
 from vocalsep_async import Interval, Journal, PollContext, PollPolicy, VocalSepClient
@@ -42,6 +43,7 @@ EXPORTED: tuple[object, ...] = (
     vocalsep_async.ClientClosedError,
     vocalsep_async.ClientStats,
     vocalsep_async.ConfigurationError,
+    vocalsep_async.CreationUncertainError,
     vocalsep_async.DecodeError,
     vocalsep_async.DownloadError,
     vocalsep_async.DownloadOptions,
@@ -67,6 +69,7 @@ EXPORTED: tuple[object, ...] = (
     vocalsep_async.LimiterSnapshot,
     vocalsep_async.MaintenanceError,
     vocalsep_async.MalformedCallbackError,
+    vocalsep_async.NotBegunError,
     vocalsep_async.NotFoundError,
     vocalsep_async.OriginTrack,
     vocalsep_async.PayloadTooLargeError,
@@ -86,6 +89,9 @@ EXPORTED: tuple[object, ...] = (
     vocalsep_async.ServerError,
     vocalsep_async.Slot,
     vocalsep_async.SlotResult,
+    vocalsep_async.Song,
+    vocalsep_async.SongRunner,
+    vocalsep_async.SongStats,
     vocalsep_async.StaleCallbackError,
     vocalsep_async.StemFile,
     vocalsep_async.StemStream,
@@ -130,6 +136,7 @@ IN_THEIR_MODULES: tuple[object, ...] = (
     vocalsep_async.errors.CallbackTooLargeError,
     vocalsep_async.errors.ClientClosedError,
     vocalsep_async.errors.ConfigurationError,
+    vocalsep_async.errors.CreationUncertainError,
     vocalsep_async.errors.DecodeError,
     vocalsep_async.errors.DownloadError,
     vocalsep_async.errors.ErrorAction,
@@ -140,6 +147,7 @@ IN_THEIR_MODULES: tuple[object, ...] = (
     vocalsep_async.errors.JournalError,
     vocalsep_async.errors.MaintenanceError,
     vocalsep_async.errors.MalformedCallbackError,
+    vocalsep_async.errors.NotBegunError,
     vocalsep_async.errors.NotFoundError,
     vocalsep_async.errors.PayloadTooLargeError,
     vocalsep_async.errors.RateLimitedError,
@@ -231,12 +239,30 @@ IN_THEIR_MODULES: tuple[object, ...] = (
     vocalsep_async.webhooks.ReceiverStats,
     vocalsep_async.webhooks.parse_callback,
     vocalsep_async.webhooks.verify_signature,
+    vocalsep_async.songs.OnUncertain,
+    vocalsep_async.songs.Song,
+    vocalsep_async.songs.SongRunner,
+    vocalsep_async.songs.SongStats,
+    vocalsep_async.songs.Songs,
+    vocalsep_async.songs.Source,
     vocalsep_async.uploads.BinaryStream,
     vocalsep_async.uploads.OnUploadProgress,
     vocalsep_async.uploads.UploadProgress,
     vocalsep_async.uploads.Uploadable,
     vocalsep_async.uploads.UploadedFile,
 )
+
+
+async def stems_of(song: str) -> str | None:
+    async with VocalSepClient() as client:
+        named = vocalsep_async.Song(("music", "track"), label="Tides", type="split_stem", key="1")
+        outcome = await client.separate(named, download_to="stems", journal=Journal("j"))
+        outcome = await client.separate(song, label="Tides", on_uncertain="create", timeout=None)
+        try:
+            await client.separate(b"RIFF", type="split_stem_advanced", stem_name="Piano")
+        except vocalsep_async.CreationUncertainError as error:
+            return f"{error.label} {error.began_at:%c} {error.reason}"
+    return outcome.label
 
 
 async def separate(song: str) -> dict[str, str]:

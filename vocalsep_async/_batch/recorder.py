@@ -4,27 +4,19 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import AsyncGenerator, Callable
-from pathlib import Path
-from typing import Any
+from collections.abc import AsyncGenerator
 
 import attrs
 
 from vocalsep_async._events import Events
-from vocalsep_async._journal.codec import unpacked
-from vocalsep_async._journal.journal import JournalFile, KnownTask, type_of
-from vocalsep_async._journal.store import Row
+from vocalsep_async._journal.journal import JournalFile, KnownTask
+from vocalsep_async._journal.outcomes import Restore, restored_outcome
 from vocalsep_async._polling.unfinished import error_in
 from vocalsep_async._scheduling.hazards import HazardTable
 from vocalsep_async._text import printable
-from vocalsep_async.errors import (
-    DecodeError,
-    InvalidArgumentError,
-    JournalError,
-    TaskTimeoutError,
-)
+from vocalsep_async.errors import JournalError, TaskTimeoutError
 from vocalsep_async.instrumentation import JournalClosed, JournalOpened
-from vocalsep_async.models import SeparationTask, TaskOutcome, TaskRef, TaskStatus
+from vocalsep_async.models import TaskOutcome, TaskRef, TaskStatus
 
 _logger = logging.getLogger("vocalsep_async.journal")
 
@@ -32,8 +24,6 @@ _PAGE = 200
 """Outcomes of one query."""
 _ENDS_PER_SAVE = 20
 """Finished tasks between two saves of the durations."""
-
-Restore = Callable[[TaskRef, Any], SeparationTask]
 
 
 class BatchRecorder:
@@ -245,40 +235,8 @@ class BatchRecorder:
             for row in rows:
                 # Tasks that end meanwhile get their outcomes from the tracker.
                 if row.task_id in self._ended_before:
-                    yield self._outcome(row)
-
-    def _outcome(self, row: Row) -> TaskOutcome:
-        task, files = self._task(row), self._files(row)
-        return TaskOutcome(
-            task_id=row.task_id,
-            status=task.status,
-            task=task,
-            error=None,
-            polls=row.polls,
-            elapsed=row.elapsed or 0.0,
-            files=files,
-            label=self._labels.get(row.task_id),
-        )
-
-    def _files(self, row: Row) -> dict[str, Path]:
-        try:
-            files = json.loads(row.files or "{}")
-            return {stem: Path(path) for stem, path in files.items()}
-        except (ValueError, TypeError, AttributeError, RecursionError):
-            pass
-        raise JournalError(f"{self._journal.path}: the files of task {row.task_id!r} are damaged")
-
-    def _task(self, row: Row) -> SeparationTask:
-        ref = TaskRef(row.task_id, type=type_of(row), route=row.route)
-        try:
-            return self._restore(ref, unpacked(row.record or b""))
-        except InvalidArgumentError as error:
-            # Not damaged: the task is on a route that this client cannot poll.
-            raise JournalError(f"{self._journal.path}: {error}") from None
-        except (ValueError, DecodeError) as error:
-            raise JournalError(
-                f"{self._journal.path}: the record of task {row.task_id!r} is damaged: {error}"
-            ) from None
+                    label = self._labels.get(row.task_id)
+                    yield restored_outcome(self._journal.path, row, self._restore, label)
 
 
 def _with_earlier(outcome: TaskOutcome, known: KnownTask) -> TaskOutcome:

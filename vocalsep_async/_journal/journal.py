@@ -208,9 +208,14 @@ class JournalFile:
         return await run_sync(self._known_in, self._open_store())
 
     def _known_in(self, store: Store) -> list[KnownTask]:
-        return list(map(self._known, store.tasks()))
+        return list(map(self.known_task, store.tasks()))
 
-    def _known(self, row: Row) -> KnownTask:
+    def known_task(self, row: Row) -> KnownTask:
+        """The task of a row.
+
+        Raises:
+            JournalError: it is damaged.
+        """
         created = None if row.created_at is None else self._time(row.created_at)
         try:
             ref = TaskRef(
@@ -371,6 +376,7 @@ class JournalFile:
         *,
         identity: str | None = None,
         label: str | None = None,
+        replaces: int | None = None,
     ) -> int:
         """Save that a task is about to be created; it is on the disk when this returns.
 
@@ -378,6 +384,7 @@ class JournalFile:
             request: the request, without links.
             identity: the song, of which there may be one creation; None for any number.
             label: the label of the task; None for none.
+            replaces: the intent that held the song so far, and is kept without it; None for none.
 
         Returns:
             The number of the intent.
@@ -386,11 +393,11 @@ class JournalFile:
             JournalError: it was not saved: do not create the task.
         """
         values = (time.time(), json.dumps(request), identity, label)
-        return await self._write_durably((_INTEND, values))
-
-    async def forget_identity(self, number: int) -> None:
-        """Let the song of an intent be created again; the intent itself is kept."""
-        await self._write_durably((_FORGET_IDENTITY, (number,)))
+        if replaces is None:
+            return await self._write_durably((_INTEND, values))
+        # One transaction: in between, the song would be free without another creation.
+        await self._write_durably((_FORGET_IDENTITY, (replaces,)), (_INTEND, values))
+        return await run_sync(self._open_store().last_intent)
 
     async def created(self, number: int, ref: TaskRef) -> None:
         """Save the task that an intent led to."""

@@ -354,6 +354,12 @@ class Store:
             found = self._fetch_one(query, identity)
         return None if found is None else tuple(found)
 
+    def last_intent(self) -> int:
+        """The number of the newest intent; 0 if there is none."""
+        with self._exclusive():
+            (number,) = self._fetch_one("SELECT max(number) FROM intents")
+        return number or 0
+
     def task(self, task_id: str) -> Row | None:
         """One task with its record and files; None if the journal does not have it."""
         query = f"{self._select({})} WHERE task_id = ?"

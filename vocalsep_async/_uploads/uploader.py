@@ -91,18 +91,29 @@ class Uploader:
             VocalSepError: the last try failed, or the client was closed.
             Exception: reading a stream, or ``on_progress``, raised it.
         """
-        upload = _Upload(plan, self._host(), self)
+        transport = self._host()
+        upload = _Upload(plan, self)
         with _UploadEvents(self.events, upload):
-            return await self._in_time(upload, plan.timeout)
+            return await self._in_time(upload, transport, plan.timeout)
+
+    async def digest(self, plan: UploadPlan) -> str:
+        """The SHA-256 of the file of *plan*, in hexadecimal, which is read once.
+
+        Raises:
+            InvalidArgumentError: the file cannot be uploaded.
+            UploadError: it cannot be read to its end.
+        """
+        return await _Upload(plan, self).digest()
 
     async def _in_time(
         self,
         upload: _Upload,
+        transport: Transport,
         timeout: float | None,  # noqa: ASYNC109 - the field's name for a whole call
     ) -> UploadedFile:
         try:
             async with asyncio.timeout(timeout) as timer:
-                return await upload.run()
+                return await upload.run(transport)
         except TimeoutError as error:
             # Not a `RequestTimeoutError`, nor one that a stream of the user raised.
             if type(error) is TimeoutError and timer.expired():
@@ -142,26 +153,29 @@ class _Upload:
         size: bytes of the file; None before they are known.
     """
 
-    def __init__(self, plan: UploadPlan, transport: Transport, uploader: Uploader) -> None:
+    def __init__(self, plan: UploadPlan, uploader: Uploader) -> None:
         self._plan = plan
-        self._transport = transport
         self._uploader = uploader
         self._last_error: VocalSepError | None = None
         self._where = "the file was being read"
         self._was_sent = False
         self.size: int | None = None
 
-    async def run(self) -> UploadedFile:
+    async def digest(self) -> str:
+        async with content_of(self._plan.file, self._plan.max_bytes) as content:
+            return await self._digest(content)
+
+    async def run(self, transport: Transport) -> UploadedFile:
         async with content_of(self._plan.file, self._plan.max_bytes) as content:
             if not content.may_change:
-                return await self._tries(content)
-            return await self._unchanged(content)
+                return await self._tries(content, transport)
+            return await self._unchanged(content, transport)
 
-    async def _unchanged(self, content: Content) -> UploadedFile:
+    async def _unchanged(self, content: Content, transport: Transport) -> UploadedFile:
         # Read three times: neither the time of the last change nor the size tells of every one.
         before = await self._digest(content)
         try:
-            uploaded = await self._tries(content)
+            uploaded = await self._tries(content, transport)
             after = await self._digest(content)
         except InvalidArgumentError as error:
             raise UploadError(f"{error}. It could be read before it was sent") from error
@@ -176,12 +190,12 @@ class _Upload:
             self._check(content, reader)
             return await reader.digest()
 
-    async def _tries(self, content: Content) -> UploadedFile:
+    async def _tries(self, content: Content, transport: Transport) -> UploadedFile:
         streak = FailureStreak()
         while True:
             try:
                 async with held(content.open) as reader:
-                    return await self._once(content, reader)
+                    return await self._once(content, reader, transport)
             except VocalSepError as error:
                 streak = streak.record(error)
                 if streak.failures >= self._uploader.retry.attempts or not may_help(error):
@@ -210,7 +224,7 @@ class _Upload:
             )
         )
 
-    async def _once(self, content: Content, reader: Reader) -> UploadedFile:
+    async def _once(self, content: Content, reader: Reader, transport: Transport) -> UploadedFile:
         name = self._check(content, reader)
         suffix = suffix_of(self._plan.name, content.name)
         suffix = suffix or extension_of(reader.beginning, None) or ""
@@ -224,9 +238,7 @@ class _Upload:
             on_sent=progress.on_sent,
         )
         self._where, self._was_sent = "it was being sent", True
-        answer = await self._transport.exchange(
-            Request("POST", UPLOAD_PATH, headers=body.headers), body
-        )
+        answer = await transport.exchange(Request("POST", UPLOAD_PATH, headers=body.headers), body)
         found = stored_file(self._uploader.provider, *answer, name=stored)
         expires_at = datetime.now(UTC) + timedelta(seconds=UPLOAD_LIFETIME)
         return UploadedFile(
