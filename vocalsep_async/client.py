@@ -21,7 +21,8 @@ from vocalsep_async._downloads.patience import Patience
 from vocalsep_async._downloads.plan import DownloadPlan
 from vocalsep_async._engine import Engine, Engines, Setup
 from vocalsep_async._polling.waiter import OnUpdate
-from vocalsep_async._songs.arguments import labelled, song_options
+from vocalsep_async._songs.arguments import labelled, run_options, song_options, songs
+from vocalsep_async._songs.runner import Runner as SongsRunner
 from vocalsep_async._songs.separation import SongOptions
 from vocalsep_async._transport.proxies import Proxies
 from vocalsep_async._transport.secrets import ApiKey
@@ -64,7 +65,7 @@ from vocalsep_async.policies import (
     RetryPolicy,
 )
 from vocalsep_async.providers import Provider, provider_for
-from vocalsep_async.songs import OnUncertain, Song, Source
+from vocalsep_async.songs import OnUncertain, Song, SongRunner, Songs, Source
 from vocalsep_async.uploads import OnUploadProgress, Uploadable, UploadedFile
 
 if TYPE_CHECKING:
@@ -791,6 +792,67 @@ class VocalSepClient:
             on_uncertain=on_uncertain,
         )
         return await self._engines.here().songs.separate(song, options, journal)
+
+    def separate_many(
+        self,
+        sources: Songs,
+        *,
+        type: SeparationTypeName | SeparationType = "separate_vocal",  # noqa: A002 - the API's word
+        stem_name: str | None = None,
+        download_to: DownloadOptions | str | os.PathLike[str] | None = None,
+        timeout: float | None = 900.0,
+        journal: Journal | str | os.PathLike[str] | None = None,
+        callback_url: str | None = None,
+        max_pending: int | None = None,
+        max_credits: float | None = None,
+        resubmit: int = 0,
+        on_uncertain: OnUncertain = "report",
+    ) -> SongRunner:
+        """Separate many songs, and get each outcome as soon as it is there.
+
+        Use it as ``async with client.separate_many(songs) as run`` and iterate over *run*. Each
+        song goes the way of `separate`, and has one outcome; one that fails does not affect the
+        others. The same song twice has two outcomes and one task. Two songs of one label are an
+        error of the second one, before anything is sent for it. A rejected key or an empty account
+        ends the creations: what runs is waited for and saved, the other songs of a collection get
+        a `NotBegunError`, an iterator is read no further, and a later run with the same journal
+        goes on there.
+
+        Args:
+            sources: paths, URLs, bytes, pairs of ids, or `Song` values, from an iterable or an
+                async iterable. A collection is checked on entering the block; an iterator is read
+                as songs can be begun, *max_pending* of them ahead.
+            type: as for `separate`, and so are *stem_name*, *callback_url* and *on_uncertain*.
+            stem_name: the instrument.
+            download_to: as for `separate`; the template needs ``{task_id}`` or ``{label}``.
+            timeout: seconds for the wait for each task, from its creation; None waits without end.
+            journal: as for `separate`; the same call, made again, goes on where one ended.
+            callback_url: where the API posts the results.
+            max_pending: songs under way at a time, at least 1: a creation comes before polls while
+                there are fewer. None derives it from the rate limit: 150 at 20 requests per 10 s.
+            max_credits: no creation begins that would exceed it, by the documented prices; one
+                that may have been accepted counts. None for no limit.
+            resubmit: how often a task that ends as GENERATE_AUDIO_FAILED is created again, from 0;
+                **each is billed**.
+            on_uncertain: what becomes of a song whose task may exist.
+
+        Raises:
+            InvalidArgumentError: an argument is unusable; nothing was sent.
+            ConfigurationError: the client's event loop runs in another thread.
+        """
+        options = self._song_options(
+            type=type,
+            stem_name=stem_name,
+            download_to=download_to,
+            timeout=timeout,
+            callback_url=callback_url,
+            on_uncertain=on_uncertain,
+            resubmit=resubmit,
+            is_for_many=True,
+        )
+        run = run_options(max_pending=max_pending, max_credits=max_credits, journal=journal)
+        engine = self._engines.elsewhere()
+        return SongsRunner(engine.songs, songs(sources), options, run, engine.events)
 
     def _song_options(self, *, callback_url: str | None, **options: Any) -> SongOptions:
         url, expects_callback = self._callback(callback_url)

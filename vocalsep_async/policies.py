@@ -65,6 +65,11 @@ UPLOAD_PATIENCE = 60.0
 last of them."""
 UPLOAD_LIFETIME = 3 * 86_400.0
 """Seconds for which the providers say that they keep what was uploaded."""
+PENDING_SECONDS = 75.0
+"""Seconds of the rate limit for whose requests a run of songs has tasks pending, unless it is told
+otherwise: a task of two minutes, found by its second poll, takes three requests."""
+MIN_PENDING, MAX_PENDING = 8, 300
+"""The least and most tasks that a run of songs has pending, unless it is told otherwise."""
 USABLE_UPLOAD = 2 / 3
 """Share of its lifetime in which an uploaded song may still be named to the API, which fetches it
 later: two of three days."""

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from batch.journals import journals_in_virtual_time
+from batch.journals import journals_in_virtual_time, run_inline
 from fakes import FakeProvider
 from songs.creating import creates_tasks
 from virtual_time import VIRTUAL_TIME
@@ -20,6 +20,7 @@ def anyio_backend(request: pytest.FixtureRequest) -> Any:
 @pytest.fixture
 def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     journals_in_virtual_time(monkeypatch)
+    monkeypatch.setattr("vocalsep_async._uploads.content.run_sync", run_inline)
     return tmp_path / "songs.journal"
 
 

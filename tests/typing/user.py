@@ -265,6 +265,16 @@ async def stems_of(song: str) -> str | None:
     return outcome.label
 
 
+async def many(paths: list[str]) -> str:
+    async with VocalSepClient() as client:
+        options = vocalsep_async.DownloadOptions("stems", template="{label}{ext}", stems=["vocal"])
+        songs = client.separate_many(paths, download_to=options, max_credits=100, resubmit=1)
+        async with songs as run:
+            labels = [outcome.label async for outcome in run]
+            counted = run.stats
+    return f"{labels} {counted.not_begun} {counted.credits_spent}"
+
+
 async def separate(song: str) -> dict[str, str]:
     async with VocalSepClient() as client:
         ref = await client.create_task(audio_url=song)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Collection, Iterable, Sized
+from typing import TypeVar
 
 from vocalsep_async import _arguments
 from vocalsep_async.errors import InvalidArgumentError
@@ -11,6 +12,8 @@ from vocalsep_async.models import TaskRef
 
 Tasks = Iterable[str | TaskRef] | AsyncIterable[str | TaskRef]
 RefOf = Callable[[str | TaskRef], TaskRef]
+G = TypeVar("G")
+M = TypeVar("M")
 
 _SLICE = 500
 """Ids that are read before the event loop may run other tasks."""
@@ -32,17 +35,19 @@ async def read_collection(tasks: Tasks, ref_of: RefOf) -> Collection[TaskRef] | 
     return refs.values()
 
 
-async def iterate(tasks: Tasks, ref_of: RefOf) -> AsyncGenerator[TaskRef]:
-    """The refs of *tasks*, as *ref_of* gives them; the event loop runs other tasks in between.
+async def iterate(
+    tasks: Iterable[G] | AsyncIterable[G], made_of: Callable[[G], M]
+) -> AsyncGenerator[M]:
+    """What *made_of* makes of each of *tasks*; the event loop runs other tasks in between.
 
     Raises:
-        InvalidArgumentError: an id is unusable; those before it were yielded.
+        InvalidArgumentError: one of them is unusable; those before it were yielded.
     """
     if isinstance(tasks, AsyncIterable):
         iterator = aiter(tasks)
         try:
             async for task in iterator:
-                yield ref_of(task)
+                yield made_of(task)
         finally:
             # A generator's own cleanup must not wait for the garbage collector. The caller cannot
             # close a generator that was created in the call of track().
@@ -50,7 +55,7 @@ async def iterate(tasks: Tasks, ref_of: RefOf) -> AsyncGenerator[TaskRef]:
                 await iterator.aclose()
         return
     for number, task in enumerate(tasks, start=1):
-        yield ref_of(task)
+        yield made_of(task)
         if number % _SLICE == 0:
             await asyncio.sleep(0)
 

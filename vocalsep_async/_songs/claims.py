@@ -28,11 +28,13 @@ class Claimed:
         ref: the task.
         origin: whether this call has created it, the journal had it, or another call shares it.
         outcome: how it ended in an earlier run; None if that is not known.
+        intent: its creation in the journal; None if it was not found there.
     """
 
     ref: TaskRef
     origin: Literal["created", "known", "joined"]
     outcome: TaskOutcome | None = None
+    intent: int | None = None
 
 
 Make = Callable[[Gate], Coroutine[Any, Any, Claimed]]

@@ -56,11 +56,13 @@ class SongRecords:
 
         row = await file.task(claim.task_id)
         if row is None:
-            return Claimed(TaskRef(claim.task_id, type=kind, label=label), "known")
+            ref = TaskRef(claim.task_id, type=kind, label=label)
+            return Claimed(ref, "known", intent=claim.number)
         ref = evolve(file.known_task(row).ref, label=label)
         if row.record is None:
-            return Claimed(ref, "known")
-        return Claimed(ref, "known", restored_outcome(file.path, row, self._restore, label))
+            return Claimed(ref, "known", intent=claim.number)
+        outcome = restored_outcome(file.path, row, self._restore, label)
+        return Claimed(ref, "known", outcome, claim.number)
 
     async def save_outcome(self, outcome: TaskOutcome) -> None:
         """Save how a task ended.

@@ -10,7 +10,7 @@ from collections.abc import Collection
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from attrs import evolve, frozen
 
@@ -28,6 +28,7 @@ from vocalsep_async._text import MaskedLink, printable
 from vocalsep_async._uploads.uploader import Uploader, UploadPlan
 from vocalsep_async.errors import (
     CreationUncertainError,
+    InsufficientCreditsError,
     UploadError,
     VocalSepError,
 )
@@ -35,6 +36,9 @@ from vocalsep_async.models import SeparationTask, SeparationType, TaskOutcome, T
 from vocalsep_async.policies import MAX_UPLOAD_BYTES, USABLE_UPLOAD, PollPolicy
 from vocalsep_async.providers import Provider, Request
 from vocalsep_async.songs import OnUncertain, Song
+
+if TYPE_CHECKING:
+    from vocalsep_async._journal.journal import Claim
 
 _PREPARED = 8
 """Songs of one run that are uploaded and created at a time."""
@@ -232,11 +236,9 @@ class Way:
 
     async def _task_of(self, song: IdentifiedSong, identity_: str, gate: Gate) -> Claimed:
         found = await self._records.find(identity_, song.type, song.label)
-        if isinstance(found, Claimed):
+        if isinstance(found, Claimed) and not self._lacked_credits(found):
             return found
-        if found is not None and self._options.on_uncertain == "report":
-            raise CreationUncertainError.of(song.label, found.began_at, found.error)
-        replaces = None if found is None else found.number
+        replaces = self._replaceable(song, found)
         async with self._preparing:
             await self._budget.reserve(song.type)
             is_spent = False
@@ -249,6 +251,25 @@ class Way:
                 self._budget.settle(song.type, is_spent=is_spent or gate.is_sending)
         self.created += 1
         return Claimed(ref, "created")
+
+    def _lacked_credits(self, claimed: Claimed) -> bool:
+        """Whether the account had too few credits for a task of an earlier run."""
+        refusal = None if claimed.outcome is None else self.refusal_in(claimed.outcome)
+        return isinstance(refusal, InsufficientCreditsError)
+
+    def _replaceable(self, song: IdentifiedSong, found: Claimed | Claim | None) -> int | None:
+        """The intent that another creation may take the place of; None if there is none.
+
+        Raises:
+            CreationUncertainError: it may not, because that task may exist.
+        """
+        if found is None:
+            return None
+        if isinstance(found, Claimed):
+            return found.intent
+        if self._options.on_uncertain == "report":
+            raise CreationUncertainError.of(song.label, found.began_at, found.error)
+        return found.number
 
     async def _created(
         self, song: IdentifiedSong, identity_: str, replaces: int | None, gate: Gate
@@ -331,6 +352,18 @@ class Way:
             return timeout
         # One whose time is over gets one more poll, because it may have ended between the runs.
         return max(0.0, timeout - (datetime.now(UTC) - created_at).total_seconds())
+
+    def refusal_in(self, outcome: TaskOutcome) -> VocalSepError | None:
+        """The error of an outcome that is one of the account; None if there is none."""
+        task = outcome.task
+        if task is None or task.status is not TaskStatus.CREATE_TASK_FAILED:
+            return outcome.error
+        code = task.error_code if isinstance(task.error_code, int) else 0
+        words = task.error_message or ""
+        rule = self._parts.provider.classify(code, words, in_envelope=True, is_creation=True)
+        if not issubclass(rule.error, InsufficientCreditsError):
+            return None
+        return InsufficientCreditsError(words, code=code, http_status=200, task_id=task.task_id)
 
     async def saved(self, outcome: TaskOutcome) -> TaskOutcome:
         """Save the stems of a task that has some, if that was asked for."""
