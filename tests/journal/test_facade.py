@@ -105,7 +105,7 @@ class TestItsBlock:
         async with Journal(path) as journal:
             with pytest.raises(JournalError, match="is already open"):
                 await journal.__aenter__()
-            with pytest.raises(JournalError, match="in use by another batch or process"):
+            with pytest.raises(JournalError, match="in use by another batch of this process"):
                 await Journal(path).__aenter__()
             assert await journal.intents() == ()
 

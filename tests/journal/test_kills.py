@@ -253,7 +253,7 @@ async def test_a_second_process_on_the_same_journal_is_refused_and_sends_nothing
     with running(command) as process:
         until_handed_out(process, len(IDS))
         assert said_by(tracking(emulator, path, url="http://127.0.0.1:1")) == [
-            ("error", f"{path} is in use by another batch or process; {advice}")
+            ("error", f"{path} is in use by process {process.pid}; {advice}")
         ]
         process.kill()
         process.wait()

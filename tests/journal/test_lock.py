@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import platform
 import signal
 import stat
 import subprocess
@@ -21,7 +22,9 @@ from vocalsep_async import JournalError
 from vocalsep_async._journal.lock import JournalLock
 from vocalsep_async._journal.store import Store
 
-IN_USE = "is in use by another batch or process; wait for it, or use another journal"
+IN_USE = "is in use by {}; wait for it, or use another journal"
+HERE = IN_USE.format("another batch of this process")
+UNKNOWN = IN_USE.format("another batch or process")
 HOLDER = """
 import sys
 from pathlib import Path
@@ -76,15 +79,16 @@ def held_elsewhere(path: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 def test_a_second_writer_in_the_same_process_is_refused(path: Path) -> None:
     with opened(path):
-        assert opening_error(path) == f"{path} {IN_USE}"
-        assert opening_error(path) == f"{path} {IN_USE}"
+        assert opening_error(path) == f"{path} {HERE}"
+        assert opening_error(path) == f"{path} {HERE}"
 
 
 def test_a_second_writer_in_another_process_is_refused_until_the_first_is_killed(
     path: Path,
 ) -> None:
     with held_elsewhere(path) as holder:
-        assert opening_error(path) == f"{path} {IN_USE}"
+        process = f"process {holder.pid}"
+        assert opening_error(path) == f"{path} {IN_USE.format(process)}"
         holder.send_signal(signal.SIGKILL)
         holder.wait()
     with opened(path) as store:
@@ -98,7 +102,7 @@ def test_a_forked_child_neither_holds_nor_releases_the_lock(path: Path, child: s
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as parent:
         assert parent.stdout is not None
         assert {parent.stdout.readline(), parent.stdout.readline()} == {b"child\n", b"parent\n"}
-        assert opening_error(path) == f"{path} {IN_USE}"
+        assert opening_error(path) == f"{path} {IN_USE.format(f'process {parent.pid}')}"
         parent.kill()
         os.waitid(os.P_PID, parent.pid, os.WEXITED | os.WNOWAIT)
         # The child waits for the end of our standard input.
@@ -148,7 +152,7 @@ def test_a_lock_that_is_held_is_no_missing_lock(
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(fcntl, "flock", flock)
-    assert opening_error(path) == f"{path} {IN_USE}"
+    assert opening_error(path) == f"{path} {UNKNOWN}"
 
 
 def test_a_lock_file_that_cannot_be_removed_is_released(
@@ -172,9 +176,9 @@ def test_all_names_of_a_journal_share_one_lock(path: Path, monkeypatch: pytest.M
     (path.parent / "link").symlink_to(path)
     monkeypatch.chdir(path.parent)
     with opened(path):
-        assert IN_USE in opening_error(Path(path.name))
-        assert IN_USE in opening_error(path.parent / "folder" / path.name)
-        assert IN_USE in opening_error(path.parent / "link")
+        assert HERE in opening_error(Path(path.name))
+        assert HERE in opening_error(path.parent / "folder" / path.name)
+        assert HERE in opening_error(path.parent / "link")
 
 
 def test_two_journals_in_one_directory_have_locks_of_their_own(path: Path) -> None:
@@ -199,7 +203,7 @@ def test_a_lock_file_is_private_and_removed_with_the_writer(path: Path) -> None:
 def test_the_lock_file_of_a_killed_process_is_taken_over(path: Path) -> None:
     lock_beside(path).write_bytes(b"left")
     with opened(path):
-        assert IN_USE in opening_error(path)
+        assert HERE in opening_error(path)
     assert not lock_beside(path).exists()
 
 
@@ -214,9 +218,66 @@ def test_a_second_release_does_not_release_the_lock_of_the_next_holder(path: Pat
     first.release()
     second = JournalLock(path)
     first.release()
-    with pytest.raises(JournalError, match=IN_USE):
+    with pytest.raises(JournalError, match=HERE):
         JournalLock(path)
     second.release()
+
+
+@pytest.mark.parametrize(
+    "text, holder",
+    [
+        (b"", "another batch or process"),
+        (b"\xff\xfe", "another batch or process"),
+        (b"one two", "another batch or process"),
+        (b"-7 HOST", "another batch or process"),
+        (b"99999999999999999999 HOST", "another batch or process"),
+        (b"1 HOST", "process 1"),
+        (b"12 elsewhere\x1b", "process 12 on elsewhere\\x1b"),
+    ],
+)
+def test_what_a_lock_file_says_of_its_holder_is_believed_where_it_can_be_true(
+    path: Path, text: bytes, holder: str
+) -> None:
+    lock = JournalLock(path)
+    lock_beside(path).write_bytes(text.replace(b"HOST", platform.node().encode()))
+    assert opening_error(path) == f"{path} {IN_USE.format(holder)}"
+    lock.release()
+
+
+def test_a_process_that_was_killed_is_not_named_as_the_holder(path: Path) -> None:
+    with held_elsewhere(path) as holder:
+        holder.kill()
+        holder.wait()
+    assert lock_beside(path).read_text(encoding="ascii").startswith(f"{holder.pid} ")
+    left = lock_beside(path).read_bytes()
+    lock = JournalLock(path)
+    # As if it had not written its own text yet.
+    lock_beside(path).write_bytes(left)
+    assert opening_error(path) == f"{path} {UNKNOWN}"
+    lock.release()
+
+
+def test_a_process_of_another_user_is_named(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def not_allowed(_pid: int, _signal: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "kill", not_allowed)
+    lock = JournalLock(path)
+    lock_beside(path).write_text(f"12 {platform.node()}", encoding="ascii")
+    assert opening_error(path) == f"{path} {IN_USE.format('process 12')}"
+    lock.release()
+
+
+def test_a_lock_is_taken_on_a_disk_that_has_no_room_for_its_text(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(os, "pwrite", full)
+    lock = JournalLock(path)
+    assert opening_error(path) == f"{path} {UNKNOWN}"
+    lock.release()
 
 
 @pytest.mark.parametrize("replaced", [False, True], ids=["removed", "replaced"])
@@ -232,7 +293,7 @@ def test_a_lock_file_that_is_removed_while_it_is_locked_gives_no_lock(
         flock(descriptor, operation)
 
     monkeypatch.setattr(fcntl, "flock", last_moment)
-    with pytest.raises(JournalError, match=IN_USE):
+    with pytest.raises(JournalError, match=UNKNOWN):
         JournalLock(path)
 
 

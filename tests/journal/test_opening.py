@@ -31,7 +31,7 @@ class TestOpeningAndClosing:
 
     async def test_a_second_writer_is_refused(self, path: Path) -> None:
         async with using(JournalFile(path)):
-            with pytest.raises(JournalError, match="in use by another batch or process"):
+            with pytest.raises(JournalError, match="in use by another batch of this process"):
                 await JournalFile(path).open()
 
     async def test_a_second_open_is_refused(self, path: Path) -> None:
