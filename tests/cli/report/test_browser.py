@@ -6,9 +6,10 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
+import attrs
 import pytest
 from cli.report.reports import (
     NAMES,
@@ -121,18 +122,21 @@ def a_run(folder: Path) -> Run:
     )
 
 
-def with_audio(folder: Path) -> tuple[Run, dict[Path, Peaks]]:
+def with_audio(folder: Path, seconds: float = 2.0) -> tuple[Run, dict[Path, Peaks]]:
     made = a_run(folder)
     paths = [path for each in made.outcomes for path in each.outcome.files.values()]
     for path in paths:
-        write_tone(path)
+        write_tone(path, seconds)
     return made, {path: peaks for path in paths if (peaks := compute_peaks(path))}
 
 
 def until(page: Page, truth: str) -> None:
     """Wait until *truth* holds, without playwright's own way, which the page's policy forbids."""
-    while not page.evaluate(truth):
+    for _ in range(1000):
+        if page.evaluate(truth):
+            return
         page.wait_for_timeout(30)
+    pytest.fail(f"never true: {truth}")
 
 
 def names(page: Page) -> list[str]:
@@ -150,58 +154,201 @@ def head(page: Page, key: str) -> Locator:
     return page.locator(f"thead [data-key={key}]")
 
 
-def test_a_stem_is_played_from_the_disk(open_page: Open, tmp_path: Path) -> None:
+def opened_song(page: Page, name: str) -> Locator:
+    """The row of a song, opened."""
+    button = opener(page, name)
+    if button.get_attribute("aria-expanded") == "false":
+        button.click()
+    return page.locator("tbody", has=button)
+
+
+def is_playing(song: Locator) -> bool:
+    """Whether all stems of the song play."""
+    states: list[bool] = song.locator("audio").evaluate_all("all => all.map(each => !each.paused)")
+    assert len(set(states)) == 1, states
+    return states[0]
+
+
+def test_a_page_opens_with_the_player_of_its_first_song(open_page: Open, tmp_path: Path) -> None:
+    made, peaks = with_audio(tmp_path)
+    failed_first = attrs.evolve(made, outcomes=(made.outcomes[2], *made.outcomes[:2]))
+    page = open_page(failed_first, peaks)
+    expect(opener(page, "Tin Roof")).to_have_attribute("aria-expanded", "true")
+    expect(page.get_by_role("button", name="Play Tin Roof")).to_be_in_viewport()
+    assert page.locator("[aria-expanded=true]").count() == 1
+
+
+def test_all_stems_of_a_song_play_together_from_the_disk(open_page: Open, tmp_path: Path) -> None:
     page = open_page(*with_audio(tmp_path / "ste ms #1"))
-    opener(page, "Tin Roof").click()
-    audio = page.get_by_label("vocal", exact=True)
-    audio.focus()
+    song = opened_song(page, "Tin Roof")
+    page.get_by_role("button", name="Play Tin Roof").focus()
     page.keyboard.press("Space")
-    until(page, "document.querySelector('audio').currentTime > 0.1")
-    assert audio.evaluate("audio => audio.readyState") >= 2
+    # Corrected while they play, however late the browser has started one of them.
+    until(
+        page,
+        """(() => {
+          const [one, other] = document.querySelectorAll("audio");
+          return one.currentTime > 0.2 && other.currentTime > 0.2
+            && Math.abs(one.currentTime - other.currentTime) < 0.05;
+        })()""",
+    )
+    assert is_playing(song)
     clip = page.locator(".played").first.evaluate("each => each.style.clipPath")
     assert 0 < float(clip.split()[1].rstrip("%")) < 100
+    expect(song.locator(".time")).to_contain_text("/ 0:02")
+    page.get_by_role("button", name="Pause Tin Roof").click()
+    assert not is_playing(song)
 
 
-def test_starting_one_stem_stops_the_other(open_page: Open, tmp_path: Path) -> None:
+def test_a_stem_that_lags_behind_catches_up(open_page: Open, tmp_path: Path) -> None:
+    page = open_page(*with_audio(tmp_path, seconds=30))
+    opened_song(page, "Tin Roof")
+    page.get_by_role("button", name="Play Tin Roof").click()
+    until(page, "document.querySelector('audio').currentTime > 0.1")
+    lagging = page.locator("audio").nth(1)
+    for drift in (-0.1, 1.0):
+        lagging.evaluate("(audio, drift) => { audio.currentTime += drift; }", drift)
+        until(
+            page,
+            """(() => {
+              const [one, other] = document.querySelectorAll("audio");
+              return Math.abs(one.currentTime - other.currentTime) < 0.05;
+            })()""",
+        )
+
+
+def test_a_song_ends_at_its_beginning(open_page: Open, tmp_path: Path) -> None:
     page = open_page(*with_audio(tmp_path))
-    opener(page, "Tin Roof").click()
-    for number in (0, 1):
-        page.locator("audio").nth(number).evaluate("audio => audio.play()")
-    until(page, "document.querySelector('audio').paused")
-    assert page.locator("audio").nth(1).evaluate("audio => audio.paused") is False
+    song = opened_song(page, "Tin Roof")
+    page.get_by_role("slider", name="Position").fill("1.8")
+    page.get_by_role("button", name="Play Tin Roof").click()
+    until(page, "document.querySelector('.play').ariaLabel === 'Play Tin Roof'")
+    assert not is_playing(song)
+    expect(song.locator(".time")).to_have_text("0:00 / 0:02")
 
 
-@pytest.mark.parametrize("how", ["closing", "filtering"])
-def test_a_hidden_player_is_paused(open_page: Open, tmp_path: Path, how: str) -> None:
+def test_a_stem_that_is_shorter_than_its_song_is_silent_at_the_end(
+    open_page: Open, tmp_path: Path
+) -> None:
+    made, peaks = with_audio(tmp_path, seconds=20)
+    short = made.outcomes[0].outcome.files["drums"]
+    write_tone(short, 0.8)
+    peaks[short] = cast("Peaks", compute_peaks(short))
+    page = open_page(made, peaks)
+    opened_song(page, "Tin Roof")
+    assert page.locator(".played").nth(1).evaluate("each => each.style.width") == "4%"
+    page.get_by_role("slider", name="Position").fill("1")
+    page.get_by_role("button", name="Play Tin Roof").click()
+    until(page, "document.querySelector('audio').currentTime > 1.1")
+    assert page.locator("audio").nth(1).evaluate("audio => audio.paused")
+    page.get_by_role("slider", name="Position").fill("0.1")
+    until(page, "!document.querySelectorAll('audio')[1].paused")
+    # Also where it is played while the position moves beyond its end.
+    page.get_by_role("slider", name="Position").fill("1")
+    until(page, "document.querySelectorAll('audio')[1].paused")
+    until(page, "document.querySelector('audio').currentTime > 1.1")
+    assert page.locator("audio").first.evaluate("audio => !audio.paused")
+
+
+def test_starting_one_song_pauses_the_other(open_page: Open, tmp_path: Path) -> None:
     page = open_page(*with_audio(tmp_path))
-    opener(page, "Tin Roof").click()
-    page.locator("audio").first.evaluate("audio => audio.play()")
-    if how == "closing":
-        opener(page, "Tin Roof").click()
-    else:
-        page.get_by_label("Find").fill("zebra")
-    until(page, "document.querySelector('audio').paused")
+    first, second = opened_song(page, "Tin Roof"), opened_song(page, "été 78")
+    for name in ("Tin Roof", "été 78"):
+        page.get_by_role("button", name=f"Play {name}").click()
+        until(page, f"document.querySelector('[aria-label=\"Pause {name}\"]') !== null")
+    until(page, "!document.querySelectorAll('audio')[2].paused")
+    assert not is_playing(first)
+    assert is_playing(second)
 
 
-def test_a_click_on_a_waveform_seeks(open_page: Open, tmp_path: Path) -> None:
+def audible(song: Locator) -> list[bool]:
+    found: list[bool] = song.locator("audio").evaluate_all("all => all.map(each => !each.muted)")
+    return found
+
+
+def test_solo_and_mute_choose_the_stems_that_are_heard(open_page: Open, tmp_path: Path) -> None:
     page = open_page(*with_audio(tmp_path))
-    opener(page, "Tin Roof").click()
-    wave = page.locator(".wave").first
-    box = wave.bounding_box()
+    song = opened_song(page, "Tin Roof")
+    solo_vocal = song.get_by_role("button", name="Solo vocal")
+    mute_vocal = song.get_by_role("button", name="Mute vocal")
+    solo_drums = song.get_by_role("button", name="Solo drums")
+    assert audible(song) == [True, True]
+    solo_vocal.click()
+    expect(solo_vocal).to_have_attribute("aria-pressed", "true")
+    assert audible(song) == [True, False]
+    solo_drums.focus()
+    page.keyboard.press("Enter")
+    assert audible(song) == [True, True]
+    mute_vocal.click()
+    assert audible(song) == [False, True]
+    for button in (solo_vocal, solo_drums, mute_vocal):
+        button.click()
+        expect(button).to_have_attribute("aria-pressed", "false")
+    assert audible(song) == [True, True]
+
+
+@pytest.mark.parametrize("how", ["closing", "filtering", "another program"])
+def test_a_song_is_paused(open_page: Open, tmp_path: Path, how: str) -> None:
+    page = open_page(*with_audio(tmp_path))
+    opened_song(page, "Tin Roof")
+    page.get_by_role("button", name="Play Tin Roof").click()
+    until(page, "[...document.querySelectorAll('audio')].every(each => !each.paused)")
+    match how:
+        case "closing":
+            opener(page, "Tin Roof").click()
+        case "filtering":
+            page.get_by_label("Find").fill("zebra")
+        case _:
+            page.locator("audio").first.evaluate("audio => audio.pause()")
+    until(page, "[...document.querySelectorAll('audio')].every(each => each.paused)")
+    assert page.locator(".play").first.get_attribute("aria-label") == "Play Tin Roof"
+
+
+def test_a_pause_while_the_files_are_loaded_prevents_the_start(
+    open_page: Open, tmp_path: Path
+) -> None:
+    page = open_page(*with_audio(tmp_path))
+    song = opened_song(page, "Tin Roof")
+    song.locator(".play").evaluate("button => { button.click(); button.click(); }")
+    until(page, "[...document.querySelectorAll('audio')].every(each => each.readyState > 1)")
+    assert not is_playing(song)
+
+
+def test_a_pointer_on_a_waveform_seeks_all_stems(open_page: Open, tmp_path: Path) -> None:
+    page = open_page(*with_audio(tmp_path))
+    song = opened_song(page, "Tin Roof")
+    box = page.locator(".wave").first.bounding_box()
     assert box
-    wave.click(position={"x": box["width"] * 0.75, "y": 10})
-    time = page.locator("audio").first.evaluate("audio => audio.currentTime")
-    assert time == pytest.approx(1.5, abs=0.1)
-    clip = page.locator(".played").first.evaluate("each => each.style.clipPath")
-    assert clip.startswith("inset(0px 25")
+    page.mouse.move(box["x"] + 10, box["y"] + 10)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.75, box["y"] + 10)
+    page.mouse.up()
+    page.mouse.move(box["x"] + 20, box["y"] + 10)
+    slider = page.get_by_role("slider", name="Position")
+    assert float(slider.input_value()) == pytest.approx(1.5, abs=0.1)
+    for clip in page.locator(".played").evaluate_all("all => all.map(a => a.style.clipPath)")[:2]:
+        assert clip.startswith("inset(0px 25")
+    song.locator(".play").click()
+    until(page, "document.querySelectorAll('audio')[1].currentTime > 1.5")
+
+
+def test_the_keys_of_the_slider_move_by_a_second(open_page: Open, tmp_path: Path) -> None:
+    page = open_page(*with_audio(tmp_path))
+    slider = opened_song(page, "Tin Roof").get_by_role("slider", name="Position")
+    slider.focus()
+    for key, value in (("ArrowRight", 1.0), ("PageUp", 2.0), ("ArrowLeft", 1.0), ("Home", 0.0)):
+        page.keyboard.press(key)
+        assert float(slider.input_value()) == pytest.approx(value, abs=0.06)
+    page.keyboard.press("ArrowUp")
+    expect(slider).to_have_attribute("aria-valuetext", "0:01 of 0:02")
 
 
 def test_players_are_created_when_a_row_is_opened(open_page: Open, tmp_path: Path) -> None:
     page = open_page(*with_audio(tmp_path))
-    assert page.locator("audio").count() == 0
-    for _ in range(3):
-        opener(page, "Tin Roof").click()
     assert page.locator("audio").count() == 2
+    for _ in range(3):
+        opener(page, "été 78").click()
+    assert page.locator("audio").count() == 3
     assert set(page.locator("audio").evaluate_all("all => all.map(each => each.preload)")) == {
         "none"
     }
@@ -209,13 +356,24 @@ def test_players_are_created_when_a_row_is_opened(open_page: Open, tmp_path: Pat
 
 def test_a_missing_file_of_a_stem_is_reported(browser: Browser, tmp_path: Path) -> None:
     # Not with the other fixture: the browser reports the missing file as an error.
-    write_report(a_run(tmp_path), tmp_path / "report.html", {})
+    made, peaks = with_audio(tmp_path)
+    missing = made.outcomes[0].outcome.files["vocal"]
+    missing.unlink()
+    del peaks[missing]
+    write_report(made, tmp_path / "report.html", peaks)
     page = browser.new_page()
     page.goto((tmp_path / "report.html").as_uri())
-    opener(page, "Tin Roof").click()
+    song = opened_song(page, "Tin Roof")
     expect(page.locator(".stems .note").first).to_have_text("no waveform")
-    page.locator("audio").first.evaluate("audio => void audio.play().catch(() => 0)")
+    page.get_by_role("button", name="Play Tin Roof").click()
     expect(page.locator(".stems .note").first).to_contain_text("cannot be played")
+    until(page, "!document.querySelectorAll('audio')[1].paused")
+    made.outcomes[1].outcome.files["vocal"].unlink()
+    other = opened_song(page, "été 78")
+    page.get_by_role("button", name="Play été 78").click()
+    expect(other.locator(".stems .note")).to_contain_text("cannot be played")
+    expect(page.get_by_role("button", name="Play été 78")).to_be_visible()
+    assert not is_playing(song)
     page.close()
 
 
@@ -271,10 +429,10 @@ def test_words_filter_the_tasks(
     page = open_page(a_run(tmp_path))
     page.get_by_label("Find").fill(words)
     assert names(page) == left
-    expect(page.locator("output")).to_have_text(f"{len(left)} of 5 tasks")
+    expect(page.locator("output")).to_have_text(f"{len(left)} of 5 songs")
     expect(page.locator("#nothing")).to_be_visible(visible=not left)
     page.get_by_label("Find").fill("")
-    expect(page.locator("output")).to_have_text("5 tasks")
+    expect(page.locator("output")).to_have_text("5 songs")
 
 
 def test_a_status_filters_with_the_keyboard(open_page: Open, tmp_path: Path) -> None:
@@ -289,15 +447,22 @@ def test_a_status_filters_with_the_keyboard(open_page: Open, tmp_path: Path) -> 
 def test_a_stem_can_be_reached_with_the_keyboard(open_page: Open, tmp_path: Path) -> None:
     page = open_page(*with_audio(tmp_path))
     page.keyboard.press("Tab")
-    expect(page.get_by_role("link", name="Skip to the tasks")).to_be_focused()
+    expect(page.get_by_role("link", name="Skip to the statistics")).to_be_focused()
     page.keyboard.press("Enter")
-    opener(page, "Tin Roof").focus()
+    expect(page.locator("#statistics")).to_be_focused()
+    opener(page, "été 78").focus()
     page.keyboard.press("Enter")
-    expect(opener(page, "Tin Roof")).to_have_attribute("aria-expanded", "true")
-    page.keyboard.press("Tab")
-    expect(page.get_by_role("link", name="vocal", exact=True)).to_be_focused()
-    page.keyboard.press("Tab")
-    expect(page.get_by_label("vocal", exact=True)).to_be_focused()
+    expect(opener(page, "été 78")).to_have_attribute("aria-expanded", "true")
+    song = page.locator("tbody", has=opener(page, "été 78"))
+    for role, name in (
+        ("button", "Play été 78"),
+        ("slider", "Position"),
+        ("link", "vocal"),
+        ("button", "Solo vocal"),
+        ("button", "Mute vocal"),
+    ):
+        page.keyboard.press("Tab")
+        expect(song.get_by_role(cast("Any", role), name=name, exact=True)).to_be_focused()
 
 
 def test_a_click_in_a_chart_opens_the_task_even_if_a_filter_hid_it(
@@ -321,8 +486,8 @@ def test_the_page_fits_the_viewport(
     timed_outcomes = (*made.outcomes, *hostile_run(tmp_path).outcomes)
     made = run(*timed_outcomes, command="x" * 400, api="y" * 300)
     page = open_page(made, viewport={"width": width, "height": 800}, color_scheme=scheme)
-    opener(page, "Tin Roof").click()
-    opener(page, "Apple").click()
+    opened_song(page, "Tin Roof")
+    opened_song(page, "Apple")
     page.locator("tbody:nth-of-type(13) .task button").click()
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
@@ -330,7 +495,9 @@ def test_the_page_fits_the_viewport(
 def test_stems_outside_the_viewport_do_not_widen_the_page(open_page: Open, tmp_path: Path) -> None:
     timed_outcomes = (timed(with_files(each, tmp_path, ("vocal",)), 14) for each in range(20))
     page = open_page(run(*timed_outcomes), viewport={"width": 320, "height": 800})
-    page.locator(".task button").evaluate_all("all => all.forEach(each => each.click())")
+    page.locator(".task [aria-expanded=false]").evaluate_all(
+        "all => all.forEach(each => each.click())"
+    )
     assert page.locator("audio").count() == 20
     assert page.evaluate("document.documentElement.scrollWidth") <= 320
 
@@ -446,5 +613,6 @@ def test_a_page_of_five_hundred_tasks_is_laid_out_within_two_seconds(
     assert min(times) < 2000
     assert len(names(page)) == 500
     head(page, "delay").get_by_role("button").click()
-    opener(page, "Song 499").click()
     assert page.locator("audio").count() == len(NAMES)
+    opened_song(page, "Song 499")
+    assert page.locator("audio").count() == 2 * len(NAMES)

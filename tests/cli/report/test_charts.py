@@ -193,6 +193,24 @@ class TestSummary:
         made = run(*map(timed, given))
         assert headline(status_shares(rows_of(made), unfinished)) == expected
 
+    @pytest.mark.parametrize(
+        "given, unfinished, expected",
+        [
+            ([], 0, "No songs in this run"),
+            ([task()], 0, "The song is separated"),
+            ([unsaved()], 0, "The song is separated but not saved"),
+            ([failed_task()], 0, "The song could not be separated"),
+            ([], 1, "The song is still open"),
+            ([task(), task()], 0, "All 2 songs separated"),
+            ([task(), failed_task()], 0, "1 of 2 songs separated"),
+        ],
+    )
+    def test_the_headline_of_songs_says_what_became_of_them(
+        self, given: list[SeparationTask | TaskOutcome], unfinished: int, expected: str
+    ) -> None:
+        made = run(*map(timed, given))
+        assert headline(status_shares(rows_of(made), unfinished), "song") == expected
+
     def test_the_figures_are_those_of_the_last_sample(self) -> None:
         made = run(timed(task()), samples=(sample(1, 5), sample(2, 1234, 7)))
         values = {

@@ -125,6 +125,42 @@ def test_the_waveforms_are_in_the_order_of_tasks_and_stems() -> None:
     assert waveforms(text) == [[], [["AP8=", 2.0], None]]
 
 
+def test_the_page_shows_the_songs_before_the_statistics() -> None:
+    text = html_of(run(timed(task(), label="Tin Roof")))
+    places = [text.index(f'id="{each}-title"') for each in ("tasks", "statistics", "timeline")]
+    assert places == sorted(places)
+
+
+def shown(text: str) -> str:
+    """The text of a page, and its labels for assistive technology."""
+    text = re.sub(r"<(script|style)\b.*?</\1>", "", text, flags=re.DOTALL)
+    labels = (each.get("aria-label") or "" for _, each in ParsedPage(text).tags)
+    return re.sub(r"<[^>]*>", " ", text) + " ".join(labels)
+
+
+def test_a_page_of_songs_counts_songs_and_a_page_of_tasks_tasks() -> None:
+    titles = ("Tin Roof", "Apple")
+    record = task("1")
+    songs = shown(html_of(run(*(timed(record, label=each) for each in titles))))
+    tasks = shown(html_of(run(*(timed(record) for each in titles))))
+    assert "2 songs" in songs
+    assert "tasks" not in songs
+    assert "2 tasks" in tasks
+    assert "song" not in tasks
+
+
+def test_a_page_of_three_hundred_songs_is_small() -> None:
+    names = tuple(STEM_NAMES)[:12]
+    ended = [with_files(number, Path("/reports/stems"), names) for number in range(300)]
+    peaks = {
+        path: Peaks(bytes(range(120)), 240.0) for each in ended for path in each.files.values()
+    }
+    text = html_of(run(*(timed(each, label=f"Song {n}") for n, each in enumerate(ended))), peaks)
+    # Of these, 160 bytes for each of 3600 waveforms, and a link for each stem.
+    assert len(text) < 2_000_000
+    assert "<audio" not in text
+
+
 def test_a_table_marks_its_sort_order() -> None:
     parsed = ParsedPage(html_of(run(timed(task()))))
     sorts = {each["data-key"]: each["aria-sort"] for each in parsed.all("th") if "data-key" in each}
@@ -165,8 +201,8 @@ def test_the_page_mentions_clock_skew_and_tasks_without_an_outcome() -> None:
 )
 def test_an_unusual_run_has_a_page_without_placeholders(unusual: Run) -> None:
     text = html_of(unusual)
-    shown = re.sub(r"<(script|style)\b.*?</\1>", "", text, flags=re.DOTALL)
-    assert not re.search(r"\b(None|nan|inf|undefined)\b", shown.replace("None of", ""))
+    visible = re.sub(r"<(script|style)\b.*?</\1>", "", text, flags=re.DOTALL)
+    assert not re.search(r"\b(None|nan|inf|undefined)\b", visible.replace("None of", ""))
     assert ParsedPage(text).all("h1")
 
 

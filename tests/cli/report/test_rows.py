@@ -21,7 +21,7 @@ from vocalsep_async import (
     TaskTimeoutError,
     TransportError,
 )
-from vocalsep_async.cli.report.rows import TaskRow, task_rows
+from vocalsep_async.cli.report.rows import TaskRow, noun_of, task_rows
 from vocalsep_async.cli.report.status import RowStatus, reason_of, status_of
 from vocalsep_async.cli.report.text import colour_index, file_link
 from vocalsep_async.models import STEM_NAMES
@@ -125,6 +125,19 @@ def test_the_name_of_a_row_is_its_label_or_its_id() -> None:
     )
     assert (named.name, unlabelled.name) == ("Tin Roof", "b")
     assert (named.number, unlabelled.number) == (1, 2)
+
+
+def test_the_name_of_a_row_without_a_label_has_both_ends_of_the_id() -> None:
+    (row,) = task_rows(run(timed(task("5c79be8e" * 4))), Path("/reports"))
+    assert row.name == "5c79be8e…be8e"
+
+
+@pytest.mark.parametrize(
+    "labels, noun", [([], "task"), (["A", "B"], "song"), (["A", None], "task"), ([None], "task")]
+)
+def test_rows_are_songs_where_all_have_labels(labels: list[str | None], noun: str) -> None:
+    made = run(*(timed(task(), label=each) for each in labels))
+    assert noun_of(task_rows(made, Path("/reports"))) == noun
 
 
 def test_a_row_separates_saved_from_missing_stems() -> None:

@@ -18,11 +18,14 @@ from markupsafe import Markup
 from vocalsep_async._text import counted, shortened
 from vocalsep_async.cli.report import text
 from vocalsep_async.cli.report.charts import delay_chart, request_chart, timeline
-from vocalsep_async.cli.report.rows import TaskRow, task_rows
+from vocalsep_async.cli.report.rows import TaskRow, noun_of, task_rows
 from vocalsep_async.cli.report.run import Run
 from vocalsep_async.cli.report.status import LABELS
 from vocalsep_async.cli.report.summary import figures, headline, status_shares
 from vocalsep_async.cli.report.waveform import Peaks
+
+_STYLES = ("style.css", "player.css")
+_SCRIPTS = ("player.js", "script.js")
 
 
 def write_report(run: Run, path: Path, peaks: Mapping[Path, Peaks]) -> None:
@@ -45,6 +48,7 @@ def write_report(run: Run, path: Path, peaks: Mapping[Path, Peaks]) -> None:
 def render(run: Run, folder: Path, peaks: Mapping[Path, Peaks]) -> str:
     """The HTML of the page of *run*, for a file in *folder*."""
     rows = task_rows(run, folder)
+    noun = noun_of(rows)
     shares = status_shares(rows, run.unfinished)
     delays = delay_chart(rows)
     return (
@@ -52,9 +56,10 @@ def render(run: Run, folder: Path, peaks: Mapping[Path, Peaks]) -> str:
         .get_template("report.html.j2")
         .render(
             run=run,
-            headline=headline(shares),
+            noun=noun,
+            headline=headline(shares, noun),
             shares=shares,
-            figures=figures(run, rows, delays),
+            figures=figures(run, rows, delays, noun),
             rows=rows,
             skewed=sum(row.is_skewed for row in rows),
             timeline=timeline(run, rows),
@@ -62,8 +67,8 @@ def render(run: Run, folder: Path, peaks: Mapping[Path, Peaks]) -> str:
             requests=request_chart(run),
             waveforms=_waveforms(rows, peaks),
             policy=_security_policy(),
-            style=_asset("style.css"),
-            script=_asset("script.js"),
+            style=_assets(*_STYLES),
+            script=_assets(*_SCRIPTS),
         )
     )
 
@@ -110,23 +115,24 @@ def _finalize(value: object) -> object:
 
 
 @cache
-def _asset(name: str) -> Markup:
-    """A file of this package that is inserted into the page unescaped."""
-    return Markup(files(__package__).joinpath("templates", name).read_text(encoding="utf-8"))  # noqa: S704
+def _assets(*names: str) -> Markup:
+    """Files of this package that are inserted into the page unescaped, one after the other."""
+    folder = files(__package__).joinpath("templates")
+    return Markup("\n".join(folder.joinpath(each).read_text(encoding="utf-8") for each in names))  # noqa: S704
 
 
 def _security_policy() -> str:
     """A policy that permits the page's own script and style, playing stems, and nothing else."""
     return (
         "default-src 'none'; base-uri 'none'; form-action 'none'; "
-        f"script-src {_hash('script.js')}; style-src {_hash('style.css')}; "
+        f"script-src {_hash(*_SCRIPTS)}; style-src {_hash(*_STYLES)}; "
         # 'self' for a page that is served together with its stems.
         "media-src 'self' file:"
     )
 
 
-def _hash(name: str) -> str:
-    digest = hashlib.sha256(_asset(name).encode()).digest()
+def _hash(*names: str) -> str:
+    digest = hashlib.sha256(_assets(*names).encode()).digest()
     return f"'sha256-{b64encode(digest).decode('ascii')}'"
 
 

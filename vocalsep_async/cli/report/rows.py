@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
 from attrs import frozen
 
 from vocalsep_async import TaskOutcome
+from vocalsep_async._text import shortened
 from vocalsep_async.cli.report.run import Run, TimedOutcome
 from vocalsep_async.cli.report.status import RowStatus, last_record, reason_of, status_of
 from vocalsep_async.cli.report.text import file_link
@@ -72,8 +73,13 @@ class TaskRow:
 
     @property
     def name(self) -> str:
-        """The label of the task, or its id."""
-        return self.outcome.label or self.outcome.task_id
+        """The label of the task, or its id without the middle."""
+        return self.outcome.label or shortened(self.outcome.task_id)
+
+
+def noun_of(rows: Sequence[TaskRow]) -> str:
+    """What the page calls *rows*: songs where all of them have a label, which is a title."""
+    return "song" if rows and all(row.outcome.label for row in rows) else "task"
 
 
 def task_rows(run: Run, folder: Path) -> tuple[TaskRow, ...]:

@@ -54,33 +54,44 @@ def status_shares(rows: Sequence[TaskRow], unfinished: int) -> tuple[StatusShare
     return tuple(shares)
 
 
-def headline(shares: Sequence[StatusShare]) -> str:
-    """The result of the run in a sentence."""
+def headline(shares: Sequence[StatusShare], noun: str = "task") -> str:
+    """The result of the run in a sentence, where its tasks are called *noun*."""
     total = sum(share.count for share in shares)
     # The first status is SUCCEEDED.
     succeeded = shares[0].count
+    done = "separated" if noun == "song" else "succeeded"
     if total == 0:
-        return "No tasks in this run"
-    if total == succeeded:
-        return "The task succeeded" if total == 1 else f"All {total:,} tasks succeeded"
+        return f"No {noun}s in this run"
     if total == 1:
         (only,) = (share for share in shares if share.count)
-        return _HEADLINES_OF_ONE[only.status]
+        return _HEADLINES_OF_ONE[noun][only.status]
+    if total == succeeded:
+        return f"All {total:,} {noun}s {done}"
     unsaved = sum(share.count for share in shares if share.status is RowStatus.UNSAVED)
-    done = succeeded + unsaved
-    counts = f"{done or 'None'} of {total:,} tasks succeeded"
+    counts = f"{succeeded + unsaved or 'None'} of {total:,} {noun}s {done}"
     return f"{counts}, {unsaved:,} not saved" if unsaved else counts
 
 
 _HEADLINES_OF_ONE = {
-    RowStatus.UNSAVED: "The task succeeded but was not saved",
-    RowStatus.FAILED: "The task failed",
-    RowStatus.OPEN: "The task is still open",
+    "task": {
+        RowStatus.SUCCEEDED: "The task succeeded",
+        RowStatus.UNSAVED: "The task succeeded but was not saved",
+        RowStatus.FAILED: "The task failed",
+        RowStatus.OPEN: "The task is still open",
+    },
+    "song": {
+        RowStatus.SUCCEEDED: "The song is separated",
+        RowStatus.UNSAVED: "The song is separated but not saved",
+        RowStatus.FAILED: "The song could not be separated",
+        RowStatus.OPEN: "The song is still open",
+    },
 }
 
 
-def figures(run: Run, rows: Sequence[TaskRow], chart: DelayChart) -> tuple[Figure, ...]:
-    """The figures of *run*."""
+def figures(
+    run: Run, rows: Sequence[TaskRow], chart: DelayChart, noun: str = "task"
+) -> tuple[Figure, ...]:
+    """The figures of *run*, whose tasks are called *noun*."""
     last = run.samples[-1] if run.samples else None
     saved = sum(len(row.stems) for row in rows)
     missing = sum(len(row.outcome.not_saved) for row in rows)
@@ -95,5 +106,5 @@ def figures(run: Run, rows: Sequence[TaskRow], chart: DelayChart) -> tuple[Figur
         Figure(
             "95th percentile", format_seconds(chart.p95), f"of {counted(len(chart.dots), 'delay')}"
         ),
-        Figure("Stems saved", f"{saved:,}", f"{saved_note}from {counted(saved_tasks, 'task')}"),
+        Figure("Stems saved", f"{saved:,}", f"{saved_note}from {counted(saved_tasks, noun)}"),
     )
