@@ -14,17 +14,24 @@ from pathlib import Path
 from playwright.sync_api import Browser, sync_playwright
 
 DOCS = Path(__file__).parent
-LENGTHS = {1280: 2700, 390: 2900}
-"""Height of the picture, by width."""
+WIDTHS = (1280, 390)
 
 
 def take(browser: Browser, page: Path, width: int, scheme: str) -> None:
-    """Take one picture, with a task of many stems open."""
+    """Take one picture, with the player of the first song and one of many stems open."""
     view = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)  # type: ignore[arg-type]
     view.goto(page.as_uri())
-    view.locator("tbody[data-status=succeeded] .task button").nth(1).click()
+    song = view.locator("tbody", has=view.get_by_role("button", name="Für Nora", exact=True))
+    song.locator(".task button").click()
+    song.get_by_role("slider").fill("2.4")
+    song.get_by_role("button", name="Mute drums").click()
+    view.mouse.move(0, 0)
     view.evaluate("scrollTo(0, 0)")
-    view.set_viewport_size({"width": width, "height": LENGTHS[width]})
+    # Chromium paints what is outside of the viewport only for a viewport of that height.
+    height = view.evaluate("document.documentElement.scrollHeight")
+    view.set_viewport_size({"width": width, "height": height})
+    height = view.evaluate("document.documentElement.scrollHeight")
+    view.set_viewport_size({"width": width, "height": height})
     view.screenshot(path=DOCS / f"report-{width}-{scheme}.png")
     view.close()
 
@@ -37,7 +44,7 @@ def main() -> None:
         browser = driver.chromium.launch(
             executable_path=shutil.which("chromium"), args=["--no-sandbox"]
         )
-        for width in LENGTHS:
+        for width in WIDTHS:
             for scheme in ("light", "dark"):
                 take(browser, Path(folder) / "vocalsep-demo" / "report.html", width, scheme)
         browser.close()
