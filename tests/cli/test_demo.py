@@ -17,7 +17,7 @@ from cli.subprocesses import ended
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vocalsep_async import Adaptive, Durations, PollContext, PollPolicy, RateLimit
+from vocalsep_async import Adaptive, Durations, DurationView, PollContext, PollPolicy, RateLimit
 from vocalsep_async.cli.demo import (
     LIMIT,
     REAL_LIMIT,
@@ -28,7 +28,6 @@ from vocalsep_async.cli.demo import (
     emulator,
     usual_durations,
 )
-from vocalsep_async.durations import DurationView
 from vocalsep_async.emulator import Emulator
 
 # The demo needs no key, and sends requests to its emulator only.

@@ -8,8 +8,15 @@ from typing import Any, cast
 
 from attrs import evolve, frozen
 
-from vocalsep_async import Adaptive, PollContext, RateLimit, SeparationType, TaskRef, VocalSepClient
-from vocalsep_async.durations import DurationView
+from vocalsep_async import (
+    Adaptive,
+    DurationView,
+    PollContext,
+    RateLimit,
+    SeparationType,
+    TaskRef,
+    VocalSepClient,
+)
 from vocalsep_async.emulator import Emulator
 
 TITLES = (
