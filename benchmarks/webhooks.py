@@ -49,6 +49,7 @@ CASES: dict[str, CallbackFaults | None] = {
     "on": CallbackFaults(),
     "with faults": FAULTS,
     "50 % lost": CallbackFaults(lost=0.5),
+    "all lost": CallbackFaults(lost=1.0),
     "off": None,
 }
 """What goes wrong with callbacks; None for creations that name no callback URL."""
