@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import Awaitable, Callable
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,53 @@ async def test_notify_polls_a_task_that_has_not_ended_once_more(provider: FakePr
         assert len(provider.times("a")) == 2
         assert not wait.done()
         await asyncio.gather(wait, return_exceptions=True)
+
+
+async def test_notify_again_and_again_costs_few_polls(provider: FakeProvider) -> None:
+    # Anyone may send callbacks where the receiver cannot tell them from true ones.
+    provider.add("a", NEVER)
+    async with make_client(poll=RARELY) as client:
+        waits = [waiting(client.wait_for_task("a", timeout=None)) for _ in range(2)]
+        await anyio.sleep(20)
+        for _ in range(3000):
+            assert client.notify("a")
+            await anyio.sleep(0.1)
+        gaps = [late - early for early, late in pairwise(provider.times("a"))]
+        assert gaps[1:] == pytest.approx([5, 15, 35, 75, 155], abs=0.5)
+        for wait in waits:
+            wait.cancel()
+        await asyncio.gather(*waits, return_exceptions=True)
+
+
+async def test_false_callbacks_take_no_slots_from_other_tasks(provider: FakeProvider) -> None:
+    running, others = numbered(5), [f"other {number}" for number in range(10)]
+    add_all(provider, running, NEVER)
+    add_all(provider, others, 10)
+    async with make_client() as client:
+        false, true = (
+            [waiting(client.wait_for_task(task_id)) for task_id in tasks]
+            for tasks in (running, others)
+        )
+        for number in range(600):
+            client.notify(running[number % 5])
+            await anyio.sleep(0.1)
+        assert all(wait.done() for wait in true)
+        for wait in (*false, *true):
+            wait.cancel()
+        await asyncio.gather(*false, *true, return_exceptions=True)
+
+
+async def test_a_callback_after_a_false_one_is_found_within_seconds(provider: FakeProvider) -> None:
+    provider.add("a", 22)
+    async with make_client(poll=RARELY) as client:
+        wait = waiting(client.wait_for_task("a"))
+        await anyio.sleep(20)
+        assert client.notify("a")
+        called = anyio.current_time()
+        await anyio.sleep(2.5)
+        assert client.notify("a")
+        assert (await wait).succeeded
+        assert anyio.current_time() == pytest.approx(called + 5 + provider.round_trip)
 
 
 async def test_notify_returns_false_for_tasks_that_are_not_waited_for(

@@ -416,7 +416,9 @@ class VocalSepClient:
         """Poll a task that is waited for as soon as the rate limit allows; for webhooks.
 
         All waits and batches for it get what the poll finds. Where there is none yet, the call is
-        remembered for 15 minutes, and the first poll of one that begins later is immediate. Call
+        remembered for 15 minutes, and the first poll of one that begins later is immediate. Where
+        a call had the task polled too early, the next one brings a poll forward only to 5 s after
+        that, then to 15 s, and so on: false callbacks must not use up the rate limit. Call
         it in the client's event loop; from another thread use
         ``loop.call_soon_threadsafe(client.notify, task_id)``.
 

@@ -85,6 +85,10 @@ MISSING_STATUS_PATIENCE = 1.0
 CALLBACK_BODY_PATIENCE = 10.0
 """Seconds in which the whole body of a callback must arrive, unless its receiver is told otherwise.
 Their senders give up after 15 s."""
+FALSE_CALLBACK_GAP = 5.0
+"""Seconds between a poll that a callback brought forward, without finding the end of the task, and
+the next poll that a callback may bring forward. After each such poll it is twice as long, and this
+longer: 5, 15, 35. A callback may be forged, and must not use up the rate limit."""
 REFUSED_CALLBACK_GAP = 3600.0
 """Seconds between two warnings of a receiver about callbacks that it refused for the same reason:
 anyone can post to its address, as often as they like."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from math import inf
+from typing import Protocol
 
 from vocalsep_async._polling.memory import PollMemory
 from vocalsep_async._polling.target import PollTarget, Verdict, identity_of
@@ -13,6 +14,11 @@ from vocalsep_async._text import printable
 from vocalsep_async.errors import InvalidArgumentError
 from vocalsep_async.models import SeparationTask, TaskRef
 from vocalsep_async.providers._routes import Routes
+
+
+class _PollSoon(Protocol):
+    def __call__(self, target: PollTarget, *, is_called: bool) -> None:
+        """Poll *target* soon."""
 
 
 class Callbacks:
@@ -30,7 +36,7 @@ class Callbacks:
         self,
         routes: Routes,
         target_of: Callable[[TaskRef], PollTarget | None],
-        poll_soon: Callable[[PollTarget], None],
+        poll_soon: _PollSoon,
         receive: Callable[[TaskRef, SeparationTask], Verdict],
         memory: PollMemory,
     ) -> None:
@@ -63,7 +69,7 @@ class Callbacks:
         """A callback came for a task that is waited for."""
         target.on_called(asyncio.get_running_loop().time())
         if record is None or self.final(target.ref, record) is None:
-            self._poll_soon(target)
+            self._poll_soon(target, is_called=True)
 
     def _keep(self, refs: list[TaskRef], record: SeparationTask | None, now: float) -> None:
         for ref in refs:

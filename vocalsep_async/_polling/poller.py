@@ -260,9 +260,9 @@ class Poller:
         target = self._targets.get(identity_of(ref))
         return 0 if target is None else target.polls - target.is_polling
 
-    def poll_soon(self, target: PollTarget) -> None:
-        """Poll the task soon, because something happened to it."""
-        target.poll_soon(asyncio.get_running_loop().time())
+    def poll_soon(self, target: PollTarget, *, is_called: bool = False) -> None:
+        """Poll the task soon, because something happened to it; *is_called*: a callback came."""
+        target.poll_soon(asyncio.get_running_loop().time(), is_called=is_called)
         if target.waits:
             target.queue.update(target)
             self.wake()

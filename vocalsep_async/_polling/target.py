@@ -17,7 +17,7 @@ from vocalsep_async._text import printable
 from vocalsep_async.durations import view_of
 from vocalsep_async.errors import RequestTimeoutError, VocalSepError
 from vocalsep_async.models import SeparationTask, SeparationType, TaskRef, TaskStatus
-from vocalsep_async.policies import Adaptive, PollContext, PollPolicy
+from vocalsep_async.policies import FALSE_CALLBACK_GAP, Adaptive, PollContext, PollPolicy
 
 _SHORTEST_GAP = 1.0
 """Seconds between two polls, at least, where a new subscriber brings the second one forward."""
@@ -122,6 +122,7 @@ class PollTarget(QueueEntry):
     """
 
     __slots__ = (
+        "_calls",
         "_seen",
         "_streak",
         "age_is_exact",
@@ -144,6 +145,8 @@ class PollTarget(QueueEntry):
         self.type: SeparationType | None = ref.type
         self.awaits_callback = ref.expects_callback
         self.called_at: float | None = None
+        # Polls that callbacks have brought forward.
+        self._calls = 0
         self.age_is_known = self.age_is_exact = False
         self.polls = 0
         self.poll: asyncio.Task[None] | None = None
@@ -350,9 +353,18 @@ class PollTarget(QueueEntry):
         cost = self.queue.callback_cost if self.leaves_polls_to_callback(policy) else 0.0
         return max(wanted, self.due_at(cost)) if cost else wanted
 
-    def poll_soon(self, now: float) -> None:
-        """Poll as soon as the gap after the last poll is long enough, whatever policies want."""
-        self.poll_by(max(now, self.sent + _SHORTEST_GAP))
+    def poll_soon(self, now: float, *, is_called: bool = False) -> None:
+        """Poll as soon as the gap after the last poll is long enough, whatever policies want.
+
+        Args:
+            now: the event loop's clock.
+            is_called: whether a callback is the reason. It may be false, and its poll takes a slot
+                from other tasks: the gap grows with the polls that callbacks have brought forward.
+        """
+        gap = FALSE_CALLBACK_GAP * (2**self._calls - 1) if is_called else 0.0
+        is_earlier = self.poll_by(max(now, self.sent + max(gap, _SHORTEST_GAP)))
+        if is_called and is_earlier:
+            self._calls += 1
 
     def last_poll(self, lead: float) -> float:
         """When a poll is due *lead* seconds before the next deadline; infinity for never."""
@@ -360,11 +372,17 @@ class PollTarget(QueueEntry):
         ends = (each.deadline for each in self.subscribers if each.deadline - self.sent > 2 * lead)
         return min(ends, default=math.inf) - lead
 
-    def poll_by(self, moment: float) -> None:
-        """Poll at *moment* at the latest, whatever policies want and the queue's price is."""
+    def poll_by(self, moment: float) -> bool:
+        """Poll at *moment* at the latest, whatever policies want and the queue's price is.
+
+        Returns:
+            Whether that is earlier than before.
+        """
         # The last poll has served every moment before it.
-        if self.sent < moment < self.latest:
+        is_earlier = self.sent < moment < self.latest
+        if is_earlier:
             self.latest = moment
+        return is_earlier
 
 
 def printable_status(status: TaskStatus | str) -> str:
