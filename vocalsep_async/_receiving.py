@@ -269,7 +269,7 @@ class Receiver:
 
     async def _body(self, headers: Headers, chunks: AsyncGenerator[bytes]) -> bytes:
         # The senders of this API compress nothing, and what is small may become large.
-        if _header(headers, b"content-encoding") not in (b"", b"identity"):
+        if not {*_values(headers, b"content-encoding")} <= {b"", b"identity"}:
             raise MalformedCallbackError("the body has a content encoding, and must have none")
         declared = _length(headers)
         if declared > self._max_bytes:
@@ -390,16 +390,16 @@ class Warnings:
         return True
 
 
-def _header(headers: Headers, name: bytes) -> bytes:
-    """The value of a header in lower case; b"" if it was not sent."""
-    values = (value for each, value in headers if each.lower() == name)
-    return next(values, b"").strip().lower()
+def _values(headers: Headers, name: bytes) -> list[bytes]:
+    """The values of a header in lower case, which may have been sent several times."""
+    return [value.strip().lower() for each, value in headers if each.lower() == name]
 
 
 def _length(headers: Headers) -> int:
     """The announced length of the body; 0 if there is none."""
-    value = _header(headers, b"content-length")
-    return int(value) if value.isdigit() and len(value) < 20 else 0
+    values = _values(headers, b"content-length")
+    # Servers refuse several that differ, and what is no number.
+    return max((int(each) for each in values if each.isdigit() and len(each) < 20), default=0)
 
 
 def _place(url: str) -> tuple[str, str, str]:

@@ -144,6 +144,18 @@ async def test_a_content_encoding_is_refused_before_the_body_is_read(
     assert request.taken == 0
 
 
+async def test_a_content_encoding_is_refused_behind_another_one(provider: FakeProvider) -> None:
+    # Servers such as aiohttp's expand the body by the last one.
+    request = Request(callback())
+    async with make_client() as client:
+        receiver = make_receiver(client)
+        scope = scope_of(path_of(receiver), headers={"Content-Encoding": "identity"})
+        scope["headers"].append((b"content-encoding", b"gzip"))
+        await receiver(scope, request.receive, request.send)
+    assert request.response.status == 400
+    assert request.taken == 0
+
+
 async def test_the_identity_is_no_content_encoding(provider: FakeProvider) -> None:
     async with make_client() as client:
         receiver = make_receiver(client)
