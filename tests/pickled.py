@@ -40,6 +40,7 @@ from vocalsep_async import (
     SeparationType,
     SlotResult,
     Song,
+    SongProgress,
     SongStats,
     StemFile,
     Stems,
@@ -106,6 +107,7 @@ VALUES: list[Any] = [
     FILE,
     DownloadReport(task_id="a", files=(FILE,)),
     Song("a.mp3", label="a", type="split_stem"),
+    SongProgress(song=Song("a.mp3", label="a"), state="uploading", task_id=None, sent=1, total=2),
     SongStats(
         songs=3,
         pending=0,

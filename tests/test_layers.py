@@ -200,6 +200,7 @@ ARROWS = {
         "policies",
         "providers",
         "songs",
+        "uploads",
     },
     "_engine": {
         "_batch",

@@ -87,7 +87,7 @@ from vocalsep_async.policies import (
     RetryPolicy,
 )
 from vocalsep_async.providers import KIE, KIE_JOBS, SUNOAPI, ErrorRule, Provider
-from vocalsep_async.songs import Song, SongRunner, SongStats
+from vocalsep_async.songs import Song, SongProgress, SongRunner, SongStats
 from vocalsep_async.uploads import UploadedFile, UploadProgress
 
 __all__ = [
@@ -149,6 +149,7 @@ __all__ = [
     "Slot",
     "SlotResult",
     "Song",
+    "SongProgress",
     "SongRunner",
     "SongStats",
     "StaleCallbackError",

@@ -65,7 +65,7 @@ from vocalsep_async.policies import (
     RetryPolicy,
 )
 from vocalsep_async.providers import Provider, provider_for
-from vocalsep_async.songs import OnUncertain, Song, SongRunner, Songs, Source
+from vocalsep_async.songs import OnSongProgress, OnUncertain, Song, SongRunner, Songs, Source
 from vocalsep_async.uploads import OnUploadProgress, Uploadable, UploadedFile
 
 if TYPE_CHECKING:
@@ -809,6 +809,7 @@ class VocalSepClient:
         max_credits: float | None = None,
         resubmit: int = 0,
         on_uncertain: OnUncertain = "report",
+        on_progress: OnSongProgress | None = None,
     ) -> SongRunner:
         """Separate many songs, and get each outcome as soon as it is there.
 
@@ -837,6 +838,8 @@ class VocalSepClient:
             resubmit: how often a task that ends as GENERATE_AUDIO_FAILED is created again, from 0;
                 **each is billed**.
             on_uncertain: what becomes of a song whose task may exist.
+            on_progress: called with a `SongProgress` whenever a song goes on. An exception that it
+                raises ends the run.
 
         Raises:
             InvalidArgumentError: an argument is unusable; nothing was sent.
@@ -850,6 +853,7 @@ class VocalSepClient:
             callback_url=callback_url,
             on_uncertain=on_uncertain,
             resubmit=resubmit,
+            on_progress=on_progress,
             is_for_many=True,
         )
         run = run_options(max_pending=max_pending, max_credits=max_credits, journal=journal)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterable, Iterable
+from collections.abc import AsyncIterable, Callable, Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
@@ -148,6 +148,38 @@ OnUncertain = Literal["report", "create"]
 """
 
 
+SongStep = Literal["uploading", "creating", "waiting", "saving"]
+
+
+@frozen(kw_only=True)
+class SongProgress:
+    """What one song of a run is doing.
+
+    Attributes:
+        song: the song.
+        state: what has just begun: "uploading" its file, "creating" its task, "waiting" for the
+            end of the task, or "saving" its stems. A song skips what it does not need, and one that
+            is created again begins anew.
+        task_id: its task; None before that is known.
+        sent: bytes of the file that were sent; 0 in other states.
+        total: bytes of the file; 0 before they are known, and in other states.
+    """
+
+    song: Song
+    state: SongStep
+    task_id: str | None = None
+    sent: int = 0
+    total: int = 0
+
+
+OnSongProgress = Callable[[SongProgress], object]
+"""A plain function that is called whenever a song goes on, and ten times a second at most while it
+is uploaded.
+
+It runs in the event loop and should return quickly. Its result is ignored.
+"""
+
+
 @frozen(kw_only=True)
 class SongStats:
     """The numbers of a run of many songs.
@@ -232,7 +264,7 @@ class SongRunner(ABC):
             ConfigurationError: the run was not entered, or was entered in another event loop.
             JournalError: the journal could not be written; no more tasks are created.
             Exception: the error of the source of songs, once what was begun has ended; or what
-                ``on_progress`` of the downloads raised.
+                ``on_progress`` raised, here or in the downloads.
         """
 
     @property

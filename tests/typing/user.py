@@ -90,6 +90,7 @@ EXPORTED: tuple[object, ...] = (
     vocalsep_async.Slot,
     vocalsep_async.SlotResult,
     vocalsep_async.Song,
+    vocalsep_async.SongProgress,
     vocalsep_async.SongRunner,
     vocalsep_async.SongStats,
     vocalsep_async.StaleCallbackError,
@@ -239,10 +240,13 @@ IN_THEIR_MODULES: tuple[object, ...] = (
     vocalsep_async.webhooks.ReceiverStats,
     vocalsep_async.webhooks.parse_callback,
     vocalsep_async.webhooks.verify_signature,
+    vocalsep_async.songs.OnSongProgress,
     vocalsep_async.songs.OnUncertain,
     vocalsep_async.songs.Song,
+    vocalsep_async.songs.SongProgress,
     vocalsep_async.songs.SongRunner,
     vocalsep_async.songs.SongStats,
+    vocalsep_async.songs.SongStep,
     vocalsep_async.songs.Songs,
     vocalsep_async.songs.Source,
     vocalsep_async.uploads.BinaryStream,
@@ -268,11 +272,18 @@ async def stems_of(song: str) -> str | None:
 async def many(paths: list[str]) -> str:
     async with VocalSepClient() as client:
         options = vocalsep_async.DownloadOptions("stems", template="{label}{ext}", stems=["vocal"])
-        songs = client.separate_many(paths, download_to=options, max_credits=100, resubmit=1)
+        songs = client.separate_many(
+            paths, download_to=options, max_credits=100, resubmit=1, on_progress=show_song
+        )
         async with songs as run:
             labels = [outcome.label async for outcome in run]
             counted = run.stats
     return f"{labels} {counted.not_begun} {counted.credits_spent}"
+
+
+def show_song(progress: vocalsep_async.SongProgress) -> str:
+    sent = f"{progress.sent} of {progress.total}"
+    return f"{progress.song.name} {progress.state} {progress.task_id} {sent}"
 
 
 async def separate(song: str) -> dict[str, str]:

@@ -17,7 +17,7 @@ from vocalsep_async.downloads import DownloadOptions
 from vocalsep_async.errors import InvalidArgumentError
 from vocalsep_async.models import SeparationType, SeparationTypeName, separation_type
 from vocalsep_async.policies import PollPolicy
-from vocalsep_async.songs import OnUncertain, Song, Songs, Source
+from vocalsep_async.songs import OnSongProgress, OnUncertain, Song, Songs, Source
 
 SONG_TEMPLATE = "{label}/{stem}{ext}"
 """Where stems go if only a folder is given: below the name of their song."""
@@ -36,6 +36,7 @@ def song_options(
     expects_callback: bool,
     on_uncertain: OnUncertain,
     resubmit: int = 0,
+    on_progress: OnSongProgress | None = None,
     is_for_many: bool = False,
 ) -> SongOptions:
     """Check the options of a call.
@@ -47,6 +48,7 @@ def song_options(
         raise InvalidArgumentError(
             f'on_uncertain must be "report" or "create", not {on_uncertain!r}'
         )
+    _validation.plain_function(on_progress, "on_progress")
     kind = separation_type(type)
     if kind is None:
         raise InvalidArgumentError('type must be a type of separation, such as "separate_vocal"')
@@ -60,6 +62,7 @@ def song_options(
         expects_callback=expects_callback,
         on_uncertain=on_uncertain,
         resubmit=_validation.whole_from(0, resubmit, "resubmit"),
+        on_progress=on_progress,
     )
 
 

@@ -249,7 +249,7 @@ class Runner(SongRunner):
             self._end_if_refused(refusal)
         place.leave()
         async with self._saving:
-            return await way.saved(outcome)
+            return await way.saved(identified, outcome)
 
     def _end_if_refused(self, error: VocalSepError) -> None:
         """Create no more tasks if the account gets none, or the journal cannot be written."""

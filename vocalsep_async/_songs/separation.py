@@ -35,7 +35,8 @@ from vocalsep_async.errors import (
 from vocalsep_async.models import SeparationTask, SeparationType, TaskOutcome, TaskRef, TaskStatus
 from vocalsep_async.policies import MAX_UPLOAD_BYTES, USABLE_UPLOAD, PollPolicy
 from vocalsep_async.providers import Provider, Request
-from vocalsep_async.songs import OnUncertain, Song
+from vocalsep_async.songs import OnSongProgress, OnUncertain, Song, SongProgress, SongStep
+from vocalsep_async.uploads import OnUploadProgress, UploadProgress
 
 if TYPE_CHECKING:
     from vocalsep_async._journal.journal import Claim
@@ -57,6 +58,7 @@ class SongOptions:
     expects_callback: bool
     on_uncertain: OnUncertain
     resubmit: int = 0
+    on_progress: OnSongProgress | None = None
 
 
 @frozen
@@ -132,7 +134,7 @@ class Separations:
             way = Way(self.parts, options, await self.records_in(file), caller)
             identified = await way.identified(song)
             outcome = await way.ended(identified)
-            return await way.saved(outcome)
+            return await way.saved(identified, outcome)
 
     async def records_in(self, file: Any) -> SongRecords:
         """The songs of an open journal; of none without one.
@@ -230,6 +232,7 @@ class Way:
         self.known += claimed.origin == "known"
         if claimed.outcome is not None:
             return claimed.outcome
+        self._tell(song, "waiting", task_id=claimed.ref.task_id)
         outcome = await self._waited(claimed)
         await self._records.save_outcome(outcome)
         return outcome
@@ -278,6 +281,7 @@ class Way:
             link = await self._link(song)
             creation = self._creation(song, link, identity_, replaces)
             gate.check = partial(self._check, link)
+            self._tell(song, "creating")
             try:
                 return await self._parts.creator.create_for_song(creation, self._records.file, gate)
             except _StaleLinkError:
@@ -311,7 +315,9 @@ class Way:
         if isinstance(source, str):
             return _Link(MaskedLink(source))
         uploaded_at = datetime.now(UTC)
-        uploaded = await self._parts.uploader.upload(_upload_plan(song.song))
+        self._tell(song, "uploading")
+        on_progress = partial(self._on_upload, song) if self._options.on_progress else None
+        uploaded = await self._parts.uploader.upload(_upload_plan(song.song, on_progress))
         if song.content is not None and uploaded.sha256 != song.content:
             raise UploadError(
                 f"the file {printable(uploaded.name)} was changed since it was first read, and "
@@ -365,11 +371,12 @@ class Way:
             return None
         return InsufficientCreditsError(words, code=code, http_status=200, task_id=task.task_id)
 
-    async def saved(self, outcome: TaskOutcome) -> TaskOutcome:
+    async def saved(self, song: IdentifiedSong, outcome: TaskOutcome) -> TaskOutcome:
         """Save the stems of a task that has some, if that was asked for."""
         plan = self._options.plan
         if plan is None or not outcome.succeeded:
             return outcome
+        self._tell(song, "saving", task_id=outcome.task_id)
         report = await self._parts.downloader.save_present(
             outcome.result(), self._end_of_wait(outcome), outcome.label, plan
         )
@@ -383,12 +390,21 @@ class Way:
             return -math.inf
         return asyncio.get_running_loop().time() + self._options.timeout - outcome.elapsed
 
+    # Its progress
 
-def _upload_plan(song: Song) -> UploadPlan:
+    def _tell(self, song: IdentifiedSong, state: SongStep, **more: Any) -> None:
+        if self._options.on_progress is not None:
+            self._options.on_progress(SongProgress(song=song.song, state=state, **more))
+
+    def _on_upload(self, song: IdentifiedSong, progress: UploadProgress) -> None:
+        self._tell(song, "uploading", sent=progress.sent, total=progress.total)
+
+
+def _upload_plan(song: Song, on_progress: OnUploadProgress | None = None) -> UploadPlan:
     return UploadPlan(
         file=song.source,  # type: ignore[arg-type]
         name=None,
         max_bytes=MAX_UPLOAD_BYTES,
-        on_progress=None,
+        on_progress=on_progress,
         timeout=None,
     )
