@@ -54,8 +54,8 @@ class UploadedFile:
     """A file at the upload host.
 
     Attributes:
-        url: its link, for ``create_task(audio_url=...)``. It is public: anyone who has it can hear the
-            song until it expires. It is left out of the repr.
+        url: its link, for ``create_task(audio_url=...)``. It is public: anyone who has it can hear
+            the song until it expires. It is left out of the repr.
         name: the file's own name, or the *name* that was given; "song" without either.
         size: bytes.
         content_type: its media type, as the host states it or else as it was sent.
