@@ -75,6 +75,10 @@ def waits_for_all(*task_ids: str) -> Call:
     return lambda client: client.wait_for_tasks(task_ids)
 
 
+def separates(name: str) -> Call:
+    return lambda client: client.separate(f"https://a.example/{name}.mp3")
+
+
 async def credits_of(client: VocalSepClient) -> object:
     return await client.get_credits()
 
@@ -226,6 +230,7 @@ SWEEPS: dict[str, tuple[str, Callable[[str], Call]]] = {
         lambda task_id: waits_for_all(task_id, f"{task_id}b", f"{task_id}c"),
     ),
     "a creation": ("healthy", lambda _: create),
+    "a song": ("healthy", separates),
     "credits": ("healthy", lambda _: credits_of),
     "a poll with a timeout": ("once-fin_before", timed_polls_of),
 }
