@@ -33,7 +33,7 @@ class Line:
         self.tasks: dict[str, asyncio.Task[None]] = {}
 
     async def queue(self, *names: str) -> None:
-        """Let requests queue; those whose name begins with "p" are polls of the poll loop."""
+        """Let requests queue; those named "p" are polls of the poll loop, "s" songs to create."""
         for name in names:
             self.tasks[name] = asyncio.create_task(self._take(name))
             await checkpoint()
@@ -41,6 +41,8 @@ class Line:
     async def _take(self, name: str) -> None:
         if name.startswith("p"):
             await self.turns.wait_as_polls()
+        elif name.startswith("s"):
+            await self.turns.wait_as_creation()
         else:
             await self.turns.wait_as_call()
         self.served.append(name)
@@ -83,6 +85,22 @@ async def test_polls_and_calls_alternate_while_both_wait() -> None:
     line = Line()
     await line.queue("c1", "c2", "c3", "p1", "p2", "p3", "p4", "p5")
     assert await line.hand_over(8) == ["c1", "p1", "c2", "p2", "c3", "p3", "p4", "p5"]
+
+
+async def test_creations_of_songs_come_first_but_for_each_eighth_turn() -> None:
+    line = Line()
+    songs = [f"s{number}" for number in range(1, 17)]
+    await line.queue("c1", "p1", "c2", *songs)
+    served = await line.hand_over(19)
+    assert served == [*songs[:7], "c1", *songs[7:14], "p1", *songs[14:], "c2"]
+
+
+async def test_creations_of_songs_get_every_turn_that_no_other_request_wants() -> None:
+    line = Line()
+    songs = [f"s{number}" for number in range(1, 21)]
+    await line.queue(*songs)
+    assert await line.hand_over(20) == songs
+    assert line.turns.waiting == 0
 
 
 async def test_polls_and_calls_alternate_in_overload_too() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterable, Callable, Iterable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Literal, Self
 from urllib.parse import unquote
@@ -84,7 +84,7 @@ def _name_of(source: object) -> str | None:
             name = source.stem
         case str():
             path = unsigned_path(URL(source, encoded=True).raw_path)
-            name = unquote(path.rpartition("/")[2].rpartition(".")[0])
+            name = unquote(PurePosixPath(path.rpartition("/")[2]).stem)
         case _:
             return None
     try:

@@ -90,9 +90,14 @@ class Budget:
         if self._end is not None:
             raise NotBegunError(*self._end.args, cause=self._end.cause)
 
-    def end(self, cause: VocalSepError) -> None:
+    def end(self, cause: BaseException) -> None:
         """Create no more tasks, because of *cause*."""
-        self._end_with(f"an earlier one ended the run: {cause}", cause)
+        ours = cause if isinstance(cause, VocalSepError) else None
+        self._end_with(f"an error ended the creations: {cause}", ours)
+
+    def leave(self) -> None:
+        """Create no more tasks, because the run was left."""
+        self._end_with("the run was left")
 
     def _end_with(self, reason: str, cause: VocalSepError | None = None) -> None:
         if self._end is None:

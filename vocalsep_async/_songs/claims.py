@@ -12,8 +12,8 @@ from attrs import evolve, frozen
 
 from vocalsep_async._creation import Gate
 from vocalsep_async._tasks import run_to_completion
-from vocalsep_async.errors import VocalSepError
-from vocalsep_async.models import TaskOutcome, TaskRef
+from vocalsep_async.errors import NotBegunError, VocalSepError
+from vocalsep_async.models import TaskOutcome, TaskRef, TaskStatus
 from vocalsep_async.policies import CREATION_ANSWER_PATIENCE
 
 Key = tuple[str | None, str]
@@ -29,12 +29,14 @@ class Claimed:
         origin: whether this call has created it, the journal had it, or another call shares it.
         outcome: how it ended in an earlier run; None if that is not known.
         intent: its creation in the journal; None if it was not found there.
+        status: the last status that an earlier run saw; None if there is none.
     """
 
     ref: TaskRef
     origin: Literal["created", "known", "joined"]
     outcome: TaskOutcome | None = None
     intent: int | None = None
+    status: TaskStatus | str | None = None
 
 
 Make = Callable[[Gate], Coroutine[Any, Any, Claimed]]
@@ -78,8 +80,8 @@ class Caller:
             shared = self._enter(key, make)
             is_first = shared.users == 1
             await asyncio.wait([shared.task])
-            # Given up by the call before, just when this one joined it.
-            if not shared.task.cancelled():
+            # Given up by the call before, or not begun because of a limit of that call.
+            if is_first or not shared.is_of_another_call:
                 claimed = shared.result()
                 return claimed if is_first else evolve(claimed, origin="joined")
 
@@ -131,6 +133,11 @@ class _Shared:
     def is_unwanted(self) -> bool:
         """Whether no call waits for what is under way."""
         return not self.users and not self.task.done()
+
+    @property
+    def is_of_another_call(self) -> bool:
+        """Whether it ended for a reason of the call that began it, and not of the song."""
+        return self.task.cancelled() or isinstance(self.task.exception(), NotBegunError)
 
     def result(self) -> Claimed:
         """The task.

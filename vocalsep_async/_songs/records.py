@@ -58,9 +58,10 @@ class SongRecords:
         if row is None:
             ref = TaskRef(claim.task_id, type=kind, label=label)
             return Claimed(ref, "known", intent=claim.number)
-        ref = evolve(file.known_task(row).ref, label=label)
+        known = file.known_task(row)
+        ref = evolve(known.ref, label=label)
         if row.record is None:
-            return Claimed(ref, "known", intent=claim.number)
+            return Claimed(ref, "known", intent=claim.number, status=known.status)
         outcome = restored_outcome(file.path, row, self._restore, label)
         return Claimed(ref, "known", outcome, claim.number)
 

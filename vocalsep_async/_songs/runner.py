@@ -69,7 +69,6 @@ class Runner(SongRunner):
         self._run_id = new_id("run")
         self._way: Way | None = None
         self._is_entered = False
-        self._is_left = False
         self._opened = AsyncExitStack()
         self._reader: asyncio.Task[None] | None = None
         self._under_way: set[asyncio.Task[None]] = set()
@@ -145,7 +144,7 @@ class Runner(SongRunner):
     ) -> None:
         self._poller.binding.check()
         self._entered()
-        self._is_left = True
+        self._budget.leave()
         self._cancel()
         await run_to_completion(self._leave())
 
@@ -155,11 +154,10 @@ class Runner(SongRunner):
             task.cancel()
 
     def _tasks(self) -> list[asyncio.Task[None]]:
-        return [*self._under_way, *([] if self._reader is None else [self._reader])]
+        return [*self._under_way, *filter(None, [self._reader])]
 
     async def _leave(self) -> None:
-        if tasks := self._tasks():
-            await asyncio.wait(tasks)
+        await asyncio.wait(self._tasks())
         # Creations whose requests are under way end first, then the journal is closed.
         await self._opened.aclose()
         self._changed.set()
@@ -252,8 +250,8 @@ class Runner(SongRunner):
             return await way.saved(identified, outcome)
 
     def _end_if_refused(self, error: VocalSepError) -> None:
-        """Create no more tasks if the account gets none, or the journal cannot be written."""
-        if isinstance(error, JournalError) or is_refusal(error):
+        """Create no more tasks if the account gets none."""
+        if is_refusal(error):
             self._budget.end(error)
         if self._budget.has_ended and self._reader and not isinstance(self._sources, Sized):
             self._reader.cancel()  # an endless source would give that error to endless songs
@@ -263,6 +261,7 @@ class Runner(SongRunner):
         turn.release()  # of one that was cancelled before it began, too
         if not task.cancelled() and (error := task.exception()) is not None:
             self._failure = self._failure or error
+            self._budget.end(error)
             self._cancel()
         self._changed.set()
 

@@ -29,10 +29,18 @@ from vocalsep_async._uploads.uploader import Uploader, UploadPlan
 from vocalsep_async.errors import (
     CreationUncertainError,
     InsufficientCreditsError,
+    NotBegunError,
     UploadError,
     VocalSepError,
 )
-from vocalsep_async.models import SeparationTask, SeparationType, TaskOutcome, TaskRef, TaskStatus
+from vocalsep_async.models import (
+    STEMS_READY,
+    SeparationTask,
+    SeparationType,
+    TaskOutcome,
+    TaskRef,
+    TaskStatus,
+)
 from vocalsep_async.policies import MAX_UPLOAD_BYTES, USABLE_UPLOAD, PollPolicy
 from vocalsep_async.providers import Provider, Request
 from vocalsep_async.songs import OnSongProgress, OnUncertain, Song, SongProgress, SongStep
@@ -218,11 +226,15 @@ class Way:
             CreationUncertainError: the task may have been created.
             VocalSepError: there is no task.
         """
-        for times in range(self._options.resubmit + 1):
-            outcome = await self._ended(song, again(song.identity, times))
+        outcome = await self._ended(song, song.identity)
+        for times in range(1, self._options.resubmit + 1):
             # Anything else, such as a song that is too long, would fail again.
             if outcome.status is not TaskStatus.GENERATE_AUDIO_FAILED:
                 break
+            try:
+                outcome = await self._ended(song, again(song.identity, times))
+            except NotBegunError:
+                break  # the song itself was begun, and has failed
         return evolve(outcome, label=song.label)
 
     async def _ended(self, song: IdentifiedSong, identity_: str) -> TaskOutcome:
@@ -332,6 +344,9 @@ class Way:
         """Wait for the end of a task; what ends the wait is in the outcome, as in a batch."""
         ref = claimed.ref
         poller = self._parts.poller
+        if claimed.status in STEMS_READY:
+            # An earlier run has waited for its links.
+            poller.doubts.give_up(poller.routes.ref(ref))
         waiter = poller.waiter(ref, self._options.policy, self._time_left(claimed))
         task: SeparationTask | None = None
         error: VocalSepError | None = None
