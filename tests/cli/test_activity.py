@@ -210,6 +210,13 @@ def test_tasks_are_songs_where_all_have_labels(
     assert watched.snapshot().noun == noun
 
 
+def test_songs_that_are_expected_are_songs_before_they_come() -> None:
+    activity = Activity(lambda: 0.0, expects_songs=True)
+    assert activity.snapshot(batch()).noun == "song"
+    activity.on_task("a")
+    assert activity.snapshot(batch()).noun == "task"
+
+
 def test_tasks_whose_labels_only_the_journal_knows_are_songs(watched: Watched) -> None:
     restored = delivered("a")
     watched.get(evolve(restored, outcome=evolve(restored.outcome, label="Tin Roof")))

@@ -146,9 +146,12 @@ class Activity:
 
     Args:
         clock: returns the time in seconds.
+        expects_songs: whether the tasks that are to come have labels.
     """
 
-    def __init__(self, clock: Callable[[], float] = anyio.current_time) -> None:
+    def __init__(
+        self, clock: Callable[[], float] = anyio.current_time, *, expects_songs: bool = False
+    ) -> None:
         self._clock = clock
         self._requests = 0
         self._throttled = 0
@@ -166,6 +169,7 @@ class Activity:
         self._stems = StemCounts()
         self._labels: dict[str, str] = {}
         self._has_unlabelled = False
+        self._expects_songs = expects_songs
 
     def __call__(self, event: Event) -> None:
         """Handle *event*."""
@@ -229,8 +233,13 @@ class Activity:
             ),
             files=tuple(self._files.values()),
             stems=self._stems,
-            noun="song" if self._labels and not self._has_unlabelled else "task",
+            noun=self._noun,
         )
+
+    @property
+    def _noun(self) -> str:
+        are_songs = (self._labels or self._expects_songs) and not self._has_unlabelled
+        return "song" if are_songs else "task"
 
     def _note_label(self, task_id: str, label: str | None) -> None:
         if label is not None:

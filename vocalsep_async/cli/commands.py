@@ -384,7 +384,7 @@ def demo(
 
     async def command(stop: StopSignal) -> ExitCode:
         durations = await demo_songs.usual_durations()
-        activity = Activity()
+        activity = Activity(expects_songs=True)
         async with (
             demo_songs.emulator() as emulator,
             VocalSepClient(
