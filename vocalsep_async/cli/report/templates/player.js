@@ -128,6 +128,7 @@ class Player {
 
 class Stem {
   constructor(player, item, waveform, loudest) {
+    this.player = player;
     this.item = item;
     this.link = item.querySelector("a");
     this.seconds = waveform ? waveform[1] : 0;
@@ -140,7 +141,7 @@ class Stem {
     // Small corrections of the speed must not be heard as those of a changed sound.
     this.audio.preservesPitch = false;
     this.audio.addEventListener("error", () => {
-      setNote(item, "The file cannot be played. Was it moved?");
+      setNote(item, "The file cannot be played. Was it moved?").setAttribute("role", "alert");
       if (player.leader === this) player.pause();
       else player.paint();
     });
@@ -225,8 +226,11 @@ class Stem {
       return;
     }
     if (Math.abs(this.audio.currentTime - position) > AUDIBLE_DRIFT) this.audio.currentTime = position;
-    // Rejected by a pause that comes before the sound, or for a broken file, which has its note.
-    if (this.audio.paused) this.audio.play().catch(() => 0);
+    if (!this.audio.paused) return;
+    this.audio.play().catch((error) => {
+      // Otherwise by a pause that comes before the sound, or for a broken file, which has its note.
+      if (error.name === "NotAllowedError") this.player.pause();
+    });
   }
 
   keepTime(position) {
@@ -281,8 +285,8 @@ function clock(seconds) {
 function setNote(item, text) {
   const note = item.querySelector(".note") ?? element("p", "note");
   note.textContent = text;
-  note.setAttribute("role", "status");
   item.querySelector(".stem").after(note);
+  return note;
 }
 
 function bytes(text) {
