@@ -264,7 +264,16 @@ ARROWS = {
         "providers",
         "webhooks",
     },
-    "contrib": {"_receiving", "errors"},
+    "contrib": {
+        "_receiving",
+        "_text",
+        "_version",
+        "client",
+        "errors",
+        "instrumentation",
+        "limiter",
+        "models",
+    },
     "pytest_plugin": {"emulator"},
     "cli": {
         "__init__",

@@ -9,12 +9,15 @@ from collections.abc import Mapping
 from io import BytesIO
 
 from aiohttp import web
+from opentelemetry.metrics import get_meter_provider
+from opentelemetry.trace import get_tracer_provider
 
 import vocalsep_async
 import vocalsep_async.batch
 import vocalsep_async.client
 import vocalsep_async.contrib.aiohttp
 import vocalsep_async.contrib.asgi
+import vocalsep_async.contrib.opentelemetry
 import vocalsep_async.downloads
 import vocalsep_async.durations
 import vocalsep_async.emulator
@@ -118,6 +121,8 @@ IN_THEIR_MODULES: tuple[object, ...] = (
     vocalsep_async.client.VocalSepClient,
     vocalsep_async.contrib.aiohttp.CallbackReceiver,
     vocalsep_async.contrib.asgi.CallbackReceiver,
+    vocalsep_async.contrib.opentelemetry.Instrumentation,
+    vocalsep_async.contrib.opentelemetry.instrument,
     vocalsep_async.downloads.DownloadOptions,
     vocalsep_async.downloads.Downloadable,
     vocalsep_async.downloads.OnProgress,
@@ -338,6 +343,15 @@ def on_callback(
         return str(error)
     names = [address.check(path), address.check(path.encode()), address.url(), address.url("a")]
     return f"{event.task_id} {event.code} {event.is_final} {event.task.succeeded} {names}"
+
+
+def trace(client: VocalSepClient) -> None:
+    made: vocalsep_async.contrib.opentelemetry.Instrumentation
+    made = vocalsep_async.contrib.opentelemetry.instrument(client)
+    made = vocalsep_async.contrib.opentelemetry.instrument(
+        client, tracer_provider=get_tracer_provider(), meter_provider=get_meter_provider()
+    )
+    made.remove()
 
 
 def receive_in_asgi(client: VocalSepClient) -> vocalsep_async.contrib.asgi.CallbackReceiver:

@@ -3,4 +3,5 @@
 - `vocalsep_async.contrib.asgi`: receives callbacks in FastAPI, Starlette, Litestar and other ASGI
   frameworks.
 - `vocalsep_async.contrib.aiohttp`: receives callbacks in aiohttp.
+- `vocalsep_async.contrib.opentelemetry`: spans and metrics; needs the extra ``otel``.
 """
