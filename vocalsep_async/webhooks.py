@@ -41,9 +41,9 @@ from vocalsep_async.providers._routes import callback_decoder
 
 MAX_CALLBACK_BYTES = 1 << 20
 """Bytes; the callbacks of the API are a few thousand, and a larger body is not read."""
-_MOST_VALUES = 10_000
-"""Commas in a callback; those of the API have about a hundred. Reading a megabyte of small values
-would keep the event loop for a second."""
+_MOST_VALUES = 2_000
+"""Values in a callback; those of the API have about a hundred. Reading a megabyte of small values
+would keep the event loop for seconds."""
 Body: TypeAlias = bytes | bytearray | memoryview | str
 """The body of a request, as it was received."""
 Headers: TypeAlias = (
@@ -132,7 +132,7 @@ def parse_callback(body: Body, *, provider: Provider | None = None) -> CallbackE
             providers'.
 
     Raises:
-        CallbackTooLargeError: it has more than `MAX_CALLBACK_BYTES`, or more than 10,000 values.
+        CallbackTooLargeError: it has more than `MAX_CALLBACK_BYTES`, or more than 2,000 values.
         MalformedCallbackError: it is no callback of this API: not JSON in UTF-8, an object in it
             has one name twice, it has no code, or it names no task, two, or one whose id cannot be
             polled.
@@ -277,9 +277,12 @@ def _signed_id(body: Body) -> str:
 
 def _opened(body: Body) -> OpenedCallback:
     try:
-        return open_callback(_bytes(body))
+        opened = open_callback(_bytes(body))
     except DecodeError as error:
         problem = str(error)
+    else:
+        _check_values(opened.values)
+        return opened
     raise MalformedCallbackError(problem)
 
 
@@ -297,8 +300,8 @@ def _bytes(body: object) -> bytes:
         )
     _check_size(memoryview(body).nbytes)
     content = bytes(body)
-    if content.count(b",") > _MOST_VALUES:
-        raise CallbackTooLargeError(f"the callback has more than {_MOST_VALUES:,} values")
+    # Before anything is read.
+    _check_values(content.count(b","))
     return content
 
 
@@ -307,6 +310,11 @@ def _check_size(size: int) -> None:
         raise CallbackTooLargeError(
             f"the callback has {size:,} bytes; at most {MAX_CALLBACK_BYTES:,} are read"
         )
+
+
+def _check_values(number: int) -> None:
+    if number > _MOST_VALUES:
+        raise CallbackTooLargeError(f"the callback has more than {_MOST_VALUES:,} values")
 
 
 def _usable(task_id: str) -> str:

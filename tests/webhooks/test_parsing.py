@@ -294,11 +294,23 @@ def test_a_deep_record_is_read_up_to_a_bound() -> None:
 
 
 def test_a_body_of_more_values_than_any_callback_is_not_read() -> None:
-    tracks = [{"audio_url": f"https://files.example/{number}"} for number in range(5_000)]
+    tracks = [{"audio_url": f"https://files.example/{number}"} for number in range(900)]
     data = {"task_id": TASK_ID, "response": {"origin_data": tracks}}
-    assert len(parse_callback(posted(data)).task.origin_tracks) == 5_000
-    with pytest.raises(CallbackTooLargeError, match="more than 10,000 values"):
+    assert len(parse_callback(posted(data)).task.origin_tracks) == 900
+    with pytest.raises(CallbackTooLargeError, match="more than 2,000 values"):
         parse_callback(posted(data | {"response": {"origin_data": tracks * 3}}))
+
+
+@pytest.mark.parametrize("comma", ["\\u002c", "\\u002C"])
+def test_values_in_text_that_holds_json_are_counted(comma: str) -> None:
+    def posted_links(number: int) -> str:
+        links = comma.join(f'\\"https://files.example/{each}\\"' for each in range(number))
+        record = f'{{"taskId": "a", "state": "success", "resultJson": "[{links}]"}}'
+        return f'{{"code": 200, "msg": "", "data": {record}}}'
+
+    assert parse_callback(posted_links(1_900)).task_id == "a"
+    with pytest.raises(CallbackTooLargeError, match="more than 2,000 values"):
+        parse_callback(posted_links(2_100))
 
 
 def test_text_with_a_lone_surrogate_is_malformed() -> None:

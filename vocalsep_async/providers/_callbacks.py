@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from vocalsep_async.errors import DecodeError
 from vocalsep_async.models import SeparationTask
 from vocalsep_async.providers._envelope import code_of, message_of, parse_json
+from vocalsep_async.providers._results import opened
 
 _ID_NAMES = ("task_id", "taskId")
 _DEEPEST = 100
@@ -22,12 +23,14 @@ class OpenedCallback(NamedTuple):
         message: the beginning of the API's words as they came; "" if there are none.
         data: the record; None if there is none.
         task_id: the id under a documented name, in the record or beside it; None if there is none.
+        values: how many values it has, with those in text that holds JSON.
     """
 
     code: int
     message: str
     data: Any
     task_id: str | None
+    values: int
 
 
 class Callback(NamedTuple):
@@ -46,25 +49,27 @@ def open_callback(body: bytes) -> OpenedCallback:
             twice, it has no code, or it names two tasks. The message shows nothing of it.
     """
     content = parse_json(body, subject="the callback", unique_names=True)
-    if _is_deep(content):
-        raise DecodeError("the callback is nested too deeply")
+    values = _count(content)
     code = code_of(content)
     if code is None:
         raise DecodeError("the callback has no code")
     data = content.get("data")
-    return OpenedCallback(code, message_of(content), data, _task_id_in(content, data))
+    return OpenedCallback(code, message_of(content), data, _task_id_in(content, data), values)
 
 
-def _is_deep(content: Any) -> bool:
-    level = [content]
+def _count(content: Any) -> int:
+    level, values = [content], 1
     for _ in range(_DEEPEST):
         level = [inner for each in level for inner in _inside(each)]
         if not level:
-            return False
-    return True
+            return values
+        values += len(level)
+    raise DecodeError("the callback is nested too deeply")
 
 
 def _inside(value: Any) -> Iterable[Any]:
+    # Records are read so, too: text in them may hold as much as the rest.
+    value = opened(value)
     if isinstance(value, dict):
         return value.values()
     return value if isinstance(value, list) else ()

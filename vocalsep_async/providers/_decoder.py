@@ -195,7 +195,7 @@ class Decoder:
         Raises:
             DecodeError: it is not a callback of this API.
         """
-        code, message, data, task_id = opened
+        code, message, data, task_id, _ = opened
         if data is None and task_id is None:
             raise DecodeError("the callback names no task: its data is null")
         task = structure_task(
