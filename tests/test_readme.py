@@ -37,6 +37,7 @@ BLOCKS_OF = {
     "docs/loops.md": 1,
     "docs/providers.md": 4,
     "docs/schedule.md": 2,
+    "docs/songs.md": 5,
     "docs/testing.md": 4,
     "docs/timeouts.md": 4,
     "docs/tracing.md": 5,
@@ -101,7 +102,7 @@ def test_every_fence_names_a_language_that_is_known(page: str) -> None:
 
 
 @pytest.mark.parametrize("block", PROGRAMS, ids=str)
-def test_a_program_creates_a_task_and_saves_its_stems(
+def test_a_program_separates_a_song_and_saves_its_stems(
     block: Block, vocalsep_emulator: Emulator, tmp_path: Path
 ) -> None:
     environ = {
@@ -110,7 +111,8 @@ def test_a_program_creates_a_task_and_saves_its_stems(
         "VOCALSEP_BASE_URL": vocalsep_emulator.url,
         "VOCALSEP_UPLOAD_URL": vocalsep_emulator.url,
     }
-    command = [sys.executable, "-c", block.code, "https://example.com/song.mp3"]
+    tmp_path.joinpath("song.mp3").write_bytes(vocalsep_emulator.original_wav())
+    command = [sys.executable, "-c", block.code, "song.mp3"]
     run = subprocess.run(
         command, cwd=tmp_path, env=environ, capture_output=True, text=True, check=True
     )

@@ -1,10 +1,10 @@
-"""Asyncio SDK for tracking vocal-separation tasks.
+"""Asyncio SDK for vocal-separation tasks.
 
     from vocalsep_async import VocalSepClient
 
     async with VocalSepClient() as client:  # reads VOCALSEP_API_KEY
-        task = await client.wait_for_task(task_id)
-        print(dict(task.stems))
+        outcome = await client.separate("song.mp3", download_to="stems")
+        print(dict(outcome.files))
 
 A local server for tests is in `vocalsep_async.emulator`.
 """

@@ -161,6 +161,8 @@ class TaskCreator:
             acquire = self._sender.queue.acquire_for_creation
             try:
                 return await self._create(creation, emitted, journal, gate, acquire)
+            except JournalError:
+                raise  # nothing was sent, or the message has the id
             except VocalSepError as error:
                 if not emitted.may_exist:
                     raise

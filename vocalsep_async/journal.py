@@ -1,4 +1,4 @@
-"""`Journal`: the state of a batch in a file, so that the next run continues it."""
+"""`Journal`: the state of a batch or of songs in a file, so that the next run continues it."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ class Journal:
     """The state of a batch in a file, so that the next run continues where one ended.
 
     It contains the ids, the last status and the final record of each task, the paths of saved
-    stems, the learned durations, and creations without a known result; never the API key, and no
-    query of a link unless *keep_links*. Pass the journal, or only its path, to
-    `VocalSepClient.track` and `VocalSepClient.create_task`. Several calls may use one journal in a
+    stems, the learned durations, which songs were created, and creations without a known result;
+    never the API key, and no query of a link unless *keep_links*. Pass the journal, or only its
+    path, to `VocalSepClient.track`, `VocalSepClient.separate`, `VocalSepClient.separate_many` and
+    `VocalSepClient.create_task`. Several calls may use one journal in a
     row within ``async with Journal(path) as journal``; a call that is given a path opens and
     closes the file itself.
 

@@ -1,0 +1,295 @@
+"""What goes wrong beside the way of a song: journals, consumers, sources and other calls."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from batch.journals import process
+from fakes import FakeProvider, bare, envelope, is_idle, make_client, record
+from songs.creating import GENERATE, creations, failed
+
+from vocalsep_async import (
+    KIE_JOBS,
+    AuthenticationError,
+    ClientClosedError,
+    Journal,
+    JournalError,
+    NotBegunError,
+    SongRunner,
+    TaskFailedError,
+    TransportError,
+)
+from vocalsep_async._journal.store import Store
+
+pytestmark = pytest.mark.anyio
+
+SONG = "https://songs.example/Tides.mp3"
+
+
+def songs(number: int) -> list[str]:
+    return [f"https://songs.example/{each}.mp3" for each in range(1, number + 1)]
+
+
+def breaks_writing(monkeypatch: pytest.MonkeyPatch, word: str) -> None:
+    """Have the journal fail at each statement with *word* in it."""
+    apply = Store.apply
+
+    def broken(store: Store, writes: Any, *, durably: bool = False) -> int:
+        writes = list(writes)
+        if any(word in statement for statement, _ in writes):
+            raise JournalError("the disk is full")
+        return apply(store, writes, durably=durably)
+
+    monkeypatch.setattr(Store, "apply", broken)
+
+
+async def drained(run: SongRunner) -> None:
+    async for _ in run:
+        """Only its end counts."""
+
+
+async def test_calls_share_a_journal_that_one_of_them_has_open(
+    api: FakeProvider, path: Path
+) -> None:
+    async with process(api) as client:
+        one, other = songs(2)
+        first = asyncio.create_task(client.separate(one, journal=path))
+        await asyncio.sleep(5)
+        assert (await client.separate(other, journal=path.parent / "." / path.name)).succeeded
+        assert (await first).succeeded
+        assert client._engine.journals._open == {}
+        assert (await client.separate(one, journal=path)).succeeded
+    assert creations(api) == 2
+
+
+async def test_a_call_that_comes_while_the_journal_is_closed_opens_it_again(
+    api: FakeProvider, path: Path
+) -> None:
+    async with process(api) as client:
+        for each in songs(3):
+            await asyncio.gather(
+                client.separate(each, journal=path), client.separate(SONG, journal=path)
+            )
+    assert creations(api) == 4
+
+
+async def test_a_journal_that_was_opened_elsewhere_can_be_used(
+    api: FakeProvider, path: Path
+) -> None:
+    async with process(api) as client, Journal(path) as journal:
+        outcomes = await asyncio.gather(*(client.separate(SONG, journal=journal) for _ in "ab"))
+        assert {each.task_id for each in outcomes} == {"task-1"}
+        assert (await journal._file.known())[0].ref.label == "Tides"
+
+
+async def test_an_intent_that_cannot_be_written_sends_nothing(
+    api: FakeProvider, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    breaks_writing(monkeypatch, "INSERT INTO intents")
+    async with process(api) as client:
+        with pytest.raises(JournalError, match="full"):
+            await client.separate(SONG, journal=path)
+        assert client.stats.in_flight == 0
+    assert creations(api) == 0
+
+
+async def test_an_id_that_cannot_be_written_is_in_the_error_and_not_created_again(
+    api: FakeProvider, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        breaks_writing(patch, "SET task_id")
+        async with process(api) as client:
+            with pytest.raises(JournalError, match="with the id task-1"):
+                await client.separate(SONG, journal=path)
+    async with process(api) as client:
+        with pytest.raises(Exception, match="may have been created"):
+            await client.separate(SONG, journal=path)
+    assert creations(api) == 1
+
+
+async def test_a_run_whose_journal_fails_creates_no_more_and_raises(
+    api: FakeProvider, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with process(api) as client:
+        run = client.separate_many(songs(30), journal=path, max_pending=3)
+        await run.__aenter__()
+        await anext(run)
+        breaks_writing(monkeypatch, "INSERT OR IGNORE INTO ended")
+        with pytest.raises(JournalError, match="full"):
+            await drained(run)
+        sent = creations(api)
+        await asyncio.sleep(100)
+        assert creations(api) == sent < 30
+        with pytest.raises(JournalError, match="full"):
+            await run.__aexit__(None, None, None)
+        assert client._engine.journals._open == {}
+    assert is_idle()
+
+
+async def test_an_error_that_cannot_be_recorded_is_noted_on_that_of_the_creation(
+    api: FakeProvider, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    breaks_writing(monkeypatch, "SET error")
+    api.script(GENERATE, TransportError("reset"))
+    async with process(api) as client:
+        with pytest.raises(Exception, match="may have been created") as caught:
+            await client.separate(SONG, journal=path)
+    assert any("could not record" in note for note in caught.value.__notes__)
+
+
+async def test_a_song_whose_task_the_journal_has_lost_is_waited_for_by_its_id(
+    api: FakeProvider, path: Path
+) -> None:
+    async with process(api) as client:
+        await client.separate(SONG, journal=path)
+    on_disk(path, "DELETE FROM ended")
+    on_disk(path, "DELETE FROM added")
+    async with process(api) as client:
+        outcome = await client.separate(SONG, journal=path)
+    assert (outcome.task_id, outcome.succeeded) == ("task-1", True)
+    assert creations(api) == 1
+
+
+def on_disk(path: Path, statement: str) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(statement)
+        connection.commit()
+
+
+async def test_a_success_without_links_is_waited_for_once(api: FakeProvider, path: Path) -> None:
+    api.script("task-1", *[record("task-1", "SUCCESS", response={})] * 500)
+    took = []
+    for _ in range(2):
+        async with process(api) as client:
+            before = asyncio.get_running_loop().time()
+            outcome = await client.separate(SONG, journal=path)
+            took.append(asyncio.get_running_loop().time() - before)
+            assert isinstance(outcome.error, TaskFailedError)
+            assert outcome.task is None
+    assert took[0] > 50
+    assert took[1] < 10
+    assert creations(api) == 1
+
+
+async def test_a_client_that_is_closed_leaves_the_id_in_the_outcome(api: FakeProvider) -> None:
+    async with make_client() as client:
+        call = asyncio.create_task(client.separate(SONG))
+        await asyncio.sleep(10)
+        await client.aclose()
+        outcome = await call
+    assert outcome.task_id == "task-1"
+    assert isinstance(outcome.error, ClientClosedError)
+
+
+async def test_a_closed_client_separates_nothing(api: FakeProvider) -> None:
+    client = make_client()
+    async with client:
+        pass
+    with pytest.raises(ClientClosedError):
+        await client.separate(SONG)
+    async with client.separate_many([SONG]) as run:
+        outcome = await anext(run)
+    assert isinstance(outcome.error, ClientClosedError)
+    assert creations(api) == 0
+
+
+async def test_a_rejected_key_ends_the_creations_of_a_run(api: FakeProvider) -> None:
+    api.script(GENERATE, *[envelope(401, "no")] * 50)
+    async with make_client() as client, client.separate_many(songs(40), max_pending=2) as run:
+        errors = [outcome.error async for outcome in run]
+    assert creations(api) <= 2
+    causes = [error.cause for error in errors if isinstance(error, NotBegunError)]
+    assert len(causes) >= 38
+    assert all(isinstance(cause, AuthenticationError) for cause in causes)
+
+
+async def test_an_iterator_is_read_no_further_when_the_credits_have_ended(
+    api: FakeProvider,
+) -> None:
+    def endless() -> Iterator[str]:
+        for number in range(10_000):
+            if number == 10:
+                api.script(GENERATE, *[envelope(429, "no credits")] * 9)
+            yield f"https://songs.example/{number}.mp3"
+
+    async with make_client() as client, client.separate_many(endless(), max_pending=3) as run:
+        outcomes = [outcome async for outcome in run]
+    assert 10 <= len(outcomes) <= 16
+
+
+async def test_a_slow_consumer_of_an_endless_source_stops_its_reading(api: FakeProvider) -> None:
+    given = 0
+
+    def endless() -> Iterator[str]:
+        nonlocal given
+        while True:
+            given += 1
+            yield f"https://songs.example/{given}.mp3"
+
+    async with make_client() as client, client.separate_many(endless(), max_pending=3) as run:
+        await asyncio.sleep(3600)
+        assert given <= 7
+        assert (await anext(run)).succeeded
+        await asyncio.sleep(3600)
+        assert given <= 8
+
+
+async def test_a_source_that_is_cancelled_from_outside_is_an_error(api: FakeProvider) -> None:
+    async def cancelled() -> AsyncIterator[str]:
+        yield SONG
+        raise asyncio.CancelledError
+
+    async with make_client() as client, client.separate_many(cancelled()) as run:
+        assert (await anext(run)).succeeded
+        with pytest.raises(Exception, match="cancelled by something"):
+            await anext(run)
+
+
+async def test_a_failed_task_of_another_kind_ends_no_run(api: FakeProvider) -> None:
+    api.script("task-1", failed("task-1", "CREATE_TASK_FAILED", "the song is too long"))
+    async with make_client() as client, client.separate_many(songs(3), max_pending=1) as run:
+        outcomes = [outcome async for outcome in run]
+    assert sorted(each.succeeded for each in outcomes) == [False, True, True]
+
+
+async def test_a_song_that_failed_keeps_its_outcome_when_there_is_no_money_for_another_try(
+    api: FakeProvider,
+) -> None:
+    api.script("task-1", failed("task-1", "GENERATE_AUDIO_FAILED"))
+    options: dict[str, Any] = {"resubmit": 1, "max_credits": 10}
+    async with make_client() as client, client.separate_many(songs(1), **options) as run:
+        (outcome,) = [each async for each in run]
+    assert outcome.task_id == "task-1"
+    assert creations(api) == 1
+
+
+async def test_a_call_that_shares_the_song_of_a_run_is_not_bound_by_its_credits(
+    api: FakeProvider,
+) -> None:
+    async with make_client() as client, client.separate_many(songs(2), max_credits=10) as run:
+        other = asyncio.create_task(client.separate(songs(2)[1]))
+        outcomes = [outcome async for outcome in run]
+        assert (await other).succeeded
+    assert sum(isinstance(each.error, NotBegunError) for each in outcomes) <= 1
+
+
+async def test_jobs_of_kie_are_created_without_a_callback_url(api: FakeProvider) -> None:
+    api.script(KIE_JOBS.creation_path, bare(502))
+    async with make_client(provider=KIE_JOBS) as client:
+        with pytest.raises(Exception, match="may have been created"):
+            await client.separate(SONG)
+    assert "callBackUrl" not in api.posted[0]
+
+
+async def test_without_a_timeout_a_song_is_waited_for_without_end(api: FakeProvider) -> None:
+    for number in range(1, 3):
+        api.add(f"task-{number}", 5000.0)
+    async with make_client() as client:
+        outcome = await client.separate(SONG, timeout=None)
+    assert outcome.succeeded
