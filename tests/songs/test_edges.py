@@ -88,6 +88,16 @@ async def test_a_journal_that_was_opened_elsewhere_can_be_used(
         assert (await journal._file.known())[0].ref.label == "Tides"
 
 
+async def test_a_journal_that_cannot_be_opened_is_an_error_and_left_alone(
+    api: FakeProvider, path: Path
+) -> None:
+    async with process(api) as client:
+        with pytest.raises(JournalError):
+            await client.separate(SONG, journal=path.parent)
+        assert client._engine.journals._open == {}
+    assert api.sent == []
+
+
 async def test_an_intent_that_cannot_be_written_sends_nothing(
     api: FakeProvider, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

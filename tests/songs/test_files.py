@@ -81,7 +81,7 @@ def posts(emulator: Emulator, path: str) -> int:
 async def test_a_file_is_uploaded_separated_and_saved_by_its_name(
     client: VocalSepClient, emulator: Emulator, file: Path, tmp_path: Path
 ) -> None:
-    outcome = await client.separate(file, download_to=tmp_path / "stems")
+    outcome = await client.separate(file, download_to=tmp_path / "stems", timeout=None)
     assert outcome.label == "Tides"
     assert outcome.files["vocal"] == tmp_path / "stems" / "Tides" / "vocal.wav"
     assert (posts(emulator, UPLOAD), posts(emulator, GENERATE)) == (1, 1)

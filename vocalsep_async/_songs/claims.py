@@ -81,7 +81,7 @@ class Caller:
             is_first = shared.users == 1
             await asyncio.wait([shared.task])
             # Given up by the call before, or not begun because of a limit of that call.
-            if is_first or not shared.is_of_another_call:
+            if not shared.task.cancelled() and (is_first or not shared.is_limited):
                 claimed = shared.result()
                 return claimed if is_first else evolve(claimed, origin="joined")
 
@@ -135,9 +135,9 @@ class _Shared:
         return not self.users and not self.task.done()
 
     @property
-    def is_of_another_call(self) -> bool:
-        """Whether it ended for a reason of the call that began it, and not of the song."""
-        return self.task.cancelled() or isinstance(self.task.exception(), NotBegunError)
+    def is_limited(self) -> bool:
+        """Whether it was not begun because of a limit of the call that wanted it first."""
+        return isinstance(self.task.exception(), NotBegunError)
 
     def result(self) -> Claimed:
         """The task.
