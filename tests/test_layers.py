@@ -277,14 +277,17 @@ ARROWS = {
     "pytest_plugin": {"emulator"},
     "cli": {
         "__init__",
+        "_downloads",
         "_journal",
         "_signing",
         "_text",
         "contrib",
         "emulator",
         "instrumentation",
+        "models",
         "policies",
         "providers",
+        "songs",
         "webhooks",
     },
     "__init__": {
