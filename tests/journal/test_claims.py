@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -74,6 +75,23 @@ async def test_an_intent_that_takes_the_place_of_another_one_keeps_it_without_it
         claim = await journal.claim("song")
         assert claim is not None
         assert claim.number == second
+
+
+async def test_intents_that_take_the_place_of_others_at_once_have_numbers_of_their_own(
+    path: Path,
+) -> None:
+    songs = [f"song {number}" for number in range(20)]
+    async with using(JournalFile(path)) as journal:
+        first = [await journal.intend(REQUEST, identity=song) for song in songs]
+        again = [
+            journal.intend(REQUEST, identity=song, replaces=number)
+            for song, number in zip(songs, first, strict=True)
+        ]
+        numbers = await asyncio.gather(*again)
+        for song, number in zip(songs, numbers, strict=True):
+            claim = await journal.claim(song)
+            assert claim is not None
+            assert claim.number == number
 
 
 async def test_a_journal_keeps_its_secret_and_shares_it_with_no_other(path: Path) -> None:

@@ -393,11 +393,9 @@ class JournalFile:
             JournalError: it was not saved: do not create the task.
         """
         values = (time.time(), json.dumps(request), identity, label)
-        if replaces is None:
-            return await self._write_durably((_INTEND, values))
         # One transaction: in between, the song would be free without another creation.
-        await self._write_durably((_FORGET_IDENTITY, (replaces,)), (_INTEND, values))
-        return await run_sync(self._open_store().last_intent)
+        forget = [] if replaces is None else [(_FORGET_IDENTITY, (replaces,))]
+        return await self._write_durably(*forget, (_INTEND, values))
 
     async def created(self, number: int, ref: TaskRef) -> None:
         """Save the task that an intent led to."""

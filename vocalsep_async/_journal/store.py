@@ -261,7 +261,7 @@ class Store:
         """Apply all of *writes* or none; with *durably* they are on the disk on return.
 
         Returns:
-            The number of the inserted row if there is one write, otherwise 0.
+            The number of the row that was inserted last; of no meaning without such a write.
 
         Raises:
             JournalError: nothing was written.
@@ -273,7 +273,8 @@ class Store:
             if len(writes) == 1:  # a transaction by itself
                 return self._connection.execute(*writes[0]).lastrowid or 0
             self._apply_all(writes)
-            return 0
+            (number,) = self._fetch_one("SELECT last_insert_rowid()")
+            return int(number)
 
     def _apply_all(self, writes: list[Write]) -> None:
         self._connection.execute("BEGIN IMMEDIATE")
@@ -353,12 +354,6 @@ class Store:
         with self._exclusive():
             found = self._fetch_one(query, identity)
         return None if found is None else tuple(found)
-
-    def last_intent(self) -> int:
-        """The number of the newest intent; 0 if there is none."""
-        with self._exclusive():
-            (number,) = self._fetch_one("SELECT max(number) FROM intents")
-        return number or 0
 
     def task(self, task_id: str) -> Row | None:
         """One task with its record and files; None if the journal does not have it."""
