@@ -15,7 +15,13 @@ import pytest
 from fakes import FakeProvider, finished, is_idle, make_client
 from virtual_time import VIRTUAL_TIME, VirtualTimeLoop
 
-from vocalsep_async import BatchRunner, ConfigurationError, StemStream, VocalSepClient
+from vocalsep_async import (
+    BatchRunner,
+    ConfigurationError,
+    SongRunner,
+    StemStream,
+    VocalSepClient,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -33,6 +39,7 @@ class Used:
         self.batch = batch
         self.unentered = client.track(["a"])
         self.stream = client.open_stem("a", "vocal")
+        self.songs = client.separate_many([])
         self.folder = folder
 
 
@@ -55,6 +62,8 @@ CLIENT: dict[str, Callable[[Used], Any]] = {
     "notify": lambda used: used.client.notify("a"),
     "open_stem": lambda used: used.client.open_stem("a", "vocal"),
     "poll_once": lambda used: used.client.poll_once("a"),
+    "separate": lambda used: used.client.separate("https://a.example/a.mp3"),
+    "separate_many": lambda used: used.client.separate_many(["https://a.example/a.mp3"]),
     "stats": lambda used: used.client.stats,
     "track": lambda used: used.client.track(["a"]),
     "upload": lambda used: used.client.upload(b"RIFF"),
@@ -76,17 +85,24 @@ STREAM: dict[str, Callable[[Used], Any]] = {
     "__aexit__": lambda used: used.stream.__aexit__(None, None, None),
     "__anext__": lambda used: used.stream.__anext__(),
 }
+SONGS: dict[str, Callable[[Used], Any]] = {
+    "__aenter__": lambda used: used.songs.__aenter__(),
+    "__aexit__": lambda used: used.songs.__aexit__(None, None, None),
+    "__anext__": lambda used: used.songs.__anext__(),
+}
 UNBOUND: dict[type, set[str]] = {
     # They read what does not change, or what was learned.
     VocalSepClient: {"base_url", "durations", "from_env"},
     BatchRunner: {"__aiter__"},
     StemStream: {"__aiter__", "content_type", "size", "stem"},
+    SongRunner: {"__aiter__", "stats"},
 }
 """What belongs to no event loop."""
 TABLES: dict[type, dict[str, Callable[[Used], Any]]] = {
     VocalSepClient: CLIENT,
     BatchRunner: BATCH,
     StemStream: STREAM,
+    SongRunner: SONGS,
 }
 CALLS = [
     pytest.param(call, id=f"{kind.__name__}.{name}")
@@ -168,7 +184,8 @@ async def test_another_thread_is_refused_with_the_calls_that_work(
 
 
 HARMLESS = (
-    *(CLIENT["track"], CLIENT["open_stem"]),  # entered in a loop later
+    # Entered in a loop later.
+    *(CLIENT["track"], CLIENT["open_stem"], CLIENT["separate_many"]),
     BATCH["close"],  # nothing runs
 )
 
