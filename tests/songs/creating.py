@@ -26,11 +26,11 @@ def creates_tasks(provider: FakeProvider, duration: float = DURATION) -> FakePro
         return envelope(200, data={"taskId": task_id})
 
     def polled(task_id: str) -> Answer:
-        provider.every_answer = None
+        before, provider.every_answer = provider.every_answer, None
         try:
             return provider._answer(task_id, provider.polls[-1][0])
         finally:
-            provider.every_answer = answer
+            provider.every_answer = before
 
     provider.every_answer = answer
     return provider

@@ -28,6 +28,7 @@ SONG = "https://songs.example/Tides.mp3?signature=CANARY"
 UNKNOWN = [
     TransportError("reset"),
     RequestTimeoutError("no answer"),
+    bare(307, location="https://elsewhere.example/"),
     bare(500),
     bare(502),
     envelope(500, "internal error"),
