@@ -409,7 +409,7 @@ class StemFailed(Event):
 
 @frozen(kw_only=True)
 class CreationIntended(Event):
-    """A `create_task` began; with a journal, its intent is written next.
+    """A creation began; with a journal, its intent is written before its request is sent.
 
     Attributes:
         creation_id: the creation, unique in the process.
