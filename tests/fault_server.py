@@ -347,11 +347,15 @@ async def _echo_key_unreadable(visit: Visit) -> None:
     await visit.send(answer(visit.seen.headers["authorization"].encode()))
 
 
+ECHOING = ("Retry-After", "Date", "X-Request-Id", "CF-Ray")
+"""Headers in which a server repeats the key."""
+
+
 async def _echo_key_encoded(visit: Visit) -> None:
     key = visit.seen.headers["authorization"].removeprefix("Bearer ")
     login = base64.b64encode(f"Bearer {key}".encode()).decode()
     said = f"https://a.example/{quote(key, safe='')}, {login}, {key.upper()}"
-    await visit.send(answer(envelope(430, said), f"Retry-After: {key}", f"Date: {key}"))
+    await visit.send(answer(envelope(430, said), *(f"{name}: {key}" for name in ECHOING)))
 
 
 async def _set_cookie(visit: Visit) -> None:

@@ -31,7 +31,7 @@ BLOCKS_OF = {
     "README.md": 1,
     "docs/batches.md": 7,
     "docs/downloads.md": 5,
-    "docs/errors.md": 3,
+    "docs/errors.md": 4,
     "docs/events.md": 2,
     "docs/limiter.md": 1,
     "docs/loops.md": 1,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
 from vocalsep_async._binding import LoopBinding
@@ -16,9 +16,9 @@ from vocalsep_async.errors import VocalSepError
 from vocalsep_async.instrumentation import RequestRetried
 from vocalsep_async.policies import RetryPolicy
 from vocalsep_async.providers import Request
+from vocalsep_async.providers._envelope import Decode, decoded
 
 T = TypeVar("T")
-Decode = Callable[[int, Mapping[str, str], bytes], T]
 Acquire = Callable[[], Awaitable[RequestSlot]]
 
 
@@ -66,7 +66,7 @@ class RequestSender:
         # how the request ended.
         with slot:
             try:
-                return decode(*await self._transport.exchange(request))
+                return decoded(decode, *await self._transport.exchange(request))
             except VocalSepError as error:
                 # The frames of the decoder hold the answer with its links, and tracebacks may show
                 # local variables.

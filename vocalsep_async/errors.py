@@ -39,7 +39,9 @@ from __future__ import annotations
 
 import copyreg
 import enum
+from collections.abc import Mapping
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any
 
 
@@ -158,9 +160,11 @@ class DecodeError(VocalSepError):
         http_status: the HTTP status it came with; None for a callback.
         in_envelope: whether it was JSON with a code, as this API wraps its answers, and only what
             was inside could not be read.
+        response_headers: as in an `APIError`.
     """
 
     action: ErrorAction = ErrorAction.RETRY
+    response_headers: Mapping[str, str] = MappingProxyType({})
 
     def __init__(
         self, message: str, *, http_status: int | None = None, in_envelope: bool = False
@@ -181,9 +185,13 @@ class APIError(VocalSepError):
         retry_after: seconds the server asked us to wait, within sane bounds; None if it did not.
         in_envelope: whether the answer was one of this API: JSON with a code. Without, *code* is
             the HTTP status, which something between the client and the API may have given.
+        response_headers: headers of the answer by which it is found in logs, with names in small
+            letters: "date", "retry-after", and ids of the request such as "cf-ray" and
+            "x-request-id". Those that it had; none if it was no answer to a request.
     """
 
     hint = ""
+    response_headers: Mapping[str, str] = MappingProxyType({})
 
     def __init__(
         self,

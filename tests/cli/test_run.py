@@ -21,6 +21,8 @@ from fakes import FakeProvider, finished, make_client, record
 from vocalsep_async import (
     AuthenticationError,
     ConfigurationError,
+    DecodeError,
+    RateLimitedError,
     RequestTimeoutError,
     TaskTimeoutError,
     TransportError,
@@ -103,6 +105,22 @@ def test_an_expected_error_is_one_sentence(
 ) -> None:
     assert status_after(error) == status
     assert capsys.readouterr() == ("", sentence + "\n")
+
+
+def test_debugging_shows_by_what_the_provider_finds_the_answers(capsys: Captured) -> None:
+    throttled = RateLimitedError("often", code=430, http_status=200)
+    throttled.response_headers = {"date": "today", "cf-ray": "8a-FRA"}
+    page = DecodeError("no JSON", http_status=502)
+    page.response_headers = {"x-request-id": "https://a.example/?signature=secret"}
+    throttled.__cause__ = page
+    late = TaskTimeoutError("late", task_id="t", task=None, polls=1, last_error=throttled)
+    status_after(late, debug=True)
+    shown = capsys.readouterr().err
+    assert "The answer: code 430, HTTP 200, date: today, cf-ray: 8a-FRA\n" in shown
+    assert "The answer: HTTP 502, x-request-id: https://a.example/" in shown
+    assert "secret" not in shown
+    status_after(late)
+    assert "The answer" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

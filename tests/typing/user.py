@@ -345,6 +345,10 @@ def on_callback(
     return f"{event.task_id} {event.code} {event.is_final} {event.task.succeeded} {names}"
 
 
+def support(error: vocalsep_async.APIError | vocalsep_async.DecodeError) -> str | None:
+    return error.response_headers.get("cf-ray")
+
+
 def trace(client: VocalSepClient) -> None:
     made: vocalsep_async.contrib.opentelemetry.Instrumentation
     made = vocalsep_async.contrib.opentelemetry.instrument(client)

@@ -36,15 +36,15 @@ from vocalsep_async.errors import (
 )
 from vocalsep_async.policies import LATE_ARRIVAL
 from vocalsep_async.providers import Request
-from vocalsep_async.providers._envelope import holds_data
+from vocalsep_async.providers._envelope import REQUEST_IDS, holds_data
 
 LARGEST_ANSWER = 1 << 20
 """Bytes of one answer after decompression; real answers have some thousand."""
 _CONNECT_TIMEOUT = 10.0
 _CONNECT_SHARE = 0.9
 """Of the request timeout, so that connecting times out first: then nothing was sent for sure."""
-_KEPT = ("Date", "Retry-After")
-"""Headers that are used."""
+_KEPT = ("Date", "Retry-After", *REQUEST_IDS)
+"""Headers that are used, or shown with errors."""
 _MAY_STILL_ARRIVE = (
     "The request was given up, but could not be called back: it may still arrive within the next "
     f"{LATE_ARRIVAL:g} s."

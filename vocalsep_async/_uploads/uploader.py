@@ -10,6 +10,7 @@ import math
 import random
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from types import TracebackType
 
 from attrs import field, frozen
@@ -34,6 +35,7 @@ from vocalsep_async.errors import (
 from vocalsep_async.instrumentation import RequestRetried, UploadFinished, UploadStarted
 from vocalsep_async.policies import UPLOAD_LIFETIME, RetryPolicy
 from vocalsep_async.providers import Provider, Request
+from vocalsep_async.providers._envelope import decoded
 from vocalsep_async.providers._uploads import UPLOAD_PATH, stored_file
 from vocalsep_async.uploads import OnUploadProgress, Uploadable, UploadedFile, UploadProgress
 
@@ -239,7 +241,7 @@ class _Upload:
         )
         self._where, self._was_sent = "it was being sent", True
         answer = await transport.exchange(Request("POST", UPLOAD_PATH, headers=body.headers), body)
-        found = stored_file(self._uploader.provider, *answer, name=stored)
+        found = decoded(partial(stored_file, self._uploader.provider, name=stored), *answer)
         expires_at = datetime.now(UTC) + timedelta(seconds=UPLOAD_LIFETIME)
         return UploadedFile(
             url=found.url,

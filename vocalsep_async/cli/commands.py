@@ -56,7 +56,9 @@ def _root(
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Hide progress; print results and errors only.")
     ] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Print tracebacks of errors.")] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Print tracebacks of errors, and ids of requests.")
+    ] = False,
     provider: options.ProviderName = None,
     proxy: options.ProxyUrl = None,
     ca_file: options.CaFile = None,

@@ -143,7 +143,7 @@ class Settings:
     Attributes:
         key_file: the file that holds the API key; None for the environment.
         quiet: whether progress is hidden.
-        debug: whether errors are shown with their traceback.
+        debug: whether errors are shown with their traceback and the ids of requests.
         provider: the name of the provider; None finds it from the address of the API.
         proxy: the URL of a proxy; None for those of the environment.
         ca_file: a file with further certificate authorities; None for those of the environment.

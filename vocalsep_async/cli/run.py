@@ -19,7 +19,9 @@ import typer
 from attrs import frozen
 
 from vocalsep_async import (
+    APIError,
     ConfigurationError,
+    DecodeError,
     VocalSepClient,
     VocalSepError,
 )
@@ -91,10 +93,22 @@ def _first_expected(leaves: Sequence[BaseException]) -> VocalSepError | OSError 
 def _fail(settings: Settings, error: VocalSepError | OSError) -> NoReturn:
     if settings.debug:
         _print_error("".join(traceback.format_exception(error)))
+        for line in _answers(error):
+            _print_error(line)
     _print_error(_sentence(error))
     raise typer.Exit(
         exit_code_of_error(error) if isinstance(error, VocalSepError) else ExitCode.USAGE
     )
+
+
+def _answers(error: BaseException | None) -> Iterator[str]:
+    """What finds the answers behind *error* in logs of the provider, a line for each."""
+    while error is not None:
+        if isinstance(error, (APIError, DecodeError)) and error.response_headers:
+            said = ", ".join(f"{name}: {value}" for name, value in error.response_headers.items())
+            code = f"code {error.code}, " if isinstance(error, APIError) else ""
+            yield f"The answer: {code}HTTP {error.http_status}, {said}"
+        error = getattr(error, "last_error", None) or error.__cause__
 
 
 def _print_error(text: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
 from vocalsep_async._text import printable
@@ -12,6 +12,7 @@ from vocalsep_async.instrumentation import PollFinished
 from vocalsep_async.models import TaskStatus
 
 Attributes: TypeAlias = dict[str, str | int | float | bool]
+Detailed: TypeAlias = dict[str, str | int | float | bool | Sequence[str]]
 
 _LONGEST = 200
 _LONGEST_MESSAGE = 500
@@ -49,15 +50,18 @@ def error_type(error: BaseException) -> str:
     return text(type(error).__qualname__)
 
 
-def of_error(error: BaseException | None) -> Attributes:
-    """What is known of *error*, for a span: its class, the API's code, the HTTP status."""
+def of_error(error: BaseException | None) -> Detailed:
+    """What is known of *error*, for a span: its class, and the answer that it came with."""
     if error is None:
         return {}
-    attributes: Attributes = {"error.type": error_type(error)}
+    attributes: Detailed = {"error.type": error_type(error)}
     if isinstance(error, APIError):
         attributes["vocalsep.code"] = error.code
     if isinstance(error, (APIError, DecodeError)) and error.http_status is not None:
         attributes["http.response.status_code"] = error.http_status
+        for name, value in error.response_headers.items():
+            if name != "date":
+                attributes[f"http.response.header.{name}"] = (value,)
     return attributes
 
 

@@ -200,7 +200,7 @@ class TelemetryListener:
         opened = self._open.pop(key, None)
         if opened is not None:
             _no_longer_current(opened)
-            opened.span.set_attributes(attributes | of_error(error))
+            opened.span.set_attributes({**attributes, **of_error(error)})
             if error is not None:
                 _record(opened.span, error)
             opened.span.end()

@@ -10,23 +10,49 @@ import json
 import math
 import re
 from codecs import BOM_UTF8
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from vocalsep_async._text import LONGEST_MESSAGE, printable
-from vocalsep_async.errors import DecodeError
+from vocalsep_async.errors import APIError, DecodeError
 
 CHECK_BASE_URL = "if no call ever worked, check base_url"
 """The advice about an answer that is not one of the API."""
 LONGEST_RETRY_AFTER = 300.0
 """Seconds; a longer pause that a server asks for is cut to this."""
 
+REQUEST_IDS = ("CF-Ray", "X-Request-Id", "X-Correlation-Id", "X-Trace-Id", "X-Amzn-Trace-Id")
+"""Headers by which the provider, or what is in front of it, finds a request in its logs."""
+_LONGEST_HEADER = 200
+"""Characters."""
+
 _SECONDS = r"[0-9]{1,20}(\.[0-9]{1,20})?"
 _DIGITS = r"[0-9]{1,9}"
 _LARGEST_CODE = 999_999_999
 _TAG = rb"\s*(<[!?]?[A-Za-z]{1,20})"
+
+
+T = TypeVar("T")
+Decode = Callable[[int, Mapping[str, str], bytes], T]
+"""Makes a value of the status, the headers and the body of an answer."""
+
+
+def decoded(decode: Decode[T], status: int, headers: Mapping[str, str], body: bytes) -> T:
+    """What *decode* makes of an answer; its errors get the headers by which that is found in logs.
+
+    Raises:
+        APIError: as *decode* does.
+        DecodeError: as *decode* does.
+    """
+    try:
+        return decode(status, headers, body)
+    except (APIError, DecodeError) as error:
+        error.response_headers = {
+            name.lower(): printable(value, _LONGEST_HEADER) for name, value in headers.items()
+        }
+        raise
 
 
 class Envelope(NamedTuple):
