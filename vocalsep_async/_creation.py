@@ -281,7 +281,10 @@ class _Tries:
         if self._journal is None or not self._intents:
             return
         try:
-            await self._journal.not_created(self._intents.pop(), text)
+            # A song that may exist stays so, if another creation could not take its place.
+            creation = self._creation
+            before = None if creation.replaces is None else (creation.replaces, creation.identity)
+            await self._journal.not_created(self._intents.pop(), text, before=before)
         except JournalError as failure:
             # The caller must get the error of the creation, which may have been billed.
             if error is not None:

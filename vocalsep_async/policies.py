@@ -73,6 +73,11 @@ MIN_PENDING, MAX_PENDING = 8, 300
 USABLE_UPLOAD = 2 / 3
 """Share of its lifetime in which an uploaded song may still be named to the API, which fetches it
 later: two of three days."""
+CREATION_PATIENCE = 600.0
+"""Seconds for which a song of a run waits for better times, from its first failure: throttling,
+maintenance, no connection, an upload host that is away. Only what has no task is tried again."""
+CREATION_GAP = 5.0
+"""Seconds between two such tries, after those of the `RetryPolicy`."""
 CREATION_ANSWER_PATIENCE = 10.0
 """Seconds for which the creation of a song that was given up waits for the answer to a request that
 is under way: the task is billed, and its id would be lost."""

@@ -261,6 +261,42 @@ async def test_a_source_that_is_cancelled_from_outside_is_an_error(api: FakeProv
             await anext(run)
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        envelope(455, "closed"),
+        envelope(430, "too often"),
+        TransportError("refused", may_have_arrived=False),
+    ],
+    ids=["maintenance", "throttling", "no connection"],
+)
+async def test_a_run_waits_minutes_of_bad_times_out_before_a_song_is_created(
+    api: FakeProvider, path: Path, answer: Any
+) -> None:
+    began = asyncio.get_running_loop().time()
+    created = api.every_answer
+
+    def until_better(asked: str) -> Any:
+        is_bad = asyncio.get_running_loop().time() - began < 300
+        assert created is not None
+        return answer if is_bad and asked == GENERATE else created(asked)
+
+    api.every_answer = until_better
+    async with process(api) as client, client.separate_many(songs(5), journal=path) as run:
+        outcomes = [outcome async for outcome in run]
+    assert all(each.succeeded for each in outcomes)
+
+
+async def test_a_run_does_not_wait_for_better_times_without_end(api: FakeProvider) -> None:
+    api.script(GENERATE, *[TransportError("refused", may_have_arrived=False)] * 5000)
+    async with make_client() as client, client.separate_many(songs(2)) as run:
+        before = asyncio.get_running_loop().time()
+        errors = [outcome.error async for outcome in run]
+        took = asyncio.get_running_loop().time() - before
+    assert all(isinstance(error, TransportError) for error in errors)
+    assert 600 <= took < 900
+
+
 async def test_a_failed_task_of_another_kind_ends_no_run(api: FakeProvider) -> None:
     api.script("task-1", failed("task-1", "CREATE_TASK_FAILED", "the song is too long"))
     async with make_client() as client, client.separate_many(songs(3), max_pending=1) as run:

@@ -15,6 +15,7 @@ from vocalsep_async import (
     CreationUncertainError,
     InvalidArgumentError,
     Journal,
+    MaintenanceError,
     RequestTimeoutError,
     Song,
     TaskTimeoutError,
@@ -146,6 +147,28 @@ async def test_a_song_of_unknown_fate_is_created_again_on_request_only(
     async with Journal(path) as journal:
         (kept,) = await journal.intents()
         assert kept.label == "Tides"
+
+
+async def test_a_song_of_unknown_fate_stays_so_where_another_creation_is_refused(
+    api: FakeProvider, path: Path
+) -> None:
+    api.script(GENERATE, TransportError("reset"), envelope(401, "no"))
+    async with process(api) as client:
+        with pytest.raises(CreationUncertainError):
+            await client.separate(SONG, journal=path)
+        with pytest.raises(AuthenticationError):
+            await client.separate(SONG, journal=path, on_uncertain="create")
+        with pytest.raises(CreationUncertainError, match="reset"):
+            await client.separate(SONG, journal=path)
+    assert creations(api) == 2
+
+
+async def test_a_single_song_is_not_tried_for_minutes(api: FakeProvider) -> None:
+    api.script(GENERATE, envelope(455, "closed"))
+    async with make_client() as client:
+        with pytest.raises(MaintenanceError):
+            await client.separate(SONG)
+    assert creations(api) == 1
 
 
 async def test_a_song_that_was_refused_is_created_by_the_next_call(

@@ -52,6 +52,7 @@ _INTEND = "INSERT INTO intents (began_at, request, identity, label) VALUES (?, ?
 _SET_CREATED = "UPDATE intents SET task_id = ? WHERE number = ?"
 _SET_ERROR = "UPDATE intents SET error = ? WHERE number = ?"
 _DROP_INTENT = "DELETE FROM intents WHERE number = ?"
+_SET_IDENTITY = "UPDATE intents SET identity = ? WHERE number = ?"
 _FORGET_IDENTITY = "UPDATE intents SET identity = NULL WHERE number = ?"
 
 
@@ -404,10 +405,24 @@ class JournalFile:
             _added(ref, None),
         )
 
-    async def not_created(self, number: int, error: str | None) -> None:
-        """Drop an intent that created nothing; keep it with *error* if the result is unknown."""
+    async def not_created(
+        self,
+        number: int,
+        error: str | None,
+        *,
+        before: tuple[int, str | None] | None = None,
+    ) -> None:
+        """Drop an intent that created nothing; keep it with *error* if the result is unknown.
+
+        Args:
+            number: the intent.
+            error: why its result is unknown; None if it created nothing.
+            before: the intent whose place a dropped one took, and the song that it gets back; None
+                for none.
+        """
         if error is None:
-            await self._write_durably((_DROP_INTENT, (number,)))
+            back = [] if before is None else [(_SET_IDENTITY, before[::-1])]
+            await self._write_durably((_DROP_INTENT, (number,)), *back)
         else:
             text = error if self.keep_links else without_queries(error)
             await self._write_durably((_SET_ERROR, (printable(text), number)))

@@ -16,7 +16,7 @@ from vocalsep_async._songs.separation import SongOptions
 from vocalsep_async.downloads import DownloadOptions
 from vocalsep_async.errors import InvalidArgumentError
 from vocalsep_async.models import SeparationType, SeparationTypeName, separation_type
-from vocalsep_async.policies import PollPolicy
+from vocalsep_async.policies import CREATION_PATIENCE, PollPolicy
 from vocalsep_async.songs import OnSongProgress, OnUncertain, Song, Songs, Source
 
 SONG_TEMPLATE = "{label}/{stem}{ext}"
@@ -63,6 +63,7 @@ def song_options(
         on_uncertain=on_uncertain,
         resubmit=_validation.whole_from(0, resubmit, "resubmit"),
         on_progress=on_progress,
+        creation_patience=CREATION_PATIENCE if is_for_many else 0.0,
     )
 
 

@@ -28,6 +28,7 @@ from vocalsep_async._text import MaskedLink, printable
 from vocalsep_async._uploads.uploader import Uploader, UploadPlan
 from vocalsep_async.errors import (
     CreationUncertainError,
+    ErrorAction,
     InsufficientCreditsError,
     NotBegunError,
     UploadError,
@@ -41,7 +42,7 @@ from vocalsep_async.models import (
     TaskRef,
     TaskStatus,
 )
-from vocalsep_async.policies import MAX_UPLOAD_BYTES, USABLE_UPLOAD, PollPolicy
+from vocalsep_async.policies import CREATION_GAP, MAX_UPLOAD_BYTES, USABLE_UPLOAD, PollPolicy
 from vocalsep_async.providers import Provider, Request
 from vocalsep_async.songs import OnSongProgress, OnUncertain, Song, SongProgress, SongStep
 from vocalsep_async.uploads import OnUploadProgress, UploadProgress
@@ -66,6 +67,7 @@ class SongOptions:
     expects_callback: bool
     on_uncertain: OnUncertain
     resubmit: int = 0
+    creation_patience: float = 0.0
     on_progress: OnSongProgress | None = None
 
 
@@ -107,6 +109,20 @@ class _Link(NamedTuple):
 
 class _StaleLinkError(Exception):
     """The link has become too old while its creation waited."""
+
+
+class _Patience:
+    """How long a song that provably has no task waits for better times, from its first failure."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._until: float | None = None
+
+    def allows(self, error: VocalSepError) -> bool:
+        """Whether to try again after *error*; never after a creation of unknown fate."""
+        now = asyncio.get_running_loop().time()
+        self._until = self._until or now + self._seconds
+        return error.action is not ErrorAction.RAISE and now < self._until
 
 
 @frozen(kw_only=True)
@@ -289,15 +305,22 @@ class Way:
     async def _created(
         self, song: IdentifiedSong, identity_: str, replaces: int | None, gate: Gate
     ) -> TaskRef:
+        link: _Link | None = None
+        patience = _Patience(self._options.creation_patience)
         while True:
-            link = await self._link(song)
-            creation = self._creation(song, link, identity_, replaces)
-            gate.check = partial(self._check, link)
-            self._tell(song, "creating")
             try:
+                if link is None or link.is_stale:
+                    link = await self._link(song)
+                creation = self._creation(song, link, identity_, replaces)
+                gate.check = partial(self._check, link)
+                self._tell(song, "creating")
                 return await self._parts.creator.create_for_song(creation, self._records.file, gate)
             except _StaleLinkError:
                 continue
+            except VocalSepError as error:
+                if not patience.allows(error):
+                    raise
+            await asyncio.sleep(CREATION_GAP)
 
     def _check(self, link: _Link) -> None:
         self._budget.check()
