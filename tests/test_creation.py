@@ -108,6 +108,34 @@ async def test_a_created_task_is_tracked_by_the_next_batch(
     assert len(provider.posted) == 1
 
 
+async def test_a_creation_that_is_cancelled_before_it_is_sent_leaves_no_intent(
+    provider: FakeProvider, path: Path
+) -> None:
+    def cancelled() -> Any:
+        error = asyncio.CancelledError()
+        error.may_have_arrived = False  # type: ignore[attr-defined]
+        raise error
+
+    provider.script(GENERATE, cancelled)
+    async with make_client() as client, Journal(path) as journal:
+        with pytest.raises(asyncio.CancelledError):
+            await create(client, journal)
+        assert await journal.intents() == ()
+
+
+async def test_a_creation_that_waits_for_its_slot_has_no_intent(
+    provider: FakeProvider, path: Path
+) -> None:
+    async with make_client(rate_limit=RateLimit(1, 10.0)) as client, Journal(path) as journal:
+        provider.script(GENERATE, CREATED, CREATED)
+        await create(client, journal)
+        waiting = asyncio.create_task(create(client, journal))
+        await asyncio.sleep(5)
+        assert await journal.intents() == ()
+        await waiting
+    assert len(provider.posted) == 2
+
+
 async def test_without_a_journal_nothing_is_written(provider: FakeProvider, path: Path) -> None:
     provider.script(GENERATE, CREATED)
     async with make_client() as client:

@@ -237,9 +237,9 @@ class _Tries:
             self._gate.check()
             # In the slot: a program that ends while it waits for one has created nothing.
             await run_to_completion(self._intend())
-        except BaseException:
+        except BaseException as error:
             slot.release()
-            await self._drop()
+            await self._write(error, None)
             raise
         self._emitted.on_sent()
         self._gate.is_sending = True
@@ -270,14 +270,12 @@ class _Tries:
         # Only an answer settles the intent. After a cancellation or a crash it stays open,
         # because the task may exist.
         if not self._emitted.may_exist:
-            await self._drop(error)
+            await self._write(error, None)
         elif isinstance(error, VocalSepError):
             await self._write(error, str(error))
 
-    async def _drop(self, error: BaseException | None = None) -> None:
-        await self._write(error, None)
-
-    async def _write(self, error: BaseException | None, text: str | None) -> None:
+    async def _write(self, error: BaseException, text: str | None) -> None:
+        """Drop the intent, or keep it with *text*, because of *error*."""
         if self._journal is None or not self._intents:
             return
         try:
@@ -287,8 +285,7 @@ class _Tries:
             await self._journal.not_created(self._intents.pop(), text, before=before)
         except JournalError as failure:
             # The caller must get the error of the creation, which may have been billed.
-            if error is not None:
-                error.add_note(f"The journal could not record this: {failure}")
+            error.add_note(f"The journal could not record this: {failure}")
 
     async def record(self, ref: TaskRef) -> None:
         """Write the task that was created to the journal.

@@ -83,6 +83,11 @@ def test_a_song_shows_no_signature_no_key_and_no_content() -> None:
     )
 
 
+def test_a_song_shows_its_path_or_its_ids() -> None:
+    assert "Tides.mp3" in repr(Song("a/Tides.mp3"))
+    assert "('music', 'track')" in repr(Song(("music", "track")))
+
+
 def known_by(song: Song, content: str | None = None, key: bytes = KEY, **options: Any) -> str:
     kind, stem_name = options.get("kind", VOCAL), options.get("stem_name")
     return identity(song, kind, stem_name, content, key)

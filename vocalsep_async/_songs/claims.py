@@ -16,6 +16,9 @@ from vocalsep_async.errors import NotBegunError, VocalSepError
 from vocalsep_async.models import TaskOutcome, TaskRef, TaskStatus
 from vocalsep_async.policies import CREATION_ANSWER_PATIENCE
 
+Origin = Literal["created", "known", "joined"]
+"""Where a task comes from: this call has created it, the journal had it, or another call shares it.
+"""
 Key = tuple[str | None, str]
 """The journal, if there is one, and the identity of a song."""
 
@@ -26,14 +29,14 @@ class Claimed:
 
     Attributes:
         ref: the task.
-        origin: whether this call has created it, the journal had it, or another call shares it.
+        origin: where it comes from.
         outcome: how it ended in an earlier run; None if that is not known.
         intent: its creation in the journal; None if it was not found there.
         status: the last status that an earlier run saw; None if there is none.
     """
 
     ref: TaskRef
-    origin: Literal["created", "known", "joined"]
+    origin: Origin
     outcome: TaskOutcome | None = None
     intent: int | None = None
     status: TaskStatus | str | None = None

@@ -21,7 +21,7 @@ from vocalsep_async._journals import JournalLike, OpenJournals
 from vocalsep_async._polling.doubts import lacks_links
 from vocalsep_async._polling.poller import Poller
 from vocalsep_async._songs.budget import Budget
-from vocalsep_async._songs.claims import Caller, Claimed, Claims
+from vocalsep_async._songs.claims import Caller, Claimed, Claims, Origin
 from vocalsep_async._songs.identity import KEY_BYTES, again, identity
 from vocalsep_async._songs.records import SongRecords
 from vocalsep_async._text import MaskedLink, printable
@@ -48,7 +48,7 @@ from vocalsep_async.songs import OnSongProgress, OnUncertain, Song, SongProgress
 from vocalsep_async.uploads import OnUploadProgress, UploadProgress
 
 if TYPE_CHECKING:
-    from vocalsep_async._journal.journal import Claim
+    from vocalsep_async._journal.journal import Claim, JournalFile
 
 _PREPARED = 8
 """Songs of one run that are uploaded and created at a time."""
@@ -160,7 +160,7 @@ class Separations:
             outcome = await way.ended(identified)
             return await way.saved(identified, outcome)
 
-    async def records_in(self, file: Any) -> SongRecords:
+    async def records_in(self, file: JournalFile | None) -> SongRecords:
         """The songs of an open journal; of none without one.
 
         Raises:
@@ -242,28 +242,28 @@ class Way:
             CreationUncertainError: the task may have been created.
             VocalSepError: there is no task.
         """
-        outcome = await self._ended(song, song.identity)
+        outcome, origin = await self._ended(song, song.identity)
         for times in range(1, self._options.resubmit + 1):
             # Anything else, such as a song that is too long, would fail again.
             if outcome.status is not TaskStatus.GENERATE_AUDIO_FAILED:
                 break
             try:
-                outcome = await self._ended(song, again(song.identity, times))
+                outcome, origin = await self._ended(song, again(song.identity, times))
             except NotBegunError:
                 break  # the song itself was begun, and has failed
+        self.joined += origin == "joined"
+        self.known += origin == "known"
         return evolve(outcome, label=song.label)
 
-    async def _ended(self, song: IdentifiedSong, identity_: str) -> TaskOutcome:
+    async def _ended(self, song: IdentifiedSong, identity_: str) -> tuple[TaskOutcome, Origin]:
         key = (self._records.place, identity_)
         claimed = await self._caller.task_of(key, partial(self._task_of, song, identity_))
-        self.joined += claimed.origin == "joined"
-        self.known += claimed.origin == "known"
         if claimed.outcome is not None:
-            return claimed.outcome
+            return claimed.outcome, claimed.origin
         self._tell(song, "waiting", task_id=claimed.ref.task_id)
         outcome = await self._waited(claimed)
         await self._records.save_outcome(outcome)
-        return outcome
+        return outcome, claimed.origin
 
     async def _task_of(self, song: IdentifiedSong, identity_: str, gate: Gate) -> Claimed:
         found = await self._records.find(identity_, song.type, song.label)
