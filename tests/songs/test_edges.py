@@ -250,6 +250,33 @@ async def test_a_slow_consumer_of_an_endless_source_stops_its_reading(api: FakeP
         assert given <= 8
 
 
+async def test_of_an_endless_source_only_the_last_songs_are_kept(
+    api: FakeProvider, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vocalsep_async._songs.runner._REMEMBERED", 2)
+    again = [*songs(6), *songs(6)]
+    options: dict[str, Any] = {"max_pending": 1, "journal": path}
+    async with process(api) as client, client.separate_many(iter(again), **options) as run:
+        outcomes = [outcome async for outcome in run]
+        assert len(run._outcomes) == 2  # type: ignore[attr-defined]
+        assert client._engine.songs.claims._shared == {}
+        assert (run.stats.created, run.stats.known) == (6, 6)
+    assert [each.task_id for each in outcomes[:6]] == [each.task_id for each in outcomes[6:]]
+    assert creations(api) == 6
+
+
+async def test_a_song_that_is_under_way_is_not_forgotten(
+    api: FakeProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vocalsep_async._songs.runner._REMEMBERED", 1)
+    api.add("task-1", 1000.0)
+    api.script("task-1", *[record("task-1")] * 6)
+    slow = [songs(1)[0], *songs(3)[1:], songs(1)[0]]
+    async with make_client() as client, client.separate_many(iter(slow)) as run:
+        outcomes = [outcome async for outcome in run]
+    assert len({each.task_id for each in outcomes}) == 3
+
+
 async def test_a_source_that_is_cancelled_from_outside_is_an_error(api: FakeProvider) -> None:
     async def cancelled() -> AsyncIterator[str]:
         yield SONG

@@ -19,6 +19,7 @@ from vocalsep_async._events import Events, new_id
 from vocalsep_async._failures import is_refusal
 from vocalsep_async._journals import JournalLike
 from vocalsep_async._songs.budget import Budget
+from vocalsep_async._songs.claims import Caller
 from vocalsep_async._songs.labels import Labels, LabelTurn
 from vocalsep_async._songs.separation import IdentifiedSong, Separations, SongOptions, Way
 from vocalsep_async._tasks import run_to_completion
@@ -36,6 +37,9 @@ from vocalsep_async.songs import Song, SongRunner, Songs, SongStats
 
 _MAX_SAVING = 16
 """Songs whose stems are saved simultaneously."""
+
+_REMEMBERED = 10_000
+"""Songs of an iterator that are recognised when they come again; the journal knows the others."""
 
 End = Literal["succeeded", "failed", "uncertain", "not_begun"]
 
@@ -111,14 +115,11 @@ class Runner(SongRunner):
         try:
             journal = self._separations.parts.journals.use(self._run.journal)
             file = await self._opened.enter_async_context(journal)
-            caller = await self._opened.enter_async_context(self._separations.claims.caller())
             records = await self._separations.records_in(file)
         except BaseException:
             await run_to_completion(self._opened.aclose())
             raise
-        self._way = Way(
-            self._separations.parts, self._options, records, caller, budget=self._budget
-        )
+        self._way = Way(self._separations.parts, self._options, records, budget=self._budget)
         self._reader = asyncio.create_task(self._read(sources), name="vocalsep songs")
         return self
 
@@ -158,7 +159,7 @@ class Runner(SongRunner):
 
     async def _leave(self) -> None:
         await asyncio.wait(self._tasks())
-        # Creations whose requests are under way end first, then the journal is closed.
+        # Songs end after the answers to their creations; then the journal is closed.
         await self._opened.aclose()
         self._changed.set()
 
@@ -230,16 +231,28 @@ class Runner(SongRunner):
         future = asyncio.get_running_loop().create_future()
         self._outcomes[identified.identity] = future
         try:
-            outcome = await self._separated(way, identified, place)
+            # The claim ends with the song: what is kept of it then is its outcome.
+            async with self._separations.claims.caller() as caller:
+                outcome = await self._separated(way, identified, caller, place)
         except BaseException as error:
             _fail(future, error)
             raise
         future.set_result(outcome)
+        self._forget_oldest()
         return outcome
 
-    async def _separated(self, way: Way, identified: IdentifiedSong, place: _Place) -> TaskOutcome:
+    def _forget_oldest(self) -> None:
+        """Forget a song that ended long ago, of a source that may be endless."""
+        if not isinstance(self._sources, Sized) and len(self._outcomes) > _REMEMBERED:
+            oldest = next(iter(self._outcomes))
+            if self._outcomes[oldest].done():
+                del self._outcomes[oldest]
+
+    async def _separated(
+        self, way: Way, identified: IdentifiedSong, caller: Caller, place: _Place
+    ) -> TaskOutcome:
         try:
-            outcome = await way.ended(identified)
+            outcome = await way.ended(identified, caller)
         except VocalSepError as error:
             self._end_if_refused(error)
             raise

@@ -155,9 +155,9 @@ class Separations:
     ) -> TaskOutcome:
         """Separate one song; see `VocalSepClient.separate`."""
         async with self.parts.journals.use(journal) as file, self.claims.caller() as caller:
-            way = Way(self.parts, options, await self.records_in(file), caller)
+            way = Way(self.parts, options, await self.records_in(file))
             identified = await way.identified(song)
-            outcome = await way.ended(identified)
+            outcome = await way.ended(identified, caller)
             return await way.saved(identified, outcome)
 
     async def records_in(self, file: JournalFile | None) -> SongRecords:
@@ -178,7 +178,6 @@ class Way:
         parts: of the client.
         options: of the call.
         records: the journal.
-        caller: keeps the songs that the call has claimed.
         budget: says whether more tasks may be created; None for any number.
 
     Attributes:
@@ -192,13 +191,11 @@ class Way:
         parts: Parts,
         options: SongOptions,
         records: SongRecords,
-        caller: Caller,
         budget: Budget | None = None,
     ) -> None:
         self._parts = parts
         self._options = options
         self._records = records
-        self._caller = caller
         self._budget = budget or Budget(parts.provider.prices)
         self._preparing = asyncio.Semaphore(_PREPARED)
         self.created = 0
@@ -235,29 +232,31 @@ class Way:
 
     # Its task
 
-    async def ended(self, song: IdentifiedSong) -> TaskOutcome:
-        """Find or create the task of a song, and wait for its end.
+    async def ended(self, song: IdentifiedSong, caller: Caller) -> TaskOutcome:
+        """Find or create the task of a song, which *caller* claims, and wait for its end.
 
         Raises:
             CreationUncertainError: the task may have been created.
             VocalSepError: there is no task.
         """
-        outcome, origin = await self._ended(song, song.identity)
+        outcome, origin = await self._ended(song, song.identity, caller)
         for times in range(1, self._options.resubmit + 1):
             # Anything else, such as a song that is too long, would fail again.
             if outcome.status is not TaskStatus.GENERATE_AUDIO_FAILED:
                 break
             try:
-                outcome, origin = await self._ended(song, again(song.identity, times))
+                outcome, origin = await self._ended(song, again(song.identity, times), caller)
             except NotBegunError:
                 break  # the song itself was begun, and has failed
         self.joined += origin == "joined"
         self.known += origin == "known"
         return evolve(outcome, label=song.label)
 
-    async def _ended(self, song: IdentifiedSong, identity_: str) -> tuple[TaskOutcome, Origin]:
+    async def _ended(
+        self, song: IdentifiedSong, identity_: str, caller: Caller
+    ) -> tuple[TaskOutcome, Origin]:
         key = (self._records.place, identity_)
-        claimed = await self._caller.task_of(key, partial(self._task_of, song, identity_))
+        claimed = await caller.task_of(key, partial(self._task_of, song, identity_))
         if claimed.outcome is not None:
             return claimed.outcome, claimed.origin
         self._tell(song, "waiting", task_id=claimed.ref.task_id)
