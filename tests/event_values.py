@@ -23,6 +23,7 @@ from vocalsep_async.instrumentation import (
     Event,
     JournalClosed,
     JournalOpened,
+    JournalWritten,
     OutcomeDelivered,
     Paused,
     PollFinished,
@@ -123,5 +124,6 @@ EVENTS: list[Event] = [
         creation_id="creation-3", error=RequestTimeoutError("no answer"), may_exist=True
     ),
     JournalOpened(path=Path("journal.sqlite")),
+    JournalWritten(path=Path("journal.sqlite"), duration=0.003),
     JournalClosed(path=Path("journal.sqlite")),
 ]

@@ -94,6 +94,7 @@ LINES = {
     "creation.confirmed": "INFO creations: creation-3 created task 'a'",
     "creation.failed": "INFO creations: creation-3 failed: no answer; the task may exist",
     "journal.opened": "INFO journal: journal journal.sqlite opened",
+    "journal.written": "DEBUG journal: journal journal.sqlite was written in 0.003 s",
     "journal.closed": "INFO journal: journal journal.sqlite closed",
 }
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-from vocalsep_async._events import Events, new_id
+from vocalsep_async._events import Events, new_id, timed_write
 from vocalsep_async._journals import JournalLike, OpenJournals
 from vocalsep_async._request_queue import RequestSlot
 from vocalsep_async._sender import Acquire, RequestSender
@@ -258,12 +258,13 @@ class _Tries:
     async def _intend(self) -> None:
         if self._journal is not None:
             creation = self._creation
-            number = await self._journal.intend(
-                creation.recorded,
-                identity=creation.identity,
-                label=creation.label,
-                replaces=creation.replaces,
-            )
+            with timed_write(self._sender.events, self._journal.path):
+                number = await self._journal.intend(
+                    creation.recorded,
+                    identity=creation.identity,
+                    label=creation.label,
+                    replaces=creation.replaces,
+                )
             self._intents.append(number)
 
     async def _settle(self, error: BaseException) -> None:
@@ -297,7 +298,8 @@ class _Tries:
             return
         try:
             # To its end, also where the caller is cancelled: the id is billed.
-            await self._journal.created(self._intents.pop(), ref)
+            with timed_write(self._sender.events, self._journal.path):
+                await self._journal.created(self._intents.pop(), ref)
         except JournalError as error:
             raise JournalError(
                 f"{error}; the task was created, with the id {ref.task_id}"

@@ -29,6 +29,7 @@ from vocalsep_async.instrumentation import (
     Event,
     JournalClosed,
     JournalOpened,
+    JournalWritten,
     OutcomeDelivered,
     Paused,
     PollFinished,
@@ -338,6 +339,11 @@ _LINES: dict[type[Event], _Line] = {
     ),
     JournalOpened: _Line(
         _JOURNAL, logging.INFO, lambda e: f"journal {printable(str(e.path))} opened"
+    ),
+    JournalWritten: _Line(
+        _JOURNAL,
+        logging.DEBUG,
+        lambda e: f"journal {printable(str(e.path))} was written in {e.duration:.3f} s",
     ),
     JournalClosed: _Line(
         _JOURNAL, logging.INFO, lambda e: f"journal {printable(str(e.path))} closed"

@@ -7,14 +7,15 @@ import contextlib
 import inspect
 import itertools
 import logging
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Iterable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any, cast
 
 from vocalsep_async._event_log import POLLS, EventLog
 from vocalsep_async._text import counted
 from vocalsep_async.errors import InvalidArgumentError
-from vocalsep_async.instrumentation import Event, EventListener
+from vocalsep_async.instrumentation import Event, EventListener, JournalWritten
 
 _logger = logging.getLogger("vocalsep_async.events")
 _numbers = itertools.count(1)
@@ -74,6 +75,18 @@ class Events:
         """Log how often listeners failed after the failure that was logged."""
         for listener in self._all:
             listener.report()
+
+
+@contextlib.contextmanager
+def timed_write(events: Events, path: Path) -> Iterator[None]:
+    """A block that waits for a write to the journal at *path*, reported if that is wanted."""
+    if not events:
+        yield
+        return
+    began = asyncio.get_running_loop().time()
+    yield
+    duration = asyncio.get_running_loop().time() - began
+    events.emit(JournalWritten(path=path, duration=duration))
 
 
 class _Guarded:

@@ -476,6 +476,20 @@ class JournalOpened(Event):
 
 
 @frozen(kw_only=True)
+class JournalWritten(Event):
+    """What a batch or a creation had to write before it went on is in the journal.
+
+    Attributes:
+        path: its file.
+        duration: seconds from the request to write until it was done, others before it included.
+    """
+
+    name: ClassVar[str] = "journal.written"
+    path: Path
+    duration: float
+
+
+@frozen(kw_only=True)
 class JournalClosed(Event):
     """A journal that a batch or a creation had opened was closed.
 

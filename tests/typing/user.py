@@ -179,6 +179,7 @@ IN_THEIR_MODULES: tuple[object, ...] = (
     vocalsep_async.instrumentation.EventListener,
     vocalsep_async.instrumentation.JournalClosed,
     vocalsep_async.instrumentation.JournalOpened,
+    vocalsep_async.instrumentation.JournalWritten,
     vocalsep_async.instrumentation.OutcomeDelivered,
     vocalsep_async.instrumentation.Paused,
     vocalsep_async.instrumentation.PollFinished,

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator
 
 import attrs
 
-from vocalsep_async._events import Events
+from vocalsep_async._events import Events, timed_write
 from vocalsep_async._journal.journal import JournalFile, KnownTask
 from vocalsep_async._journal.outcomes import Restore, restored_outcome
 from vocalsep_async._polling.unfinished import error_in
@@ -207,7 +207,8 @@ class BatchRecorder:
         """
         if outcome.task is not None:
             self._save_durations_regularly()
-        await self._journal.save_outcome(outcome)
+        with timed_write(self._events, self._journal.path):
+            await self._journal.save_outcome(outcome)
 
     def _save_durations_regularly(self) -> None:
         self._ends += 1
@@ -220,7 +221,8 @@ class BatchRecorder:
         Raises:
             JournalError: they were not saved.
         """
-        await self._journal.save_files(outcome)
+        with timed_write(self._events, self._journal.path):
+            await self._journal.save_files(outcome)
 
     async def earlier_outcomes(self) -> AsyncGenerator[TaskOutcome]:
         """The outcomes of all tasks that ended in earlier runs.

@@ -43,6 +43,7 @@ from vocalsep_async.instrumentation import (
     DownloadFinished,
     DownloadStarted,
     Event,
+    JournalWritten,
     Paused,
     PollFinished,
     PollStarted,
@@ -354,6 +355,11 @@ class TelemetryListener:
     def _on_resumed(self, _event: Resumed) -> None:
         self._readings.update()
 
+    # Journals
+
+    def _on_journal_written(self, event: JournalWritten) -> None:
+        self._instruments.writes.record(event.duration, self._about)
+
     # Creations
 
     def _on_creation_intended(self, event: CreationIntended) -> None:
@@ -480,6 +486,7 @@ _HANDLERS: Final[dict[type[Event], Callable[[TelemetryListener, Any], None]]] = 
     Throttled: TelemetryListener._on_throttled,  # noqa: SLF001
     Paused: TelemetryListener._on_paused,  # noqa: SLF001
     Resumed: TelemetryListener._on_resumed,  # noqa: SLF001
+    JournalWritten: TelemetryListener._on_journal_written,  # noqa: SLF001
     CreationIntended: TelemetryListener._on_creation_intended,  # noqa: SLF001
     CreationSent: TelemetryListener._on_creation_sent,  # noqa: SLF001
     CreationConfirmed: TelemetryListener._on_creation_confirmed,  # noqa: SLF001

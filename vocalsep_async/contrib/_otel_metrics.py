@@ -77,6 +77,9 @@ class Instruments:
         self.delays = self._seconds(
             "task.delay", "From the end of a task until the client knew of it", _DELAY
         )
+        self.writes = self._seconds(
+            "journal.write.duration", "What is waited for is in the journal", _WRITE
+        )
         self.throttled = meter.create_counter(
             "vocalsep.throttled", "{request}", "Requests that were throttled"
         )
