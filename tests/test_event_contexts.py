@@ -16,6 +16,7 @@ from listening import Recorder
 from virtual_time import VIRTUAL_TIME
 
 from vocalsep_async import Event, Interval
+from vocalsep_async._transport.api import Reply
 from vocalsep_async.emulator import Emulator
 from vocalsep_async.instrumentation import (
     BatchStarted,
@@ -25,6 +26,7 @@ from vocalsep_async.instrumentation import (
     WaitFinished,
     WaitStarted,
 )
+from vocalsep_async.providers import Request
 
 pytestmark = pytest.mark.anyio
 
@@ -188,3 +190,36 @@ async def test_a_client_is_closed_once_that_has_begun(provider: FakeProvider) ->
         await client.wait_for_task("a")
         assert not client._engines.is_closed
     assert client._engines.is_closed
+
+
+def eager_factory(
+    loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any
+) -> asyncio.Task[Any]:
+    """Run the beginning of a poll at once, as an eager task factory of Python 3.12 does."""
+    if coroutine.__qualname__ == "Poller._poll":
+        options["context"].run(coroutine.send, None)
+    return asyncio.Task(coroutine, loop=loop, **options)
+
+
+async def test_a_poll_starts_before_its_request_where_tasks_are_eager(
+    provider: FakeProvider,
+) -> None:
+    provider.ends_all()
+    sent_in: list[str] = []
+    exchange = provider.exchange
+
+    async def sent(request: Request) -> Reply:
+        sent_in.append(span.get())
+        return await exchange(request)
+
+    provider.exchange = sent  # type: ignore[method-assign]
+    events, listener = Recorder(), Setter(PollStarted, PollFinished)
+    asyncio.get_running_loop().set_task_factory(eager_factory)
+    async with make_client(on_event=[events, listener]) as client:
+        await client.wait_for_task("a")
+    asyncio.get_running_loop().set_task_factory(None)
+    assert sent_in == listener.seen == ["set 1"]
+    assert [event.name for event in events if event.name.startswith("poll")] == [
+        "poll.started",
+        "poll.finished",
+    ]

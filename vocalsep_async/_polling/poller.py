@@ -471,6 +471,8 @@ class Poller:
     # What polls find
 
     async def _poll(self, target: PollTarget, slot: RequestSlot) -> None:
+        if target.poll is None:  # run by an eager task factory, before the start was reported
+            await asyncio.sleep(0)
         try:
             task, age = await self._sender.send(
                 slot,
@@ -509,15 +511,10 @@ class Poller:
         task: SeparationTask | None = None,
         error: BaseException | None = None,
     ) -> None:
-        event = poll_finished(
-            target,
-            wait_ids,
-            asyncio.get_running_loop().time(),
-            paused_until=self._requests.paused_until(),
-            task=task,
-            error=error,
+        now, until = asyncio.get_running_loop().time(), self._requests.paused_until()
+        self._events.emit(
+            poll_finished(target, wait_ids, now, paused_until=until, task=task, error=error)
         )
-        self._events.emit(event)
 
     def _on_record(self, target: PollTarget, task: SeparationTask, age: Age | None) -> None:
         now = asyncio.get_running_loop().time()
