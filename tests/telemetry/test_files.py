@@ -6,11 +6,16 @@ import asyncio
 import secrets
 from pathlib import Path
 
+import aiohttp
 import attrs
 import pytest
+from aiohttp import TraceRequestEndParams
 from fault_server import SIGNATURE, FaultServer
 from opentelemetry import trace
-from opentelemetry.instrumentation.aiohttp_client import create_trace_config
+from opentelemetry.instrumentation.aiohttp_client import (
+    AioHttpClientInstrumentor,
+    create_trace_config,
+)
 from opentelemetry.trace import SpanKind, StatusCode
 from telemetry.telemetry import Telemetry, attributes_of, id_of, parent_of, trace_of
 
@@ -190,3 +195,32 @@ async def test_no_span_and_no_metric_has_the_key(telemetry: Telemetry) -> None:
     for secret in (key, SIGNATURE):
         assert secret not in telemetry.text
         assert secret not in str(attributes)
+
+
+async def test_the_instrumentation_of_all_of_aiohttp_and_a_hook_of_the_application_go_together(
+    vocalsep_emulator: Emulator, telemetry: Telemetry
+) -> None:
+    seen_by_hook: list[str] = []
+
+    async def on_end(_session: object, _context: object, params: TraceRequestEndParams) -> None:
+        seen_by_hook.append(params.method)
+
+    hook = aiohttp.TraceConfig()
+    hook.on_request_end.append(on_end)
+    stock = AioHttpClientInstrumentor()
+    stock.instrument(tracer_provider=telemetry.tracers)
+    try:
+        async with vocalsep_emulator.client(trace_configs=[hook]) as client:
+            instrumentation = telemetry.instrument(client)
+            assert telemetry.instrument(client) is instrumentation
+            task_id = finished_task(vocalsep_emulator)
+            await client.wait_for_task(task_id)
+            instrumentation.remove()
+            await client.get_task(task_id)
+    finally:
+        stock.uninstrument()
+    assert telemetry.names == ["GET", "vocalsep.poll", "vocalsep.wait", "GET"]
+    under_wait, poll, _, after_removal = telemetry.spans
+    assert parent_of(under_wait) == id_of(poll)
+    assert after_removal.parent is None
+    assert seen_by_hook == ["GET", "GET"]
