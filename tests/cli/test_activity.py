@@ -328,3 +328,17 @@ def test_a_stem_that_was_there_already_needs_no_progress(watched: Watched) -> No
     stem: dict[str, Any] = {"download_id": "download-1", "task_id": "a", "path": None}
     watched.get(StemSaved(**stem, stem="vocal", size=3, was_fetched=False))
     assert watched.snapshot().files == ()
+
+
+def test_an_event_from_a_callback_of_the_event_loop_is_counted() -> None:
+    activity = Activity()
+
+    async def run() -> Snapshot:
+        ended = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        loop.call_soon(activity, started())
+        loop.call_soon(ended.set)
+        await ended.wait()
+        return activity.snapshot(batch())
+
+    assert asyncio.run(run()).requests == 1

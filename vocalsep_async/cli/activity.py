@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import Callable
 from itertools import islice
 
-import anyio
 from attrs import evolve, frozen
 
 from vocalsep_async import (
@@ -38,6 +38,14 @@ _RATE_WINDOW = 10.0
 The period of the rate limit: over a shorter one, a burst would seem to exceed the limit.
 """
 _MAX_SLOWEST = 3
+
+
+def loop_time() -> float:
+    """The time of the running event loop, in seconds.
+
+    Events may come from its callbacks, where anyio knows of no task and so of no loop.
+    """
+    return asyncio.get_running_loop().time()
 
 
 @frozen(kw_only=True)
@@ -150,7 +158,7 @@ class Activity:
     """
 
     def __init__(
-        self, clock: Callable[[], float] = anyio.current_time, *, expects_songs: bool = False
+        self, clock: Callable[[], float] = loop_time, *, expects_songs: bool = False
     ) -> None:
         self._clock = clock
         self._requests = 0
