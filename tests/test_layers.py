@@ -277,9 +277,11 @@ ARROWS = {
     "pytest_plugin": {"emulator"},
     "cli": {
         "__init__",
+        "_arguments",
         "_downloads",
         "_journal",
         "_signing",
+        "_songs",
         "_text",
         "contrib",
         "emulator",

@@ -7,7 +7,18 @@ import sys
 
 from vocalsep_async.cli.manual import manual
 
-COMMANDS = ("get", "wait", "track", "download", "create", "credits", "demo", "emulator", "journal")
+COMMANDS = (
+    "get",
+    "wait",
+    "track",
+    "download",
+    "create",
+    "separate",
+    "credits",
+    "demo",
+    "emulator",
+    "journal",
+)
 
 
 def test_the_manual_has_a_section_per_command() -> None:

@@ -227,6 +227,8 @@ def test_what_is_no_network_is_refused(vocalsep_emulator: Emulator) -> None:
     [
         ("; check base_url", "; check VOCALSEP_BASE_URL"),
         ("Check base_url.", "Check VOCALSEP_BASE_URL."),
+        ('only with on_uncertain="create"', "only with --on-uncertain create"),
+        ("max_credits is 15", "--max-credits is 15"),
         ("the port 22 …; allow_private_hosts=True on the client allows it",) * 2,
         ("a proxy must be fast",) * 2,
     ],

@@ -66,6 +66,11 @@ def test_messages_go_to_standard_error(capsys: Captured, *, is_quiet: bool) -> N
     assert capsys.readouterr() == ("", "warned\n" if is_quiet else "message\nwarned\n")
 
 
+def test_a_question_is_asked_also_when_quiet_and_waits_on_its_line(capsys: Captured) -> None:
+    Output(is_quiet=True).ask(f"{HOSTILE}\x1b[31m? ")
+    assert capsys.readouterr() == ("", f"{HOSTILE}\\x1b[31m? ")
+
+
 def test_names_are_not_parsed_as_markup(capsys: Captured) -> None:
     output = Output(is_quiet=False)
     output.info(HOSTILE)
@@ -452,6 +457,11 @@ def test_an_outcome_line_begins_with_the_label_and_the_ends_of_the_id() -> None:
 
 def test_an_outcome_line_has_the_message_of_the_api() -> None:
     assert outcome_line(outcome(FAILED)) == "b  CREATE_TASK_FAILED  [red]no vocals\\x1b"
+
+
+def test_an_outcome_line_of_a_song_without_a_task_has_its_name_alone() -> None:
+    song = attrs.evolve(outcome(None, TransportError("no way")), task_id="", label="Für Elise")
+    assert outcome_line(song) == "Für Elise  no task  no way"
 
 
 def test_an_outcome_line_without_a_record_has_the_error() -> None:

@@ -27,6 +27,7 @@ from vocalsep_async import (
     InsufficientCreditsError,
     InvalidParametersError,
     JournalError,
+    NotBegunError,
     RequestTimeoutError,
     SeparationTask,
     ServerError,
@@ -463,6 +464,20 @@ def test_every_error_has_its_exit_code(error: VocalSepError) -> None:
 @pytest.mark.parametrize("error", list(STATUS), ids=lambda error: type(error).__name__)
 def test_the_exit_code_of_every_error_outweighs_success(error: VocalSepError) -> None:
     assert worse(ExitCode.SUCCEEDED, exit_code_of(outcome(error=error))) is STATUS[error]
+
+
+@pytest.mark.parametrize(
+    "cause, code",
+    [
+        (None, ExitCode.FAILED),
+        (InsufficientCreditsError("no", code=429, http_status=200), ExitCode.ACCOUNT),
+        (JournalError("full"), ExitCode.USAGE),
+    ],
+)
+def test_a_song_that_was_not_begun_has_the_exit_code_of_its_cause(
+    cause: VocalSepError | None, code: ExitCode
+) -> None:
+    assert exit_code_of_error(NotBegunError("not begun", cause=cause)) is code
 
 
 def test_an_error_of_another_package_is_a_failure() -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from vocalsep_async import DownloadProgress, ServerError, TransportError
-from vocalsep_async.cli.activity import Pause, Silence, Snapshot, StemCounts
+from vocalsep_async.cli.activity import Pause, Silence, Snapshot, SongLine, StemCounts
 from vocalsep_async.cli.progress import format_duration, format_line, missing_stems, render
 
 
@@ -264,3 +264,40 @@ def test_the_reason_names_the_option_of_the_command_line() -> None:
     reason = "allow_private_hosts=('10.0.0.1/32',) on the client allows them"
     line = missing_stems(StemCounts(missing=1, tasks=1, reason=reason))
     assert line == "0 of 1 stem saved, 1 not: --allow-private-hosts 10.0.0.1/32 allows them"
+
+
+# Songs of a run
+
+
+def songs(number: int, state: str = "waiting") -> tuple[SongLine, ...]:
+    return tuple(SongLine(name=f"Song {n}", state=state, seconds=75.0) for n in range(number))
+
+
+def test_songs_are_shown_by_name_with_what_they_are_doing() -> None:
+    lines = shown(make_snapshot(noun="song", songs=songs(2, "uploading 45%")))
+    assert lines[0].startswith("12 of 42 songs done")
+    assert lines[0].endswith("2 uploading")
+    assert "  Song 0  uploading 45% for 1:15 min" in lines
+
+
+def test_of_many_songs_the_first_ones_are_shown() -> None:
+    lines = shown(make_snapshot(noun="song", songs=songs(30)))
+    assert sum(line.startswith("  Song ") for line in lines) == 8
+    assert "  and 22 more" in lines
+
+
+def test_a_line_counts_songs_by_what_they_are_doing() -> None:
+    state = make_snapshot(noun="song", songs=(*songs(2), *songs(1, "uploading 45%")))
+    assert "songs done" in format_line(state)
+    assert "; 2 waiting, 1 uploading; 50 requests" in format_line(state)
+
+
+def test_a_line_has_no_gap_before_the_first_song_has_begun() -> None:
+    assert "; ;" not in format_line(make_snapshot(noun="song", songs=()))
+    assert "time left" not in format_line(make_snapshot(noun="song", songs=()))
+
+
+@given(WORDS)
+def test_no_name_of_a_song_reaches_a_terminal_as_it_is(name: str) -> None:
+    line = SongLine(name=name, state="waiting", seconds=1.0)
+    assert all(each.isprintable() for each in shown(make_snapshot(songs=(line,))))

@@ -105,6 +105,21 @@ class StemCounts:
 
 
 @frozen(kw_only=True)
+class SongLine:
+    """What one song of a run is doing.
+
+    Attributes:
+        name: the song.
+        state: what it is doing, in words.
+        seconds: for how long it has been doing that.
+    """
+
+    name: str
+    state: str
+    seconds: float
+
+
+@frozen(kw_only=True)
 class Snapshot:
     """Progress of a batch at one moment.
 
@@ -120,6 +135,7 @@ class Snapshot:
         files: progress of the downloads that are running.
         stems: the stems of the outcomes so far.
         noun: what the tasks are called: "song" where all have labels, else "task".
+        songs: what the songs of a run are doing that have begun; None where tasks are tracked.
     """
 
     batch: BatchStats
@@ -132,6 +148,7 @@ class Snapshot:
     files: tuple[DownloadProgress, ...] = ()
     stems: StemCounts = StemCounts()
     noun: str = "task"
+    songs: tuple[SongLine, ...] | None = None
 
     @property
     def total(self) -> int:

@@ -19,6 +19,7 @@ from vocalsep_async import (
     VocalSepClient,
     __version__,
 )
+from vocalsep_async._songs.arguments import SONG_TEMPLATE
 from vocalsep_async.cli import demo as demo_songs
 from vocalsep_async.cli import journal as journal_commands
 from vocalsep_async.cli import options
@@ -70,11 +71,11 @@ def _root(
         ),
     ] = False,
 ) -> None:
-    """Track vocal-separation tasks and save their stems.
+    """Separate songs, track the tasks that do so, and save their stems.
 
     The API key comes from the environment variable VOCALSEP_API_KEY or from --key-file, never from
     an argument, which other users of the machine could see. VOCALSEP_BASE_URL sets another address
-    of the API. Global options come before the command.
+    of the API, VOCALSEP_UPLOAD_URL that of its upload host. Global options come before the command.
 
     Results are printed to standard output, everything else to standard error. VOCALSEP_LOG (debug,
     info or warning) adds the log, with times, to standard error.
@@ -211,6 +212,72 @@ def download(
         report=report,
     )
     _track(context, ids or (), file, run_options, column)
+
+
+@app.command()
+def separate(
+    context: typer.Context,
+    sources: options.Sources,
+    *,
+    type_: options.SongType = SeparationType.SEPARATE_VOCAL,
+    stem_name: options.StemName = None,
+    to: options.StemsFolder = Path("stems"),
+    stem: options.StemNames = None,
+    template: options.SongTemplate = SONG_TEMPLATE,
+    journal: options.SongJournal = None,
+    max_credits: options.MaxCredits = None,
+    yes: options.Agreed = False,
+    dry_run: options.DryRun = False,
+    on_uncertain: options.WhenUncertain = "report",
+    resubmit: options.Resubmit = 0,
+    timeout: options.Timeout = None,
+    as_json: options.AsJson = False,
+    report: options.Report = None,
+) -> None:
+    """Separate songs: upload them, create their tasks, wait, and save their stems. BILLED.
+
+    Says what that costs and what the account has, and asks; where there is no terminal, --yes has
+    to agree. The journal beside the stems remembers what was paid for: after Ctrl-C, a crash or a
+    failure, the same command goes on where it ended, and no song is created twice.
+
+    A folder stands for the audio files in it and in the folders below it, but not for stems that
+    were saved there. Paths in a list are relative to the folder of the list. Each song is called
+    by its label or by the name of its file, with the names of its folders where two are the same.
+
+    Examples:
+        vocalsep separate song.mp3
+
+        vocalsep separate songs/ --type split_stem --to stems --max-credits 500
+
+        vocalsep separate songs.csv --dry-run
+    """
+    settings, output = _global_options(context)
+
+    async def command(stop: StopSignal) -> ExitCode:
+        # Imported late: no other command needs it.
+        from vocalsep_async.cli.songs.run import SeparateOptions, SongRun  # noqa: PLC0415
+
+        options.check_stems(stem or ())
+        run_options = SeparateOptions(
+            sources=sources,
+            type=type_,
+            stem_name=stem_name,
+            to=to,
+            stems=stem,
+            template=template,
+            journal=journal,
+            max_credits=max_credits,
+            is_agreed=yes,
+            on_uncertain=on_uncertain,
+            resubmit=resubmit,
+            timeout=timeout,
+            as_json=as_json,
+            report=report,
+        )
+        run = SongRun(settings, run_options, output, stop)
+        return await (run.quote_only() if dry_run else run.run())
+
+    run_command(settings, command)
 
 
 def _track(

@@ -23,10 +23,12 @@ from vocalsep_async import (
     SeparationType,
     Stems,
     VocalSepClient,
+    _arguments,
 )
 from vocalsep_async._text import printable
 from vocalsep_async.cli.usage import ALL_HOSTS, ALLOW_HOSTS
-from vocalsep_async.providers import APIKLEY, KIE, KIE_JOBS, SUNOAPI
+from vocalsep_async.providers import APIKLEY, KIE, KIE_JOBS, SUNOAPI, provider_for
+from vocalsep_async.songs import OnUncertain
 
 _ACCESS_BY_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _PROVIDERS = {each.name: each for each in (SUNOAPI, KIE, KIE_JOBS, APIKLEY)}
@@ -95,6 +97,61 @@ CallbackPort = Annotated[
         min=0,
         max=65_535,
     ),
+]
+Sources = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="SOURCE",
+        help="Audio files, http(s) links, folders, or lists of them: a CSV with columns source, "
+        "label, type, stem_name and key, objects of JSON with these names, one per line, or one "
+        "path or link per line.",
+    ),
+]
+StemsFolder = Annotated[Path, typer.Option("--to", help="Save the stems below this folder.")]
+SongType = Annotated[
+    SeparationType,
+    typer.Option("--type", help="What to make of songs whose list does not say so."),
+]
+StemName = Annotated[
+    str | None, typer.Option(help="Instrument to extract, for split_stem_advanced.")
+]
+SongTemplate = Annotated[
+    str,
+    typer.Option(
+        metavar="PATH",
+        help="Where each file goes below --to, with {label}, {task_id}, {stem} and {ext}.",
+    ),
+]
+SongJournal = Annotated[
+    Path | None,
+    typer.Option(
+        help="Keep what was paid for in this file; by default songs.journal in the folder of "
+        "--to. Without it, the same songs would be paid for again.",
+        show_default=False,
+    ),
+]
+MaxCredits = Annotated[
+    float | None,
+    typer.Option(help="Create no task that would make the run cost more than this.", min=0),
+]
+Agreed = Annotated[bool, typer.Option("--yes", "-y", help="Agree to the cost without a question.")]
+WhenUncertain = Annotated[
+    OnUncertain,
+    typer.Option(
+        help="What becomes of a song that an earlier run may have created, without its id being "
+        "known: report leaves it alone, create creates it again, which may be billed twice."
+    ),
+]
+Resubmit = Annotated[
+    int,
+    typer.Option(
+        help="How often a song whose separation failed is created again; each time is billed.",
+        min=0,
+    ),
+]
+DryRun = Annotated[
+    bool,
+    typer.Option("--dry-run", help="Print the songs and what they would cost, and send nothing."),
 ]
 AsJson = Annotated[
     bool, typer.Option("--json", help="Print JSON to standard output, one object per line.")
@@ -174,6 +231,25 @@ class Settings:
         client = self._client(provider, on_event)
         _check_address(provider, client.base_url)
         return client
+
+    def found_provider(self) -> Provider:
+        """The provider that a client would have.
+
+        Raises:
+            ConfigurationError: there is no such provider, or the address is none.
+        """
+        if self.provider is not None:
+            return _provider(self.provider)
+        return provider_for(_arguments.base_url_in(os.environ).host or "")
+
+    def has_upload_host(self) -> bool:
+        """Whether a client would know where to upload files.
+
+        Raises:
+            ConfigurationError: the environment names an address that is none.
+        """
+        api = _arguments.base_url_in(os.environ)
+        return _arguments.upload_url_in(os.environ, api) is not None
 
     def _client(self, provider: Provider | None, on_event: EventListener | None) -> VocalSepClient:
         # Read first: without a key nothing else matters.

@@ -89,6 +89,10 @@ class Output:
         """Write a message to standard error, also when quiet."""
         self._console.print(printable_lines(in_options(text)))
 
+    def ask(self, text: str) -> None:
+        """Write the question that the next line of standard input answers, also when quiet."""
+        self._console.print(printable_lines(text), end="")
+
     def file(self, what: str, path: Path) -> None:
         """Write where a file is to standard error, unless quiet; as a link where it is a terminal.
 
@@ -166,13 +170,13 @@ def _discard_output() -> None:
 
 def outcome_line(outcome: TaskOutcome) -> str:
     """The result of a task on one line."""
-    status = outcome.status or "no status"
+    status = outcome.status or ("no status" if outcome.task_id else "no task")
     return printable(f"{_name(outcome)}  {status}  {_summary(outcome)}", _MAX_LINE)
 
 
 def _name(outcome: TaskOutcome) -> str:
-    if outcome.label is None:
-        return outcome.task_id
+    if outcome.label is None or not outcome.task_id:
+        return outcome.label or outcome.task_id
     return f"{outcome.label}  {shortened(outcome.task_id)}"
 
 

@@ -17,6 +17,7 @@ from vocalsep_async import (
     InsufficientCreditsError,
     InvalidArgumentError,
     JournalError,
+    NotBegunError,
     TaskOutcome,
     TaskTimeoutError,
 )
@@ -67,6 +68,8 @@ def worse(one: ExitCode, other: ExitCode) -> ExitCode:
 
 def exit_code_of_error(error: BaseException) -> ExitCode:
     """The exit code of a command that ends with *error*."""
+    if isinstance(error, NotBegunError) and error.cause is not None:
+        return exit_code_of_error(error.cause)
     for kind, code in _EXIT_CODES.items():
         if isinstance(error, kind):
             return code

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 
 from rich.console import Group, RenderableType
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
@@ -12,10 +13,12 @@ from rich.text import Text
 
 from vocalsep_async import DownloadProgress, TransportError
 from vocalsep_async._text import counted, printable, printable_lines
-from vocalsep_async.cli.activity import Silence, Snapshot, StemCounts
+from vocalsep_async.cli.activity import Silence, Snapshot, SongLine, StemCounts
 from vocalsep_async.cli.wording import in_options
 
 _BAR_WIDTH = 30
+_MAX_SONGS = 8
+"""Songs that are shown by name at a time."""
 _MINUTE, _HOUR = 60, 3600
 
 
@@ -32,7 +35,10 @@ def format_duration(seconds: float) -> str:
 def format_line(snapshot: Snapshot) -> str:
     """One line, for logs."""
     return "; ".join(
-        (_tasks(snapshot), _time_left(snapshot), _requests(snapshot), *_problems(snapshot))
+        filter(
+            None,
+            (_tasks(snapshot), _time_left(snapshot), _requests(snapshot), *_problems(snapshot)),
+        )
     )
 
 
@@ -47,6 +53,7 @@ def render(snapshot: Snapshot) -> RenderableType:
             for each in _problems(snapshot)
         ),
         *_slowest(snapshot),
+        *_songs(snapshot),
         *_file_bars(snapshot.files),
     )
 
@@ -61,6 +68,8 @@ def _tasks(snapshot: Snapshot) -> str:
 def _time_left(snapshot: Snapshot) -> str:
     if not snapshot.batch.pending:
         return "none pending"
+    if snapshot.songs is not None:
+        return _under_way(snapshot.songs)
     if snapshot.silence is not None and snapshot.silence.task_id is None:
         return "stalled"
     if not math.isfinite(snapshot.batch.eta):
@@ -112,6 +121,20 @@ def _silence(silence: Silence) -> str:
 def _slowest(snapshot: Snapshot) -> Iterator[Text]:
     for task_id, seconds in snapshot.slowest:
         yield Text(f"  {printable(task_id)}  polled for {format_duration(seconds)}", style="dim")
+
+
+def _songs(snapshot: Snapshot) -> Iterator[Text]:
+    songs = snapshot.songs or ()
+    for song in songs[:_MAX_SONGS]:
+        words = f"{song.state} for {format_duration(song.seconds)}"
+        yield Text(f"  {printable(song.name)}  {words}", style="dim")
+    if len(songs) > _MAX_SONGS:
+        yield Text(f"  and {len(songs) - _MAX_SONGS:,} more", style="dim")
+
+
+def _under_way(songs: Iterable[SongLine]) -> str:
+    counts = Counter(song.state.partition(" ")[0] for song in songs)
+    return ", ".join(f"{number:,} {word}" for word, number in counts.items())
 
 
 def _task_bar(snapshot: Snapshot) -> RenderableType:

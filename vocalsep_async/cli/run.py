@@ -22,6 +22,7 @@ from vocalsep_async import (
     APIError,
     ConfigurationError,
     DecodeError,
+    RateLimit,
     VocalSepClient,
     VocalSepError,
 )
@@ -159,7 +160,9 @@ class BatchRun:
         async with AsyncExitStack() as stack:
             recorder = None
             if report is not None:
-                recorder = await stack.enter_async_context(_recorder(client, self._options))
+                recorder = await stack.enter_async_context(
+                    recorder_for(client, self._options.limit, self._options.note)
+                )
             view = BatchView(client, self._activity, self._options, self._output, recorder)
             code = ExitCode.INTERRUPTED
             with self._stop.scope():
@@ -192,7 +195,12 @@ class BatchRun:
         return f"interrupted with {counted(len(view.open_ids), noun)} open; {advice}"
 
 
-def _recorder(client: VocalSepClient, options: RunOptions) -> RunRecorder:
+def recorder_for(client: VocalSepClient, limit: RateLimit, note: str = "") -> RunRecorder:
+    """What records a run of *client* for a report.
+
+    Raises:
+        ConfigurationError: a package that reports need is not installed.
+    """
     try:
         # Imported late: its packages are large, and few runs need them.
         from vocalsep_async.cli.recording import RunRecorder  # noqa: PLC0415
@@ -202,7 +210,7 @@ def _recorder(client: VocalSepClient, options: RunOptions) -> RunRecorder:
             'pip install "vocalsep-async[cli]"'
         ) from error
     host = urlsplit(client.base_url).hostname or ""
-    return RunRecorder(command_line(sys.argv[1:]), host, options.limit, options.note)
+    return RunRecorder(command_line(sys.argv[1:]), host, limit, note)
 
 
 def command_line(arguments: Sequence[str]) -> str:

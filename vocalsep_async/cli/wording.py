@@ -17,6 +17,8 @@ _OPTIONS = tuple(
         (r'stems=\["vocal"\]', "--stem vocal"),
         (r', use another template, or pass overwrite="always"', " or use another --template"),
         (r"into the template$", "into --template"),
+        (r'on_uncertain="create"', "--on-uncertain create"),
+        (r"\bmax_credits\b", "--max-credits"),
     )
 )
 """How the package names an option of the client, and how the command line does."""

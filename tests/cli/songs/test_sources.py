@@ -216,6 +216,16 @@ def test_two_songs_with_one_label_are_an_error() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "first, shown", [(f"{SIGNED},,", "<cdn.example.com/…/tune.mp3>"), (",task,track", "task track")]
+)
+@pytest.mark.usefixtures("folder")
+def test_the_other_song_of_a_label_is_named_without_its_secrets(first: str, shown: str) -> None:
+    put("a.mp3")
+    put("list.csv", f"source,task_id,audio_id,label\n{first},Song\na.mp3,,,Song\n".encode())
+    assert f"is that of another song, {shown}: " in error_of("list.csv")
+
+
 @pytest.mark.usefixtures("folder")
 def test_a_label_takes_the_name_of_a_song_without_one() -> None:
     put("songs/a.mp3")

@@ -73,8 +73,8 @@ class Given:
                 return short_url(self.source)
             case Path():
                 return printable(str(self.source))
-            case (task_id, audio_id):
-                return printable(f"{audio_id} of {task_id}")
+            case _:
+                return printable(" ".join(self.source))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -95,8 +95,8 @@ class Given:
                 *folders, last = path.split("/")
                 name, dot, suffix = last.rpartition(".")
                 return url.host or "", *folders, name or last, dot + suffix if name else ""
-            case (task_id, audio_id):
-                return task_id, audio_id, ""
+            case _:
+                return *self.source, ""
 
     def song(self, label: str) -> Song:
         """The song, with that name.
