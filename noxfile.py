@@ -99,9 +99,9 @@ def limiters(session: nox.Session) -> None:
 
 @nox.session
 def kills(session: nox.Session) -> None:
-    """Kill batches and downloads at every write, and see that nothing is lost; minutes."""
+    """Kill batches, downloads and runs of songs: nothing is lost or paid twice; minutes."""
     _install(session, "tests")
-    files = ("tests/journal/test_kills.py", "tests/downloads/test_kills.py")
+    files = [*map(str, Path("tests").glob("*/test_kills.py"))]
     env = ENV | {"VOCALSEP_KILLS": "60"}
     session.run("pytest", *PARALLEL, "-m", "", *files, *session.posargs, env=env)
 
