@@ -46,7 +46,9 @@ def signatures(owner: object) -> Iterator[str]:
         if callable(value):
             with suppress(ValueError):  # a type written in C may have none
                 yield f"{name}{inspect.signature(value)}"
-        if inspect.isclass(value) and not inspect.isclass(owner):
+        # Not those of other packages, whose attributes may not all be readable.
+        is_ours = str(getattr(value, "__module__", "")).startswith("vocalsep_async")
+        if is_ours and inspect.isclass(value) and not inspect.isclass(owner):
             yield from (f"{name}.{each}" for each in signatures(value))
 
 
