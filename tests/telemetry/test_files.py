@@ -224,3 +224,24 @@ async def test_the_instrumentation_of_all_of_aiohttp_and_a_hook_of_the_applicati
     assert parent_of(under_wait) == id_of(poll)
     assert after_removal.parent is None
     assert seen_by_hook == ["GET", "GET"]
+
+
+async def test_all_that_separates_a_song_is_below_the_callers_span(
+    vocalsep_emulator: Emulator, telemetry: Telemetry, tmp_path: Path
+) -> None:
+    song = vocalsep_emulator.original_wav()
+    async with vocalsep_emulator.client() as client:
+        telemetry.instrument(client)
+        with telemetry.tracer.start_as_current_span("one"):
+            await client.separate(song, download_to=tmp_path)
+        with telemetry.tracer.start_as_current_span("many"):
+            async with client.separate_many([song], journal=tmp_path / "journal") as run:
+                assert [outcome.succeeded async for outcome in run] == [True]
+    below = {
+        each: {
+            span.name for span in telemetry.spans if parent_of(span) == id_of(telemetry.the(each))
+        }
+        for each in ("one", "many")
+    }
+    steps = {"vocalsep.upload", "vocalsep.creation", "vocalsep.wait"}
+    assert below == {"one": steps | {"vocalsep.download"}, "many": steps}
