@@ -74,12 +74,20 @@ def test_files_that_cannot_be_uploaded_are_named_all_together() -> None:
     put("good.mp3")
     with Path("huge.wav").open("wb") as file:
         file.truncate(MAX_UPLOAD_BYTES + 1)
-    os.mkfifo("pipe.mp3")
-    message = error_of("empty.mp3", "good.mp3", "huge.wav", "none.mp3", "pipe.mp3")
+    put("cover.jpg")
+    message = error_of("empty.mp3", "good.mp3", "huge.wav", "none.mp3", "cover.jpg", "none.mp3")
     assert message == (
         "empty.mp3: it is empty; huge.wav: it has 20,971,521 bytes, and at most 20,971,520 can be "
-        "uploaded; none.mp3: there is no such file or folder; pipe.mp3: it is no file"
+        "uploaded; none.mp3: there is no such file or folder; cover.jpg: it is no audio file, but "
+        "image/jpeg"
     )
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes")
+@pytest.mark.usefixtures("folder")
+def test_a_pipe_is_no_song() -> None:
+    os.mkfifo("pipe.mp3")
+    assert error_of("pipe.mp3") == "pipe.mp3: it is no file"
 
 
 @pytest.mark.usefixtures("folder")
@@ -300,7 +308,11 @@ def test_a_list_may_name_folders_whose_songs_share_its_type() -> None:
         (b"source,label\n,A\n", "songs.csv, line 2: it names no song"),
         (b"source,type\na.mp3,karaoke\n", "songs.csv, line 2: "),
         (b"source\nnone.mp3\n", "songs.csv, line 2: none.mp3: there is no such file or folder"),
-        (b"source\nother.csv\n", "songs.csv, line 2: other.csv: there is no such file or folder"),
+        (
+            b"source\nsongs.csv\n",
+            "songs.csv, line 2: songs.csv is a list, and a list names no lists",
+        ),
+        (b'{"source": "a\\u0000.mp3"}\n', "line 1: a\\x00.mp3: there is no such file or folder"),
         (b"source\nftp://x/a\n", "songs.csv, line 2: "),
         (b"task_id,audio_id\nt,\n", "line 2: a song of the provider has a task_id and an audio_id"),
         (b'source\n"a.mp3\n', "is a quote not closed?"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import mimetypes
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -31,6 +32,8 @@ _AUDIO = frozenset(
 )
 """What the names of files end with that are taken from a folder."""
 _LISTS = frozenset((".csv", ".tsv", ".txt", ".jsonl", ".ndjson"))
+_NO_AUDIO = ("image/", "text/", "font/", "model/", "application/pdf", "application/zip")
+"""Types that a shell's pattern may name beside songs, and that would be billed as one."""
 _SCHEME = "://"
 _SOURCES = ("source", "song", "path", "file", "url", "audiourl")
 """What a column or a field of sources is called, by its plain name; the first of them counts."""
@@ -158,8 +161,8 @@ def songs_in(
     ]
     if stem_name is not None and all(each.type is not _ADVANCED for each in given):
         raise InvalidArgumentError(f"--stem-name is for --type {_ADVANCED}, and no song is of it")
+    _check_files(given)
     different = _different(given)
-    _check_files(different)
     return Songs(tuple(_named(different)), len(given) - len(different))
 
 
@@ -184,10 +187,14 @@ def _given(argument: str, to: Path, place: str = "", base: Path = Path()) -> Ite
     if _SCHEME in argument:
         yield Given(source=argument, place=place)
         return
-    path = base / Path(argument).expanduser()
+    path = base / argument
     if path.is_dir():
         yield from _in_folder(path, to)
-    elif path.suffix.lower() in _LISTS and not place:
+    elif path.suffix.lower() in _LISTS:
+        if place:
+            raise InvalidArgumentError(
+                f"{place}: {printable(argument)} is a list, and a list names no lists"
+            )
         yield from _in_list(path, to)
     else:
         yield Given(source=path, place=place)
@@ -387,11 +394,12 @@ def _named(given: Sequence[Given]) -> Iterator[Song]:
 
 
 def _check_files(given: Iterable[Given]) -> None:
-    problems = [
+    found = (
         f"{_before(each.place)}{each.shown}: {problem}"
         for each in given
         if isinstance(each.source, Path) and (problem := _problem(each.source))
-    ]
+    )
+    problems = list(dict.fromkeys(found))
     if problems:
         more = len(problems) - _MOST_SHOWN
         rest = [f"and {counted(more, 'more file')}"] if more > 0 else []
@@ -407,6 +415,9 @@ def _problem(path: Path) -> str | None:
             size = os.fstat(opened.fileno()).st_size
     except OSError as error:
         return f"it cannot be read ({error.strerror})"
+    kind = mimetypes.guess_type(path.name)[0] or ""
+    if kind.startswith(_NO_AUDIO):
+        return f"it is no audio file, but {kind}"
     if not size:
         return "it is empty"
     if size > MAX_UPLOAD_BYTES:
