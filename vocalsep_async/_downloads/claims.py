@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+import os
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -26,6 +27,52 @@ from vocalsep_async._text import printable
 from vocalsep_async.errors import InvalidArgumentError
 
 _FOLDER = "claims"
+
+
+class StemFinder:
+    """Tells files that are saved stems, or become one, from others.
+
+    It reads each manifest once, so that it knows what was saved before its first question.
+    """
+
+    def __init__(self) -> None:
+        self._saved: dict[Path, frozenset[str]] = {}
+        """By the folder that keeps the manifests: the paths of the files in them."""
+
+    def is_stem(self, path: Path) -> bool:
+        """Whether the file at *path* is a stem, by what any folder above it keeps."""
+        # Links to a folder would hide what is above it.
+        place = Path(os.path.realpath(path.parent), path.name)
+        kept = ((above, above / HIDDEN) for above in place.parents)
+        # A name that is no text is none that a stem has.
+        with suppress(UnicodeEncodeError):
+            return any(
+                self._is_kept(hidden, place.relative_to(above).as_posix())
+                for above, hidden in kept
+                if hidden.is_dir()
+            )
+        return False
+
+    def _is_kept(self, hidden: Path, relative: str) -> bool:
+        bare = relative.removesuffix(Path(relative).suffix)
+        if (hidden / _FOLDER / _name_of(bare)).exists():
+            return True
+        if hidden not in self._saved:
+            self._saved[hidden] = frozenset(_paths_in(hidden))
+        return relative in self._saved[hidden]
+
+
+def _paths_in(hidden: Path) -> Iterator[str]:
+    for manifest in hidden.glob("*.json"):
+        # A damaged one says nothing.
+        with suppress(OSError, ValueError, RecursionError, AttributeError, TypeError, KeyError):
+            content = json.loads(manifest.read_bytes())
+            yield from [str(each["path"]) for each in content["files"].values()]
+
+
+def _name_of(relative: str) -> str:
+    """The name of the claim of a file, by its path without an extension."""
+    return f"{hashlib.sha256(folded(relative).encode()).hexdigest()[:32]}.json"
 
 
 @frozen
@@ -99,8 +146,7 @@ class FileClaims:
 
     def _name(self, stem: str) -> str:
         # Without an extension: which one a file has is not known before it arrives.
-        path = folded(self._relative(stem, ""))
-        return f"{hashlib.sha256(path.encode()).hexdigest()[:32]}.json"
+        return _name_of(self._relative(stem, ""))
 
     def _relative(self, stem: str, ext: str) -> str:
         return self._template.relative(self._task_id, stem, ext, self._label)

@@ -136,6 +136,23 @@ def test_the_folder_of_the_stems_may_be_among_the_songs(
     assert saved(here) == STEMS
 
 
+def test_stems_beside_the_songs_are_no_songs(vocalsep_emulator: Emulator, here: Path) -> None:
+    # In the folder itself, in one below it, and named after songs alone.
+    for words in (
+        ("songs", "--to", "songs"),
+        ("songs", "--to", "songs/out", "--type", "split_stem", "--stem", "drums"),
+        ("songs", "--to", "songs/flat", "--stem", "vocal", "--template", "{label}{ext}"),
+        ("songs", "--to", "songs", "--template", "{task_id} {stem}{ext}"),
+    ):
+        assert separate(vocalsep_emulator, *words, "--yes").exit_code == 0
+    for folder in ("songs", ".", "songs/One.mp3"):
+        result = separate(vocalsep_emulator, folder, "--dry-run")
+        assert len(result.stdout.splitlines()) == (4 if folder == "songs/One.mp3" else 5)
+    Path("link").symlink_to(here / "songs" / "One")
+    for folder in ("songs/One", "songs/../songs/One", "link"):
+        assert_error(separate(vocalsep_emulator, folder, "--dry-run"), "holds no songs")
+
+
 def test_a_song_and_its_copy_are_paid_for_once(vocalsep_emulator: Emulator, here: Path) -> None:
     (here / "songs" / "Copy.mp3").write_bytes((here / "songs" / "One.mp3").read_bytes())
     result = separate(vocalsep_emulator, "songs", "songs/Two.mp3", "--yes")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -146,8 +147,6 @@ def test_hidden_files_and_folders_hold_no_songs() -> None:
 def test_stems_are_no_songs_wherever_they_were_saved() -> None:
     put("a.mp3")
     put("stems/a/vocal.mp3")
-    put("earlier/.vocalsep/claims.json")
-    put("earlier/a/vocal.mp3")
     put("by id/0123/manifest.json", b'{"task_id": "0123"}')
     put("by id/0123/vocal.mp3")
     assert paths(found(".")) == ["a.mp3"]
@@ -160,6 +159,15 @@ def test_a_manifest_of_another_program_is_no_sign_of_stems(content: bytes) -> No
     put("album/manifest.json", content)
     put("album/a.mp3")
     assert paths(found(".")) == ["album/a.mp3"]
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="names of files are text there")
+@pytest.mark.usefixtures("folder")
+def test_a_file_whose_name_is_no_text_is_a_song() -> None:
+    put("songs/.vocalsep/claims/one.json")
+    put("songs/.vocalsep/damaged.json")
+    Path(os.fsdecode(b"songs/caf\xe9.mp3")).write_bytes(b"sound")
+    assert labels(found("songs")) == ["caf_"]
 
 
 @pytest.mark.usefixtures("folder")

@@ -16,7 +16,8 @@ from attrs import evolve, field, frozen
 from yarl import URL
 
 from vocalsep_async import InvalidArgumentError, SeparationType
-from vocalsep_async._downloads.paths import HIDDEN, MANIFEST
+from vocalsep_async._downloads.claims import StemFinder
+from vocalsep_async._downloads.paths import MANIFEST
 from vocalsep_async._text import counted, printable, short_url, unsigned_path
 from vocalsep_async.cli.songs.labels import place_of, readable, unique
 from vocalsep_async.cli.tables import DELIMITERS, names_in, plain, rows, says_something
@@ -217,6 +218,7 @@ def _in_folder(folder: Path, to: Path) -> Iterator[Given]:
 
 
 def _files_below(folder: Path, to: Path) -> Iterator[Path]:
+    stems = StemFinder()
     for path, folders, names in os.walk(folder, onerror=_fail):
         here = Path(path)
         # In place: os.walk goes on with what is left. Folders of stems would be separated again.
@@ -226,7 +228,8 @@ def _files_below(folder: Path, to: Path) -> Iterator[Path]:
             if not name.startswith(".") and not _is_of_stems(here / name, to)
         )
         for name in sorted(names):
-            if not name.startswith(".") and Path(name).suffix.lower() in _AUDIO:
+            is_audio = not name.startswith(".") and Path(name).suffix.lower() in _AUDIO
+            if is_audio and not stems.is_stem(here / name):
                 yield here / name
 
 
@@ -235,10 +238,8 @@ def _fail(error: OSError) -> None:
 
 
 def _is_of_stems(folder: Path, to: Path) -> bool:
-    """Whether the files in a folder are stems that this package has saved."""
-    if (folder / HIDDEN).is_dir() or _has_manifest(folder):
-        return True
-    return to.exists() and folder.samefile(to)
+    """Whether a folder is that for the stems, or one of stems that are named by their task."""
+    return _has_manifest(folder) or (to.exists() and folder.samefile(to))
 
 
 def _has_manifest(folder: Path) -> bool:
