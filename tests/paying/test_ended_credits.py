@@ -17,11 +17,19 @@ pytestmark = pytest.mark.anyio
 SONGS, PAID = 50, 6
 
 
+NO_CREDITS = {
+    "successFlag": "CREATE_TASK_FAILED",
+    "errorCode": 429,
+    "errorMessage": "The account has insufficient credits.",
+    "response": None,
+}
+
+
 async def run_of(stage: Scene) -> tuple[list[TaskOutcome], SongStats]:
     async with client_of(stage.host.url) as client:
         sources = list(map(song_of, stage.songs.given))
         async with client.separate_many(
-            sources, journal=stage.journal, download_to=stage.stems
+            sources, journal=stage.journal, download_to=stage.stems, max_pending=10
         ) as run:
             outcomes = [outcome async for outcome in run]
             return outcomes, run.stats
@@ -58,4 +66,24 @@ async def test_credits_that_end_leave_the_rest_not_begun_until_a_later_run(
             if song in {stage.songs.names[str(each.label)] for each in made}
         )
         assert max(stage.host.created.values()) == 1
+        assert stats.created == SONGS - PAID
+
+
+async def test_a_task_that_failed_for_lack_of_credits_ends_the_run_and_is_created_by_a_later_one(
+    tmp_path: Path,
+) -> None:
+    async with scene(tmp_path, files=10, urls=20, tracks=20) as stage:
+        created = stage.host.created
+        stage.host.ending = lambda song: {} if song in list(created)[:PAID] else NO_CREDITS
+        outcomes, stats = await run_of(stage)
+        made = {stage.songs.names[str(each.label)] for each in outcomes if each.files}
+        assert made == set(list(created)[:PAID])
+        assert stats.created == created.total() < SONGS
+        assert stats.not_begun == SONGS - created.total()
+        failed = set(created) - made
+        stage.host.ending = lambda _: {}
+        outcomes, stats = await run_of(stage)
+        stage.assert_separated(outcomes)
+        # Those that failed were not carried out, and are not billed.
+        assert {song for song, times in created.items() if times > 1} == failed
         assert stats.created == SONGS - PAID
