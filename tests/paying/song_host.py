@@ -77,17 +77,35 @@ def every(beginning: str) -> Callable[[Visit], bool]:
     return lambda visit: visit.line.startswith(beginning)
 
 
-def sends(number: signal.Signals, pid: Callable[[], int]) -> Act:
-    """A signal to the program; SIGKILL ends the request, too."""
+def kills(pid: Callable[[], int]) -> Act:
+    """The end of the program, and with it of the request."""
 
     async def act(_visit: Visit) -> None:
-        # It may have ended by itself just now.
-        with suppress(ProcessLookupError):
-            os.kill(pid(), number)
-        if number is signal.SIGKILL:
-            raise EndedError
+        _send(pid(), signal.SIGKILL)
+        raise EndedError
 
     return act
+
+
+def stops(pid: Callable[[], int], is_stopping: Callable[[], bool]) -> Act:
+    """SIGTERM to the program; the request goes on once it is stopping."""
+
+    async def act(_visit: Visit) -> None:
+        is_there = _send(pid(), signal.SIGTERM)
+        while is_there and not is_stopping():
+            await asyncio.sleep(0.001)
+            is_there = _send(pid(), 0)
+
+    return act
+
+
+def _send(pid: int, number: int) -> bool:
+    """Send a signal; whether the program is still there."""
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def answers(body: bytes, status: str = "200 OK", *headers: str) -> Act:

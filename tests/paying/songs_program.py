@@ -15,6 +15,7 @@ import resource
 import signal
 import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 from anyio.to_thread import current_default_thread_limiter
@@ -51,6 +52,11 @@ async def separated(
             yield outcome
 
 
+def stopping_file(journal: str | Path) -> Path:
+    """The file that a program makes when it is told to stop."""
+    return Path(f"{journal}.stopping")
+
+
 def say(word: str, value: object) -> None:
     print(json.dumps([word, value]), flush=True)  # noqa: T201
 
@@ -67,7 +73,12 @@ async def main(url: str, *, limit: int | None = None, **options: Any) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
     this = asyncio.current_task()
     assert this is not None
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, this.cancel)
+
+    def stop() -> None:
+        stopping_file(options["journal"]).touch()
+        this.cancel()
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop)
     try:
         async with client_of(url) as client:
             async for outcome in separated(client, **options):

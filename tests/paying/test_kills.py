@@ -17,7 +17,8 @@ import pytest
 from anyio.from_thread import start_blocking_portal
 from downloads.hosts import traced, why_no_strace
 from paying.runs import ENVIRON, PATIENCE, Done, Scene, scene
-from paying.song_host import CREATION, FILE, POLL, Moment, sends, the
+from paying.song_host import CREATION, FILE, POLL, Moment, kills, stops, the
+from paying.songs_program import stopping_file
 from sampling import sampled
 
 pytestmark = pytest.mark.anyio
@@ -35,10 +36,17 @@ for the log, for all but the log of ten songs."""
 needs_strace = pytest.mark.skipif(why_no_strace() is not None, reason=str(why_no_strace()))
 
 
-async def disturbed(scene: Scene, number: int, moment: Moment, sent: signal.Signals) -> Done:
-    """How a program ends that gets a signal when a request reaches a moment."""
-    scene.host.at(the(number), moment, sends(sent, lambda: scene.pid))
-    return await scene.program()
+async def killed(stage: Scene, number: int, moment: Moment) -> Done:
+    """How a program ends that is killed when a request reaches a moment."""
+    stage.host.at(the(number), moment, kills(lambda: stage.pid))
+    return await stage.program()
+
+
+async def stopped(stage: Scene, number: int, moment: Moment) -> Done:
+    """How a program ends that is told to stop then."""
+    is_stopping = stopping_file(stage.journal).exists
+    stage.host.at(the(number), moment, stops(lambda: stage.pid, is_stopping))
+    return await stage.program()
 
 
 def point_of(nth: int, points: int, count: int) -> tuple[int, Moment]:
@@ -52,7 +60,7 @@ async def test_a_kill_at_any_request_of_one_song_never_pays_twice(tmp_path: Path
     async with scene(tmp_path, **ONE) as stage:
         number, moment = point_of(nth, 6 * len(MOMENTS), 6 * len(MOMENTS))
         assert stage.songs.requests == 6
-        done = await disturbed(stage, number, moment, signal.SIGKILL)
+        done = await killed(stage, number, moment)
         assert done.code == -signal.SIGKILL, done
         uncertain = await stage.assert_the_same_run_completes()
         # The program may have got from the answer to an upload to the creation.
@@ -66,7 +74,7 @@ async def test_a_kill_at_any_request_of_ten_songs_never_pays_twice(
 ) -> None:
     async with scene(tmp_path, **TEN) as stage:
         number, moment = point_of(nth, stage.songs.requests * len(MOMENTS), KILLS)
-        done = await disturbed(stage, number, moment, signal.SIGKILL)
+        done = await killed(stage, number, moment)
         assert done.code == -signal.SIGKILL, done
         await stage.assert_the_same_run_completes()
 
@@ -77,9 +85,20 @@ async def test_a_run_that_is_stopped_at_any_request_leaves_no_song_uncertain(
 ) -> None:
     async with scene(tmp_path, **TEN) as stage:
         number, moment = point_of(nth, stage.songs.requests * len(MOMENTS), KILLS)
-        done = await disturbed(stage, number, moment, signal.SIGTERM)
+        done = await stopped(stage, number, moment)
         # The last answers may come after the last request that it waits for.
         assert (done.code, done.errors) == (0, "")
+        assert await stage.assert_the_same_run_completes() == set()
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+async def test_a_run_that_is_stopped_at_a_creation_waits_for_its_id(
+    tmp_path: Path, moment: Moment
+) -> None:
+    async with scene(tmp_path, **ONE) as stage:
+        done = await stopped(stage, 2, moment)
+        assert (done.code, done.errors) == (0, "")
+        assert stage.host.requests[1].startswith(CREATION)
         assert await stage.assert_the_same_run_completes() == set()
 
 
@@ -134,7 +153,7 @@ async def test_a_run_that_is_killed_at_each_creation_in_turn_reports_each_song_o
             stage.host.at(
                 lambda visit: visit.line.startswith(CREATION),
                 Moment.CARRIED_OUT,
-                sends(signal.SIGKILL, lambda: stage.pid),
+                kills(lambda: stage.pid),
             )
             await stage.program()
             stage.assert_no_song_was_posted_twice()
