@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Sized
 from contextlib import AsyncExitStack, aclosing
 from functools import partial
 from types import TracebackType
-from typing import Literal, Self
+from typing import Literal, NamedTuple, Self
 
 from attrs import evolve, frozen
 
@@ -79,6 +79,9 @@ class Runner(SongRunner):
         self._outcomes: dict[str, asyncio.Future[TaskOutcome]] = {}
         """How each song ended, by its identity: of those that come twice, one goes the way."""
         self._labels = Labels()
+        self._last_known = asyncio.Event()
+        """Set once it is known which song the last one is that was begun."""
+        self._last_known.set()
         self._budget = Budget(separations.parts.provider.prices, run.max_credits)
         self._max_pending = run.max_pending or MAX_PENDING
         self._places = asyncio.Semaphore(self._max_pending)
@@ -195,9 +198,12 @@ class Runner(SongRunner):
                 return
             self._songs += 1
             turn = self._labels.begin(song.name)
-            task = asyncio.create_task(self._deliver(song, turn), name="vocalsep song of a run")
+            before, self._last_known = self._last_known, asyncio.Event()
+            order = _Order(before, self._last_known)
+            delivery = self._deliver(song, turn, order)
+            task = asyncio.create_task(delivery, name="vocalsep song of a run")
             self._under_way.add(task)
-            task.add_done_callback(partial(self._on_end, turn))
+            task.add_done_callback(partial(self._on_end, turn, order))
 
     async def _room(self) -> None:
         """Wait until the consumer has fetched enough of what an iterator has led to."""
@@ -205,10 +211,10 @@ class Runner(SongRunner):
             self._fetched.clear()
             await self._fetched.wait()
 
-    async def _deliver(self, song: Song, turn: LabelTurn) -> None:
+    async def _deliver(self, song: Song, turn: LabelTurn, order: _Order) -> None:
         place = _Place(self._places)
         try:
-            outcome = await self._outcome(song, turn, place)
+            outcome = await self._outcome(song, turn, order, place)
         except JournalError:
             raise  # of the run: what cannot be written must not go on
         except VocalSepError as error:
@@ -217,19 +223,25 @@ class Runner(SongRunner):
             place.leave()
         self._hand_out(outcome)
 
-    async def _outcome(self, song: Song, turn: LabelTurn, place: _Place) -> TaskOutcome:
+    async def _outcome(
+        self, song: Song, turn: LabelTurn, order: _Order, place: _Place
+    ) -> TaskOutcome:
         way = self._entered()
         try:
             identified = await way.identified(song)
+            # Of songs that are the same, the first one of the source names the files in every run.
+            await order.before.wait()
             await turn.take(identified.identity)
+            known = self._outcomes.get(identified.identity)
+            if known is None:
+                future = asyncio.get_running_loop().create_future()
+                self._outcomes[identified.identity] = future
         finally:
             turn.release()
-        known = self._outcomes.get(identified.identity)
+            order.known.set()
         if known is not None:
             self._repeated += 1
             return evolve(await asyncio.shield(known), label=song.name)
-        future = asyncio.get_running_loop().create_future()
-        self._outcomes[identified.identity] = future
         try:
             # The claim ends with the song: what is kept of it then is its outcome.
             async with self._separations.claims.caller() as caller:
@@ -269,9 +281,11 @@ class Runner(SongRunner):
         if self._budget.has_ended and self._reader and not isinstance(self._sources, Sized):
             self._reader.cancel()  # an endless source would give that error to endless songs
 
-    def _on_end(self, turn: LabelTurn, task: asyncio.Task[None]) -> None:
+    def _on_end(self, turn: LabelTurn, order: _Order, task: asyncio.Task[None]) -> None:
         self._under_way.discard(task)
-        turn.release()  # of one that was cancelled before it began, too
+        # Of one that was cancelled before it began, too.
+        turn.release()
+        order.known.set()
         if not task.cancelled() and (error := task.exception()) is not None:
             self._failure = self._failure or error
             self._budget.end(error)
@@ -335,6 +349,18 @@ class Runner(SongRunner):
 def _pending(ceiling: float) -> int:
     """Songs under way at a time where *ceiling* requests per second are allowed at most."""
     return math.ceil(min(max(MIN_PENDING, ceiling * PENDING_SECONDS), MAX_PENDING))
+
+
+class _Order(NamedTuple):
+    """The place of a song in its source.
+
+    Attributes:
+        before: set once it is known which songs those before it are.
+        known: set once it is known which song it is, or that it goes no further.
+    """
+
+    before: asyncio.Event
+    known: asyncio.Event
 
 
 class _Place:
