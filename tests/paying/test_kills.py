@@ -25,7 +25,7 @@ pytestmark = pytest.mark.anyio
 
 KILLS = int(os.environ.get("VOCALSEP_KILLS", "12"))
 ONE = {"files": 1}
-TEN = {"files": 4, "urls": 3, "tracks": 3}
+TEN = {"files": 4, "urls": 3, "tracks": 3, "copies": 1}
 MOMENTS = tuple(Moment)
 DISK = "pwrite64,write,fsync,fdatasync,ftruncate,?unlink,?unlinkat,?rename,?renameat,?renameat2"
 NETWORK = "?connect,?sendto,?sendmsg,?recvfrom"

@@ -51,6 +51,18 @@ async def test_songs_that_are_given_twice_have_two_outcomes_and_one_task(tmp_pat
         assert max(stage.host.fetched.values()) == 1
 
 
+async def test_songs_that_are_the_same_have_the_stems_of_the_first_one_in_every_run(
+    tmp_path: Path,
+) -> None:
+    async with scene(tmp_path, files=3, copies=2, urls=1) as stage:
+        for _ in range(4):
+            outcomes = await stage.run()
+            stage.assert_separated(outcomes.values())
+            (folder,) = {path.parent.name for path in outcomes["copy 1"].files.values()}
+            assert folder == "file 0"
+        assert max(stage.host.fetched.values()) == 1
+
+
 async def test_the_second_of_two_processes_is_told_which_one_has_the_journal(
     tmp_path: Path,
 ) -> None:
