@@ -1,4 +1,4 @@
-"""The example services as processes beside an emulator; see benchmarks/webhooks.py."""
+"""The example services as processes beside an emulator; see benchmarks/webhook_services.py."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SONGS = 6
 
 
 def _benchmark() -> ModuleType:
-    path = Path(__file__).parents[1] / "benchmarks" / "webhooks.py"
+    path = Path(__file__).parents[1] / "benchmarks" / "webhook_services.py"
     spec = importlib.util.spec_from_file_location("webhooks_benchmark", path)
     assert spec is not None
     assert spec.loader is not None

@@ -10,6 +10,7 @@ from paying.song_host import CREATION, UPLOAD
 from paying.songs_program import client_of, song_of
 
 from vocalsep_async import InsufficientCreditsError, NotBegunError, TaskOutcome
+from vocalsep_async._songs.separation import _PREPARED
 from vocalsep_async.songs import SongStats
 
 pytestmark = pytest.mark.anyio
@@ -55,7 +56,9 @@ async def test_credits_that_end_leave_the_rest_not_begun_until_a_later_run(
         assert stats.created == stage.host.created.total() == PAID
         assert stats.not_begun + stats.failed == len(left)
         last = max(n for n, line in enumerate(stage.host.requests) if line.startswith(CREATION))
-        assert not any(line.startswith(UPLOAD) for line in stage.host.requests[last + 1 :])
+        # Those that were under way when the answer came.
+        late = sum(line.startswith(UPLOAD) for line in stage.host.requests[last + 1 :])
+        assert late < _PREPARED
         posted = stage.host.posted.copy()
         stage.host.credits = SONGS
         outcomes, stats = await run_of(stage)

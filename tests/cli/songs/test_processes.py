@@ -239,10 +239,12 @@ async def test_a_command_that_was_killed_never_pays_twice(
     run = await ended(await begun(emulator, *words))
     uncertain = run.err.count(" may have been created and billed, with unknown ids:")
     assert run.status == uncertain
-    assert sent(emulator, CREATE) == len(emulator.tasks) == 2
+    # Of one that was killed with its intent written, nothing may have arrived.
+    created = sent(emulator, CREATE)
+    assert 2 - uncertain <= created == len(emulator.tasks) <= 2
     again = await ended(await begun(emulator, *words))
     assert again.status == uncertain
-    assert sent(emulator, CREATE) == 2
+    assert sent(emulator, CREATE) == created
 
 
 async def test_a_result_is_printed_as_soon_as_it_is_there(songs: Path, tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """Web services that separate songs, with callbacks and without, as processes beside an emulator.
 
-    python benchmarks/webhooks.py [--songs 60] [--apart 1.5] [--speed 1] [--only fastapi]
+    python benchmarks/webhook_services.py [--songs 60] [--apart 1.5] [--speed 1] [--only fastapi]
 
 The services are those of ``examples/``, by uvicorn and by aiohttp; each case has a service and an
 emulator of its own, and all run at the same time on 127.0.0.1. Songs come to POST /separate at
