@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -24,6 +25,7 @@ from vocalsep_async import (
     SongRunner,
     TaskFailedError,
     TransportError,
+    VocalSepClient,
 )
 from vocalsep_async._journal.store import Store
 
@@ -286,6 +288,21 @@ async def test_a_source_that_is_cancelled_from_outside_is_an_error(api: FakeProv
         assert (await anext(run)).succeeded
         with pytest.raises(Exception, match="cancelled by something"):
             await anext(run)
+
+
+def test_a_source_that_ends_the_program_ends_it() -> None:
+    def source() -> Iterator[str]:
+        yield SONG
+        sys.exit(7)
+
+    async def separate() -> None:
+        client = VocalSepClient("key", base_url="http://127.0.0.1:9")
+        async with client, client.separate_many(source()) as run:
+            await drained(run)
+
+    with pytest.raises(SystemExit) as caught:
+        asyncio.run(separate())
+    assert caught.value.code == 7
 
 
 @pytest.mark.parametrize(
