@@ -16,13 +16,13 @@ from vocalsep_async.errors import InvalidArgumentError
 
 try:
     from vocalsep_async.contrib._otel_listener import TelemetryListener
-except ModuleNotFoundError as error:
-    if error.name is None or error.name.partition(".")[0] != "opentelemetry":
+except ModuleNotFoundError as _error:
+    if _error.name is None or _error.name.partition(".")[0] != "opentelemetry":
         raise
     raise ImportError(
         "vocalsep_async.contrib.opentelemetry needs opentelemetry-api: install the extra otel, "
         "as vocalsep-async[otel]",
-        name=error.name,
+        name=_error.name,
     ) from None
 
 if TYPE_CHECKING:
