@@ -262,7 +262,8 @@ async def test_the_frames_of_a_failed_creation_show_no_token(
         async with client_at(f"{server.url}/{fault}", provider=provider) as client:
             with pytest.raises(VocalSepError) as caught:
                 await client.create_task(callback_url=address, audio_url="https://a.example/a.mp3")
-            assert shows(server.seen[0].body, address)
+            # The black hole may be given up before it has read the request.
+            assert fault == "black_hole" or shows(server.seen[0].body, address)
             assert not [text for text in texts_of_error(caught.value) if shows(text, address)]
 
 
