@@ -49,7 +49,7 @@ async def test_a_read_timeout_is_no_answer_and_no_second_request(
 ) -> None:
     for _ in range(2):
         async with VocalSepClient(
-            "sk-test-0123456789", base_url=f"{server.url}/black_hole", request_timeout=0.1
+            "sk-test-0123456789", base_url=f"{server.url}/black_hole", request_timeout=2.0
         ) as client:
             with pytest.raises(CreationUncertainError, match="may have been created"):
                 await client.separate("https://a.example/a.mp3", journal=tmp_path / "journal")
