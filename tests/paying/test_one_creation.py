@@ -68,7 +68,7 @@ async def test_a_creation_whose_fate_is_unknown_is_sent_once_and_reported(
 ) -> None:
     async with scene(tmp_path, urls=2) as stage:
         host = stage.host
-        async with client_of(host.url, request_timeout=0.5) as client:
+        async with client_of(host.url, request_timeout=2.0) as client:
             if is_reused:
                 assert (await one(stage, client, "url 1")).succeeded
             host.at(every(CREATION), *FAULTS[fault])
@@ -95,7 +95,7 @@ async def test_a_run_reports_the_song_whose_fate_is_unknown_and_separates_the_ot
         nth = iter(range(1, 100))
         host = stage.host
         host.at(lambda visit: every(CREATION)(visit) and next(nth) == 2, *FAULTS[fault])
-        async with client_of(host.url, request_timeout=0.5) as client:
+        async with client_of(host.url, request_timeout=2.0) as client:
             sources = list(map(song_of, stage.songs.given))
             async with client.separate_many(
                 sources, journal=stage.journal, download_to=stage.stems
