@@ -205,3 +205,15 @@ def test_the_lead_is_at_least_twice_the_last_answer_and_bounded(times: list[floa
         lead.observe(answer_time)
         assert min(2 * answer_time, 5.0) <= lead.seconds <= 5.0
         assert lead.tells_hanging is (lead.seconds < 5.0)
+
+
+@given(times=st.lists(st.floats(0, 60)), deadlines=st.lists(st.floats(0, 1e6) | st.just(math.inf)))
+def test_a_last_poll_is_due_the_lead_before_any_deadline(
+    times: list[float], deadlines: list[float]
+) -> None:
+    lead = Lead()
+    for deadline in [*deadlines, *deadlines]:
+        # Twice, as the tasks of a batch ask one after the other.
+        assert lead.before(deadline) == lead.before(deadline) == deadline - lead.seconds
+        if times:
+            lead.observe(times.pop())

@@ -231,7 +231,7 @@ class Poller:
         target = PollTarget(ref, self.hazards, asyncio.get_running_loop().time())
         target.queue = subscriber.queue
         target.subscribe(subscriber)
-        target.poll_by(subscriber.deadline - self._lead.seconds)
+        target.poll_by(self._lead.before(subscriber.deadline))
         self._targets[target.identity] = target
         self.callbacks.on_begin(target)
         return target
@@ -240,7 +240,7 @@ class Poller:
         now = asyncio.get_running_loop().time()
         target.update(ref, self.hazards, now)
         target.subscribe(subscriber)
-        target.poll_by(subscriber.deadline - self._lead.seconds)
+        target.poll_by(self._lead.before(subscriber.deadline))
         # A poll under way serves the new subscriber, too.
         if target.is_polling:
             self._watch(target)
@@ -444,7 +444,7 @@ class Poller:
 
     def _watch(self, target: PollTarget) -> None:
         """Have the poll under way not take the place of the last one before a deadline."""
-        moment = target.last_poll(self._lead.seconds)
+        moment = self._lead.before(target.next_deadline(self._lead.seconds))
         may_hang = moment < target.sent + self._sender.request_timeout
         if target.poll is not None and may_hang and self._lead.tells_hanging:
             timer = asyncio.get_running_loop().call_at(moment, self._plan, target)
@@ -581,7 +581,7 @@ class Poller:
         # The last subscriber may have left when it received what the poll found.
         if self._targets.get(target.identity) is not target:
             return
-        target.poll_by(target.last_poll(self._lead.seconds))
+        target.poll_by(self._lead.before(target.next_deadline(self._lead.seconds)))
         self._enter(target)
 
     # Giving up

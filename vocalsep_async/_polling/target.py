@@ -111,9 +111,7 @@ class PollTarget(QueueEntry):
     Attributes:
         identity: its place among the targets of a client, see `identity_of`.
         type: what kind of separation it is; None if not known.
-        age_is_known: whether `created` is more than the general guess.
         called_at: when a callback that was expected came; None before.
-        age_is_exact: whether it is the true moment, and not only a moment when the task existed.
         polls: polls sent.
         poll: the poll under way; None if there is none.
         subscribers: they receive what polls find, in the order in which they came.
@@ -122,11 +120,10 @@ class PollTarget(QueueEntry):
     """
 
     __slots__ = (
+        "_age_is_exact",
         "_calls",
         "_seen",
         "_streak",
-        "age_is_exact",
-        "age_is_known",
         "called_at",
         "identity",
         "last_error",
@@ -147,7 +144,8 @@ class PollTarget(QueueEntry):
         self.called_at: float | None = None
         # Polls that callbacks have brought forward.
         self._calls = 0
-        self.age_is_known = self.age_is_exact = False
+        # One slot for both questions about the age; None while it is not known.
+        self._age_is_exact: bool | None = None
         self.polls = 0
         self.poll: asyncio.Task[None] | None = None
         # A tuple that is replaced as a whole: subscribers come and go while the poller iterates
@@ -217,7 +215,17 @@ class PollTarget(QueueEntry):
         """The task is *age* seconds old; the first age that can be true is kept."""
         # What the model has counted so far is based on the first age.
         if not self.age_is_known and age <= LONGEST_AGE:
-            self.created, self.age_is_known, self.age_is_exact = now - age, True, is_exact
+            self.created, self._age_is_exact = now - age, is_exact
+
+    @property
+    def age_is_known(self) -> bool:
+        """Whether `created` is more than the general guess."""
+        return self._age_is_exact is not None
+
+    @property
+    def age_is_exact(self) -> bool:
+        """Whether `created` is the true moment, and not only a moment when the task existed."""
+        return self._age_is_exact is True
 
     def subscribe(self, subscriber: Subscriber) -> None:
         """Add *subscriber*."""
@@ -366,11 +374,11 @@ class PollTarget(QueueEntry):
         if is_called and is_earlier:
             self._calls += 1
 
-    def last_poll(self, lead: float) -> float:
-        """When a poll is due *lead* seconds before the next deadline; infinity for never."""
+    def next_deadline(self, lead: float) -> float:
+        """The next deadline that a poll comes *lead* seconds before; infinity for none."""
         # A last poll is not followed by another one because answers became faster meanwhile.
         ends = (each.deadline for each in self.subscribers if each.deadline - self.sent > 2 * lead)
-        return min(ends, default=math.inf) - lead
+        return min(ends, default=math.inf)
 
     def poll_by(self, moment: float) -> bool:
         """Poll at *moment* at the latest, whatever policies want and the queue's price is.
