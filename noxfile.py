@@ -1,5 +1,6 @@
 """One door for every check; ``.ci/run`` says which of them CI runs."""
 
+import os
 import sys
 import tomllib
 from pathlib import Path
@@ -43,9 +44,25 @@ def _install(session: nox.Session, *groups: str) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Run the tests against the installed wheel, on the Python that runs nox."""
+    """Run the tests against the installed wheel, on the Python that runs nox.
+
+    With COVERAGE=1 in the environment it measures what they reach, as `coverage` does.
+    """
+    if os.environ.get("COVERAGE") == "1":
+        coverage(session)
+        return
     _install(session, "tests", "browser")
     session.run("pytest", *PARALLEL, *GATE, *session.posargs, env=ENV)
+
+
+@nox.session
+def coverage(session: nox.Session) -> None:
+    """Run the tests and measure which lines and branches they reach; fails below 100 %."""
+    _install(session, "tests", "browser")
+    session.run("coverage", "erase")
+    session.run("coverage", "run", "-m", "pytest", *PARALLEL, *GATE, *session.posargs, env=ENV)
+    session.run("coverage", "combine", "--quiet")
+    session.run("coverage", "report")
 
 
 @nox.session(python=OTHERS)
@@ -64,16 +81,6 @@ def lowest(session: nox.Session) -> None:
     exact = [each.replace(">=", "==") for each in floors]
     session.install(".[cli]", *exact, *nox.project.dependency_groups(PROJECT, "tests"))
     session.run("pytest", *PARALLEL, *GATE, *(session.posargs or LOWEST), env=ENV)
-
-
-@nox.session
-def coverage(session: nox.Session) -> None:
-    """Run the tests and measure which lines and branches they reach; fails below 100 %."""
-    _install(session, "tests")
-    session.run("coverage", "erase")
-    session.run("coverage", "run", "-m", "pytest", *PARALLEL, *GATE, *session.posargs, env=ENV)
-    session.run("coverage", "combine", "--quiet")
-    session.run("coverage", "report")
 
 
 @nox.session
