@@ -153,9 +153,9 @@ def demo(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Make docs/cli.md from the commands."""
+    """Make docs/reference/cli.md from the commands."""
     _install(session)
-    Path("docs/cli.md").write_text(
+    Path("docs/reference/cli.md").write_text(
         session.run("python", "-m", "vocalsep_async.cli.manual", silent=True) or "",
         encoding="utf-8",
     )
@@ -171,7 +171,7 @@ def benchmarks(session: nox.Session) -> None:
 
 @nox.session
 def simulation(session: nox.Session) -> None:
-    """Simulate the schedule against its rivals, and draw docs/delays.svg; minutes on all cores."""
+    """Simulate the schedule against its rivals, and draw delays.svg; minutes on all cores."""
     _install(session, "simulation")
     session.run("python", "-m", "benchmarks.simulation", *session.posargs)
 

@@ -18,7 +18,8 @@ from fakes import make_client
 from vocalsep_async import ConfigurationError, SeparationTask, Stems, TaskStatus, instrumentation
 from vocalsep_async.instrumentation import Event, OutcomeDelivered
 
-PAGE = Path(__file__).parents[1].joinpath("docs", "events.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[1]
+PAGE = (ROOT / "docs" / "reference" / "events.md").read_text(encoding="utf-8")
 CLASSES = {
     each
     for _, each in inspect.getmembers(instrumentation, inspect.isclass)

@@ -24,30 +24,30 @@ from vocalsep_async.emulator import Emulator
 ROOT = Path(__file__).parents[1]
 PAGES = {
     str(path.relative_to(ROOT)): path.read_text(encoding="utf-8")
-    for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+    for path in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
 }
 README = PAGES["README.md"]
 BLOCKS_OF = {
     "README.md": 1,
-    "docs/batches.md": 7,
-    "docs/downloads.md": 5,
-    "docs/errors.md": 4,
-    "docs/events.md": 2,
-    "docs/limiter.md": 1,
-    "docs/loops.md": 1,
-    "docs/providers.md": 4,
-    "docs/schedule.md": 2,
-    "docs/songs.md": 5,
-    "docs/testing.md": 4,
-    "docs/timeouts.md": 4,
-    "docs/tracing.md": 5,
-    "docs/uploads.md": 2,
-    "docs/webhooks.md": 6,
+    "docs/explanation/schedule.md": 2,
+    "docs/explanation/timeouts.md": 4,
+    "docs/how-to/batches.md": 7,
+    "docs/how-to/downloads.md": 5,
+    "docs/how-to/limiter.md": 1,
+    "docs/how-to/loops.md": 1,
+    "docs/how-to/songs.md": 5,
+    "docs/how-to/testing.md": 4,
+    "docs/how-to/tracing.md": 5,
+    "docs/how-to/uploads.md": 2,
+    "docs/how-to/webhooks.md": 6,
+    "docs/reference/errors.md": 4,
+    "docs/reference/events.md": 2,
+    "docs/reference/providers.md": 4,
 }
 """How many Python blocks each page has. Every one runs, but those of `NEEDS`."""
 NEEDS = {
-    "docs/tracing.md-3": "opentelemetry.exporter.prometheus",
-    "docs/tracing.md-5": "structlog",
+    "docs/how-to/tracing.md-3": "opentelemetry.exporter.prometheus",
+    "docs/how-to/tracing.md-5": "structlog",
 }
 """Blocks that run only where a package is installed that neither this one nor its tests need."""
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -164,7 +164,7 @@ def test_the_first_batch_prints_stems_and_the_reason_of_a_failure(
 ) -> None:
     good, bad = (vocalsep_emulator.add_task(duration=0.1) for _ in range(2))
     vocalsep_emulator.fail(bad, message="no voice in this song")
-    (block,) = (each for each in FRAGMENTS if str(each) == "docs/batches.md-1")
+    (block,) = (each for each in FRAGMENTS if str(each) == "docs/how-to/batches.md-1")
     run_fragment(block, vocalsep_emulator, [good, bad])
     lines = capsys.readouterr().out.splitlines()
     (of_good,) = (line for line in lines if line.startswith(good))

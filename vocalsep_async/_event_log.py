@@ -46,7 +46,7 @@ from vocalsep_async.instrumentation import (
     WaitStarted,
 )
 
-# Users set levels by these names, so they follow no module path. docs/events.md lists them.
+# Users set levels by these names, so they follow no module path; docs/reference/events.md has all.
 _BATCHES = logging.getLogger("vocalsep_async.batches")
 _CREATIONS = logging.getLogger("vocalsep_async.creations")
 _DOWNLOADS = logging.getLogger("vocalsep_async.downloads")

@@ -30,7 +30,7 @@ from benchmarks.simulation.workloads import (
     Row,
 )
 
-_PICTURE = Path("docs/delays.svg")
+_PICTURE = Path("docs/explanation/delays.svg")
 _SLOW_VARIANTS = (FIXED_BUCKET, EDF, OURS)
 _SHARED_VARIANTS = (FIXED, FIXED_BUCKET, EDF, OURS)
 _LIMIT_VARIANTS = (EDF, OURS)

@@ -1,4 +1,4 @@
-"""Take the pictures of the report in this folder: ``python docs/report_pictures.py``.
+"""Take the pictures of the report in this folder: ``python docs/how-to/report_pictures.py``.
 
 Runs the demo in a temporary folder, and takes pictures of its report with chromium.
 """
