@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from attrs import evolve
 from batch.journals import process
 from fakes import FakeProvider, bare, envelope, is_idle, make_client, record
 from songs.creating import GENERATE, creations, failed
@@ -22,6 +23,7 @@ from vocalsep_async import (
     Journal,
     JournalError,
     NotBegunError,
+    Song,
     SongRunner,
     TaskFailedError,
     TransportError,
@@ -267,16 +269,65 @@ async def test_of_an_endless_source_only_the_last_songs_are_kept(
     assert creations(api) == 6
 
 
+def held(api: FakeProvider, task_id: str) -> asyncio.Event:
+    """Have that task run until the event is set."""
+    is_over = asyncio.Event()
+    answer = api.every_answer
+    assert answer is not None
+
+    def unless_held(asked: str) -> Any:
+        return record(asked) if asked == task_id and not is_over.is_set() else answer(asked)
+
+    api.every_answer = unless_held
+    return is_over
+
+
 async def test_a_song_that_is_under_way_is_not_forgotten(
     api: FakeProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("vocalsep_async._songs.runner._REMEMBERED", 1)
-    api.add("task-1", 1000.0)
-    api.script("task-1", *[record("task-1")] * 6)
-    slow = [songs(1)[0], *songs(3)[1:], songs(1)[0]]
-    async with make_client() as client, client.separate_many(iter(slow)) as run:
-        outcomes = [outcome async for outcome in run]
-    assert len({each.task_id for each in outcomes}) == 3
+    may_end = held(api, "task-1")
+
+    async def source() -> AsyncIterator[Song]:
+        yield Song(SONG, label="slow")
+        for number, each in enumerate(songs(3), 1):
+            await asyncio.sleep(200)
+            assert (run.stats.created, run.stats.succeeded) == (number, number - 1)
+            yield Song(each, label=f"quick {number}")
+        await asyncio.sleep(200)
+        yield Song(SONG, label="copy")
+        may_end.set()
+
+    async with make_client() as client, client.separate_many(source()) as run:
+        outcomes = {outcome.label: outcome async for outcome in run}
+        assert run.stats.joined == 1
+    assert outcomes["slow"].task_id == "task-1"
+    # Of a song that had been forgotten, the copy would have an outcome of its own.
+    assert outcomes["copy"] == evolve(outcomes["slow"], label="copy")
+    assert creations(api) == 4
+
+
+async def test_a_song_under_way_does_not_keep_those_that_ended_meanwhile(
+    api: FakeProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vocalsep_async._songs.runner._REMEMBERED", 2)
+    held(api, "task-1")
+    source = iter([SONG, *songs(9)])
+    async with make_client() as client, client.separate_many(source, max_pending=2) as run:
+        for _ in range(9):
+            assert (await anext(run)).succeeded
+        assert len(run._outcomes) == 3  # type: ignore[attr-defined]
+
+
+async def test_of_songs_that_failed_only_the_last_are_kept(
+    api: FakeProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vocalsep_async._songs.runner._REMEMBERED", 2)
+    api.script(GENERATE, *[envelope(422, "bad song")] * 9)
+    async with make_client() as client, client.separate_many(iter(songs(9))) as run:
+        await drained(run)
+        assert run.stats.failed == 9
+        assert len(run._outcomes) == 2  # type: ignore[attr-defined]
 
 
 async def test_a_source_that_is_cancelled_from_outside_is_an_error(api: FakeProvider) -> None:

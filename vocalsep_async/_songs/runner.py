@@ -78,6 +78,8 @@ class Runner(SongRunner):
         self._under_way: set[asyncio.Task[None]] = set()
         self._outcomes: dict[str, asyncio.Future[TaskOutcome]] = {}
         """How each song ended, by its identity: of those that come twice, one goes the way."""
+        self._ended: deque[str] = deque()
+        """Those songs of an iterator that ended, in the order of their ends."""
         self._labels = Labels()
         self._last_known = asyncio.Event()
         """Set once it is known which song the last one is that was begun."""
@@ -249,16 +251,19 @@ class Runner(SongRunner):
         except BaseException as error:
             _fail(future, error)
             raise
-        future.set_result(outcome)
-        self._forget_oldest()
-        return outcome
+        else:
+            future.set_result(outcome)
+            return outcome
+        finally:
+            self._forget_oldest(identified.identity)
 
-    def _forget_oldest(self) -> None:
-        """Forget a song that ended long ago, of a source that may be endless."""
-        if not isinstance(self._sources, Sized) and len(self._outcomes) > _REMEMBERED:
-            oldest = next(iter(self._outcomes))
-            if self._outcomes[oldest].done():
-                del self._outcomes[oldest]
+    def _forget_oldest(self, ended: str) -> None:
+        """Forget the song that ended first, if a source that may be endless gave too many."""
+        if isinstance(self._sources, Sized):
+            return
+        self._ended.append(ended)
+        if len(self._ended) > _REMEMBERED:
+            del self._outcomes[self._ended.popleft()]
 
     async def _separated(
         self, way: Way, identified: IdentifiedSong, caller: Caller, place: _Place
