@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from pages import files_of
 
 from vocalsep_async.emulator import Emulator
 
@@ -31,6 +32,7 @@ BLOCKS_OF = {
     "README.md": 1,
     "docs/explanation/schedule.md": 2,
     "docs/explanation/timeouts.md": 4,
+    "docs/tutorial.md": 5,
     "docs/how-to/batches.md": 7,
     "docs/how-to/downloads.md": 5,
     "docs/how-to/limiter.md": 1,
@@ -50,6 +52,10 @@ NEEDS = {
     "docs/how-to/tracing.md-5": "structlog",
 }
 """Blocks that run only where a package is installed that neither this one nor its tests need."""
+FILES_RUN_BY = {
+    "docs/tutorial.md": "how_to/test_tutorial.py",
+}
+"""Pages that show whole files, as "Save this as `name.py`:", and the tests that run those."""
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)")
 HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
@@ -62,6 +68,10 @@ class Block(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.page}-{self.number}"
+
+    @property
+    def is_file(self) -> bool:
+        return self.page in FILES_RUN_BY and self.code in files_of(self.page).values()
 
     @property
     def is_program(self) -> bool:
@@ -78,7 +88,9 @@ def found_blocks() -> Iterator[Block]:
         yield from (Block(page, number, code) for number, code in enumerate(codes, 1))
 
 
-BLOCKS = tuple(found_blocks())
+FOUND = tuple(found_blocks())
+FILES = [block for block in FOUND if block.is_file]
+BLOCKS = [block for block in FOUND if not block.is_file]
 PROGRAMS = [block for block in BLOCKS if block.is_program]
 TEST_FILES = [block for block in BLOCKS if block.is_test_file]
 FRAGMENTS = [block for block in BLOCKS if not (block.is_program or block.is_test_file)]
@@ -90,8 +102,13 @@ def vocalsep_emulator_options() -> dict[str, object]:
 
 
 def test_every_page_runs_as_many_blocks_as_it_shows() -> None:
-    pages = [block.page for block in (*PROGRAMS, *TEST_FILES, *FRAGMENTS)]
+    pages = [block.page for block in (*PROGRAMS, *TEST_FILES, *FRAGMENTS, *FILES)]
     assert {page: pages.count(page) for page in pages} == BLOCKS_OF
+
+
+def test_every_page_that_shows_files_has_a_test_that_runs_them() -> None:
+    assert {block.page for block in FILES} == FILES_RUN_BY.keys()
+    assert all((ROOT / "tests" / name).is_file() for name in FILES_RUN_BY.values())
 
 
 @pytest.mark.parametrize("page", PAGES)
