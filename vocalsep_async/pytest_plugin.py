@@ -32,12 +32,7 @@ def vocalsep_emulator_options() -> dict[str, Any]:
 def vocalsep_emulator(vocalsep_emulator_options: dict[str, Any]) -> Iterator[Emulator]:
     """A running `vocalsep_async.emulator.Emulator`, in an event loop and a thread of its own."""
     # Imported here, because every pytest run in the environment loads this module.
-    from anyio.from_thread import start_blocking_portal  # noqa: PLC0415
-
     from vocalsep_async.emulator import Emulator  # noqa: PLC0415
 
-    with (
-        start_blocking_portal("asyncio") as portal,
-        portal.wrap_async_context_manager(Emulator(**vocalsep_emulator_options)) as emulator,
-    ):
+    with Emulator(**vocalsep_emulator_options) as emulator:
         yield emulator

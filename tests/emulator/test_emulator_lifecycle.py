@@ -6,7 +6,6 @@ import socket
 import aiohttp
 import anyio
 import pytest
-from anyio.from_thread import start_blocking_portal
 from emulator.http_client import HttpClient
 
 from vocalsep_async.emulator import Emulator
@@ -79,7 +78,7 @@ async def test_one_of_two_simultaneous_starts_fails_and_leaves_nothing_open(
 async def test_an_emulator_does_not_start_again_after_a_failed_start() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         emulator = Emulator(port=server.getsockname()[1])
-        with pytest.raises(OSError, match="address already in use"):
+        with pytest.raises(OSError, match=r"(?i)address already in use"):
             await emulator.start()
     with pytest.raises(ConfigurationError, match="starts only once"):
         await emulator.start()
@@ -97,7 +96,7 @@ async def test_a_closed_emulator_does_not_start_again() -> None:
 async def test_a_port_in_use_is_an_os_error() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         emulator = Emulator(port=server.getsockname()[1])
-        with pytest.raises(OSError, match="address already in use"):
+        with pytest.raises(OSError, match=r"(?i)address already in use"):
             await emulator.start()
 
 
@@ -111,10 +110,7 @@ async def test_the_repr_shows_the_state() -> None:
 
 
 async def test_an_emulator_can_be_used_from_another_thread(http: HttpClient) -> None:
-    with (
-        start_blocking_portal("asyncio") as portal,
-        portal.wrap_async_context_manager(Emulator()) as emulator,
-    ):
+    with Emulator() as emulator:
         emulator.add_task("one")
         emulator.finish("one")
         record = await http.record_info(emulator, "one")

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
+import socket
+from collections.abc import Callable
 from types import TracebackType
-from typing import Self, Unpack
+from typing import Any, Self, Unpack
+from weakref import WeakSet
 
 import anyio
 import attrs
@@ -24,6 +28,7 @@ from vocalsep_async.emulator.callbacks import CallbackSender
 from vocalsep_async.emulator.faults import Fault, FaultQueue, UploadFault
 from vocalsep_async.emulator.loopback import loopback_url
 from vocalsep_async.emulator.request_log import RequestLog, RequestRecord
+from vocalsep_async.emulator.serving_thread import ServingThread
 from vocalsep_async.emulator.settings import EmulatorSettings, one_of
 from vocalsep_async.emulator.tasks import FAILURE_MESSAGE, Clock, Ending, Task
 from vocalsep_async.errors import ConfigurationError, InvalidArgumentError
@@ -39,6 +44,23 @@ _WITHOUT_STEMS = (
     TaskStatus.CREATE_TASK_FAILED,
     TaskStatus.CALLBACK_EXCEPTION,
 )
+_listening: WeakSet[socket.socket] = WeakSet()
+
+
+def _stop_listening() -> None:
+    # A process that was forked would keep the port, and answer nothing on it.
+    for each in _listening:
+        each.close()
+
+
+# Windows has no fork.
+_at_fork: Callable[..., object] = getattr(os, "register_at_fork", dict)
+_at_fork(after_in_child=_stop_listening)
+
+
+def _in_its_process(emulator: Any, _attribute: object, value: Any) -> Any:
+    emulator._check_process()  # noqa: SLF001 - the same module
+    return value
 
 
 @frozen
@@ -65,8 +87,10 @@ class Emulator(EmulatorSettings):
     """A local server that emulates the API of one provider.
 
     Use it as ``async with Emulator(...) as emulator``, or call `start` and `aclose` in the same
-    event loop. Everything else may be called from any thread, and before the start too. An
-    emulator starts once, even if that start fails.
+    event loop. In code without an event loop, ``with Emulator(...) as emulator`` runs it in a
+    thread of its own. Everything else may be called from any thread, and before the start too. An
+    emulator starts once, even if that start fails. In a process that was forked from its own, only
+    `url` and `client` work: the rest raises a `ConfigurationError`.
 
     All options are keyword-only and can be read, but not changed, as attributes.
 
@@ -117,7 +141,7 @@ class Emulator(EmulatorSettings):
         InvalidArgumentError: an option is out of its range.
     """
 
-    maintenance: bool = field(default=False, init=False, on_setattr=attrs.setters.NO_OP)
+    maintenance: bool = field(default=False, init=False, on_setattr=_in_its_process)
     _clock: Clock = field(factory=Clock, init=False)
     _log: RequestLog = field(factory=RequestLog, init=False)
     _posted: CallbackLog = field(factory=CallbackLog, init=False)
@@ -126,6 +150,8 @@ class Emulator(EmulatorSettings):
     _started: bool = field(default=False, init=False, on_setattr=attrs.setters.NO_OP)
     _url: str | None = field(default=None, init=False, on_setattr=attrs.setters.NO_OP)
     _server: _Server | None = field(default=None, init=False, on_setattr=attrs.setters.NO_OP)
+    _process: int | None = field(default=None, init=False, on_setattr=attrs.setters.NO_OP)
+    _thread: ServingThread | None = field(default=None, init=False, on_setattr=attrs.setters.NO_OP)
 
     @_backend.default
     def _new_backend(self) -> Backend:
@@ -134,9 +160,28 @@ class Emulator(EmulatorSettings):
     def __repr__(self) -> str:
         where = "closed" if self._server is None else self._url
         return (
-            f"<Emulator of {self.provider}, {where}: {counted(len(self.tasks), 'task')}, "
-            f"{counted(len(self.requests), 'request')}, {self.credits_left:g} credits left>"
+            f"<Emulator of {self.provider}, {where}: "
+            f"{counted(len(self._backend.tasks.ids), 'task')}, "
+            f"{counted(len(self._log.records), 'request')}, "
+            f"{self._backend.credits_left:g} credits left>"
         )
+
+    def __enter__(self) -> Self:
+        thread = ServingThread(lambda: self, "vocalsep-emulator")
+        thread.open()
+        self._thread = thread
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        thread, self._thread = self._thread, None
+        # A process that was forked in the block has no such thread.
+        if thread is not None and self._is_here:
+            thread.close()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -161,14 +206,18 @@ class Emulator(EmulatorSettings):
             raise ConfigurationError("an emulator starts only once; create a new one")
         # Set before the first await, so that one of two simultaneous starts fails.
         self._started = True
+        self._process = os.getpid()
+        listening = socket.create_server((self.host, self.port))
+        _listening.add(listening)
         server = self._new_server()
         try:
             await server.runner.setup()
-            await web.TCPSite(server.runner, self.host, self.port).start()
+            await web.SockSite(server.runner, listening).start()
         except BaseException:
+            listening.close()
             await server.aclose()
             raise
-        port = server.runner.addresses[0][1]
+        port = listening.getsockname()[1]
         self._url = self._backend.base_url = f"http://{self.host}:{port}"
         self._server = server
         for task in self._backend.tasks.all:
@@ -177,12 +226,23 @@ class Emulator(EmulatorSettings):
     async def aclose(self) -> None:
         """Stop listening, abort requests and callbacks, and remove the files.
 
-        Further calls do nothing.
+        Further calls do nothing, and neither do those in a process that was forked.
+
+        Raises:
+            ConfigurationError: it was started in another event loop, such as that of a ``with``
+                block.
         """
+        server = self._server
+        if server is None or not self._is_here:
+            return
+        if server.loop is not asyncio.get_running_loop():
+            raise ConfigurationError(
+                "the emulator was started in another event loop: close it there, or leave the "
+                "block that started it"
+            )
         # Before the await, so that a second call does nothing.
-        server, self._server = self._server, None
-        if server is not None:
-            await server.aclose()
+        self._server = None
+        await server.aclose()
 
     @property
     def url(self) -> str:
@@ -198,21 +258,25 @@ class Emulator(EmulatorSettings):
     @property
     def requests(self) -> tuple[RequestRecord, ...]:
         """All requests so far, to the API and for files, in the order of their responses."""
+        self._check_process()
         return self._log.records
 
     @property
     def posted(self) -> tuple[CallbackRecord, ...]:
         """All attempts so far to post a callback, in the order of their answers."""
+        self._check_process()
         return self._posted.records
 
     @property
     def tasks(self) -> tuple[str, ...]:
         """The ids of all tasks, in the order they were added."""
+        self._check_process()
         return self._backend.tasks.ids
 
     @property
     def credits_left(self) -> float:
         """Credits that the account has left."""
+        self._check_process()
         return self._backend.credits_left
 
     def add_task(
@@ -243,6 +307,7 @@ class Emulator(EmulatorSettings):
             InvalidArgumentError: a task of that id exists, the id is blank or no string, the
                 type is unknown, *callback_url* is no string, or a number is out of its range.
         """
+        self._check_process()
         _check_task_id(task_id)
         _check_callback_url(callback_url)
         kind = one_of(SeparationType, type, "type")
@@ -311,6 +376,7 @@ class Emulator(EmulatorSettings):
             InvalidArgumentError: there is no such task, its callback URL is not one of this
                 machine, *kind* is another, or it needs a ``webhook_key`` and there is none.
         """
+        self._check_process()
         task = self._backend.task(task_id)
         known = one_of(POSTABLE, kind, "kind")
         check_key(known, self.webhook_key)
@@ -350,19 +416,33 @@ class Emulator(EmulatorSettings):
         Raises:
             InvalidArgumentError: *fault* is unknown, or *times* is not from 1 to a million.
         """
+        self._check_process()
         self._faults.add(fault, times)
 
     def expire_links(self) -> None:
         """Invalidate all links issued so far; later responses of record-info hold new ones."""
+        self._check_process()
         self._backend.links.revoke_all()
 
     def expire_uploads(self) -> None:
         """Delete all uploads, as the upload host does after three days."""
+        self._check_process()
         self._backend.uploads.revoke_all()
 
     def original_wav(self) -> bytes:
         """Return the song whose stems every task has, as a WAV file."""
         return audio.wav("original")
+
+    @property
+    def _is_here(self) -> bool:
+        return self._process in {None, os.getpid()}
+
+    def _check_process(self) -> None:
+        if not self._is_here:
+            raise ConfigurationError(
+                "the emulator runs in the process that this one was forked from: here, only its "
+                "url and client() work"
+            )
 
     def _new_server(self) -> _Server:
         callbacks = CallbackSender(self, self._backend, self._posted)
@@ -379,6 +459,7 @@ class Emulator(EmulatorSettings):
         return _Server(asyncio.get_running_loop(), callbacks, app, runner)
 
     def _end(self, task_id: str, ending: Ending) -> None:
+        self._check_process()
         self._schedule(self._backend.end(task_id, ending))
 
     def _schedule(self, task: Task) -> None:

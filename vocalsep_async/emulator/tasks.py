@@ -156,9 +156,9 @@ class TaskStore:
         Raises:
             InvalidArgumentError: a task of that id exists.
         """
-        if task.task_id in self._tasks:
+        # In one step, as tests may add tasks in several threads.
+        if self._tasks.setdefault(task.task_id, task) is not task:
             raise InvalidArgumentError(f"a task {task.task_id!r} exists already")
-        self._tasks[task.task_id] = task
         self._ids_by_folder[task.folder] = task.task_id
 
     def find(self, task_id: str) -> Task | None:

@@ -63,7 +63,10 @@ class UploadStore:
             The path of its link; None if there is no room.
         """
         path = f"/uploads/{quote(folder, safe='')}/{quote(name, safe='')}"
-        kept = sum(len(file.data) for other, file in self._files.items() if other != path)
+        # A copy, as a test may delete all files in another thread.
+        others = {**self._files}
+        others.pop(path, None)
+        kept = sum(len(file.data) for file in others.values())
         if kept + len(data) > MOST_BYTES:
             return None
         self._files[path] = Upload(data, media_type, self._clock.now() + self._lifetime)
