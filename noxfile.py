@@ -139,9 +139,9 @@ def typing(session: nox.Session) -> None:
 
 @nox.session
 def readme(session: nox.Session) -> None:
-    """Run every Python block of README and docs against the emulator."""
+    """Run every Python block of README, docs and docstrings against the emulator."""
     _install(session, "tests")
-    session.run("pytest", "tests/test_readme.py", *session.posargs, env=ENV)
+    session.run("pytest", "tests/test_blocks.py", "tests/test_readme.py", *session.posargs, env=ENV)
 
 
 @nox.session

@@ -1,25 +1,29 @@
-"""Every Python block of the README and of ``docs/`` runs, against the emulator.
+"""Every Python block of the README, of ``docs/`` and of public docstrings runs, on the emulator.
 
 A whole program runs in a process of its own; a test file runs under pytest; a fragment runs inside
-a coroutine that has a ``client``, a ``task_id`` and ``task_ids``, in a folder with a ``song.mp3``.
+a coroutine that has a ``client``, a ``task_id`` and ``task_ids``, in a folder with a ``song.mp3``,
+and one of a docstring has the names of its module, too. Notes above a block say what else it
+needs: see `blocks`.
 """
 
 from __future__ import annotations
 
-import ast
 import asyncio
-import inspect
-import os
+import importlib
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from blocks import Notes, Program, docstring_blocks, page_blocks, public_modules
 from pages import files_of
 
+import vocalsep_async
 from vocalsep_async.emulator import Emulator
 
 ROOT = Path(__file__).parents[1]
@@ -45,18 +49,49 @@ BLOCKS_OF = {
     "docs/reference/errors.md": 4,
     "docs/reference/events.md": 2,
     "docs/reference/providers.md": 4,
+    "vocalsep_async/__init__.py": 1,
+    "vocalsep_async/batch.py": 1,
+    "vocalsep_async/contrib/opentelemetry.py": 1,
+    "vocalsep_async/emulator/__init__.py": 1,
+    "vocalsep_async/instrumentation.py": 1,
+    "vocalsep_async/pytest_plugin.py": 1,
+    "vocalsep_async/songs.py": 1,
+    "vocalsep_async/webhooks.py": 1,
 }
-"""How many Python blocks each page has. Every one runs, but those of `NEEDS`."""
-NEEDS = {
-    "docs/how-to/tracing.md-3": "opentelemetry.exporter.prometheus",
-    "docs/how-to/tracing.md-5": "structlog",
+"""How many Python blocks each page and public module has. Every one runs, but for `NOT_RUN`."""
+NOT_RUN: dict[str, str] = {}
+"""Blocks that no test runs, such as "docs/how-to/songs.md-1", each with the reason."""
+NOTES_OF_DOCSTRINGS = {
+    "vocalsep_async/pytest_plugin.py-1": Notes(
+        before="""
+import pytest
+
+pytestmark = pytest.mark.anyio
+
+@pytest.fixture
+def anyio_backend():
+    return "asyncio"
+"""
+    ),
+    "vocalsep_async/songs.py-1": Notes(before="songs = ['song.mp3']"),
+    "vocalsep_async/webhooks.py-1": Notes(
+        before="""
+from starlette.requests import Request
+
+async def receive():
+    return {"type": "http.request", "body": b'{"code": 200, "data": {"task_id": "a-task"}}'}
+
+request = Request({"type": "http"}, receive)
+"""
+    ),
 }
-"""Blocks that run only where a package is installed that neither this one nor its tests need."""
+"""Notes as pages have them; those of a docstring would show in its help."""
 FILES_RUN_BY = {
     "docs/tutorial.md": "how_to/test_tutorial.py",
 }
 """Pages that show whole files, as "Save this as `name.py`:", and the tests that run those."""
-FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+FENCE = re.compile(r"^```([\w{}-]*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+LANGUAGES = {"python", "sh", "console", "text", "json", "toml", "{eval-rst}", "{toctree}"}
 LINK = re.compile(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)")
 HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
 
@@ -65,6 +100,7 @@ class Block(NamedTuple):
     page: str
     number: int
     code: str
+    notes: Notes = Notes()
 
     def __str__(self) -> str:
         return f"{self.page}-{self.number}"
@@ -84,16 +120,43 @@ class Block(NamedTuple):
 
 def found_blocks() -> Iterator[Block]:
     for page, text in PAGES.items():
-        codes = [code for language, code in FENCE.findall(text) if language == "python"]
-        yield from (Block(page, number, code) for number, code in enumerate(codes, 1))
+        for number, (code, notes) in enumerate(page_blocks(text), 1):
+            yield Block(page, number, code, notes)
+    for path in public_modules():
+        page = str(path.relative_to(ROOT))
+        for number, code in enumerate(docstring_blocks(path.read_text(encoding="utf-8")), 1):
+            notes = NOTES_OF_DOCSTRINGS.get(f"{page}-{number}", Notes())
+            yield Block(page, number, code, notes)
 
 
 FOUND = tuple(found_blocks())
 FILES = [block for block in FOUND if block.is_file]
-BLOCKS = [block for block in FOUND if not block.is_file]
+BLOCKS = [block for block in FOUND if not block.is_file and str(block) not in NOT_RUN]
 PROGRAMS = [block for block in BLOCKS if block.is_program]
 TEST_FILES = [block for block in BLOCKS if block.is_test_file]
 FRAGMENTS = [block for block in BLOCKS if not (block.is_program or block.is_test_file)]
+
+
+def cases(blocks: list[Block]) -> list[object]:
+    """Parameters of a test; without what a block needs, it is skipped."""
+    return [
+        pytest.param(
+            block,
+            id=str(block),
+            marks=pytest.mark.skipif(
+                not is_installed(block.notes.needs or "vocalsep-async"),
+                reason=f"{block.notes.needs} is not installed",
+            ),
+        )
+        for block in blocks
+    ]
+
+
+def is_installed(distribution: str) -> bool:
+    try:
+        return bool(version(distribution))
+    except PackageNotFoundError:
+        return False
 
 
 @pytest.fixture
@@ -101,77 +164,90 @@ def vocalsep_emulator_options() -> dict[str, object]:
     return {"speed": 1000.0}
 
 
-def test_every_page_runs_as_many_blocks_as_it_shows() -> None:
-    pages = [block.page for block in (*PROGRAMS, *TEST_FILES, *FRAGMENTS, *FILES)]
+@pytest.fixture
+def folder(vocalsep_emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, with a song; the environment leads to the emulator."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("VOCALSEP_API_KEY", "a-key")
+    monkeypatch.setenv("VOCALSEP_BASE_URL", vocalsep_emulator.url)
+    monkeypatch.setenv("VOCALSEP_UPLOAD_URL", vocalsep_emulator.url)
+    tmp_path.joinpath("song.mp3").write_bytes(vocalsep_emulator.original_wav())
+    return tmp_path
+
+
+def test_every_page_has_as_many_blocks_as_are_found() -> None:
+    pages = [block.page for block in FOUND]
     assert {page: pages.count(page) for page in pages} == BLOCKS_OF
+
+
+def test_every_block_runs_but_those_with_a_reason() -> None:
+    run = [*PROGRAMS, *TEST_FILES, *FRAGMENTS, *FILES]
+    assert len(run) == len(set(map(str, run))) == sum(BLOCKS_OF.values()) - len(NOT_RUN)
+    assert all(NOT_RUN.values())
 
 
 def test_every_page_that_shows_files_has_a_test_that_runs_them() -> None:
     assert {block.page for block in FILES} == FILES_RUN_BY.keys()
-    assert all((ROOT / "tests" / name).is_file() for name in FILES_RUN_BY.values())
+    for page, name in FILES_RUN_BY.items():
+        assert page in (ROOT / "tests" / name).read_text(encoding="utf-8")
+
+
+def test_every_note_of_a_docstring_is_for_a_block() -> None:
+    assert NOTES_OF_DOCSTRINGS.keys() <= {str(block) for block in FOUND}
+
+
+def test_the_tests_install_what_blocks_need() -> None:
+    group = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    installed = {re.split(r"[\[>=]", each)[0] for each in group["dependency-groups"]["tests"]}
+    assert {block.notes.needs for block in BLOCKS if block.notes.needs} <= installed
 
 
 @pytest.mark.parametrize("page", PAGES)
 def test_every_fence_names_a_language_that_is_known(page: str) -> None:
     fences = re.findall(r"^\s*```(.*)$", PAGES[page], re.MULTILINE)
     assert len(fences) == 2 * len(FENCE.findall(PAGES[page]))
-    assert set(fences[::2]) <= {"python", "sh", "console", "text"}
+    assert set(fences[::2]) <= LANGUAGES
 
 
-@pytest.mark.parametrize("block", PROGRAMS, ids=str)
+@pytest.mark.parametrize("block", cases(PROGRAMS))
 def test_a_program_separates_a_song_and_saves_its_stems(
-    block: Block, vocalsep_emulator: Emulator, tmp_path: Path
+    block: Block, vocalsep_emulator: Emulator, folder: Path
 ) -> None:
-    environ = {
-        **os.environ,
-        "VOCALSEP_API_KEY": "a-key",
-        "VOCALSEP_BASE_URL": vocalsep_emulator.url,
-        "VOCALSEP_UPLOAD_URL": vocalsep_emulator.url,
-    }
-    tmp_path.joinpath("song.mp3").write_bytes(vocalsep_emulator.original_wav())
     command = [sys.executable, "-c", block.code, "song.mp3"]
-    run = subprocess.run(
-        command, cwd=tmp_path, env=environ, capture_output=True, text=True, check=True
-    )
-    saved = {(tmp_path / line).stem for line in run.stdout.splitlines()}
-    assert saved == {"vocal", "instrumental"}
-    assert all((tmp_path / line).is_file() for line in run.stdout.splitlines())
+    run = subprocess.run(command, capture_output=True, text=True, check=True)
+    saved = [folder / line for line in run.stdout.splitlines()]
+    assert {path.stem for path in saved} == {"vocal", "instrumental"}
+    assert all(path.is_file() for path in saved)
 
 
-@pytest.mark.parametrize("block", TEST_FILES, ids=str)
+@pytest.mark.parametrize("block", cases(TEST_FILES))
 def test_a_test_file_passes(block: Block, pytester: pytest.Pytester) -> None:
-    pytester.makepyfile(block.code)
-    pytester.runpytest_inprocess("-p", "no:cacheprovider").assert_outcomes(passed=1)
+    pytester.makepyfile(f"{block.notes.before}\n\n{block.code}\n\n{block.notes.after}")
+    tests = block.code.count("def test_")
+    pytester.runpytest_inprocess("-p", "no:cacheprovider").assert_outcomes(passed=tests)
+
+
+def names_of(page: str) -> dict[str, object]:
+    """What the reader of a page has; for that of a module, its names and those of the package."""
+    if not page.endswith(".py"):
+        return {"__name__": "fragment"}
+    module = page.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+    names = vars(vocalsep_async) | vars(importlib.import_module(module))
+    return names | {"__name__": "fragment"}
 
 
 def run_fragment(block: Block, emulator: Emulator, task_ids: list[str]) -> None:
     async def run() -> None:
         async with emulator.client() as client:
-            names = {
-                "__name__": "fragment",
-                "client": client,
-                "task_id": task_ids[0],
-                "task_ids": task_ids,
-            }
-            code = compile(block.code, str(block), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
-            result = eval(code, names)
-            if inspect.isawaitable(result):
-                await result
+            names = {"client": client, "task_id": task_ids[0], "task_ids": task_ids}
+            await Program(block.code, str(block), block.notes).run(names_of(block.page) | names)
 
     asyncio.run(run())
 
 
-@pytest.mark.parametrize("block", FRAGMENTS, ids=str)
-def test_a_fragment_runs(
-    block: Block,
-    vocalsep_emulator: Emulator,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    if str(block) in NEEDS:
-        pytest.importorskip(NEEDS[str(block)])
-    monkeypatch.chdir(tmp_path)
-    tmp_path.joinpath("song.mp3").write_bytes(vocalsep_emulator.original_wav())
+@pytest.mark.parametrize("block", cases(FRAGMENTS))
+@pytest.mark.usefixtures("folder")
+def test_a_fragment_runs(block: Block, vocalsep_emulator: Emulator) -> None:
     task_ids = [vocalsep_emulator.add_task(duration=0.1) for _ in range(3)]
     run_fragment(block, vocalsep_emulator, task_ids)
 

@@ -1,5 +1,7 @@
 """Asyncio SDK for vocal-separation tasks.
 
+A song on your disk becomes stems there::
+
     from vocalsep_async import VocalSepClient
 
     async with VocalSepClient() as client:  # reads VOCALSEP_API_KEY

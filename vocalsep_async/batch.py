@@ -14,7 +14,7 @@ class BatchRunner(ABC):
 
     An async context manager and an async iterator: it yields one `TaskOutcome` for each id, in the
     order in which outcomes become known. Leaving the block early stops the polls; the tasks go on
-    at the provider.
+    at the provider::
 
         async with client.track(task_ids) as batch:
             async for outcome in batch:

@@ -1,5 +1,7 @@
 """The errors of this package, a tree with one root.
 
+.. code-block:: text
+
     VocalSepError
      ├─ ConfigurationError           a client cannot be set up or used like that (also ValueError)
      ├─ InvalidArgumentError         a wrong argument of a call or a value (also ValueError)

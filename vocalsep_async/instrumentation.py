@@ -1,10 +1,13 @@
 """Events: what a client does, as frozen values for listeners.
 
+A listener is called with each of them, in the event loop::
+
     def show(event: Event) -> None:
         if isinstance(event, TaskFinished):
             print(event.task_id, event.status, event.delay)
 
-    async with VocalSepClient(on_event=show) as client: ...
+    async with VocalSepClient(on_event=show) as client:
+        await client.separate("song.mp3")
 
 Durations and delays are seconds. No event, and no repr of one, shows the API key or the query of a
 link; the records inside of outcomes hold their links.

@@ -1,6 +1,6 @@
 """The emulator as a pytest fixture, for sync tests and for async tests under any plugin.
 
-The fixture is available as soon as the package is installed:
+The fixture is available as soon as the package is installed::
 
     async def test_my_program(vocalsep_emulator):
         task_id = vocalsep_emulator.add_task(duration=0)

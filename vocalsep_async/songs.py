@@ -215,7 +215,7 @@ class SongRunner(ABC):
 
     An async context manager and an async iterator: it yields one `TaskOutcome` for each song, in
     the order in which they become known. Leaving the block early ends uploads and waits; the tasks
-    that were created go on at the provider, and the journal has their ids.
+    that were created go on at the provider, and the journal has their ids::
 
         async with client.separate_many(songs, download_to="stems", journal="songs.journal") as run:
             async for outcome in run:

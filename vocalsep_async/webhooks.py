@@ -1,6 +1,6 @@
 """Webhooks: reads callbacks, checks their signatures, and makes addresses that prove themselves.
 
-All of it is for any web framework: values go in and come out, and nothing is sent.
+All of it is for any web framework: values go in and come out, and nothing is sent::
 
     event = parse_callback(await request.body())
 

@@ -1,5 +1,7 @@
 """Spans and metrics of a client, with OpenTelemetry; install ``vocalsep-async[otel]``.
 
+For as long as a client lives, or until it is removed::
+
     instrumentation = instrument(client)
 
 Only the API package is needed, and nothing global is set: what becomes of spans and metrics is the

@@ -1,7 +1,7 @@
 """A local server that emulates the API of sunoapi.org or kie.ai, for tests and experiments.
 
 It was written from public documents and was never compared with the live services: where they
-differ, the live service is right.
+differ, the live service is right::
 
     async with Emulator(speed=60) as emulator, emulator.client() as client:
         uploaded = await client.upload("song.mp3")
