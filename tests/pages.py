@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from types import ModuleType
 from typing import NamedTuple
 
 ROOT = Path(__file__).parents[1]
@@ -49,3 +50,11 @@ def commands_of(page: str) -> list[Commands]:
         for (kind, body), after in zip(blocks, following, strict=True)
         if kind == "sh"
     ]
+
+
+def module_of(page: str, name: str) -> ModuleType:
+    """Import a file that a page shows, as it stands."""
+    module = ModuleType(name.removesuffix(".py"))
+    code = compile(files_of(page)[name], f"{page}:{name}", "exec")
+    exec(code, vars(module))
+    return module

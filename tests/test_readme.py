@@ -39,6 +39,7 @@ BLOCKS_OF = {
     "docs/tutorial.md": 5,
     "docs/how-to/batches.md": 7,
     "docs/how-to/downloads.md": 5,
+    "docs/how-to/lambda.md": 1,
     "docs/how-to/limiter.md": 1,
     "docs/how-to/loops.md": 1,
     "docs/how-to/songs.md": 5,
@@ -88,6 +89,7 @@ request = Request({"type": "http"}, receive)
 """Notes as pages have them; those of a docstring would show in its help."""
 FILES_RUN_BY = {
     "docs/tutorial.md": "how_to/test_tutorial.py",
+    "docs/how-to/lambda.md": "how_to/test_lambda.py",
 }
 """Pages that show whole files, as "Save this as `name.py`:", and the tests that run those."""
 FENCE = re.compile(r"^```([\w{}-]*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
