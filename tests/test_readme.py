@@ -38,6 +38,7 @@ BLOCKS_OF = {
     "docs/explanation/timeouts.md": 4,
     "docs/tutorial.md": 5,
     "docs/how-to/batches.md": 7,
+    "docs/how-to/cron.md": 2,
     "docs/how-to/downloads.md": 5,
     "docs/how-to/lambda.md": 1,
     "docs/how-to/limiter.md": 1,
@@ -89,6 +90,7 @@ request = Request({"type": "http"}, receive)
 """Notes as pages have them; those of a docstring would show in its help."""
 FILES_RUN_BY = {
     "docs/tutorial.md": "how_to/test_tutorial.py",
+    "docs/how-to/cron.md": "how_to/test_cron.py",
     "docs/how-to/lambda.md": "how_to/test_lambda.py",
 }
 """Pages that show whole files, as "Save this as `name.py`:", and the tests that run those."""
