@@ -41,6 +41,11 @@ def save_files(page: str, folder: Path) -> None:
         folder.joinpath(name).write_text(content, encoding="utf-8")
 
 
+def blocks_of(page: str) -> list[str]:
+    """The Python blocks of a page, in order."""
+    return [body for kind, body in _FENCE.findall(text_of(page)) if kind == "python"]
+
+
 def commands_of(page: str) -> list[Commands]:
     """The blocks of shell commands of a page, in order."""
     blocks = [(kind, body) for kind, body in _FENCE.findall(text_of(page)) if kind != "python"]

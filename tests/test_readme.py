@@ -40,6 +40,7 @@ BLOCKS_OF = {
     "docs/how-to/batches.md": 7,
     "docs/how-to/cron.md": 2,
     "docs/how-to/downloads.md": 5,
+    "docs/how-to/jupyter.md": 6,
     "docs/how-to/lambda.md": 1,
     "docs/how-to/limiter.md": 1,
     "docs/how-to/loops.md": 1,
@@ -94,6 +95,10 @@ FILES_RUN_BY = {
     "docs/how-to/lambda.md": "how_to/test_lambda.py",
 }
 """Pages that show whole files, as "Save this as `name.py`:", and the tests that run those."""
+RUN_BY = {
+    "docs/how-to/jupyter.md": "how_to/test_jupyter.py",
+}
+"""Pages whose blocks belong together, and the tests that run all of them."""
 FENCE = re.compile(r"^```([\w{}-]*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 LANGUAGES = {"python", "sh", "console", "text", "json", "toml", "{eval-rst}", "{toctree}"}
 LINK = re.compile(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)")
@@ -112,6 +117,14 @@ class Block(NamedTuple):
     @property
     def is_file(self) -> bool:
         return self.page in FILES_RUN_BY and self.code in files_of(self.page).values()
+
+    @property
+    def has_its_test(self) -> bool:
+        return self.is_file or self.page in RUN_BY
+
+    @property
+    def has_its_test(self) -> bool:
+        return self.is_file or self.page in RUN_BY
 
     @property
     def is_program(self) -> bool:
@@ -134,8 +147,8 @@ def found_blocks() -> Iterator[Block]:
 
 
 FOUND = tuple(found_blocks())
-FILES = [block for block in FOUND if block.is_file]
-BLOCKS = [block for block in FOUND if not block.is_file and str(block) not in NOT_RUN]
+ELSEWHERE = [block for block in FOUND if block.has_its_test]
+BLOCKS = [block for block in FOUND if not block.has_its_test and str(block) not in NOT_RUN]
 PROGRAMS = [block for block in BLOCKS if block.is_program]
 TEST_FILES = [block for block in BLOCKS if block.is_test_file]
 FRAGMENTS = [block for block in BLOCKS if not (block.is_program or block.is_test_file)]
@@ -185,14 +198,14 @@ def test_every_page_has_as_many_blocks_as_are_found() -> None:
 
 
 def test_every_block_runs_but_those_with_a_reason() -> None:
-    run = [*PROGRAMS, *TEST_FILES, *FRAGMENTS, *FILES]
+    run = [*PROGRAMS, *TEST_FILES, *FRAGMENTS, *ELSEWHERE]
     assert len(run) == len(set(map(str, run))) == sum(BLOCKS_OF.values()) - len(NOT_RUN)
     assert all(NOT_RUN.values())
 
 
-def test_every_page_that_shows_files_has_a_test_that_runs_them() -> None:
-    assert {block.page for block in FILES} == FILES_RUN_BY.keys()
-    for page, name in FILES_RUN_BY.items():
+def test_every_page_with_blocks_of_its_own_kind_has_a_test_that_runs_them() -> None:
+    assert {block.page for block in ELSEWHERE} == FILES_RUN_BY.keys() | RUN_BY.keys()
+    for page, name in (FILES_RUN_BY | RUN_BY).items():
         assert page in (ROOT / "tests" / name).read_text(encoding="utf-8")
 
 
