@@ -35,6 +35,12 @@ LOWEST = (
     *("tests/test_event_loops.py", "tests/cli/test_demo.py", "tests/cli/test_output.py"),
 )
 
+# What the recipe of each framework needs, in a venv of its own, because their pins may clash.
+# Its tests are tests/frameworks/test_NAME.py.
+FRAMEWORKS: dict[str, list[str]] = {
+    "celery": ["celery>=5.5"],
+}
+
 
 def _install(session: nox.Session, *groups: str) -> None:
     """Install the package as a wheel, and what the groups name."""
@@ -111,6 +117,15 @@ def kills(session: nox.Session) -> None:
     files = [*map(str, Path("tests").glob("*/test_kills.py"))]
     env = ENV | {"VOCALSEP_KILLS": "60"}
     session.run("pytest", *PARALLEL, "-m", "", *files, *session.posargs, env=env)
+
+
+@nox.session
+@nox.parametrize("framework", [*FRAMEWORKS])
+def frameworks(session: nox.Session, framework: str) -> None:
+    """Run the recipe of a framework for real, with the framework; a minute and more for each."""
+    common = nox.project.dependency_groups(PROJECT, "frameworks")
+    session.install(".", *common, *FRAMEWORKS[framework])
+    session.run("pytest", f"tests/frameworks/test_{framework}.py", *session.posargs, env=ENV)
 
 
 @nox.session

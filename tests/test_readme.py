@@ -60,6 +60,7 @@ BLOCKS_OF = {
     "vocalsep_async/pytest_plugin.py": 1,
     "vocalsep_async/songs.py": 1,
     "vocalsep_async/webhooks.py": 1,
+    "docs/how-to/celery.md": 2,
 }
 """How many Python blocks each page and public module has. Every one runs, but for `NOT_RUN`."""
 NOT_RUN: dict[str, str] = {}
@@ -93,6 +94,7 @@ FILES_RUN_BY = {
     "docs/tutorial.md": "how_to/test_tutorial.py",
     "docs/how-to/cron.md": "how_to/test_cron.py",
     "docs/how-to/lambda.md": "how_to/test_lambda.py",
+    "docs/how-to/celery.md": "frameworks/test_celery.py",
 }
 """Pages that show whole files, as "Save this as `name.py`:", and the tests that run those."""
 RUN_BY = {
