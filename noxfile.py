@@ -1,6 +1,7 @@
 """One door for every check; ``.ci/run`` says which of them CI runs."""
 
 import os
+import shutil
 import sys
 import tomllib
 from pathlib import Path
@@ -193,9 +194,32 @@ def simulation(session: nox.Session) -> None:
 
 @nox.session
 def build(session: nox.Session) -> None:
-    """Build the wheel and the source distribution, and check what they say and hold."""
-    session.install("build", "twine")
-    session.run("python", "-m", "build")
-    packed = [*map(str, Path("dist").glob("*"))]
-    session.run("twine", "check", "--strict", *packed)
-    session.run("python", "tests/key_scan.py", *packed)
+    """Build the wheel and the source distribution, check what they say and hold, and try both."""
+    session.install(*PROJECT["build-system"]["requires"], "build", "twine")
+    built, tmp = Path("dist").absolute(), Path(session.create_tmp()).absolute()
+    again, unpacked, tried = (tmp / name for name in ("again", "unpacked", "tried"))
+    for folder in (built, again, unpacked, tried):
+        shutil.rmtree(folder, ignore_errors=True)
+    pack = ("python", "-m", "build", "--no-isolation", "--outdir")
+    session.run(*pack, built)
+    (wheel,), (sdist,) = built.glob("*.whl"), built.glob("*.tar.gz")
+    # A build from the source distribution makes the same archives, byte by byte, on any day.
+    shutil.unpack_archive(sdist, unpacked, filter="data")
+    session.run(*pack, again, next(unpacked.iterdir()))
+    session.run("python", "tests/archives.py", built, again)
+    session.run("twine", "check", "--strict", wheel, sdist)
+    session.run("python", "tests/key_scan.py", wheel, sdist)
+    _try(session, tried / "wheel", f"{wheel}", f"{wheel}[cli]")
+    _try(session, tried / "sdist", f"{sdist}[cli]")
+
+
+def _try(session: nox.Session, folder: Path, *archives: str) -> None:
+    """Install archives, one after the other, where nothing else is installed, and try each."""
+    program = Path("tests/installed_program.py").absolute()
+    session.run("python", "-m", "venv", folder)
+    python = folder / "bin" / "python"
+    for each in archives:
+        kind = "cli" if each.endswith("[cli]") else "alone"
+        session.run(python, "-m", "pip", "install", "--quiet", each, external=True)
+        session.run(python, "-I", program, kind, external=True)
+    session.run(python, "-m", "pip", "check", external=True)

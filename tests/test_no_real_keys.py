@@ -3,43 +3,18 @@
 from __future__ import annotations
 
 import io
-import os
 import secrets
-import shutil
 import string
 import subprocess
 import sys
 import tarfile
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import key_scan
 import pytest
-
-ROOT = Path(__file__).parents[1]
-
-
-def published_files() -> list[Path]:
-    """Files that git does not ignore; without git, files that are not hidden or generated."""
-    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    if (ROOT / ".git").exists() and shutil.which("git"):
-        run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-        files = (ROOT / name for name in run.stdout.split("\0") if name)
-        return [file for file in files if file.is_file()]
-    return list(visible_files(ROOT))
-
-
-def visible_files(root: Path) -> Iterator[Path]:
-    for folder, folders, names in os.walk(root):
-        folders[:] = [name for name in folders if not is_generated(Path(folder, name))]
-        yield from (Path(folder, name) for name in names)
-
-
-def is_generated(folder: Path) -> bool:
-    if folder.name in {"__pycache__", "dist"} or (folder / "pyvenv.cfg").exists():
-        return True
-    return folder.name.startswith(".")
+from published import ROOT, published_files, visible_files
 
 
 def test_no_file_of_the_repository_contains_a_possible_key() -> None:
@@ -51,7 +26,7 @@ def test_no_file_of_the_repository_contains_a_possible_key() -> None:
 
 def test_a_copy_without_git_is_searched_without_generated_files(tmp_path: Path) -> None:
     included, excluded = (
-        ["README.md", "tests/a.py"],
+        ["README.md", "tests/a.py", ".ci/run", ".gitignore"],
         [".nox/b.py", "__pycache__/c.pyc", "env/pyvenv.cfg"],
     )
     for name in (*included, *excluded, "env/d.py"):
