@@ -37,9 +37,11 @@ BLOCKS_OF = {
     "docs/explanation/schedule.md": 2,
     "docs/explanation/timeouts.md": 4,
     "docs/tutorial.md": 5,
+    "docs/how-to/aiohttp.md": 2,
     "docs/how-to/batches.md": 7,
     "docs/how-to/cron.md": 2,
     "docs/how-to/downloads.md": 5,
+    "docs/how-to/fastapi.md": 2,
     "docs/how-to/jupyter.md": 6,
     "docs/how-to/lambda.md": 1,
     "docs/how-to/limiter.md": 1,
@@ -92,7 +94,9 @@ request = Request({"type": "http"}, receive)
 """Notes as pages have them; those of a docstring would show in its help."""
 FILES_RUN_BY = {
     "docs/tutorial.md": "how_to/test_tutorial.py",
+    "docs/how-to/aiohttp.md": "how_to/test_services.py",
     "docs/how-to/cron.md": "how_to/test_cron.py",
+    "docs/how-to/fastapi.md": "how_to/test_services.py",
     "docs/how-to/lambda.md": "how_to/test_lambda.py",
     "docs/how-to/celery.md": "frameworks/test_celery.py",
 }

@@ -98,10 +98,6 @@ def without_title(line: str) -> str:
     return line.partition(" ")[2]
 
 
-def test_the_tutorial_has_a_passing_test(tmp_path: Path) -> None:
-    save_files(PAGE, tmp_path)
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_first.py"]
-    run = subprocess.run(
-        command, cwd=tmp_path, capture_output=True, text=True, timeout=SECONDS, check=False
-    )
-    assert "1 passed" in run.stdout, run.stdout
+def test_the_tutorial_has_a_passing_test(pytester: pytest.Pytester) -> None:
+    save_files(PAGE, pytester.path)
+    pytester.runpytest_inprocess("-p", "no:cacheprovider").assert_outcomes(passed=1)
