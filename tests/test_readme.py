@@ -63,6 +63,7 @@ BLOCKS_OF = {
     "vocalsep_async/songs.py": 1,
     "vocalsep_async/webhooks.py": 1,
     "docs/how-to/celery.md": 2,
+    "docs/how-to/s3.md": 3,
 }
 """How many Python blocks each page and public module has. Every one runs, but for `NOT_RUN`."""
 NOT_RUN: dict[str, str] = {}
@@ -99,6 +100,7 @@ FILES_RUN_BY = {
     "docs/how-to/fastapi.md": "how_to/test_services.py",
     "docs/how-to/lambda.md": "how_to/test_lambda.py",
     "docs/how-to/celery.md": "frameworks/test_celery.py",
+    "docs/how-to/s3.md": "how_to/test_s3.py",
 }
 """Pages that show whole files, as "Save this as `name.py`:", and the tests that run those."""
 RUN_BY = {
