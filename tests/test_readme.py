@@ -131,10 +131,6 @@ class Block(NamedTuple):
         return self.is_file or self.page in RUN_BY
 
     @property
-    def has_its_test(self) -> bool:
-        return self.is_file or self.page in RUN_BY
-
-    @property
     def is_program(self) -> bool:
         return "asyncio.run(main" in self.code
 
