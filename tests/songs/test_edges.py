@@ -330,6 +330,19 @@ async def test_of_songs_that_failed_only_the_last_are_kept(
         assert len(run._outcomes) == 2  # type: ignore[attr-defined]
 
 
+async def test_of_the_labels_of_an_endless_source_only_the_last_are_kept(
+    api: FakeProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vocalsep_async._songs.runner._REMEMBERED", 2)
+    again: list[Song | str] = [*songs(5), Song(SONG, label="1"), Song(SONG, label="5")]
+    async with make_client() as client, client.separate_many(iter(again), max_pending=1) as run:
+        outcomes = [outcome async for outcome in run]
+        assert len(run._labels._names) == 2  # type: ignore[attr-defined]
+    # The label of a song that is forgotten may be taken, and that of one that is not may not.
+    assert [each.label for each in outcomes if not each.succeeded] == ["5"]
+    assert creations(api) == 6
+
+
 async def test_a_source_that_is_cancelled_from_outside_is_an_error(api: FakeProvider) -> None:
     async def cancelled() -> AsyncIterator[str]:
         yield SONG

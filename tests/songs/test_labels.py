@@ -69,3 +69,28 @@ async def test_a_song_that_is_given_up_while_it_waits_leaves_the_label_where_it_
     second.release()
     assert await took(first, "a")
     assert not await took(third, "c")
+
+
+async def test_a_label_is_free_again_once_every_song_that_has_it_is_forgotten() -> None:
+    labels = Labels()
+    first, second = labels.begin("Tides"), labels.begin("tides")
+    assert await took(first, "a")
+    second.release()
+    second.forget()
+    assert not await took(labels.begin("TIDES"), "b")
+    first.forget()
+    third = labels.begin("Tides")
+    assert not await took(third, "c")
+    third.forget()
+    assert labels._names["tides"].songs == 1
+
+
+async def test_nothing_is_left_of_labels_whose_songs_are_forgotten() -> None:
+    labels = Labels()
+    turns = [labels.begin(label) for label in ("Tides", "Tides", "Harbour", None)]
+    for turn, identity in zip(turns, "abcd", strict=True):
+        await took(turn, identity)
+    for turn in turns:
+        turn.forget()
+    assert labels._names == {}
+    assert await took(labels.begin("Tides"), "e")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+from attrs import define
+
 from vocalsep_async._downloads.paths import folded, label_name
 from vocalsep_async._text import printable
 from vocalsep_async.errors import InvalidArgumentError
@@ -13,30 +15,45 @@ class Labels:
     """Which song of a run has which label: the first one of the source keeps it."""
 
     def __init__(self) -> None:
-        self._owners: dict[str, asyncio.Future[str | None]] = {}
-        """For each label the identity of its song, once that is known; None for none."""
+        self._names: dict[str, _Name] = {}
 
     def begin(self, label: str | None) -> LabelTurn:
         """Queue for a label; in the order of the source."""
         key = None if label is None else folded(label_name(label))
-        return LabelTurn(self._owners, key, label or "")
+        return LabelTurn(self._names, key, label or "")
+
+
+@define
+class _Name:
+    """A label, while songs that have it are remembered.
+
+    Attributes:
+        songs: how many they are.
+        last: of the last of them, the identity of the song whose label it is; None for none.
+    """
+
+    last: asyncio.Future[str | None]
+    songs: int = 1
 
 
 class LabelTurn:
     """One song that has a label, or has to wait to see whose it is."""
 
-    def __init__(
-        self, owners: dict[str, asyncio.Future[str | None]], key: str | None, label: str
-    ) -> None:
-        self._owners = owners
+    def __init__(self, names: dict[str, _Name], key: str | None, label: str) -> None:
+        self._names = names
         self._key = key
         self._label = label
         self._own: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
         self._before: asyncio.Future[str | None] | None = None
-        if key is not None:
-            self._before = owners.get(key)
-            # Each waits for the one before it, so that the order of the source decides.
-            owners[key] = self._own
+        if key is None:
+            return
+        name = names.get(key)
+        if name is None:
+            names[key] = _Name(self._own)
+            return
+        # Each waits for the one before it, so that the order of the source decides.
+        self._before, name.last = name.last, self._own
+        name.songs += 1
 
     async def take(self, identity: str) -> None:
         """Take the label for the song of that identity.
@@ -61,6 +78,15 @@ class LabelTurn:
             self._own.set_result(None)
         else:
             self._before.add_done_callback(self._pass_on)
+
+    def forget(self) -> None:
+        """Give the label free, unless another song that has it is remembered; once, at the end."""
+        if self._key is None:
+            return
+        name = self._names[self._key]
+        name.songs -= 1
+        if not name.songs:
+            del self._names[self._key]
 
     def _pass_on(self, before: asyncio.Future[str | None]) -> None:
         if not self._own.done():

@@ -81,6 +81,8 @@ class Runner(SongRunner):
         self._ended: deque[str] = deque()
         """Those songs of an iterator that ended, in the order of their ends."""
         self._labels = Labels()
+        self._labelled: deque[LabelTurn] = deque()
+        """Their labels, in the same order."""
         self._last_known = asyncio.Event()
         """Set once it is known which song the last one is that was begun."""
         self._last_known.set()
@@ -265,6 +267,13 @@ class Runner(SongRunner):
         if len(self._ended) > _REMEMBERED:
             del self._outcomes[self._ended.popleft()]
 
+    def _forget_oldest_label(self, ended: LabelTurn) -> None:
+        if isinstance(self._sources, Sized):
+            return
+        self._labelled.append(ended)
+        if len(self._labelled) > _REMEMBERED:
+            self._labelled.popleft().forget()
+
     async def _separated(
         self, way: Way, identified: IdentifiedSong, caller: Caller, place: _Place
     ) -> TaskOutcome:
@@ -291,6 +300,7 @@ class Runner(SongRunner):
         # Of one that was cancelled before it began, too.
         turn.release()
         order.known.set()
+        self._forget_oldest_label(turn)
         if not task.cancelled() and (error := task.exception()) is not None:
             self._failure = self._failure or error
             self._budget.end(error)
