@@ -180,6 +180,37 @@ def docs(session: nox.Session) -> None:
 
 
 @nox.session
+def site(session: nox.Session) -> None:
+    """Build the pages from the source distribution, with locked versions; warnings are errors."""
+    _build_site(session, "-r", "docs/requirements.txt")
+
+
+@nox.session
+def latest(session: nox.Session) -> None:
+    """Build the pages with the newest versions; with `-- lock`, lock these if all went well."""
+    _build_site(session, "--upgrade", *nox.project.dependency_groups(PROJECT, "docs"))
+    freeze = ("python", "-m", "pip", "freeze", "--exclude", "vocalsep-async")
+    versions = session.run(*freeze, silent=True) or ""
+    if "lock" in session.posargs:
+        Path("docs/requirements.txt").write_text(versions, encoding="utf-8")
+
+
+def _build_site(session: nox.Session, *requirements: str) -> None:
+    tmp = Path(session.create_tmp()).absolute()
+    shutil.rmtree(tmp)
+    session.install(*PROJECT["build-system"]["requires"], "build", *requirements)
+    session.run("python", "-m", "build", "--no-isolation", "--sdist", "--outdir", tmp)
+    shutil.unpack_archive(next(tmp.glob("*.tar.gz")), tmp, filter="data")
+    (source,) = (path for path in tmp.iterdir() if path.is_dir())
+    session.install(f"{source}[otel]", *requirements)
+    with session.chdir(source):
+        build = ("sphinx-build", "--builder=html", "--fail-on-warning", "--keep-going")
+        session.run(*build, "docs", tmp / "site", env=ENV)
+        session.run("python", "docs/check_site.py", tmp / "site", env=ENV)
+    session.log(f"the pages are in {tmp / 'site'}")
+
+
+@nox.session
 def benchmarks(session: nox.Session) -> None:
     """Measure; figures of CPU are ratios within one run."""
     _install(session, "benchmarks")

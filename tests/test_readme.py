@@ -107,8 +107,9 @@ RUN_BY = {
     "docs/how-to/jupyter.md": "how_to/test_jupyter.py",
 }
 """Pages whose blocks belong together, and the tests that run all of them."""
-FENCE = re.compile(r"^```([\w{}-]*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-LANGUAGES = {"python", "sh", "console", "text", "json", "toml", "{eval-rst}", "{toctree}"}
+FENCE = re.compile(r"^```([\w{}-]*)(?: [./\w]+)?\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+LANGUAGES = {"python", "sh", "console", "text", "json", "toml"}
+DIRECTIVES = {"{eval-rst}", "{include}", "{literalinclude}", "{toctree}"}
 LINK = re.compile(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)")
 HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
 
@@ -225,9 +226,10 @@ def test_the_tests_install_what_blocks_need() -> None:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_every_fence_names_a_language_that_is_known(page: str) -> None:
-    fences = re.findall(r"^\s*```(.*)$", PAGES[page], re.MULTILINE)
-    assert len(fences) == 2 * len(FENCE.findall(PAGES[page]))
-    assert set(fences[::2]) <= LANGUAGES
+    fences = re.findall(r"^\s*```", PAGES[page], re.MULTILINE)
+    blocks = FENCE.findall(PAGES[page])
+    assert len(fences) == 2 * len(blocks)
+    assert {language for language, _ in blocks} <= LANGUAGES | DIRECTIVES
 
 
 @pytest.mark.parametrize("block", cases(PROGRAMS))

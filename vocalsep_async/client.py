@@ -369,7 +369,7 @@ class VocalSepClient:
             without links is polled again for a minute before it is returned.
 
         Raises:
-            TaskTimeoutError: time ran out; its `last_error` says what kept the client from polling.
+            TaskTimeoutError: time ran out; ``last_error`` says what kept the client from polling.
             InvalidArgumentError: an argument is unusable; nothing was sent.
             APIError: 400, 401, 404, no credits, or a task the API does not know; a
                 `RateLimitedError` if 405 is all that the client ever got: *base_url* is probably
@@ -775,8 +775,8 @@ class VocalSepClient:
                 "create" may pay twice. See `vocalsep_async.songs`.
 
         Returns:
-            How it ended, as in a batch: what goes wrong once the task exists is in its `error` and
-            `download_error`.
+            How it ended, as in a batch: what goes wrong once the task exists is in its
+            `TaskOutcome.error` and `TaskOutcome.download_error`.
 
         Raises:
             InvalidArgumentError: an argument is unusable; nothing was sent.

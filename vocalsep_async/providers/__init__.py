@@ -1,8 +1,8 @@
 """The providers of the API, one file each: all that differs between them.
 
 A `Provider` builds the requests and knows what answers mean. These go through three steps:
-`_envelope` turns bytes into the payload or an error, `_records` turns a payload into a model,
-`_decoder` does both for each endpoint, as the provider says.
+``_envelope`` turns bytes into the payload or an error, ``_records`` turns a payload into a model,
+``_decoder`` does both for each endpoint, as the provider says.
 """
 
 from vocalsep_async.providers._built_in import provider_for
