@@ -46,6 +46,7 @@ BLOCKS_OF = {
     "docs/how-to/lambda.md": 1,
     "docs/how-to/limiter.md": 1,
     "docs/how-to/loops.md": 1,
+    "docs/how-to/moving.md": 3,
     "docs/how-to/songs.md": 5,
     "docs/how-to/testing.md": 4,
     "docs/how-to/tracing.md": 5,
@@ -99,6 +100,7 @@ FILES_RUN_BY = {
     "docs/how-to/cron.md": "how_to/test_cron.py",
     "docs/how-to/fastapi.md": "how_to/test_services.py",
     "docs/how-to/lambda.md": "how_to/test_lambda.py",
+    "docs/how-to/moving.md": "how_to/test_moving.py",
     "docs/how-to/celery.md": "frameworks/test_celery.py",
     "docs/how-to/s3.md": "how_to/test_s3.py",
 }
