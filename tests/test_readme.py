@@ -43,6 +43,7 @@ BLOCKS_OF = {
     "docs/how-to/downloads.md": 5,
     "docs/how-to/fastapi.md": 2,
     "docs/how-to/jupyter.md": 6,
+    "docs/how-to/kie.md": 4,
     "docs/how-to/lambda.md": 1,
     "docs/how-to/limiter.md": 1,
     "docs/how-to/loops.md": 1,
