@@ -49,6 +49,7 @@ BLOCKS_OF = {
     "docs/how-to/loops.md": 1,
     "docs/how-to/moving.md": 3,
     "docs/how-to/songs.md": 5,
+    "docs/how-to/temporal.md": 5,
     "docs/how-to/testing.md": 4,
     "docs/how-to/tracing.md": 5,
     "docs/how-to/uploads.md": 2,
@@ -108,6 +109,7 @@ FILES_RUN_BY = {
 """Pages that show whole files, as "Save this as `name.py`:", and the tests that run those."""
 RUN_BY = {
     "docs/how-to/jupyter.md": "how_to/test_jupyter.py",
+    "docs/how-to/temporal.md": "frameworks/test_temporal.py",
 }
 """Pages whose blocks belong together, and the tests that run all of them."""
 FENCE = re.compile(r"^```([\w{}-]*)(?: [./\w]+)?\n(.*?)^```$", re.DOTALL | re.MULTILINE)

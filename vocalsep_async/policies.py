@@ -81,6 +81,12 @@ CREATION_GAP = 5.0
 CREATION_ANSWER_PATIENCE = 10.0
 """Seconds for which the creation of a song that was given up waits for the answer to a request that
 is under way: the task is billed, and its id would be lost."""
+HEARTBEAT_GAP = 10.0
+"""Seconds between two heartbeats of an activity of Temporal, and so until it learns that it was
+cancelled; less where a third of its heartbeat timeout is less."""
+HEARTBEAT_CANCEL_PATIENCE = 10.0
+"""Seconds for which an activity whose heartbeat was not accepted waits for its cancellation, which
+may be the reason, before it fails."""
 MISSING_LINKS_PATIENCE = 60.0
 """Seconds for which a task that has succeeded without a link is polled again, from the first such
 record on."""

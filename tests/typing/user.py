@@ -18,6 +18,7 @@ import vocalsep_async.client
 import vocalsep_async.contrib.aiohttp
 import vocalsep_async.contrib.asgi
 import vocalsep_async.contrib.opentelemetry
+import vocalsep_async.contrib.temporal
 import vocalsep_async.downloads
 import vocalsep_async.durations
 import vocalsep_async.emulator
@@ -123,6 +124,9 @@ IN_THEIR_MODULES: tuple[object, ...] = (
     vocalsep_async.contrib.asgi.CallbackReceiver,
     vocalsep_async.contrib.opentelemetry.Instrumentation,
     vocalsep_async.contrib.opentelemetry.instrument,
+    vocalsep_async.contrib.temporal.SeparationActivity,
+    vocalsep_async.contrib.temporal.SeparationInput,
+    vocalsep_async.contrib.temporal.SeparationResult,
     vocalsep_async.downloads.DownloadOptions,
     vocalsep_async.downloads.Downloadable,
     vocalsep_async.downloads.OnProgress,
@@ -357,6 +361,13 @@ def trace(client: VocalSepClient) -> None:
         client, tracer_provider=get_tracer_provider(), meter_provider=get_meter_provider()
     )
     made.remove()
+
+
+async def separate_in_temporal(client: VocalSepClient) -> list[str]:
+    made = vocalsep_async.contrib.temporal.SeparationActivity(client)
+    song = vocalsep_async.contrib.temporal.SeparationInput("song.mp3", label="Tides")
+    result: vocalsep_async.contrib.temporal.SeparationResult = await made.separate(song)
+    return [result.task_id, result.status, *result.stems]
 
 
 def receive_in_asgi(client: VocalSepClient) -> vocalsep_async.contrib.asgi.CallbackReceiver:

@@ -4,4 +4,5 @@
   frameworks.
 - `vocalsep_async.contrib.aiohttp`: receives callbacks in aiohttp.
 - `vocalsep_async.contrib.opentelemetry`: spans and metrics; needs the extra ``otel``.
+- `vocalsep_async.contrib.temporal`: an activity of Temporal; needs the extra ``temporal``.
 """
