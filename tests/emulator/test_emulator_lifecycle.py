@@ -2,11 +2,15 @@
 
 import asyncio
 import socket
+from contextlib import suppress
 
 import aiohttp
 import anyio
 import pytest
+from aiohttp import web
+from anyio.lowlevel import checkpoint
 from emulator.http_client import HttpClient
+from yarl import URL
 
 from vocalsep_async.emulator import Emulator
 from vocalsep_async.errors import ConfigurationError
@@ -84,6 +88,33 @@ async def test_an_emulator_does_not_start_again_after_a_failed_start() -> None:
         await emulator.start()
     with pytest.raises(ConfigurationError, match="not started"):
         _ = emulator.url
+
+
+async def test_an_emulator_whose_start_fails_leaves_nothing_open(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def fail(site: web.SockSite) -> None:
+        names.append(site.name)
+        raise OSError("no")
+
+    names: list[str] = []
+    monkeypatch.setattr(web.SockSite, "start", fail)
+    with pytest.raises(OSError, match="no"):
+        await Emulator().start()
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.open_connection("127.0.0.1", URL(names[0]).port)
+
+
+@pytest.mark.parametrize("rounds", range(4))
+async def test_closing_closes_a_connection_that_was_just_made(rounds: int) -> None:
+    emulator = Emulator()
+    await emulator.start()
+    with socket.create_connection(("127.0.0.1", URL(emulator.url).port or 0), timeout=60) as made:
+        for _ in range(rounds):
+            await checkpoint()
+        await emulator.aclose()
+        with suppress(ConnectionResetError):
+            assert made.recv(1) == b""
 
 
 async def test_a_closed_emulator_does_not_start_again() -> None:

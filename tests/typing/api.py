@@ -231,6 +231,8 @@ async def constructs() -> None:
         assert_type(emulator.client(rate_limit=None), VocalSepClient)
         emulator.inject(UploadFault.REFUSED, times=2)
         emulator.client(poll=5)  # type: ignore[arg-type]
+    with Emulator() as emulator:
+        assert_type(emulator, Emulator)
 
 
 def listens(event: Event) -> None:

@@ -7,6 +7,7 @@ import math
 import os
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self, Unpack
 from weakref import WeakSet
@@ -14,6 +15,7 @@ from weakref import WeakSet
 import anyio
 import attrs
 from aiohttp import web
+from anyio.lowlevel import checkpoint
 from attrs import define, evolve, field, frozen
 
 from vocalsep_async import _validation
@@ -36,6 +38,7 @@ from vocalsep_async.models import SeparationType, TaskStatus
 from vocalsep_async.providers import KIE, KIE_JOBS, SUNOAPI
 
 _MAX_AGE = 10 * 365 * 86_400  # seconds; keeps the printed time of creation a plausible date
+_ACCEPTING = 3  # rounds of the event loop after which what it has accepted is handed over
 _SHUTDOWN = 1.0  # seconds that downloads in progress are given when the emulator closes
 _PROVIDERS = {each.name: each for each in (SUNOAPI, KIE, KIE_JOBS)}
 _WITH_STEMS = (TaskStatus.SUCCESS, TaskStatus.CALLBACK_EXCEPTION)
@@ -68,6 +71,7 @@ class _Server:
     """The parts of an emulator that is started."""
 
     loop: asyncio.AbstractEventLoop
+    listening: socket.socket
     callbacks: CallbackSender
     app: App
     runner: web.AppRunner
@@ -77,9 +81,18 @@ class _Server:
         with anyio.CancelScope(shield=True):
             # Before the clean-up of the runner, which waits for the requests in progress.
             self.app.close()
+            await self._finish_accepting()
             await self.runner.cleanup()
             await self.callbacks.aclose()
             await self.app.remove_files()
+
+    async def _finish_accepting(self) -> None:
+        # A connection that asyncio has accepted, but not handed over, when its server closes stays
+        # open for good.
+        with suppress(NotImplementedError):  # Windows waits in another way
+            self.loop.remove_reader(self.listening)
+        for _ in range(_ACCEPTING):
+            await checkpoint()
 
 
 @define(kw_only=True, on_setattr=attrs.setters.frozen, slots=False, eq=False, repr=False, str=False)
@@ -207,17 +220,16 @@ class Emulator(EmulatorSettings):
         # Set before the first await, so that one of two simultaneous starts fails.
         self._started = True
         self._process = os.getpid()
-        listening = socket.create_server((self.host, self.port))
-        _listening.add(listening)
-        server = self._new_server()
+        server = self._new_server(socket.create_server((self.host, self.port)))
+        _listening.add(server.listening)
         try:
             await server.runner.setup()
-            await web.SockSite(server.runner, listening).start()
+            await web.SockSite(server.runner, server.listening).start()
         except BaseException:
-            listening.close()
             await server.aclose()
+            server.listening.close()
             raise
-        port = listening.getsockname()[1]
+        port = server.listening.getsockname()[1]
         self._url = self._backend.base_url = f"http://{self.host}:{port}"
         self._server = server
         for task in self._backend.tasks.all:
@@ -444,7 +456,7 @@ class Emulator(EmulatorSettings):
                 "url and client() work"
             )
 
-    def _new_server(self) -> _Server:
+    def _new_server(self, listening: socket.socket) -> _Server:
         callbacks = CallbackSender(self, self._backend, self._posted)
         app = App(
             self,
@@ -456,7 +468,7 @@ class Emulator(EmulatorSettings):
         )
         # Without aiohttp's access log: the emulator keeps its own.
         runner = web.AppRunner(app.routes(), access_log=None, shutdown_timeout=_SHUTDOWN)
-        return _Server(asyncio.get_running_loop(), callbacks, app, runner)
+        return _Server(asyncio.get_running_loop(), listening, callbacks, app, runner)
 
     def _end(self, task_id: str, ending: Ending) -> None:
         self._check_process()
