@@ -251,7 +251,10 @@ ARROWS = {
         "songs",
         "uploads",
     },
-    "emulator": {"_text", "_validation", "client", "errors", "models", "providers"},
+    "emulator": {
+        *("_text", "_validation", "client", "errors", "limiter", "models", "policies"),
+        "providers",
+    },
     "_receiving": {
         "_arguments",
         "_signing",

@@ -53,7 +53,7 @@ from vocalsep_async import (
     VocalSepError,
 )
 from vocalsep_async.client import ClientOptions
-from vocalsep_async.emulator import Emulator, UploadFault
+from vocalsep_async.emulator import Emulator, UploadFault, fast_settings
 from vocalsep_async.instrumentation import (
     CreationFailed,
     Event,
@@ -233,6 +233,9 @@ async def constructs() -> None:
         emulator.client(poll=5)  # type: ignore[arg-type]
     with Emulator() as emulator:
         assert_type(emulator, Emulator)
+    assert_type(emulator.client(**fast_settings()), VocalSepClient)
+    VocalSepClient("key", **fast_settings(base_url=emulator.url))
+    fast_settings(poll=5)  # type: ignore[arg-type]
 
 
 def listens(event: Event) -> None:

@@ -141,6 +141,7 @@ IN_THEIR_MODULES: tuple[object, ...] = (
     vocalsep_async.emulator.Fault,
     vocalsep_async.emulator.RequestRecord,
     vocalsep_async.emulator.UploadFault,
+    vocalsep_async.emulator.fast_settings,
     vocalsep_async.errors.APIError,
     vocalsep_async.errors.AuthenticationError,
     vocalsep_async.errors.CallbackTooLargeError,

@@ -13,13 +13,15 @@ loopback addresses only, so that a test cannot reach another machine by mistake;
 are accepted and never called. Whatever audio a task names, its stems are those of one synthetic
 song of six seconds, and add up to it exactly.
 
-``python -m vocalsep_async.emulator --help`` runs it from a shell, and the pytest fixture
-``vocalsep_emulator`` runs it for a test.
+``python -m vocalsep_async.emulator --help`` runs it from a shell. The pytest fixtures
+``vocalsep_emulator`` and ``vocalsep_client`` run it for a test, with a client that has the
+`fast_settings`.
 """
 
 from vocalsep_async.emulator.callback_faults import CallbackFaults, CallbackKind
 from vocalsep_async.emulator.callback_log import CallbackRecord
 from vocalsep_async.emulator.emulator import Emulator
+from vocalsep_async.emulator.fast import fast_settings
 from vocalsep_async.emulator.faults import Fault, UploadFault
 from vocalsep_async.emulator.request_log import RequestRecord
 
@@ -31,4 +33,5 @@ __all__ = (
     "Fault",
     "RequestRecord",
     "UploadFault",
+    "fast_settings",
 )
