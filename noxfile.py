@@ -159,9 +159,10 @@ def typing(session: nox.Session) -> None:
 
 @nox.session
 def readme(session: nox.Session) -> None:
-    """Run every Python block of README, docs and docstrings against the emulator."""
+    """Run every Python block of README, docs and docstrings, and the programs of the pages."""
     _install(session, "tests")
-    session.run("pytest", "tests/test_blocks.py", "tests/test_readme.py", *session.posargs, env=ENV)
+    files = ("tests/test_blocks.py", "tests/test_readme.py", "tests/how_to")
+    session.run("pytest", *files, *session.posargs, env=ENV)
 
 
 @nox.session
