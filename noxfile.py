@@ -203,7 +203,7 @@ def _build_site(session: nox.Session, *requirements: str) -> None:
     shutil.rmtree(tmp)
     session.install(*PROJECT["build-system"]["requires"], "build", *requirements)
     session.run("python", "-m", "build", "--no-isolation", "--sdist", "--outdir", tmp)
-    shutil.unpack_archive(next(tmp.glob("*.tar.gz")), tmp, filter="data")
+    session.run("python", "-m", "tarfile", "-e", next(tmp.glob("*.tar.gz")), tmp)
     (source,) = (path for path in tmp.iterdir() if path.is_dir())
     session.install(f"{source}[otel]", *requirements)
     with session.chdir(source):
