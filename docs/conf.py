@@ -32,6 +32,8 @@ nitpick_ignore = [
 ]
 
 add_module_names = False
+# Frameworks are large, and their names are no part of what is documented here.
+autodoc_mock_imports = ["airflow", "temporalio"]
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented_params"

@@ -38,9 +38,12 @@ PAGES = {
     "os.PathLike": f"{_PYTHON}os.html",
     "pathlib.Path": f"{_PYTHON}pathlib.html",
     "ssl.SSLContext": f"{_PYTHON}ssl.html",
+    "temporalio.exceptions.ApplicationError": (
+        "https://python.temporal.io/temporalio.exceptions.ApplicationError.html#"
+    ),
     "yarl.URL": _YARL,
 }
-"""The page of each name; its anchor there is the name itself."""
+"""The page of each name; its anchor there is the name itself, unless the address has one."""
 
 _DEFINED_ELSEWHERE = {
     "aiohttp.client.ClientSession": "aiohttp.ClientSession",
@@ -61,9 +64,10 @@ class _Links(SphinxPostTransform):
 
     def run(self, **_kwargs: object) -> None:
         for node in list(self.document.findall(pending_xref)):
-            name = _documented(node["reftarget"], is_type=node["reftype"] == "class")
+            name = _documented(node["reftarget"], is_type=node["reftype"] in {"class", "exc"})
             if name in PAGES:
-                address = f"{PAGES[name]}#{name}"
+                page = PAGES[name]
+                address = page if "#" in page else f"{page}#{name}"
                 link = nodes.reference("", "", *node.children, internal=False, refuri=address)
                 node.replace_self(link)
 
