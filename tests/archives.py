@@ -36,7 +36,8 @@ Files = Mapping[str, bytes]
 
 def published() -> dict[str, bytes]:
     """The content of each file of the project, by its name."""
-    return {file.relative_to(ROOT).as_posix(): file.read_bytes() for file in published_files()}
+    files = {file.relative_to(ROOT).as_posix(): file for file in published_files()}
+    return {name: file.read_bytes() for name, file in files.items() if name not in GENERATED}
 
 
 def problems(wheel: Files, sdist: Files, project: Files) -> Iterator[str]:
