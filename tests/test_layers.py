@@ -71,7 +71,9 @@ ARROWS = {
     "_event_log": {"_failures", "_text", "errors", "instrumentation"},
     "_events": {"_event_log", "_text", "errors", "instrumentation"},
     "_limiting": {"policies"},
-    "limiter": {"_limiting", "_tasks", "errors", "policies"},
+    "_budget": {"_limiting", "policies"},
+    "limiter": {"_budget", "_limiting", "_tasks", "errors", "policies"},
+    "_accounts": {"_budget", "policies"},
     "_binding": {"errors"},
     "_turns": set(),
     "_request_queue": {"_events", "_failures", "_turns", "errors", "instrumentation", "limiter"},
@@ -203,6 +205,7 @@ ARROWS = {
         "uploads",
     },
     "_engine": {
+        "_accounts",
         "_batch",
         "_binding",
         "_creation",

@@ -17,7 +17,7 @@ from vocalsep_async._text import MaskedLink, printable
 from vocalsep_async._transport.addresses import AddressRules, Network
 from vocalsep_async._version import __version__
 from vocalsep_async.errors import ConfigurationError, InvalidArgumentError
-from vocalsep_async.limiter import Limiter, RateLimiter
+from vocalsep_async.limiter import Limiter
 from vocalsep_async.models import SeparationType, TaskRef, separation_type
 from vocalsep_async.policies import PollPolicy, RateLimit
 from vocalsep_async.providers._uploads import upload_url_for
@@ -174,12 +174,12 @@ def tls(value: object) -> SSLContext | None:
     return value
 
 
-def limiter(value: Limiter | None, limit: RateLimit | None) -> Limiter:
-    """Check a client's limiter and rate limit; without a limiter, make one of that limit."""
+def limiter(value: Limiter | None, limit: RateLimit | None) -> Limiter | None:
+    """Check a client's limiter and rate limit."""
     instance(limit, "rate_limit", (RateLimit, type(None)))
     instance(value, "limiter", (Limiter, type(None)))
     if not isinstance(value, Limiter):
-        return RateLimiter(limit)
+        return None
     if limit != RateLimit():
         raise InvalidArgumentError("pass rate_limit or limiter: a limiter has a limit of its own")
     if value.on_pause is not None:

@@ -17,8 +17,8 @@ class LoopBinding:
         loop: the loop of a borrowed session, the only one that will do; None for any.
         before: the loop that the parts before these were bound to, which was closed; None if there
             was none.
-        on_move: called before these parts are bound, if there was one before: with the seconds by
-            which the clock of the new loop is ahead of that of the old one.
+        on_bind: called in the loop before these parts are bound to it: with the seconds by which
+            its clock is ahead of that of the loop before; 0 if there was none.
 
     Attributes:
         loop: the loop that they belong to; None for none.
@@ -29,11 +29,11 @@ class LoopBinding:
         self,
         loop: asyncio.AbstractEventLoop | None,
         before: asyncio.AbstractEventLoop | None,
-        on_move: Callable[[float], object],
+        on_bind: Callable[[float], object],
     ) -> None:
         self._is_given = loop is not None
         self._before = before
-        self._on_move = on_move
+        self._on_bind = on_bind
         self.is_bound = False
         self._process = os.getpid()
         # Two threads may use a new client simultaneously; only one loop gets it.
@@ -67,8 +67,7 @@ class LoopBinding:
             return
         with self._binding:
             loop = self.check()
-            if self._before is not None:
-                self._on_move(loop.time() - self._before.time())
+            self._on_bind(0.0 if self._before is None else loop.time() - self._before.time())
             self.loop, self._before, self.is_bound = loop, None, True
             # A client may be made before a fork, and used in the processes after it.
             self._process = os.getpid()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+import warnings
 from collections.abc import Sequence
 from functools import partial
 from ssl import SSLContext
@@ -15,6 +16,7 @@ import anyio
 from attrs import frozen
 from yarl import URL
 
+from vocalsep_async._accounts import ACCOUNTS, Account, Identity, Lease, contradiction
 from vocalsep_async._batch.delivery import Save
 from vocalsep_async._batch.runner import recorder_in
 from vocalsep_async._binding import LoopBinding
@@ -39,9 +41,9 @@ from vocalsep_async._uploads.uploader import Uploader
 from vocalsep_async.downloads import DownloadOptions
 from vocalsep_async.instrumentation import EventListener
 from vocalsep_async.journal import Journal
-from vocalsep_async.limiter import Limiter
+from vocalsep_async.limiter import Limiter, RateLimiter
 from vocalsep_async.models import ClientStats
-from vocalsep_async.policies import RetryPolicy
+from vocalsep_async.policies import RateLimit, RetryPolicy
 from vocalsep_async.providers import Provider
 from vocalsep_async.providers._routes import Routes
 
@@ -57,7 +59,10 @@ class Setup:
     upload_url: URL | None
     key: ApiKey
     provider: Provider
+    rate_limit: RateLimit | None
     limiter: Limiter
+    shared: RateLimiter | None
+    """The limiter, if it shares the budget of the account; None if it is the user's own."""
     request_timeout: float
     retry: RetryPolicy
     rules: AddressRules | None
@@ -67,6 +72,11 @@ class Setup:
     tls: SSLContext | None
     user_agent: str
     listeners: list[EventListener]
+
+    def account(self) -> Identity:
+        """The account that the client uses."""
+        host = (self.base_url.host or "").rstrip(".")
+        return Identity(host, self.base_url.port, self.key.digest())
 
 
 class Engine:
@@ -85,6 +95,9 @@ class Engine:
         self._setup = setup
         self._memory = memory
         self._base_url = str(setup.base_url)
+        self._before = before
+        self.lease: Lease | None = None
+        """Of the account; None before the engine is bound."""
         self.routes = routes
         self.events = Events(setup.listeners)
         self.transport = Transport(
@@ -108,7 +121,7 @@ class Engine:
         self.binding: LoopBinding = LoopBinding(
             self.transport.loop,
             None if before is None else before.binding.loop,
-            self._on_move,
+            self._on_bind,
         )
         queue = RequestQueue(setup.limiter, self.events)
         if before is not None:
@@ -159,10 +172,25 @@ class Engine:
             address="upload_url",
         )
 
-    def _on_move(self, shift: float) -> None:
+    def _on_bind(self, shift: float) -> None:
         """The clock of this event loop is *shift* seconds ahead of that of the one before."""
-        self._setup.limiter.move(shift)
-        self._memory.move(shift)
+        before = self._before
+        used = None if before is None else before.lease
+        self.lease = lease = ACCOUNTS.join(self._setup.account(), used, shift)
+        if before is not None:
+            self._memory.move(shift)
+        if self._setup.shared is not None:
+            self._share(self._setup.shared, lease.account)
+        elif before is not None:
+            self._setup.limiter.move(shift)
+        self._before = None
+
+    def _share(self, limiter: RateLimiter, account: Account) -> None:
+        limit = self._setup.rate_limit
+        limiter._share(account.budget(limit))  # noqa: SLF001 - not for users
+        others = account.others(limit, asyncio.get_running_loop().time())
+        if others:
+            warnings.warn(contradiction(self._base_url, limit, others), UserWarning, stacklevel=2)
 
     @property
     def needs_closing(self) -> bool:
@@ -232,6 +260,8 @@ class Engine:
             await self.transport.aclose()
             # Last: every request has reported to the limiter how it ended.
             await self.sender.queue.aclose()
+        if self.lease is not None:
+            self.lease.release()
         self.events.close()
         self.binding.release()
 

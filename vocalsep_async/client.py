@@ -1,4 +1,4 @@
-"""`VocalSepClient`: the facade of the package, one for each account and process."""
+"""`VocalSepClient`: the facade of the package."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ from vocalsep_async.durations import Durations
 from vocalsep_async.errors import ConfigurationError
 from vocalsep_async.instrumentation import EventListener
 from vocalsep_async.journal import Journal
-from vocalsep_async.limiter import Limiter
+from vocalsep_async.limiter import Limiter, RateLimiter
 from vocalsep_async.models import (
     ClientStats,
     DownloadReport,
@@ -96,7 +96,8 @@ class ClientOptions(TypedDict, total=False):
 class VocalSepClient:
     """Waits for the tasks of one account, within one rate limit.
 
-    Use one client for each key and process: all its waits share a rate limiter, a schedule and
+    All clients of one account in this process (the same host and port, key and *rate_limit*) share
+    its rate limit, in any event loop and thread; the waits of one client also share a schedule and
     what was learned about durations. Constructing needs no running event loop; the client belongs
     to the loop it is first used in, and once that was closed to the next one: it keeps what was
     learned and the budget of its rate limit, while waits and batches end with their loop. Close it
@@ -113,9 +114,11 @@ class VocalSepClient:
             ``VOCALSEP_UPLOAD_URL`` is read first.
         provider: the provider of the API, which builds the requests and knows what answers mean;
             None finds it from the host of *base_url* (`SUNOAPI` if the host is not a known one).
-        rate_limit: the limit of the account; None if it is not known: then it is learned.
+        rate_limit: the limit of the account; None if it is not known: then it is learned. Clients
+            that state different limits for one account do not share it: the first use of the later
+            one is warned of with a `UserWarning`.
         limiter: decides when a request may be sent, in place of *rate_limit*. It belongs to this
-            client, which closes it. None makes a `RateLimiter` from *rate_limit*.
+            client, which closes it. None makes a `RateLimiter` that shares the account's limit.
         request_timeout: seconds for one HTTP exchange, connecting and body included, above 0.
         retry: how often a request that failed is tried.
         poll: when a pending task is polled again, unless a call says otherwise.
@@ -183,7 +186,7 @@ class VocalSepClient:
                 else _arguments.upload_url(upload_url)
             )
             _arguments.instance(provider, "provider", (Provider, type(None)))
-            granting = _arguments.limiter(limiter, rate_limit)
+            given = _arguments.limiter(limiter, rate_limit)
             _arguments.instance(retry, "retry", RetryPolicy)
             rules = _arguments.address_rules(allow_private_hosts)
             self._poll = _arguments.policy(poll)
@@ -197,12 +200,15 @@ class VocalSepClient:
         if session is not None and trace_configs:
             raise ConfigurationError("a borrowed session has its own trace_configs")
         _logging.show_from(_arguments.log_level_in(os.environ))
+        shared = RateLimiter(rate_limit)
         self._setup = Setup(
             base_url=url,
             upload_url=uploads,
             key=key,
             provider=provider or provider_for(url.host or ""),
-            limiter=granting,
+            rate_limit=rate_limit,
+            limiter=shared if given is None else given,
+            shared=shared if given is None else None,
             request_timeout=seconds,
             retry=retry,
             rules=rules,

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import enum
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 from anyio.lowlevel import checkpoint_if_cancelled
 from attrs import frozen
 
+from vocalsep_async._budget import Budget, Ending, Member, Pause, Waiter
 from vocalsep_async._limiting import Grant, RateLimitState
 from vocalsep_async._tasks import set_within
 from vocalsep_async.errors import InvalidArgumentError
@@ -183,8 +184,10 @@ class RateLimiter(Limiter):
 
     Within the limit, requests are spread evenly after a small burst. Throttling pauses the client
     and lowers the rate, which answers then raise again: another program may use the same account.
-    Bids are ignored, because the limiter serves one client. Once that client is closed, another one
-    may use the limiter and continues its budget.
+    Once its client is closed, another one may use the limiter and continues its budget.
+
+    A client without a *limiter* makes one that shares its budget with those of the other clients of
+    the account in the process; one that you make has a budget of its own.
 
     Args:
         limit: the limit; None if it is not known: then it is learned from throttling.
@@ -196,139 +199,160 @@ class RateLimiter(Limiter):
     def __init__(self, limit: RateLimit | None = RateLimit()) -> None:  # noqa: B008 - a frozen value
         if not isinstance(limit, (RateLimit, type(None))):
             raise InvalidArgumentError("limit must be a RateLimit, or None")
-        self._state = RateLimitState(limit)
-        self._pause_reason: str | None = None
-        self._announced_until = -math.inf
-        self._changed: asyncio.Event | None = None
-        self._wakes_at = math.inf
-        """When those that wait ask again, if nothing changes before."""
-        self._moves = 0
-        """Event loops that it has left."""
+        self._budget = Budget(limit)
+        self._member = Member()
+        self._waiters: set[Waiter] = set()
+        self._sent = 0
+        self._throttled = 0
 
     def __repr__(self) -> str:
-        return f"<RateLimiter: {self._state}>"
+        paused = ", paused" if self._budget.is_paused else ""
+        return (
+            f"<RateLimiter: {self.rate:.2f} requests/s, {len(self._member.in_flight)} in flight, "
+            f"{self._sent} sent, {self._throttled} throttled{paused}>"
+        )
 
-    async def acquire(self, bid: Callable[[], Bid]) -> Slot:  # noqa: ARG002 - see the class
+    def __del__(self) -> None:
+        # There is none where the limit was refused.
+        if hasattr(self, "_member"):
+            self._budget.on_gone(self._member)
+
+    def _share(self, budget: Budget) -> None:
+        """Take the slots of *budget* from now on, as a member in the running event loop."""
+        self._budget.leave(self._member, _now())
+        self._budget = budget
+        self._member = Member(asyncio.get_running_loop(), self._announce)
+        budget.join(self._member)
+        self._announce_present()
+
+    async def acquire(self, bid: Callable[[], Bid]) -> Slot:
         """Wait for a slot and take it."""
         # The fast path below does not wait, so a cancelled caller would get a slot.
         await checkpoint_if_cancelled()
-        while (slot := self._take(_now())) is None:
-            await self._until_changed()
-        return slot
+        grant = self._budget.take(self._member, _now())
+        return self._granted(await self._wait(bid) if grant is None else grant)
 
-    async def try_acquire(self, bid: Callable[[], Bid]) -> Slot | float:  # noqa: ARG002 - see the class
+    async def _wait(self, bid: Callable[[], Bid]) -> Grant:
+        waiter = Waiter()
+        self._waiters.add(waiter)
+        self._budget.enter(waiter)
+        try:
+            while True:
+                waiter.woken.clear()
+                now = _now()
+                if self._budget.is_shared:
+                    offer = bid()
+                    waiter.bid(offer.worth, offer.growth, must=offer.must, now=now)
+                granted = self._budget.attempt(self._member, waiter, now)
+                if isinstance(granted, Grant):
+                    return granted
+                await set_within(waiter.woken, granted)
+        finally:
+            self._waiters.discard(waiter)
+            self._budget.leave_line(waiter)
+
+    async def try_acquire(self, bid: Callable[[], Bid]) -> Slot | float:  # noqa: ARG002 - it waits for no better one
         """Take a slot if there is one; otherwise the seconds after which to ask again."""
         now = _now()
-        return self._take(now) or self._state.wait(now)
+        grant = self._budget.take(self._member, now)
+        return self._budget.wait(now) if grant is None else self._granted(grant)
 
-    def _take(self, now: float) -> _GrantedSlot | None:
-        if self._state.wait(now) > 0:
-            return None
-        return _GrantedSlot(self, self._state.start(now), self._moves)
+    def _granted(self, grant: Grant) -> Slot:
+        self._sent += 1
+        return _GrantedSlot(self, self._member, grant)
 
-    async def _until_changed(self) -> None:
-        # One for all that wait: a user's limiter may ask for several slots at the same time.
-        if self._changed is None or self._changed.is_set():
-            self._changed = asyncio.Event()
-        now = _now()
-        wait = self._state.wait(now)
-        self._wakes_at = now + wait
-        await set_within(self._changed, wait)
+    def _on_end(
+        self, member: Member, grant: Grant, result: SlotResult, retry_after: float | None
+    ) -> None:
+        if member is not self._member:
+            return  # `move` has taken the request for lost
+        self._sent -= result in (SlotResult.NOT_SENT, SlotResult.UNUSED)
+        self._throttled += result is SlotResult.THROTTLED
+        if result in _PAUSING:
+            record = partial(_PAUSING[result], retry_after=retry_after)
+            pause = self._budget.end(member, grant, _now(), record, result.value)
+        else:
+            pause = self._budget.end(member, grant, _now(), _ENDINGS[result])
+        if pause is not None:
+            self._announce(pause)
+
+    def wake(self) -> None:
+        """Compare the bid with those of the other clients again."""
+        if self._budget.is_shared:
+            for waiter in self._waiters:
+                waiter.woken.set()
 
     def snapshot(self) -> LimiterSnapshot:
         """The state at this moment; needs a running event loop."""
         now = _now()
-        state = self._state
+        pause = self._budget.pause(now)
         return LimiterSnapshot(
-            rate=state.rate,
-            ceiling=state.ceiling,
-            in_flight=state.in_flight,
-            sent=state.sent,
-            throttled=state.throttled,
-            wait=state.wait(now),
-            paused_until=state.paused_until(now) if state.is_paused else None,
-            pause_reason=self._pause_reason if state.is_paused else None,
+            rate=self._budget.rate,
+            ceiling=self._budget.ceiling,
+            in_flight=len(self._member.in_flight),
+            sent=self._sent,
+            throttled=self._throttled,
+            wait=self._budget.wait(now),
+            paused_until=None if pause is None else pause.until,
+            pause_reason=None if pause is None else pause.reason,
         )
 
     @property
     def rate(self) -> float:
         """Requests per second that are allowed now; infinity while no limit is known."""
-        return self._state.rate
+        return self._budget.rate
 
     def move(self, shift: float) -> None:
         """Keep the budget: requests that the loop before has sent still count."""
         now = _now()
-        self._moves += 1
-        self._state.move(shift, now)
-        self._changed = None
+        self._budget.leave(self._member, now - shift)
+        self._member = Member()
+        self._budget.move(shift, now)
         # The client of this loop does not know of the pause.
-        self._announced_until = -math.inf
-        if self._state.is_paused and self._pause_reason is not None:
-            self._announce_pause(now, self._pause_reason)
+        self._announce_present()
 
     async def aclose(self) -> None:
         """Keep the budget for another client, also one in another event loop."""
-        # A wait that was given up leaves it unset, and bound to this loop.
-        self._changed = None
+        self._budget.leave(self._member, _now())
 
-    def _on_end(
-        self, grant: Grant, moves: int, result: SlotResult, retry_after: float | None
-    ) -> None:
-        if moves != self._moves:
-            return  # `move` has taken the request for lost
-        now = _now()
-        self._record_end(grant, now, result, retry_after)
-        if result in (SlotResult.THROTTLED, SlotResult.MAINTENANCE):
-            self._announce_pause(now, result.value)
-        elif self._state.is_outage:
-            self._announce_pause(now, "outage")
-        # Most ends allow nothing earlier than before: the spacing decides.
-        if self._changed is not None and now + self._state.wait(now) < self._wakes_at:
-            self._changed.set()
+    def _announce_present(self) -> None:
+        pause = self._budget.pause(_now())
+        if pause is not None:
+            self._announce(pause)
 
-    def _record_end(
-        self, grant: Grant, now: float, result: SlotResult, retry_after: float | None
-    ) -> None:
-        match result:
-            case SlotResult.ANSWERED:
-                self._state.on_answer(grant, now)
-            case SlotResult.THROTTLED:
-                self._state.on_throttled(grant, now, retry_after)
-            case SlotResult.MAINTENANCE:
-                self._state.on_maintenance(grant, now, retry_after)
-            case SlotResult.FAILED:
-                self._state.on_failed(grant, now)
-            case SlotResult.LOST:
-                self._state.on_lost(grant, now)
-            case SlotResult.NOT_SENT:
-                self._state.on_not_sent(grant, now)
-            case _:  # UNUSED
-                self._state.cancel(grant)
-
-    def _announce_pause(self, now: float, reason: str) -> None:
-        until = self._state.paused_until(now)
-        # Requests that were under way when the pause began are throttled too, and change nothing.
-        if until > self._announced_until:
-            self._announced_until, self._pause_reason = until, reason
-            if self.on_pause is not None:
-                self.on_pause(until, reason)
+    def _announce(self, pause: Pause) -> None:
+        if self.on_pause is not None:
+            self.on_pause(pause.until, pause.reason)
 
 
 class _GrantedSlot:
     """A slot of a `RateLimiter`."""
 
-    __slots__ = ("_grant", "_limiter", "_moves")
+    __slots__ = ("_grant", "_limiter", "_member")
 
-    def __init__(self, limiter: RateLimiter, grant: Grant, moves: int) -> None:
+    def __init__(self, limiter: RateLimiter, member: Member, grant: Grant) -> None:
         self._limiter = limiter
+        self._member = member
         self._grant = grant
-        self._moves = moves
 
     def release(self, result: SlotResult, *, retry_after: float | None = None) -> None:
         """Report how the request ended."""
         self._limiter._on_end(  # noqa: SLF001 - the same module
-            self._grant, self._moves, result, retry_after
+            self._member, self._grant, result, retry_after
         )
+
+
+_ENDINGS: dict[SlotResult, Ending] = {
+    SlotResult.ANSWERED: RateLimitState.on_answer,
+    SlotResult.FAILED: RateLimitState.on_failed,
+    SlotResult.LOST: RateLimitState.on_lost,
+    SlotResult.NOT_SENT: RateLimitState.on_not_sent,
+    SlotResult.UNUSED: RateLimitState.cancel,
+}
+_PAUSING = {
+    SlotResult.THROTTLED: RateLimitState.on_throttled,
+    SlotResult.MAINTENANCE: RateLimitState.on_maintenance,
+}
 
 
 def _now() -> float:

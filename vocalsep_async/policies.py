@@ -104,6 +104,16 @@ REFUSED_CALLBACK_GAP = 3600.0
 """Seconds between two warnings of a receiver about callbacks that it refused for the same reason:
 anyone can post to its address, as often as they like."""
 
+ABSENCE_PATIENCE = 0.1
+"""Seconds for which a slot is kept free for the client of an account whose turn it is, while its
+event loop has no time. Then the next client gets it."""
+ACCOUNT_MEMORY = 900.0
+"""Seconds for which a process remembers an account after the last of its clients was closed: what
+was sent, what throttling has shown, and how long its tasks take."""
+MAX_IDLE_ACCOUNTS = 64
+"""Accounts without a client that are remembered so, the ones used last. Those whose requests still
+count against their limits are remembered in any case."""
+
 
 def _exponential(count: int, *, initial: float, factor: float, maximum: float) -> float:
     """``initial * factor ** count``, at most *maximum*."""

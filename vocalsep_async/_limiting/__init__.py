@@ -8,9 +8,12 @@ Each module is one rule, and `state` combines them: a request may start when all
   rate, and answers raise it again.
 * `pause`: a throttled request, maintenance or an outage pauses the whole client; then one probe at
   a time is sent until a probe is answered.
+
+`line` says which of several clients gets the next slot.
 """
 
 from vocalsep_async._limiting.grant import Grant
+from vocalsep_async._limiting.line import Line, Place
 from vocalsep_async._limiting.state import RateLimitState
 
-__all__ = ["Grant", "RateLimitState"]
+__all__ = ["Grant", "Line", "Place", "RateLimitState"]

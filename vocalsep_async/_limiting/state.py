@@ -79,6 +79,21 @@ class RateLimitState:
         return self._allowed.value / self._period
 
     @property
+    def period(self) -> float:
+        """Seconds of the rate limit; the usual ones where it is not known."""
+        return self._period
+
+    @property
+    def gap(self) -> float:
+        """Seconds between two starts at the allowed rate."""
+        return self._period / self._allowed.value
+
+    def is_settled(self, now: float) -> bool:
+        """Whether nothing that was sent counts any more."""
+        is_paused = self._pause is not None and now < self._pause.until
+        return not is_paused and self._window.is_empty(now)
+
+    @property
     def in_flight(self) -> int:
         """Number of requests sent and not answered yet."""
         return self._window.in_flight
@@ -117,7 +132,7 @@ class RateLimitState:
         self.sent += 1
         return grant
 
-    def cancel(self, grant: Grant) -> None:
+    def cancel(self, grant: Grant, _now: float = 0.0) -> None:
         """Take *grant* back, as if it had never been given: its request was not sent."""
         self._window.cancel()
         self._spacing.cancel(grant.gap)

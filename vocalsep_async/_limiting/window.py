@@ -35,6 +35,10 @@ class Window:
             return 0.0
         return self._free_at[missing] - now if missing < len(self._free_at) else math.inf
 
+    def is_empty(self, now: float) -> bool:
+        """Whether all slots are free."""
+        return not self.in_flight and (not self._free_at or self._free_at[-1] <= now)
+
     def start(self) -> None:
         """Take a slot for a request."""
         self.in_flight += 1

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import re
+import secrets
 from collections.abc import Mapping
 from typing import NoReturn
 
@@ -15,6 +17,7 @@ from vocalsep_async.errors import ConfigurationError
 _SHOWN = b"<API key>"
 _SHORTEST_SECRET = 8
 """Characters; a shorter key is no real one, and masking it would damage ordinary words."""
+_HASH_KEY = secrets.token_bytes(32)
 _URL_SAFE = bytes.maketrans(b"+/", b"-_")
 """From Base64 to the spelling of it that links use."""
 
@@ -57,6 +60,10 @@ class ApiKey:
     # Since Python 3.11, object's own method would return the slots.
     def __getstate__(self) -> NoReturn:
         self.__reduce__()
+
+    def digest(self) -> bytes:
+        """A keyed hash of the key, which means nothing outside this process."""
+        return hashlib.blake2b(self.__key.encode(), key=_HASH_KEY).digest()
 
     def redact(self, body: bytes) -> bytes:
         """Mask the key in an answer, also in upper or lower case, escaped, and in Base64."""
