@@ -41,7 +41,7 @@ BLOCKS_OF = {
     "docs/how-to/batches.md": 7,
     "docs/how-to/cron.md": 2,
     "docs/how-to/downloads.md": 5,
-    "docs/how-to/fastapi.md": 2,
+    "docs/how-to/fastapi.md": 3,
     "docs/how-to/jupyter.md": 6,
     "docs/how-to/kie.md": 4,
     "docs/how-to/lambda.md": 1,

@@ -121,6 +121,24 @@ def test_an_invocation_with_less_than_its_margin_left_sends_nothing(
     assert not provider.sent
 
 
+class LastMoment:
+    """The time that is left runs out while the handler looks at it."""
+
+    def __init__(self) -> None:
+        self._left = [1001.0, 999.0]
+
+    def get_remaining_time_in_millis(self) -> float:
+        return self._left.pop(0)
+
+
+def test_an_invocation_looks_once_at_the_time_that_its_wait_has(
+    function: ModuleType, invocations: Invocations, provider: FakeProvider
+) -> None:
+    provider.every_answer = record
+    answer = function.handler({"task_id": "task-1"}, LastMoment())
+    assert answer == {"task_id": "task-1", "status": "PENDING"}
+
+
 def test_an_invocation_begins_no_creation_that_its_end_could_cut(
     function: ModuleType, invocations: Invocations, provider: FakeProvider
 ) -> None:
