@@ -86,8 +86,13 @@ class Kernel:
 
 
 @pytest.fixture
-def kernel(vocalsep_emulator: Emulator) -> Iterator[Kernel]:
+def kernel(
+    vocalsep_emulator: Emulator, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Iterator[Kernel]:
     pytest.importorskip("ipykernel", reason="no kernel is installed")
+    # Its history and its connections would be files in the user's home.
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(tmp_path / "jupyter"))
     jupyter = pytest.importorskip("jupyter_client.manager", reason="no kernel is installed")
     manager, client = jupyter.start_new_kernel(startup_timeout=SECONDS, kernel_name="python3")
     try:
