@@ -5,7 +5,7 @@ For as long as a client lives, or until it is removed::
     instrumentation = instrument(client)
 
 Only the API package is needed, and nothing global is set: what becomes of spans and metrics is the
-application's choice. docs/how-to/tracing.md lists all names.
+application's choice. docs/reference/metrics.md lists all names.
 """
 
 from __future__ import annotations
