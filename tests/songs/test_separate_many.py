@@ -229,9 +229,11 @@ async def test_a_failed_task_is_submitted_again_as_often_as_was_asked(
 
 
 async def test_other_failures_are_not_submitted_again(api: FakeProvider) -> None:
-    api.script("task-1", failed("task-1", "SENSITIVE_WORD_ERROR"))
+    api.script("task-1", failed("task-1", "CREATE_TASK_FAILED"))
     async with make_client() as client, client.separate_many(songs(1), resubmit=3) as run:
-        await outcomes_of(run)
+        (outcome,) = [each async for each in run]
+    assert outcome.status == "CREATE_TASK_FAILED"
+    assert not outcome.succeeded
     assert creations(api) == 1
 
 
