@@ -15,6 +15,7 @@ from batch.journals import process
 from fakes import FakeProvider, bare, envelope, is_idle, make_client
 from frameworks.fake_temporal import FakeTemporal, separate, unavailable
 from songs.creating import GENERATE, creates_tasks, creations, failed
+from temporalio.api.failure.v1 import Failure
 from temporalio.converter import DataConverter
 from temporalio.exceptions import ApplicationError
 from test_cancellation import STEPS, Mode, broken_off
@@ -340,6 +341,23 @@ async def test_a_task_that_failed_is_an_error_that_is_not_tried_again(
         api.script("task-1", failed("task-1", "GENERATE_AUDIO_FAILED"))
         assert (await failure_of(separate(server, client, SONG))).type == "TaskFailedError"
     assert creations(api) == 1
+
+
+async def test_a_history_gets_no_key_no_query_of_a_link_and_no_cause(
+    api: FakeProvider, server: FakeTemporal
+) -> None:
+    said = "not read: https://cdn.example/a.mp3?Signature=s3cret-of-a-link"
+    api.script("task-1", failed("task-1", "GENERATE_AUDIO_FAILED", said))
+    async with process(api) as client:
+        failure = await failure_of(separate(server, client, SONG))
+    history = Failure()
+    await DataConverter.default.encode_failure(failure, history)
+    assert "cdn.example" in str(history)
+    assert "s3cret" not in str(history)
+    assert "a-key-for-tests" not in str(history)
+    assert not history.HasField("cause")
+    # Where the activity raised it, and nothing of what led to it.
+    assert history.stack_trace.count("/vocalsep_async/") == 1
 
 
 async def test_throttling_says_when_to_try_again(api: FakeProvider, server: FakeTemporal) -> None:
