@@ -240,7 +240,7 @@ async def test_an_account_without_credits_creates_no_task(
     assert reply.code == code
     assert "insufficient" in reply.body["msg"]
     assert emulator.tasks == ()
-    assert ('"data": 9.5}' in credits_left) == (provider == "kie")
+    assert ('"data":9.5}' in credits_left) == (provider == "kie")
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from types import MappingProxyType
 import anyio
 from aiohttp import web
 
-from vocalsep_async.emulator import responses, uploads
+from vocalsep_async.emulator import edge, responses, uploads
 from vocalsep_async.emulator.backend import Backend
 from vocalsep_async.emulator.faults import Fault, FaultQueue, UploadFault
 from vocalsep_async.emulator.request_log import LogEntry, RequestLog
@@ -156,9 +156,9 @@ class App:
         if fault is not None:
             return lambda request: self._apply(fault, request)
         if self._under_maintenance():
-            return lambda _: _respond(responses.maintenance())
+            return lambda request: _respond(request, responses.maintenance())
         if not admitted:
-            return lambda _: _respond(responses.throttled(self._settings))
+            return lambda request: _respond(request, responses.throttled(self._settings))
         return self._with_key(handler)
 
     def _unanswered(self, handler: _Handler) -> _Handler:
@@ -170,9 +170,12 @@ class App:
 
     def _as_creation(self, handler: _Handler) -> _Handler:
         async def check(request: web.Request) -> web.StreamResponse:
-            if self._creations is None or self._creations.admit(_entry.get().at):
+            if self._creations is not None and not self._creations.admit(_entry.get().at):
+                return await _respond(request, responses.throttled(self._settings))
+            try:
                 return await handler(request)
-            return await _respond(responses.throttled(self._settings))
+            except web.HTTPRequestEntityTooLarge:
+                return await _respond(request, responses.too_large())
 
         return check
 
@@ -180,7 +183,7 @@ class App:
         async def check(request: web.Request) -> web.StreamResponse:
             if self._is_authorized(request.headers.get("Authorization", "")):
                 return await handler(request)
-            return await _respond(responses.unauthorized())
+            return await _respond(request, responses.unauthorized())
 
         return check
 
@@ -196,7 +199,7 @@ class App:
 
     async def _apply(self, fault: Fault, request: web.Request) -> web.StreamResponse:
         if fault in _FAULTS_IN_FORM:
-            return await _respond(_FAULTS_IN_FORM[fault](self._settings))
+            return await _respond(request, _FAULTS_IN_FORM[fault](self._settings))
         if fault in _FAULTS_OUT_OF_FORM:
             return _FAULTS_OUT_OF_FORM[fault]()
         return await self._stall(request) if fault is Fault.STALLED else self._hang_up(request)
@@ -227,26 +230,28 @@ class App:
         self._log.write(_entry.get(), response.status)
 
     async def _generate(self, request: web.Request) -> web.StreamResponse:
-        return await self._created(*self._backend.create(await request.read()))
+        return await self._created(request, *self._backend.create(await request.read()))
 
     async def _create_job(self, request: web.Request) -> web.StreamResponse:
-        return await self._created(*self._backend.create_job(await request.read()))
+        return await self._created(request, *self._backend.create_job(await request.read()))
 
-    async def _created(self, response: ApiResponse, task: Task | None) -> web.StreamResponse:
+    async def _created(
+        self, request: web.Request, response: ApiResponse, task: Task | None
+    ) -> web.StreamResponse:
         if task is not None:
             _entry.get().task_id = task.task_id
             self._on_created(task)
-        return await _respond(response)
+        return await _respond(request, response)
 
     async def _record_info(self, request: web.Request) -> web.StreamResponse:
-        return await _respond(self._backend.record_info(_asked_for(request)))
+        return await _respond(request, self._backend.record_info(_asked_for(request)))
 
     async def _job_info(self, request: web.Request) -> web.StreamResponse:
-        return await _respond(self._backend.job_info(_asked_for(request)))
+        return await _respond(request, self._backend.job_info(_asked_for(request)))
 
     async def _upload(self, request: web.Request) -> web.StreamResponse:
         if not self._is_authorized(request.headers.get("Authorization", "")):
-            return await _respond(uploads.UNAUTHORIZED)
+            return await _respond(request, uploads.UNAUTHORIZED)
         fault = self._faults.pop_upload()
         if fault is UploadFault.STALLED:
             return await self._stall(request)
@@ -254,16 +259,16 @@ class App:
             await request.content.readany()
             return self._hang_up(request)
         base_url = self._backend.base_url
-        return await _respond(await self._uploads.respond(request, base_url, fault))
+        return await _respond(request, await self._uploads.respond(request, base_url, fault))
 
     async def _uploaded(self, request: web.Request) -> web.StreamResponse:
         return self._uploads.serve(request)
 
-    async def _credits(self, _request: web.Request) -> web.StreamResponse:
-        return await _respond(self._backend.credits())
+    async def _credits(self, request: web.Request) -> web.StreamResponse:
+        return await _respond(request, self._backend.credits())
 
-    async def _not_found(self, _request: web.Request) -> web.StreamResponse:
-        return await _respond(responses.not_found())
+    async def _not_found(self, request: web.Request) -> web.StreamResponse:
+        return await _respond(request, responses.not_found())
 
     async def _file(self, request: web.Request) -> web.StreamResponse:
         folder, mix = request.match_info["folder"], request.match_info["mix"]
@@ -287,7 +292,14 @@ def _asked_for(request: web.Request) -> str:
     return task_id
 
 
-async def _respond(response: ApiResponse) -> web.Response:
+async def _respond(request: web.Request, response: ApiResponse) -> web.Response:
     entry = _entry.get()
     entry.code, entry.throttled = response.code, response.throttled
-    return response.to_http()
+    entry.request_id = edge.new_ray()
+    return edge.answer(
+        request,
+        response.text.encode(),
+        status=response.http_status,
+        headers=response.headers,
+        ray=entry.request_id,
+    )

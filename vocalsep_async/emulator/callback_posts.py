@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +12,7 @@ from attrs import frozen
 from yarl import URL
 
 from vocalsep_async.emulator.callback_faults import CallbackKind
+from vocalsep_async.emulator.responses import compact
 
 _STALE = 3600.0
 """Seconds since a stale callback was signed."""
@@ -59,7 +59,7 @@ def callback_post(
     if kind is CallbackKind.WRONG_ADDRESS:
         url = _with_a_character_more(url)
     headers = {} if key is None else _signature_headers(kind, key, task_id, now)
-    return CallbackPost(task_id, kind, url, headers, json.dumps(content).encode())
+    return CallbackPost(task_id, kind, url, headers, compact(content).encode())
 
 
 def _with_a_character_more(url: URL) -> URL:

@@ -6,12 +6,12 @@ other models of the route print theirs.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from vocalsep_async.emulator import records
 from vocalsep_async.emulator.records import Link
+from vocalsep_async.emulator.responses import compact
 from vocalsep_async.emulator.tasks import Clock, Task
 from vocalsep_async.errors import InvalidArgumentError
 from vocalsep_async.models import SeparationType
@@ -44,7 +44,7 @@ def as_older(body: Mapping[str, Any]) -> dict[str, Any]:
 
 def param(body: Mapping[str, Any]) -> str:
     """The creation as a record repeats it: JSON in which the input is JSON of its own."""
-    return _compact({**body, "input": _compact(body["input"])})
+    return compact({**body, "input": compact(body["input"])})
 
 
 def record(task: Task, now: float, clock: Clock, link: Link) -> dict[str, Any]:
@@ -103,7 +103,4 @@ def _unfinished(task: Task, state: str, clock: Clock) -> dict[str, Any]:
 
 def _result(task: Task, link: Link) -> str:
     links = {f"{stem}_url": link(task, mix) for stem, mix in task.mixes.items()}
-    return _compact({"data": {**links, "origin_data": records.origin_data(task, link)}})
-
-
-_compact: Callable[[Any], str] = json.JSONEncoder(separators=(",", ":")).encode
+    return compact({"data": {**links, "origin_data": records.origin_data(task, link)}})

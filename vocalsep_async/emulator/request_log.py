@@ -18,6 +18,8 @@ class RequestRecord:
         code: the code in the body or, for files and for responses that are not in the API's
             form, the HTTP status; None if no response was sent.
         throttled: whether the response was "too many requests".
+        request_id: the header ``CF-RAY`` of the response, which errors of a client have in their
+            ``response_headers``; None for files and for responses that are not in the API's form.
     """
 
     at: float
@@ -26,6 +28,7 @@ class RequestRecord:
     task_id: str | None
     code: int | None
     throttled: bool
+    request_id: str | None
 
 
 @define(kw_only=True)
@@ -38,6 +41,7 @@ class LogEntry:
     task_id: str | None = None
     code: int | None = None
     throttled: bool = False
+    request_id: str | None = None
     unanswered: bool = False
     written: bool = False
 
@@ -69,6 +73,7 @@ class RequestLog:
                 task_id=entry.task_id,
                 code=None if entry.unanswered else code,
                 throttled=entry.throttled,
+                request_id=None if entry.unanswered else entry.request_id,
             )
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
@@ -11,7 +12,10 @@ from attrs import field, frozen
 
 from vocalsep_async.emulator.settings import EmulatorSettings
 
-_JSON = "application/json;charset=UTF-8"
+JSON = "application/json;charset=UTF-8"
+"""The type of every answer of the API."""
+compact: Callable[[Any], str] = json.JSONEncoder(separators=(",", ":")).encode
+"""Writes JSON as the services do, without a blank."""
 
 
 @frozen
@@ -22,7 +26,7 @@ class ApiResponse:
         body: the envelope: code, message and data.
         http_status: 200 for nearly all responses, errors included.
         throttled: whether the response means "too many requests".
-        headers: additional HTTP headers.
+        headers: HTTP headers besides its type.
     """
 
     body: dict[str, Any]
@@ -38,23 +42,12 @@ class ApiResponse:
     @property
     def text(self) -> str:
         """The envelope as it is sent."""
-        return json.dumps(self.body)
-
-    def to_http(self) -> web.Response:
-        """Return the response for aiohttp to send."""
-        return raw_response(self.text, status=self.http_status, headers=self.headers)
+        return compact(self.body)
 
 
-def raw_response(
-    text: str,
-    *,
-    content_type: str = _JSON,
-    status: int = 200,
-    headers: dict[str, str] | None = None,
-) -> web.Response:
-    """Return *text* as an HTTP response, labelled as JSON unless another type is given."""
-    given = {"Content-Type": content_type, **(headers or {})}
-    return web.Response(body=text.encode(), status=status, headers=given)
+def raw_response(text: str, *, content_type: str = JSON) -> web.Response:
+    """Return *text* as a response of something in between, labelled as JSON unless it is not."""
+    return web.Response(body=text.encode(), headers={"Content-Type": content_type})
 
 
 def success(data: object) -> ApiResponse:
@@ -96,6 +89,11 @@ def unauthorized() -> ApiResponse:
 def not_found() -> ApiResponse:
     """Return the error for an unknown path, or a method that it does not allow."""
     return failure(404, "No such path or method.")
+
+
+def too_large() -> ApiResponse:
+    """Return the error for a creation whose body is too large to be read."""
+    return failure(413, "The request body is too large.")
 
 
 def maintenance() -> ApiResponse:
