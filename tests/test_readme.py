@@ -65,7 +65,7 @@ BLOCKS_OF = {
     "vocalsep_async/songs.py": 1,
     "vocalsep_async/webhooks.py": 1,
     "docs/how-to/celery.md": 2,
-    "docs/how-to/s3.md": 3,
+    "docs/how-to/s3.md": 4,
     "docs/how-to/testing.md": 6,
     "docs/how-to/loops.md": 2,
 }

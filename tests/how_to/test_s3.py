@@ -12,6 +12,8 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from aiohttp import ClientSession, web
+from aiohttp.test_utils import TestServer
 from pages import module_of, save_files
 
 from vocalsep_async import DownloadError, TaskFailedError, VocalSepClient
@@ -157,3 +159,26 @@ async def test_a_client_that_takes_files_gets_each_stem(vocalsep_emulator: Emula
         await save_stems(client, upload_file, task, "song")
     assert uploaded.keys() == {"song/vocal.wav", "song/instrumental.wav"}
     assert min(uploaded.values()) > 100_000
+
+
+async def test_a_presigned_url_gets_a_stem_and_its_length(
+    vocalsep_emulator: Emulator, tmp_path: Path
+) -> None:
+    received: dict[str, bytes] = {}
+
+    async def put(request: web.Request) -> web.Response:
+        received[request.headers["Content-Length"]] = await request.read()
+        return web.Response()
+
+    app = web.Application()
+    app.router.add_put("/stems/vocal.wav", put)
+    put_stem = module_of(PAGE, "put.py").put_stem
+    async with (
+        TestServer(app) as server,
+        ClientSession() as session,
+        vocalsep_emulator.client() as client,
+    ):
+        task = await client.get_task(vocalsep_emulator.add_task(duration=0))
+        await put_stem(client, session, task, "vocal", server.make_url("/stems/vocal.wav"))
+        (file,) = (await client.download_stems(task, tmp_path, stems=["vocal"])).files
+    assert received == {str(file.size): file.path.read_bytes()}
