@@ -224,9 +224,10 @@ def benchmarks(session: nox.Session) -> None:
 
 @nox.session
 def simulation(session: nox.Session) -> None:
-    """Simulate the schedule against its rivals, and draw delays.svg; minutes on all cores."""
+    """Simulate the schedule against its rivals, and draw both pictures; minutes on all cores."""
     _install(session, "simulation")
     session.run("python", "-m", "benchmarks.simulation", *session.posargs)
+    session.run("python", "-m", "benchmarks.simulation.batch_picture")
 
 
 @nox.session

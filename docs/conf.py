@@ -42,6 +42,8 @@ python_maximum_signature_line_length = 80
 myst_heading_anchors = 4
 
 html_theme = "furo"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 html_title = f"{project} {release}"
 html_show_sphinx = False
 html_copy_source = False

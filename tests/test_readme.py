@@ -36,6 +36,7 @@ BLOCKS_OF = {
     "README.md": 1,
     "docs/explanation/schedule.md": 2,
     "docs/explanation/timeouts.md": 4,
+    "docs/index.md": 1,
     "docs/tutorial.md": 5,
     "docs/how-to/aiohttp.md": 2,
     "docs/how-to/batches.md": 7,

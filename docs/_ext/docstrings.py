@@ -4,12 +4,14 @@ Sphinx's own extension for them takes the words before a colon for a type, in th
 attribute and after ``Returns:``; here the annotations are the types, and a colon is text. It also
 lists what a class says about its attributes apart from their entries; here each gets its text.
 
-A name in single backticks is one of this package, looked for in its class and its module first.
+A name in single backticks is one of this package, looked for in its class and its module first. The
+path of a page leads to it.
 """
 
 from __future__ import annotations
 
 import inspect
+import re
 import sys
 from typing import Any
 
@@ -21,6 +23,7 @@ from sphinx.ext.napoleon import Config, GoogleDocstring
 from sphinx.pycode import ModuleAnalyzer
 
 _SETTINGS = Config()
+_PAGE = re.compile(r"\b(docs/([\w/-]+))\.md")
 _ATTRIBUTES: dict[str, list[str]] = {}
 """What classes say about their attributes; autodoc reads a class before its members."""
 
@@ -57,11 +60,14 @@ def _read(  # noqa: PLR0917
 ) -> None:
     del app
     lines += _ATTRIBUTES.get(name, [])
+    if what == "module":
+        lines[:0] = [f"Module ``{name}``.", ""]
     if what == "data" and (text := _where_defined(name.rpartition(".")[2], obj)):
         lines[:] = text
     # To the base class an attribute is a type and a text, and has no sections.
     kind = "method" if what in {"attribute", "data", "property"} else what
-    lines[:] = _Docstring(lines, _SETTINGS, None, kind, name, obj, options).lines()
+    read = _Docstring(lines, _SETTINGS, None, kind, name, obj, options).lines()
+    lines[:] = [_PAGE.sub(r":doc:`\1.md </\2>`", line) for line in read]
 
 
 def _skip(app: Sphinx, what: str, name: str, *_rest: object) -> bool | None:
