@@ -41,6 +41,7 @@ LOWEST = (
 # What the recipe of each framework needs, in a venv of its own, because their pins may clash.
 # Its tests are tests/frameworks/test_NAME.py.
 FRAMEWORKS: dict[str, list[str]] = {
+    "airflow": PROJECT["project"]["optional-dependencies"]["airflow"],
     "celery": ["celery>=5.5"],
     "prefect": ["prefect>=3.9"],
     # With the development server, which the SDK would fetch from elsewhere.
@@ -131,7 +132,15 @@ def frameworks(session: nox.Session, framework: str) -> None:
     """Run the recipe of a framework for real, with the framework; a minute and more for each."""
     common = nox.project.dependency_groups(PROJECT, "frameworks")
     session.install(".", *common, *FRAMEWORKS[framework])
-    session.run("pytest", f"tests/frameworks/test_{framework}.py", *session.posargs, env=ENV)
+    tests = (f"tests/frameworks/test_{framework}.py", *session.posargs)
+    module = f"*/vocalsep_async/contrib/{framework}.py"
+    if module not in PROJECT["tool"]["coverage"]["report"]["omit"]:
+        session.run("pytest", *tests, env=ENV)
+        return
+    session.run("coverage", "erase")
+    session.run("coverage", "run", "-m", "pytest", *tests, env=ENV)
+    session.run("coverage", "combine", "--quiet")
+    session.run("coverage", "report", "--omit=nothing", f"--include={module}")
 
 
 @nox.session

@@ -31,6 +31,8 @@ nitpick_ignore = [
     ("py:class", "vocalsep_async._receiving.Receiver"),
 ]
 
+# Too much to install for a page.
+autodoc_mock_imports = ["airflow"]
 add_module_names = False
 # Frameworks are large, and their names are no part of what is documented here.
 autodoc_mock_imports = ["airflow", "temporalio"]

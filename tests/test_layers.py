@@ -275,6 +275,7 @@ ARROWS = {
         "_receiving",
         "_tasks",
         "_text",
+        "_validation",
         "_version",
         "client",
         "errors",

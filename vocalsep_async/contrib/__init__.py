@@ -3,6 +3,8 @@
 - `vocalsep_async.contrib.asgi`: receives callbacks in FastAPI, Starlette, Litestar and other ASGI
   frameworks.
 - `vocalsep_async.contrib.aiohttp`: receives callbacks in aiohttp.
+- `vocalsep_async.contrib.airflow`: an operator of Airflow that frees its worker; needs the extra
+  ``airflow``.
 - `vocalsep_async.contrib.opentelemetry`: spans and metrics; needs the extra ``otel``.
 - `vocalsep_async.contrib.temporal`: an activity of Temporal; needs the extra ``temporal``.
 """
