@@ -306,6 +306,7 @@ def test_triggers_of_another_key_have_another_client(
     assert first is not other
 
 
+@pytest.mark.parametrize("vocalsep_emulator_options", [{"speed": 1, "api_key": KEY}])
 def test_a_wait_that_runs_out_of_time_is_repeated_by_a_retry(
     store: Store, vocalsep_emulator: Emulator
 ) -> None:
@@ -316,6 +317,7 @@ def test_a_wait_that_runs_out_of_time_is_repeated_by_a_retry(
     with pytest.raises(AirflowException, match="A retry waits for the same task") as caught:
         operator.execute_complete({}, event)
     assert not isinstance(caught.value, AirflowFailException)
+    vocalsep_emulator.finish(store["vocalsep"]["task_id"])
     assert finished(separating(), store)["status"] == "SUCCESS"
     assert creations(vocalsep_emulator) == 1
 
