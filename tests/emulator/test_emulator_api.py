@@ -11,7 +11,7 @@ import pytest
 from anyio.lowlevel import checkpoint
 from emulator.http_client import GENERATE, HttpClient, ProviderName
 
-from vocalsep_async.emulator import Emulator
+from vocalsep_async.emulator import Emulator, audio
 from vocalsep_async.emulator.tasks import Ending, Sampler
 from vocalsep_async.errors import InvalidArgumentError
 from vocalsep_async.models import SeparationType, TaskStatus
@@ -71,27 +71,32 @@ async def test_a_split_returns_twelve_stems(http: HttpClient, type_: SeparationT
         response = (await http.record_info(emulator, task_id)).data["response"]
     assert all(response[key].startswith(emulator.url + "/files/") for key in TWELVE)
     assert response["instrumentalUrl"] is None
-    assert len(response["originData"]) == 12
+    groups = [track["stem_type_group_name"] for track in response["originData"]]
+    assert groups[:2] == ["Vocals", "Backing Vocals"]
+    assert "FX" in groups
+    assert len(set(groups)) == 12
 
 
 @pytest.mark.parametrize(
-    "stem_name, files",
+    "stem_name, group, mixes",
     [
-        ("Drum Kit", ("/drums.wav", "/without_drums.wav")),
-        ("Bagpipe", ("/silence.wav", "/original.wav")),
-        (None, ("/vocal.wav", "/without_vocal.wav")),
+        ("Drum Kit", "Drum Kit", ("drums", "without_drums")),
+        ("Bagpipe/?#%\u00e9", "Bagpipe/?#%\u00e9", ("silence", "original")),
+        (None, "Lead Vocal", ("vocal", "without_vocal")),
     ],
 )
 async def test_the_advanced_type_returns_an_instrument_and_the_rest(
-    http: HttpClient, stem_name: str | None, files: tuple[str, str]
+    http: HttpClient, stem_name: str | None, group: str, mixes: tuple[str, str]
 ) -> None:
     async with Emulator() as emulator:
         created = await http.create(emulator, type="split_stem_advanced", stemName=stem_name)
         emulator.finish(created.data["taskId"])
         response = (await http.record_info(emulator, created.data["taskId"])).data["response"]
-    [pair] = response["originData"]
-    urls = [pair[part]["audio_url"] for part in ("extract", "remove")]
-    assert all(file in url for file, url in zip(files, urls, strict=True))
+        [pair] = response["originData"]
+        for part, mix in zip(("extract", "remove"), mixes, strict=True):
+            async with http.session.get(pair[part]["audio_url"]) as reply:
+                assert await reply.read() == audio.wav(mix)
+    assert {each["stem_type_group_name"] for each in pair.values()} == {group}
     assert not any(value for key, value in response.items() if key.endswith("Url"))
 
 

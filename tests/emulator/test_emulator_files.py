@@ -1,12 +1,13 @@
 """Stems as downloads: links, ranges, and the files behind them."""
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import pytest
 from emulator.http_client import HttpClient
 from yarl import URL
 
-from vocalsep_async.emulator import Emulator, audio
+from vocalsep_async.emulator import Emulator, audio, fast_settings
 from vocalsep_async.emulator.stems import LinkSigner, StemFiles
 from vocalsep_async.emulator.tasks import Clock, Ending, Task
 from vocalsep_async.models import SeparationType, TaskStatus
@@ -59,14 +60,68 @@ async def test_a_link_expires_after_its_lifetime(http: HttpClient) -> None:
         assert (await _get(http, url))[0] == 403
 
 
+@pytest.mark.parametrize("type_", ["separate_vocal", "split_stem", "split_stem_advanced"])
+async def test_a_link_stays_the_same_until_it_is_of_no_more_use(
+    http: HttpClient, type_: str
+) -> None:
+    async with Emulator() as emulator:
+        task_id = emulator.add_task(type=type_, duration=0)
+        first, second = [await http.record_info(emulator, task_id) for _ in range(2)]
+        emulator.expire_links()
+        third, fourth = [await http.record_info(emulator, task_id) for _ in range(2)]
+    assert first.text == second.text != third.text == fourth.text
+
+
+def test_a_link_is_issued_anew_once_it_has_expired() -> None:
+    class Fixed(Clock):
+        at = 100.0
+
+        def now(self) -> float:
+            return self.at
+
+    clock = Fixed()
+    signer = LinkSigner(clock, 60.0)
+    first = signer.issue("t", "a.wav")
+    Fixed.at += 59.9
+    assert signer.issue("t", "a.wav") == first != signer.issue("t", "b.wav")
+    Fixed.at += 0.2
+    assert signer.issue("t", "a.wav") != first
+
+
+async def test_a_file_is_named_by_its_id_and_what_it_holds(http: HttpClient) -> None:
+    async with Emulator() as emulator:
+        split, pair = (
+            emulator.add_task(type=type_, duration=0)
+            for type_ in ("split_stem", "split_stem_advanced")
+        )
+        stems = (await http.record_info(emulator, split)).data["response"]
+        [parts] = (await http.record_info(emulator, pair)).data["response"]["originData"]
+    of_backing = stems["originData"][1]
+    assert of_backing["audio_url"] == stems["backingVocalsUrl"]
+    assert f"/{of_backing['id']}_Backing_Vocals.wav?" in of_backing["audio_url"]
+    # With the blank as it is.
+    assert f"/{parts['extract']['id']}_Lead Vocal.wav?" in parts["extract"]["audio_url"]
+    assert parts["extract"]["id"] != parts["remove"]["id"]
+
+
+async def test_a_client_saves_the_stems_of_links_with_blanks(tmp_path: Path) -> None:
+    async with Emulator() as emulator, emulator.client(**fast_settings()) as client:
+        task_id = emulator.add_task(type="split_stem_advanced", duration=0)
+        report = await client.download_stems(task_id, tmp_path)
+    assert {file.path.read_bytes() for file in report.files} == {
+        audio.wav("vocal"),
+        audio.wav("without_vocal"),
+    }
+
+
 @pytest.mark.parametrize(
     "change",
     [
         lambda url: url.with_query(None),
         lambda url: url.update_query(expires="9999999999"),
         lambda url: url.update_query(signature="caf\u00e9"),
-        lambda url: url.with_path(url.path.replace("vocals", "drums")).with_query(url.query),
-        lambda url: url.with_path("/files/other/vocals.wav").with_query(url.query),
+        lambda url: url.with_path(url.path.replace("Vocals", "Drums")).with_query(url.query),
+        lambda url: url.with_path(f"/files/other/{url.name}").with_query(url.query),
     ],
 )
 async def test_an_altered_link_is_refused(http: HttpClient, change: Callable[[URL], URL]) -> None:
@@ -103,7 +158,7 @@ def test_a_folder_is_the_id_of_the_task_where_that_is_safe() -> None:
 
 def test_a_link_is_valid_for_the_emulator_that_issued_it_only() -> None:
     ours, theirs = LinkSigner(Clock(), 60.0), LinkSigner(Clock(), 60.0)
-    query = URL(ours.issue("t", "bass")).query
-    parts = ("t", "bass", query["expires"], query["signature"])
+    query = URL(ours.issue("t", "bass.wav")).query
+    parts = ("t", "bass.wav", query["expires"], query["signature"])
     assert ours.is_valid(*parts)
     assert not theirs.is_valid(*parts)

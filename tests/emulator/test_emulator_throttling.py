@@ -138,7 +138,7 @@ async def test_downloads_do_not_count_against_the_limit(http: HttpClient) -> Non
     async with Emulator(rate_limit=(1, 3600.0)) as emulator:
         task = emulator._backend.tasks.find(emulator.add_task())
         assert task is not None
-        url = emulator._backend._link(task, "bass")
+        url = emulator._backend._link(task, "vocals")
         for _ in range(2):
             async with http.session.get(url) as reply:
                 assert reply.status == 200

@@ -122,7 +122,7 @@ class App:
         app.router.add_post(uploads.PATH, self._upload)
         # After the others, because the first route that matches counts.
         app.router.add_route("*", "/api/{rest:.*}", self._not_found)
-        app.router.add_get("/files/{folder}/{mix}.wav", self._file)
+        app.router.add_get("/files/{folder}/{name}", self._file)
         app.router.add_get("/uploads/{folder}/{name}", self._uploaded)
         return app
 
@@ -271,13 +271,15 @@ class App:
         return await _respond(request, responses.not_found())
 
     async def _file(self, request: web.Request) -> web.StreamResponse:
-        folder, mix = request.match_info["folder"], request.match_info["mix"]
-        _entry.get().task_id = self._backend.tasks.id_by_folder(folder)
+        folder, name = request.match_info["folder"], request.match_info["name"]
+        task = self._backend.tasks.in_folder(folder)
+        _entry.get().task_id = None if task is None else task.task_id
         expires, signature = (request.query.get(key, "") for key in ("expires", "signature"))
-        # A valid link names a mix that exists, as it was issued for it.
-        if not self._backend.links.is_valid(folder, mix, expires, signature):
+        is_valid = self._backend.links.is_valid(folder, name, expires, signature)
+        track = task.track_in(name) if task is not None and is_valid else None
+        if track is None:
             raise web.HTTPForbidden(text="The link has expired, or is not one of ours.")
-        return StemResponse(await self._files.path(mix))
+        return StemResponse(await self._files.path(track.mix))
 
 
 def _window(settings: EmulatorSettings, limit: tuple[int, float] | None) -> SlidingWindow | None:

@@ -199,7 +199,7 @@ class Backend:
         return task
 
     def _link(self, task: Task, mix: str) -> str:
-        return self.base_url + self.links.issue(task.folder, mix)
+        return self.base_url + self.links.issue(task.folder, task.track(mix).file_name)
 
 
 def _forged_link(_task: Task, mix: str) -> str:

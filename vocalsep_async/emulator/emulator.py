@@ -137,7 +137,8 @@ class Emulator(EmulatorSettings):
         lookup_lag: seconds after its creation during which a task is unknown to record-info, 0
             or more; 0 by default.
         link_lifetime: seconds for which the link of a file is valid from the moment it is
-            issued, 0 or more; 14 days by default. At 0, every link has expired already.
+            issued, 0 or more; 14 days by default. At 0, every link has expired already. A file
+            keeps its link until then.
         upload_lifetime: seconds for which an upload is kept, 0 or more; 3 days by default. A task
             whose audio is an upload that was deleted is created and charged, and fails.
         latency: seconds by which each response is delayed, 0 or more; 0 by default.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -90,7 +88,6 @@ def _info(task: Task, link: Link) -> dict[str, Any]:
 
 
 def _response(task: Task, profile: ProviderProfile, link: Link) -> dict[str, Any]:
-    # Fresh links for each record, whose lifetime begins at the poll.
     urls = {stem: link(task, mix) for stem, mix in task.mixes.items()}
     return {
         "id": None,
@@ -108,14 +105,12 @@ def origin_data(task: Task, link: Link) -> list[dict[str, Any]]:
 
 
 def _track(task: Task, mix: str, link: Link) -> dict[str, Any]:
-    # From the names, so that each poll shows the same id. An id given to `add_task` may hold lone
-    # surrogates.
-    named = f"{task.task_id}/{mix}".encode("utf-8", "surrogatepass")
+    track = task.track(mix)
     return {
         "duration": audio.SECONDS,
         "audio_url": link(task, mix),
-        "stem_type_group_name": mix.replace("_", " ").title(),
-        "id": str(uuid.UUID(bytes=hashlib.sha256(named).digest()[:16])),
+        "stem_type_group_name": track.group,
+        "id": track.track_id,
     }
 
 

@@ -12,13 +12,25 @@ import anyio
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 from anyio import to_thread
+from attrs import frozen
 
 from vocalsep_async.emulator import audio
 from vocalsep_async.emulator.tasks import Clock
 
 
+@frozen
+class _Issued:
+    """A link, with what decides whether it is still valid."""
+
+    link: str
+    secret: bytes
+    expires_at: float
+
+
 class LinkSigner:
     """Issues links to files and checks them.
+
+    A file keeps its link until that expires or is revoked.
 
     Args:
         clock: for the expiry.
@@ -29,17 +41,25 @@ class LinkSigner:
         self._clock = clock
         self._lifetime = lifetime
         self._secret = secrets.token_bytes(32)
+        self._issued: dict[tuple[str, str], _Issued] = {}
 
-    def issue(self, folder: str, mix: str) -> str:
-        """Return the path and query of a new link to *mix* for the task with that folder."""
-        expires = f"{self._clock.wall(self._clock.now()) + self._lifetime:.3f}"
-        signature = self._sign(folder, mix, expires)
-        return f"/files/{folder}/{mix}.wav?expires={expires}&signature={signature}"
+    def issue(self, folder: str, name: str) -> str:
+        """Return the path and query of the link to the file *name* in that folder."""
+        secret, now = self._secret, self._clock.wall(self._clock.now())
+        kept = self._issued.get((folder, name))
+        # Not emptied by `revoke_all`, which may run in another thread in between.
+        if kept is not None and kept.secret is secret and now < kept.expires_at:
+            return kept.link
+        expires = f"{now + self._lifetime:.3f}"
+        query = f"expires={expires}&signature={_signature(secret, folder, name, expires)}"
+        issued = _Issued(f"/files/{folder}/{name}?{query}", secret, float(expires))
+        self._issued[folder, name] = issued
+        return issued.link
 
-    def is_valid(self, folder: str, mix: str, expires: str, signature: str) -> bool:
+    def is_valid(self, folder: str, name: str, expires: str, signature: str) -> bool:
         """Return whether the parts belong to a link that was issued here and has not expired."""
         # First, because only a genuine link is sure to hold a number as its expiry.
-        genuine = self._sign(folder, mix, expires).encode()
+        genuine = _signature(self._secret, folder, name, expires).encode()
         if not hmac.compare_digest(genuine, signature.encode("utf-8", "surrogatepass")):
             return False
         return self._clock.wall(self._clock.now()) < float(expires)
@@ -48,9 +68,10 @@ class LinkSigner:
         """Invalidate every link issued so far."""
         self._secret = secrets.token_bytes(32)
 
-    def _sign(self, folder: str, mix: str, expires: str) -> str:
-        message = f"{folder}/{mix}?{expires}".encode("utf-8", "surrogatepass")
-        return hmac.new(self._secret, message, hashlib.sha256).hexdigest()
+
+def _signature(secret: bytes, folder: str, name: str, expires: str) -> str:
+    message = f"{folder}/{name}?{expires}".encode("utf-8", "surrogatepass")
+    return hmac.new(secret, message, hashlib.sha256).hexdigest()
 
 
 class StemFiles:

@@ -7,6 +7,7 @@ import math
 import random
 import re
 import time
+import uuid
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
@@ -30,6 +31,9 @@ _USUAL_SECONDS: Mapping[SeparationType, tuple[float, float]] = MappingProxyType(
         SeparationType.SPLIT_STEM_ADVANCED: (60.0, 240.0),
     }
 )
+_LEAD_VOCAL = "Lead Vocal"
+_GROUPS = MappingProxyType({"vocal": "Vocals", "fx": "FX"})
+_UNSAFE_IN_NAMES = re.compile(r"[^A-Za-z0-9 _-]")
 _DEVIATIONS = 1.6449  # 95 percent of a normal distribution lie below mean + 1.6449 deviations
 
 
@@ -80,6 +84,23 @@ class Ending:
         return self.code is None
 
 
+@frozen
+class Track:
+    """One file that a task has made.
+
+    Attributes:
+        mix: what it holds, one of `audio.MIXES`.
+        track_id: its id, a UUID.
+        group: what the service calls it, such as "Backing Vocals".
+        file_name: the last part of its link.
+    """
+
+    mix: str
+    track_id: str
+    group: str
+    file_name: str
+
+
 @define(kw_only=True, eq=False)
 class Task:
     """One separation.
@@ -107,6 +128,7 @@ class Task:
     callback_url: str | None = None
     is_job: bool = False
     param: str = ""
+    _tracks: dict[str, Track] = field(factory=dict, init=False)
 
     @property
     def folder(self) -> str:
@@ -142,13 +164,40 @@ class Task:
             return {"extract": "silence", "remove": "original"}
         return {"extract": track, "remove": f"without_{track}"}
 
+    def track(self, mix: str) -> Track:
+        """The file of one of its mixes."""
+        # Each poll asks for it.
+        if mix not in self._tracks:
+            self._tracks[mix] = self._new_track(mix)
+        return self._tracks[mix]
+
+    def _new_track(self, mix: str) -> Track:
+        group = self._group(mix)
+        # An id given to `add_task` may hold lone surrogates.
+        named = f"{self.task_id}/{mix}".encode("utf-8", "surrogatepass")
+        track_id = str(uuid.UUID(bytes=hashlib.sha256(named).digest()[:16]))
+        # The services leave the blank of an instrument that a request has named.
+        words = group.replace(" ", "_") if self.mixes else _UNSAFE_IN_NAMES.sub("_", group)
+        return Track(mix, track_id, group, f"{track_id}_{words}.wav")
+
+    def track_in(self, file_name: str) -> Track | None:
+        """The file of that name; None if the task has none."""
+        mixes = (*self.mixes.values(), *self.pair.values())
+        tracks = map(self.track, mixes)
+        return next((track for track in tracks if track.file_name == file_name), None)
+
+    def _group(self, mix: str) -> str:
+        if not self.mixes:
+            return self.stem_name or _LEAD_VOCAL
+        return _GROUPS.get(mix) or mix.replace("_", " ").title()
+
 
 class TaskStore:
     """All tasks by id, in the order they were added."""
 
     def __init__(self) -> None:
         self._tasks: dict[str, Task] = {}
-        self._ids_by_folder: dict[str, str] = {}
+        self._by_folder: dict[str, Task] = {}
 
     def add(self, task: Task) -> None:
         """Add *task*.
@@ -159,15 +208,15 @@ class TaskStore:
         # In one step, as tests may add tasks in several threads.
         if self._tasks.setdefault(task.task_id, task) is not task:
             raise InvalidArgumentError(f"a task {task.task_id!r} exists already")
-        self._ids_by_folder[task.folder] = task.task_id
+        self._by_folder[task.folder] = task
 
     def find(self, task_id: str) -> Task | None:
         """Return the task of that id; None if there is none."""
         return self._tasks.get(task_id)
 
-    def id_by_folder(self, folder: str) -> str | None:
-        """Return the id of the task whose links contain *folder*; None if there is none."""
-        return self._ids_by_folder.get(folder)
+    def in_folder(self, folder: str) -> Task | None:
+        """Return the task whose links contain *folder*; None if there is none."""
+        return self._by_folder.get(folder)
 
     @property
     def all(self) -> tuple[Task, ...]:
