@@ -9,11 +9,11 @@ from typing import Any
 import anyio
 import pytest
 from anyio.lowlevel import checkpoint
-from emulator.http_client import GENERATE, HttpClient, ProviderName
+from emulator.http_client import GENERATE, HttpClient, ProviderName, Reply
 
-from vocalsep_async.emulator import Emulator, audio
+from vocalsep_async.emulator import Emulator, audio, fast_settings
 from vocalsep_async.emulator.tasks import Ending, Sampler
-from vocalsep_async.errors import InvalidArgumentError
+from vocalsep_async.errors import InvalidArgumentError, InvalidParametersError
 from vocalsep_async.models import SeparationType, TaskStatus
 
 pytestmark = pytest.mark.anyio
@@ -153,6 +153,59 @@ async def test_invalid_parameters_are_refused_and_cost_no_credits(
     assert (reply.http_status, reply.code, reply.data) == (200, code, None)
     assert emulator.credits_left == 1000.0
     assert emulator.tasks == ()
+
+
+@pytest.mark.parametrize("provider, code", [("sunoapi", 400), ("kie", 422)])
+async def test_a_missing_callback_url_is_asked_for_in_words_of_the_service(
+    http: HttpClient, provider: ProviderName, code: int
+) -> None:
+    async with Emulator(provider=provider) as emulator:
+        reply = await http.create(emulator, callBackUrl=None)
+    assert reply.body == {"code": code, "msg": "Please enter callBackUrl.", "data": None}
+
+
+@pytest.mark.parametrize("provider, code", [("sunoapi", 400), ("kie", 422)])
+async def test_a_song_is_known_if_it_was_added_and_any_until_then(
+    http: HttpClient, provider: ProviderName, code: int
+) -> None:
+    async def create(task_id: object, audio_id: object) -> Reply:
+        ids = {"taskId": task_id, "audioId": audio_id, "audioUrl": None}
+        return await http.create(emulator, **ids)
+
+    async with Emulator(provider=provider) as emulator:
+        assert (await create("any", "song")).code == 200
+        emulator.add_song("music", "one")
+        drawn = emulator.add_song()
+        for known in (("music", "one"), drawn):
+            assert (await create(*known)).code == 200
+        assert (await http.create(emulator, taskId=["odd"])).code == 200
+        left = emulator.credits_left
+        for unknown in (("music", "two"), ("any", "song"), (drawn[0], "one")):
+            reply = await create(*unknown)
+            assert (reply.http_status, reply.code) == (200, code)
+            assert reply.body["msg"] == "Record does not exist"
+    assert emulator.credits_left == left
+    assert drawn[1].count("-") == 4
+
+
+@pytest.mark.parametrize("provider", ["sunoapi", "kie", "kie_jobs"])
+async def test_a_client_separates_a_song_that_was_added_and_no_other(
+    provider: ProviderName,
+) -> None:
+    async with Emulator(provider=provider, speed=1000) as emulator:
+        song = emulator.add_song()
+        async with emulator.client(**fast_settings()) as client:
+            assert (await client.separate(song)).succeeded
+            with pytest.raises(InvalidParametersError, match="Record does not exist"):
+                await client.separate((song[0], "another"))
+
+
+@pytest.mark.parametrize("name", ["task_id", "audio_id"])
+def test_a_song_with_a_blank_id_is_refused(name: str) -> None:
+    for wrong, message in ((" ", "not blank"), (7, "a string, not int")):
+        ids: Any = {name: wrong}
+        with pytest.raises(InvalidArgumentError, match=f"{name} must be .*{message}"):
+            Emulator().add_song(**ids)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1]"])

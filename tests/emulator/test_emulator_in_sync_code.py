@@ -183,6 +183,7 @@ REFUSED: list[Callable[[Emulator], object]] = [
     lambda emulator: emulator.tasks,
     lambda emulator: emulator.credits_left,
     lambda emulator: emulator.add_task(),
+    lambda emulator: emulator.add_song(),
     lambda emulator: emulator.finish("one"),
     lambda emulator: emulator.fail("one"),
     lambda emulator: emulator.post_callback("one"),
@@ -254,12 +255,15 @@ with Emulator() as emulator:
     assert emulator.add_task() in emulator.tasks
 
 waiting, end = os.pipe()
+running, runs = os.pipe()
 with Emulator() as emulator:
     child = os.fork()
     if child == 0:
+        os.write(runs, b"!")
         os.close(end)
         os.read(waiting, 1)
         os._exit(0)
+    os.read(running, 1)
     port = int(emulator.url.rpartition(":")[2])
 import socket
 assert socket.socket().connect_ex(("127.0.0.1", port)) != 0, "the child still listens"

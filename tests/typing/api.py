@@ -228,6 +228,7 @@ async def constructs() -> None:
     async with Emulator() as emulator:
         assert_type(emulator.url, str)
         assert_type(emulator.add_task(), str)
+        assert_type(emulator.add_song(), tuple[str, str])
         assert_type(emulator.client(rate_limit=None), VocalSepClient)
         emulator.inject(UploadFault.REFUSED, times=2)
         emulator.client(poll=5)  # type: ignore[arg-type]

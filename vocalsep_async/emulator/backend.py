@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
@@ -50,6 +51,7 @@ class Backend:
         self.links: LinkSigner = LinkSigner(clock, settings.link_lifetime)
         self.uploads: UploadStore = UploadStore(clock, settings.upload_lifetime)
         self.tasks: TaskStore = TaskStore()
+        self.songs: set[tuple[str, str]] = set()
         self._sampler = Sampler(
             settings.seed, speed=settings.speed, failure_rate=settings.failure_rate
         )
@@ -68,6 +70,8 @@ class Backend:
             task = evolve(self._asked_for(body), callback_url=_callback_of(body), is_job=False)
         except _BadRequestError as error:
             return responses.bad_request(self._settings, str(error)), None
+        if not self._has_song(body):
+            return responses.unknown_song(self._settings), None
         if not self._charge(task):
             return responses.no_credits(self._settings), None
         return responses.success({"taskId": task.task_id}), task
@@ -76,14 +80,17 @@ class Backend:
         """Create a task on the jobs route, likewise."""
         try:
             body = _json_object(content)
+            older = jobs.as_older(body)
             task = evolve(
-                self._asked_for(jobs.as_older(body)),
+                self._asked_for(older),
                 callback_url=_text(body, "callBackUrl"),
                 is_job=True,
                 param=jobs.param(body),
             )
         except (_BadRequestError, InvalidArgumentError) as error:
             return responses.bad_job(str(error)), None
+        if not self._has_song(older):
+            return responses.unknown_song(self._settings), None
         if not self._charge(task):
             return responses.no_credits(self._settings), None
         return responses.success({"taskId": task.task_id, "recordId": task.task_id}), task
@@ -94,6 +101,18 @@ class Backend:
         task = evolve(self.new_task(type_), music_id=music_id, stem_name=_text(body, "stemName"))
         url = _text(body, "audioUrl") or ""
         return evolve(task, ending=_NO_SONG) if self.uploads.is_dead(url, self.base_url) else task
+
+    def _has_song(self, body: Mapping[str, Any]) -> bool:
+        """Whether the song that *body* names exists; any does until one was added."""
+        given = _text(body, "taskId"), _text(body, "audioId")
+        return not self.songs or given == (None, None) or given in self.songs
+
+    def add_song(self, task_id: str | None, audio_id: str | None) -> tuple[str, str]:
+        """Add a song of the provider's own, and return its ids; random ones for None."""
+        music_id = self._sampler.task_id() if task_id is None else task_id
+        track_id = str(uuid.UUID(self._sampler.task_id())) if audio_id is None else audio_id
+        self.songs.add((music_id, track_id))
+        return music_id, track_id
 
     def _charge(self, task: Task) -> bool:
         """Charge the credits of *task* and store it; False if there are too few."""
@@ -244,5 +263,5 @@ def _source_of(body: Mapping[str, Any]) -> str | None:
 def _callback_of(body: Mapping[str, Any]) -> str:
     url = _text(body, "callBackUrl")
     if url is None:
-        raise _BadRequestError("callBackUrl is required.")
+        raise _BadRequestError("Please enter callBackUrl.")
     return url

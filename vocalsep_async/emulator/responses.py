@@ -70,6 +70,11 @@ def bad_job(message: str) -> ApiResponse:
     return failure(500, message)
 
 
+def unknown_song(settings: EmulatorSettings) -> ApiResponse:
+    """Return the error for a creation that names a song of the provider's that does not exist."""
+    return bad_request(settings, "Record does not exist")
+
+
 def unknown_job() -> ApiResponse:
     """Return the error of the jobs route for an unknown task."""
     return failure(422, "recordInfo is null")
