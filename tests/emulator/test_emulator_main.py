@@ -38,11 +38,12 @@ def created(monkeypatch: pytest.MonkeyPatch) -> list[Emulator]:
 
 def test_options_reach_the_emulator(created: list[Emulator]) -> None:
     line = "--provider kie_jobs --speed 10 --seed 1 --rate-limit 5/2.5 --throttle-code 430"
-    assert main([*line.split(), "--count-throttled"]) == 0
+    assert main([*line.split(), "--count-throttled", "--cors"]) == 0
     [emulator] = created
     assert (emulator.provider, emulator.speed, emulator.seed) == ("kie_jobs", 10.0, 1)
     assert (emulator.rate_limit, emulator.effective_throttle_code) == ((5, 2.5), 430)
     assert emulator.count_throttled
+    assert emulator.cors
 
 
 def test_the_faults_of_callbacks_are_one_option(created: list[Emulator]) -> None:

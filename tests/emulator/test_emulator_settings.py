@@ -42,6 +42,7 @@ from vocalsep_async.errors import InvalidArgumentError
         ("throttle_code", 430.0),
         ("throttle_in", "header"),
         ("throttle_in", ["body"]),
+        ("cors", 1),
         ("count_throttled", "no"),
         ("count_throttled", 1),
         ("retry_after", -1),

@@ -80,6 +80,7 @@ def _parser(program: str) -> argparse.ArgumentParser:
     add("--link-lifetime", type=float, metavar="SECONDS", help="links expire after (14 days)")
     add("--upload-lifetime", type=float, metavar="SECONDS", help="uploads are kept for (3 days)")
     add("--latency", type=float, metavar="SECONDS", help="delay of each response (0)")
+    add("--cors", action="store_true", help="pages in a browser may call it (they may not)")
     add("--webhook-key", help="key that signs callbacks (unsigned)")
     add(
         "--callbacks",

@@ -11,7 +11,7 @@ from types import MappingProxyType
 import anyio
 from aiohttp import web
 
-from vocalsep_async.emulator import edge, responses, uploads
+from vocalsep_async.emulator import browsers, edge, responses, uploads
 from vocalsep_async.emulator.backend import Backend
 from vocalsep_async.emulator.faults import Fault, FaultQueue, UploadFault
 from vocalsep_async.emulator.request_log import LogEntry, RequestLog
@@ -113,6 +113,8 @@ class App:
         """Return the application for aiohttp to serve."""
         app = web.Application(middlewares=[self._handle])
         app.on_response_prepare.append(self._write_record)
+        if self._settings.cors:
+            app.on_response_prepare.append(browsers.open_to_browsers)
         app.router.add_post("/api/v1/vocal-removal/generate", self._as_creation(self._generate))
         app.router.add_get("/api/v1/vocal-removal/record-info", self._record_info)
         if self._settings.profile.has_jobs:
@@ -138,6 +140,8 @@ class App:
     async def _handle(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
         entry = LogEntry(at=self._backend.clock.now(), method=request.method, path=request.path)
         _entry.set(entry)
+        if self._settings.cors and browsers.is_preflight(request):
+            return browsers.preflight()
         # The upload host is another one, with a limit that is not known.
         if request.path.startswith("/api/") and request.path != uploads.PATH:
             handler = self._admit(entry, handler)

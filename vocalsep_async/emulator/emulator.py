@@ -142,6 +142,8 @@ class Emulator(EmulatorSettings):
         upload_lifetime: seconds for which an upload is kept, 0 or more; 3 days by default. A task
             whose audio is an upload that was deleted is created and charged, and fails.
         latency: seconds by which each response is delayed, 0 or more; 0 by default.
+        cors: whether pages of any origin may call the emulator from a browser, and read its answers
+            and files; False by default. The key of an account does not belong into a page.
         webhook_key: key that signs the callbacks as kie.ai documents it, any string that is not
             blank and contains no lone surrogate. None, the default, sends them unsigned.
         callbacks: what goes wrong with callbacks, see `CallbackFaults`; nothing by default.

@@ -145,6 +145,7 @@ class EmulatorSettings:
     link_lifetime: float = field(default=_TWO_WEEKS, validator=_validation.at_least(0))
     upload_lifetime: float = field(default=_THREE_DAYS, validator=_validation.at_least(0))
     latency: float = field(default=0.0, validator=_validation.at_least(0))
+    cors: bool = field(default=False, validator=_flag)
     webhook_key: str | None = field(default=None, validator=_usable_key)
     callbacks: CallbackFaults = field(factory=CallbackFaults, validator=_callbacks)
     port: int = field(default=0, validator=_port)
