@@ -305,5 +305,5 @@ async def test_nothing_is_learned_of_a_task_of_unknown_age_whose_callback_has_no
         provider.every_answer = finished
         provider._done_at["b"] = 0.0
         await client.get_task("b")
-        assert sum(model._exposure) == pytest.approx(60.0)
+        assert sum(model.counts.exposure) == pytest.approx(60.0)
         await asyncio.gather(wait, return_exceptions=True)

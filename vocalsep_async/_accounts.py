@@ -13,6 +13,7 @@ from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
 from vocalsep_async._budget import Budget
+from vocalsep_async._learned import SharedDurations
 from vocalsep_async.policies import ACCOUNT_MEMORY, MAX_IDLE_ACCOUNTS, RateLimit
 
 
@@ -35,12 +36,14 @@ class Account:
 
     Attributes:
         budgets: for each limit that its clients state; one, unless they contradict each other.
+        durations: how long its tasks take, as its clients have learned together.
         uses: clients that have joined, and not left.
         left_at: when the last of them has left.
     """
 
     def __init__(self) -> None:
         self.budgets: dict[RateLimit | None, Budget] = {}
+        self.durations = SharedDurations()
         self.uses = 0
         self.left_at = 0.0
 
@@ -191,6 +194,9 @@ class Accounts:
         """Begin without any account, in a process that was forked."""
         # Another thread may have held the lock, which then stays locked in this process.
         self._lock = threading.RLock()
+        for clock in (self._system, *self._own.values()):
+            for account in clock.accounts.values():
+                account.durations.restart()
         self._system, self._own = _Clock(), WeakKeyDictionary()
 
 

@@ -12,6 +12,7 @@ from typing import NamedTuple, cast
 from weakref import WeakMethod, WeakSet, ref
 
 from vocalsep_async._limiting import Grant, Line, Place, RateLimitState
+from vocalsep_async._tasks import call_in
 from vocalsep_async.policies import ABSENCE_PATIENCE, RateLimit
 
 Ending = Callable[[RateLimitState, Grant, float], object]
@@ -367,17 +368,6 @@ class Budget:
         """Seconds until a request may be sent; infinity for not before an answer."""
         with self._lock:
             return self._state.wait(now)
-
-
-def call_in(
-    loop: asyncio.AbstractEventLoop, function: Callable[..., object], *args: object
-) -> bool:
-    """Call *function* in *loop*, which may run in another thread; False if it was closed."""
-    try:
-        loop.call_soon_threadsafe(function, *args)
-    except RuntimeError:
-        return False
-    return True
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:

@@ -26,6 +26,7 @@ from vocalsep_async._downloads.plan import DownloadPlan
 from vocalsep_async._events import Events
 from vocalsep_async._failures import may_help
 from vocalsep_async._journals import OpenJournals
+from vocalsep_async._learned import Learner
 from vocalsep_async._polling.memory import PollMemory
 from vocalsep_async._polling.poller import Poller
 from vocalsep_async._request_queue import RequestQueue
@@ -98,6 +99,8 @@ class Engine:
         self._before = before
         self.lease: Lease | None = None
         """Of the account; None before the engine is bound."""
+        self.learner: Learner | None = None
+        """Shares what the client learns; None before the engine is bound."""
         self.routes = routes
         self.events = Events(setup.listeners)
         self.transport = Transport(
@@ -179,6 +182,9 @@ class Engine:
         self.lease = lease = ACCOUNTS.join(self._setup.account(), used, shift)
         if before is not None:
             self._memory.move(shift)
+            if before.learner is not None:
+                before.learner.leave()
+        self.learner = Learner(lease.account.durations, self.poller.hazards, self.poller.wake)
         if self._setup.shared is not None:
             self._share(self._setup.shared, lease.account)
         elif before is not None:
@@ -260,6 +266,8 @@ class Engine:
             await self.transport.aclose()
             # Last: every request has reported to the limiter how it ended.
             await self.sender.queue.aclose()
+        if self.learner is not None:
+            self.learner.leave()
         if self.lease is not None:
             self.lease.release()
         self.events.close()

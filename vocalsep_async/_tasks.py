@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import math
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 import anyio
@@ -21,6 +21,17 @@ def shared_task(
     if context is None:
         context = contextvars.Context()
     return asyncio.create_task(coroutine, name=name, context=context)
+
+
+def call_in(
+    loop: asyncio.AbstractEventLoop, function: Callable[..., object], *args: object
+) -> bool:
+    """Call *function* in *loop*, which may run in another thread; False if it was closed."""
+    try:
+        loop.call_soon_threadsafe(function, *args)
+    except RuntimeError:
+        return False
+    return True
 
 
 async def set_within(event: asyncio.Event, seconds: float) -> None:

@@ -97,8 +97,8 @@ class VocalSepClient:
     """Waits for the tasks of one account, within one rate limit.
 
     All clients of one account in this process (the same host and port, key and *rate_limit*) share
-    its rate limit, in any event loop and thread; the waits of one client also share a schedule and
-    what was learned about durations. Constructing needs no running event loop; the client belongs
+    its rate limit and what they learn about durations, in any event loop and thread; the waits of
+    one client also share a schedule. Constructing needs no running event loop; the client belongs
     to the loop it is first used in, and once that was closed to the next one: it keeps what was
     learned and the budget of its rate limit, while waits and batches end with their loop. Close it
     with ``async with`` or `aclose`; opening and closing may happen in different tasks.
@@ -304,7 +304,10 @@ class VocalSepClient:
 
     @property
     def durations(self) -> Durations:
-        """What this client has learned about durations."""
+        """What the clients of the account have learned about durations, in this process.
+
+        A client shares it from its first use until it is closed. Then it keeps what it knows.
+        """
         return self._durations
 
     @property

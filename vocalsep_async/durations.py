@@ -73,7 +73,7 @@ def view_of(model: HazardModel) -> DurationView:
 
 
 class Durations:
-    """How long tasks take, as a client has learned: by type, and for tasks of unknown type.
+    """How long tasks take, as the clients of an account have learned: by type, or of unknown type.
 
     `save` and `load` carry what was learned from one run to the next in a file, `to_dict` and
     `update_from` through any other store that takes JSON.
@@ -123,6 +123,9 @@ class Durations:
 
     def load(self, path: str | os.PathLike[str]) -> None:
         """Replace what was learned by what `save` wrote to *path*.
+
+        Do it before the first use of a client: of what it has loaded and what other clients of its
+        account have learned, both then know what is from more tasks. Later, it is replaced for all.
 
         Raises:
             InvalidArgumentError: the file was not written by `save`; nothing has changed.

@@ -18,6 +18,7 @@ from batch.tracking import outcomes_of, runner_of
 from fakes import FakeProvider, make_client
 
 from vocalsep_async import Journal, TaskOutcome, VocalSepClient
+from vocalsep_async._accounts import ACCOUNTS
 from vocalsep_async._journal.journal import KnownTask
 from vocalsep_async.batch import BatchRunner
 
@@ -69,8 +70,9 @@ def journals_in_virtual_time(patch: pytest.MonkeyPatch) -> WallClock:
 
 @asynccontextmanager
 async def process(fake: FakeProvider, **options: Any) -> AsyncIterator[VocalSepClient]:
-    """A client that has learned nothing from earlier ones."""
+    """A client that knows nothing of earlier ones."""
     fake._closed = False
+    ACCOUNTS.restart()
     async with make_client(**options) as client:
         yield client
 

@@ -139,7 +139,7 @@ def test_a_loop_that_sleeps_is_woken_when_a_callback_is_lost() -> None:
 
 
 def exposure(entry: IntervalEntry) -> float:
-    return sum(entry.model._exposure)
+    return sum(entry.model.counts.exposure)
 
 
 def test_a_task_whose_callback_has_not_come_counts_as_running_where_few_get_lost() -> None:

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vocalsep_async._scheduling.hazards import _BINS, _EDGES, HazardModel, HazardTable, _bin
+from vocalsep_async._scheduling.counts import BINS, EDGES, bin_of
+from vocalsep_async._scheduling.hazards import HazardModel, HazardTable
 from vocalsep_async.errors import InvalidArgumentError
 from vocalsep_async.models import SeparationType
 
@@ -148,8 +149,8 @@ def test_after_the_remaining_time_the_given_share_still_runs(
     left = model.remaining(since, share)
     assert left >= 0
     # Compared with the integral of the hazards over the bins.
-    ends = [since, *(edge for edge in _EDGES[1:-1] if since < edge < since + left), since + left]
-    spent = sum(model._hazards[_bin((a + b) / 2)] * (b - a) for a, b in pairwise(ends))
+    ends = [since, *(edge for edge in EDGES[1:-1] if since < edge < since + left), since + left]
+    spent = sum(model._hazards[bin_of((a + b) / 2)] * (b - a) for a, b in pairwise(ends))
     assert math.exp(-spent) == pytest.approx(share, rel=1e-6)
 
 
@@ -353,6 +354,6 @@ def test_a_model_is_restored_from_saved_values() -> None:
 @pytest.mark.parametrize("done, running", [(200.0, 0.0), (0.0, 1e12), (0.0, 0.0), (1e12, 1e12)])
 def test_extreme_saved_values_make_a_usable_model(done: float, running: float) -> None:
     model = HazardModel()
-    model.update_from({"completions": 9, "done": [done] * _BINS, "running": [running] * _BINS})
+    model.update_from({"completions": 9, "done": [done] * BINS, "running": [running] * BINS})
     for age in (0.0, 50.0, 8000.0):
         assert age < model.due(age, 0.1) < math.inf

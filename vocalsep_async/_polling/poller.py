@@ -326,7 +326,8 @@ class Poller:
         """Have the loop read the schedule again, because it may have changed."""
         self._changed.set()
         self._requests.wake()
-        if self._loop is None or self._loop.done():
+        is_idle = not self._targets and not self._groups
+        if not is_idle and (self._loop is None or self._loop.done()):
             self._loop = shared_task(self._run(), "vocalsep poll loop")
             self._loop.add_done_callback(self._on_loop_done)
 

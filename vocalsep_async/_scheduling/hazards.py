@@ -25,18 +25,12 @@ from bisect import bisect_right
 from collections.abc import Mapping
 from functools import cache
 from itertools import pairwise
-from typing import Any
+from typing import Any, Protocol
 
 from vocalsep_async import _validation
+from vocalsep_async._scheduling.counts import BINS, EDGES, LONGEST, DurationCounts, bin_of
 from vocalsep_async.models import SeparationType
 
-_LONGEST = 7200.0
-"""Seconds; the last bin begins before it, and holds all greater ages."""
-_EDGES = (0.0, *(2 * 1.2**k for k in range(45)), _LONGEST)
-_BINS = len(_EDGES) - 1
-
-_FORGETTING = 0.995
-"""Weight of the past at each completion: a memory of about 200 tasks."""
 _PRIOR_TASKS = 3.0
 _PRIOR_SPREAD = 0.8
 """Standard deviation of the logarithm of the durations in the prior."""
@@ -47,15 +41,14 @@ _PRIOR_MEDIANS: Mapping[SeparationType | None, float] = {
     None: 75.0,
 }
 """Seconds; None is for tasks of unknown type."""
-_LARGEST_COUNT = 1e12
-"""Bound of the numbers in a saved model, far above any that can be learned."""
 _FORMAT = "vocalsep-durations-1"
 _HAZARD_RANGE = 100.0
 """Largest factor between a bin's hazard and the mean: a task that outlasts all others is polled."""
 
 
-def _bin(age: float) -> int:
-    return min(max(bisect_right(_EDGES, age) - 1, 0), _BINS - 1)
+def are_enough(new: int, completions: int) -> bool:
+    """Whether *new* ones of so many completions are worth another estimate of the hazards."""
+    return new >= max(4, min(200, completions) // 10) or completions <= 4
 
 
 @cache
@@ -70,7 +63,7 @@ def _prior(median: float) -> tuple[tuple[float, ...], tuple[float, ...]]:
 
     steps = 8
     completed, exposure = [], []
-    for start, end in pairwise(_EDGES):
+    for start, end in pairwise(EDGES):
         width = (end - start) / steps
         middles = (start + width * (step + 0.5) for step in range(steps))
         completed.append(_PRIOR_TASKS * (survival(start) - survival(end)))
@@ -87,7 +80,6 @@ class HazardModel:
         median: assumed median duration in seconds, at least 1; above 7200 it is taken for 7200.
 
     Attributes:
-        completions: number of finished tasks learned from.
         version: grows each time that the hazards are estimated again, which happens after every
             few completions; whatever was computed at an older version is outdated.
 
@@ -96,37 +88,62 @@ class HazardModel:
     """
 
     def __init__(self, median: float = _PRIOR_MEDIANS[None]) -> None:
-        self._median = min(_validation.number(median, "median", minimum=1.0), _LONGEST)
-        self._completed = [0.0] * _BINS
-        self._exposure = [0.0] * _BINS
-        self.completions: int = 0
+        self._median = min(_validation.number(median, "median", minimum=1.0), LONGEST)
+        self._counts = DurationCounts()
+        self._new: DurationCounts | None = None
+        """What was observed since it was last shared; None while nothing is shared."""
         self.version: int = -1
         self._rebuild()
 
     def __repr__(self) -> str:
         return f"<HazardModel: {self.completions} completions>"
 
+    @property
+    def completions(self) -> int:
+        """Number of finished tasks learned from."""
+        return self._counts.completions
+
     def observe_running(self, since: float, until: float) -> None:
         """Learn that a task known to run at age *since* was still running at age *until*."""
-        for index in range(_bin(since), _BINS):
-            start, end = max(since, _EDGES[index]), min(until, _EDGES[index + 1])
-            if end <= start:
-                break
-            self._exposure[index] += end - start
+        self._counts.observe_running(since, until)
+        if self._new is not None:
+            self._new.observe_running(since, until)
 
     def observe_completion(self, since: float, duration: float) -> None:
         """Learn that a task known to run at age *since* took *duration* seconds."""
-        self._completed = [_FORGETTING * count for count in self._completed]
-        self._exposure = [_FORGETTING * seconds for seconds in self._exposure]
-        self.observe_running(since, duration)
-        self._completed[_bin(duration)] += 1
-        self.completions += 1
+        self._counts.observe_completion(since, duration)
+        if self._new is not None:
+            self._new.observe_completion(since, duration)
         self._not_estimated += 1
         # Each new version outdates the keys of a whole queue, so not every completion makes one.
         # The first four do: they change the most.
-        few = max(4, min(200, self.completions) // 10)
-        if self._not_estimated >= few or self.completions <= 4:
+        if are_enough(self._not_estimated, self.completions):
             self._rebuild()
+
+    def begin_sharing(self) -> None:
+        """Keep apart what is observed from now on, for `take_new`."""
+        self._new = DurationCounts()
+
+    def take_new(self) -> DurationCounts | None:
+        """What was observed since the last call; None if there is nothing to share."""
+        if self._new is None or self._new.is_empty:
+            return None
+        taken, self._new = self._new, DurationCounts()
+        return taken
+
+    def end_sharing(self) -> None:
+        """Keep nothing apart any more."""
+        self._new = None
+
+    @property
+    def counts(self) -> DurationCounts:
+        """What was observed so far."""
+        return self._counts
+
+    def replace(self, counts: DurationCounts) -> None:
+        """Know *counts* from now on, in place of what was observed so far."""
+        self._counts = counts
+        self._rebuild()
 
     def _rebuild(self) -> None:
         self._hazards = self._estimate()
@@ -141,7 +158,7 @@ class HazardModel:
         # age 0: with this table they are a bisection.
         expected_delay, survival = 0.0, 1.0
         self._delay_at_edge, self._survival_at_edge = [], []
-        for hazard, (start, end) in zip(self._hazards, pairwise(_EDGES), strict=True):
+        for hazard, (start, end) in zip(self._hazards, pairwise(EDGES), strict=True):
             self._delay_at_edge.append(expected_delay)
             self._survival_at_edge.append(survival)
             ended = -math.expm1(-hazard * (end - start))
@@ -155,28 +172,33 @@ class HazardModel:
         # that the prior's hazards predict for the observed exposure.
         predicted = sum(
             seconds * c / e
-            for seconds, c, e in zip(self._exposure, prior_completed, prior_exposure, strict=True)
+            for seconds, c, e in zip(
+                self._counts.exposure, prior_completed, prior_exposure, strict=True
+            )
         )
-        level = min(max((2 + sum(self._completed)) / (2 + predicted), 0.1), 10.0)
+        level = min(max((2 + sum(self._counts.completed)) / (2 + predicted), 0.1), 10.0)
         completed = [
-            level * c + count for c, count in zip(prior_completed, self._completed, strict=True)
+            level * c + count
+            for c, count in zip(prior_completed, self._counts.completed, strict=True)
         ]
-        exposure = [e + seconds for e, seconds in zip(prior_exposure, self._exposure, strict=True)]
+        exposure = [
+            e + seconds for e, seconds in zip(prior_exposure, self._counts.exposure, strict=True)
+        ]
         mean = sum(completed) / sum(exposure)
         low, high = mean / _HAZARD_RANGE, mean * _HAZARD_RANGE
         return [min(max(c / e, low), high) for c, e in zip(completed, exposure, strict=True)]
 
     def expected_delay(self, since: float, age: float) -> float:
         """D(since, age) in seconds, for a task last seen running at age *since*; see the module."""
-        total, survival, first = 0.0, 1.0, _bin(since)
+        total, survival, first = 0.0, 1.0, bin_of(since)
         if since == 0 < age:
             # What was never polled is asked about most often, and has a table.
-            first = _bin(age)
+            first = bin_of(age)
             total, survival = self._delay_at_edge[first], self._survival_at_edge[first]
-            since = _EDGES[first]
-        for index in range(first, _BINS):
-            start = max(since, _EDGES[index])
-            end = age if index == _BINS - 1 else min(age, _EDGES[index + 1])
+            since = EDGES[first]
+        for index in range(first, BINS):
+            start = max(since, EDGES[index])
+            end = age if index == BINS - 1 else min(age, EDGES[index + 1])
             if end <= start:
                 break
             hazard, width = self._hazards[index], end - start
@@ -191,9 +213,9 @@ class HazardModel:
         a of ``D(L, a) = integral from L to a of (1 - S(u) / S(L)) du`` is ``1 - S(a) / S(L)``.
         """
         cumulative = 0.0
-        for index in range(_bin(since), _BINS):
-            start = max(since, _EDGES[index])
-            end = age if index == _BINS - 1 else min(age, _EDGES[index + 1])
+        for index in range(bin_of(since), BINS):
+            start = max(since, EDGES[index])
+            end = age if index == BINS - 1 else min(age, EDGES[index + 1])
             if end <= start:
                 break
             cumulative += self._hazards[index] * (end - start)
@@ -209,40 +231,36 @@ class HazardModel:
         return self._first_due[1]
 
     def _due(self, since: float, expected_delay: float) -> float:
-        missing, survival, start, first = expected_delay, 1.0, since, _bin(since)
+        missing, survival, start, first = expected_delay, 1.0, since, bin_of(since)
         if since == 0:
             first = bisect_right(self._delay_at_edge, expected_delay) - 1
             missing = expected_delay - self._delay_at_edge[first]
-            survival, start = self._survival_at_edge[first], _EDGES[first]
-        for index in range(first, _BINS - 1):
-            hazard, width = self._hazards[index], _EDGES[index + 1] - start
+            survival, start = self._survival_at_edge[first], EDGES[first]
+        for index in range(first, BINS - 1):
+            hazard, width = self._hazards[index], EDGES[index + 1] - start
             grown = width + survival * math.expm1(-hazard * width) / hazard
             if grown >= missing:
                 return start + _solve(hazard, survival, missing, width)
             missing -= grown
             survival *= math.exp(-hazard * width)
-            start = _EDGES[index + 1]
+            start = EDGES[index + 1]
         return start + _solve(self._hazards[-1], survival, missing, math.inf)
 
     def remaining(self, since: float, share: float) -> float:
         """Seconds until only *share* (above 0, at most 1) of the tasks of age *since* still run."""
         # Solves for the integral of h, since the share is its exponential.
         missing, start = -math.log(share), since
-        for index in range(_bin(since), _BINS - 1):
-            grown = self._hazards[index] * (_EDGES[index + 1] - start)
+        for index in range(bin_of(since), BINS - 1):
+            grown = self._hazards[index] * (EDGES[index + 1] - start)
             if grown >= missing:
                 return start + missing / self._hazards[index] - since
             missing -= grown
-            start = _EDGES[index + 1]
+            start = EDGES[index + 1]
         return start + missing / self._hazards[-1] - since
 
     def to_dict(self) -> dict[str, Any]:
         """What was learned, as JSON values."""
-        return {
-            "completions": self.completions,
-            "done": self._completed,
-            "running": self._exposure,
-        }
+        return self._counts.to_dict()
 
     def update_from(self, saved: Any) -> None:
         """Replace what was learned by *saved*, a result of `to_dict`.
@@ -250,8 +268,7 @@ class HazardModel:
         Raises:
             ValueError: *saved* is no result of `to_dict`; nothing has changed.
         """
-        self.completions, self._completed, self._exposure = _saved_model(saved)
-        self._rebuild()
+        self.replace(DurationCounts.from_dict(saved))
 
 
 def _solve(hazard: float, survival: float, missing: float, width: float) -> float:
@@ -275,30 +292,29 @@ def _solve(hazard: float, survival: float, missing: float, width: float) -> floa
     return max(z, 0.0)
 
 
-def _saved_model(saved: Any) -> tuple[int, list[float], list[float]]:
-    if not isinstance(saved, dict):
-        raise ValueError("a model is an object")  # noqa: TRY004 - the file is wrong, not the call
-    completions = saved.get("completions")
-    if isinstance(completions, bool) or not isinstance(completions, int) or completions < 0:
-        raise ValueError("completions must be a whole number")
-    return completions, _saved_bins(saved.get("done")), _saved_bins(saved.get("running"))
+Counts = dict[SeparationType | None, DurationCounts]
+"""For each type of task; None for tasks of unknown type."""
 
 
-def _saved_bins(values: Any) -> list[float]:
-    if not isinstance(values, list) or len(values) != _BINS:
-        raise ValueError(f"a list of {_BINS} numbers is expected")
-    for value in values:
-        usable = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not usable or not 0 <= value <= _LARGEST_COUNT:
-            raise ValueError("counts must be numbers of a sensible size, not negative")
-    return [float(value) for value in values]
+class Sharing(Protocol):
+    """Shares what a table learns with others."""
+
+    def exchange(self) -> None:
+        """A task has ended, which the table has learned from."""
+
+    def replace(self) -> None:
+        """What the table knew was replaced."""
 
 
 class HazardTable:
     """A hazard model for each type of task, and one for tasks of unknown type."""
 
+    KINDS = tuple(_PRIOR_MEDIANS)
+    """The types of task; None is for tasks of unknown type."""
+
     def __init__(self) -> None:
         self._models = {type_: HazardModel(median) for type_, median in _PRIOR_MEDIANS.items()}
+        self._sharing: Sharing | None = None
 
     def model(self, type_: SeparationType | None) -> HazardModel:
         """The model for tasks of *type_*; None for tasks of unknown type."""
@@ -323,6 +339,35 @@ class HazardTable:
         # A model that has learned part of the running time must not count it twice.
         for kind in {type_, None}:
             self._models[kind].observe_completion(since if kind == tracked_as else 0.0, duration)
+        if self._sharing is not None:
+            self._sharing.exchange()
+
+    def begin_sharing(self, sharing: Sharing) -> None:
+        """Tell *sharing* of what is learned from now on."""
+        self._sharing = sharing
+        for model in self._models.values():
+            model.begin_sharing()
+
+    def end_sharing(self, sharing: Sharing) -> None:
+        """Tell *sharing* no more."""
+        if self._sharing is sharing:
+            self._sharing = None
+            for model in self._models.values():
+                model.end_sharing()
+
+    def take_new(self) -> Counts:
+        """What was observed since the last call; types of which nothing was are left out."""
+        new = {kind: model.take_new() for kind, model in self._models.items()}
+        return {kind: counts for kind, counts in new.items() if counts is not None}
+
+    def counts(self) -> Counts:
+        """What was observed so far."""
+        return {kind: model.counts for kind, model in self._models.items()}
+
+    def replace(self, counts: Counts) -> None:
+        """Know *counts* from now on, in place of what was observed of their types so far."""
+        for kind, each in counts.items():
+            self._models[kind].replace(each)
 
     def to_dict(self) -> dict[str, Any]:
         """What was learned, as JSON values."""
@@ -340,6 +385,8 @@ class HazardTable:
         # and views hold them.
         for kind, model in self._models.items():
             model.update_from(models[_key(kind)])
+        if self._sharing is not None:
+            self._sharing.replace()
 
 
 def _saved_models(content: Any) -> dict[str, Any]:
@@ -349,7 +396,7 @@ def _saved_models(content: Any) -> dict[str, Any]:
     if not isinstance(models, dict):
         raise ValueError("it has no models")  # noqa: TRY004 - the file is wrong, not the call
     for kind in _PRIOR_MEDIANS:
-        _saved_model(models.get(_key(kind)))
+        DurationCounts.from_dict(models.get(_key(kind)))
     return models
 
 
