@@ -21,7 +21,7 @@ def fast_settings(**options: Unpack[ClientOptions]) -> ClientOptions:
     Pending tasks are polled after 10 ms, then ever less often, and every 50 ms at last. A failed
     request is tried again after 10 to 50 ms, as often as by default. There is practically no rate
     limit, and a pause after throttling or maintenance lasts 50 to 100 ms. A request that the
-    emulator does not answer takes 5 s, in place of 30 s.
+    emulator does not answer takes 10 s, in place of 30 s.
 
     Each call returns new options, for one client: its limiter is not shared.
 
@@ -33,7 +33,7 @@ def fast_settings(**options: Unpack[ClientOptions]) -> ClientOptions:
         "poll": Backoff(initial=0.01, factor=1.5, maximum=0.05, jitter=0.0),
         "retry": RetryPolicy(initial=0.01, maximum=0.05, jitter=0.0),
         "limiter": FastLimiter(),
-        "request_timeout": 5.0,
+        "request_timeout": 10.0,
     }
     if "rate_limit" in options:
         del fast["limiter"]
