@@ -105,6 +105,16 @@ class LimiterSnapshot:
             A pause is over once a request was answered, so this may lie in the past.
         pause_reason: why there is a pause, such as "throttled", "maintenance" or "outage"; None
             without one.
+        mode: of a limiter with a store, how the requests of this process are limited: "shared" by
+            the store; while it is away, by this process's "own share", or not sent, "waiting". None
+            without a store, as for the fields below.
+        processes: how many processes share the budget, as the store last said; None if it never
+            answered.
+        share: requests per second with which this process goes on while the store is away.
+        queued: requests that wait for a slot, of all processes.
+        price: what a slot costs where several processes bid, in seconds of expected delay.
+        store_age: seconds since the store last answered.
+        losses: how often the store was lost, or had lost what was written in it.
     """
 
     rate: float
@@ -115,6 +125,13 @@ class LimiterSnapshot:
     wait: float = 0.0
     paused_until: float | None = None
     pause_reason: str | None = None
+    mode: str | None = None
+    processes: int | None = None
+    share: float | None = None
+    queued: int | None = None
+    price: float | None = None
+    store_age: float | None = None
+    losses: int = 0
 
 
 class Limiter(ABC):

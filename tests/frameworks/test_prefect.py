@@ -96,6 +96,8 @@ def test_a_flow_that_is_retried_or_run_again_pays_for_each_song_once(
         "PREFECT_LOGGING_LEVEL": "CRITICAL",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+        # So that the program finds the flow, also where Python leaves its folder out.
+        "PYTHONPATH": str(tmp_path),
         "VOCALSEP_API_KEY": "a-key",
         "VOCALSEP_BASE_URL": vocalsep_emulator.url,
     }
