@@ -35,7 +35,9 @@ def check_metadata() -> None:
     check(said["Version"] == vocalsep_async.__version__, "the version")
     check(said["Requires-Python"] == ">=3.11", "the Pythons")
     check(said["License-Expression"] == "MIT", "the licence")
-    check({"cli", "otel", "temporal"} <= set(said.get_all("Provides-Extra", ())), "the extras")
+    extras = {"cli", "otel", "redis", "temporal"}
+    check(extras <= set(said.get_all("Provides-Extra", ())), "the extras")
+    check("vocalsep_async/contrib/_redis/limiter.lua" in installed, "the script for stores")
     check("vocalsep_async/py.typed" in installed, "the marker of types")
     check({each.name for each in scripts} == {"vocalsep", "vocalsep_async"}, "the entry points")
     tops = {each.partition("/")[0] for each in installed if not each.startswith("..")}

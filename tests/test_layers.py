@@ -274,6 +274,7 @@ ARROWS = {
     },
     "contrib": {
         "_journal",
+        "_limiting",
         "_receiving",
         "_tasks",
         "_text",

@@ -103,6 +103,20 @@ longer: 5, 15, 35. A callback may be forged, and must not use up the rate limit.
 REFUSED_CALLBACK_GAP = 3600.0
 """Seconds between two warnings of a receiver about callbacks that it refused for the same reason:
 anyone can post to its address, as often as they like."""
+STORE_ANSWER_PATIENCE = 1.5
+"""Seconds in which the store of a shared budget answers a question, connecting included."""
+STORE_BEAT = 3.0
+"""Seconds between two signs of life of a process to that store; a third of the time after which the
+store takes it for gone."""
+STORE_MEMORY = 10.0
+"""Seconds for which a process relies on the number of processes that the store has told it."""
+STORE_PATIENCE = 60.0
+"""Seconds for which a process goes on with its share of the budget while the store is away: what it
+sends so, the others may not know of."""
+STORE_PROBE_GAP = 0.5
+"""Seconds between two questions whether the store is back."""
+STORE_NOTICE = 5.0
+"""Seconds after which a process that has never reached the store says what it waits for."""
 
 ABSENCE_PATIENCE = 0.1
 """Seconds for which a slot is kept free for the client of an account whose turn it is, while its

@@ -18,6 +18,7 @@ import vocalsep_async.client
 import vocalsep_async.contrib.aiohttp
 import vocalsep_async.contrib.asgi
 import vocalsep_async.contrib.opentelemetry
+import vocalsep_async.contrib.redis
 import vocalsep_async.contrib.temporal
 import vocalsep_async.downloads
 import vocalsep_async.durations
@@ -124,6 +125,7 @@ IN_THEIR_MODULES: tuple[object, ...] = (
     vocalsep_async.contrib.asgi.CallbackReceiver,
     vocalsep_async.contrib.opentelemetry.Instrumentation,
     vocalsep_async.contrib.opentelemetry.instrument,
+    vocalsep_async.contrib.redis.RedisLimiter,
     vocalsep_async.contrib.temporal.SeparationActivity,
     vocalsep_async.contrib.temporal.SeparationInput,
     vocalsep_async.contrib.temporal.SeparationResult,
@@ -362,6 +364,20 @@ def trace(client: VocalSepClient) -> None:
         client, tracer_provider=get_tracer_provider(), meter_provider=get_meter_provider()
     )
     made.remove()
+
+
+def share_in_redis() -> VocalSepClient:
+    limit = vocalsep_async.RateLimit(20, 10.0)
+    limiter = vocalsep_async.contrib.redis.RedisLimiter(
+        "redis://localhost", account="a", rate_limit=limit, on_store_loss="wait"
+    )
+    snapshot: vocalsep_async.LimiterSnapshot = limiter.snapshot()
+    _mode: str | None = snapshot.mode
+    _counts: tuple[int | None, int | None, int]
+    _counts = (snapshot.processes, snapshot.queued, snapshot.losses)
+    _seconds: tuple[float | None, float | None, float | None]
+    _seconds = (snapshot.share, snapshot.price, snapshot.store_age)
+    return VocalSepClient("any-key", limiter=limiter)
 
 
 async def separate_in_temporal(client: VocalSepClient) -> list[str]:

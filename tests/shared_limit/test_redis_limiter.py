@@ -1,0 +1,654 @@
+"""`RedisLimiter`: processes that share a budget on a real store, in virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from typing import Any
+
+import anyio
+import pytest
+from anyio.lowlevel import checkpoint
+from fakes import FakeProvider, is_idle, make_client
+from scripted_stores import Network
+from store_histories import worst
+from virtual_time import VIRTUAL_TIME
+
+from vocalsep_async import (
+    Bid,
+    ConfigurationError,
+    Interval,
+    InvalidArgumentError,
+    RateLimit,
+    SlotResult,
+)
+from vocalsep_async.contrib.redis import RedisLimiter
+from vocalsep_async.instrumentation import Event, Paused, Resumed
+
+pytestmark = pytest.mark.anyio
+
+URL = "redis://store.example/0"
+MUST = Bid(must=True)
+
+
+@pytest.fixture(params=[VIRTUAL_TIME])
+def anyio_backend(request: pytest.FixtureRequest) -> Any:
+    return request.param
+
+
+def make_limiter(limit: RateLimit | None = None, **options: Any) -> RedisLimiter:
+    return RedisLimiter(URL, account="a", rate_limit=limit or RateLimit(20, 10.0), **options)
+
+
+def now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def must() -> Bid:
+    return MUST
+
+
+class Starts:
+    """Requests that end after a tenth of a second, and their moments."""
+
+    def __init__(self) -> None:
+        self.spans: list[tuple[float, float]] = []
+        self.by: Counter[object] = Counter()
+
+    @property
+    def moments(self) -> list[float]:
+        return [start for start, _ in self.spans]
+
+    async def send(self, limiter: RedisLimiter, bid: Bid = MUST) -> None:
+        slot = await limiter.acquire(lambda: bid)
+        started = now()
+        self.by[limiter] += 1
+        await anyio.sleep(0.1)
+        self.spans.append((started, now()))
+        slot.release(SlotResult.ANSWERED)
+
+    async def send_on(self, limiter: RedisLimiter, bid: Bid = MUST) -> None:
+        while True:
+            await self.send(limiter, bid)
+
+    def worst(self, period: float = 10.0) -> int:
+        return worst(self.spans, period)
+
+
+async def close(*limiters: RedisLimiter) -> None:
+    for limiter in limiters:
+        await limiter.aclose()
+
+
+# Sharing
+
+
+async def test_one_process_uses_the_whole_budget_and_asks_once_for_each_slot(
+    network: Network,
+) -> None:
+    starts, limiter = Starts(), make_limiter()
+    with anyio.move_on_after(60):
+        await starts.send_on(limiter)
+    assert starts.worst() == 20
+    assert len(starts.spans) >= 114
+    assert network.calls <= 1.2 * len(starts.spans)
+    await close(limiter)
+    assert is_idle()
+
+
+async def test_eight_processes_with_fifty_requests_each_keep_to_one_budget(
+    network: Network,
+) -> None:
+    starts, limiters = Starts(), [make_limiter() for _ in range(8)]
+    with anyio.move_on_after(60):
+        async with anyio.create_task_group() as group:
+            for limiter in limiters:
+                for _ in range(50):
+                    group.start_soon(starts.send_on, limiter)
+    assert starts.worst() <= 20
+    assert len(starts.spans) >= 0.8 * 120
+    assert max(starts.by.values()) <= min(starts.by.values()) + 5
+    assert network.calls <= 9 * len(starts.spans)
+    assert worst([(each, each) for each in starts.moments], 0.5) <= 20 / 3
+    await close(*limiters)
+
+
+async def test_few_requests_of_one_process_are_not_stuck_behind_many_of_another(
+    network: Network,
+) -> None:
+    starts, many, few = Starts(), make_limiter(), make_limiter()
+    async with anyio.create_task_group() as group:
+        for _ in range(200):
+            group.start_soon(starts.send, many)
+        await anyio.sleep(5)
+        began = now()
+        async with anyio.create_task_group() as two:
+            for _ in range(2):
+                two.start_soon(starts.send, few)
+        assert now() - began < 5
+        calls, sent = network.calls, len(starts.spans)
+        await anyio.sleep(30)
+        assert network.calls - calls <= 4 * (len(starts.spans) - sent)
+        group.cancel_scope.cancel()
+    assert starts.worst() <= 20
+    await close(many, few)
+
+
+async def test_thirty_simultaneous_requests_take_what_the_budget_has(network: Network) -> None:
+    starts, limiters = Starts(), [make_limiter() for _ in range(30)]
+    with anyio.move_on_after(9.9):
+        async with anyio.create_task_group() as group:
+            for limiter in limiters:
+                group.start_soon(starts.send, limiter)
+    assert 19 <= len(starts.spans) <= 20
+    await close(*limiters)
+
+
+async def test_the_price_leaves_slots_to_the_process_with_the_more_urgent_polls(
+    network: Network,
+) -> None:
+    starts, urgent, idle = Starts(), make_limiter(), make_limiter()
+    with anyio.move_on_after(60):
+        async with anyio.create_task_group() as group:
+            group.start_soon(starts.send_on, urgent, Bid(worth=20.0, queued=50))
+            group.start_soon(starts.send_on, idle, Bid(worth=2.0, queued=5))
+    assert starts.by[urgent] > 8 * starts.by[idle]
+    assert len(starts.spans) > 0.9 * 120
+    await close(urgent, idle)
+
+
+async def test_a_bid_that_rises_is_asked_before_its_time(network: Network) -> None:
+    starts, other, limiter = Starts(), make_limiter(), make_limiter()
+    worth = 0.1
+    async with anyio.create_task_group() as group:
+        group.start_soon(starts.send_on, other, Bid(worth=20.0, queued=50))
+        await anyio.sleep(20)
+        granted: list[float] = []
+
+        async def ask() -> None:
+            slot = await limiter.acquire(lambda: Bid(worth=worth, queued=1))
+            granted.append(now())
+            slot.release(SlotResult.UNUSED)
+
+        group.start_soon(ask)
+        await anyio.sleep(5)
+        assert granted == []
+        calls = network.calls
+        for _ in range(100):
+            limiter.wake()
+            await checkpoint()
+        assert network.calls - calls <= 2
+        worth = 100.0
+        limiter.wake()
+        await anyio.sleep(1.1)
+        assert len(granted) == 1
+        group.cancel_scope.cancel()
+    await close(other, limiter)
+
+
+async def test_the_snapshot_says_what_the_process_knows(network: Network) -> None:
+    limiter, other = make_limiter(), make_limiter()
+    snapshot = limiter.snapshot()
+    assert (snapshot.mode, snapshot.processes, snapshot.share) == ("shared", None, None)
+    assert snapshot.store_age is snapshot.price is snapshot.queued is None
+    assert snapshot.rate == snapshot.ceiling == limiter.rate == 2.0
+    (await other.acquire(lambda: Bid(worth=3.0, queued=3))).release(SlotResult.ANSWERED)
+    slot = await limiter.acquire(lambda: Bid(worth=5.0, queued=1))
+    snapshot = limiter.snapshot()
+    assert snapshot.in_flight == snapshot.sent == 1
+    assert snapshot.processes == 2
+    assert snapshot.share == 1.0
+    assert snapshot.queued == 4
+    assert snapshot.rate == limiter.rate == 0.5
+    assert snapshot.price is not None
+    assert 0 < snapshot.price < 5
+    assert snapshot.store_age == pytest.approx(0.002)
+    assert snapshot.losses == 0
+    slot.release(SlotResult.THROTTLED)
+    assert limiter.snapshot().throttled == 1
+    expected = "<RedisLimiter of a: 0.50 requests/s, 0 in flight, 1 sent, 1 throttled>"
+    assert repr(limiter) == expected
+    await close(limiter, other)
+
+
+async def test_a_slot_that_is_not_used_serves_another_process(network: Network) -> None:
+    limit = RateLimit(1, 1000.0)
+    first, second = make_limiter(limit), make_limiter(limit)
+    slot = await first.acquire(must)
+    assert await second.try_acquire(must) == pytest.approx(1000.01, abs=0.1)
+    slot.release(SlotResult.UNUSED)
+    await anyio.sleep(0.1)
+    assert first.snapshot().sent == 0
+    third = make_limiter(limit)
+    assert not isinstance(await third.try_acquire(must), float)
+    await close(first, second, third)
+
+
+async def test_a_request_under_way_for_long_holds_its_slot(network: Network) -> None:
+    limit = RateLimit(1, 10.0)
+    first, second = make_limiter(limit), make_limiter(limit)
+    slot = await first.acquire(must)
+    with anyio.move_on_after(100) as scope:
+        await second.acquire(must)
+    assert scope.cancelled_caught
+    slot.release(SlotResult.LOST)
+    began = now()
+    (await second.acquire(must)).release(SlotResult.ANSWERED)
+    assert now() - began == pytest.approx(10.01, abs=1.1)
+    await close(first, second)
+
+
+async def test_an_open_limiter_without_requests_calls_every_few_seconds(network: Network) -> None:
+    limiter = make_limiter()
+    (await limiter.acquire(must)).release(SlotResult.ANSWERED)
+    await anyio.sleep(5)
+    calls = network.calls
+    await anyio.sleep(60)
+    assert 15 <= network.calls - calls <= 21
+    await close(limiter)
+    calls = network.calls
+    await anyio.sleep(60)
+    assert network.calls == calls
+
+
+async def test_a_closed_limiter_may_serve_another_client(network: Network) -> None:
+    limiter, other = make_limiter(), make_limiter()
+    (await limiter.acquire(must)).release(SlotResult.ANSWERED)
+    await close(limiter)
+    (await other.acquire(must)).release(SlotResult.ANSWERED)
+    assert other.snapshot().processes == 1
+    (await limiter.acquire(must)).release(SlotResult.ANSWERED)
+    assert limiter.snapshot().processes == 2
+    assert limiter.snapshot().sent == 2
+    await close(limiter, other)
+    await close(make_limiter())
+
+
+async def test_processes_with_other_limits_keep_to_the_strictest_and_say_so(
+    network: Network, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, second = make_limiter(), make_limiter(RateLimit(5, 10.0))
+    (await second.acquire(must)).release(SlotResult.ANSWERED)
+    assert caplog.messages == []
+    for _ in range(3):
+        (await first.acquire(must)).release(SlotResult.ANSWERED)
+    (message,) = caplog.messages
+    assert message.startswith("another process states another limit for the account a")
+    assert message.endswith("the strictest one holds, 5 requests per 10 s")
+    await close(first, second)
+
+
+# Pauses
+
+
+async def test_a_pause_of_another_process_is_announced_and_ends(
+    network: Network, provider: FakeProvider
+) -> None:
+    provider.add("a", 60)
+    events: list[Event] = []
+    other = make_limiter()
+    async with make_client(limiter=make_limiter(), on_event=events.append) as client:
+        async with anyio.create_task_group() as group:
+            group.start_soon(lambda: client.wait_for_task("a", poll=Interval(1)))
+            await anyio.sleep(10)
+            slot = await other.acquire(must)
+            slot.release(SlotResult.THROTTLED, retry_after=20.0)
+            await anyio.sleep(5)
+            assert 13 < client.stats.paused_for < 17
+            snapshot = other.snapshot()
+            assert snapshot.pause_reason == "throttled"
+        found = [event for event in events if isinstance(event, (Paused, Resumed))]
+    assert [event.name for event in found] == ["paused", "resumed"]
+    assert isinstance(found[0], Paused)
+    assert found[0].reason == "throttled"
+    assert found[0].duration == pytest.approx(20, abs=1.2)
+    await close(other)
+
+
+# Cancelled and lost questions
+
+
+@pytest.mark.parametrize("delay", [0.05, 0.1])
+async def test_a_question_may_be_cancelled_at_any_moment(delay: float, network: Network) -> None:
+    network.delay = delay
+    limit = RateLimit(4, 10.0)
+    limiter, other = make_limiter(limit), make_limiter(limit)
+    (await other.acquire(must)).release(SlotResult.UNUSED)
+    for step in range(60):
+        began = now()
+        with anyio.move_on_after(step * delay / 12) as scope:
+            (await limiter.acquire(must)).release(SlotResult.UNUSED)
+        assert now() - began < 1 or not scope.cancelled_caught
+    await anyio.sleep(2)
+    assert limiter.snapshot().in_flight == limiter.snapshot().sent == 0
+    # All four are there, and nobody has got another one's.
+    began = now()
+    slots = [await other.acquire(must) for _ in range(4)]
+    assert now() - began < 4 * 2.5 + 2
+    for slot in slots:
+        slot.release(SlotResult.ANSWERED)
+    await close(limiter, other)
+    assert is_idle()
+
+
+async def test_a_cancelled_question_that_was_granted_gives_its_slot_back(network: Network) -> None:
+    network.delay = 0.1
+    limiter = make_limiter(RateLimit(1, 1000.0))
+    with anyio.move_on_after(0.15):
+        await limiter.acquire(must)
+    assert limiter.snapshot().in_flight == 0
+    slot = await limiter.acquire(must)
+    assert limiter.snapshot().sent == 1
+    slot.release(SlotResult.ANSWERED)
+    await close(limiter)
+
+
+async def test_lost_answers_cost_no_slots(network: Network) -> None:
+    starts, limiter = Starts(), make_limiter()
+    for _ in range(30):
+        network.lose = 1
+        with anyio.move_on_after(3):
+            await starts.send(limiter)
+    assert len(starts.spans) >= 25
+    assert starts.worst() <= 20
+    await anyio.sleep(20)
+    # Nothing is left in the window but what was sent.
+    with anyio.move_on_after(10.0):
+        await starts.send_on(limiter)
+    assert starts.worst() == 20
+    await close(limiter)
+
+
+async def test_a_question_whose_answer_is_lost_and_that_is_cancelled_takes_no_slot(
+    network: Network,
+) -> None:
+    limiter, other = make_limiter(RateLimit(1, 1000.0)), make_limiter(RateLimit(1, 1000.0))
+    network.lose = 1
+    with anyio.move_on_after(0.2):
+        await limiter.acquire(must)
+    await anyio.sleep(2)
+    assert limiter.snapshot().sent == 0
+    slot = await other.acquire(must)
+    slot.release(SlotResult.ANSWERED)
+    await close(limiter, other)
+
+
+# The store is away
+
+
+async def test_without_the_store_each_process_goes_on_with_its_share(
+    network: Network, caplog: pytest.LogCaptureFixture
+) -> None:
+    starts, limiters = Starts(), [make_limiter() for _ in range(4)]
+    async with anyio.create_task_group() as group:
+        for limiter in limiters:
+            group.start_soon(starts.send_on, limiter)
+        await anyio.sleep(20)
+        network.is_up = False
+        lost = now()
+        await anyio.sleep(3)
+        for limiter in limiters:
+            snapshot = limiter.snapshot()
+            assert (snapshot.mode, snapshot.pause_reason) == ("waiting", "store lost")
+            assert snapshot.paused_until == pytest.approx(lost + 4, abs=1)
+            assert snapshot.losses == 1
+        await anyio.sleep(7)
+        assert {limiter.snapshot().mode for limiter in limiters} == {"own share"}
+        assert limiters[0].rate == 0.5
+        during = len([each for each in starts.moments if each > lost])
+        assert during >= 8
+        network.empty()
+        network.is_up = True
+        back = now()
+        await anyio.sleep(1)
+        assert {limiter.snapshot().mode for limiter in limiters} == {"shared"}
+        await anyio.sleep(19)
+        group.cancel_scope.cancel()
+    assert starts.worst() <= 20
+    moments = sorted(each for each in starts.moments if each > lost + 0.5)
+    assert 3 < moments[0] - lost < 6.5
+    assert min(each for each in moments if each > back + 0.6) - back < 4
+    assert len([each for each in moments if each > back]) > 30
+    messages = "\n".join(caplog.messages)
+    assert (
+        "the store of account a does not answer (connection refused). Nothing is sent" in messages
+    )
+    assert "goes on with its share, 5 of 20 requests per 10 s" in messages
+    assert "the store of account a is back after 10." in messages
+    assert {record.levelno for record in caplog.records} == {logging.WARNING}
+    assert len(caplog.records) == 4 * 3
+    await close(*limiters)
+
+
+async def test_a_share_is_sent_for_a_minute_at_most(
+    network: Network, caplog: pytest.LogCaptureFixture
+) -> None:
+    starts, limiter, other = Starts(), make_limiter(), make_limiter()
+    (await other.acquire(must)).release(SlotResult.ANSWERED)
+    async with anyio.create_task_group() as group:
+        group.start_soon(starts.send_on, limiter)
+        await anyio.sleep(15)
+        network.cut.add(limiter._budget.reports.process)
+        cut = now()
+        await anyio.sleep(200)
+        own = [each for each in starts.moments if each > cut + 1]
+        assert cut + 3 < own[0]
+        assert own[-1] < cut + 61
+        assert max(sum(0 <= later - each < 10 for later in own) for each in own) <= 10
+        assert 50 <= len(own) <= 60
+        assert limiter.snapshot().mode == "waiting"
+        assert "is still away. Nothing is sent until it is back" in caplog.text
+        network.cut.clear()
+        sent = len(starts.spans)
+        await anyio.sleep(10)
+        assert len(starts.spans) - sent >= 10
+        group.cancel_scope.cancel()
+    await close(limiter, other)
+
+
+async def test_a_process_that_waits_sends_nothing_without_the_store(network: Network) -> None:
+    starts, limiter = Starts(), make_limiter(on_store_loss="wait")
+    events: list[tuple[float, str]] = []
+    limiter.on_pause = lambda until, reason: events.append((until, reason))
+    async with anyio.create_task_group() as group:
+        group.start_soon(starts.send_on, limiter)
+        await anyio.sleep(15)
+        network.is_hung = True
+        hung = now()
+        await anyio.sleep(100)
+        assert max(starts.moments) < hung + 0.1
+        assert isinstance(await limiter.try_acquire(must), float)
+        assert limiter.snapshot().wait <= 3.0
+        network.is_hung = False
+        await anyio.sleep(5)
+        assert max(starts.moments) > hung + 100
+        group.cancel_scope.cancel()
+    assert [reason for _, reason in events] == ["store lost"] * 2
+    assert [until - hung for until, _ in events] == pytest.approx([60, 120], abs=2)
+    await close(limiter)
+
+
+async def test_a_process_that_never_reached_the_store_waits_and_says_so(
+    network: Network, caplog: pytest.LogCaptureFixture
+) -> None:
+    starts, limiter = Starts(), make_limiter()
+    network.is_up = False
+    async with anyio.create_task_group() as group:
+        group.start_soon(starts.send, limiter)
+        await anyio.sleep(100)
+        assert starts.spans == []
+        assert limiter.snapshot().mode == "waiting"
+        assert limiter.snapshot().losses == 0
+        (message,) = caplog.messages
+        assert message.startswith("the store of account a has not answered for 5 s (connection")
+        network.is_up = True
+    assert len(starts.spans) == 1
+    await close(limiter)
+
+
+async def test_a_share_pauses_by_itself_when_it_is_throttled(network: Network) -> None:
+    limiter = make_limiter()
+    announced: list[str] = []
+    limiter.on_pause = lambda _, reason: announced.append(reason)
+    (await limiter.acquire(must)).release(SlotResult.ANSWERED)
+    network.is_up = False
+    await anyio.sleep(10)
+    for result in (
+        *(SlotResult.UNUSED, SlotResult.FAILED, SlotResult.NOT_SENT, SlotResult.LOST),
+        *(SlotResult.THROTTLED, SlotResult.ANSWERED, SlotResult.MAINTENANCE),
+    ):
+        (await limiter.acquire(must)).release(result)
+        if result is SlotResult.THROTTLED:
+            assert limiter.snapshot().pause_reason == "throttled"
+    assert limiter.snapshot().paused_until == pytest.approx(now() + 30)
+    assert announced == ["store lost", "throttled", "throttled"]
+    network.is_up = True
+    await anyio.sleep(3)
+    assert limiter.snapshot().pause_reason == "throttled"
+    await close(limiter)
+
+
+async def test_a_store_that_was_emptied_is_noticed(
+    network: Network, caplog: pytest.LogCaptureFixture
+) -> None:
+    starts, limiter = Starts(), make_limiter()
+    async with anyio.create_task_group() as group:
+        group.start_soon(starts.send_on, limiter)
+        await anyio.sleep(20)
+        network.empty()
+        await anyio.sleep(20)
+        group.cancel_scope.cancel()
+    assert starts.worst() <= 20
+    assert limiter.snapshot().losses == 1
+    assert caplog.messages == [
+        "the store of account a has lost what was written in it; all processes pause"
+    ]
+    await close(limiter)
+
+
+async def test_waits_survive_ten_seconds_without_the_store(
+    network: Network, provider: FakeProvider
+) -> None:
+    provider.limit = (20, 10.0)
+    ids = [f"t{number}" for number in range(60)]
+    for task_id in ids:
+        provider.add(task_id, 30)
+
+    async def lose() -> None:
+        await anyio.sleep(12)
+        network.is_up = False
+        network.empty()
+        await anyio.sleep(10)
+        network.is_up = True
+
+    client = make_client(limiter=make_limiter())
+    async with client, anyio.create_task_group() as group:
+        group.start_soon(lose)
+        outcomes = await client.wait_for_tasks(ids)
+    assert all(outcome.succeeded for outcome in outcomes.values())
+    assert provider.throttled == 0
+
+
+# A store that refuses
+
+
+async def test_a_store_that_refuses_the_script_is_an_error_that_says_what_is_needed(
+    network: Network,
+) -> None:
+    limiter = make_limiter()
+    network.refusal = "NOPERM this user has no permissions to run the 'time' command"
+    with pytest.raises(ConfigurationError) as caught:
+        await limiter.acquire(must)
+    assert "the store of account a refuses the rate limiter: NOPERM" in str(caught.value)
+    assert "TIME" in str(caught.value)
+    network.refusal = None
+    (await limiter.acquire(must)).release(SlotResult.ANSWERED)
+    # Later, it is a store that is away.
+    network.refusal = "NOPERM"
+    await anyio.sleep(10)
+    assert limiter.snapshot().mode == "own share"
+    await close(limiter)
+
+
+async def test_requests_that_wait_for_the_store_learn_that_it_refuses(network: Network) -> None:
+    limiter = make_limiter()
+    network.is_up = False
+
+    async def ask() -> None:
+        with pytest.raises(ConfigurationError, match="refuses"):
+            await limiter.acquire(must)
+
+    async with anyio.create_task_group() as group:
+        for _ in range(3):
+            group.start_soon(ask)
+        await anyio.sleep(10)
+        network.refusal = "WRONGPASS"
+        network.is_up = True
+    await close(limiter)
+
+
+# Loops and processes
+
+
+async def test_a_limiter_that_moves_gives_up_what_its_loop_has_sent(network: Network) -> None:
+    limiter, other = make_limiter(RateLimit(1, 10.0)), make_limiter(RateLimit(1, 10.0))
+    slot = await limiter.acquire(must)
+    limiter.move(0.0)
+    slot.release(SlotResult.UNUSED)
+    assert limiter.snapshot().in_flight == 0
+    await anyio.sleep(2)
+    began = now()
+    (await other.acquire(must)).release(SlotResult.ANSWERED)
+    assert now() - began == pytest.approx(8, abs=0.2)
+    await close(limiter, other)
+
+
+async def test_a_limiter_moves_while_its_store_is_away(network: Network) -> None:
+    limiter = make_limiter()
+    (await limiter.acquire(must)).release(SlotResult.THROTTLED)
+    await anyio.sleep(0.1)
+    limiter.move(0.0)
+    network.is_up = False
+    await anyio.sleep(10)
+    (await limiter.acquire(must)).release(SlotResult.ANSWERED)
+    limiter.move(0.0)
+    assert limiter.snapshot().mode == "own share"
+    await close(limiter)
+
+
+async def test_a_forked_process_has_a_name_of_its_own(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limiter = make_limiter()
+    (await limiter.acquire(must)).release(SlotResult.ANSWERED)
+    name = limiter._budget.reports.process
+    monkeypatch.setattr("os.getpid", lambda: -1)
+    (await limiter.acquire(must)).release(SlotResult.ANSWERED)
+    assert limiter._budget.reports.process != name
+    assert limiter.snapshot().processes == 2
+    await close(limiter)
+
+
+@pytest.mark.parametrize(
+    "options, problem",
+    [
+        ({"account": ""}, "account must be"),
+        ({"account": "a b"}, "account must be"),
+        ({"account": "a}b"}, "account must be"),
+        ({"account": "a\n"}, "account must be"),
+        ({"account": None}, "account must be"),
+        ({"rate_limit": None}, "rate_limit must be a RateLimit"),
+        ({"on_store_loss": "ignore"}, 'on_store_loss must be "share" or "wait"'),
+        ({"store": "http://:secret@store"}, "must be like redis://"),
+        ({"store": "redis://:se/cret@store"}, "must be like redis://"),
+        ({"store": None}, "must be a URL, or a client of redis.asyncio"),
+    ],
+)
+def test_an_unusable_argument_is_refused_without_its_secrets(
+    options: dict[str, Any], problem: str
+) -> None:
+    given: dict[str, Any] = {"store": URL, "account": "a"} | options
+    with pytest.raises(InvalidArgumentError, match=problem) as caught:
+        RedisLimiter(given.pop("store"), **given)
+    assert "cret" not in str(caught.value)
