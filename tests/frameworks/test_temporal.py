@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -38,7 +39,13 @@ class Service:
         self.folder = folder
         self.client = client
         self.emulator = emulator
-        self.environ = {"VOCALSEP_API_KEY": "a-key", "VOCALSEP_BASE_URL": emulator.url}
+        self.environ = {
+            **os.environ,
+            # So that the programs find each other, also where Python leaves their folder out.
+            "PYTHONPATH": str(folder),
+            "VOCALSEP_API_KEY": "a-key",
+            "VOCALSEP_BASE_URL": emulator.url,
+        }
         address = client.service_client.config.target_host
         # A lost worker is to be noticed soon.
         for name, content in files_of(PAGE).items():
@@ -94,7 +101,7 @@ async def test_the_programs_of_the_page_separate_a_song(tmp_path: Path) -> None:
         service = Service(tmp_path, client, emulator)
         with service.worker():
             command = [sys.executable, "start.py"]
-            done = await anyio.run_process(command, cwd=tmp_path)
+            done = await anyio.run_process(command, cwd=tmp_path, env=service.environ)
         (task_id,) = emulator.tasks
         assert done.stdout.decode() == f"{task_id} SUCCESS ['instrumental', 'vocal']\n"
 
