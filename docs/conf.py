@@ -26,13 +26,12 @@ exclude_patterns = ["_ext"]
 default_role = "py:name"
 nitpicky = True
 nitpick_ignore = [
-    # Private classes in annotations of public ones: users never name them.
+    # The secrets of a key, as its type names them: users pass the key.
     ("py:class", "vocalsep_async._signing.Secrets"),
-    ("py:class", "vocalsep_async._receiving.Receiver"),
 ]
 
-# Too much to install for a page.
-autodoc_mock_imports = ["airflow"]
+# Texts name options, such as --key-file, and have their quotation marks on purpose.
+smartquotes = False
 add_module_names = False
 # Frameworks are large, and their names are no part of what is documented here.
 autodoc_mock_imports = ["airflow", "temporalio"]

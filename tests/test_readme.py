@@ -224,6 +224,11 @@ def test_every_page_with_blocks_of_its_own_kind_has_a_test_that_runs_them() -> N
         assert page in (ROOT / "tests" / name).read_text(encoding="utf-8")
 
 
+def test_no_notebook_is_left_out() -> None:
+    # Its cells are blocks of a page, as in docs/how-to/jupyter.md, whose test runs them in a kernel.
+    assert not list((ROOT / "docs").rglob("*.ipynb"))
+
+
 def test_every_note_of_a_docstring_is_for_a_block() -> None:
     assert NOTES_OF_DOCSTRINGS.keys() <= {str(block) for block in FOUND}
 
