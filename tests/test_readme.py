@@ -225,7 +225,7 @@ def test_every_page_with_blocks_of_its_own_kind_has_a_test_that_runs_them() -> N
 
 
 def test_no_notebook_is_left_out() -> None:
-    # Its cells are blocks of a page, as in docs/how-to/jupyter.md, whose test runs them in a kernel.
+    # Cells are blocks of a page, as in docs/how-to/jupyter.md; its test runs them in a kernel.
     assert not list((ROOT / "docs").rglob("*.ipynb"))
 
 
