@@ -13,6 +13,7 @@ from sphinx.transforms.post_transforms import SphinxPostTransform
 _PYTHON = "https://docs.python.org/3/library/"
 _AIOHTTP = "https://docs.aiohttp.org/en/stable/"
 _YARL = "https://yarl.aio-libs.org/en/stable/api.html"
+_AIRFLOW = "https://airflow.apache.org/docs/apache-airflow/stable/_api/airflow/"
 _OTEL = "https://opentelemetry-python.readthedocs.io/en/latest/api/"
 
 PAGES = {
@@ -23,7 +24,9 @@ PAGES = {
     "aiohttp.web.BaseRequest": f"{_AIOHTTP}web_reference.html",
     "aiohttp.web.Response": f"{_AIOHTTP}web_reference.html",
     "aiohttp.web.RouteTableDef": f"{_AIOHTTP}web_reference.html",
+    "airflow.triggers.base.TriggerEvent": f"{_AIRFLOW}triggers/base/index.html",
     "collections.abc.AsyncIterable": f"{_PYTHON}collections.abc.html",
+    "collections.abc.AsyncIterator": f"{_PYTHON}collections.abc.html",
     "collections.abc.Awaitable": f"{_PYTHON}collections.abc.html",
     "collections.abc.Callable": f"{_PYTHON}collections.abc.html",
     "collections.abc.Iterable": f"{_PYTHON}collections.abc.html",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -173,7 +173,7 @@ class SeparationTrigger(BaseTrigger):
         client_factory: str | None = None,
     ) -> None:
         super().__init__()
-        self.separation = dict(separation)
+        self.separation: dict[str, Any] = dict(separation)
         self.conn_id = conn_id
         self.until = until
         self.client_factory = client_factory
@@ -232,7 +232,7 @@ class SeparateSongOperator(BaseOperator):
         InvalidArgumentError: the type, *timeout* or *on_uncertain* is unusable.
     """
 
-    template_fields = ("audio_url", "source_task_id", "audio_id", "download_to")
+    template_fields: Sequence[str] = ("audio_url", "source_task_id", "audio_id", "download_to")
 
     def __init__(
         self,
@@ -256,10 +256,10 @@ class SeparateSongOperator(BaseOperator):
         self.source_task_id = source_task_id
         self.audio_id = audio_id
         # A plain string: Airflow stores the operator as JSON.
-        self.type = str(separation_type(type))
+        self.type: str = str(separation_type(type))
         self.stem_name = stem_name
         self.download_to = download_to
-        self.timeout = _validation.timeout(timeout)
+        self.timeout: float | None = _validation.timeout(timeout)
         self.on_uncertain = on_uncertain
         self.conn_id = conn_id
         self.client_factory = client_factory
