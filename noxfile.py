@@ -215,7 +215,7 @@ def _build_site(session: nox.Session, *requirements: str) -> None:
     session.run("python", "-m", "build", "--no-isolation", "--sdist", "--outdir", tmp)
     session.run("python", "-m", "tarfile", "-e", next(tmp.glob("*.tar.gz")), tmp)
     (source,) = (path for path in tmp.iterdir() if path.is_dir())
-    session.install(f"{source}[otel]", *requirements)
+    session.install(f"{source}[otel,redis]", *requirements)
     with session.chdir(source):
         build = ("sphinx-build", "--builder=html", "--fail-on-warning", "--keep-going")
         session.run(*build, "docs", tmp / "site", env=ENV)

@@ -33,7 +33,7 @@ nitpick_ignore = [
 # Texts name options, such as --key-file, and have their quotation marks on purpose.
 smartquotes = False
 add_module_names = False
-# Frameworks are large, and their names are no part of what is documented here.
+# These are large, and their names are no part of what is documented here.
 autodoc_mock_imports = ["airflow", "temporalio"]
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
