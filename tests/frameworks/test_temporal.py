@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import importlib
 import os
-import signal
 import sys
 from collections.abc import Callable
 from datetime import timedelta
@@ -145,8 +144,9 @@ async def test_a_worker_that_is_stopped_hands_its_songs_to_the_next_one(tmp_path
         handle = await service.begin()
         with service.worker() as first:
             await service.step(handle, "created")
-            first.send_signal(signal.SIGINT)
+            first.terminate()
             await until(lambda: first.poll() is not None)
+            assert first.returncode == 0
         with service.worker():
             (task_id,) = emulator.tasks
             emulator.finish(task_id)
