@@ -13,8 +13,10 @@ from weakref import WeakMethod, WeakSet, ref
 
 from vocalsep_async._limiting import Grant, Line, Place, RateLimitState
 from vocalsep_async._tasks import call_in
-from vocalsep_async.policies import ABSENCE_PATIENCE, RateLimit
+from vocalsep_async.policies import ABSENCE_PATIENCE, LONGEST_SPREAD, RateLimit
 
+_BUSY = 1.0
+"""Seconds after which to ask again where it is not known when a slot will be free."""
 Ending = Callable[[RateLimitState, Grant, float], object]
 """Records how a request ended, at a moment."""
 
@@ -135,6 +137,8 @@ class Budget:
         """Members whose client is gone, to be removed; a finalizer must not wait for the lock."""
         self._pause_reason: str | None = None
         self._announced_until = -math.inf
+        self._appointed = -math.inf
+        """When the last one that could not wait was told to come again."""
         _BUDGETS.add(self)
 
     def restart(self) -> None:
@@ -292,6 +296,19 @@ class Budget:
             return False
         return True
 
+    def appoint(self, now: float) -> float:
+        """Seconds after which one that cannot wait asks again: each at another moment."""
+        with self._lock:
+            wait = self._wait(now)
+            if math.isinf(wait):
+                wait = _BUSY
+            # Those who wait in the line come first.
+            earliest = now + wait + len(self._line) * self._state.gap
+            following = self._appointed + self._state.gap
+            is_next = earliest < following <= earliest + LONGEST_SPREAD
+            self._appointed = following if is_next else earliest
+            return self._appointed - now
+
     # Pauses
 
     def _begin_pause(self, member: Member, now: float, reason: str) -> Pause | None:
@@ -346,6 +363,7 @@ class Budget:
                 self._lose(member, now - shift)
             self._state.move(shift, now)
             self._announced_until += shift
+            self._appointed += shift
 
     # What it shows
 

@@ -145,6 +145,24 @@ class RequestQueue:
         finally:
             self._turns.release()
 
+    async def acquire_within(self, seconds: float) -> RequestSlot | None:
+        """Queue for a slot for so many *seconds* and take it; None if none came.
+
+        Raises:
+            ClientClosedError: the queue was closed, before or meanwhile.
+            VocalSepError: too many answers raised doubts about the address.
+        """
+        try:
+            async with asyncio.timeout(seconds) as timer:
+                if self._turns.is_taken:
+                    await self._turns.wait_as_call()
+                self._turns.is_taken = True
+                return RequestSlot(self, await self._asked(self._bid_of_call))
+        except TimeoutError:
+            if not timer.expired():
+                raise  # of a limiter of the user
+            return None
+
     async def try_acquire(self) -> RequestSlot | float:
         """Take a slot, or return the seconds after which to ask again.
 

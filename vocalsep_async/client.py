@@ -406,7 +406,8 @@ class VocalSepClient:
 
         Nothing but one answer is waited for: where the rate limit has no room, nothing is sent.
         Call it again after `PollPending.delay` seconds with `PollPending.state`, in any process:
-        the state is JSON.
+        the state is JSON. Callers without a slot get times one after the other; one that comes at
+        its time comes before other polls, and waits for its slot for up to 2 s.
 
         Args:
             task: its id or ref.

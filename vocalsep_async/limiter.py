@@ -173,6 +173,14 @@ class Limiter(ABC):
     def snapshot(self) -> LimiterSnapshot:
         """The state at this moment, without I/O."""
 
+    def retry_in(self) -> float:
+        """Seconds after which a caller that cannot wait for a slot should ask again, without I/O.
+
+        Override it to give each caller a moment of its own. If all come when a slot may be free, as
+        the `snapshot` says, all but one of them come in vain.
+        """
+        return self.snapshot().wait
+
     @property
     def rate(self) -> float:
         """The rate of the `snapshot`. Each poll reads it: override it if a snapshot costs more."""
@@ -313,6 +321,10 @@ class RateLimiter(Limiter):
             paused_until=None if pause is None else pause.until,
             pause_reason=None if pause is None else pause.reason,
         )
+
+    def retry_in(self) -> float:
+        """Seconds after which to ask again: another moment for each caller, as slots come."""
+        return self._budget.appoint(_now())
 
     @property
     def rate(self) -> float:

@@ -121,6 +121,11 @@ STORE_NOTICE = 5.0
 ABSENCE_PATIENCE = 0.1
 """Seconds for which a slot is kept free for the client of an account whose turn it is, while its
 event loop has no time. Then the next client gets it."""
+TURN_PATIENCE = 2.0
+"""Seconds for which a call of `poll_once` that comes when it was told to waits for a slot: another
+request may wait for the same one."""
+LONGEST_SPREAD = 300.0
+"""Seconds over which calls of `poll_once` that found no slot are told to come again."""
 ACCOUNT_MEMORY = 900.0
 """Seconds for which a process remembers an account after the last of its clients was closed: what
 was sent, what throttling has shown, and how long its tasks take."""

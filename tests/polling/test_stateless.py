@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
 
@@ -24,6 +26,7 @@ from fakes import (
 )
 from hypothesis import given
 from hypothesis import strategies as st
+from limiters import WrappedLimiter
 from virtual_time import VIRTUAL_TIME
 
 from vocalsep_async import (
@@ -50,6 +53,7 @@ from vocalsep_async import (
 )
 from vocalsep_async._polling import stateless
 from vocalsep_async._scheduling.sibling_ages import GUESSED_AGE
+from vocalsep_async.policies import TURN_PATIENCE
 
 pytestmark = pytest.mark.anyio
 
@@ -314,7 +318,8 @@ async def test_throttling_and_maintenance_pause_the_whole_client(
     async with make_client(poll=Interval(0.01)) as client:
         first = pending(await client.poll_once("a"))
         assert first.delay == pytest.approx(pause, abs=0.01)
-        assert pending(await client.poll_once("b")).delay == pytest.approx(pause, abs=0.01)
+        # Not at the same moment: one poll shows whether the pause is over.
+        assert pending(await client.poll_once("b")).delay == pytest.approx(pause + 0.5, abs=0.01)
         assert provider.sent == ["a"]
         await anyio.sleep(first.delay)
         assert isinstance(await client.poll_once("a", state=first.state), PollDone)
@@ -643,3 +648,126 @@ class TestGarbage:
 
         backend, options = VIRTUAL_TIME
         anyio.run(polls, backend=backend, backend_options=options)
+
+
+# Many callers that cannot sleep
+
+
+async def polled_to_the_end(client: VocalSepClient, task_id: str, calls: list[str]) -> float:
+    """Poll as callers do that come back; the moment at which the end is known."""
+    state = None
+    while True:
+        calls.append(task_id)
+        answer = await client.poll_once(task_id, state=state)
+        if isinstance(answer, PollDone):
+            return anyio.current_time()
+        await anyio.sleep(answer.delay)
+        state = answer.state
+
+
+@pytest.mark.own_limiter
+async def test_callers_that_are_refused_come_back_one_after_the_other(
+    provider: FakeProvider,
+) -> None:
+    delays = []
+    async with make_client() as one, make_client() as other:
+        for number in range(30):
+            client = (one, other)[number % 2]
+            answer = await client.poll_once(f"t{number}")
+            if isinstance(answer, PollPending):
+                delays.append(answer.delay)
+    assert len(provider.sent) == 4
+    gaps = [later - earlier for earlier, later in pairwise(delays)]
+    assert gaps == pytest.approx([0.5] * 25)
+
+
+@pytest.mark.own_limiter
+async def test_a_caller_that_comes_before_its_turn_keeps_it(provider: FakeProvider) -> None:
+    provider.add("a", 1000)
+    async with make_client(rate_limit=RateLimit(1, 10.0)) as client:
+        await client.poll_once("first")
+        answers = [pending(await client.poll_once("a", state=None))]
+        for _ in range(50):
+            answers.append(pending(await client.poll_once("a", state=answers[-1].state)))
+        assert [each.delay for each in answers] == pytest.approx([answers[0].delay] * 51, abs=1)
+        # The next one comes after it, and not after fifty others.
+        assert pending(await client.poll_once("b")).delay == pytest.approx(20, abs=1)
+
+
+@pytest.mark.own_limiter
+async def test_no_number_of_callers_is_put_off_for_long(provider: FakeProvider) -> None:
+    async with make_client() as client:
+        answers = [await client.poll_once(f"t{number}") for number in range(2000)]
+    delays = [answer.delay for answer in answers if isinstance(answer, PollPending)]
+    assert 290 < max(delays) < 310
+
+
+@pytest.mark.own_limiter
+async def test_sixty_callers_rarely_come_in_vain(provider: FakeProvider, wall: Wall) -> None:
+    provider.limit = (20, 10.0)
+    calls: list[str] = []
+    clients = [make_client() for _ in range(60)]
+    for number in range(60):
+        provider.add(f"t{number}", 5)
+    async with anyio.create_task_group() as group:
+        for number, client in enumerate(clients):
+            group.start_soon(polled_to_the_end, client, f"t{number}", calls)
+    assert provider.throttled == 0
+    assert len(calls) < 2.5 * len(provider.sent)
+    assert anyio.current_time() - 1000 < 45
+    for client in clients:
+        await client.aclose()
+
+
+@pytest.mark.own_limiter
+@pytest.mark.parametrize("is_other", [True, False], ids=["of another client", "of the client"])
+async def test_a_batch_that_could_use_every_slot_leaves_some_to_callers_that_come_in_turn(
+    provider: FakeProvider, wall: Wall, *, is_other: bool
+) -> None:
+    for number in range(200):
+        provider.add(f"t{number}", 60)
+    provider.add("a", 20)
+    async with make_client() as one, make_client() as other:
+        batch = asyncio.ensure_future(one.wait_for_tasks([f"t{number}" for number in range(200)]))
+        await anyio.sleep(30)
+        began, calls = anyio.current_time(), list[str]()
+        client = other if is_other else one
+        assert await polled_to_the_end(client, "a", calls) - began < 10
+        assert len(calls) <= 4
+        batch.cancel()
+
+
+@pytest.mark.own_limiter
+async def test_a_caller_waits_for_its_turn_no_longer_than_a_moment(
+    provider: FakeProvider, wall: Wall
+) -> None:
+    async with make_client(rate_limit=RateLimit(1, 100.0)) as client:
+        await client.get_task("first")
+        answer = pending(await client.poll_once("a"))
+        await anyio.sleep(answer.delay - 1)
+        call = asyncio.ensure_future(client.get_task("second"))
+        await anyio.sleep(1)
+        began = anyio.current_time()
+        again = pending(await client.poll_once("a", state=answer.state))
+        assert anyio.current_time() - began == pytest.approx(TURN_PATIENCE)
+        assert again.delay > 90
+        await call
+    assert provider.sent == ["first", "second"]
+
+
+async def test_a_timeout_of_the_limiter_itself_is_raised(
+    provider: FakeProvider, wall: Wall
+) -> None:
+    class Failing(WrappedLimiter):
+        async def acquire(self, bid: Any) -> Any:
+            raise TimeoutError("the store")
+
+        async def try_acquire(self, bid: Any) -> float:
+            return 5.0
+
+    async with make_client(limiter=Failing()) as client:
+        answer = pending(await client.poll_once("a"))
+        assert answer.delay == 5.0
+        await anyio.sleep(answer.delay)
+        with pytest.raises(TimeoutError, match="the store"):
+            await client.poll_once("a", state=answer.state)

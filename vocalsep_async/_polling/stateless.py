@@ -20,13 +20,14 @@ from vocalsep_async._failures import FailureStreak, is_refusal
 from vocalsep_async._polling.direct import DirectPolls
 from vocalsep_async._polling.refusals import CONFIRMATION, Refusals
 from vocalsep_async._polling.target import LONGEST_AGE, Verdict
+from vocalsep_async._request_queue import RequestSlot
 from vocalsep_async._scheduling.hazards import HazardTable
 from vocalsep_async._scheduling.sibling_ages import GUESSED_AGE
 from vocalsep_async._sender import RequestSender
 from vocalsep_async.durations import view_of
 from vocalsep_async.errors import InvalidArgumentError, VocalSepError
 from vocalsep_async.models import PollDone, PollPending, SeparationTask, TaskRef, as_status
-from vocalsep_async.policies import PollContext, PollPolicy
+from vocalsep_async.policies import TURN_PATIENCE, PollContext, PollPolicy
 from vocalsep_async.providers import Request
 
 _BUSY = 1.0
@@ -58,6 +59,7 @@ class _State:
         created: when the task was created; None if not known.
         understood: whether any answer came from this API.
         doubted: since when records have left the end in doubt; None without a doubt.
+        turn: when the next call gets the slot that the last one did not; None if that had one.
     """
 
     # Flat, because it is what users store as JSON.
@@ -70,6 +72,7 @@ class _State:
     created: float | None = field(default=None, validator=_moment)
     understood: bool = field(default=False, validator=_validation.flag)
     doubted: float | None = field(default=None, validator=_moment)
+    turn: float | None = field(default=None, validator=_moment)
 
     @property
     def streak(self) -> FailureStreak:
@@ -77,7 +80,7 @@ class _State:
 
     def polled(self, streak: FailureStreak, **changes: Any) -> _State:
         """The state after one more poll, whose failures in a row *streak* counts."""
-        return evolve(self, polls=self.polls + 1, **asdict(streak), **changes)
+        return evolve(self, polls=self.polls + 1, turn=None, **asdict(streak), **changes)
 
 
 def _read(state: Any) -> _State:
@@ -136,11 +139,10 @@ class StatelessPoller:
         # The client may be new, and would doubt the address at each 405 again.
         if known.understood:
             self._queue.on_understood()
-        # Not queued: a caller that must not sleep comes back later.
-        slot = await self._queue.try_acquire()
+        slot = await self._acquire(known)
         if isinstance(slot, (int, float)):
             # Not 0: the caller would ask again and again while another request is ahead.
-            return self._pending(known, slot if 0 < slot < math.inf else _BUSY)
+            return self._put_off(known, slot if 0 < slot < math.inf else _BUSY)
         request = self._polls.request(ref)
         try:
             task, age = await self._polls.send(
@@ -152,6 +154,24 @@ class StatelessPoller:
         if verdict.has_ended:
             return PollDone(verdict.task)
         return self._running(known, ref, policy, verdict, age)
+
+    async def _acquire(self, known: _State) -> RequestSlot | float:
+        """A slot, or the seconds after which to ask again."""
+        slot = await self._queue.try_acquire()
+        # Mostly not queued: a caller that must not sleep comes back later.
+        if isinstance(slot, RequestSlot) or known.turn is None or time.time() < known.turn:
+            return slot
+        return await self._queue.acquire_within(TURN_PATIENCE) or slot
+
+    def _put_off(self, known: _State, seconds: float) -> PollPending:
+        """Have the caller poll when it is its turn, and after *seconds* at the earliest."""
+        now = time.time()
+        if known.turn is not None and now < known.turn:
+            # It came before its time, and does not get another one.
+            return self._pending(known, max(seconds, known.turn - now))
+        retry_in = self._queue.limiter.retry_in()
+        delay = max(seconds, _BUSY if math.isinf(retry_in) else retry_in)
+        return self._pending(evolve(known, turn=now + delay), delay)
 
     def _running(
         self,
@@ -200,8 +220,10 @@ class StatelessPoller:
     def _pending(self, known: _State, delay: float) -> PollPending:
         """Have the caller poll after *delay* seconds, or later if the rate limit wants it."""
         paused_for = self._queue.paused_until() - asyncio.get_running_loop().time()
-        wait = max(delay, self._queue.limiter.snapshot().wait)
-        earliest = max(paused_for, _BUSY if math.isinf(wait) else wait)
+        wait = max(paused_for, self._queue.limiter.snapshot().wait)
+        if known.turn is None and delay < wait:
+            return self._put_off(known, delay)
+        earliest = max(delay, paused_for)
         status = None if known.status is None else as_status(known.status)
         known = evolve(known, understood=self._queue.is_understood)
         return PollPending(delay=earliest, state=asdict(known), status=status)
