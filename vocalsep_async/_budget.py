@@ -277,24 +277,22 @@ class Budget:
             lost before.
         """
         with self._lock:
-            if not self._forget(member, grant):
+            if grant not in member.in_flight:
                 return None
+            member.in_flight.remove(grant)
             record(self._state, grant, now)
             if reason is None and self._state.is_outage:
                 reason = "outage"
             pause = None if reason is None else self._begin_pause(member, now, reason)
             # Most ends allow nothing earlier than before: the spacing decides.
-            leader = cast("Waiter | None", self._line.leader)
-            if leader is not None and now + self._state.wait(now) < leader.due:
+            if self._line and now + self._state.wait(now) < self._leader_due:
                 self._wake_leader()
             return pause
 
-    def _forget(self, member: Member, grant: Grant) -> bool:
-        try:
-            member.in_flight.remove(grant)
-        except KeyError:
-            return False
-        return True
+    @property
+    def _leader_due(self) -> float:
+        leader = cast("Waiter | None", self._line.leader)
+        return -math.inf if leader is None else leader.due
 
     def appoint(self, now: float) -> float:
         """Seconds after which one that cannot wait asks again: each at another moment."""
@@ -333,16 +331,16 @@ class Budget:
     # Requests whose ends are not reported
 
     def _lose(self, member: Member, now: float) -> None:
-        for grant in tuple(member.in_flight):
-            if self._forget(member, grant):
-                self._state.on_lost(grant, now)
+        while member.in_flight:
+            self._state.on_lost(member.in_flight.pop(), now)
 
     def _lose_unreported(self, now: float) -> None:
         """Take for lost what is under way in event loops that do not run."""
         self._drop_gone(now)
         for member in self._members:
             for grant in tuple(member.in_flight):
-                if member.has_lost(grant, now, self._state.period) and self._forget(member, grant):
+                if member.has_lost(grant, now, self._state.period):
+                    member.in_flight.discard(grant)
                     self._state.on_lost(grant, now)
 
     def _drop_gone(self, now: float) -> None:

@@ -291,12 +291,14 @@ class RateLimiter(Limiter):
     ) -> None:
         if member is not self._member:
             return  # `move` has taken the request for lost
-        self._sent -= result in (SlotResult.NOT_SENT, SlotResult.UNUSED)
-        self._throttled += result is SlotResult.THROTTLED
-        if result in _PAUSING:
+        if result is SlotResult.ANSWERED:  # nearly always: what follows takes its time
+            pause = self._budget.end(member, grant, _now(), RateLimitState.on_answer)
+        elif result in _PAUSING:
+            self._throttled += result is SlotResult.THROTTLED
             record = partial(_PAUSING[result], retry_after=retry_after)
             pause = self._budget.end(member, grant, _now(), record, result.value)
         else:
+            self._sent -= result in (SlotResult.NOT_SENT, SlotResult.UNUSED)
             pause = self._budget.end(member, grant, _now(), _ENDINGS[result])
         if pause is not None:
             self._announce(pause)
@@ -372,7 +374,6 @@ class _GrantedSlot:
 
 
 _ENDINGS: dict[SlotResult, Ending] = {
-    SlotResult.ANSWERED: RateLimitState.on_answer,
     SlotResult.FAILED: RateLimitState.on_failed,
     SlotResult.LOST: RateLimitState.on_lost,
     SlotResult.NOT_SENT: RateLimitState.on_not_sent,
