@@ -334,6 +334,17 @@ def test_a_limiter_serves_one_loop_after_the_other(store: StoreServer) -> None:
     assert limiter._budget.sent == 10
 
 
+async def test_a_borrowed_client_stays_with_its_loop(store: StoreServer) -> None:
+    client = redis.asyncio.Redis.from_url(store.url)
+    limiter = make_limiter(client)
+    await send(limiter)
+    limiter.move(0.0)
+    with pytest.raises(ConfigurationError, match="the URL of the store instead"):
+        await limiter.acquire(must)
+    await limiter.aclose()
+    await client.aclose()
+
+
 def test_two_processes_share_a_budget_whatever_their_clocks_say(store: StoreServer) -> None:
     shifts = ("-30", "0", "0.2", "30")
     processes = [

@@ -108,6 +108,7 @@ class RedisLimiter(Limiter):
         self._timer: asyncio.TimerHandle | None = None
         self._lives = 0
         """Event loops, clients and processes that it has served."""
+        self._has_moved = False
         self._unbind()
 
     def _unbind(self) -> None:
@@ -135,7 +136,8 @@ class RedisLimiter(Limiter):
         """Wait for a slot and take it.
 
         Raises:
-            ConfigurationError: the store refuses this process or the script.
+            ConfigurationError: the store refuses this process or the script, or its client belongs
+                to an event loop that was closed.
         """
         await checkpoint_if_cancelled()
         # One question at a time: what it is told holds for the others, too.
@@ -287,6 +289,11 @@ class RedisLimiter(Limiter):
         if self._store is None:
             address = self._address
             is_borrowed = isinstance(address, Client)
+            if is_borrowed and self._has_moved:
+                raise ConfigurationError(
+                    "the Redis client of the limiter belongs to an event loop that was closed; "
+                    "give RedisLimiter the URL of the store instead"
+                )
             client = address if isinstance(address, Client) else client_of(address)
             self._store = Store(client, self._account, is_borrowed=is_borrowed)
         return self._store
@@ -351,6 +358,7 @@ class RedisLimiter(Limiter):
     def move(self, shift: float) -> None:
         """Go on in the running event loop; what the loop before has sent still counts."""
         self._unbind()
+        self._has_moved = True
         self._budget.move(shift, _now())
         self._note(_now())
         self._report_soon()
