@@ -229,8 +229,16 @@ def _build_site(session: nox.Session, *requirements: str) -> None:
 def benchmarks(session: nox.Session) -> None:
     """Measure; figures of CPU are ratios within one run."""
     _install(session, "benchmarks")
-    for script in sorted(Path("benchmarks").glob("*.py")):
+    others = {Path("benchmarks/cluster.py")}  # has a session of its own
+    for script in sorted({*Path("benchmarks").glob("*.py")} - others):
         session.run("python", script, *session.posargs, env=ENV)
+
+
+@nox.session
+def cluster(session: nox.Session) -> None:
+    """Share a limit between processes in a store, judged by nginx; needs nginx, half an hour."""
+    _install(session, "tests")
+    session.run("python", "benchmarks/cluster.py", *session.posargs, env=ENV)
 
 
 @nox.session
