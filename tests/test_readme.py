@@ -49,6 +49,7 @@ BLOCKS_OF = {
     "docs/how-to/limiter.md": 1,
     "docs/how-to/moving.md": 3,
     "docs/how-to/prefect.md": 1,
+    "docs/how-to/processes.md": 2,
     "docs/how-to/songs.md": 5,
     "docs/how-to/temporal.md": 5,
     "docs/how-to/tracing.md": 5,
@@ -106,6 +107,7 @@ FILES_RUN_BY = {
     "docs/how-to/fastapi.md": "how_to/test_services.py",
     "docs/how-to/lambda.md": "how_to/test_lambda.py",
     "docs/how-to/moving.md": "how_to/test_moving.py",
+    "docs/how-to/processes.md": "shared_limit/test_page.py",
     "docs/how-to/airflow.md": "frameworks/test_airflow.py",
     "docs/how-to/celery.md": "frameworks/test_celery.py",
     "docs/how-to/prefect.md": "frameworks/test_prefect.py",
@@ -118,7 +120,7 @@ RUN_BY = {
 }
 """Pages whose blocks belong together, and the tests that run all of them."""
 FENCE = re.compile(r"^```([\w{}-]*)(?: [./\w]+)?\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-LANGUAGES = {"python", "sh", "console", "text", "json", "toml"}
+LANGUAGES = {"python", "sh", "console", "text", "json", "toml", "yaml"}
 DIRECTIVES = {"{eval-rst}", "{include}", "{literalinclude}", "{toctree}"}
 LINK = re.compile(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)")
 HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
