@@ -72,8 +72,12 @@ def names_read(tree: ast.Module) -> Iterator[Any]:
                 pass
             case _:
                 continue
-        if ast.unparse(mapping) in {"environ", "os.environ"}:
+        if ast.unparse(mapping).rpartition(".")[2] == "environ":
             yield name
+    # Ours, however they are read.
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and re.fullmatch(r"VOCALSEP_[A-Z_]+", str(node.value)):
+            yield node
 
 
 def test_every_way_to_read_a_variable_is_seen() -> None:
@@ -81,9 +85,9 @@ def test_every_way_to_read_a_variable_is_seen() -> None:
 _NAME = "D"
 os.environ["A"], os.environ.get("B", ""), environ.get("C"), environ[_NAME], os.getenv("E")
 if "F" in os.environ and "G" not in environ: os.environ.pop("H")
-other["X"], other.get("Y")
+other["X"], other.get("Y"), read("VOCALSEP_A"), "VOCALSEP_A in a text"
 """
-    assert sorted(variables_in(source, "a.py")) == list("ABCDEFGH")
+    assert sorted(variables_in(source, "a.py")) == [*"ABCDEFGH", "VOCALSEP_A"]
     with pytest.raises(KeyError, match="a_new_one"):
         list(variables_in("os.environ[a_new_one]", "a.py"))
 
