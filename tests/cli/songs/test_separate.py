@@ -404,9 +404,12 @@ def test_a_song_that_failed_is_created_again_if_that_is_asked_for(
     assert sent(vocalsep_emulator, CREATE) == 3
 
 
+@pytest.mark.parametrize("vocalsep_emulator_options", [{"rate_limit": None, "speed": 1}])
 def test_a_task_that_takes_too_long_is_exit_code_4(vocalsep_emulator: Emulator) -> None:
     slow = separate(vocalsep_emulator, "songs", "--yes", "--timeout", "0")
     assert slow.exit_code == 4
+    for task_id in vocalsep_emulator.tasks:
+        vocalsep_emulator.finish(task_id)
     assert separate(vocalsep_emulator, "songs").exit_code == 0
     assert sent(vocalsep_emulator, CREATE) == 2
 
