@@ -47,6 +47,9 @@ class WrappedLimiter(Limiter):
     def snapshot(self) -> LimiterSnapshot:
         return self.inner.snapshot()
 
+    def retry_in(self) -> float:
+        return self.inner.retry_in()
+
     def wake(self) -> None:
         self.wakes += 1
 

@@ -14,7 +14,7 @@ import pytest
 from fakes import FakeProvider, make_client
 from virtual_time import VIRTUAL_TIME, VirtualTimeLoop
 
-from vocalsep_async import VocalSepClient
+from vocalsep_async import VocalSepClient, _budget
 from vocalsep_async._accounts import ACCOUNTS, Accounts, Identity, has_system_clock
 from vocalsep_async._transport.secrets import ApiKey
 from vocalsep_async.limiter import RateLimiter
@@ -242,7 +242,7 @@ async def test_a_process_that_was_forked_begins_without_accounts_and_clients(
     limiter._share(budget)
     await limiter.acquire(lambda: pytest.fail("compared with no other client"))
     accounts.restart()
-    budget.restart()
+    _budget._restart_all()
     assert len(accounts) == 0
     lease.release()
     other = RateLimiter(RateLimit(1, 10.0))
@@ -250,6 +250,24 @@ async def test_a_process_that_was_forked_begins_without_accounts_and_clients(
     # What was under way counts as sent.
     assert not isinstance(await other.acquire(lambda: pytest.fail("alone")), float)
     assert asyncio.get_running_loop().time() == pytest.approx(1010.01)
+
+
+@pytest.mark.own_limiter
+def test_a_client_that_moves_joins_those_that_were_there_before(provider: FakeProvider) -> None:
+    provider.limit = (1, 10.0)
+    moving, settled = (make_client(rate_limit=RateLimit(1, 10.0)) for _ in range(2))
+    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+        runner.run(moving.get_task("a"))
+
+    async def use_both() -> float:
+        jump(100)
+        for client in (settled, moving, settled):
+            await client.get_task("a")
+        return asyncio.get_running_loop().time()
+
+    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+        assert runner.run(use_both()) == pytest.approx(1120.3, abs=0.1)
+    assert provider.throttled == 0
 
 
 def test_a_client_that_was_never_used_uses_no_account() -> None:

@@ -74,7 +74,7 @@ ARROWS = {
     "_budget": {"_limiting", "_tasks", "policies"},
     "_learned": {"_scheduling", "_tasks", "models"},
     "limiter": {"_budget", "_limiting", "_tasks", "errors", "policies"},
-    "_accounts": {"_budget", "_learned", "policies"},
+    "_accounts": {"_budget", "_learned", "_tasks", "policies"},
     "_binding": {"errors"},
     "_turns": set(),
     "_request_queue": {"_events", "_failures", "_turns", "errors", "instrumentation", "limiter"},

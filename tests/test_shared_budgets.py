@@ -21,6 +21,7 @@ from vocalsep_async import Bid, RateLimit, RateLimiter, Slot, SlotResult, VocalS
 from vocalsep_async._budget import Budget
 from vocalsep_async.emulator import Emulator
 from vocalsep_async.instrumentation import Paused
+from vocalsep_async.limiter import _GrantedSlot
 
 pytestmark = [pytest.mark.anyio, pytest.mark.own_limiter]
 
@@ -275,6 +276,59 @@ def test_a_place_of_an_event_loop_that_does_not_run_holds_up_no_other(*, is_clos
         loop.run_until_complete(waiting[0])
         loop.run_until_complete(limiter.aclose())
         loop.close()
+
+
+def test_a_slot_that_is_given_back_does_not_wait_for_a_closed_event_loop() -> None:
+    budget, loop = Budget(RateLimit(1, 3600.0)), asyncio.new_event_loop()
+    loop.set_exception_handler(lambda _loop, _context: None)
+    waiting: list[asyncio.Future[Slot]] = []
+
+    async def wait() -> None:
+        limiter = await member_of(budget)
+        waiting.append(asyncio.ensure_future(limiter.acquire(no_bid)))
+        await asyncio.sleep(0)
+
+    with asyncio.Runner() as runner:
+        limiter, (slot,) = runner.run(slots_of(budget, 1))
+        loop.run_until_complete(wait())
+        loop.close()
+
+        async def give_back() -> Slot:
+            slot.release(SlotResult.UNUSED)
+            return await limiter.acquire(no_bid)
+
+        assert isinstance(runner.run(give_back()), _GrantedSlot)
+
+
+def test_a_wait_that_ends_outside_of_event_loops_leaves_its_turn_to_the_next() -> None:
+    budget = Budget(RateLimit(1, 3600.0))
+
+    async def wait() -> tuple[Slot, Any, asyncio.Future[Slot]]:
+        limiter, (slot,) = await slots_of(budget, 1)
+        # Driven by hand, as the garbage collector may end it.
+        first: Any = limiter.acquire(no_bid)
+        first.send(None)
+        second = asyncio.ensure_future(limiter.acquire(no_bid))
+        await asyncio.sleep(0)
+        return slot, first, second
+
+    async def give_back(slot: Slot, waiting: asyncio.Future[Slot]) -> Slot:
+        slot.release(SlotResult.UNUSED)
+        return await waiting
+
+    with asyncio.Runner() as runner:
+        slot, first, second = runner.run(wait())
+        first.close()
+        assert isinstance(runner.run(give_back(slot, second)), _GrantedSlot)
+
+
+async def test_a_pause_is_not_announced_to_a_client_that_is_gone() -> None:
+    budget = Budget(RateLimit(20, 10.0))
+    await slots_of(budget, 1)
+    gc.collect()
+    limiter, (slot,) = await slots_of(budget, 1)
+    slot.release(SlotResult.THROTTLED)
+    assert limiter.snapshot().pause_reason == "throttled"
 
 
 def test_a_slot_that_is_given_back_in_one_thread_goes_to_another() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
@@ -14,6 +13,7 @@ from weakref import WeakKeyDictionary
 
 from vocalsep_async._budget import Budget
 from vocalsep_async._learned import SharedDurations
+from vocalsep_async._tasks import after_fork
 from vocalsep_async.policies import ACCOUNT_MEMORY, MAX_IDLE_ACCOUNTS, RateLimit
 
 
@@ -201,8 +201,7 @@ class Accounts:
 
 
 ACCOUNTS = Accounts()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=ACCOUNTS.restart)
+after_fork(ACCOUNTS.restart)
 
 
 def contradiction(base_url: str, limit: RateLimit | None, others: Iterable[Budget]) -> str:

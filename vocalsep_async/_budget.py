@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import os
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -12,7 +11,7 @@ from typing import NamedTuple, cast
 from weakref import WeakMethod, WeakSet, ref
 
 from vocalsep_async._limiting import Grant, Line, Place, RateLimitState
-from vocalsep_async._tasks import call_in
+from vocalsep_async._tasks import after_fork, call_in
 from vocalsep_async.policies import ABSENCE_PATIENCE, LONGEST_SPREAD, RateLimit
 
 _BUSY = 1.0
@@ -39,30 +38,31 @@ Announce = Callable[[Pause], object]
 class Member:
     """One client of a budget.
 
-    Args:
-        loop: its event loop; None if the budget is its own.
-        announce: a method, called in that loop with each pause that another member met. It is held
-            weakly; None for none.
-
     Attributes:
         in_flight: its requests under way.
     """
 
-    __slots__ = ("_announce", "_loop", "in_flight")
-
-    def __init__(
-        self,
-        loop: asyncio.AbstractEventLoop | None = None,
-        announce: Announce | None = None,
-    ) -> None:
-        self._loop = None if loop is None else ref(loop)
-        self._announce = None if announce is None else WeakMethod(announce)
+    def __init__(self) -> None:
         self.in_flight: set[Grant] = set()
+
+
+class SharingMember(Member):
+    """One of several clients of a budget, in the running event loop.
+
+    Args:
+        announce: a method, called in that loop with each pause that another member met. It is held
+            weakly, as is the loop.
+    """
+
+    def __init__(self, announce: Announce) -> None:
+        super().__init__()
+        self._loop = ref(asyncio.get_running_loop())
+        self._announce = WeakMethod(announce)
 
     def announce(self, pause: Pause) -> None:
         """Tell the client of *pause*, in its event loop."""
-        loop = None if self._loop is None else self._loop()
-        announce = None if self._announce is None else self._announce()
+        loop, announce = self._loop(), self._announce()
+        # Otherwise the client is gone, and not removed yet.
         if loop is not None and announce is not None:
             call_in(loop, announce, pause)
 
@@ -74,8 +74,6 @@ class Member:
             now: the present moment.
             patience: seconds from the start of a request, for an event loop that stands still.
         """
-        if self._loop is None:
-            return False
         loop = self._loop()
         if loop is None or loop.is_closed():
             return True
@@ -110,8 +108,7 @@ def _restart_all() -> None:
         budget.restart()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_restart_all)
+after_fork(_restart_all)
 
 
 class Budget:
@@ -132,7 +129,7 @@ class Budget:
         # the state, in a thread that holds it.
         self._lock = threading.RLock()
         self._line = Line()
-        self._members: dict[Member, None] = {}
+        self._members: dict[SharingMember, None] = {}
         self._gone: deque[Member] = deque()
         """Members whose client is gone, to be removed; a finalizer must not wait for the lock."""
         self._pause_reason: str | None = None
@@ -151,7 +148,7 @@ class Budget:
 
     # Members
 
-    def join(self, member: Member) -> None:
+    def join(self, member: SharingMember) -> None:
         """Let *member* take slots."""
         with self._lock:
             self._members[member] = None
@@ -159,8 +156,11 @@ class Budget:
     def leave(self, member: Member, now: float) -> None:
         """Let *member* take no more; what it has under way is taken for lost."""
         with self._lock:
-            self._members.pop(member, None)
-            self._lose(member, now)
+            self._drop(member, now)
+
+    def _drop(self, member: Member, now: float) -> None:
+        self._members.pop(cast("SharingMember", member), None)
+        self._lose(member, now)
 
     def on_gone(self, member: Member) -> None:
         """The client of *member* was not closed, and is gone; for finalizers."""
@@ -345,9 +345,7 @@ class Budget:
 
     def _drop_gone(self, now: float) -> None:
         while self._gone:
-            member = self._gone.popleft()
-            self._members.pop(member, None)
-            self._lose(member, now)
+            self._drop(self._gone.popleft(), now)
 
     # The clock
 

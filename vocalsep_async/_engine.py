@@ -7,6 +7,7 @@ import os
 import threading
 import warnings
 from collections.abc import Sequence
+from contextlib import ExitStack
 from functools import partial
 from ssl import SSLContext
 from typing import TYPE_CHECKING
@@ -99,8 +100,8 @@ class Engine:
         self._before = before
         self.lease: Lease | None = None
         """Of the account; None before the engine is bound."""
-        self.learner: Learner | None = None
-        """Shares what the client learns; None before the engine is bound."""
+        self.sharing = ExitStack()
+        """Ends what it shares with other clients of the account."""
         self.routes = routes
         self.events = Events(setup.listeners)
         self.transport = Transport(
@@ -182,9 +183,10 @@ class Engine:
         self.lease = lease = ACCOUNTS.join(self._setup.account(), used, shift)
         if before is not None:
             self._memory.move(shift)
-            if before.learner is not None:
-                before.learner.leave()
-        self.learner = Learner(lease.account.durations, self.poller.hazards, self.poller.wake)
+            before.sharing.close()
+        learner = Learner(lease.account.durations, self.poller.hazards, self.poller.wake)
+        self.sharing.callback(lease.release)
+        self.sharing.callback(learner.leave)
         if self._setup.shared is not None:
             self._share(self._setup.shared, lease.account)
         elif before is not None:
@@ -266,10 +268,7 @@ class Engine:
             await self.transport.aclose()
             # Last: every request has reported to the limiter how it ended.
             await self.sender.queue.aclose()
-        if self.learner is not None:
-            self.learner.leave()
-        if self.lease is not None:
-            self.lease.release()
+        self.sharing.close()
         self.events.close()
         self.binding.release()
 

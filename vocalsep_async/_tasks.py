@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import math
+import os
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
@@ -21,6 +22,12 @@ def shared_task(
     if context is None:
         context = contextvars.Context()
     return asyncio.create_task(coroutine, name=name, context=context)
+
+
+def after_fork(function: Callable[[], object]) -> None:
+    """Call *function* in each process that is forked from this one, before anything else of it."""
+    # A system that does not fork has no such function.
+    getattr(os, "register_at_fork", dict)(after_in_child=function)
 
 
 def call_in(

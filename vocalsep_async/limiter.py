@@ -17,7 +17,7 @@ from typing import Protocol
 from anyio.lowlevel import checkpoint_if_cancelled
 from attrs import frozen
 
-from vocalsep_async._budget import Budget, Ending, Member, Pause, Waiter
+from vocalsep_async._budget import Budget, Ending, Member, Pause, SharingMember, Waiter
 from vocalsep_async._limiting import Grant, RateLimitState
 from vocalsep_async._tasks import set_within
 from vocalsep_async.errors import InvalidArgumentError
@@ -225,7 +225,7 @@ class RateLimiter(Limiter):
         if not isinstance(limit, (RateLimit, type(None))):
             raise InvalidArgumentError("limit must be a RateLimit, or None")
         self._budget = Budget(limit)
-        self._member = Member()
+        self._member: Member = Member()
         self._waiters: set[Waiter] = set()
         self._sent = 0
         self._throttled = 0
@@ -246,8 +246,8 @@ class RateLimiter(Limiter):
         """Take the slots of *budget* from now on, as a member in the running event loop."""
         self._budget.leave(self._member, _now())
         self._budget = budget
-        self._member = Member(asyncio.get_running_loop(), self._announce)
-        budget.join(self._member)
+        self._member = member = SharingMember(self._announce)
+        budget.join(member)
         self._announce_present()
 
     async def acquire(self, bid: Callable[[], Bid]) -> Slot:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from itertools import takewhile
 
 _YIELD = 0.6
 """A place passes its turn while it is worth less than this share of the best one: as the queues of
@@ -67,10 +68,8 @@ class Line:
 
     def take_turn(self, place: Place) -> None:
         """Let *place* leave with a slot."""
-        for each in self._present():
-            if each is place:
-                break
-            each.passes += 1
+        for passed in takewhile(lambda each: each is not place, self._present()):
+            passed.passes += 1
         self.remove(place)
 
     @property
