@@ -11,6 +11,7 @@ import pytest
 from fakes import FakeProvider, dated, make_client, record
 from hypothesis import given
 from hypothesis import strategies as st
+from limiters import WrappedLimiter
 from virtual_time import VIRTUAL_TIME, VirtualTimeLoop
 
 from vocalsep_async import Durations, VocalSepClient
@@ -280,6 +281,29 @@ async def test_what_a_client_has_loaded_is_known_to_the_others(provider: FakePro
         await one.get_task("pending")
         await other.get_task("pending")
         assert other.durations.to_dict() == one.durations.to_dict() == saved
+
+
+async def test_a_limiter_with_a_store_gets_and_gives_what_was_learned(
+    provider: FakeProvider,
+) -> None:
+    class Storing(WrappedLimiter):
+        def _share_durations(self, durations: SharedDurations) -> None:
+            self.durations = durations
+
+    ended(provider, "a", 70)
+    provider.add("pending", 1000)
+    limiter = Storing()
+    async with make_client(limiter=limiter) as client:
+        await client.get_task("a")
+        assert limiter.durations.take_outgoing()[None].completions == 1
+        limiter.durations.replace(durations_of(*[40.0] * 30)._hazards.counts())
+        await told()
+        assert client.durations.view().completions == 30
+        # Clients with other limiters learn together with it, in this process.
+        provider.reopen()
+        async with make_client() as other:
+            await other.get_task("pending")
+            assert other.durations.view().completions == 30
 
 
 async def test_what_others_learn_wakes_the_schedule(provider: FakeProvider) -> None:

@@ -187,6 +187,7 @@ class Engine:
         learner = Learner(lease.account.durations, self.poller.hazards, self.poller.wake)
         self.sharing.callback(lease.release)
         self.sharing.callback(learner.leave)
+        self._setup.limiter._share_durations(lease.account.durations)  # noqa: SLF001 - not for users
         if self._setup.shared is not None:
             self._share(self._setup.shared, lease.account)
         elif before is not None:

@@ -12,7 +12,7 @@ import enum
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import partial
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from anyio.lowlevel import checkpoint_if_cancelled
 from attrs import frozen
@@ -22,6 +22,9 @@ from vocalsep_async._limiting import Grant, RateLimitState
 from vocalsep_async._tasks import set_within
 from vocalsep_async.errors import InvalidArgumentError
 from vocalsep_async.policies import RateLimit
+
+if TYPE_CHECKING:
+    from vocalsep_async._learned import SharedDurations
 
 OnPause = Callable[[float, str], object]
 """Called with the end of a pause, on the event loop's clock, and its reason."""
@@ -198,6 +201,12 @@ class Limiter(ABC):
         Args:
             shift: seconds to add to a moment on the clock of the loop before, for the same moment
                 on the clock of this one; practically 0 between loops of asyncio or uvloop.
+        """
+
+    def _share_durations(self, durations: SharedDurations) -> None:  # noqa: B027 - few have a store
+        """Share what the clients of the account learn here with other processes, in a store.
+
+        For limiters of this package: called in each event loop that the client is bound to.
         """
 
     async def aclose(self) -> None:  # noqa: B027 - only a limiter with connections or tasks needs it
