@@ -131,10 +131,10 @@ def kills(session: nox.Session) -> None:
 @nox.session
 @nox.parametrize("framework", [*FRAMEWORKS])
 def frameworks(session: nox.Session, framework: str) -> None:
-    """Run the recipe of a framework for real, with the framework; a minute and more for each."""
+    """Run the recipe of a framework for real; minutes for each, less with ``-- -m 'not deep'``."""
     common = nox.project.dependency_groups(PROJECT, "frameworks")
     session.install(".", *common, *FRAMEWORKS[framework])
-    tests = (f"tests/frameworks/test_{framework}.py", *session.posargs)
+    tests = (f"tests/frameworks/test_{framework}.py", "-m", "", *session.posargs)
     module = f"*/vocalsep_async/contrib/{framework}.py"
     if module not in PROJECT["tool"]["coverage"]["report"]["omit"]:
         session.run("pytest", *tests, env=ENV)

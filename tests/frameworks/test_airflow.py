@@ -412,8 +412,9 @@ def test_a_connection_that_cannot_be_used_says_what_is_missing(
 # The DAG of the page, and processes that are killed
 
 
-# Each process of Airflow takes ten seconds of processor time.
-long = pytest.mark.timeout(1800)
+def in_processes(test: Any) -> Any:
+    """Mark a test whose processes take ten seconds of processor time each."""
+    return pytest.mark.deep(pytest.mark.timeout(1800)(test))
 
 
 class Airflow(NamedTuple):
@@ -474,7 +475,7 @@ def assert_saved(airflow: Airflow, run: Any, emulator: Emulator, *, tries: int) 
     assert creations(emulator) == 1
 
 
-@long
+@in_processes
 def test_a_worker_that_is_killed_again_and_again_costs_nothing(
     airflow: Airflow, vocalsep_emulator: Emulator
 ) -> None:
@@ -484,7 +485,7 @@ def test_a_worker_that_is_killed_again_and_again_costs_nothing(
     assert_saved(airflow, airflow.run(), vocalsep_emulator, tries=3)
 
 
-@long
+@in_processes
 def test_a_task_that_is_cleared_while_it_is_deferred_costs_nothing(
     airflow: Airflow, vocalsep_emulator: Emulator
 ) -> None:
@@ -493,7 +494,7 @@ def test_a_task_that_is_cleared_while_it_is_deferred_costs_nothing(
     assert_saved(airflow, airflow.run(), vocalsep_emulator, tries=2)
 
 
-@long
+@in_processes
 def test_a_worker_that_is_killed_at_its_request_leaves_the_choice_to_people(
     airflow: Airflow, vocalsep_emulator: Emulator
 ) -> None:

@@ -162,6 +162,7 @@ def most_in(period: float, emulator: Emulator) -> int:
     return max(sum(begin <= each < begin + period for each in at) for begin in at)
 
 
+@pytest.mark.deep
 def test_forty_songs_keep_the_limit_although_processes_are_replaced(
     songs: Songs, vocalsep_emulator: Emulator
 ) -> None:
@@ -175,6 +176,7 @@ def test_forty_songs_keep_the_limit_although_processes_are_replaced(
     assert not re.findall(r".*(?:Traceback|ERROR|ResourceWarning|never awaited).*", worker.log)
 
 
+@pytest.mark.deep
 def test_a_killed_process_loses_no_song(songs: Songs, vocalsep_emulator: Emulator) -> None:
     vocalsep_emulator.inject(Fault.STALLED)
     songs.save_stems_of([vocalsep_emulator.add_task(duration=0)])

@@ -343,14 +343,12 @@ class SeparateSongOperator(BaseOperator):
                 # Links that are missing may still come; a task that failed stays so.
                 kind = AirflowException if task.status in STEMS_READY else AirflowFailException
                 raise kind(str(task.reason))
-            files = {}
-            if self.download_to is not None:
-                files = (await client.download_stems(task, self.download_to)).paths
+            saved = self.download_to and await client.download_stems(task, self.download_to)
         return {
             "task_id": task.task_id,
             "status": str(task.status),
             "stems": sorted(dict(task.stems)),
-            "files": {stem: str(path) for stem, path in files.items()},
+            "files": {stem: str(path) for stem, path in saved.paths.items()} if saved else {},
         }
 
 
