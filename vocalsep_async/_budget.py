@@ -114,7 +114,7 @@ after_fork(_restart_all)
 class Budget:
     """The state of a rate limiter, shared by its members: clients in any event loop and thread.
 
-    All moments are seconds on one clock, which the members have in common. Who waits has a place in
+    All moments are seconds on one clock, which the members have in common. A waiter has a place in
     a line, and sleeps in its own event loop until a slot is probably free. A place whose loop is
     busy when it is its turn holds up the others only for a moment.
 
@@ -180,7 +180,7 @@ class Budget:
     # Slots
 
     def take(self, member: Member, now: float) -> Grant | None:
-        """A slot, if one is free and nobody else waits for it."""
+        """A slot, if one is free and no request waits for it."""
         with self._lock:
             if self._state.wait(now) > 0 or (self._line and self._line.leader is not None):
                 return None
@@ -300,7 +300,7 @@ class Budget:
             wait = self._wait(now)
             if math.isinf(wait):
                 wait = _BUSY
-            # Those who wait in the line come first.
+            # The requests in the line come first.
             earliest = now + wait + len(self._line) * self._state.gap
             following = self._appointed + self._state.gap
             is_next = earliest < following <= earliest + LONGEST_SPREAD

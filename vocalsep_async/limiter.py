@@ -1,7 +1,7 @@
 """Limiters decide when a client may send its next request.
 
-`RateLimiter` keeps the budget of one client in its process. For a budget that is kept elsewhere,
-such as in a store that several processes share, write another `Limiter` and pass it as
+`RateLimiter` keeps the budget of one account in this process. For a budget that is kept elsewhere,
+such as in a store that several processes share, pass another `Limiter` as
 ``VocalSepClient(limiter=...)``.
 """
 
