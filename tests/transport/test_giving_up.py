@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import select
 import socket
 import ssl
 import threading
@@ -27,6 +29,7 @@ from vocalsep_async import (
 from vocalsep_async._transport.api import _OneSend
 from vocalsep_async._transport.secrets import ApiKey
 from vocalsep_async._transport.sockets import SentOn
+from vocalsep_async.limiter import Bid, Limiter, LimiterSnapshot, Slot, SlotResult
 
 pytestmark = pytest.mark.anyio
 
@@ -194,6 +197,86 @@ async def test_a_request_that_times_out_is_aborted_and_will_not_arrive_late(
     assert type(error) is RequestTimeoutError
     assert "may still arrive" not in notes_of(error)
     assert "may have been created" in notes_of(error)
+
+
+class ObservedSlot:
+    """A slot that looks at the server's end of the connection when it is released."""
+
+    def __init__(self, server: ObservedServer) -> None:
+        self._server = server
+
+    def release(self, result: SlotResult, *, retry_after: float | None = None) -> None:
+        self._server.on_release()
+
+
+class ObservedServer(Limiter):
+    """Takes one request, sends *reply*, and notes whether the client is gone when its slot ends."""
+
+    def __init__(self, reply: bytes) -> None:
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._reply = reply
+        self._connection: socket.socket | None = None
+        self.client_was_gone: bool | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+
+    def serve(self) -> None:
+        self._connection, _ = self._listener.accept()
+        self._connection.settimeout(PATIENCE)
+        head = b""
+        while b"\r\n\r\n" not in head:
+            head += self._connection.recv(1 << 16)
+        self._connection.sendall(self._reply)
+
+    def on_release(self) -> None:
+        # On loopback the other end knows as soon as the socket is closed.
+        assert self._connection is not None
+        self.client_was_gone = bool(select.select([self._connection], [], [], 0)[0])
+
+    def close(self) -> None:
+        self._listener.close()
+        if self._connection is not None:
+            self._connection.close()
+
+    async def acquire(self, bid: Callable[[], Bid]) -> Slot:
+        return ObservedSlot(self)
+
+    async def try_acquire(self, bid: Callable[[], Bid]) -> Slot | float:
+        return ObservedSlot(self)
+
+    def snapshot(self) -> LimiterSnapshot:
+        return LimiterSnapshot(rate=math.inf, ceiling=math.inf, in_flight=0, sent=0, throttled=0)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [pytest.param(b"", id="without an answer"), pytest.param(answer(RECORD)[:-1], id="half of it")],
+)
+async def test_a_slot_is_released_when_the_server_knows_that_its_request_was_given_up(
+    reply: bytes,
+) -> None:
+    server = ObservedServer(reply)
+    has_begun = asyncio.Event()
+
+    async def begin(*_: object) -> None:
+        has_begun.set()
+
+    trace = aiohttp.TraceConfig()
+    trace.on_request_end.append(begin)
+    async with VocalSepClient(
+        "a-key", base_url=server.url, limiter=server, trace_configs=[trace]
+    ) as client:
+        call = asyncio.ensure_future(client.get_task(TASK_ID))
+        await asyncio.to_thread(server.serve)
+        if reply:
+            await has_begun.wait()
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+    assert server.client_was_gone is True
+    server.close()
 
 
 async def test_closing_the_client_aborts_its_requests(peer: Peer) -> None:

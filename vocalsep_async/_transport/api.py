@@ -280,11 +280,17 @@ class Transport:
             # Only a creation is worth the wait for its body: it may hold the id of a billed task.
             if error is not None and request.method != "POST":
                 return error
-            body = await _read(response)
-            if upload is not None and not upload.is_complete:
+            try:
+                body = await _read(response)
+            except asyncio.CancelledError:
+                if (sent_on := _connection_of(response)) is not None:
+                    await sent_on.aborted()
+                raise
+            sent_on = _connection_of(response)
+            if sent_on is not None and upload is not None and not upload.is_complete:
                 # Nothing may follow on the connection, nor wait in it for a server that reads no
                 # more.
-                _abort(response)
+                sent_on.abort()
             if body is None:
                 return TransportError(f"{name}: the answer is larger than {LARGEST_ANSWER:,} bytes")
             if error is not None and not holds_data(body):
@@ -375,7 +381,7 @@ class _OneSend:
             # As in this package's errors: a request that was cut while connecting used no slot.
             cancelled.may_have_arrived = self._sent_on is not None  # type: ignore[attr-defined]
             if self._sent_on is not None:
-                is_aborted = self._sent_on.abort()
+                is_aborted = await self._sent_on.aborted()
                 # A proxy may have the request already.
                 self._is_discarded = is_aborted and request.proxy is None
             raise
@@ -406,11 +412,12 @@ class _OneSend:
         return error
 
 
-def _abort(response: aiohttp.ClientResponse) -> None:
-    """Give up what is left of a request that was answered before its end."""
+def _connection_of(response: aiohttp.ClientResponse) -> SentOn | None:
+    """The connection of a request whose answer has begun; None if it was given back or closed."""
     connection = response.connection
-    if connection is not None and connection.transport is not None:
-        SentOn(connection.transport).abort()
+    if connection is None or connection.transport is None:
+        return None
+    return SentOn(connection.transport)
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes | None:

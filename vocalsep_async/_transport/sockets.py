@@ -113,6 +113,18 @@ class SentOn:
         self._transport.abort()
         return is_discarded
 
+    async def aborted(self) -> bool:
+        """Do as `abort`, and wait until the socket is closed.
+
+        Only then does the other end know: a slot that is released before is free too early. For a
+        caller that is being cancelled, and raises that cancellation afterwards.
+        """
+        is_discarded = self.abort()
+        # The event loop closes it in its next iteration.
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(0)
+        return is_discarded
+
     def _discard(self) -> bool:
         if self._socket is None:
             return False
