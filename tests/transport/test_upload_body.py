@@ -127,5 +127,6 @@ async def test_what_reading_raises_is_kept_for_the_caller() -> None:
 
 @pytest.mark.parametrize("connection", [None, SimpleNamespace(transport=None)])
 async def test_a_connection_that_is_gone_needs_no_end(connection: object) -> None:
-    response = SimpleNamespace(connection=connection)
-    assert api._connection_of(response) is None  # type: ignore[arg-type]
+    response: Any = SimpleNamespace(connection=connection)
+    assert api._connection_of(response) is None
+    await api._give_up(response)

@@ -283,8 +283,7 @@ class Transport:
             try:
                 body = await _read(response)
             except asyncio.CancelledError:
-                if (sent_on := _connection_of(response)) is not None:
-                    await sent_on.aborted()
+                await _give_up(response)
                 raise
             sent_on = _connection_of(response)
             if sent_on is not None and upload is not None and not upload.is_complete:
@@ -410,6 +409,12 @@ class _OneSend:
         if self.is_unanswered and not self._is_discarded:
             error.add_note(_MAY_STILL_ARRIVE)
         return error
+
+
+async def _give_up(response: aiohttp.ClientResponse) -> None:
+    sent_on = _connection_of(response)
+    if sent_on is not None:
+        await sent_on.aborted()
 
 
 def _connection_of(response: aiohttp.ClientResponse) -> SentOn | None:
