@@ -363,6 +363,22 @@ async def test_requests_that_wait_for_the_store_learn_that_it_refuses(network: N
     await close(limiter)
 
 
+async def test_an_error_that_the_client_of_the_store_does_not_document_ends_the_request(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limiter = make_limiter()
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("what is this")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(network, "run", fail)
+        with pytest.raises(RuntimeError, match="what is this"):
+            await limiter.acquire(must)
+    (await limiter.acquire(must)).release(SlotResult.ANSWERED)
+    await close(limiter)
+
+
 # Loops and processes
 
 

@@ -192,6 +192,8 @@ class RedisLimiter(Limiter):
         # In a task of its own: a question that is cancelled may be granted nevertheless.
         asking = shared_task(self._ask_store(question), "vocalsep question")
         await asyncio.wait([asking])
+        # An error of the client of the store that is none of its documented ones.
+        asking.result()
         if question.refusal is not None:
             raise question.refusal
         taken, question.taken = question.taken, None
@@ -199,19 +201,23 @@ class RedisLimiter(Limiter):
 
     async def _ask_store(self, question: Question) -> None:
         life = self._lives
-        async with self._one_at_a_time:
-            if not question.is_abandoned and life == self._lives:
-                try:
-                    reply = await self._exchange(question.slot, question.value)
-                except ConfigurationError as error:
-                    question.refusal = error
-                else:
-                    question.on_reply(reply, _now())
-                    if reply is not None and reply.is_granted:
-                        question.taken = self._budget.take(question.slot)
-        question.is_under_way = False
-        if question.is_abandoned:
-            self._abandon(question)
+        try:
+            async with self._one_at_a_time:
+                await self._ask_in_turn(question, life)
+        except ConfigurationError as error:
+            question.refusal = error
+        finally:
+            question.is_under_way = False
+            if question.is_abandoned:
+                self._abandon(question)
+
+    async def _ask_in_turn(self, question: Question, life: int) -> None:
+        if question.is_abandoned or life != self._lives:
+            return
+        reply = await self._exchange(question.slot, question.value)
+        question.on_reply(reply, _now())
+        if reply is not None and reply.is_granted:
+            question.taken = self._budget.take(question.slot)
 
     def _slot(self, taken: Taken) -> _Slot:
         return _Slot(self, taken, self._lives)
