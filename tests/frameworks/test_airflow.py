@@ -24,7 +24,8 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 import pytest
-from pages import save_files
+from pages import files_of, save_files
+from stores import MISSING, StoreServer, server_program
 
 from vocalsep_async import (
     ConfigurationError,
@@ -47,7 +48,7 @@ HOME = Path(tempfile.mkdtemp(prefix="airflow-"))
 SETTINGS = {"AIRFLOW__CORE__LOAD_EXAMPLES": "False", "AIRFLOW__CORE__UNIT_TEST_MODE": "False"}
 os.environ.update(SETTINGS, AIRFLOW_HOME=str(HOME))
 
-from airflow.sdk import NEVER_EXPIRE
+from airflow.sdk import DAG, NEVER_EXPIRE
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, TaskDeferred
 from airflow.sdk.module_loading import import_string
 
@@ -161,6 +162,15 @@ def test_the_operator_can_leave_the_stems_where_they_are(store: Store) -> None:
     result = finished(separating(type="split_stem", timeout=None), store)
     assert len(result["stems"]) > 2
     assert result["files"] == {}
+
+
+def test_the_operator_can_be_mapped_over_many_songs(store: Store) -> None:
+    with DAG("many", schedule=None):
+        mapped = SeparateSongOperator.partial(task_id="separate", type="split_stem").expand(
+            audio_url=[SONG, f"{SONG}?second"]
+        )
+    result = finished(mapped.unmap({"audio_url": SONG}), store)
+    assert len(result["stems"]) > 2
 
 
 def test_the_operator_keeps_the_id_before_it_waits(
@@ -307,6 +317,23 @@ def test_triggers_of_another_key_have_another_client(
 
 
 @pytest.mark.parametrize("vocalsep_emulator_options", [{"speed": 1, "api_key": KEY}])
+def test_a_trigger_that_another_triggerer_takes_over_waits_for_the_same_task(
+    store: Store, vocalsep_emulator: Emulator
+) -> None:
+    trigger = deferred(separating(), store).trigger
+
+    async def cut() -> None:
+        async with asyncio.timeout(0.2):
+            await event_of(travelled(trigger))
+
+    with pytest.raises(TimeoutError):
+        asyncio.run(cut())
+    vocalsep_emulator.finish(store["vocalsep"]["task_id"])
+    assert payload_of(trigger) == {"separation": store["vocalsep"], "error": None}
+    assert creations(vocalsep_emulator) == 1
+
+
+@pytest.mark.parametrize("vocalsep_emulator_options", [{"speed": 1, "api_key": KEY}])
 def test_a_wait_that_runs_out_of_time_is_repeated_by_a_retry(
     store: Store, vocalsep_emulator: Emulator
 ) -> None:
@@ -361,6 +388,27 @@ def test_no_callback_of_a_trigger_is_long(store: Store, monkeypatch: pytest.Monk
 
 
 # Connections
+
+
+def test_the_client_factory_of_the_page_shares_a_limit_in_redis(
+    store: Store,
+    vocalsep_emulator: Emulator,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    program = server_program()
+    if program is None:
+        pytest.skip(MISSING)
+    from redis import Redis
+
+    with StoreServer(program) as redis:
+        text = files_of(PAGE)["songs_client.py"].replace("redis://localhost", redis.url)
+        tmp_path.joinpath("songs_client.py").write_text(text, encoding="utf-8")
+        monkeypatch.syspath_prepend(tmp_path)
+        result = finished(separating(client_factory="songs_client.make"), store)
+        assert result["status"] == "SUCCESS"
+        with Redis.from_url(redis.url) as client:
+            assert client.keys("*studio*")
 
 
 def client_of(monkeypatch: pytest.MonkeyPatch, **fields: Any) -> VocalSepClient:
