@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from itertools import cycle, islice
 from typing import Any, cast
 
@@ -31,10 +31,22 @@ from vocalsep_async.errors import ClientClosedError, ErrorAction, VocalSepError
 from vocalsep_async.policies import FILE_HOST_GAP, FILE_HOST_PATIENCE
 
 LINK = "https://cdn.example/vocal.mp3"
-NOW = datetime.now(UTC)
+NOW = datetime(2026, 12, 1, tzinfo=UTC)
 A_MINUTE = timedelta(minutes=1)
 EVEN = RetryPolicy(jitter=0)
 DEFAULT = Patience()
+
+
+class _Clock(datetime):
+    @classmethod
+    def now(cls, _zone: tzinfo | None = None) -> Any:
+        return NOW
+
+
+@pytest.fixture(autouse=True)
+def _at_that_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no time pass, because a link is young for less than all tests may take."""
+    monkeypatch.setattr("vocalsep_async._downloads.source.datetime", _Clock)
 
 
 class _Reply:
