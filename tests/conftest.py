@@ -25,6 +25,8 @@ import pytest
 from fakes import FakeProvider, provider_in_place
 from hypothesis import HealthCheck, settings
 
+from vocalsep_async._accounts import ACCOUNTS
+
 pytest_plugins = ["pytester"]
 
 
@@ -73,6 +75,12 @@ def _without_an_account() -> Iterator[None]:
         for name in ("API_KEY", "BASE_URL", "UPLOAD_URL", "LOG"):
             patch.delenv(f"VOCALSEP_{name}", raising=False)
         yield
+
+
+@pytest.fixture(autouse=True)
+def _accounts_of_its_own() -> None:
+    """Begin each test as a process does: clients of tests before it share nothing with its own."""
+    ACCOUNTS.restart()
 
 
 def _loggers() -> list[logging.Logger]:

@@ -29,7 +29,9 @@ def public_modules() -> Iterator[ModuleType]:
     yield vocalsep_async
     for found in pkgutil.walk_packages(vocalsep_async.__path__, "vocalsep_async."):
         if "._" not in found.name:
-            yield importlib.import_module(found.name)
+            # The module of a framework that is not installed says so with an ImportError.
+            with suppress(ImportError):
+                yield importlib.import_module(found.name)
 
 
 def public_names(owner: object) -> Iterator[tuple[str, object]]:
