@@ -30,9 +30,9 @@ class DurationCounts:
     """
 
     def __init__(self) -> None:
-        self.completions = 0
-        self.completed = [0.0] * BINS
-        self.exposure = [0.0] * BINS
+        self.completions: int = 0
+        self.completed: list[float] = [0.0] * BINS
+        self.exposure: list[float] = [0.0] * BINS
 
     @property
     def is_empty(self) -> bool:
