@@ -115,8 +115,8 @@ class VocalSepClient:
         provider: the provider of the API, which builds the requests and knows what answers mean;
             None finds it from the host of *base_url* (`SUNOAPI` if the host is not a known one).
         rate_limit: the limit of the account; None if it is not known: then it is learned. Clients
-            that state different limits for one account do not share it: the first use of the later
-            one is warned of with a `UserWarning`.
+            that state different limits for one account do not share a budget: the first use of the
+            later one emits a `UserWarning`.
         limiter: decides when a request may be sent, in place of *rate_limit*. It belongs to this
             client, which closes it. None makes a `RateLimiter` that shares the account's limit.
         request_timeout: seconds for one HTTP exchange, connecting and body included, above 0.
@@ -306,7 +306,8 @@ class VocalSepClient:
     def durations(self) -> Durations:
         """What the clients of the account have learned about durations, in this process.
 
-        A client shares it from its first use until it is closed. Then it keeps what it knows.
+        A client shares them from its first use until it is closed. After that, it keeps what it
+        knows.
         """
         return self._durations
 
@@ -406,8 +407,8 @@ class VocalSepClient:
 
         Nothing but one answer is waited for: where the rate limit has no room, nothing is sent.
         Call it again after `PollPending.delay` seconds with `PollPending.state`, in any process:
-        the state is JSON. Callers without a slot get times one after the other; one that comes at
-        its time comes before other polls, and waits for its slot for up to 2 s.
+        the state is JSON. Callers that find no slot get different delays; a call that comes at its
+        time takes precedence over other polls, and waits for its slot for up to 2 s.
 
         Args:
             task: its id or ref.
@@ -785,8 +786,8 @@ class VocalSepClient:
                 "create" may pay twice. See `vocalsep_async.songs`.
 
         Returns:
-            How it ended, as in a batch: what goes wrong once the task exists is in its
-            `TaskOutcome.error` and `TaskOutcome.download_error`.
+            The outcome, as in a batch: errors after the task exists are in `TaskOutcome.error` and
+            `TaskOutcome.download_error`.
 
         Raises:
             InvalidArgumentError: an argument is unusable; nothing was sent.

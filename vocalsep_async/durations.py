@@ -73,7 +73,7 @@ def view_of(model: HazardModel) -> DurationView:
 
 
 class Durations:
-    """How long tasks take, as the clients of an account have learned: by type, or of unknown type.
+    """How long tasks take, as the clients of an account have learned: for each type and for none.
 
     `save` and `load` carry what was learned from one run to the next in a file, `to_dict` and
     `update_from` through any other store that takes JSON.
@@ -124,8 +124,9 @@ class Durations:
     def load(self, path: str | os.PathLike[str]) -> None:
         """Replace what was learned by what `save` wrote to *path*.
 
-        Do it before the first use of a client: of what it has loaded and what other clients of its
-        account have learned, both then know what is from more tasks. Later, it is replaced for all.
+        Load before the first use of a client: then whichever is from more tasks, the loaded
+        durations or those that other clients of the account have learned, counts for all of them.
+        After the first use, the loaded durations replace those of all clients.
 
         Raises:
             InvalidArgumentError: the file was not written by `save`; nothing has changed.

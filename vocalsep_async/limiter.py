@@ -108,16 +108,16 @@ class LimiterSnapshot:
             A pause is over once a request was answered, so this may lie in the past.
         pause_reason: why there is a pause, such as "throttled", "maintenance" or "outage"; None
             without one.
-        mode: of a limiter with a store, how the requests of this process are limited: "shared" by
-            the store; while it is away, by this process's "own share", or not sent, "waiting". None
-            without a store, as for the fields below.
+        mode: how a limiter with a store limits the requests of this process: "shared" by the store;
+            while the store is away, by this process's "own share", or "waiting", which sends none.
+            None without a store, as for the fields below.
         processes: how many processes share the budget, as the store last said; None if it never
             answered.
-        share: requests per second with which this process goes on while the store is away.
-        queued: requests that wait for a slot, of all processes.
+        share: requests per second that this process may send while the store is away.
+        queued: number of requests of all processes that wait for a slot.
         price: what a slot costs where several processes bid, in seconds of expected delay.
         store_age: seconds since the store last answered.
-        losses: how often the store was lost, or had lost what was written in it.
+        losses: how often the store was lost, or had lost its data.
     """
 
     rate: float
@@ -179,8 +179,8 @@ class Limiter(ABC):
     def retry_in(self) -> float:
         """Seconds after which a caller that cannot wait for a slot should ask again, without I/O.
 
-        Override it to give each caller a moment of its own. If all come when a slot may be free, as
-        the `snapshot` says, all but one of them come in vain.
+        Override it to give each caller a different time. If all of them ask again when the
+        `snapshot` says that a slot may be free, only one of them gets it.
         """
         return self.snapshot().wait
 
@@ -220,8 +220,8 @@ class RateLimiter(Limiter):
     and lowers the rate, which answers then raise again: another program may use the same account.
     Once its client is closed, another one may use the limiter and continues its budget.
 
-    A client without a *limiter* makes one that shares its budget with those of the other clients of
-    the account in the process; one that you make has a budget of its own.
+    A client without a *limiter* makes one that shares the budget of the account with the other
+    clients of the account in the process; a `RateLimiter` that you make has a budget of its own.
 
     Args:
         limit: the limit; None if it is not known: then it is learned from throttling.
@@ -334,7 +334,7 @@ class RateLimiter(Limiter):
         )
 
     def retry_in(self) -> float:
-        """Seconds after which to ask again: another moment for each caller, as slots come."""
+        """Seconds after which to ask again: different for each caller, as slots become free."""
         return self._budget.appoint(_now())
 
     @property

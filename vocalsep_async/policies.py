@@ -82,11 +82,11 @@ CREATION_ANSWER_PATIENCE = 10.0
 """Seconds for which the creation of a song that was given up waits for the answer to a request that
 is under way: the task is billed, and its id would be lost."""
 HEARTBEAT_GAP = 10.0
-"""Seconds between two heartbeats of an activity of Temporal, and so until it learns that it was
-cancelled; less where a third of its heartbeat timeout is less."""
+"""Seconds between two heartbeats of a Temporal activity, and so until it learns that it was
+cancelled; a third of its heartbeat timeout if that is less."""
 HEARTBEAT_CANCEL_PATIENCE = 10.0
-"""Seconds for which an activity whose heartbeat was not accepted waits for its cancellation, which
-may be the reason, before it fails."""
+"""Seconds for which an activity whose heartbeat was refused waits for its cancellation, which may
+be the reason, before it fails."""
 MISSING_LINKS_PATIENCE = 60.0
 """Seconds for which a task that has succeeded without a link is polled again, from the first such
 record on."""
@@ -104,34 +104,34 @@ REFUSED_CALLBACK_GAP = 3600.0
 """Seconds between two warnings of a receiver about callbacks that it refused for the same reason:
 anyone can post to its address, as often as they like."""
 STORE_ANSWER_PATIENCE = 1.5
-"""Seconds in which the store of a shared budget answers a question, connecting included."""
+"""Seconds within which the store of a shared budget must answer a question, connecting included."""
 STORE_BEAT = 3.0
-"""Seconds between two signs of life of a process to that store; a third of the time after which the
-store takes it for gone."""
+"""Seconds between two signs of life from a process to that store; a third of the time after which
+the store considers the process gone."""
 STORE_MEMORY = 10.0
-"""Seconds for which a process relies on the number of processes that the store has told it."""
+"""Seconds for which a process relies on the number of processes that the store last returned."""
 STORE_PATIENCE = 60.0
-"""Seconds for which a process goes on with its share of the budget while the store is away: what it
-sends so, the others may not know of."""
+"""Seconds for which a process continues with its share of the budget while the store is away: the
+others may not know of these requests."""
 STORE_PROBE_GAP = 0.5
-"""Seconds between two questions whether the store is back."""
+"""Seconds between two attempts to reach the store again."""
 STORE_NOTICE = 5.0
-"""Seconds after which a process that has never reached the store says what it waits for."""
+"""Seconds after which a process that has never reached the store logs what it is waiting for."""
 
 ABSENCE_PATIENCE = 0.1
 """Seconds for which a slot is kept free for the client of an account whose turn it is, while its
-event loop has no time. Then the next client gets it."""
+event loop is busy. After that, the next client gets the slot."""
 TURN_PATIENCE = 2.0
-"""Seconds for which a call of `poll_once` that comes when it was told to waits for a slot: another
-request may wait for the same one."""
+"""Seconds for which a call of `poll_once` that comes at its time waits for a slot: another request
+may be waiting for the same slot."""
 LONGEST_SPREAD = 300.0
-"""Seconds over which calls of `poll_once` that found no slot are told to come again."""
+"""Seconds over which the repetitions of `poll_once` calls that found no slot are spread."""
 ACCOUNT_MEMORY = 900.0
-"""Seconds for which a process remembers an account after the last of its clients was closed: what
-was sent, what throttling has shown, and how long its tasks take."""
+"""Seconds for which a process remembers an account after its last client was closed: the requests
+sent, what throttling has shown, and how long tasks take."""
 MAX_IDLE_ACCOUNTS = 64
-"""Accounts without a client that are remembered so, the ones used last. Those whose requests still
-count against their limits are remembered in any case."""
+"""Number of accounts without a client that are remembered in this way, the most recently used ones.
+Accounts whose requests still count against their limits are remembered in any case."""
 
 
 def _exponential(count: int, *, initial: float, factor: float, maximum: float) -> float:

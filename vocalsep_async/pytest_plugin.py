@@ -1,4 +1,4 @@
-"""The emulator and a client of it as pytest fixtures, for sync and async tests under any plugin.
+"""The emulator, and a client connected to it, as pytest fixtures for sync and async tests.
 
 The fixtures are available as soon as the package is installed::
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def vocalsep_emulator_options() -> dict[str, Any]:
-    """Options of `vocalsep_emulator`, none by default; a fixture of this name replaces them."""
+    """Options of `vocalsep_emulator`, none by default; override this fixture to set them."""
     return {}
 
 
@@ -46,7 +46,7 @@ def vocalsep_emulator(vocalsep_emulator_options: dict[str, Any]) -> Iterator[Emu
 
 @pytest.fixture
 def vocalsep_client_options() -> ClientOptions:
-    """Options of `vocalsep_client`, none by default; a fixture of this name replaces them."""
+    """Options of `vocalsep_client`, none by default; override this fixture to set them."""
     return {}
 
 
@@ -54,7 +54,7 @@ def vocalsep_client_options() -> ClientOptions:
 def vocalsep_client(
     vocalsep_emulator: Emulator, vocalsep_client_options: ClientOptions
 ) -> Iterator[VocalSepClient]:
-    """A `VocalSepClient` of `vocalsep_emulator`, with `fast_settings`; closed after the test.
+    """A `VocalSepClient` for `vocalsep_emulator`, with `fast_settings`; closed after the test.
 
     It belongs to the event loop that first uses it, as every client does: that of an async test, or
     each ``asyncio.run`` of a sync test in turn.

@@ -1,8 +1,8 @@
 """A deferrable operator for Airflow, and its trigger; install ``vocalsep-async[airflow]``.
 
 The operator creates the task, keeps its id in the state store of its task instance, and frees the
-worker. The trigger waits, in the triggerer. Tries after the first one, and a task instance that is
-cleared, find the id: the song is created, and billed, once.
+worker. The trigger waits, in the triggerer. Retries, and a task instance that was cleared, find the
+id there: the task of the song is created, and billed, once.
 """
 
 from __future__ import annotations
@@ -105,15 +105,16 @@ _clients: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[_Account, VocalSepCl
 class VocalSepHook(BaseHook):
     """Makes clients from an Airflow connection: its password is the API key.
 
-    The host of the connection is the API's, "api.sunoapi.org" if there is none; a URL is possible,
-    too. Its extra may have the limit of the client, as in ``{"rate_limit": [10, 10]}``.
+    The host of the connection is the host of the API, or its URL; without one, it is
+    "api.sunoapi.org". The extra may hold the limit of the client, as in
+    ``{"rate_limit": [10, 10]}``.
 
     Args:
-        conn_id: the connection.
-        client_factory: the import path of a function that makes the client in place of
-            `VocalSepClient`, with the same arguments ``(api_key, base_url=..., rate_limit=...)``,
-            such as one with a limiter that several processes share. Triggers call it in their event
-            loop, so it must not block. None for `VocalSepClient`.
+        conn_id: the id of the connection.
+        client_factory: the import path of a function that makes the client, for example one with a
+            limiter that several processes share. It is called with
+            ``(api_key, base_url=..., rate_limit=...)``. Triggers call it in their event loop, so it
+            must not block. None calls `VocalSepClient`.
     """
 
     conn_name_attr = "conn_id"
@@ -127,7 +128,7 @@ class VocalSepHook(BaseHook):
         self.client_factory = client_factory
 
     def get_conn(self) -> VocalSepClient:
-        """Make a client, to be closed as with ``async with``.
+        """Make a client, which the caller closes, for example with ``async with``.
 
         Raises:
             ConfigurationError: the connection is unusable.
@@ -136,7 +137,7 @@ class VocalSepHook(BaseHook):
         return _Account.of(connection, connection.extra_dejson, self.client_factory).client()
 
     async def shared_client(self) -> VocalSepClient:
-        """The client that all triggers of this event loop share; it is not to be closed.
+        """Return the client that all triggers of this event loop share; do not close it.
 
         Raises:
             ConfigurationError: the connection is unusable.
@@ -152,16 +153,16 @@ class VocalSepHook(BaseHook):
 
 
 class SeparationTrigger(BaseTrigger):
-    """Waits for the end of a separation task; it yields one event, which says what it waited for.
+    """Waits until a separation task has ended; it yields one event, which names the task.
 
-    All triggers of a triggerer that name one connection share a client, and so its rate limit.
+    All triggers of a triggerer that use the same connection share a client, and so its rate limit.
 
     Args:
         separation: the task, as `SeparateSongOperator` keeps it: ``task_id``, and perhaps
             ``type``, ``created_at`` and ``route``.
-        conn_id: the Airflow connection.
-        until: when the wait ends, in seconds since 1970; None waits without end. A wait that a
-            triggerer takes over later ends at the same moment, after one poll at least.
+        conn_id: the id of the Airflow connection.
+        until: when the wait ends, in seconds since 1970; None waits without limit. If another
+            triggerer takes the wait over, it ends at the same moment, after at least one poll.
         client_factory: as for `VocalSepHook`.
     """
 
@@ -179,7 +180,7 @@ class SeparationTrigger(BaseTrigger):
         self.client_factory = client_factory
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        """The class and its arguments: ids and names, and no key."""
+        """Return the class and its arguments: ids and names, but no key."""
         arguments = {
             "separation": self.separation,
             "conn_id": self.conn_id,
@@ -191,8 +192,8 @@ class SeparationTrigger(BaseTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait, and yield what `SeparateSongOperator.execute_complete` expects.
 
-        The event has nothing of the record: Airflow may run two copies of a trigger, whose events
-        have to be equal.
+        The event holds nothing from the record, because Airflow may run two copies of a trigger,
+        whose events have to be equal.
         """
         ref, error = _ref(self.separation), None
         try:
@@ -208,25 +209,25 @@ class SeparationTrigger(BaseTrigger):
 class SeparateSongOperator(BaseOperator):
     """Separates a song without occupying a worker; its task is created, and **billed**, once.
 
-    Once, that is, for each task instance: its retries, and runs of it after it was cleared, wait
+    "Once" means once for each task instance: its retries, and its runs after it was cleared, wait
     for the same task. The result is ``{"task_id", "status", "stems", "files"}``: the names of the
-    stems and, with *download_to*, where each was saved. Links are left out, because they let every
-    reader of the XCom fetch the files; a client finds them by the task's id.
+    stems and, with *download_to*, where each was saved. Links are left out, because they would let
+    every reader of the XCom fetch the files; a client can get them by the task's id.
 
     Args:
         audio_url: the URL of the song; either this, or *source_task_id* with *audio_id*.
         source_task_id: the music task that made the song.
-        audio_id: which of its tracks.
-        type: what to make of it.
+        audio_id: the id of the song among the tracks of that task.
+        type: the kind of separation.
         stem_name: the instrument for ``split_stem_advanced``; None leaves it out.
-        download_to: a directory of the worker in which the stems are saved; None saves nothing.
-        timeout: seconds for the wait of each try, 0 or more; None waits without end.
-        on_uncertain: what happens where an earlier try ended between the request and the answer,
+        download_to: a directory on the worker in which the stems are saved; None saves nothing.
+        timeout: seconds for the wait of each attempt, 0 or more; None waits without limit.
+        on_uncertain: what happens if an earlier attempt ended between the request and the answer,
             so that the task may exist without its id being known: "report" fails without a retry;
             "create" creates it again, and may pay twice.
-        conn_id: the Airflow connection, see `VocalSepHook`.
+        conn_id: the id of the Airflow connection, see `VocalSepHook`.
         client_factory: as for `VocalSepHook`.
-        arguments: those of every operator, such as ``retries``.
+        arguments: the arguments of every operator, such as ``retries``.
 
     Raises:
         InvalidArgumentError: the type, *timeout* or *on_uncertain* is unusable.
@@ -265,14 +266,14 @@ class SeparateSongOperator(BaseOperator):
         self.client_factory = client_factory
 
     def execute(self, context: Context) -> None:
-        """Create the task, unless an earlier try has, and wait for it in the triggerer."""
+        """Create the task, unless an earlier attempt has, and wait for it in the triggerer."""
         store = context["task_state_store"]
         known = store.get(_KEY)
         if known is None or ("task_id" not in known and self.on_uncertain == "create"):
             known = self._create(store)
         if "task_id" not in known:
             began_at = datetime.fromisoformat(known["began_at"])
-            # Another try would find the same.
+            # A retry would find the same.
             raise AirflowFailException(
                 str(CreationUncertainError.of(None, began_at, known.get("reason")))
             )
@@ -287,7 +288,7 @@ class SeparateSongOperator(BaseOperator):
         )
 
     def _create(self, store: Any) -> dict[str, Any]:
-        """Create the task, and keep its id, or that it may exist, for tries to come."""
+        """Create the task, and keep for later attempts its id, or that it may exist."""
         failures: list[CreationFailed] = []
 
         def on_event(event: Event) -> None:

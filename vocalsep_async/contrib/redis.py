@@ -1,6 +1,7 @@
 """One rate limit for several processes, in Redis or Valkey; install ``vocalsep-async[redis]``.
 
-Give each client a `RedisLimiter` of the same account; docs/how-to/processes.md has whole programs.
+Give each client a `RedisLimiter` with the same account; docs/how-to/processes.md has whole
+programs.
 """
 
 from __future__ import annotations
@@ -62,25 +63,25 @@ class RedisLimiter(Limiter):
     """Shares the rate limit of one account between processes, in a Redis or Valkey store.
 
     Each client has a limiter of its own, with the same *account*; all of them together keep to the
-    limit, on the store's clock. A slot costs one round trip to the store. Where the store is away,
-    nothing is sent for some seconds; then each process goes on with its last share of the budget,
-    for a minute at most. The store is asked again all the time, and nothing has to be done.
+    limit, on the store's clock. A slot costs one round trip to the store. If the store cannot be
+    reached, nothing is sent for some seconds; then each process continues with its last share of
+    the budget, for a minute at most. The limiter keeps trying the store, and recovers by itself.
 
-    The store needs Redis 7 or Valkey, and holds counters, moments and random names of processes,
-    nothing of the API key.
+    The store must be Redis 7 or later, or Valkey. It holds counters, times and random names of
+    processes, and nothing of the API key.
 
     Args:
         store: URL of the store, or a client of ``redis.asyncio``, which stays open and serves one
             event loop.
-        account: names the account, the same in all its processes: letters, digits and ``._:@-``.
-            Not the API key.
-        rate_limit: of the account, the same in all its processes. Where it differs, the strictest
-            one holds.
-        on_store_loss: "share" to go on with a share of the budget while the store is away, "wait"
-            to send nothing.
+        account: a name for the account, the same in all its processes: 1 to 100 letters, digits or
+            any of ``._:@-``. Not the API key.
+        rate_limit: the limit of the account, the same in all its processes. If they differ, the
+            strictest one holds.
+        on_store_loss: "share" continues with a share of the budget while the store is away, "wait"
+            sends nothing.
 
     Raises:
-        InvalidArgumentError: an argument is not one of these.
+        InvalidArgumentError: an argument is not as described.
     """
 
     def __init__(
@@ -140,7 +141,7 @@ class RedisLimiter(Limiter):
                 to an event loop that was closed.
         """
         await checkpoint_if_cancelled()
-        # One question at a time: what it is told holds for the others, too.
+        # One question at a time: its answer holds for the others, too.
         async with self._turn:
             question = self._question(bid)
             try:
@@ -192,7 +193,7 @@ class RedisLimiter(Limiter):
         # In a task of its own: a question that is cancelled may be granted nevertheless.
         asking = shared_task(self._ask_store(question), "vocalsep question")
         await asyncio.wait([asking])
-        # An error of the client of the store that is none of its documented ones.
+        # Raises errors of the store's client that it does not document.
         asking.result()
         if question.refusal is not None:
             raise question.refusal
@@ -362,7 +363,7 @@ class RedisLimiter(Limiter):
         return self._budget.rate
 
     def move(self, shift: float) -> None:
-        """Go on in the running event loop; what the loop before has sent still counts."""
+        """Continue in the running event loop; requests sent in the previous loop still count."""
         self._unbind()
         self._has_moved = True
         self._budget.move(shift, _now())

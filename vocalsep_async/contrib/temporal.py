@@ -1,7 +1,7 @@
-"""An activity of Temporal that separates a song; install ``vocalsep-async[temporal]``.
+"""A Temporal activity that separates a song; install ``vocalsep-async[temporal]``.
 
 A worker makes one `SeparationActivity` with its client, and registers ``separate``.
-docs/how-to/temporal.md shows worker and workflow, and says what is promised if a worker dies.
+docs/how-to/temporal.md shows a worker and a workflow, and says what is promised if a worker dies.
 """
 
 from __future__ import annotations
@@ -50,21 +50,21 @@ __all__ = ["SeparationActivity", "SeparationInput", "SeparationResult"]
 
 @dataclass(frozen=True)
 class SeparationInput:
-    """A song, as plain data that is kept in the history of a workflow.
+    """A song, as plain data for the history of a workflow.
 
     Attributes:
-        source: the path of a file on the worker's machine, or an http(s) URL; None for one of the
-            next.
-        source_task_id: the music task of the provider that made the song, with *audio_id*.
-        audio_id: which of its tracks.
-        task_id: a task that exists: it is waited for, and nothing is created.
+        source: the path of a file on the worker's machine, or an http(s) URL; None if
+            *source_task_id* or *task_id* is given.
+        source_task_id: the provider's music task that made the song, with *audio_id*.
+        audio_id: the id of the song among the tracks of that task.
+        task_id: a task that already exists: the activity waits for it, and creates nothing.
         type: what to make of the song, such as "split_stem".
         stem_name: the instrument for ``split_stem_advanced``; None leaves it out.
-        label: what the song is called in errors; None takes the name of its file.
+        label: the name of the song in errors; None takes the name of its file.
         callback_url: as for `VocalSepClient.create_task`.
         on_uncertain: what becomes of a song whose task may exist: "report" fails the activity,
-            "create" has the next attempt create it again, **and it may be billed twice**.
-        version: of this data; leave it.
+            with "create" the next attempt creates it again, **and it may be billed twice**.
+        version: the version of this data; leave it at its default.
     """
 
     source: str | None = None
@@ -84,14 +84,14 @@ class SeparationInput:
 
 @dataclass(frozen=True, kw_only=True)
 class SeparationResult:
-    """A song that was separated, as plain data: its stems are fetched with the id.
+    """A song that was separated, as plain data; its stems are fetched by the task's id.
 
     Attributes:
-        task_id: the task.
-        label: that of the input.
+        task_id: id of the task.
+        label: the label of the input.
         status: how the task ended.
-        stems: the names of the stems that are there.
-        version: of this data.
+        stems: the names of the task's stems.
+        version: the version of this data.
     """
 
     task_id: str
@@ -108,7 +108,7 @@ class SeparationActivity:
         client: open while the worker runs, and used in the worker's event loop.
 
     Raises:
-        InvalidArgumentError: *client* is no `VocalSepClient`.
+        InvalidArgumentError: *client* is not a `VocalSepClient`.
     """
 
     def __init__(self, client: VocalSepClient) -> None:
@@ -122,22 +122,22 @@ class SeparationActivity:
     async def separate(self, song: SeparationInput) -> SeparationResult:
         """Create the task of a song, **billed, at most once**, and wait for its end.
 
-        The heartbeats say how far it is: a later attempt, on any worker, waits for the task of
-        an earlier one. Temporal has written down that the request is about to be sent before it
-        is. An attempt that follows on one which died between that and the answer creates nothing,
-        but fails with a `CreationUncertainError`. Neither a cancellation nor a timeout touches
-        the task at the provider.
+        Heartbeats record the progress: a later attempt, on any worker, waits for the task of an
+        earlier one. The request is sent only after Temporal has recorded that it is about to be. If
+        an attempt dies between that and the answer, the next one creates nothing, but fails with a
+        `CreationUncertainError`. Neither a cancellation nor a timeout affects the task at the
+        provider.
 
         Args:
             song: the song.
 
         Returns:
-            The task, which has stems.
+            The id and status of the task, and the names of its stems.
 
         Raises:
-            ApplicationError: an error of this package, whose name is the type. It is not retryable
-                where no repetition would help. Its details are ``{"task_id": ...}`` and so on,
-                as far as known.
+            ApplicationError: an error of this package; its type is the name of the class. It is not
+                retryable if no repetition would help. Its details are ``{"task_id": ...}`` and so
+                on, as far as they are known.
         """
         try:
             return await self._attempt(song)

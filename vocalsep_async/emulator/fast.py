@@ -1,4 +1,4 @@
-"""Settings of clients in tests: the delays are those of a local server, and few."""
+"""Settings for clients in tests, with the short delays that a local server allows."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ _LIMIT = RateLimit(1000, 0.1)
 def fast_settings(**options: Unpack[ClientOptions]) -> ClientOptions:
     """Return options of a `VocalSepClient` that loses no time in tests against an `Emulator`.
 
-    Pending tasks are polled after 10 ms, then ever less often, and every 50 ms at last. A failed
-    request is tried again after 10 to 50 ms, as often as by default. There is practically no rate
-    limit, and a pause after throttling or maintenance lasts 50 to 100 ms. A request that the
-    emulator does not answer takes 10 s, in place of 30 s.
+    Pending tasks are polled after 10 ms, then less and less often, and finally every 50 ms. A
+    failed request is tried again after 10 to 50 ms, as many times as by default. There is
+    practically no rate limit, and a pause after throttling or maintenance lasts 50 to 100 ms. A
+    request that the emulator does not answer fails after 10 s instead of 30 s.
 
     Each call returns new options, for one client: its limiter is not shared.
 
     Args:
-        options: those of `VocalSepClient`; they precede the fast ones, and *rate_limit* has the
-            client keep to it.
+        options: options of `VocalSepClient`, which take precedence over the fast ones; with
+            *rate_limit*, the client keeps to that limit.
     """
     fast: ClientOptions = {
         "poll": Backoff(initial=0.01, factor=1.5, maximum=0.05, jitter=0.0),
@@ -41,7 +41,7 @@ def fast_settings(**options: Unpack[ClientOptions]) -> ClientOptions:
 
 
 class FastLimiter(Limiter):
-    """A `RateLimiter` whose pauses are short, also those of maintenance."""
+    """A `RateLimiter` whose pauses are short, even during maintenance."""
 
     def __init__(self) -> None:
         self._inner = RateLimiter(_LIMIT)
@@ -78,7 +78,7 @@ class FastLimiter(Limiter):
         return self._inner.rate
 
     def move(self, shift: float) -> None:
-        """Go on in another event loop."""
+        """Continue in another event loop."""
         self._inner.move(shift)
 
     async def aclose(self) -> None:
