@@ -1,4 +1,4 @@
-"""What browsers need to let pages of other hosts call the emulator (CORS)."""
+"""The headers with which browsers let pages of other hosts call the emulator (CORS)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _PREFLIGHT = {
 
 
 def is_preflight(request: web.Request) -> bool:
-    """Whether a browser asks by *request* if a page may send another one."""
+    """Whether *request* is a browser's question if a page may send another request."""
     return request.method == hdrs.METH_OPTIONS and (
         hdrs.ACCESS_CONTROL_REQUEST_METHOD in request.headers
     )

@@ -1,4 +1,4 @@
-"""How answers travel: what a service behind Cloudflare adds to each of them."""
+"""What a service behind Cloudflare adds to each answer: headers, compression and chunks."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def new_ray() -> str:
 def answer(
     request: web.Request, body: bytes, *, status: int, headers: dict[str, str], ray: str
 ) -> web.Response:
-    """Return the response of the API to *request*: in chunks, and compressed if that is accepted.
+    """Return the response of the API to *request*: chunked, and compressed if accepted.
 
     Args:
         request: what is answered.

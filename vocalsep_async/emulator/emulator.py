@@ -102,8 +102,8 @@ class Emulator(EmulatorSettings):
     Use it as ``async with Emulator(...) as emulator``, or call `start` and `aclose` in the same
     event loop. In code without an event loop, ``with Emulator(...) as emulator`` runs it in a
     thread of its own. Everything else may be called from any thread, and before the start too. An
-    emulator starts once, even if that start fails. In a process that was forked from its own, only
-    `url` and `client` work: the rest raises a `ConfigurationError`.
+    emulator starts once, even if that start fails. In a process forked from the emulator's own,
+    only `url` and `client` work; everything else raises a `ConfigurationError`.
 
     All options are keyword-only and can be read, but not changed, as attributes.
 
@@ -138,12 +138,12 @@ class Emulator(EmulatorSettings):
             or more; 0 by default.
         link_lifetime: seconds for which the link of a file is valid from the moment it is
             issued, 0 or more; 14 days by default. At 0, every link has expired already. A file
-            keeps its link until then.
+            keeps its link until it expires.
         upload_lifetime: seconds for which an upload is kept, 0 or more; 3 days by default. A task
             whose audio is an upload that was deleted is created and charged, and fails.
         latency: seconds by which each response is delayed, 0 or more; 0 by default.
         cors: whether pages of any origin may call the emulator from a browser, and read its answers
-            and files; False by default. The key of an account does not belong into a page.
+            and files; False by default. Never put the key of an account into a page.
         webhook_key: key that signs the callbacks as kie.ai documents it, any string that is not
             blank and contains no lone surrogate. None, the default, sends them unsigned.
         callbacks: what goes wrong with callbacks, see `CallbackFaults`; nothing by default.
@@ -241,11 +241,11 @@ class Emulator(EmulatorSettings):
     async def aclose(self) -> None:
         """Stop listening, abort requests and callbacks, and remove the files.
 
-        Further calls do nothing, and neither do those in a process that was forked.
+        Further calls do nothing, and neither do calls in a forked process.
 
         Raises:
-            ConfigurationError: it was started in another event loop, such as that of a ``with``
-                block.
+            ConfigurationError: the emulator was started in another event loop, such as that of a
+                ``with`` block.
         """
         server = self._server
         if server is None or not self._is_here:
@@ -312,15 +312,14 @@ class Emulator(EmulatorSettings):
                 for a task that ends only by `finish` or `fail`. None draws a random duration,
                 as for a task that a request creates.
             age: seconds since its creation, from 0 to ten years of 365 days.
-            callback_url: URL that is notified of its end, if it is one of this machine; None for
-                none.
+            callback_url: URL that is notified of its end, if it is on this machine; None for none.
 
         Returns:
             The id.
 
         Raises:
-            InvalidArgumentError: a task of that id exists, the id is blank or no string, the
-                type is unknown, *callback_url* is no string, or a number is out of its range.
+            InvalidArgumentError: a task with that id exists, the id is blank or not a string, the
+                type is unknown, *callback_url* is not a string, or a number is out of its range.
         """
         self._check_process()
         _check_id(task_id, "task_id")
@@ -347,20 +346,21 @@ class Emulator(EmulatorSettings):
         return task.task_id
 
     def add_song(self, task_id: str | None = None, audio_id: str | None = None) -> tuple[str, str]:
-        """Add a song of the provider's own, which creations name by two ids.
+        """Add a song that the provider itself made, which creations name by two ids.
 
-        Until the first one was added, a creation may name any song. From then on, one that names
-        another song is refused: "Record does not exist", with code 422 of kie, 400 of sunoapi.
+        Until the first song is added, a creation may name any song. From then on, a creation that
+        names another song is refused: "Record does not exist", with code 422 for kie and 400 for
+        sunoapi.
 
         Args:
-            task_id: id of the task that made the song; None draws one.
-            audio_id: id of the song itself; None draws one.
+            task_id: id of the task that made the song; None generates one.
+            audio_id: id of the song itself; None generates one.
 
         Returns:
             Both ids, as `VocalSepClient.separate` takes them.
 
         Raises:
-            InvalidArgumentError: an id is blank or no string.
+            InvalidArgumentError: an id is blank or not a string.
         """
         self._check_process()
         _check_id(task_id, "task_id")
@@ -427,10 +427,10 @@ class Emulator(EmulatorSettings):
         server.loop.call_soon_threadsafe(server.callbacks.post_now, task, url, known)
 
     def client(self, **options: Unpack[ClientOptions]) -> VocalSepClient:
-        """Make a client of this emulator, which knows its upload host, too.
+        """Make a client that uses this emulator as its API and its upload host.
 
         Args:
-            options: those of `VocalSepClient`; they precede those that belong to the emulator.
+            options: options of `VocalSepClient`; they take precedence over those for the emulator.
 
         Raises:
             ConfigurationError: the emulator was not started, or an option is unusable.

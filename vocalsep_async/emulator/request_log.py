@@ -18,7 +18,7 @@ class RequestRecord:
         code: the code in the body or, for files and for responses that are not in the API's
             form, the HTTP status; None if no response was sent.
         throttled: whether the response was "too many requests".
-        request_id: the header ``CF-RAY`` of the response, which errors of a client have in their
+        request_id: the header ``CF-RAY`` of the response, which a client's errors carry in their
             ``response_headers``; None for files and for responses that are not in the API's form.
     """
 
