@@ -324,6 +324,13 @@ def anchor(heading: str) -> str:
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
+@pytest.mark.parametrize("page", PAGES)
+def test_every_install_command_works_in_a_clone(page: str) -> None:
+    # Nothing is released. The README says how names in messages are meant.
+    commands = re.findall(r"pip install [^`\n]*", PAGES[page])
+    assert not [command for command in commands if "vocalsep-async" in command]
+
+
 def test_the_readme_is_short() -> None:
     assert len(README.splitlines()) <= 150
 
