@@ -496,8 +496,9 @@ class BatchStats:
         retried: how many of them failed with another error and were retried.
         rate: requests per second that are allowed now, for the whole client; infinity while no
             limit is known.
-        mean_delay: seconds from the end of a task (or of taking it in, if that was later) until
-            it was known, on average; None until one was known whose times are.
+        mean_delay: seconds from the end of a task until it was known, on average over those that
+            ended after they were taken in; None until there is one whose times are known. Tasks
+            that had ended before, and those restored from a journal, do not count.
         eta: seconds until all outcomes will be known, roughly, as tasks of this type go, and no
             fewer than a pause of the client lasts; infinity before a poll of the batch succeeded,
             and after ten seconds without an answer.

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from attrs import evolve
 from cli.stats import batch, snapshot
 
-from vocalsep_async import RateLimit, SeparationTask, TaskOutcome, TaskStatus
+from vocalsep_async import RateLimit, SeparationTask, TaskOutcome, TaskStatus, TransportError
 from vocalsep_async.cli import recording
 from vocalsep_async.cli.recording import RunRecorder
 from vocalsep_async.cli.report import Peaks, Run, compute_peaks
@@ -82,8 +83,29 @@ async def test_a_recorder_passes_the_run_to_the_report(
     assert (sample.requests, sample.throttled, sample.pending, sample.finished) == (7, 1, 3, 2)
     (timed,) = run.outcomes
     assert timed.outcome == outcome()
+    assert timed.at is not None
     assert timedelta(seconds=29) < run.ended_at - timed.at
     assert written.peaks == {}
+
+
+async def test_a_recorder_knows_only_the_detections_of_its_own_run(
+    written: WrittenReport, tmp_path: Path
+) -> None:
+    ended_by_an_error = evolve(outcome(), task=None, error=TransportError("no answer"))
+    async with new_recorder() as recorder:
+        recorder.on_outcome(evolve(outcome(), task_id="restored"), None)
+        recorder.on_outcome(outcome(), 30.0)
+        # Two songs can share a task.
+        recorder.on_outcome(evolve(outcome(), label="The same song"), None)
+        recorder.on_outcome(evolve(ended_by_an_error, task_id="lost"), None)
+        await recorder.write(tmp_path / "report.html", wait_for_waveforms=True)
+    assert written.run is not None
+    restored, first, same, lost = (each.at for each in written.run.outcomes)
+    assert restored is None
+    assert same == first
+    assert lost is not None
+    assert first is not None
+    assert lost > first
 
 
 async def test_a_report_waits_for_all_waveforms(

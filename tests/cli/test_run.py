@@ -359,6 +359,23 @@ def test_a_report_has_the_command_and_the_host(
     assert "127.0.0.1" in content
 
 
+def test_the_report_of_a_resumed_run_shows_no_detection_of_what_the_journal_restored(
+    vocalsep_emulator: Emulator, tmp_path: Path
+) -> None:
+    task_id = vocalsep_emulator.add_task(duration=0, age=60)
+    page = tmp_path / "report.html"
+    words = ("track", task_id, "--journal", tmp_path / "journal", "--report", page)
+    first = call(vocalsep_emulator, *words)
+    assert "<dt>Detected</dt><dd><time" in page.read_text("utf-8")
+    second = call(vocalsep_emulator, *words)
+    assert (first.exit_code, second.exit_code) == (0, 0)
+    content = page.read_text("utf-8")
+    assert "<dt>Detected</dt><dd>–</dd>" in content
+    assert "No delay is known." in content
+    # Before the run, too: this task had ended when it was first polled.
+    assert "after completion" not in first.stderr + second.stderr
+
+
 def test_quiet_hides_the_path_of_the_report(vocalsep_emulator: Emulator, tmp_path: Path) -> None:
     task_id = vocalsep_emulator.add_task(duration=0)
     page = tmp_path / "report.html"

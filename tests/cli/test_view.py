@@ -65,12 +65,12 @@ class RecorderStub:
 
     def __init__(self) -> None:
         self.samples: list[Snapshot] = []
-        self.ages: list[tuple[str, float]] = []
+        self.ages: list[tuple[str, float | None]] = []
 
     def sample(self, snapshot: Snapshot) -> None:
         self.samples.append(snapshot)
 
-    def on_outcome(self, outcome: TaskOutcome, age: float) -> None:
+    def on_outcome(self, outcome: TaskOutcome, age: float | None) -> None:
         self.ages.append((outcome.task_id, age))
 
 
@@ -308,5 +308,5 @@ async def test_a_view_tracks_the_tasks_of_its_journal(
             again = BatchView(client, activity, options, output, cast("Any", recorder))
             assert await again.run() is ExitCode.FAILED
     assert len(output.results) == 1
-    assert recorder.ages == [("a", 0.0)]
+    assert recorder.ages == [("a", None)]
     assert another.sent == []

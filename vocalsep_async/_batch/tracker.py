@@ -264,11 +264,9 @@ class BatchTracker:
             self._backlog.observe(target.task_id, group.type, age)
         if target.has_ended and not lacks_links(task):
             ended = target.ended_at(task)
-            if ended is not None:
-                # No poll could have detected the end before the task was added.
-                self.counters.on_detected(
-                    asyncio.get_running_loop().time() - max(ended, group.started)
-                )
+            # Of a task that had ended before it was added, no poll could have been in time.
+            if ended is not None and ended > group.started:
+                self.counters.on_detected(asyncio.get_running_loop().time() - ended)
             self._settle(target.task_id, group, task=task)
         elif target.has_ended or self._is_last(group, target):
             self._settle(target.task_id, group)

@@ -236,10 +236,13 @@ class Activity:
         else:
             self._note_label(task, None)
 
-    def take_age(self, task_id: str) -> float:
-        """Seconds since a poll found that a task has ended; 0 if none did, or if called again."""
-        now = self._clock()
-        return now - self._ended_at.pop(task_id, now)
+    def take_age(self, task_id: str) -> float | None:
+        """Seconds since this run found that a task has ended; None if it did not.
+
+        It did not if the outcome is from the journal. The answer is given once for each end.
+        """
+        ended_at = self._ended_at.pop(task_id, None)
+        return None if ended_at is None else self._clock() - ended_at
 
     def snapshot(self, batch: BatchStats) -> Snapshot:
         """The progress of *batch* at this moment."""

@@ -40,6 +40,8 @@ class RunRecorder:
         self._note = note
         self._began_at = datetime.now(UTC)
         self._outcomes: list[TimedOutcome] = []
+        self._detections: dict[str, datetime] = {}
+        """When this run found the ends of tasks: songs can share one."""
         self._samples: list[Sample] = []
         self._peaks: dict[Path, Peaks] = {}
         self._waveform_tasks = anyio.create_task_group()
@@ -62,13 +64,25 @@ class RunRecorder:
         self._waveform_tasks.cancel_scope.cancel()
         return await self._waveform_tasks.__aexit__(kind, error, traceback)
 
-    def on_outcome(self, outcome: TaskOutcome, age: float) -> None:
-        """Record an outcome that was known *age* seconds ago, and start to decode its files."""
-        known_at = datetime.now(UTC) - timedelta(seconds=age)
-        self._outcomes.append(TimedOutcome(outcome, known_at))
+    def on_outcome(self, outcome: TaskOutcome, age: float | None) -> None:
+        """Record an outcome, and start to decode its files.
+
+        Args:
+            outcome: the outcome.
+            age: seconds since this run found the end of its task; None if it did not.
+        """
+        self._outcomes.append(TimedOutcome(outcome, self._detected_at(outcome, age)))
         if outcome.files:
             self._unfinished += 1
             self._waveform_tasks.start_soon(self._compute_peaks, outcome.files.values())
+
+    def _detected_at(self, outcome: TaskOutcome, age: float | None) -> datetime | None:
+        now = datetime.now(UTC)
+        if age is not None:
+            self._detections[outcome.task_id] = now - timedelta(seconds=age)
+        elif outcome.task is None:
+            return now  # an error ended the wait just now
+        return self._detections.get(outcome.task_id)
 
     def sample(self, snapshot: Snapshot) -> None:
         """Record the counts of this moment."""

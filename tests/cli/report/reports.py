@@ -82,10 +82,20 @@ def unsaved() -> TaskOutcome:
 
 
 def timed(
-    record: SeparationTask | TaskOutcome, known: float = 12.0, label: str | None = None
+    record: SeparationTask | TaskOutcome,
+    known: float = 12.0,
+    label: str | None = None,
+    *,
+    added: float = 0.0,
 ) -> TimedOutcome:
     given = record if isinstance(record, TaskOutcome) else outcome(record)
-    return TimedOutcome(attrs.evolve(given, label=label or given.label), at(known))
+    given = attrs.evolve(given, label=label or given.label, elapsed=max(0.0, known - added))
+    return TimedOutcome(given, at(known))
+
+
+def restored(record: SeparationTask, label: str | None = None) -> TimedOutcome:
+    """An outcome from the journal, whose end an earlier run detected."""
+    return TimedOutcome(outcome(record, label=label), None)
 
 
 def run(*outcomes: TimedOutcome, **fields: Any) -> Run:

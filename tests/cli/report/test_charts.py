@@ -5,7 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from cli.report.reports import at, failed_task, outcome, run, sample, task, timed, unsaved
+from cli.report.reports import (
+    at,
+    failed_task,
+    outcome,
+    restored,
+    run,
+    sample,
+    task,
+    timed,
+    unsaved,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -25,7 +35,9 @@ from vocalsep_async.cli.report.summary import figures, headline, status_shares
 
 times = st.none() | st.floats(-1e8, 1e8).map(at)
 records = st.builds(lambda created, done: task(created_at=created, completed_at=done), times, times)
-timed_outcomes = st.lists(st.builds(timed, records, known=st.floats(-1e6, 1e6)), max_size=5)
+timed_outcomes = st.lists(
+    st.builds(timed, records, known=st.floats(-1e6, 1e6)) | st.builds(restored, records), max_size=5
+)
 
 
 def rows_of(given: Run) -> tuple[TaskRow, ...]:
@@ -77,6 +89,10 @@ class TestTimeline:
         assert chart.scale == Scale(-15, 60)
         assert positions(chart.bars[0]) == (0, 0, 60)
 
+    def test_an_outcome_from_the_journal_has_no_bar(self) -> None:
+        chart = timeline_of(restored(task("old")), timed(task("new")))
+        assert [bar.row.name for bar in chart.bars] == ["new"]
+
     def test_an_open_task_has_no_delay(self) -> None:
         (bar,) = timeline_of(timed(outcome(None), known=60)).bars
         assert bar.is_end_unknown
@@ -109,6 +125,12 @@ class TestDelays:
     def test_the_95th_percentile_exceeds_95_of_100_delays(self) -> None:
         chart = delay_chart(rows_of(run(*(timed(task(), known=11.0 + n) for n in range(100)))))
         assert chart.p95 == 95.0
+
+    def test_outcomes_from_the_journal_and_older_ends_do_not_count(self) -> None:
+        chart = delay_chart(
+            rows_of(run(restored(task()), timed(task(), 20, added=15), timed(task(), 12)))
+        )
+        assert (len(chart.dots), chart.mean, chart.p95) == (1, 2.0, 2.0)
 
     def test_a_chart_without_delays_has_no_mean(self) -> None:
         chart = delay_chart(rows_of(run(timed(outcome(None)))))

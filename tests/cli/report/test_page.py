@@ -12,7 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli.report.reports import at, failed_task, outcome, run, sample, task, timed, with_files
+from cli.report.reports import (
+    at,
+    failed_task,
+    outcome,
+    restored,
+    run,
+    sample,
+    task,
+    timed,
+    with_files,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -186,10 +196,21 @@ def test_the_page_mentions_clock_skew_and_tasks_without_an_outcome() -> None:
     )
 
 
+def test_an_outcome_from_the_journal_shows_no_detection() -> None:
+    text = html_of(run(restored(task("old")), timed(task("new"))))
+    assert text.count("<dt>Detected</dt><dd>–</dd>") == 1
+    assert "1 task from the journal is left out: an earlier run detected the end." in text
+    only = html_of(run(restored(task("a")), restored(task("b"))))
+    assert "2 tasks from the journal are left out" in only
+    assert "No task had an outcome in this run." in only
+    assert "No delay is known." in only
+
+
 @pytest.mark.parametrize(
     "unusual",
     [
         run(),
+        run(restored(task())),
         run(samples=()),
         run(samples=(), ended_at=at(-1)),
         run(timed(task(created_at=None, completed_at=None))),

@@ -7,7 +7,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
-from cli.report.reports import BEGAN, at, ended_by, failed_task, outcome, run, task, timed
+from cli.report.reports import BEGAN, at, ended_by, failed_task, outcome, restored, run, task, timed
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -88,9 +88,22 @@ def test_a_delay_lasts_from_completion_to_detection() -> None:
     assert (row.duration, row.delay, row.is_skewed) == (10.0, 2.0, False)
 
 
-def test_the_delay_of_a_task_that_ended_before_the_run_starts_with_the_run() -> None:
+def test_a_task_that_had_ended_before_the_run_has_no_delay() -> None:
     old = outcome(task(created_at=at(-7200), completed_at=at(-7100)))
-    assert row_of(old, known=3.0).delay == 3.0
+    row = row_of(old, known=3.0)
+    assert (row.delay, row.is_skewed, row.completed_at) == (None, False, at(-7100))
+
+
+def test_a_task_that_had_ended_before_it_was_added_has_no_delay() -> None:
+    rows = task_rows(
+        run(timed(task(), known=20, added=11), timed(task(), known=20, added=9)), Path("/reports")
+    )
+    assert [row.delay for row in rows] == [None, 10.0]
+
+
+def test_an_outcome_from_the_journal_has_no_delay() -> None:
+    (row,) = task_rows(run(restored(task())), Path("/reports"))
+    assert (row.delay, row.is_skewed, row.duration) == (None, False, 10.0)
 
 
 def test_a_negative_delay_is_0_and_marked_as_clock_skew() -> None:

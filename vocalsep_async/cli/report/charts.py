@@ -101,7 +101,7 @@ class Bar:
 
 @frozen
 class Timeline:
-    """One bar per task.
+    """One bar per task whose outcome this run detected.
 
     Attributes:
         bars: in the order of the tasks' creation.
@@ -136,7 +136,7 @@ class _Span:
 def timeline(run: Run, rows: Sequence[TaskRow]) -> Timeline:
     """The timeline of *run*; tasks from long before the run start at its left edge."""
     spans = sorted(
-        ((_span(row, run.began_at), row) for row in rows),
+        ((_span(row, row.timed.at, run.began_at), row) for row in rows if row.timed.at is not None),
         key=lambda pair: (pair[0].start, pair[0].known),
     )
     scale = _timeline_scale(run.seconds, [span for span, _ in spans])
@@ -155,8 +155,8 @@ def timeline(run: Run, rows: Sequence[TaskRow]) -> Timeline:
     return Timeline(tuple(bars), height, scale)
 
 
-def _span(row: TaskRow, began_at: datetime) -> _Span:
-    known = _seconds_since(began_at, row.timed.at)
+def _span(row: TaskRow, detected_at: datetime, began_at: datetime) -> _Span:
+    known = _seconds_since(began_at, detected_at)
     start = 0.0 if row.created_at is None else _seconds_since(began_at, row.created_at)
     done = known if row.completed_at is None else _seconds_since(began_at, row.completed_at)
     # The provider's clock may differ from this machine's: keep the three times in order.

@@ -62,6 +62,7 @@ def render(run: Run, folder: Path, peaks: Mapping[Path, Peaks]) -> str:
             figures=figures(run, rows, delays, noun),
             rows=rows,
             skewed=sum(row.is_skewed for row in rows),
+            restored=sum(row.timed.at is None for row in rows),
             timeline=timeline(run, rows),
             delays=delays,
             requests=request_chart(run),

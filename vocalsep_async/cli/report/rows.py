@@ -40,15 +40,16 @@ class TaskRow:
     """One task, from its creation to the detection of its end.
 
     Attributes:
-        number: its position in the order of detection, from 1.
+        number: its position in the order of outcomes, from 1.
         timed: its outcome, and when that was known.
         status: its status.
         reason: why it did not succeed; None if it did.
         created_at: by the provider's clock; None if unknown.
         completed_at: by the provider's clock; None if it has not ended, or that is unknown.
         duration: seconds from creation to completion; None if unknown.
-        delay: seconds from its completion, or from the start of the run if that was later, to
-            its detection; 0 if the clocks differ by more than that; None if unknown.
+        delay: seconds from its completion to its detection, as in `BatchStats.mean_delay`: None if
+            it had ended before the run took it in, if an earlier run detected the end, or if that
+            is unknown; 0 if the clocks differ by more than that.
         is_skewed: whether the delay is 0 because the clocks differ.
         stems: the saved stems.
         missing_stems: names of stems that were not saved.
@@ -84,18 +85,15 @@ def noun_of(rows: Sequence[TaskRow]) -> str:
 
 def task_rows(run: Run, folder: Path) -> tuple[TaskRow, ...]:
     """All tasks of *run* with an outcome, for a page in *folder*."""
-    return tuple(
-        _row(number, timed, run.began_at, folder)
-        for number, timed in enumerate(run.outcomes, start=1)
-    )
+    return tuple(_row(number, timed, folder) for number, timed in enumerate(run.outcomes, start=1))
 
 
-def _row(number: int, timed: TimedOutcome, began_at: datetime, folder: Path) -> TaskRow:
+def _row(number: int, timed: TimedOutcome, folder: Path) -> TaskRow:
     outcome = timed.outcome
     record = last_record(outcome)
     # Of a task that timed out only a pending record is known, whatever its times are.
     completed_at = record.completed_at if record is not None and record.is_final else None
-    delay = _delay(timed.at, completed_at, began_at)
+    delay = _delay(timed, completed_at)
     return TaskRow(
         number=number,
         timed=timed,
@@ -111,11 +109,12 @@ def _row(number: int, timed: TimedOutcome, began_at: datetime, folder: Path) -> 
     )
 
 
-def _delay(at: datetime, completed_at: datetime | None, began_at: datetime) -> float | None:
-    if completed_at is None:
+def _delay(timed: TimedOutcome, completed_at: datetime | None) -> float | None:
+    if completed_at is None or timed.at is None:
         return None
-    # Time before the run does not count: the schedule could not have detected the end then.
-    return (at - max(completed_at, began_at)).total_seconds()
+    delay = (timed.at - completed_at).total_seconds()
+    # Of a task that had ended before it was taken in, no poll could have been in time.
+    return delay if delay < timed.outcome.elapsed else None
 
 
 def _stem_files(files: Mapping[str, Path], folder: Path) -> tuple[StemFile, ...]:

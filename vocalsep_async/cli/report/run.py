@@ -15,11 +15,11 @@ class TimedOutcome:
 
     Attributes:
         outcome: the outcome.
-        at: when this machine detected it, aware.
+        at: when this run detected it, aware; None if an earlier one did, and the journal had it.
     """
 
     outcome: TaskOutcome
-    at: datetime
+    at: datetime | None
 
 
 @frozen
@@ -50,7 +50,7 @@ class Run:
         api: the host of the API.
         began_at: when the run started, aware.
         ended_at: when the run ended, aware.
-        outcomes: the outcomes, in the order of their detection.
+        outcomes: the outcomes, in the order in which the run had them.
         samples: about one per second, in order; the last one is from the end of the run.
         limit: the rate limit of the account.
         note: what is said about the run beside its figures; "" for nothing.
