@@ -205,12 +205,12 @@ after_fork(ACCOUNTS.restart)
 
 
 def contradiction(base_url: str, limit: RateLimit | None, others: Iterable[Budget]) -> str:
-    """What to say of clients that state other limits for the account of a client."""
+    """The warning about clients of one account that state different limits."""
     stated = ", ".join(_limit(each.limit) for each in others)
     return (
-        f"this client of {base_url} states {_limit(limit)} for its account, and another one in "
-        f"this process {stated}: each keeps to its own limit, and the API may throttle both; give "
-        "all clients of an account the same rate_limit"
+        f"this client of {base_url} states {_limit(limit)} for its account, but another one in "
+        f"this process states {stated}: each keeps to its own limit, and the API may throttle "
+        "both; give all clients of an account the same rate_limit"
     )
 
 

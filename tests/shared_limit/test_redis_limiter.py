@@ -225,7 +225,7 @@ async def test_processes_with_other_limits_keep_to_the_strictest_and_say_so(
     for _ in range(3):
         (await first.acquire(must)).release(SlotResult.ANSWERED)
     (message,) = caplog.messages
-    assert message.startswith("another process states another limit for the account a")
+    assert message.startswith("another process states a different limit for the account a")
     assert message.endswith("the strictest one holds, 5 requests per 10 s")
     await close(first, second)
 

@@ -172,7 +172,7 @@ async def test_requests_survive_a_restart_of_the_store(
     for _ in range(5):
         await send(limiter)
     assert limiter.snapshot().losses == 1
-    assert "has lost what was written in it" in caplog.text
+    assert "has lost its data" in caplog.text
     await limiter.aclose()
 
 

@@ -60,7 +60,7 @@ async def test_without_the_store_each_process_goes_on_with_its_share(
     assert (
         "the store of account a does not answer (connection refused). Nothing is sent" in messages
     )
-    assert "goes on with its share, 5 of 20 requests per 10 s" in messages
+    assert "continues with its share, 5 of 20 requests per 10 s" in messages
     assert "the store of account a is back after 10." in messages
     assert {record.levelno for record in caplog.records} == {logging.WARNING}
     assert len(caplog.records) == 4 * 3
@@ -182,9 +182,7 @@ async def test_a_store_that_was_emptied_is_noticed(
         group.cancel_scope.cancel()
     assert starts.worst() <= 20
     assert limiter.snapshot().losses == 1
-    assert caplog.messages == [
-        "the store of account a has lost what was written in it; all processes pause"
-    ]
+    assert caplog.messages == ["the store of account a has lost its data; all processes pause"]
     await close(limiter)
 
 

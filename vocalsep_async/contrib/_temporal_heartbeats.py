@@ -32,8 +32,8 @@ class UnknownVersionError(Exception):
 
     def __init__(self, what: str, version: object) -> None:
         super().__init__(
-            f"{what} has the version {version!r:.20}, and this worker knows {VERSION}: a worker "
-            "with a later version of vocalsep-async has to take it"
+            f"{what} has the version {version!r:.20}, but this worker reads version {VERSION}: a "
+            "worker with a later version of vocalsep-async has to take it"
         )
 
 
@@ -79,7 +79,9 @@ class Progress:
             return cls()
         kept = details[0]
         if not isinstance(kept, Mapping) or kept.get("step") not in _STEPS:
-            raise InvalidArgumentError(f"the heartbeat of the last attempt is {kept!r:.60}")
+            raise InvalidArgumentError(
+                f"the heartbeat of the last attempt is not one of this package: {kept!r:.60}"
+            )
         if kept.get("version") != VERSION:
             raise UnknownVersionError("the heartbeat of the last attempt", kept.get("version"))
         ref = None
@@ -261,7 +263,7 @@ class HeartbeatFile(JournalFile):
 
 
 def _not_recorded(failure: Exception | None) -> JournalError:
-    error = JournalError(f"Temporal did not write down what becomes of the song: {failure}")
+    error = JournalError(f"Temporal did not record the progress of the song: {failure}")
     # In this attempt nothing more can be done; in the next one it can.
     error.action = ErrorAction.RETRY
     return error

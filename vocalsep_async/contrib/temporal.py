@@ -154,7 +154,7 @@ class SeparationActivity:
             raise UnknownVersionError("the song", song.version)
         if info.is_local:
             raise InvalidArgumentError(
-                "a local activity has no heartbeats, which keep the task of a song: execute "
+                "a local activity has no heartbeats, in which the task of a song is kept: execute "
                 "vocalsep_separate as an ordinary activity"
             )
         progress = Progress.of(info.heartbeat_details)

@@ -19,7 +19,7 @@ class Notices:
         account: name of the account.
 
     Attributes:
-        problem: what the last call without an answer met.
+        problem: why the last call had no answer.
     """
 
     def __init__(self, account: str) -> None:
@@ -47,7 +47,7 @@ class Notices:
         if is_unknown and since is not None and now - since >= STORE_NOTICE:
             if not self._has_noticed:
                 _logger.warning(
-                    "%s has not answered for %.0f s (%s). Nothing is sent before it does: how many "
+                    "%s has not answered for %.0f s (%s). Nothing is sent until it does: how many "
                     "processes share the budget is not known",
                     *(self._store, now - since, self.problem),
                 )
@@ -59,7 +59,7 @@ class Notices:
             return
         if self._mode is Mode.OWN_SHARE:
             _logger.warning(
-                "%s is still away. This process goes on with its share, %d of %d requests per "
+                "%s is still away. This process continues with its share, %d of %d requests per "
                 "%g s, until the store has been away for %.0f s",
                 *(self._store, share.max_requests, known.limit.max_requests),
                 *(share.period, STORE_PATIENCE),
@@ -75,11 +75,11 @@ class Notices:
         if since is not None:
             _logger.warning("%s is back after %.1f s", self._store, now - since)
         elif known is not None and reply.epoch != known.epoch:
-            _logger.warning("%s has lost what was written in it; all processes pause", self._store)
+            _logger.warning("%s has lost its data; all processes pause", self._store)
         if reply.limit not in (budget.limit, self._limit):
             _logger.warning(
-                "another process states another limit for the account %s: the strictest one holds, "
-                "%d requests per %g s",
+                "another process states a different limit for the account %s: the strictest one "
+                "holds, %d requests per %g s",
                 *(self._account, reply.limit.max_requests, reply.limit.period),
             )
         self._limit = reply.limit
