@@ -158,8 +158,8 @@ def track(
     continues where it ended, and polls no finished task again.
 
     With --callbacks, the callbacks of the tasks are received on 127.0.0.1: forward their public
-    address to that port. A callback has its task polled at once. VOCALSEP_WEBHOOK_KEY verifies the
-    signatures of kie.ai, VOCALSEP_CALLBACK_SECRET the addresses made by CallbackUrl.
+    address to that port. When a callback comes, its task is polled at once. VOCALSEP_WEBHOOK_KEY
+    verifies the signatures of kie.ai, VOCALSEP_CALLBACK_SECRET the addresses made by CallbackUrl.
 
     Examples:
         vocalsep track ID ID ID
@@ -236,13 +236,14 @@ def separate(
 ) -> None:
     """Separate songs: upload them, create their tasks, wait, and save their stems. BILLED.
 
-    Says what that costs and what the account has, and asks; where there is no terminal, --yes has
-    to agree. The journal beside the stems remembers what was paid for: after Ctrl-C, a crash or a
-    failure, the same command goes on where it ended, and no song is created twice.
+    Prints the cost and the credits of the account, and asks before it creates anything; without a
+    terminal, agree with --yes. The journal beside the stems remembers what was paid for: after
+    Ctrl-C, a crash or a failure, the same command continues where it stopped, and no song is
+    created twice.
 
     A folder stands for the audio files in it and in the folders below it, but not for stems that
-    were saved there. Paths in a list are relative to the folder of the list. Each song is called
-    by its label or by the name of its file, with the names of its folders where two are the same.
+    were saved there. Paths in a list are relative to the folder of the list. Each song is named by
+    its label or after its file; where two names are the same, the names of its folders are added.
 
     Examples:
         vocalsep separate song.mp3
@@ -349,7 +350,7 @@ def create(
     ] = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Create a task and print its id. EVERY CALL IS BILLED, also for the same song.
+    """Create a task and print its id. EVERY CALL IS BILLED, even for the same song.
 
     Example:
         vocalsep create --audio-url https://example.com/song.mp3 --type split_stem
@@ -414,7 +415,7 @@ def callbacks(
     *,
     as_json: options.AsJson = False,
 ) -> None:
-    """Print each callback that arrives, until Ctrl-C, without asking the API anything.
+    """Print each callback that arrives, until Ctrl-C, without any request to the API.
 
     A line holds the time, the task, the code, the status, whether the callback is verified or why
     not, and the seconds since the end of the task, if the callback says when that was.

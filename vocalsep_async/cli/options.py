@@ -110,7 +110,7 @@ Sources = Annotated[
 StemsFolder = Annotated[Path, typer.Option("--to", help="Save the stems below this folder.")]
 SongType = Annotated[
     SeparationType,
-    typer.Option("--type", help="What to make of songs whose list does not say so."),
+    typer.Option("--type", help="Type of separation for songs whose list names none."),
 ]
 StemName = Annotated[
     str | None, typer.Option(help="Instrument to extract, for split_stem_advanced.")
@@ -138,7 +138,7 @@ Agreed = Annotated[bool, typer.Option("--yes", "-y", help="Agree to the cost wit
 WhenUncertain = Annotated[
     OnUncertain,
     typer.Option(
-        help="What becomes of a song that an earlier run may have created, without its id being "
+        help="What happens to a song that an earlier run may have created, without its id being "
         "known: report leaves it alone, create creates it again, which may be billed twice."
     ),
 ]
