@@ -99,28 +99,28 @@ class VocalSepClient:
     All clients of one account in this process (the same host and port, key and *rate_limit*) share
     its rate limit and what they learn about durations, in any event loop and thread; the waits of
     one client also share a schedule. Constructing needs no running event loop; the client belongs
-    to the loop it is first used in, and once that was closed to the next one: it keeps what was
-    learned and the budget of its rate limit, while waits and batches end with their loop. Close it
-    with ``async with`` or `aclose`; opening and closing may happen in different tasks.
+    to the loop in which it is first used, and once that is closed, to the next one: it keeps what
+    was learned and the budget of its rate limit, while waits and batches end with their loop. Close
+    it with ``async with`` or `aclose`; opening and closing may happen in different tasks.
 
     Args:
         api_key: the key; it never shows in a repr, log, error, traceback or pickle. None reads the
             environment variable ``VOCALSEP_API_KEY``.
-        base_url: where the API is. None reads the environment variable ``VOCALSEP_BASE_URL``, also
-            where *api_key* is given, and is https://api.sunoapi.org if that is not set.
+        base_url: the address of the API. None reads the environment variable ``VOCALSEP_BASE_URL``,
+            even if *api_key* is given, and means https://api.sunoapi.org if that is not set.
         upload_url: where `upload` sends files, and the key with them: an https address, or one on
-            this machine. None is the upload host of api.sunoapi.org or of api.kie.ai; for any other
-            *base_url* there is none. Where *base_url* is None, the environment variable
+            this machine. None means the upload host of api.sunoapi.org or of api.kie.ai; for any
+            other *base_url* there is none. Where *base_url* is None, the environment variable
             ``VOCALSEP_UPLOAD_URL`` is read first.
         provider: the provider of the API, which builds the requests and knows what answers mean;
             None finds it from the host of *base_url* (`SUNOAPI` if the host is not a known one).
         rate_limit: the limit of the account; None if it is not known: then it is learned. Clients
             that state different limits for one account do not share a budget: the first use of the
             later one emits a `UserWarning`.
-        limiter: decides when a request may be sent, in place of *rate_limit*. It belongs to this
+        limiter: decides when a request may be sent, instead of *rate_limit*. It belongs to this
             client, which closes it. None makes a `RateLimiter` that shares the account's limit.
         request_timeout: seconds for one HTTP exchange, connecting and body included, above 0.
-        retry: how often a request that failed is tried.
+        retry: how often, and after which delays, a failed request is tried again.
         poll: when a pending task is polled again, unless a call says otherwise.
         allow_private_hosts: where stems may be fetched from, besides public addresses and the exact
             host and port of *base_url*: True is any address and port, networks such as
@@ -142,7 +142,7 @@ class VocalSepClient:
         on_event: called with each event, in the event loop: one function or several; see
             `vocalsep_async.instrumentation`. What they raise is logged. None for none.
 
-    The environment variable ``VOCALSEP_LOG`` (debug, info, warning) has the log shown on stderr.
+    The environment variable ``VOCALSEP_LOG`` (debug, info, warning) shows the log on stderr.
 
     Raises:
         ConfigurationError: there is no key, or an argument or a variable is unusable or blank.
@@ -357,18 +357,18 @@ class VocalSepClient:
         poll: PollPolicy | None = None,
         on_update: OnUpdate | None = None,
     ) -> SeparationTask:
-        """Poll a task until its status leaves PENDING, and return it, whatever it became.
+        """Poll a task until its status leaves PENDING, and return it, even if it has failed.
 
         The first poll is immediate, unless the ref expects a callback (`TaskRef.expects_callback`),
         and the last one just before the deadline. Throttling
         (405/430), maintenance (455), 5xx and network faults are waited out. Two waits for one task
-        share the polls. A cancelled wait never touches the task at the provider.
+        share the polls. A cancelled wait never affects the task at the provider.
 
         Args:
             task: its id or ref.
             timeout: seconds for the whole wait, pauses and queueing for the rate limit included;
-                it cuts a request in flight, whose answer is then dropped. None waits without end; 0
-                polls exactly once, after queueing for the rate limit.
+                it cuts off a request in flight, whose answer is then dropped. None waits without
+                limit; 0 polls exactly once, after queueing for the rate limit.
             poll: when the task is polled again; None takes the client's policy.
             on_update: called with the record of each poll, the final one included; may be async.
                 If it is slower than the polls, it gets the newest record next. An exception that
@@ -385,7 +385,7 @@ class VocalSepClient:
                 `RateLimitedError` if 405 is all that the client ever got: *base_url* is probably
                 wrong.
             TransportError: a redirect or a bad certificate, before any answer of this API came.
-            DecodeError: five answers in a row could not be read; those of something in between
+            DecodeError: five answers in a row could not be read; answers from something in between
                 count only before any answer of this API came.
             ClientClosedError: the client was closed.
         """
@@ -405,10 +405,10 @@ class VocalSepClient:
     ) -> PollDone | PollPending:
         """Poll a task at most once, and say when to poll it again; for callers that cannot sleep.
 
-        Nothing but one answer is waited for: where the rate limit has no room, nothing is sent.
-        Call it again after `PollPending.delay` seconds with `PollPending.state`, in any process:
-        the state is JSON. Callers that find no slot get different delays; a call that comes at its
-        time takes precedence over other polls, and waits for its slot for up to 2 s.
+        It waits for one answer at most: if the rate limit has no room, nothing is sent. Call it
+        again after `PollPending.delay` seconds with `PollPending.state`, in any process: the state
+        is JSON. Callers that find no slot get different delays; a call that comes at its time takes
+        precedence over other polls, and waits for its slot for up to 2 s.
 
         Args:
             task: its id or ref.
@@ -426,25 +426,25 @@ class VocalSepClient:
     def notify(self, task: str | TaskRef, *, record: SeparationTask | None = None) -> bool:
         """Poll a task that is waited for as soon as the rate limit allows; for webhooks.
 
-        All waits and batches for it get what the poll finds. Where there is none yet, the call is
-        remembered for 15 minutes, and the first poll of one that begins later is immediate. Where
-        a call had the task polled too early, the next one brings a poll forward only to 5 s after
-        that, then to 15 s, and so on: false callbacks must not use up the rate limit. Call
-        it in the client's event loop; from another thread use
+        All waits and batches for it get the record that the poll finds. If there is none yet, the
+        call is remembered for 15 minutes, and the first poll of one that begins later is immediate.
+        If a call caused a poll too early, the next one brings a poll forward only to 5 s after
+        that, then to 15 s, and so on: false callbacks must not use up the rate limit. Call it in
+        the client's event loop; from another thread use
         ``loop.call_soon_threadsafe(client.notify, task_id)``.
 
         Args:
             task: its id or ref.
-            record: the task's record, of a callback that cannot be forged; it ends the waits as if
-                a poll had found it. One that is no end, or a success without links, only makes a
-                poll, and so does None.
+            record: the task's record, from a callback that cannot be forged; it ends the waits as
+                if a poll had found it. A record that is not final, or a success without links, only
+                causes a poll, and so does None.
 
         Returns:
             Whether a wait or batch of this client waits for the task now.
 
         Raises:
             InvalidArgumentError: the id is unusable, the client cannot poll on its route, or
-                *record* is none of this task.
+                *record* is not of this task.
             ConfigurationError: it was called in another thread or event loop.
         """
         engine = self._engine
@@ -699,7 +699,7 @@ class VocalSepClient:
         stem_name: str | None = None,
         journal: Journal | str | os.PathLike[str] | None = None,
     ) -> TaskRef:
-        """Create a separation task. **Every call is billed**, also for the same song.
+        """Create a separation task. **Every call is billed**, even for the same song.
 
         It is therefore sent again only where the task cannot have been created: after throttling
         by the API itself (its own code in its envelope), or when no connection was made. Give
@@ -768,12 +768,12 @@ class VocalSepClient:
     ) -> TaskOutcome:
         """Separate a song: upload it if it is a file, create its task, wait for it, save its stems.
 
-        The creation is **billed**, and sent at most once: with a journal also if the program ends
-        at any point, and the same call is made again. Concurrent calls for one song share its task.
+        The creation is **billed**, and sent at most once: with a journal, even if the program ends
+        at any point and the same call is made again. Concurrent calls for one song share its task.
 
         Args:
             source: the path of a file, an http(s) URL, bytes, ``(task id, audio id)``, or a `Song`.
-            type: what to make of it, unless the `Song` says so.
+            type: the kind of separation, unless the `Song` says so.
             stem_name: the instrument for ``split_stem_advanced``; None leaves it out.
             download_to: a directory in which its stems are saved, as ``song/vocal.mp3``, or
                 `DownloadOptions`. None saves nothing.
@@ -781,8 +781,8 @@ class VocalSepClient:
             journal: an open `Journal`, or the path of one, which remembers what was created. None
                 keeps none: another run creates the task again.
             callback_url: as for `create_task`.
-            label: what it is called; None takes that of the `Song`.
-            on_uncertain: what becomes of a song whose task may exist, without its id being known;
+            label: the name of the song; None takes that of the `Song`.
+            on_uncertain: what happens to a song whose task may exist, without its id being known;
                 "create" may pay twice. See `vocalsep_async.songs`.
 
         Returns:
@@ -822,15 +822,15 @@ class VocalSepClient:
         on_uncertain: OnUncertain = "report",
         on_progress: OnSongProgress | None = None,
     ) -> SongRunner:
-        """Separate many songs, and get each outcome as soon as it is there.
+        """Separate many songs, and get each outcome as soon as it is known.
 
         Use it as ``async with client.separate_many(songs) as run`` and iterate over *run*. Each
-        song goes the way of `separate`, and has one outcome; one that fails does not affect the
-        others. The same song twice has two outcomes and one task. Two songs of one label are an
+        song is handled as by `separate`, and has one outcome; one that fails does not affect the
+        others. A song given twice has two outcomes and one task. Two songs with one label are an
         error of the second one, before anything is sent for it. A rejected key or an empty account
-        ends the creations: what runs is waited for and saved, the other songs of a collection get
-        a `NotBegunError`, an iterator is read no further, and a later run with the same journal
-        goes on there.
+        ends the creations: running tasks are waited for and saved, the other songs of a collection
+        get a `NotBegunError`, an iterator is read no further, and a later run with the same journal
+        continues there.
 
         Args:
             sources: paths, URLs, bytes, pairs of ids, or `Song` values, from an iterable or an
@@ -840,16 +840,17 @@ class VocalSepClient:
             stem_name: the instrument.
             download_to: as for `separate`; the template needs ``{task_id}`` or ``{label}``.
             timeout: seconds for the wait for each task, from its creation; None waits without end.
-            journal: as for `separate`; the same call, made again, goes on where one ended.
+            journal: as for `separate`; the same call, made again, continues where this one stopped.
             callback_url: where the API posts the results.
-            max_pending: songs under way at a time, at least 1: a creation comes before polls while
-                there are fewer. None derives it from the rate limit: 150 at 20 requests per 10 s.
+            max_pending: songs under way at the same time, at least 1: creations come before polls
+                while there are fewer. None derives it from the rate limit: 150 at 20 requests per
+                10 s.
             max_credits: no creation begins that would exceed it, by the documented prices; one
                 that may have been accepted counts. None for no limit.
             resubmit: how often a task that ends as GENERATE_AUDIO_FAILED is created again, from 0;
                 **each is billed**.
-            on_uncertain: what becomes of a song whose task may exist.
-            on_progress: called with a `SongProgress` whenever a song goes on. An exception that it
+            on_uncertain: what happens to a song whose task may exist.
+            on_progress: called with a `SongProgress` whenever a song advances. An exception that it
                 raises ends the run.
 
         Raises:

@@ -23,7 +23,7 @@ _COLD_GAP_PER_AGE = 0.5
 _SPARE = 0.2
 
 DEAD_PATH_PATIENCE = 8.0
-"""Seconds without an acknowledgement after which a connection counts as dead. Also the system of a
+"""Seconds without an acknowledgement after which a connection counts as dead. Even the system of a
 slow server acknowledges what arrives."""
 IDLE_CONNECTION_PATIENCE = 15.0
 """Seconds for which a connection to the API is kept open without a request."""
@@ -39,13 +39,13 @@ HANGING_POLL = 1.0
 """Seconds without an answer after which a poll counts as what made a wait run out of time, although
 an earlier one failed in another way."""
 FILE_HOST_PATIENCE = 60.0
-"""Seconds for which a download goes on without progress, unless it is told otherwise: while its
-file host is away, or has no such file yet."""
+"""Seconds for which a download may make no progress by default: while its file host is down, or
+does not have the file yet."""
 FILE_HOST_GAP = 1.0
-"""Least seconds between two tries of a download after those of the `RetryPolicy`."""
+"""Least seconds between two attempts of a download after those of the `RetryPolicy`."""
 FILE_BYTES_PER_MINUTE = 1 << 16
-"""Bytes that a file must bring in a minute of waiting, unless its download is told otherwise. Even
-GPRS brings ten times as much."""
+"""Bytes that must arrive of a file in a minute of waiting, by default. Even GPRS brings ten times
+as much."""
 MAX_RESTING_FILES = 32
 """Files of one call or batch that may wait for their hosts beside those that are transferred; each
 holds two descriptors."""
@@ -58,26 +58,27 @@ MAX_EARLY_CALLBACKS = 1_000
 """Callbacks that are remembered so, the newest ones: the tasks that end in that time where the
 account may send two requests per second, and each needs two."""
 MAX_UPLOAD_BYTES = 20 << 20
-"""Bytes of a file that is uploaded, unless an upload is told otherwise. No provider documents a
-limit; one client of the API states 20 MB for the songs that it separates."""
+"""Most bytes of a file that is uploaded, by default. No provider documents a limit; another client
+of the API states 20 MB for the songs that it separates."""
 UPLOAD_PATIENCE = 60.0
 """Seconds in which an upload hands over its next 64 KiB, and in which its host answers after the
 last of them."""
 UPLOAD_LIFETIME = 3 * 86_400.0
-"""Seconds for which the providers say that they keep what was uploaded."""
+"""Seconds for which the providers say that they keep uploads."""
 PENDING_SECONDS = 75.0
-"""Seconds of the rate limit for whose requests a run of songs has tasks pending, unless it is told
-otherwise: a task of two minutes, found by its second poll, takes three requests."""
+"""Seconds of the rate limit for whose requests a run of songs has tasks pending, by default: a task
+of two minutes, whose end the second poll finds, takes three requests."""
 MIN_PENDING, MAX_PENDING = 8, 300
-"""The least and most tasks that a run of songs has pending, unless it is told otherwise."""
+"""The least and most tasks that a run of songs has pending, by default."""
 USABLE_UPLOAD = 2 / 3
 """Share of its lifetime in which an uploaded song may still be named to the API, which fetches it
 later: two of three days."""
 CREATION_PATIENCE = 600.0
-"""Seconds for which a song of a run waits for better times, from its first failure: throttling,
-maintenance, no connection, an upload host that is away. Only what has no task is tried again."""
+"""Seconds, from its first failure, for which a song of a run waits for the end of throttling,
+maintenance or an outage of the API or the upload host. Only songs without a task are tried
+again."""
 CREATION_GAP = 5.0
-"""Seconds between two such tries, after those of the `RetryPolicy`."""
+"""Seconds between two such attempts, after those of the `RetryPolicy`."""
 CREATION_ANSWER_PATIENCE = 10.0
 """Seconds for which the creation of a song that was given up waits for the answer to a request that
 is under way: the task is billed, and its id would be lost."""
@@ -91,11 +92,10 @@ MISSING_LINKS_PATIENCE = 60.0
 """Seconds for which a task that has succeeded without a link is polled again, from the first such
 record on."""
 MISSING_STATUS_PATIENCE = 1.0
-"""Seconds after which a second record without a status, whose rest shows an end, is taken for it.
-"""
+"""Seconds after which a second record without a status, whose rest shows an end, ends the task."""
 CALLBACK_BODY_PATIENCE = 10.0
-"""Seconds in which the whole body of a callback must arrive, unless its receiver is told otherwise.
-Their senders give up after 15 s."""
+"""Seconds in which the whole body of a callback must arrive, by default. Senders of callbacks give
+up after 15 s."""
 FALSE_CALLBACK_GAP = 5.0
 """Seconds between a poll that a callback brought forward, without finding the end of the task, and
 the next poll that a callback may bring forward. After each such poll it is twice as long, and this

@@ -138,10 +138,10 @@ class Song:
 
 
 Songs = Iterable[Song | Source] | AsyncIterable[Song | Source]
-"""Many songs, of which an iterator is read bit by bit."""
+"""Many songs; an iterator of them is read only as needed."""
 
 OnUncertain = Literal["report", "create"]
-"""What becomes of a song whose task may exist, without its id being known.
+"""What happens to a song whose task may exist, without its id being known.
 
 - "report": it is not created again; the error is a `CreationUncertainError`.
 - "create": it is created again, **and billed again** if it exists.
@@ -173,7 +173,7 @@ class SongProgress:
 
 
 OnSongProgress = Callable[[SongProgress], object]
-"""A plain function that is called whenever a song goes on, and ten times a second at most while it
+"""A plain function that is called whenever a song advances, and at most ten times a second while it
 is uploaded.
 
 It runs in the event loop and should return quickly. Its result is ignored.
