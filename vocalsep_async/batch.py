@@ -67,10 +67,12 @@ class BatchRunner(ABC):
 
     @abstractmethod
     def add(self, task: str | TaskRef) -> None:
-        """Track one more task; its timeout starts now. A pending task is not added twice.
+        """Track one more task; its timeout starts now.
 
-        With a journal, a task that has its final record there is not tracked again. Without
-        ``keep_open=True`` iteration may have ended before; then iterate again.
+        A task is not added twice while it is pending or its outcome has not been fetched. Once it
+        has, the task is tracked again, and gets another outcome; with a journal, only if it has no
+        final record there. Without ``keep_open=True`` iteration may have ended before; then iterate
+        again.
 
         Args:
             task: its id or ref.

@@ -158,7 +158,7 @@ class BatchMachine(RuleBasedStateMachine):
             return
         was_open = task_id in self.open_ids()  # or its outcome was not fetched yet
         is_new = self.run(add())
-        assert is_new or was_open
+        assert is_new != was_open
         self.taken[task_id] += is_new
 
     @rule(task_id=IDS)

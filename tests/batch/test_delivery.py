@@ -128,6 +128,17 @@ class TestWithoutAJournal:
         assert deliveries.changed.is_set()
         assert asyncio.all_tasks() == before
 
+    async def test_a_task_has_an_outcome_to_fetch_until_it_is_taken(self) -> None:
+        deliveries = saving((host := Host()).save)
+        assert "a" not in deliveries
+        deliveries.add(ended("a"))
+        assert "a" in deliveries
+        host.may_go.set()
+        await deliveries.wait_ended()
+        assert "a" in deliveries
+        assert deliveries.take().task_id == "a"
+        assert "a" not in deliveries
+
     async def test_an_outcome_without_stems_does_not_wait_for_those_of_others(self) -> None:
         deliveries = saving((host := Host()).save)
         for task_id in numbered(9):

@@ -406,6 +406,30 @@ async def test_an_added_id_that_has_its_outcome_is_tracked_again(provider: FakeP
         assert (batch.stats.finished, batch.stats.pending) == (2, 0)
 
 
+@pytest.mark.parametrize("duration", [5, NEVER], ids=["succeeded", "timed out"])
+async def test_an_id_that_is_added_before_its_outcome_is_fetched_is_tracked_once(
+    provider: FakeProvider, duration: float
+) -> None:
+    provider.add("a", duration)
+    async with make_client() as client, client.track(["a"], timeout=15) as batch:
+        await anyio.sleep(20)
+        sent = len(provider.sent)
+        assert batch.pending_ids() == ()
+        batch.add("a")
+        assert list(await outcomes_of(batch)) == ["a"]
+        assert (batch.stats.finished, batch.stats.pending) == (1, 0)
+    assert len(provider.sent) == sent
+
+
+async def test_an_id_that_a_source_repeats_before_its_outcome_is_fetched_is_tracked_once(
+    provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "_REMEMBERED", 1)
+    async with make_client() as client, client.track(slowly(["a", "b", "a"], 10)) as batch:
+        await anyio.sleep(60)
+        assert list(await outcomes_of(batch)) == ["a", "b"]
+
+
 async def test_an_id_that_a_source_repeats_is_tracked_once(
     provider: FakeProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,13 +17,14 @@ from batch.journals import (
     process,
     run,
 )
-from batch.tracking import NEVER, add_all, numbered, slowly
+from batch.tracking import NEVER, add_all, numbered, outcomes_of, slowly
 from fakes import FakeProvider, envelope, record
 
 from vocalsep_async import (
     Journal,
     JournalError,
     SeparationType,
+    TaskOutcome,
     TaskRef,
     TaskTimeoutError,
 )
@@ -146,6 +147,28 @@ async def test_an_expired_task_that_is_added_again_gets_a_new_deadline(
     outcomes = await run(provider, ["a"], journal=path, timeout=100)
     assert outcomes["a"].elapsed == pytest.approx(100, abs=0.1)
     assert anyio.current_time() - began == pytest.approx(60, abs=0.1)
+
+
+async def test_a_task_that_is_added_while_its_outcome_is_written_has_no_other_one(
+    provider: FakeProvider, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    provider.add("a", NEVER)
+    await cut_off(provider, ["a"], journal=path, after=1)
+    save = JournalFile.save_outcome
+    async with (
+        process(provider) as client,
+        client.track(journal=path, timeout=10, keep_open=True) as batch,
+    ):
+
+        async def added_meanwhile(journal: JournalFile, outcome: TaskOutcome) -> None:
+            batch.add("a")
+            batch.close()
+            await save(journal, outcome)
+
+        monkeypatch.setattr(JournalFile, "save_outcome", added_meanwhile)
+        outcomes = await outcomes_of(batch)
+    assert outcomes.keys() == {"a"}
+    assert outcomes["a"].elapsed == pytest.approx(10, abs=0.1)
 
 
 async def test_a_task_created_while_a_batch_opens_waits_until_it_is_added(

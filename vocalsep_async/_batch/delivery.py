@@ -62,6 +62,8 @@ class Deliveries:
         """Deliveries that save stems, or wait for their turn to do so."""
         self._turns = asyncio.Semaphore(_MAX_SAVING)
         self._is_stopped = False
+        self._unfetched: set[str] = set()
+        """The tasks whose outcomes these are: `ready` alone would be searched from end to end."""
         self.context = Context()
         """The one in which deliveries run; each in a copy."""
         self.ready: deque[TaskOutcome] = deque()
@@ -71,16 +73,28 @@ class Deliveries:
     def __len__(self) -> int:
         return len(self.ready) + len(self._under_way) + len(self._waiting)
 
+    def __contains__(self, task_id: str) -> bool:
+        """Whether a task has an outcome that is still to be fetched."""
+        return task_id in self._unfetched
+
+    def take(self) -> TaskOutcome:
+        """Take out the first outcome that is ready."""
+        outcome = self.ready.popleft()
+        self._unfetched.remove(outcome.task_id)
+        return outcome
+
     def add(self, outcome: TaskOutcome) -> None:
         """Deliver a new outcome."""
         if self._recorder is None:
             self.add_recorded(outcome)
             return
+        self._unfetched.add(outcome.task_id)
         self._waiting.append(self._recorder.settle(outcome))
         self._begin_waiting()
 
     def add_recorded(self, outcome: TaskOutcome) -> None:
         """Deliver an outcome that needs no write: the journal has it, or there is none."""
+        self._unfetched.add(outcome.task_id)
         if self._save is None or not outcome.succeeded:
             self._hand_out(outcome)
         else:

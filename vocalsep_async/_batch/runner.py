@@ -274,20 +274,25 @@ class Runner(BatchRunner):
         if self._is_closed:
             raise ConfigurationError("the batch is closed; add tasks before close()")
         ref = self._poller.routes.ref(task)
-        if self._recorder is not None:
+        # Its caller cannot tell a task whose outcome is to be fetched from one that is pending.
+        if self._recorder is not None and ref.task_id not in self._deliveries:
             self._recorder.reopen(ref.task_id)
         self._add_unless_over(ref, tracker)
         tracker.warn_of_too_many()
 
     def _add_unless_over(self, ref: TaskRef, tracker: BatchTracker) -> None:
-        """Track *ref*, unless the recorder hands out its outcome anyway."""
+        """Track *ref*, unless it has an outcome: tracked again, it would get a second one."""
         if self._recorder is not None:
             self._record(self._recorder, ref)
-            # Tracked again, it would get a second outcome.
-            if self._recorder.has_outcome(ref.task_id):
-                self._unanswered.discard(ref.task_id)
-                return
-        tracker.add(ref)
+        if self._has_outcome(ref.task_id):
+            self._unanswered.discard(ref.task_id)
+        else:
+            tracker.add(ref)
+
+    def _has_outcome(self, task_id: str) -> bool:
+        return task_id in self._deliveries or (
+            self._recorder is not None and self._recorder.has_outcome(task_id)
+        )
 
     def _record(self, recorder: BatchRecorder, ref: TaskRef) -> None:
         try:
@@ -400,7 +405,7 @@ class Runner(BatchRunner):
         while True:
             if ready:
                 self._reader_event.set()
-                outcome = ready.popleft()
+                outcome = self._deliveries.take()
                 self._events.emit(OutcomeDelivered(batch_id=self._batch_id, outcome=outcome))
                 return outcome
             # After the outcomes that are ready, which an error must not hide.
