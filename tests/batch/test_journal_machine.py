@@ -1,8 +1,9 @@
 """Batches over one journal, each cut off at any moment, against a simple model.
 
 The model knows which ids were added and which ended. Each run hands out at most one outcome for
-each id; an id whose final record was handed out is never polled again, and is handed out again by
-every complete run. A last run must have an outcome for every id.
+each id, and one more when it is added again after an error was fetched; an id whose final record
+was handed out is never polled again, and is handed out again by every complete run. A last run must
+have an outcome for every id.
 """
 
 from __future__ import annotations
@@ -98,28 +99,36 @@ class JournalMachine(RuleBasedStateMachine):
         later=st.lists(IDS, max_size=4),
         source=st.sampled_from(["list", "generator"]),
         timeout=st.sampled_from([None, 0, 10.0, 500.0]),
+        gap=st.sampled_from([0.0, 0.0, 4.0, 30.0]),
         cut=CUTS,
     )
-    def tracks(
-        self, given: list[str], later: list[str], source: str, timeout: float | None, cut: Cut
+    def tracks(  # noqa: PLR0917 - hypothesis passes them by name
+        self,
+        given: list[str],
+        later: list[str],
+        source: str,
+        timeout: float | None,
+        gap: float,
+        cut: Cut,
     ) -> None:
         tasks = given if source == "list" else iter(given)
         if cut.how == "never":
             timeout = 500.0
-        self.run(self._track(tasks, later, timeout, cut))
+        self.run(self._track(tasks, later, timeout, gap, cut))
 
     async def _track(
         self,
         tasks: Any,
         later: list[str],
         timeout: float | None,  # noqa: ASYNC109 - it is passed on
+        gap: float,
         cut: Cut,
     ) -> None:
         self.provider.sent.clear()
         before = dict(self.ended)
         outcomes: dict[str, TaskOutcome] = {}
         scope = anyio.CancelScope()
-        call = asyncio.create_task(self._consumed(tasks, later, timeout, scope, outcomes))
+        call = asyncio.create_task(self._consumed(tasks, later, timeout, gap, scope, outcomes))
         if cut.how != "never":
             await asyncio.wait([call], timeout=cut.seconds)
             for _ in range(cut.rounds):
@@ -137,11 +146,12 @@ class JournalMachine(RuleBasedStateMachine):
         self.check(before, outcomes, is_whole=cut.how == "never" and not was_cut)
         await self.check_what_is_kept()
 
-    async def _consumed(
+    async def _consumed(  # noqa: PLR0917
         self,
         tasks: Any,
         later: list[str],
         timeout: float | None,  # noqa: ASYNC109 - it is passed on
+        gap: float,
         scope: anyio.CancelScope,
         outcomes: dict[str, TaskOutcome],
     ) -> None:
@@ -154,14 +164,15 @@ class JournalMachine(RuleBasedStateMachine):
                 ) as batch,
             ):
                 self.taken.update(batch.pending_ids())
-                consumer = asyncio.create_task(_fetch(batch, outcomes))
+                consumer = asyncio.create_task(_fetch(batch, outcomes, gap))
                 for task_id in later:
                     await asyncio.wait([consumer], timeout=3)
                     if consumer.done():
                         break  # a rejected key or no credits ended the batch
-                    if task_id not in outcomes and task_id not in self.ended:
-                        batch.add(task_id)
-                        self.taken.add(task_id)
+                    if task_id in outcomes and outcomes[task_id].task is None:
+                        del outcomes[task_id]  # it waits again
+                    batch.add(task_id)
+                    self.taken.add(task_id)
                 batch.close()
                 leave = asyncio.create_task(self.leave.wait())
                 try:
@@ -198,7 +209,7 @@ class JournalMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         try:
             self.provider.ends_all()
-            self.run(self._track([], [], None, Cut("never", 0.0, 0)))
+            self.run(self._track([], [], None, 0.0, Cut("never", 0.0, 0)))
             assert set(self.ended) == self.taken
         finally:
             self.runner.close()
@@ -207,10 +218,11 @@ class JournalMachine(RuleBasedStateMachine):
             shutil.rmtree(self.folder)
 
 
-async def _fetch(batch: BatchRunner, outcomes: dict[str, TaskOutcome]) -> None:
+async def _fetch(batch: BatchRunner, outcomes: dict[str, TaskOutcome], gap: float) -> None:
     async for outcome in batch:
         assert outcome.task_id not in outcomes, "two outcomes for one task"
         outcomes[outcome.task_id] = outcome
+        await asyncio.sleep(gap)
 
 
 pytestmark = pytest.mark.hypothesis
