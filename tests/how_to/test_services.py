@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -96,3 +100,51 @@ async def test_a_service_that_is_called_back_answers_a_request_that_waits(
         while not vocalsep_emulator.posted:  # noqa: ASYNC110 - it runs in another thread
             await asyncio.sleep(0.001)
         assert receiver.stats.received == 1
+
+
+TRACED = """
+from fastapi.testclient import TestClient
+from traced import make_traced_app
+from urllib.parse import urlsplit
+from vocalsep_async.emulator import fast_settings
+
+app = make_traced_app(**fast_settings())
+with TestClient(app) as http:
+    created = http.post("/separations", json={"audio_url": "https://example.com/song.mp3"}).json()
+    assert http.get(f"/separations/{created['task_id']}").status_code == 200
+    body = {"code": 200, "msg": "done", "data": {"task_id": created["task_id"]}}
+    assert http.post(urlsplit(app.state.receiver.url()).path, json=body).status_code == 200
+    assert http.post("/callbacks/cb_guessed.token", json=body).status_code == 401
+"""
+"""A request of each kind to the service with traces, whose spans are printed at its end."""
+
+
+def test_no_span_of_the_traced_service_has_the_address_of_a_callback(
+    vocalsep_emulator: Emulator, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    reason = "the instrumentation of FastAPI is not installed"
+    pytest.importorskip("opentelemetry.instrumentation.fastapi", reason=reason)
+    save_files(FASTAPI, tmp_path)
+    monkeypatch.setenv("VOCALSEP_API_KEY", "a-key")
+    monkeypatch.setenv("VOCALSEP_BASE_URL", vocalsep_emulator.url)
+    monkeypatch.setenv("PUBLIC_URL", "https://example.com")
+    monkeypatch.setenv("CALLBACK_SECRET", "a-secret")
+    command = [sys.executable, "-c", TRACED]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "cb_" not in run.stdout + run.stderr
+    spans = _objects(run.stdout)
+    names = {span["name"] for span in spans}
+    assert {"POST /separations", "vocalsep.creation", "vocalsep.wait", "vocalsep.poll"} <= names
+    # Each other span is below one of these.
+    roots = {span["name"] for span in spans if span["parent_id"] is None}
+    assert roots == {"POST /separations", "GET /separations/{task_id}"}
+
+
+def _objects(text: str) -> list[dict[str, Any]]:
+    """The objects of JSON that follow each other in *text*."""
+    found, decoder = [], json.JSONDecoder()
+    while text := text.lstrip():
+        each, end = decoder.raw_decode(text)
+        found.append(each)
+        text = text[end:]
+    return found
