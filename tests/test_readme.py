@@ -310,6 +310,21 @@ def test_the_first_batch_prints_stems_and_the_reason_of_a_failure(
     assert "no voice in this song" in of_bad
 
 
+@pytest.mark.skipif(not is_installed("opentelemetry-sdk"), reason="the SDK is not installed")
+def test_the_tree_of_spans_is_the_one_that_the_page_shows(
+    vocalsep_emulator: Emulator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = "docs/how-to/tracing.md"
+    (block,) = (each for each in FRAGMENTS if str(each) == f"{page}-2")
+    _, _, below = PAGES[page].partition("It prints the tree of spans:\n\n```text\n")
+    shown = below.partition("```")[0].splitlines()
+    run_fragment(block, vocalsep_emulator, [vocalsep_emulator.add_task(duration=0.1)])
+    printed = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    # How many polls there are depends on the machine.
+    assert set(printed) <= set(shown)
+    assert [*printed[:2], printed[-1]] == [*shown[:2], shown[-1]]
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_every_link_to_a_file_or_heading_leads_there(page: str) -> None:
     for name, heading in LINK.findall(PAGES[page]):
