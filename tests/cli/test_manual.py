@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
@@ -28,6 +29,21 @@ def test_the_manual_has_a_section_per_command() -> None:
         assert f"\n## `vocalsep {command}`\n" in made
     for command in ("show", "check", "export"):
         assert f"\n### `vocalsep journal {command}`\n" in made
+
+
+def test_the_manual_lists_the_options_of_the_emulator() -> None:
+    _, _, section = manual().partition("\n## `vocalsep emulator`\n")
+    section = section.partition("\n## ")[0]
+    help_text = subprocess.run(
+        [sys.executable, "-m", "vocalsep_async", "emulator", "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    known = set(re.findall(r"^  (--[a-z-]+)", help_text, re.MULTILINE))
+    assert set(re.findall(r"^\* `(--[a-z-]+)", section, re.MULTILINE)) == known
+    assert "* `--provider <sunoapi|kie|kie_jobs>`: Provider to emulate (sunoapi).\n" in section
+    assert "* `--cors`: Pages in a browser may call it (they may not).\n" in section
 
 
 def test_the_examples_of_the_manual_are_code_blocks() -> None:

@@ -9,8 +9,11 @@ import typer
 from typer.cli import get_docs_for_click
 
 from vocalsep_async.cli import app
+from vocalsep_async.emulator.__main__ import options
 
 _NAME = "vocalsep"
+_EMULATOR = "$ vocalsep emulator [OPTIONS]\n```\n"
+"""The usage of the one command with a parser of its own, which Typer knows nothing of."""
 _EXAMPLES = re.compile(r"^(Examples?:)\n(?=    )", re.MULTILINE)
 
 
@@ -21,7 +24,13 @@ def manual() -> str:
     markdown = get_docs_for_click(obj=command, ctx=context, name=_NAME)
     lines = "\n".join(map(str.rstrip, markdown.splitlines()))
     # Indented lines are a code block only after a blank line.
+    lines = lines.replace(_EMULATOR, _EMULATOR + _options_of_the_emulator())
     return _EXAMPLES.sub(r"\1\n\n", lines).rstrip() + "\n"
+
+
+def _options_of_the_emulator() -> str:
+    listed = (f"* `{name}`: {meaning[0].upper()}{meaning[1:]}.\n" for name, meaning in options())
+    return f"\n**Options**, with their defaults in brackets:\n\n{''.join(listed)}"
 
 
 if __name__ == "__main__":

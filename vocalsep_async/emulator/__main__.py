@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from attrs import fields
@@ -54,6 +54,81 @@ def _fault(name: str, text: str) -> float | tuple[float, float]:
         ) from None
 
 
+# What is in brackets at the end of each text is the default.
+_OPTIONS: Mapping[str, Mapping[str, Any]] = {
+    "--port": {"type": int, "help": "port to listen on (a free one)"},
+    "--api-key": {"help": "the only key that is accepted (any key)"},
+    "--provider": {"choices": tuple(PROFILES), "help": "provider to emulate (sunoapi)"},
+    "--speed": {"type": float, "help": "factor by which tasks are faster than real ones (1)"},
+    "--seed": {"type": int, "help": "seed of task ids, durations and failures (0)"},
+    "--rate-limit": {
+        "type": _rate_limit,
+        "metavar": "N/SECONDS",
+        "help": 'requests that are allowed, or "none" (20/10)',
+    },
+    "--creation-limit": {
+        "type": _rate_limit,
+        "metavar": "N/SECONDS",
+        "help": "creations that are allowed (none)",
+    },
+    "--throttle-code": {"type": int, "help": "code of throttled requests (430; kie: 429)"},
+    "--throttle-in": {
+        "choices": ("body", "status"),
+        "help": "whether that code is in the body or the HTTP status (body)",
+    },
+    "--count-throttled": {"action": "store_true", "help": "throttled requests count too"},
+    "--retry-after": {
+        "type": float,
+        "metavar": "SECONDS",
+        "help": "header Retry-After of throttled requests (none)",
+    },
+    "--credits": {"type": float, "help": "credits of the account at the start (1000)"},
+    "--failure-rate": {
+        "type": float,
+        "metavar": "SHARE",
+        "help": "share of tasks that fail, 0 to 1 (0)",
+    },
+    "--lookup-lag": {
+        "type": float,
+        "metavar": "SECONDS",
+        "help": "for how long new tasks are unknown (0)",
+    },
+    "--link-lifetime": {
+        "type": float,
+        "metavar": "SECONDS",
+        "help": "after how long links expire (14 days)",
+    },
+    "--upload-lifetime": {
+        "type": float,
+        "metavar": "SECONDS",
+        "help": "for how long uploads are kept (3 days)",
+    },
+    "--latency": {"type": float, "metavar": "SECONDS", "help": "delay of each response (0)"},
+    "--cors": {"action": "store_true", "help": "pages in a browser may call it (they may not)"},
+    "--webhook-key": {"help": "key that signs callbacks (unsigned)"},
+    "--callbacks": {
+        "type": _callback_faults,
+        "metavar": "FAULT=NUMBER,...",
+        "help": "what goes wrong with callbacks, such as lost=0.5,delay=1-3 (nothing)",
+    },
+}
+"""The options of the command, each with the arguments of argparse for it."""
+
+
+def options() -> Iterator[tuple[str, str]]:
+    """Each option as it is written, and what it means, for a manual."""
+    for name, about in _OPTIONS.items():
+        yield f"{name} {_value(name, about)}".rstrip(), about["help"]
+
+
+def _value(name: str, about: Mapping[str, Any]) -> str:
+    if "action" in about:
+        return ""
+    if "choices" in about:
+        return f"<{'|'.join(about['choices'])}>"
+    return str(about.get("metavar") or name.removeprefix("--").replace("-", "_").upper())
+
+
 def _parser(program: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=program,
@@ -62,32 +137,8 @@ def _parser(program: str) -> argparse.ArgumentParser:
         # Options that are not given get the defaults of `Emulator`.
         argument_default=argparse.SUPPRESS,
     )
-    add = parser.add_argument
-    add("--port", type=int, help="port to listen on (a free one)")
-    add("--api-key", help="the only key that is accepted (any key)")
-    add("--provider", choices=tuple(PROFILES), help="provider to emulate (sunoapi)")
-    add("--speed", type=float, help="factor by which tasks are faster than real ones (1)")
-    add("--seed", type=int, help="seed of task ids, durations and failures (0)")
-    add("--rate-limit", type=_rate_limit, metavar="N/SECONDS", help='or "none" (20/10)')
-    add("--creation-limit", type=_rate_limit, metavar="N/SECONDS", help="of creations (none)")
-    add("--throttle-code", type=int, help="code of throttled requests (430; kie: 429)")
-    add("--throttle-in", choices=("body", "status"), help="place of that code (body)")
-    add("--count-throttled", action="store_true", help="throttled requests count too")
-    add("--retry-after", type=float, metavar="SECONDS", help="header when throttled (none)")
-    add("--credits", type=float, help="credits of the account at the start (1000)")
-    add("--failure-rate", type=float, metavar="SHARE", help="tasks that fail, 0 to 1 (0)")
-    add("--lookup-lag", type=float, metavar="SECONDS", help="new tasks are unknown for (0)")
-    add("--link-lifetime", type=float, metavar="SECONDS", help="links expire after (14 days)")
-    add("--upload-lifetime", type=float, metavar="SECONDS", help="uploads are kept for (3 days)")
-    add("--latency", type=float, metavar="SECONDS", help="delay of each response (0)")
-    add("--cors", action="store_true", help="pages in a browser may call it (they may not)")
-    add("--webhook-key", help="key that signs callbacks (unsigned)")
-    add(
-        "--callbacks",
-        type=_callback_faults,
-        metavar="FAULT=NUMBER,...",
-        help="what goes wrong with callbacks, such as lost=0.5,delay=1-3 (nothing)",
-    )
+    for name, about in _OPTIONS.items():
+        parser.add_argument(name, **about)
     return parser
 
 
