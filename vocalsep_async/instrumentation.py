@@ -240,7 +240,7 @@ class PollFinished(Event):
         failures: polls of this task that failed in a row, this one included unless it was
             cancelled or a hook of yours raised; 0 if it succeeded.
         next_poll_in: seconds until the task is polled again at the earliest; None if that is not
-            planned.
+            planned: of a poll that failed, if it was the last one of its waits.
     """
 
     name: ClassVar[str] = "poll.finished"

@@ -24,11 +24,13 @@ from telemetry.telemetry import (
 from virtual_time import VIRTUAL_TIME
 
 from vocalsep_async import (
+    AuthenticationError,
     ClientClosedError,
     Interval,
     RateLimit,
     RetryPolicy,
     ServerError,
+    TaskNotFoundError,
     TaskRef,
     TaskTimeoutError,
     TransportError,
@@ -120,10 +122,7 @@ async def test_a_success_without_links_is_doubted(
     async with make_client(poll=Interval(5)) as client:
         telemetry.instrument(client)
         await client.wait_for_task("a")
-    verdicts = [
-        attributes_of(each)["vocalsep.poll.verdict"] for each in telemetry.named("vocalsep.poll")
-    ]
-    assert verdicts == ["doubted", "final"]
+    assert verdicts_in(telemetry) == ["doubted", "final"]
 
 
 async def test_a_poll_that_serves_three_waits_is_in_none_of_their_traces_and_links_to_all(
@@ -253,10 +252,49 @@ async def test_the_error_of_a_wait_has_the_code_of_the_body(
     wait = telemetry.the("vocalsep.wait")
     assert attributes_of(wait)["vocalsep.code"] == 401
     assert error_of(wait)[0] == "AuthenticationError"
-    verdicts = {
+    assert verdicts_in(telemetry) == ["raise"]
+
+
+async def test_a_refusal_that_another_poll_is_to_confirm_is_a_retry(
+    provider: FakeProvider, telemetry: Telemetry
+) -> None:
+    provider.script("a", record("a"), envelope(401, "not this key"), finished("a"))
+    async with make_client() as client:
+        telemetry.instrument(client)
+        await client.wait_for_task("a")
+    assert verdicts_in(telemetry) == ["pending", "retry", "final"]
+
+
+async def test_the_last_poll_of_an_unknown_task_raises(
+    provider: FakeProvider, telemetry: Telemetry
+) -> None:
+    provider.every_answer = lambda _: envelope(404, "no such task")
+    async with make_client() as client:
+        telemetry.instrument(client)
+        with pytest.raises(TaskNotFoundError):
+            await client.wait_for_task("a")
+    *before, last = map(attributes_of, telemetry.named("vocalsep.poll"))
+    assert verdicts_in(telemetry) == [*("retry" for _ in before), "raise"]
+    assert before
+    assert all(each["vocalsep.poll.next_delay"] > 0 for each in before)
+    assert "vocalsep.poll.next_delay" not in last
+
+
+async def test_a_poll_that_serves_no_wait_has_the_action_of_its_error(
+    provider: FakeProvider, telemetry: Telemetry
+) -> None:
+    provider.script("a", envelope(500, "broken"), envelope(401, "not this key"))
+    async with make_client() as client:
+        telemetry.instrument(client)
+        with pytest.raises(AuthenticationError):
+            await client.get_task("a")
+    assert verdicts_in(telemetry) == ["retry", "raise"]
+
+
+def verdicts_in(telemetry: Telemetry) -> list[Any]:
+    return [
         attributes_of(each)["vocalsep.poll.verdict"] for each in telemetry.named("vocalsep.poll")
-    }
-    assert verdicts == {"raise"}
+    ]
 
 
 async def test_the_message_of_an_error_of_the_application_is_not_shown(

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
 from vocalsep_async._text import printable
-from vocalsep_async.errors import APIError, DecodeError, VocalSepError
+from vocalsep_async.errors import APIError, DecodeError, ErrorAction, VocalSepError
 from vocalsep_async.instrumentation import PollFinished
 from vocalsep_async.models import TaskStatus
 
@@ -81,6 +81,18 @@ def verdict_of(poll: PollFinished) -> str:
         case asyncio.CancelledError():
             return "cancelled"
         case VocalSepError(action=action):
-            return action.value
+            return _action_taken(action, poll).value
         case _:
             return "raise"
+
+
+def _action_taken(action: ErrorAction, poll: PollFinished) -> ErrorAction:
+    """What the waits of a failed poll did, which the *action* of its error only suggests."""
+    # No wait plans the repetition of these polls: the call or the program does.
+    if not poll.wait_ids:
+        return action
+    # For example the last of several polls of a task that the API does not know.
+    if poll.next_poll_in is None:
+        return ErrorAction.RAISE
+    # For example a rejected key, which a second poll is to confirm.
+    return ErrorAction.RETRY if action is ErrorAction.RAISE else action
