@@ -46,7 +46,7 @@ _CONNECT_SHARE = 0.9
 _KEPT = ("Date", "Retry-After", *REQUEST_IDS)
 """Headers that are used, or shown with errors."""
 _MAY_STILL_ARRIVE = (
-    "The request was given up, but could not be called back: it may still arrive within the next "
+    "The request was given up, but could not be withdrawn: it may still arrive within the next "
     f"{LATE_ARRIVAL:g} s."
 )
 

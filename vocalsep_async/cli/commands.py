@@ -158,8 +158,9 @@ def track(
     continues where it ended, and polls no finished task again.
 
     With --callbacks, the callbacks of the tasks are received on 127.0.0.1: forward their public
-    address to that port. When a callback comes, its task is polled at once. VOCALSEP_WEBHOOK_KEY
-    verifies the signatures of kie.ai, VOCALSEP_CALLBACK_SECRET the addresses made by CallbackUrl.
+    address to that port. When a callback comes, its task is polled immediately.
+    VOCALSEP_WEBHOOK_KEY verifies the signatures of kie.ai, VOCALSEP_CALLBACK_SECRET the addresses
+    made by CallbackUrl.
 
     Examples:
         vocalsep track ID ID ID
