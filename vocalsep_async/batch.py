@@ -20,7 +20,7 @@ class BatchRunner(ABC):
             async for outcome in batch:
                 print(outcome.task_id, outcome.succeeded)
 
-    A slow consumer delays no poll: outcomes are kept until they are fetched, also after the block.
+    A slow consumer delays no poll: outcomes are kept until they are fetched, even after the block.
     Several consumers may iterate simultaneously; each outcome goes to one of them.
     """
 

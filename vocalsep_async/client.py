@@ -334,16 +334,17 @@ class VocalSepClient:
         Args:
             task: its id or ref.
             timeout: seconds for the whole call: queueing for the rate limit, pauses of up to 300 s,
-                all tries. It gets no slot when an answer would take longer than the time left, so
-                prefer it to ``asyncio.timeout``. None waits without end; 0 sends nothing.
+                all attempts. A call gets no slot when an answer would take longer than the time
+                left, so prefer it to ``asyncio.timeout``. None waits without limit; 0 sends
+                nothing.
 
         Raises:
             RequestTimeoutError: time ran out, or too little was left (half at most) for an answer.
             InvalidArgumentError: an argument is unusable, or the client cannot poll on the task's
                 route; nothing was sent.
             APIError: the API returned an error; maintenance (455) is not waited out.
-            TransportError: no usable answer came back in all tries.
-            DecodeError: the answer was not one of this API in all tries.
+            TransportError: no usable answer came back in any attempt.
+            DecodeError: no attempt had an answer of this API.
             ClientClosedError: the client was closed.
         """
         ref, timeout = TaskRef.of(task), _validation.timeout(timeout)
@@ -507,12 +508,12 @@ class VocalSepClient:
                 many tasks are tracked. None takes what the rate limit allows in a second, from 8
                 to 100.
             timeout: seconds for each task from the moment it was added; then its outcome is a
-                `TaskTimeoutError`. 0 polls each once. None waits without end.
+                `TaskTimeoutError`. 0 polls each once. None waits without limit.
             poll: when a task is polled again; None takes the client's policy. Where the rate limit
                 is too low for all, those tasks come first that have most likely ended long ago.
-            keep_open: whether iteration goes on until `BatchRunner.close`, for tasks added later.
+            keep_open: whether iteration continues until `BatchRunner.close`, for tasks added later.
             download_to: a directory in which the stems of each task are saved before its outcome
-                is handed out, four files at a time, or `DownloadOptions`; polls go on meanwhile.
+                is handed out, four files at a time, or `DownloadOptions`; polls continue meanwhile.
                 `TaskOutcome.download_error` says what could not be saved. None saves nothing.
             journal: a `Journal`, or the path of one, for a batch that may be interrupted: what an
                 earlier run left in it is resumed on entering the block. Tasks that had ended are
@@ -574,7 +575,7 @@ class VocalSepClient:
             overwrite: what happens to a file that exists already; see `Overwrite`.
             max_bytes: how large a file may be, at least 1; a larger one is not fetched.
             timeout: seconds for the whole call, without the poll, above 0; None for no limit.
-            patience: seconds, from 0, for which a file goes on without progress; None is a minute,
+            patience: seconds, from 0, for which a file may make no progress; None is a minute,
                 or as long as *timeout* has time left.
             min_bytes_per_minute: the least pace of a file, at least 1; None for none.
             on_progress: called with a `DownloadProgress`, ten times a second for a file at most. An
@@ -665,7 +666,7 @@ class VocalSepClient:
             max_bytes: how large it may be, at least 1; a larger one is not sent.
             on_progress: called with an `UploadProgress`, ten times a second at most. An exception
                 that it raises ends the call and is raised here.
-            timeout: seconds for the whole call, all tries; None for no limit, 0 sends nothing.
+            timeout: seconds for the whole call, all attempts; None for no limit, 0 sends nothing.
 
         Raises:
             ConfigurationError: no upload host is known for *base_url*; pass *upload_url*.
@@ -674,8 +675,8 @@ class VocalSepClient:
             UploadError: the file could not be read, or changed while it was sent.
             RequestTimeoutError: time ran out.
             APIError: the upload host did not store the file.
-            TransportError: no usable answer came back in all tries; redirects are not followed.
-            DecodeError: the answer was none of an upload host in all tries.
+            TransportError: no usable answer came back in any attempt; redirects are not followed.
+            DecodeError: no attempt had an answer of an upload host.
             ClientClosedError: the client was closed.
         """
         _validation.plain_function(on_progress, "on_progress")
@@ -777,7 +778,7 @@ class VocalSepClient:
             stem_name: the instrument for ``split_stem_advanced``; None leaves it out.
             download_to: a directory in which its stems are saved, as ``song/vocal.mp3``, or
                 `DownloadOptions`. None saves nothing.
-            timeout: seconds for the wait, from the creation of the task; None waits without end.
+            timeout: seconds for the wait, from the creation of the task; None waits without limit.
             journal: an open `Journal`, or the path of one, which remembers what was created. None
                 keeps none: another run creates the task again.
             callback_url: as for `create_task`.
@@ -839,7 +840,7 @@ class VocalSepClient:
             type: as for `separate`, and so are *stem_name*, *callback_url* and *on_uncertain*.
             stem_name: the instrument.
             download_to: as for `separate`; the template needs ``{task_id}`` or ``{label}``.
-            timeout: seconds for the wait for each task, from its creation; None waits without end.
+            timeout: seconds to wait for each task, from its creation; None waits without limit.
             journal: as for `separate`; the same call, made again, continues where this one stopped.
             callback_url: where the API posts the results.
             max_pending: songs under way at the same time, at least 1: creations come before polls
@@ -888,8 +889,8 @@ class VocalSepClient:
             InvalidArgumentError: *timeout* is unusable; nothing was sent.
             RequestTimeoutError: time ran out; see `get_task`.
             APIError: the API returned an error.
-            TransportError: no usable answer came back in all tries.
-            DecodeError: the answer was not one of this API in all tries.
+            TransportError: no usable answer came back in any attempt.
+            DecodeError: no attempt had an answer of this API.
             ClientClosedError: the client was closed.
         """
         timeout = _validation.timeout(timeout)

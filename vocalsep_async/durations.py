@@ -146,6 +146,6 @@ class Durations:
         """Replace what was learned by *saved*, a result of `to_dict`.
 
         Raises:
-            ValueError: *saved* is no result of `to_dict`; nothing has changed.
+            ValueError: *saved* is not a result of `to_dict`; nothing has changed.
         """
         self._hazards.update_from(saved)

@@ -27,10 +27,10 @@
      ├─ DownloadError                a stem could not be fetched, or not be saved
      ├─ JournalError                 a journal cannot be used, or not be written
      └─ WebhookError                 what was posted to a callback URL is not accepted
-         ├─ MalformedCallbackError   it is no callback of this API
+         ├─ MalformedCallbackError   it is not a callback of this API
          ├─ CallbackTooLargeError
          ├─ UnsignedCallbackError    it has no signature, or its address no token
-         ├─ ForgedCallbackError      its signature or token is none of your secrets
+         ├─ ForgedCallbackError      its signature or token was made with none of your secrets
          └─ StaleCallbackError       it was signed too long ago, or in the future
 
 Every error survives ``pickle`` and ``copy`` with all its attributes, so it can travel between
@@ -57,7 +57,7 @@ class ErrorAction(enum.Enum):
     MAINTENANCE = "maintenance"
     """The service is closed for now: the whole client pauses for half a minute or more."""
     THROTTLE = "throttle"
-    """Too many requests on the account: the whole client pauses, then goes on more slowly."""
+    """Too many requests on the account: the whole client pauses, then continues more slowly."""
 
 
 class VocalSepError(Exception):
@@ -277,7 +277,7 @@ class ServerError(APIError):
 
 
 class TaskNotFoundError(APIError):
-    """The API does not know the task, also after the short grace that a new one gets."""
+    """The API does not know the task, even after the short grace of a new one."""
 
     hint = "Check the task id and that the key belongs to the account that created it."
 
@@ -328,7 +328,7 @@ class CreationUncertainError(VocalSepError):
 class NotBegunError(VocalSepError):
     """A song that was neither uploaded nor created, because its run creates no more tasks.
 
-    Nothing was billed for it; a later run with the same journal goes on there.
+    Nothing was billed for it; a later run with the same journal continues there.
 
     Attributes:
         cause: the error that ended the creations, such as an `InsufficientCreditsError`; None if
@@ -353,7 +353,7 @@ class TaskFailedError(VocalSepError):
 
 
 class TaskTimeoutError(VocalSepError, TimeoutError):
-    """The wait ran out of time; the task itself goes on at the provider.
+    """The wait ran out of time; the task itself continues at the provider.
 
     Also a builtin `TimeoutError`. Wait again with the same id to continue.
 
@@ -439,7 +439,7 @@ class WebhookError(VocalSepError):
 
 
 class MalformedCallbackError(WebhookError):
-    """It is no callback of this API: answer it with HTTP 400."""
+    """It is not a callback of this API: answer it with HTTP 400."""
 
 
 class CallbackTooLargeError(WebhookError):

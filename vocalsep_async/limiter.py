@@ -146,7 +146,7 @@ class Limiter(ABC):
 
     Attributes:
         on_pause: called when a pause begins or changes its end; set by the client, None before.
-            The limiter may call it at any time, also for a pause that began in another process.
+            The limiter may call it at any time, even for a pause that began in another process.
     """
 
     on_pause: OnPause | None = None
@@ -352,7 +352,7 @@ class RateLimiter(Limiter):
         self._announce_present()
 
     async def aclose(self) -> None:
-        """Keep the budget for another client, also one in another event loop."""
+        """Keep the budget for another client, even one in another event loop."""
         self._budget.leave(self._member, _now())
 
     def _announce_present(self) -> None:

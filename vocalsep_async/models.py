@@ -282,7 +282,7 @@ class SeparationTask:
     def is_final(self) -> bool:
         """Whether the task has ended.
 
-        A status that is no `TaskStatus` says nothing; the task has then ended if the record has
+        A status that is not a `TaskStatus` says nothing; the task has then ended if the record has
         a completion time with links or with an error code other than 0 and 200. A success without
         links is final here, but the waiting calls poll it again for a minute: its links may come.
         """
@@ -290,7 +290,7 @@ class SeparationTask:
 
     @property
     def succeeded(self) -> bool:
-        """Whether the task has ended with stems, also when only the webhook failed."""
+        """Whether the task has ended with stems, even if only the webhook failed."""
         if self.status in STEMS_READY:
             return self._has_links
         # Beside an error code, a link to the song itself is no result.

@@ -221,7 +221,7 @@ class SongRunner(ABC):
             async for outcome in run:
                 print(outcome.label, outcome.reason or "done")
 
-    Outcomes are kept until they are fetched, also after the block.
+    Outcomes are kept until they are fetched, even after the block.
     """
 
     @abstractmethod

@@ -133,7 +133,7 @@ def parse_callback(body: Body, *, provider: Provider | None = None) -> CallbackE
 
     Raises:
         CallbackTooLargeError: it has more than `MAX_CALLBACK_BYTES`, or more than 2,000 values.
-        MalformedCallbackError: it is no callback of this API: not JSON in UTF-8, an object in it
+        MalformedCallbackError: it is not a callback of this API: not JSON in UTF-8, an object in it
             has one name twice, it has no code, or it names no task, two, or one whose id cannot be
             polled.
         InvalidArgumentError: *body* is neither bytes nor text, or *provider* no `Provider`.
@@ -183,7 +183,7 @@ def verify_signature(
         ForgedCallbackError: the signature was made with none of the keys, or a header is there
             twice or is not what it has to be.
         StaleCallbackError: the signature is right, and its time too far away.
-        MalformedCallbackError: the body is no callback that names a task.
+        MalformedCallbackError: the body is not a callback that names a task.
         CallbackTooLargeError: as for `parse_callback`.
         ConfigurationError: a key is unusable, such as an empty one.
         InvalidArgumentError: another argument is of a wrong type.
@@ -199,11 +199,11 @@ def verify_signature(
     signature, timestamp = _header(pairs, _SIGNATURE), _header(pairs, _TIMESTAMP)
     if not re.fullmatch(_BASE64, signature):
         raise ForgedCallbackError(
-            f"{_SIGNATURE} is no signature: it has to be 44 characters of Base64"
+            f"{_SIGNATURE} is not a signature: it has to be 44 characters of Base64"
         )
     if not re.fullmatch(_TIME, timestamp):
         raise ForgedCallbackError(
-            f"{_TIMESTAMP} is no time: it has to be seconds since 1970, in up to 12 digits"
+            f"{_TIMESTAMP} is not a time: it has to be seconds since 1970, in up to 12 digits"
         )
     task_id = _signed_id(body)
     if not keys.have_signed(b"%b.%b" % (task_id.encode(), timestamp), signature, base64.b64encode):
@@ -291,7 +291,7 @@ def _bytes(body: object) -> bytes:
         # Each character has one byte or more.
         _check_size(len(body))
         if has_surrogates(body):
-            raise MalformedCallbackError("the callback holds a lone surrogate, and is no UTF-8")
+            raise MalformedCallbackError("the callback holds a lone surrogate, and is not UTF-8")
         body = body.encode()
     if not isinstance(body, (bytes, bytearray, memoryview)):
         raise InvalidArgumentError(
@@ -345,7 +345,7 @@ class CallbackUrl:
         field: the name of the field in the query that holds the token; None puts it into the path.
 
     Raises:
-        ConfigurationError: *base* is no such address, or a secret or *field* is unusable.
+        ConfigurationError: *base* is not such an address, or a secret or *field* is unusable.
     """
 
     __slots__ = ("_base", "_field", "_secrets")
@@ -376,7 +376,7 @@ class CallbackUrl:
                 address of its own, which does not show it in plain text. At most 512 bytes.
 
         Raises:
-            InvalidArgumentError: the name is no text, too long, or holds a lone surrogate.
+            InvalidArgumentError: the name is not a string, is too long, or holds a lone surrogate.
         """
         token = self._token(_checked_name(name)).decode()
         return (

@@ -81,7 +81,7 @@ def instrument(
         What removes it again.
 
     Raises:
-        InvalidArgumentError: *client* is no `VocalSepClient`, or a provider is none.
+        InvalidArgumentError: *client* is not a `VocalSepClient`, or a provider is unusable.
     """
     if not isinstance(client, VocalSepClient):
         raise InvalidArgumentError(f"client must be a VocalSepClient, not {type(client).__name__}")

@@ -62,7 +62,7 @@ class SeparationInput:
         stem_name: the instrument for ``split_stem_advanced``; None leaves it out.
         label: the name of the song in errors; None takes the name of its file.
         callback_url: as for `VocalSepClient.create_task`.
-        on_uncertain: what becomes of a song whose task may exist: "report" fails the activity,
+        on_uncertain: what happens to a song whose task may exist: "report" fails the activity,
             with "create" the next attempt creates it again, **and it may be billed twice**.
         version: the version of this data; leave it at its default.
     """
