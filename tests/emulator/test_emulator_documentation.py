@@ -10,7 +10,13 @@ from pathlib import Path
 import attrs
 import pytest
 
-from vocalsep_async.emulator import CallbackFaults, Fault, UploadFault
+from vocalsep_async.emulator import (
+    CallbackFaults,
+    CallbackRecord,
+    Fault,
+    RequestRecord,
+    UploadFault,
+)
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "testing.md"
 TEXT = PAGE.read_text(encoding="utf-8")
@@ -55,3 +61,11 @@ def test_every_fault_has_a_row_of_a_table() -> None:
     named = {name for row in ROWS for name in re.findall(r"`(\w+)`", row[0])}
     faults = {*Fault.__members__, *UploadFault.__members__}
     assert faults | {each.name for each in attrs.fields(CallbackFaults)} <= named
+
+
+@pytest.mark.parametrize("log, record", [("requests", RequestRecord), ("posted", CallbackRecord)])
+def test_every_field_of_a_record_is_named(log: str, record: type[attrs.AttrsInstance]) -> None:
+    (row,) = (row for row in ROWS if row[0] == f"`emulator.{log}`")
+    properties = {name for name, value in vars(record).items() if isinstance(value, property)}
+    named = set(re.findall(r"`(\w+)`", row[1]))
+    assert named == properties | {each.name for each in attrs.fields(record)}
