@@ -317,7 +317,9 @@ class TaskFinished(Event):
         status: its final status.
         type: what kind of separation it was; None if not known.
         duration: seconds from creation to completion by the provider's clock; None if not known.
-        delay: seconds from its end until this client saw it; None if not known.
+        delay: seconds from its end until this client saw it, however long that was before a wait
+            began; up to a second too small where the moment of creation is known from a Date header
+            alone; None if not known.
         polls: polls that its waits and batches made; 0 if there were none.
     """
 
