@@ -9,6 +9,7 @@ Everyone who can reach this service spends your credits: put it behind your own 
 for /callbacks.
 """
 
+import logging
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 
@@ -25,6 +26,7 @@ from vocalsep_async import (
 from vocalsep_async.contrib.aiohttp import CallbackReceiver
 from vocalsep_async.webhooks import CallbackUrl
 
+LOG = logging.getLogger(__name__)
 CLIENT = web.AppKey("client", VocalSepClient)
 RECEIVER = web.AppKey("receiver", CallbackReceiver)
 SONG = {"audio_url", "source_task_id", "audio_id"}
@@ -75,12 +77,15 @@ async def stats(request: web.Request) -> web.Response:
 async def errors(
     request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
 ) -> web.StreamResponse:
-    """Answer what went wrong: of the request, or of the API."""
+    """Answer in words that are meant for callers; those of the error go to the log."""
     try:
         return await handler(request)
     except VocalSepError as error:
-        status = 400 if isinstance(error, InvalidArgumentError) else 502
-        return web.json_response({"error": str(error)}, status=status)
+        status, text = 502, "the separation failed, try again later"
+        if isinstance(error, InvalidArgumentError):
+            status, text = 400, "the song, or the id of the task, is not valid"
+        LOG.warning("answered %d: %s", status, error)
+        return web.json_response({"error": text}, status=status)
 
 
 def make_app() -> web.Application:

@@ -9,6 +9,7 @@ The access log would show the addresses of callbacks, which are secret. Everyone
 service spends your credits: put it behind your own authentication, but for /callbacks.
 """
 
+import logging
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -29,6 +30,7 @@ from vocalsep_async import (
 from vocalsep_async.contrib.asgi import CallbackReceiver
 from vocalsep_async.webhooks import CallbackUrl
 
+LOG = logging.getLogger(__name__)
 TIMEOUT = 300.0  # seconds, longer than most separations; proxies in front have to allow it
 
 client = VocalSepClient()
@@ -86,6 +88,9 @@ async def stats() -> dict[str, Any]:
 
 @app.exception_handler(VocalSepError)
 async def on_error(_request: Request, error: VocalSepError) -> JSONResponse:
-    """Answer what went wrong: of the request, or of the API."""
-    status = 400 if isinstance(error, InvalidArgumentError) else 502
-    return JSONResponse({"error": str(error)}, status_code=status)
+    """Answer in words that are meant for callers; those of the error go to the log."""
+    status, text = 502, "the separation failed, try again later"
+    if isinstance(error, InvalidArgumentError):
+        status, text = 400, "the song, or the id of the task, is not valid"
+    LOG.warning("answered %d: %s", status, error)
+    return JSONResponse({"error": text}, status_code=status)

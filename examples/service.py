@@ -7,12 +7,14 @@ One client serves all requests: they share the rate limit, and requests for the 
 polls.
 """
 
+import logging
 from collections.abc import AsyncIterator
 
 from aiohttp import web
 
 from vocalsep_async import TaskTimeoutError, VocalSepClient, VocalSepError
 
+LOG = logging.getLogger(__name__)
 CLIENT = web.AppKey("client", VocalSepClient)
 TIMEOUT = 25.0  # seconds; below the usual limits of browsers and proxies
 
@@ -32,7 +34,9 @@ async def stems(request: web.Request) -> web.Response:
     except TaskTimeoutError:
         return web.json_response({"status": "PENDING"}, status=202)
     except VocalSepError as error:
-        return web.json_response({"error": str(error)}, status=502)
+        # The text of an error is for developers.
+        LOG.warning("a wait for a task failed: %s", error)
+        return web.json_response({"error": "the task could not be waited for"}, status=502)
     return web.json_response({"status": task.status, "stems": dict(task.stems)})
 
 

@@ -66,6 +66,7 @@ async def test_the_service_answers_with_the_stems(
         assert set((await answer.json())["stems"]) == {"vocal", "instrumental"}
         unknown: aiohttp.ClientResponse = await client.get("/stems/an-unknown-id")
         assert unknown.status == 502
+        assert await unknown.json() == {"error": "the task could not be waited for"}
 
 
 @pytest.mark.anyio
@@ -120,10 +121,12 @@ async def test_a_service_that_separates_songs_says_what_is_wrong_with_a_request(
         for body in ({}, {"audio_url": ""}, SONG | {"audio_id": "a"}):
             answer = await client.post("/separate", json=body)
             assert answer.status_code == 400
-            assert answer.json()["error"]
+            assert answer.json() == {"error": "the song, or the id of the task, is not valid"}
         assert (await client.post("/separate", content=b"{")).status_code in (400, 422)
         assert (await client.post("/separate", json=[])).status_code in (400, 422)
-        assert (await client.get("/stems/an-unknown-id")).status_code == 502
+        unknown = await client.get("/stems/an-unknown-id")
+        assert unknown.status_code == 502
+        assert unknown.json() == {"error": "the separation failed, try again later"}
         assert (await client.post("/callbacks/guessed", json={})).status_code == 401
     assert not vocalsep_emulator.tasks
 
