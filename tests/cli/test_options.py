@@ -131,9 +131,15 @@ def test_a_missing_key_is_reported_with_the_variable_to_set(
         ("credits",),
         ("create", "--callback-url", "https://e.com/", "--audio-url", "https://e.com/a.mp3"),
     ):
-        for key in (None, "", " "):
+        result = call(vocalsep_emulator, *words, environ={"VOCALSEP_API_KEY": None})
+        assert_error(
+            result, "no API key: set the environment variable VOCALSEP_API_KEY, or use --key-file"
+        )
+        for key in ("", " "):
             result = call(vocalsep_emulator, *words, environ={"VOCALSEP_API_KEY": key})
-            assert_error(result, "VOCALSEP_API_KEY", "--key-file")
+            assert_error(
+                result, "the environment variable VOCALSEP_API_KEY is empty: ", "--key-file"
+            )
 
 
 def test_an_invalid_base_url_is_reported_without_its_password(vocalsep_emulator: Emulator) -> None:

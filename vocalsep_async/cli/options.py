@@ -254,11 +254,8 @@ class Settings:
     def _client(self, provider: Provider | None, on_event: EventListener | None) -> VocalSepClient:
         # Read first: without a key nothing else matters.
         key = None if self.key_file is None else _read_key(self.key_file)
-        if key is None and not os.environ.get("VOCALSEP_API_KEY", "").strip():
-            # The client's own message names its argument, which is no option of a command.
-            raise ConfigurationError(
-                "no API key: set the environment variable VOCALSEP_API_KEY, or use --key-file"
-            )
+        if key is None:
+            _check_key_variable()
         return VocalSepClient(
             key,
             provider=provider,
@@ -268,6 +265,20 @@ class Settings:
             trust_env=True,
             ssl=_context(self.ca_file),
             allow_private_hosts=ALL_HOSTS in self.allowed_hosts or self.allowed_hosts,
+        )
+
+
+def _check_key_variable() -> None:
+    # The client's own messages name its argument, which is no option of a command.
+    variable = _arguments.KEY_VARIABLE
+    if variable not in os.environ:
+        raise ConfigurationError(
+            f"no API key: set the environment variable {variable}, or use --key-file"
+        )
+    if not os.environ[variable].strip():
+        raise ConfigurationError(
+            f"the environment variable {variable} is empty: set it to your API key, or use "
+            "--key-file"
         )
 
 
