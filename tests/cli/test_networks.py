@@ -251,3 +251,16 @@ def test_messages_name_the_options_of_the_command_line(text: str, shown: str) ->
 )
 def test_the_logins_of_urls_are_left_out(text: str, shown: str) -> None:
     assert without_logins(text) == shown
+
+
+def test_a_journal_of_another_api_is_refused_with_the_variable_that_names_it(
+    vocalsep_emulator: Emulator, tmp_path: Path
+) -> None:
+    words = ("track", vocalsep_emulator.add_task(duration=0), "--journal", tmp_path / "journal")
+    assert call(vocalsep_emulator, *words).exit_code == 0
+    result = call(vocalsep_emulator, *words, environ={"VOCALSEP_BASE_URL": "http://127.0.0.1:1"})
+    assert_error(
+        result,
+        f"journal is of the API at '{vocalsep_emulator.url}', not 'http://127.0.0.1:1': "
+        f"set VOCALSEP_BASE_URL='{vocalsep_emulator.url}', or use another file",
+    )

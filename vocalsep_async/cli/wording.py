@@ -12,6 +12,10 @@ _OPTIONS = tuple(
         (r"ssl=ssl\.create_default_context\(cafile='ca\.pem'\) on the client", "--ca-file ca.pem"),
         (r"^proxy(?= must| names)", "--proxy"),
         (r"^allow_private_hosts(?=:)", "--allow-private-hosts"),
+        (
+            r"has the base_url ('[^']*'), not ('[^']*'); use another file, or the client .*",
+            r"is of the API at \1, not \2: set VOCALSEP_BASE_URL=\1, or use another file",
+        ),
         (r"(?<=heck )base_url", "VOCALSEP_BASE_URL"),
         (r"^template(?= must| may| gives|:)", "--template"),
         (r'stems=\["vocal"\]', "--stem vocal"),
