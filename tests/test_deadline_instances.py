@@ -129,7 +129,7 @@ async def test_all_that_time_out_in_a_pause_name_its_cause(
             assert anyio.current_time() == pytest.approx(began + 15)
             assert isinstance(error.last_error, kind)
             assert error.polls == 0
-            assert "never seen" in str(error)
+            assert "no poll has succeeded yet" in str(error)
 
         group.start_soon(track)
         group.start_soon(wait)
@@ -137,7 +137,7 @@ async def test_all_that_time_out_in_a_pause_name_its_cause(
     for outcome in outcomes:
         assert isinstance(outcome.error, TaskTimeoutError)
         assert isinstance(outcome.error.last_error, kind)
-        assert "never seen" in str(outcome.error)
+        assert "no poll has succeeded yet" in str(outcome.error)
 
 
 @every_pause
@@ -187,7 +187,7 @@ async def test_waits_that_the_rate_limit_never_served_say_so(provider: FakeProvi
     for task_id, error in errors.items():
         polls = len(provider.times(task_id))
         assert error.polls == polls
-        assert ("last seen PENDING" if polls else "never seen") in str(error)
+        assert ("last seen PENDING" if polls else "no poll has succeeded yet") in str(error)
     assert sum(error.polls for error in errors.values()) == len(provider.polls)
 
 

@@ -73,16 +73,16 @@ LINES = {
     "batch.finished": (
         "INFO batches: batch-2 finished after 61.0 s: 2 succeeded, 1 failed, 1 pending"
     ),
-    "download.started": "INFO downloads: download-1 of 1 stem of task 'a' started",
+    "download.started": "INFO downloads: download-1 started: 1 stem of task 'a'",
     "download.finished": (
         "INFO downloads: download-1 of task 'a' finished after 3.0 s: 1 saved, 0 failed"
     ),
     "poll.finished": "DEBUG polls: poll 2 of task 'a' took 0.250 s: PENDING; next poll in 3.5 s",
-    "request.retried": "DEBUG requests: GET /path failed and is repeated in 1.5 s: no answer",
+    "request.retried": "DEBUG requests: GET /path failed, retrying in 1.5 s: no answer",
     "throttled": "DEBUG limits: a request was throttled with code 430",
     "paused": "INFO limits: all requests pause for 10.0 s: code 430",
     "resumed": "INFO limits: the pause is over",
-    "task.finished": "INFO tasks: task 'a' ended as SUCCESS, noticed 1.0 s later",
+    "task.finished": "INFO tasks: task 'a' ended with status SUCCESS, noticed 1.0 s later",
     "outcome.delivered": "DEBUG batches: batch-2 delivered the outcome of task 'a'",
     "stem.started": "DEBUG downloads: stem vocal of task 'a' started",
     "stem.saved": "DEBUG downloads: stem vocal of task 'a' is complete: 12 bytes",
@@ -122,7 +122,7 @@ async def test_a_log_record_leaves_out_values_that_are_not_known(
     assert [each.getMessage() for each in caplog.records] == [
         "wait-1 for task 'a' started without a timeout",
         "poll 2 of task 'a' took 0.250 s: PENDING",
-        "task 'a' ended as SUCCESS",
+        "task 'a' ended with status SUCCESS",
     ]
 
 
@@ -164,7 +164,7 @@ async def test_an_outage_of_many_tasks_warns_once_and_its_end_is_logged(
         for number in range(200):
             events.emit(failed_poll(OUTAGE, str(number), failures))
     assert logged(caplog, logging.WARNING) == [
-        "polls fail and are repeated: GET /path at host: no connection (refused)"
+        "polling failed, retrying: GET /path at host: no connection (refused)"
     ]
     jump(540.0)
     events.emit(poll("0"))
@@ -225,8 +225,8 @@ async def test_an_error_about_one_task_warns_once_for_each_task(
         events.emit(poll("c"))
     warnings = logged(caplog, logging.WARNING)
     assert [text.partition(" fail")[0] for text in warnings] == [
-        "polls of task 'a'",
-        "polls of task 'b'",
+        "polling task 'a'",
+        "polling task 'b'",
     ]
     events.emit(poll("b"))
     assert logged(caplog, logging.INFO) == [

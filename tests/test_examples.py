@@ -50,7 +50,7 @@ def test_the_script_prints_a_line_for_each_task(vocalsep_emulator: Emulator) -> 
     assert run.returncode == 1
     first, second = run.stdout.splitlines()
     assert first == f"{good} instrumental vocal"
-    assert second.startswith(f"{bad} task {bad!r} ended as GENERATE_AUDIO_FAILED")
+    assert second.startswith(f"{bad} task {bad!r} ended with status GENERATE_AUDIO_FAILED")
 
 
 @pytest.mark.anyio

@@ -62,10 +62,10 @@ def test_a_ref_accepts_any_text_that_can_be_sent(task_id: str) -> None:
         ("x" * 513, "has 513 characters"),
         ("ab\ud800", "lone surrogate"),
         ("\udfffab", "lone surrogate"),
-        (f"{TASK_ID}\n", r"with \.strip\(\)"),
-        (f"{TASK_ID}\r\n", r"with \.strip\(\)"),
-        (f" {TASK_ID}", r"with \.strip\(\)"),
-        (f"{TASK_ID}\u00a0", r"with \.strip\(\)"),
+        (f"{TASK_ID}\n", "leading or trailing whitespace: strip it"),
+        (f"{TASK_ID}\r\n", "leading or trailing whitespace: strip it"),
+        (f" {TASK_ID}", "leading or trailing whitespace: strip it"),
+        (f"{TASK_ID}\u00a0", "leading or trailing whitespace: strip it"),
         ("a\nb", r"holds the character '\\n'.*\.strip\(\)"),
         ("a\x00", r"holds the character '\\x00'"),
         ("a\x1b[2Jb", r"holds the character '\\x1b'"),
@@ -341,7 +341,7 @@ def test_every_status_except_pending_is_final() -> None:
     [
         (a_task(status="PENDING"), "has not ended: PENDING"),
         (a_task(status="NEW\x1b"), r"has not ended: NEW\\x1b"),
-        (a_task(), "ended as SUCCESS: the record holds no URL"),
+        (a_task(), "ended with status SUCCESS: the record holds no URL"),
         (a_task(status=TaskStatus.CREATE_TASK_FAILED), "CREATE_TASK_FAILED: the API gave no rea"),
         (
             a_task(
@@ -419,7 +419,7 @@ def outcome_with(**fields: Any) -> TaskOutcome:
         (outcome_with(task=DONE), None),
         (
             outcome_with(task=BAD),
-            "task 'a' ended as GENERATE_AUDIO_FAILED (code 500): no voice",
+            "task 'a' ended with status GENERATE_AUDIO_FAILED (code 500): no voice",
         ),
         (outcome_with(error=NotFoundError("gone", code=404, http_status=404)), "code 404: gone."),
         (outcome_with(task=DONE, download_error=NOT_SAVED), "stem vocal: the disk is full"),

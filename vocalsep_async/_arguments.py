@@ -56,7 +56,7 @@ def base_url(value: object, name: str = "base_url") -> URL:
     url = _http_url(value, name)
     if url.user is not None or url.password is not None:
         raise InvalidArgumentError(
-            f"{name} must not hold a user or password; the key is api_key or {KEY_VARIABLE}"
+            f"{name} must not contain a user or password; the key is api_key or {KEY_VARIABLE}"
         )
     # The paths of requests are appended to the address as text.
     if url.raw_query_string or url.raw_fragment:

@@ -115,11 +115,11 @@ class EventLog:
         # Polls of one task that go on failing while others succeed have been warned of.
         elif event.failures == 1:
             self.streaks[key] = _Streak(began=asyncio.get_running_loop().time())
-            whose = "polls" if key == _ALL_TASKS else f"polls of task {_id(event)}"
+            what = "polling" if key == _ALL_TASKS else f"polling task {_id(event)}"
             _write(
                 POLLS,
                 logging.WARNING,
-                lambda e: f"{whose} fail and are repeated: {_reason(e.error)}",
+                lambda e: f"{what} failed, retrying: {_reason(e.error)}",
                 event,
             )
 
@@ -260,7 +260,7 @@ _LINES: dict[type[Event], _Line] = {
     DownloadStarted: _Line(
         _DOWNLOADS,
         logging.INFO,
-        lambda e: f"{e.download_id} of {counted(len(e.stems), 'stem')} of task {_id(e)} started",
+        lambda e: f"{e.download_id} started: {counted(len(e.stems), 'stem')} of task {_id(e)}",
     ),
     DownloadFinished: _Line(
         _DOWNLOADS,
@@ -304,14 +304,12 @@ _LINES: dict[type[Event], _Line] = {
     TaskFinished: _Line(
         _TASKS,
         logging.INFO,
-        lambda e: f"task {_id(e)} ended as {printable(str(e.status))}{_noticed(e.delay)}",
+        lambda e: f"task {_id(e)} ended with status {printable(str(e.status))}{_noticed(e.delay)}",
     ),
     RequestRetried: _Line(
         _REQUESTS,
         logging.DEBUG,
-        lambda e: (
-            f"{printable(e.request)} failed and is repeated in {e.delay:.1f} s{_because(e.error)}"
-        ),
+        lambda e: f"{printable(e.request)} failed, retrying in {e.delay:.1f} s{_because(e.error)}",
     ),
     Throttled: _Line(
         _LIMITS, logging.DEBUG, lambda e: f"a request was throttled with code {e.code}"

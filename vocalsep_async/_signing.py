@@ -115,9 +115,7 @@ def _wrong(secret: object) -> str | None:
     if not secret.strip():
         return "empty: anyone could sign with it"
     if isinstance(secret, str) and secret != secret.strip():
-        return (
-            "text with a blank or a line end around it; was it read from a file without .strip()?"
-        )
+        return "text with leading or trailing whitespace: strip it"
     if isinstance(secret, str) and has_surrogates(secret):
         return "text with a lone surrogate, which has no bytes"
     return None

@@ -142,9 +142,7 @@ def usable_task_id(_instance: object, _attribute: object, value: Any) -> None:
     # Ids are read from files and forms. Sent as they are, they would cost polls, only to be told
     # that there is no such task.
     if value != value.strip():
-        raise InvalidArgumentError(
-            "the task id has a blank or a line end around it: pass it with .strip()"
-        )
+        raise InvalidArgumentError("the task id has leading or trailing whitespace: strip it")
     # More than control characters: byte order marks and other invisible ones are copied along.
     if not is_visible(value):
         wrong = next(character for character in value if not is_visible(character))

@@ -60,7 +60,7 @@ def _check_stem(options: DownloadOptions, _attribute: object, template: str) -> 
     is_single = options.stems is not None and len(options.stems) == 1
     if not is_single and not Template(template).tells_stems_apart:
         raise InvalidArgumentError(
-            "template must hold {stem}, or all stems would be one file; without it, ask for one "
+            "template must contain {stem}, or all stems would be one file; without it, ask for one "
             'stem, as in stems=["vocal"]'
         )
 

@@ -343,7 +343,7 @@ class SeparationTask:
         if self.status == TaskStatus.SUCCESS:
             # A message of the API about a success does not explain missing URLs.
             reason = "the record holds no URL"
-        return f"{task} ended as {printable(str(self.status))}{code}: {reason}"
+        return f"{task} ended with status {printable(str(self.status))}{code}: {reason}"
 
 
 @frozen(kw_only=True, slots=False)

@@ -393,7 +393,7 @@ class CallbackUrl:
                 host and what stands before the token do not count: proxies change them.
 
         Raises:
-            UnsignedCallbackError: the address holds no token.
+            UnsignedCallbackError: the address contains no token.
             ForgedCallbackError: the token was made with none of the secrets, or there are two.
             InvalidArgumentError: it is neither text nor bytes.
         """
@@ -425,7 +425,7 @@ def _problem_of(base: str) -> str | None:
     if parts is None or " " in base or not is_visible(base):
         return "must be an address that begins with http:// or https://"
     if "@" in parts.netloc:
-        return "must hold no user or password, because the token is the secret"
+        return "must contain no user or password, because the token is the secret"
     if "?" in base or "#" in base:
         return "must end before any ? or #"
     return None
@@ -479,8 +479,8 @@ def _token_in(address: object, field: str | None) -> bytes:
         raise ForgedCallbackError("the address of the callback holds several tokens")
     if not tokens:
         raise UnsignedCallbackError(
-            "the address of the callback holds no token: it was not made by CallbackUrl.url(), or "
-            "something in between cut it"
+            "the address of the callback contains no token: use the address of CallbackUrl.url(), "
+            "and check that no proxy cuts the path"
         )
     return tokens[0]
 

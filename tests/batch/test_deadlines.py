@@ -56,7 +56,7 @@ async def test_the_timeout_error_of_a_task_that_was_never_polled_says_so(
         await client.get_task("first")
         (outcome,) = await tracked(client, ["a"], timeout=30)
     assert (outcome.status, outcome.polls) == (None, 0)
-    assert "never seen" in str(outcome.error)
+    assert "no poll has succeeded yet" in str(outcome.error)
 
 
 async def test_a_timeout_error_has_the_last_error(provider: FakeProvider) -> None:

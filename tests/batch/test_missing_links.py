@@ -70,7 +70,8 @@ async def test_an_outcome_says_that_no_link_came(provider: FakeProvider) -> None
     assert outcome.status is TaskStatus.SUCCESS
     assert MISSING_LINKS_PATIENCE < waited < MISSING_LINKS_PATIENCE + 1
     assert str(error) == (
-        "task 'a' ended as SUCCESS, but no link to a stem came within 60 s; poll it again later"
+        "task 'a' ended with status SUCCESS, but no link to a stem came within 60 s; "
+        "poll it again later"
     )
     assert (error.task.status, error.task.raw["completeTime"]) == (TaskStatus.SUCCESS, ENDED)
     with pytest.raises(TaskFailedError, match="within 60 s"):
@@ -120,7 +121,8 @@ async def test_each_later_run_polls_a_success_without_links_once(
         provider.sent.clear()
         outcome = (await run(provider, given, journal=path, timeout=seconds))["a"]
         assert str(error_of(outcome)) == (
-            "task 'a' ended as SUCCESS, but no link to a stem is in its record; poll it again later"
+            "task 'a' ended with status SUCCESS, but no link to a stem is in its record; "
+            "poll it again later"
         )
         assert provider.sent == ["a"]
         assert outcome.polls == known.polls + polls

@@ -174,7 +174,7 @@ async def test_a_template_that_does_not_tell_tasks_apart_is_refused_immediately(
     options = DownloadOptions(tmp_path, template=template)
     async with StemHost() as host, client_of(host.url) as client:
         with pytest.raises(
-            InvalidArgumentError, match=r"template must hold \{task_id\} or \{label\} in a batch"
+            InvalidArgumentError, match=r"template must contain \{task_id\} or \{label\} in a batch"
         ):
             client.track([host.add("a", "vocal"), host.add("b", "vocal")], download_to=options)
     assert host.polls == []

@@ -374,7 +374,7 @@ BOTH = Verification(KEY, ADDRESS)
     [
         (BOTH, PATH, True, "verified"),
         (BOTH, f"/below{PATH}/?a=b", True, "verified"),
-        (BOTH, "/hooks", True, "not verified: the address of the callback holds no token"),
+        (BOTH, "/hooks", True, "not verified: the address of the callback contains no token"),
         (BOTH, PATH, False, "not verified: the callback has no X-Webhook-Signature header"),
         (Verification(KEY, None), "/", True, "verified"),
         (Verification(None, ADDRESS), PATH, False, "verified"),

@@ -90,7 +90,7 @@ async def test_a_signal_ends_the_demo_while_it_creates_tasks(
     process.send_signal(number)
     run = await ended(process)
     assert run.status == 130
-    assert re.search(r"^interrupted with \d+ songs? open; ", run.err, re.MULTILINE)
+    assert re.search(r"^interrupted with \d+ songs? still pending; ", run.err, re.MULTILINE)
     assert run.err.endswith(f"report: {to / 'report.html'}\n")
     assert "</html>" in (to / "report.html").read_text("utf-8")
     assert names_in(tmp_path) == {"here"}
@@ -176,7 +176,7 @@ def test_a_demo_interrupted_at_its_start_creates_nothing(
     signal_before_the_loop(monkeypatch)
     result = call(vocalsep_emulator, "-q", "demo", "--to", tmp_path)
     assert (result.exit_code, result.stdout) == (130, "")
-    assert "interrupted with 0 songs open" in result.stderr
+    assert "interrupted with 0 songs still pending" in result.stderr
     assert names_in(tmp_path) == {"report.html"}
 
 

@@ -100,7 +100,7 @@ async def test_failed_polls_are_left_to_the_progress_while_it_is_shown(capsys: C
             group.cancel_scope.cancel()
         assert capsys.readouterr().err == ""
         await have_a_poll_fail()
-        assert capsys.readouterr().err == "warning: polls fail and are repeated: cut\n"
+        assert capsys.readouterr().err == "warning: polling failed, retrying: cut\n"
 
 
 # Whole commands
@@ -112,7 +112,7 @@ def test_a_quiet_command_warns_of_polls_that_fail(vocalsep_emulator: Emulator) -
     result = call(vocalsep_emulator, "-q", "wait", task_id)
     assert result.exit_code == 0
     (line,) = result.stderr.splitlines()
-    assert line.startswith("warning: polls fail and are repeated: ")
+    assert line.startswith("warning: polling failed, retrying: ")
 
 
 def test_a_request_that_is_repeated_is_no_warning(vocalsep_emulator: Emulator) -> None:
@@ -130,6 +130,6 @@ async def test_the_log_that_is_asked_for_has_all_records_once() -> None:
     assert run.status == 0
     *log, _summary = run.err.splitlines()
     assert all(re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d+ [A-Z]+ vocal", each) for each in log)
-    assert sum("WARNING vocalsep_async.polls: polls fail" in each for each in log) == 1
+    assert sum("WARNING vocalsep_async.polls: polling failed" in each for each in log) == 1
     assert sum("INFO vocalsep_async.polls: polls succeed again" in each for each in log) == 1
     assert sum("INFO vocalsep_async.tasks: " in each for each in log) == 1

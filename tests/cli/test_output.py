@@ -351,7 +351,7 @@ async def test_a_terminal_keeps_only_the_results_and_the_last_message(
     screen.write(text)
     result, last = screen.lines
     assert result == f"{done}  SUCCESS  ready: instrumental, vocal"
-    assert last.startswith("interrupted with 1 task open; ")
+    assert last.startswith("interrupted with 1 task still pending; ")
     assert screen.has_cursor
     assert still in text
     assert KEY not in text

@@ -370,7 +370,7 @@ async def test_ctrl_c_ends_a_command_that_waits_for_standard_input() -> None:
         async with asyncio.timeout(60):
             assert await process.wait() == 130
         run = await ended(process)
-    assert "interrupted with 0 tasks open" in run.err
+    assert "interrupted with 0 tasks still pending" in run.err
 
 
 # Exit codes

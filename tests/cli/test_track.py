@@ -77,11 +77,11 @@ async def test_track_names_files_and_results_by_the_labels_of_a_csv(
         (
             "{label}{ext}",
             (
-                "--template must hold {stem}, or all stems would be one file; without it, "
+                "--template must contain {stem}, or all stems would be one file; without it, "
                 "ask for one stem, as in --stem vocal"
             ),
         ),
-        ("{stem}{ext}", "--template must hold {task_id} or {label} in a batch"),
+        ("{stem}{ext}", "--template must contain {task_id} or {label} in a batch"),
         ("{title}", "--template may hold {task_id}, {label}, {stem} and {ext}, and nothing else"),
     ],
 )
@@ -185,7 +185,7 @@ async def test_the_same_command_continues_after_a_signal(
     process.send_signal(number)
     run = await ended(process)
     assert run.status == 130
-    assert "interrupted with 1 task open" in run.err
+    assert "interrupted with 1 task still pending" in run.err
     asked = len(emulator.requests)
     emulator.finish(still)
     run = await track(emulator, *words)

@@ -32,7 +32,9 @@ PAIR = {"originData": [{"extract": origin_item("cello"), "remove": origin_item("
 def test_a_record_with_a_completion_time_and_an_error_code_has_failed(word: Any, code: Any) -> None:
     task = structure_task(failed(successFlag=word, errorCode=code))
     assert (task.status, task.is_final, task.succeeded) == (str(word), True, False)
-    assert (task.reason or "").endswith(f"ended as {word} (code {code}): the engine gave up")
+    assert (task.reason or "").endswith(
+        f"ended with status {word} (code {code}): the engine gave up"
+    )
 
 
 @pytest.mark.parametrize("word", UNKNOWN_WORDS)

@@ -93,7 +93,7 @@ async def test_the_key_is_sent_over_tls_or_on_this_machine(sent: list[str], url:
         ("http://uploads.example.com", "must begin with https://"),
         ("http://10.0.0.1", "must begin with https://"),
         ("http://localhost.example.com", "must begin with https://"),
-        ("https://user:secret@uploads.example.com", "must not hold a user"),
+        ("https://user:secret@uploads.example.com", "must not contain a user"),
         ("https://uploads.example.com/?a=b", "must end before"),
         ("uploads.example.com", "must be a URL"),
         (5, "must be a URL"),

@@ -95,7 +95,7 @@ def test_a_token_may_have_been_percent_encoded() -> None:
 )
 def test_an_address_without_a_token_is_unsigned(address: str) -> None:
     for made in (ADDRESS, IN_A_FIELD):
-        with pytest.raises(UnsignedCallbackError, match="holds no token"):
+        with pytest.raises(UnsignedCallbackError, match="contains no token"):
             made.check(address)
 
 

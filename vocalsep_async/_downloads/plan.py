@@ -45,7 +45,7 @@ class DownloadPlan:
         plan = cls.of(options)
         if not plan.template.tells_tasks_apart:
             raise InvalidArgumentError(
-                "template must hold {task_id} or {label} in a batch, or its tasks would overwrite "
-                f"each other's files: {options.template!r} does not"
+                "template must contain {task_id} or {label} in a batch, or its tasks would "
+                f"overwrite each other's files: {options.template!r} does not"
             )
         return plan

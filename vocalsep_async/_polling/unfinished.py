@@ -43,7 +43,7 @@ def unfinished_error(
         return _missing_links_error(verdict)
     task = task or (None if verdict is None else verdict.task)
     error = pause_cause if target is None else _fault(target, pause_cause)
-    seen = "never seen" if target is None else _last_seen(target, task)
+    seen = "no poll has succeeded yet" if target is None else _last_seen(target, task)
     # What was never seen may not exist, and the last error says what to check.
     advice = "" if isinstance(error, TaskNotFoundError) else " Wait again with the same id."
     return TaskTimeoutError(
@@ -73,15 +73,15 @@ def _missing_links_error(verdict: Verdict) -> TaskFailedError:
     waited = doubted_for is not None and 0.5 <= doubted_for < math.inf
     meanwhile = f"came within {doubted_for:.0f} s" if waited else "is in its record"
     return TaskFailedError(
-        f"task {printable(task.task_id)!r} ended as {printable_status(task.status)}, but no link "
-        f"to a stem {meanwhile}; poll it again later",
+        f"task {printable(task.task_id)!r} ended with status {printable_status(task.status)}, "
+        f"but no link to a stem {meanwhile}; poll it again later",
         task,
     )
 
 
 def _last_seen(target: PollTarget, task: SeparationTask | None) -> str:
     if target.status is None:
-        return "never seen"
+        return "no poll has succeeded yet"
     # A poll that failed, or is under way, saw nothing.
     saw = target.last_error is None and not target.is_polling
     when = f" {asyncio.get_running_loop().time() - target.sent:.1f} s ago" if saw else ""

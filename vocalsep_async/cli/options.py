@@ -337,7 +337,7 @@ def _read_key(file: Path) -> str:
     except UnicodeDecodeError:
         key = ""
     if not key:
-        raise ConfigurationError(f"{file} contains no key: it must hold the key alone")
+        raise ConfigurationError(f"{file} contains no key: it must contain the key alone")
     return key
 
 

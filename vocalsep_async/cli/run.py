@@ -192,7 +192,7 @@ class BatchRun:
             else f"progress is kept in {journal}: run the same command again to continue"
         )
         noun = self._activity.snapshot(view.stats).noun
-        return f"interrupted with {counted(len(view.open_ids), noun)} open; {advice}"
+        return f"interrupted with {counted(len(view.open_ids), noun)} still pending; {advice}"
 
 
 def recorder_for(client: VocalSepClient, limit: RateLimit, note: str = "") -> RunRecorder:

@@ -334,7 +334,7 @@ def test_songs_are_separated_although_the_account_says_nothing(
     [
         (("none.mp3",), "none.mp3: there is no such file or folder"),
         (("songs", "--stem", "vocals"), "did you mean vocal"),
-        (("songs", "--template", "{stem}{ext}"), "--template must hold {task_id} or {label}"),
+        (("songs", "--template", "{stem}{ext}"), "--template must contain {task_id} or {label}"),
         (("songs", "--stem-name", "guitar"), "--stem-name is for --type split_stem_advanced"),
         (("songs", "--to", "songs/One.mp3"), "a file is where a folder is needed"),
         (("songs", "--report", "songs"), "Is a directory"),
