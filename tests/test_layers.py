@@ -80,7 +80,7 @@ ARROWS = {
     "_request_queue": {"_events", "_failures", "_turns", "errors", "instrumentation", "limiter"},
     "_timed_calls": {"_request_queue", "_text", "errors"},
     "_failures": {"errors", "policies"},
-    "_transport": {"errors", "policies", "_text", "providers"},
+    "_transport": {"errors", "policies", "_tasks", "_text", "providers"},
     "_sender": {
         "_binding",
         "_events",

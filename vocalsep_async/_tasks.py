@@ -1,4 +1,4 @@
-"""Asyncio tasks that serve many callers or must finish once they began, and waits for events."""
+"""Asyncio tasks that are shared or must finish, waits for events, and the end of event loops."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import contextvars
 import math
 import os
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
 import anyio
@@ -39,6 +39,28 @@ def call_in(
     except RuntimeError:
         return False
     return True
+
+
+def closer_of(close: Callable[[], Awaitable[object]]) -> AsyncGenerator[None]:
+    """Have *close* called and awaited at the end of the running event loop.
+
+    Keep the result as long as what is to be closed. Its `aclose` does it at once.
+    """
+    # `asyncio.run` and its like finish the asynchronous generators of a loop before they close it:
+    # the only moment in which a loop that ends can still close connections.
+    closer = _close_at_the_end(close)
+    try:
+        closer.asend(None).send(None)
+    except StopIteration:
+        """It waits at its `yield` now, and the loop knows of it."""
+    return closer
+
+
+async def _close_at_the_end(close: Callable[[], Awaitable[object]]) -> AsyncGenerator[None]:
+    try:
+        yield
+    finally:
+        await close()
 
 
 async def set_within(event: asyncio.Event, seconds: float) -> None:

@@ -30,6 +30,26 @@ pytestmark = pytest.mark.anyio
 FAST = RateLimit(20, 0.5)
 
 
+ONE_LOOP_AFTER_THE_OTHER = """
+import asyncio, gc, sys
+from vocalsep_async import Bid, RateLimit, SlotResult
+from vocalsep_async.contrib.redis import RedisLimiter
+
+limiter = RedisLimiter(sys.argv[1], account="a", rate_limit=RateLimit(100, 1.0))
+
+async def work(moves):
+    if moves:
+        limiter.move(0.0)
+    slot = await limiter.acquire(lambda: Bid(must=True))
+    slot.release(SlotResult.ANSWERED)
+
+for number in range(4):
+    asyncio.run(work(number > 0))
+    gc.collect()
+"""
+"""A limiter at module level, which nothing closes."""
+
+
 def make_limiter(store: Any, limit: RateLimit = FAST, **options: Any) -> RedisLimiter:
     return RedisLimiter(store, account="a", rate_limit=limit, **options)
 
@@ -332,6 +352,17 @@ def test_a_limiter_serves_one_loop_after_the_other(store: StoreServer) -> None:
         asyncio.run(work())
     assert limiter.snapshot is not None
     assert limiter._budget.sent == 10
+
+
+def test_the_connection_of_a_limiter_that_stays_ends_with_each_event_loop(
+    store: StoreServer,
+) -> None:
+    command = [sys.executable, "-W", "error", "-c", ONE_LOOP_AFTER_THE_OTHER, store.url]
+    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    with redis.Redis.from_url(store.url) as client:
+        assert client.hlen("{vocalsep:a}:processes") == 1
+        assert client.zcard(WINDOW) == 4
 
 
 async def test_a_borrowed_client_stays_with_its_loop(store: StoreServer) -> None:

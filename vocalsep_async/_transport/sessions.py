@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncIterator
 
 import aiohttp
+
+from vocalsep_async import _tasks
 
 
 def closer_of(session: aiohttp.ClientSession) -> AsyncIterator[None]:
@@ -12,21 +14,7 @@ def closer_of(session: aiohttp.ClientSession) -> AsyncIterator[None]:
 
     Keep the result as long as the session.
     """
-    # `asyncio.run` and its like finish the asynchronous generators of a loop before they close it:
-    # the only moment in which a loop that ends can still close connections.
-    closer = _close_at_the_end(session)
-    try:
-        closer.asend(None).send(None)
-    except StopIteration:
-        """It waits at its `yield` now, and the loop knows of it."""
-    return closer
-
-
-async def _close_at_the_end(session: aiohttp.ClientSession) -> AsyncGenerator[None]:
-    try:
-        yield
-    finally:
-        await session.close()
+    return _tasks.closer_of(session.close)
 
 
 def drop(session: aiohttp.ClientSession) -> None:

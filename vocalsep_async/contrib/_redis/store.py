@@ -13,6 +13,7 @@ from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from vocalsep_async._tasks import closer_of
 from vocalsep_async.contrib._redis.protocol import SCRIPT
 from vocalsep_async.errors import InvalidArgumentError
 from vocalsep_async.policies import STORE_ANSWER_PATIENCE
@@ -63,7 +64,7 @@ def client_of(url: object) -> Redis:
 
 
 class Store:
-    """Runs the script in the store.
+    """Runs the script in the store, in the running event loop, with which its connection ends.
 
     Args:
         client: of the store, bound to this event loop.
@@ -73,7 +74,7 @@ class Store:
 
     def __init__(self, client: Client, account: str, *, is_borrowed: bool) -> None:
         self._client = client
-        self._is_borrowed = is_borrowed
+        self._closer = None if is_borrowed else closer_of(self._close)
         # One tag, so that a cluster has all three in one place.
         tag = f"{{vocalsep:{account}}}"
         self._keys = (tag, f"{tag}:window", f"{tag}:processes")
@@ -114,9 +115,12 @@ class Store:
 
     async def aclose(self) -> None:
         """Close the connection, if it is not borrowed."""
-        if not self._is_borrowed:
-            with suppress(failures.RedisError, OSError):
-                await self._client.aclose()
+        if self._closer is not None:
+            await self._closer.aclose()
+
+    async def _close(self) -> None:
+        with suppress(failures.RedisError, OSError):
+            await self._client.aclose()
 
 
 def _is_unknown_user(error: Exception) -> bool:
