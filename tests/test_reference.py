@@ -114,7 +114,7 @@ def test_the_page_of_exit_statuses_lists_all_by_number_and_name() -> None:
 
 def test_the_page_of_exit_statuses_has_their_order() -> None:
     order = ", ".join(str(code.value) for code in process._SEVERITY)
-    assert f"From the best to the worst: {order}." in " ".join(page("exit-statuses.md").split())
+    assert f"From best to worst: {order}." in " ".join(page("exit-statuses.md").split())
 
 
 def test_the_page_of_exit_statuses_has_the_status_of_each_error() -> None:
