@@ -144,6 +144,16 @@ class TestEveryLimiter:
         assert limiter.on_pause is None
 
 
+async def test_a_limiter_that_makes_no_appointments_has_callers_ask_when_a_slot_may_be_free() -> (
+    None
+):
+    limiter = WrappedLimiter(RateLimit(1, 20.0))
+    assert limiter.retry_in() == 0
+    await slot_of(limiter)
+    until = limiter.snapshot().wait
+    assert 0 < limiter.retry_in() <= until
+
+
 async def test_a_wait_outlives_the_outage_of_the_limiters_store(provider: FakeProvider) -> None:
     provider.add("a", 20)
     async with make_client(limiter=LosingLimiter()) as client:
