@@ -22,6 +22,7 @@ from vocalsep_async import (
     TaskOutcome,
     TaskRef,
     TaskStatus,
+    TaskTimeoutError,
     TransportError,
 )
 from vocalsep_async.cli.activity import Activity, Pause, Silence, Snapshot, StemCounts
@@ -109,6 +110,16 @@ def test_the_stems_of_outcomes_are_counted(watched: Watched) -> None:
     assert shown.stems == StemCounts(saved=3, missing=3, tasks=2, reason="drums: cut")
     # A task whose stems are missing counts as failed for the batch, and has succeeded.
     assert evolve(shown, batch=batch(succeeded=5, failed=3)).results == "7 succeeded, 1 failed"
+
+
+def test_a_task_that_ran_out_of_time_is_counted_apart_from_those_that_failed(
+    watched: Watched,
+) -> None:
+    event = delivered()
+    error = TaskTimeoutError("late", task_id="a", task=None, polls=1, last_error=None)
+    watched.get(evolve(event, outcome=evolve(event.outcome, error=error)), delivered("b"))
+    shown = evolve(watched.snapshot(), batch=batch(succeeded=5, failed=3))
+    assert shown.results == "5 succeeded, 2 failed, 1 timed out"
 
 
 # Requests

@@ -118,6 +118,7 @@ async def test_a_failed_task_is_exit_code_1_and_does_not_affect_the_others(
 async def test_a_timeout_is_exit_code_4(emulator: Emulator) -> None:
     run = await track(emulator, emulator.add_task(duration=math.inf), "--timeout", "0")
     assert run.status == 4
+    assert "1 task: 0 succeeded, 0 failed, 1 timed out; " in run.err
     assert "Wait again" in run.out[0]
 
 

@@ -16,6 +16,7 @@ from vocalsep_async import (
     Event,
     TaskOutcome,
     TaskRef,
+    TaskTimeoutError,
     VocalSepError,
 )
 from vocalsep_async.instrumentation import (
@@ -136,6 +137,7 @@ class Snapshot:
         stems: the stems of the outcomes so far.
         noun: what the tasks are called: "song" where all have labels, else "task".
         songs: what the songs of a run are doing that have begun; None where tasks are tracked.
+        timed_out: outcomes so far of tasks that ran out of time, which the batch counts as failed.
     """
 
     batch: BatchStats
@@ -149,6 +151,7 @@ class Snapshot:
     stems: StemCounts = StemCounts()
     noun: str = "task"
     songs: tuple[SongLine, ...] | None = None
+    timed_out: int = 0
 
     @property
     def total(self) -> int:
@@ -159,9 +162,9 @@ class Snapshot:
     def results(self) -> str:
         """How many tasks succeeded and failed at the provider, whether or not they were saved."""
         unsaved = self.stems.tasks
-        return (
-            f"{self.batch.succeeded + unsaved:,} succeeded, {self.batch.failed - unsaved:,} failed"
-        )
+        failed = self.batch.failed - unsaved - self.timed_out
+        late = f", {self.timed_out:,} timed out" if self.timed_out else ""
+        return f"{self.batch.succeeded + unsaved:,} succeeded, {failed:,} failed{late}"
 
 
 class Activity:
@@ -192,6 +195,7 @@ class Activity:
         self._ended_at: dict[str, float] = {}
         self._files: dict[tuple[str, str], DownloadProgress] = {}
         self._stems = StemCounts()
+        self._timed_out = 0
         self._labels: dict[str, str] = {}
         self._has_unlabelled = False
         self._expects_songs = expects_songs
@@ -218,6 +222,7 @@ class Activity:
                 self._forget(event.task_id)
             case OutcomeDelivered():
                 self._stems = self._stems.plus(event.outcome)
+                self._timed_out += isinstance(event.outcome.error, TaskTimeoutError)
                 # Of a task that only the journal named, this is the first that is known.
                 self._note_label(event.outcome.task_id, event.outcome.label)
                 # Not every outcome is that of a task that ended: some ran out of time.
@@ -262,6 +267,7 @@ class Activity:
             files=tuple(self._files.values()),
             stems=self._stems,
             noun=self._noun,
+            timed_out=self._timed_out,
         )
 
     @property

@@ -256,4 +256,4 @@ async def test_a_result_is_printed_as_soon_as_it_is_there(songs: Path, tmp_path:
         process.send_signal(signal.SIGTERM)
         run = await ended(process)
         assert (run.status, run.out) == (130, [])
-        assert "2 songs: 1 done, 1 open" in run.err
+        assert "2 songs: 1 done, 1 pending" in run.err

@@ -408,6 +408,7 @@ def test_a_song_that_failed_is_created_again_if_that_is_asked_for(
 def test_a_task_that_takes_too_long_is_exit_code_4(vocalsep_emulator: Emulator) -> None:
     slow = separate(vocalsep_emulator, "songs", "--yes", "--timeout", "0")
     assert slow.exit_code == 4
+    assert "2 songs: 2 timed out" in slow.stderr
     for task_id in vocalsep_emulator.tasks:
         vocalsep_emulator.finish(task_id)
     assert separate(vocalsep_emulator, "songs").exit_code == 0

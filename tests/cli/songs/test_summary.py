@@ -37,9 +37,9 @@ def test_a_summary_counts_songs_tasks_stems_and_requests() -> None:
 
 
 def test_a_summary_names_all_that_is_not_done() -> None:
-    numbers = stats(succeeded=1, failed=1, uncertain=1, not_begun=1, pending=1)
-    assert lines(numbers) == [
-        "5 songs: 1 done, 1 failed, 1 uncertain, 1 not begun, 1 open",
+    numbers = stats(songs=6, succeeded=1, failed=2, uncertain=1, not_begun=1, pending=1)
+    assert lines(numbers, timed_out=1) == [
+        "6 songs: 1 done, 1 failed, 1 timed out, 1 uncertain, 1 not begun, 1 pending",
         "tasks: 0 created; 50 requests, 0 throttled",
     ]
 

@@ -16,10 +16,11 @@ def summary(stats: SongStats, snapshot: Snapshot) -> Iterator[str]:
     """The counts of a run that has ended."""
     counts = (
         (stats.succeeded, "done"),
-        (stats.failed, "failed"),
+        (stats.failed - snapshot.timed_out, "failed"),
+        (snapshot.timed_out, "timed out"),
         (stats.uncertain, "uncertain"),
         (stats.not_begun, "not begun"),
-        (snapshot.batch.pending, "open"),
+        (snapshot.batch.pending, "pending"),
     )
     yield f"{counted(snapshot.total, 'song')}: {_listed(counts)}"
     tasks = ((stats.created, "created"), (stats.joined, "joined"), (stats.known, "known"))
