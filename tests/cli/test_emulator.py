@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import signal
 import sys
 from typing import Any
@@ -22,6 +23,9 @@ def test_the_emulator_has_its_own_help(
     assert result.exit_code == 0
     assert "usage: vocalsep emulator" in shown
     assert "--failure-rate" in shown
+    options = re.split(r"\n  --", shown)[1:]
+    without_default = [each for each in options if "default: " not in " ".join(each.split())]
+    assert without_default == []
 
 
 @pytest.mark.parametrize("words", [("--port", "x"), ("--speed", "0"), ("stray",), ("--nonesuch",)])

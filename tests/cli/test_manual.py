@@ -42,8 +42,10 @@ def test_the_manual_lists_the_options_of_the_emulator() -> None:
     ).stdout
     known = set(re.findall(r"^  (--[a-z-]+)", help_text, re.MULTILINE))
     assert set(re.findall(r"^\* `(--[a-z-]+)", section, re.MULTILINE)) == known
-    assert "* `--provider <sunoapi|kie|kie_jobs>`: Provider to emulate (sunoapi).\n" in section
-    assert "* `--cors`: Pages in a browser may call it (they may not).\n" in section
+    assert (
+        "* `--provider <sunoapi|kie|kie_jobs>`: Provider to emulate; default: sunoapi.\n" in section
+    )
+    assert "* `--cors`: Let pages in a browser call it; default: they cannot.\n" in section
 
 
 def test_the_examples_of_the_manual_are_code_blocks() -> None:

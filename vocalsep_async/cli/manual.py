@@ -30,7 +30,7 @@ def manual() -> str:
 
 def _options_of_the_emulator() -> str:
     listed = (f"* `{name}`: {meaning[0].upper()}{meaning[1:]}.\n" for name, meaning in options())
-    return f"\n**Options**, with their defaults in brackets:\n\n{''.join(listed)}"
+    return f"\n**Options**:\n\n{''.join(listed)}"
 
 
 if __name__ == "__main__":

@@ -54,62 +54,77 @@ def _fault(name: str, text: str) -> float | tuple[float, float]:
         ) from None
 
 
-# What is in brackets at the end of each text is the default.
 _OPTIONS: Mapping[str, Mapping[str, Any]] = {
-    "--port": {"type": int, "help": "port to listen on (a free one)"},
-    "--api-key": {"help": "the only key that is accepted (any key)"},
-    "--provider": {"choices": tuple(PROFILES), "help": "provider to emulate (sunoapi)"},
-    "--speed": {"type": float, "help": "factor by which tasks are faster than real ones (1)"},
-    "--seed": {"type": int, "help": "seed of task ids, durations and failures (0)"},
+    "--port": {"type": int, "help": "port to listen on; default: a free one"},
+    "--api-key": {"help": "the only key that is accepted; default: any key is"},
+    "--provider": {"choices": tuple(PROFILES), "help": "provider to emulate; default: sunoapi"},
+    "--speed": {
+        "type": float,
+        "help": "factor by which tasks are faster than real ones; default: 1",
+    },
+    "--seed": {"type": int, "help": "seed of task ids, durations and failures; default: 0"},
     "--rate-limit": {
         "type": _rate_limit,
         "metavar": "N/SECONDS",
-        "help": 'requests that are allowed, or "none" (20/10)',
+        "help": 'requests that are allowed, or "none"; default: 20/10',
     },
     "--creation-limit": {
         "type": _rate_limit,
         "metavar": "N/SECONDS",
-        "help": "creations that are allowed (none)",
+        "help": "creations that are allowed; default: none",
     },
-    "--throttle-code": {"type": int, "help": "code of throttled requests (430; kie: 429)"},
+    "--throttle-code": {
+        "type": int,
+        "help": "code of throttled requests; default: 430, for kie 429",
+    },
     "--throttle-in": {
         "choices": ("body", "status"),
-        "help": "whether that code is in the body or the HTTP status (body)",
+        "help": "whether that code is in the body or the HTTP status; default: body",
     },
-    "--count-throttled": {"action": "store_true", "help": "throttled requests count too"},
+    "--count-throttled": {
+        "action": "store_true",
+        "help": "count throttled requests, too; default: they do not count",
+    },
     "--retry-after": {
         "type": float,
         "metavar": "SECONDS",
-        "help": "header Retry-After of throttled requests (none)",
+        "help": "header Retry-After of throttled requests; default: no header",
     },
-    "--credits": {"type": float, "help": "credits of the account at the start (1000)"},
+    "--credits": {"type": float, "help": "credits of the account at the start; default: 1000"},
     "--failure-rate": {
         "type": float,
         "metavar": "SHARE",
-        "help": "share of tasks that fail, 0 to 1 (0)",
+        "help": "share of tasks that fail, 0 to 1; default: 0",
     },
     "--lookup-lag": {
         "type": float,
         "metavar": "SECONDS",
-        "help": "for how long new tasks are unknown (0)",
+        "help": "for how long new tasks are unknown; default: 0",
     },
     "--link-lifetime": {
         "type": float,
         "metavar": "SECONDS",
-        "help": "after how long links expire (14 days)",
+        "help": "after how long links expire; default: 14 days",
     },
     "--upload-lifetime": {
         "type": float,
         "metavar": "SECONDS",
-        "help": "for how long uploads are kept (3 days)",
+        "help": "for how long uploads are kept; default: 3 days",
     },
-    "--latency": {"type": float, "metavar": "SECONDS", "help": "delay of each response (0)"},
-    "--cors": {"action": "store_true", "help": "pages in a browser may call it (they may not)"},
-    "--webhook-key": {"help": "key that signs callbacks (unsigned)"},
+    "--latency": {
+        "type": float,
+        "metavar": "SECONDS",
+        "help": "delay of each response; default: 0",
+    },
+    "--cors": {
+        "action": "store_true",
+        "help": "let pages in a browser call it; default: they cannot",
+    },
+    "--webhook-key": {"help": "key that signs callbacks; default: they are unsigned"},
     "--callbacks": {
         "type": _callback_faults,
         "metavar": "FAULT=NUMBER,...",
-        "help": "what goes wrong with callbacks, such as lost=0.5,delay=1-3 (nothing)",
+        "help": "what goes wrong with callbacks, such as lost=0.5,delay=1-3; default: nothing",
     },
 }
 """The options of the command, each with the arguments of argparse for it."""
