@@ -117,3 +117,22 @@ def is_too_short(line: str, after: str, columns: int) -> bool:
     is_prose = line and after and not line.endswith((":", "\\")) and after[1] != " "
     # A column on each side is a margin.
     return bool(is_prose) and len(f"{line} {after.split(maxsplit=1)[0]}") < columns
+
+
+COMMANDS = (
+    *((), ("get",), ("wait",), ("track",), ("download",), ("create",), ("separate",)),
+    *(("credits",), ("demo",), ("callbacks",)),
+    *(("journal", "show"), ("journal", "check"), ("journal", "export")),
+)
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_the_help_shows_no_type_for_an_option_without_a_value(
+    vocalsep_emulator: Emulator, words: tuple[str, ...]
+) -> None:
+    shown = call(vocalsep_emulator, *words, "--help").stdout
+    # Those are Typer's own.
+    others = ("--help", "--install-completion", "--show-completion")
+    lines = [each for each in shown.splitlines() if not any(name in each for name in others)]
+    assert "--help" in shown
+    assert "bool" not in "".join(lines)

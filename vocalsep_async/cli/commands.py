@@ -55,10 +55,16 @@ def _root(
     *,
     key_file: options.KeyFile = None,
     quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Hide progress; print results and errors only.")
+        bool,
+        typer.Option(
+            "--quiet", "-q", metavar="", help="Hide progress; print results and errors only."
+        ),
     ] = False,
     debug: Annotated[
-        bool, typer.Option("--debug", help="Print tracebacks of errors, and ids of requests.")
+        bool,
+        typer.Option(
+            "--debug", metavar="", help="Print tracebacks of errors, and ids of requests."
+        ),
     ] = False,
     provider: options.ProviderName = None,
     proxy: options.ProxyUrl = None,
@@ -67,7 +73,11 @@ def _root(
     _version: Annotated[
         bool,
         typer.Option(
-            "--version", help="Print the version and exit.", callback=_print_version, is_eager=True
+            "--version",
+            metavar="",
+            help="Print the version and exit.",
+            callback=_print_version,
+            is_eager=True,
         ),
     ] = False,
 ) -> None:

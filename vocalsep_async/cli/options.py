@@ -134,7 +134,9 @@ MaxCredits = Annotated[
     float | None,
     typer.Option(help="Create no task that would make the run cost more than this.", min=0),
 ]
-Agreed = Annotated[bool, typer.Option("--yes", "-y", help="Agree to the cost without a question.")]
+Agreed = Annotated[
+    bool, typer.Option("--yes", "-y", metavar="", help="Agree to the cost without a question.")
+]
 WhenUncertain = Annotated[
     OnUncertain,
     typer.Option(
@@ -151,10 +153,13 @@ Resubmit = Annotated[
 ]
 DryRun = Annotated[
     bool,
-    typer.Option("--dry-run", help="Print the songs and what they would cost, and send nothing."),
+    typer.Option(
+        "--dry-run", metavar="", help="Print the songs and what they would cost, and send nothing."
+    ),
 ]
 AsJson = Annotated[
-    bool, typer.Option("--json", help="Print JSON to standard output, one object per line.")
+    bool,
+    typer.Option("--json", metavar="", help="Print JSON to standard output, one object per line."),
 ]
 KeyFile = Annotated[
     Path | None,
