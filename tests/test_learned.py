@@ -287,7 +287,8 @@ async def test_a_limiter_with_a_store_gets_and_gives_what_was_learned(
     provider: FakeProvider,
 ) -> None:
     class Storing(WrappedLimiter):
-        def _share_durations(self, durations: SharedDurations) -> None:
+        def _share_durations(self, durations: SharedDurations, provider: str) -> None:
+            assert provider == "sunoapi"
             self.durations = durations
 
     ended(provider, "a", 70)

@@ -187,7 +187,9 @@ class Engine:
         learner = Learner(lease.account.durations, self.poller.hazards, self.poller.wake)
         self.sharing.callback(lease.release)
         self.sharing.callback(learner.leave)
-        self._setup.limiter._share_durations(lease.account.durations)  # noqa: SLF001 - not for users
+        self._setup.limiter._share_durations(  # noqa: SLF001 - not for users
+            lease.account.durations, self._setup.provider.name
+        )
         if self._setup.shared is not None:
             self._share(self._setup.shared, lease.account)
         elif before is not None:

@@ -203,10 +203,13 @@ class Limiter(ABC):
                 on the clock of this one; practically 0 between loops of asyncio or uvloop.
         """
 
-    def _share_durations(self, durations: SharedDurations) -> None:  # noqa: B027 - few have a store
+    def _share_durations(  # noqa: B027 - few have a store
+        self, durations: SharedDurations, provider: str
+    ) -> None:
         """Share what the clients of the account learn here with other processes, in a store.
 
-        For limiters of this package: called in each event loop that the client is bound to.
+        For limiters of this package: called in each event loop that the client is bound to, with
+        the name of its provider. Tasks of different providers take differently long.
         """
 
     async def aclose(self) -> None:  # noqa: B027 - only a limiter with connections or tasks needs it
