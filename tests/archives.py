@@ -22,6 +22,7 @@ NEEDED = {
         for name in ("__init__.py", "py.typed", "_version.py", "pytest_plugin.py")
     ),
     f"{PACKAGE}contrib/_redis/limiter.lua",
+    f"{PACKAGE}contrib/_redis/learned.lua",
     *(
         f"{PACKAGE}cli/report/templates/{name}"
         for name in ("report.html.j2", "player.css", "player.js", "script.js", "style.css")

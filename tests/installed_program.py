@@ -37,7 +37,9 @@ def check_metadata() -> None:
     check(said["License-Expression"] == "MIT", "the licence")
     extras = {"cli", "otel", "redis", "temporal"}
     check(extras <= set(said.get_all("Provides-Extra", ())), "the extras")
-    check("vocalsep_async/contrib/_redis/limiter.lua" in installed, "the script for stores")
+    for name in ("limiter", "learned"):
+        script = f"vocalsep_async/contrib/_redis/{name}.lua"
+        check(script in installed, "the scripts for stores")
     check("vocalsep_async/py.typed" in installed, "the marker of types")
     check({each.name for each in scripts} == {"vocalsep", "vocalsep_async"}, "the entry points")
     tops = {each.partition("/")[0] for each in installed if not each.startswith("..")}

@@ -15,7 +15,7 @@ from vocalsep_async.contrib._redis.reports import Reports
 TIME = "redis.call('TIME')"
 assert SCRIPT.count(TIME) == 1
 CONTROLLED = SCRIPT.replace(TIME, "redis.call('HMGET', 'clock', 'seconds', 'micros')")
-KEYS = ("{vocalsep:a}", "{vocalsep:a}:window", "{vocalsep:a}:processes")
+KEYS = ("{vocalsep:a}", "{vocalsep:a}:window", "{vocalsep:a}:processes", "{vocalsep:a}:durations-1")
 LIMIT = RateLimit(20, 10.0)
 MUST = Bid(must=True)
 

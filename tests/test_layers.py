@@ -274,8 +274,10 @@ ARROWS = {
     },
     "contrib": {
         "_journal",
+        "_learned",
         "_limiting",
         "_receiving",
+        "_scheduling",
         "_tasks",
         "_text",
         "_validation",

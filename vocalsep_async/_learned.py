@@ -104,6 +104,22 @@ class SharedDurations:
                 learner.known.update(self._versions)
             self._tell(learner)
 
+    def begin_outgoing(self) -> None:
+        """Keep what is observed from now on for `take_outgoing`; may be called again."""
+        with self._lock:
+            if self._outgoing is None:
+                self._outgoing = {kind: DurationCounts() for kind in self._counts}
+
+    @property
+    def has_outgoing(self) -> bool:
+        """Whether a completion waits for `take_outgoing`."""
+        return self._outgoing is not None and self._outgoing[None].completions > 0
+
+    def take_with_known(self) -> tuple[Counts, Counts]:
+        """What `take_outgoing` returns, and all that is known at the same moment."""
+        with self._lock:
+            return self.take_outgoing(), {kind: each.copy() for kind, each in self._counts.items()}
+
     def take_outgoing(self) -> Counts:
         """What was observed in this process since the last call, for a store that counts it."""
         with self._lock:

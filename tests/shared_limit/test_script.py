@@ -368,7 +368,7 @@ def test_a_retry_after_is_kept_for_as_long_as_it_says(account: Account) -> None:
     slot, _ = process.ask()
     process.end(slot, SlotResult.THROTTLED, retry_after=3600.0)
     assert process.beat().pause == pytest.approx(3600.0)
-    for key in KEYS:
+    for key in KEYS[:3]:
         assert account.client.pttl(key) > 3_600_000 + 10_000
 
 
@@ -574,11 +574,11 @@ def test_the_strictest_of_different_limits_holds(account: Account) -> None:
 def test_the_store_forgets_an_idle_account(account: Account) -> None:
     process = Process(account, "p")
     process.ask()
-    for key in KEYS:
+    for key in KEYS[:3]:
         assert 600_000 - 60_000 < account.client.pttl(key) <= 600_000
     process = Process(account, "p", RateLimit(20, 86_400.0))
     process.ask()
-    for key in KEYS:
+    for key in KEYS[:3]:
         assert account.client.pttl(key) > 2 * 86_400_000
 
 
@@ -586,7 +586,7 @@ def test_the_script_keeps_no_more_than_it_needs(account: Account) -> None:
     process = Process(account, "p")
     grants(account, [process], 300.0)
     assert account.client.zcard(KEYS[1]) <= 21
-    assert set(account.client.keys()) == {*KEYS, "clock"}
+    assert set(account.client.keys()) == {*KEYS[:3], "clock"}
 
 
 def test_the_script_is_plain_text_that_the_wheel_contains() -> None:

@@ -16,6 +16,8 @@ import redis.asyncio
 from stores import StoreServer
 
 from vocalsep_async import Bid, ConfigurationError, RateLimit, SlotResult
+from vocalsep_async._learned import SharedDurations
+from vocalsep_async._scheduling.counts import DurationCounts
 from vocalsep_async.contrib._redis.protocol import Call, decoded
 from vocalsep_async.contrib._redis.store import (
     Store,
@@ -134,7 +136,7 @@ class Proxy:
     async def _answer(self, above: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await above.read(1 << 16):
             await asyncio.sleep(self.delay)
-            if self.cut_answers and data.startswith(b"*13\r\n"):
+            if self.cut_answers and data.startswith(b"*14\r\n"):
                 self.cut_answers -= 1
                 raise ConnectionError
             writer.write(data)
@@ -336,6 +338,20 @@ async def test_a_store_that_loads_its_data_is_away(monkeypatch: pytest.MonkeyPat
     store = Store(Loading(), "a", is_borrowed=True)  # type: ignore[arg-type]
     with pytest.raises(StoreLostError, match="LOADING"):
         await store.ask([])
+
+
+async def test_durations_are_learned_together(store: StoreServer) -> None:
+    limiters, learned = [make_limiter(store.url) for _ in range(2)], []
+    for limiter in limiters:
+        learned.append(SharedDurations())
+        limiter._share_durations(learned[-1], "p")
+        await send(limiter)
+    counts = DurationCounts()
+    counts.observe_completion(0.0, 50.0)
+    learned[0]._add(None, counts)
+    await until(lambda: learned[1].completions == 1)
+    for limiter in limiters:
+        await limiter.aclose()
 
 
 # Loops, and what is written

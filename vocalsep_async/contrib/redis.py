@@ -18,6 +18,7 @@ from anyio.lowlevel import checkpoint_if_cancelled
 
 from vocalsep_async._tasks import set_within, shared_task
 from vocalsep_async.contrib._redis.budget import SharedBudget, Taken
+from vocalsep_async.contrib._redis.learning import Learning
 from vocalsep_async.contrib._redis.loss import Mode
 from vocalsep_async.contrib._redis.notices import Notices
 from vocalsep_async.contrib._redis.protocol import Reply, decoded
@@ -46,6 +47,8 @@ except ModuleNotFoundError as _error:
 if TYPE_CHECKING:
     from redis.asyncio import Redis, RedisCluster
 
+    from vocalsep_async._learned import SharedDurations
+
 __all__ = ["RedisLimiter"]
 
 _ACCOUNT = re.compile(r"[A-Za-z0-9._:@-]{1,100}")
@@ -67,8 +70,9 @@ class RedisLimiter(Limiter):
     reached, nothing is sent for some seconds; then each process continues with its last share of
     the budget, for a minute at most. The limiter keeps trying the store, and recovers by itself.
 
-    The store must be Redis 7 or later, or Valkey. It holds counters, times and random names of
-    processes, and nothing of the API key.
+    The store must be Redis 7 or later, or Valkey. It holds counters, times, how long tasks of each
+    type take, as all processes have learned together, and random names of processes; nothing of the
+    API key.
 
     Args:
         store: URL of the store, or a client of ``redis.asyncio``, which stays open and serves one
@@ -105,6 +109,7 @@ class RedisLimiter(Limiter):
         self._account = account
         self._budget = SharedBudget(rate_limit, shares=on_store_loss == "share")
         self._notices = Notices(account)
+        self._learning: Learning | None = None
         self._process = os.getpid()
         self._timer: asyncio.TimerHandle | None = None
         self._lives = 0
@@ -287,7 +292,7 @@ class RedisLimiter(Limiter):
             self._budget.on_reply(reply, sent, now)
             if was_away:
                 self._changed.set()
-            self._plan(STORE_BEAT)
+            self._plan(0.0 if self._learns(reply.learned, now) else STORE_BEAT)
             if self._budget.reports.are_waiting:
                 self._report_soon()
         self._note(now)
@@ -350,6 +355,38 @@ class RedisLimiter(Limiter):
                     await self._exchange()
             else:
                 self._plan(STORE_BEAT - idle_for)
+            if self._learning is not None and self._learning.is_due(_now()):
+                await self._learn(self._learning)
+
+    # What is learned about durations
+
+    def _share_durations(self, durations: SharedDurations, provider: str) -> None:
+        if self._learning is None:
+            self._learning = Learning(durations, provider)
+        else:
+            self._learning.share(durations)
+
+    def _learns(self, version: int, now: float) -> bool:
+        """Whether the store is to be called now because it holds *version*, or for other news."""
+        if self._learning is None:
+            return False
+        self._learning.store_version = version
+        return self._learning.is_due(now)
+
+    async def _learn(self, learning: Learning) -> None:
+        """Exchange what was learned with the store; without an answer, at a later beat."""
+        if not self._budget.loss.is_present:
+            return
+        try:
+            is_whole = learning.on_reply(await self._connected().learn(learning.next_call(_now())))
+        except StoreLostError:
+            return
+        except StoreRefusedError as error:
+            learning.is_off = True
+            self._notices.learning_refused(str(error))
+        else:
+            if not is_whole:
+                self._notices.learned_damage()
 
     # Life
 
@@ -375,6 +412,8 @@ class RedisLimiter(Limiter):
         async with self._one_at_a_time:
             if self._store is not None:
                 if self._budget.loss.is_present:
+                    if self._learning is not None and self._learning.has_news:
+                        await self._learn(self._learning)
                     await self._exchange(leaves=True)
                 await self._store.aclose()
             self._leave()

@@ -8,6 +8,7 @@
 -- KEYS  1 hash: the state
 --       2 sorted set, the window: a member for each slot; its score is when the slot becomes free
 --       3 hash: the processes
+--       4 hash, read only: what was learned about durations (learned.lua)
 -- ARGV  1 name of the process       2 number of its call     3 max_requests    4 period
 --       5 epoch that it knows, or 0 6 grants that it knows of 7 1 if it sent without the store
 --       8 its queued requests; -1: it leaves
@@ -16,7 +17,8 @@
 --      whose ids follow; then, for each report, id, result, time since the end, Retry-After or -1
 --
 -- Returns code, wait, epoch, grants, price, allowed requests per 1000 periods, processes, their
--- queued requests, rest of a pause or -1, its reason, max_requests, period, wait for any bid.
+-- queued requests, rest of a pause or -1, its reason, max_requests, period, wait for any bid,
+-- version of what was learned or 0.
 
 local SECOND = 1000000
 local MARGIN = 10000 -- added to the period: two timers do not tick together
@@ -71,7 +73,7 @@ end
 
 -- A store that hung runs what dead connections have left. A call may be sent twice, though.
 if call < me.call then
-  return { STALE, 0, 0, 0, 0, 0, 0, 0, -1, 0, 0, 0, 0 }
+  return { STALE, 0, 0, 0, 0, 0, 0, 0, -1, 0, 0, 0, 0, 0 }
 end
 
 -- The state
@@ -354,7 +356,11 @@ else
   redis.call('HSET', processes_key, name, table.concat(numbers, ' '))
 end
 local lifetime = math.max(MEMORY, 2 * (period + SLACK), state['until'] - now + period + SLACK)
-for _, key in ipairs(KEYS) do redis.call('PEXPIRE', key, whole(lifetime / 1000)) end
+for index = 1, 3 do redis.call('PEXPIRE', KEYS[index], whole(lifetime / 1000)) end
+
+-- Whatever is there is no error of a request.
+local learned = redis.pcall('HGET', KEYS[4], 'version')
+learned = type(learned) == 'string' and tonumber(learned) or 0
 
 local free = free_at()
 local rest = -1
@@ -363,4 +369,5 @@ return {
   code, math.ceil(wait), state.epoch, state.grants, math.floor(price_at(free)),
   math.floor(allowed() * 1000), #others + (queued < 0 and 0 or 1),
   others_queued + math.max(0, queued), rest, state.reason, limit, period, wait_until(free),
+  learned,
 }

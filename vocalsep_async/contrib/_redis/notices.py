@@ -26,7 +26,7 @@ class Notices:
         self._account = account
         self._store = f"the store of account {account}"
         self._mode = Mode.SHARED
-        self._has_noticed = False
+        self._has_noticed = self._has_seen_damage = False
         self._limit: RateLimit | None = None
         self.problem = ""
 
@@ -36,6 +36,23 @@ class Notices:
             f"{self._store} refuses the rate limiter: {problem}. Its user needs EVAL, EVALSHA and, "
             "within scripts, TIME and the commands of hashes, sorted sets and keys"
         )
+
+    def learning_refused(self, problem: str) -> None:
+        """Say that the store neither takes nor gives durations."""
+        _logger.warning(
+            "%s does not share what was learned about durations: %s. This process learns alone",
+            *(self._store, problem),
+        )
+
+    def learned_damage(self) -> None:
+        """Say once that something else was where the durations are."""
+        if not self._has_seen_damage:
+            _logger.warning(
+                "%s held something else than counts in the key of the durations; replaced by "
+                "what this process has learned",
+                self._store,
+            )
+        self._has_seen_damage = True
 
     def note(self, budget: SharedBudget, now: float) -> None:
         """Say what the absence of the store means, at each change."""

@@ -138,6 +138,7 @@ class Reply:
         reason: of the pause; empty without one.
         limit: the strictest that the processes were told.
         free: seconds until a slot may be free for any bid.
+        learned: version of what the store holds about durations; 0 for nothing.
     """
 
     code: Code
@@ -152,6 +153,7 @@ class Reply:
     reason: str
     limit: RateLimit
     free: float
+    learned: int = 0
 
     @property
     def is_granted(self) -> bool:
@@ -162,7 +164,7 @@ class Reply:
 def decoded(raw: Sequence[int]) -> Reply | None:
     """The reply that *raw* is; None if a later call of this process came first."""
     code, wait, epoch, grants, price, allowed, processes, queued, *rest = map(int, raw)
-    pause, reason, most, period, free = rest
+    pause, reason, most, period, free, learned = rest
     if code == Code.STALE:
         return None
     return Reply(
@@ -178,4 +180,5 @@ def decoded(raw: Sequence[int]) -> Reply | None:
         reason=_REASONS[reason],
         limit=RateLimit(most, period / _MICRO),
         free=free / _MICRO,
+        learned=learned,
     )

@@ -14,11 +14,15 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from vocalsep_async._tasks import closer_of
+from vocalsep_async.contrib._redis.learning import LEARNED
 from vocalsep_async.contrib._redis.protocol import SCRIPT
 from vocalsep_async.errors import InvalidArgumentError
 from vocalsep_async.policies import STORE_ANSWER_PATIENCE
 
-_SHA = hashlib.sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest()
+_SHAS = {
+    script: hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
+    for script in (SCRIPT, LEARNED)
+}
 _UNKNOWN_USER = (failures.AuthenticationError, failures.AuthorizationError)
 _PASSING = ("BUSY", "LOADING", "MISCONF", "NOREPLICAS", "READONLY", "OOM", "MASTERDOWN")
 """How answers begin of a store that may serve again as it is."""
@@ -64,7 +68,7 @@ def client_of(url: object) -> Redis:
 
 
 class Store:
-    """Runs the script in the store, in the running event loop, with which its connection ends.
+    """Runs the scripts in the store, in the running event loop, with which its connection ends.
 
     Args:
         client: of the store, bound to this event loop.
@@ -75,43 +79,64 @@ class Store:
     def __init__(self, client: Client, account: str, *, is_borrowed: bool) -> None:
         self._client = client
         self._closer = None if is_borrowed else closer_of(self._close)
-        # One tag, so that a cluster has all three in one place.
+        # One tag, so that a cluster has all of them in one place.
         tag = f"{{vocalsep:{account}}}"
-        self._keys = (tag, f"{tag}:window", f"{tag}:processes")
+        # Versions of the package with other bins or another script have a key of their own.
+        self._learned = f"{tag}:durations-1"
+        self._keys = (tag, f"{tag}:window", f"{tag}:processes", self._learned)
 
     async def ask(self, arguments: Sequence[str | int]) -> Sequence[int]:
-        """Run the script once; it may have run also if this raises.
+        """Run the script of the budget once; it may have run also if this raises.
 
         Raises:
             StoreLostError: no answer came, or one of a store that cannot serve at the moment.
             StoreRefusedError: the store refuses the script, or does not know this user.
         """
+        answer = await self._answer(SCRIPT, self._keys, arguments)
+        return cast("Sequence[int]", answer)
+
+    async def learn(self, arguments: Sequence[str | int]) -> Sequence[Any]:
+        """Run the script of what was learned once; it may have run also if this raises.
+
+        Raises:
+            StoreLostError: as `ask` does.
+            StoreRefusedError: likewise, or its key holds something else.
+        """
+        return await self._answer(LEARNED, (self._learned,), arguments)
+
+    async def _answer(
+        self, script: str, keys: Sequence[str], arguments: Sequence[str | int]
+    ) -> Sequence[Any]:
         try:
             async with asyncio.timeout(STORE_ANSWER_PATIENCE):
-                return await self._ask_twice(arguments)
+                return await self._ask_twice(script, keys, arguments)
         except TimeoutError:
             raise StoreLostError(f"no answer within {STORE_ANSWER_PATIENCE:g} s") from None
         except (failures.RedisError, OSError) as error:
             raise _meaning_of(error) from None
 
-    async def _ask_twice(self, arguments: Sequence[str | int]) -> Sequence[int]:
+    async def _ask_twice(
+        self, script: str, keys: Sequence[str], arguments: Sequence[str | int]
+    ) -> Sequence[Any]:
         try:
-            return await self._run(arguments)
+            return await self._run(script, keys, arguments)
         except failures.ConnectionError as error:
             if _is_unknown_user(error) or isinstance(error, failures.BusyLoadingError):
                 raise
             # After a restart of the store the connection from before fails once. Asked again, the
             # question has the same number and id, so that it counts once.
-            return await self._run(arguments)
+            return await self._run(script, keys, arguments)
 
-    async def _run(self, arguments: Sequence[str | int]) -> Sequence[int]:
+    async def _run(
+        self, script: str, keys: Sequence[str], arguments: Sequence[str | int]
+    ) -> Sequence[Any]:
         client = cast("Any", self._client)
         try:
-            result = await client.evalsha(_SHA, len(self._keys), *self._keys, *arguments)
+            result = await client.evalsha(_SHAS[script], len(keys), *keys, *arguments)
         except failures.NoScriptError:
             # It stays loaded until the store restarts or forgets its scripts.
-            result = await client.eval(SCRIPT, len(self._keys), *self._keys, *arguments)
-        return cast("Sequence[int]", result)
+            result = await client.eval(script, len(keys), *keys, *arguments)
+        return cast("Sequence[Any]", result)
 
     async def aclose(self) -> None:
         """Close the connection, if it is not borrowed."""
