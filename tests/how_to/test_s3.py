@@ -130,6 +130,8 @@ def test_the_program_of_the_page_stores_the_stems_of_each_task(
         "VOCALSEP_API_KEY": "a-key",
         "VOCALSEP_BASE_URL": vocalsep_emulator.url,
         "STEMS": "memory:///",
+        # The program imports a file beside it.
+        "PYTHONSAFEPATH": "",
     }
     run = subprocess.run(
         [sys.executable, "separate.py", *task_ids, "no-such-task"],

@@ -129,6 +129,8 @@ def test_no_span_of_the_traced_service_has_the_address_of_a_callback(
     monkeypatch.setenv("VOCALSEP_BASE_URL", vocalsep_emulator.url)
     monkeypatch.setenv("PUBLIC_URL", "https://example.com")
     monkeypatch.setenv("CALLBACK_SECRET", "a-secret")
+    # The program imports files of its folder.
+    monkeypatch.setenv("PYTHONSAFEPATH", "")
     command = [sys.executable, "-c", TRACED]
     run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert "cb_" not in run.stdout + run.stderr

@@ -219,7 +219,7 @@ MALFORMED: dict[str, tuple[bytes, str]] = {
     "a text as data": (posted("hush"), "the record is str"),
     "a number as id": (posted({"task_id": 7}), "the task_id of the callback is int, not text"),
     "a blank id": (posted({"task_id": " "}), "is blank"),
-    "an id with a line end": (posted({"task_id": "a\n"}), "line end"),
+    "an id with a line end": (posted({"task_id": "a\n"}), "whitespace"),
     "an id with a surrogate": (posted({"task_id": "a\ud800"}), "lone surrogate"),
     "an invisible id": (posted({"task_id": "a\u200bb"}), "holds the character"),
     "a long id": (posted({"task_id": "a" * 513}), "513 characters"),
