@@ -31,7 +31,10 @@ ENV = {"PYTHONSAFEPATH": "1"}
 PARALLEL = ("-n", "auto", "--dist", "worksteal")
 GATE = ("--hypothesis-profile", "gate")
 # Most of these start programs or servers, which takes time and is alike on every Python.
-SLOW = ("cli", "downloads", "emulator", "paying", "test_examples.py", "test_webhook_services.py")
+SLOW = (
+    *("cli", "downloads", "emulator", "how_to", "paying", "shared_limit"),
+    *("test_examples.py", "test_webhook_services.py"),
+)
 QUICK = (*(f"--ignore=tests/{each}" for each in SLOW), "--ignore-glob=*_kills.py")
 
 # What touches the dependencies most: the wire, the converter, the loops and the terminal.
