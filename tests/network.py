@@ -131,6 +131,10 @@ def _enter(namespace: int) -> None:
         raise NoNetworkError("the namespace cannot be entered")
 
 
+TOGETHER = 6
+"""Requests for the task "together" that are answered at once: each has a connection of its own."""
+
+
 class Arrival(NamedTuple):
     """A whole request that arrived."""
 
@@ -171,6 +175,7 @@ class Server:
 
     async def _run(self) -> None:
         self._loop, self._stopped = asyncio.get_running_loop(), asyncio.Event()
+        self._together = asyncio.Barrier(TOGETHER)
         await asyncio.start_server(self._serve, sock=self._listener)
         self._is_up.set()
         await self._stopped.wait()
@@ -187,6 +192,8 @@ class Server:
                 if target == "/file":
                     writer.write(headers_only(f"Content-Length: {WHOLE}") + bytes(SENT))
                     await asyncio.Event().wait()
+                if task_id == "together":
+                    await self._together.wait()
                 if task_id == "slow":
                     await asyncio.sleep(SLOW)
                 writer.write(answer(envelope(data=record(task_id or "created"))))

@@ -15,14 +15,14 @@ from contextlib import suppress
 from typing import Any
 
 import aiohttp
-from network import SENT, Network, NoNetworkError, Server
+from network import SENT, TOGETHER, Network, NoNetworkError, Server
 from yarl import URL
 
 from vocalsep_async import RateLimit, RequestTimeoutError, TransportError, VocalSepClient
 from vocalsep_async._transport.files import FileTransport
 from vocalsep_async.instrumentation import RequestRetried
 
-CALLS = 3
+CALLS = TOGETHER // 2
 LONG = 600.0
 """Seconds; longer than any test."""
 ORPHANED = 6.0
@@ -51,7 +51,7 @@ async def silence(network: Network, server: Server) -> dict[str, Any]:
         VocalSepClient("a-key", request_timeout=LONG, trace_configs=[trace], **options) as client,
     ):
         # Connections that are open when the silence begins.
-        await asyncio.gather(*(client.get_task("before") for _ in range(2 * CALLS)))
+        await asyncio.gather(*(client.get_task("together") for _ in range(TOGETHER)))
         await hasty.get_task("before")
         before = Counter(server.arrived)
         sent.clear()
